@@ -1,0 +1,175 @@
+"""What can go wrong: typed errors, and the one table that maps each to a JSON type, an exit code and an HTTP status.
+
+Everything mlxk raises on purpose is an `MlxkError`. Its message says what happened, with which input, and what to do
+next; `details` carries the same facts as data for `--json` and for the server. A plugin adds an error by deriving
+from one of these: it inherits the row of its base, or names its own with `kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+
+class Kind(NamedTuple):
+    """How an error shows outside: `type` in JSON, the process' exit code, and an HTTP status."""
+
+    type: str
+    exit_code: int
+    http_status: int
+
+
+class MlxkError(Exception):
+    """An error that a person can act on. `str(error)` is the whole sentence."""
+
+    kind: ClassVar[Kind | None] = None
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details: Mapping[str, Any] = details
+
+
+class UsageError(MlxkError):
+    """The command line is wrong."""
+
+
+class InvalidOption(UsageError):
+    """A value that was given cannot be used; `option` is its name as the user wrote it or as the API calls it."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}", option=option)
+        self.option = option
+        self.problem = problem
+
+
+class PluginConflict(UsageError):
+    """Two plugins claim the same thing, and the user has to choose."""
+
+
+class ModelError(MlxkError):
+    """Something about one model."""
+
+
+class ModelNotFound(ModelError):
+    """No model answers to a reference. `hint` says where one could come from."""
+
+    def __init__(self, reference: str, *, hint: str = "") -> None:
+        super().__init__(f"No model `{reference}` is on this machine.{' ' + hint if hint else ''}", reference=reference)
+        self.reference = reference
+
+
+class AmbiguousModel(ModelError):
+    """Several models answer to a reference."""
+
+    def __init__(self, reference: str, candidates: Iterable[str], *, what: str = "models") -> None:
+        names = sorted(candidates)
+        super().__init__(
+            f"`{reference}` fits several {what}: {', '.join(names)}. Name one of them.",
+            reference=reference,
+            candidates=names,
+        )
+        self.reference = reference
+        self.candidates = names
+
+
+class RevisionNotFound(ModelError):
+    """The model is there, the revision is not."""
+
+
+class BrokenModel(ModelError):
+    """Files of the model are missing, truncated or unreadable."""
+
+
+class UnsupportedModel(ModelError):
+    """The model is whole, but nothing installed can run it."""
+
+
+class ContextLengthExceeded(ModelError):
+    """The prompt alone does not fit the model's context. Both numbers are in tokens."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and the model's context holds {context_length}, "
+            "so no token is left for an answer. Shorten the prompt.",
+            prompt_tokens=prompt_tokens,
+            context_length=context_length,
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class TemplateError(ModelError):
+    """The model's chat template is missing or refuses the conversation."""
+
+
+class InsufficientMemory(MlxkError):
+    """A model or a prompt needs more memory than there is. Sizes in bytes are in `details`."""
+
+
+class EngineFailure(MlxkError):
+    """The engine raised while it ran a request. The service goes on; the request is lost."""
+
+
+class QueueFull(MlxkError):
+    """Too many requests are waiting. `retry_after` is in seconds."""
+
+    def __init__(self, limit: int, *, retry_after: int) -> None:
+        super().__init__(
+            f"{limit} requests are waiting already. Try again in {retry_after} s.", limit=limit, retry_after=retry_after
+        )
+        self.retry_after = retry_after
+
+
+class ShuttingDown(MlxkError):
+    """The service is closing and takes no more requests."""
+
+
+class Interrupted(MlxkError):
+    """The user stopped the work (Ctrl-C, or the client left)."""
+
+
+class AccessDenied(MlxkError):
+    """A hub refuses: no token, a bad one, or one that is not on the list."""
+
+
+class HubUnavailable(MlxkError):
+    """A hub cannot be reached, or answers with an error of its own."""
+
+
+class PluginFailure(MlxkError):
+    """A plugin cannot be loaded or raised in a hook; raised in strict mode and when the user named its command."""
+
+
+KINDS: Mapping[type[BaseException], Kind] = {
+    UsageError: Kind("usage_error", 2, 400),
+    InvalidOption: Kind("invalid_option", 2, 400),
+    PluginConflict: Kind("plugin_conflict", 2, 500),
+    ModelNotFound: Kind("model_not_found", 1, 404),
+    AmbiguousModel: Kind("ambiguous_model", 1, 400),
+    RevisionNotFound: Kind("revision_not_found", 1, 404),
+    BrokenModel: Kind("broken_model", 1, 500),
+    UnsupportedModel: Kind("unsupported_model", 1, 400),
+    ContextLengthExceeded: Kind("context_length_exceeded", 1, 400),
+    TemplateError: Kind("template_error", 1, 400),
+    ModelError: Kind("model_error", 1, 500),
+    InsufficientMemory: Kind("insufficient_memory", 1, 503),
+    EngineFailure: Kind("engine_failure", 1, 503),
+    QueueFull: Kind("queue_full", 1, 429),
+    ShuttingDown: Kind("shutting_down", 1, 503),
+    Interrupted: Kind("interrupted", 130, 499),
+    AccessDenied: Kind("access_denied", 1, 403),
+    HubUnavailable: Kind("hub_unavailable", 1, 503),
+    PluginFailure: Kind("plugin_failure", 1, 500),
+    MlxkError: Kind("error", 1, 500),
+}
+_UNEXPECTED = Kind("internal_error", 1, 500)
+
+
+def kind_of(error: BaseException) -> Kind:
+    """The row of the table for `error`: its own `kind`, else that of its nearest base in `KINDS`."""
+    if isinstance(error, MlxkError) and error.kind is not None:
+        return error.kind
+    for cls in type(error).__mro__:
+        if cls in KINDS:
+            return KINDS[cls]
+    return _UNEXPECTED

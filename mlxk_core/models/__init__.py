@@ -1,0 +1,1 @@
+"""What is on disk: references, resolution, the hub cache, integrity, token limits."""

@@ -1,0 +1,1 @@
+"""Backend: GGUF files run by MLX."""

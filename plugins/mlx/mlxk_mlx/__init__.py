@@ -1,0 +1,1 @@
+"""Backend: models in MLX form, run by mlx-lm in one continuous batch."""

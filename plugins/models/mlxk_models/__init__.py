@@ -1,0 +1,1 @@
+"""Commands list, show, health and rm: the models on this machine."""

@@ -1,0 +1,1 @@
+"""OpenBLAS under its standard names, for MLX on a Linux CPU."""

@@ -1,0 +1,1 @@
+"""Command pull: downloads a model after a preflight that writes nothing."""

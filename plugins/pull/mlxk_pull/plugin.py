@@ -1,0 +1,1 @@
+"""What the pull plugin brings."""

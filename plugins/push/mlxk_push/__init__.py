@@ -1,0 +1,1 @@
+"""Command push (experimental): uploads a model folder."""

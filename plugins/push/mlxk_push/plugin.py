@@ -1,0 +1,1 @@
+"""What the push plugin brings."""

@@ -1,0 +1,1 @@
+"""Reasoning extractors: gpt-oss (harmony), the <think> family and their relatives."""

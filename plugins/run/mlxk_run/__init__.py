@@ -1,0 +1,1 @@
+"""Command run: one answer, or a chat, at a terminal."""

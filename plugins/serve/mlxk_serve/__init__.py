@@ -1,0 +1,1 @@
+"""Command serve: an OpenAI-compatible server on Falcon and waitress."""

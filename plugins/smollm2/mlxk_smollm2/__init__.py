@@ -1,0 +1,1 @@
+"""Model source: SmolLM2-135M-Instruct out of a wheel, the offline default."""

@@ -1,0 +1,1 @@
+"""What the smollm2 plugin brings."""
