@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mlxk_core.errors import BrokenModel
 from mlxk_core.models.gguf import GGUFHeader, read_header
+from mlxk_core.models.weights import Weights, read_weights
 
 Origin = Literal["hub", "path", "source"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -81,6 +82,11 @@ class Model:
     def gguf(self) -> GGUFHeader | None:
         """The header of `gguf_path`, or None for a model in another form."""
         return read_header(self.gguf_path) if self.gguf_path else None
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The safetensors weights as their headers list them (empty without any); damaged files are named in it."""
+        return read_weights(self)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:

@@ -1,0 +1,74 @@
+"""The header of a safetensors file: its tensors by name, type and place, read without the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlxk_core.errors import BrokenModel
+
+_LONGEST_HEADER = 100_000_000  # the format's own limit (safetensors, src/tensor.rs: MAX_HEADER_SIZE)
+
+
+class Tensor(NamedTuple):
+    """A tensor as the header lists it; `start` and `end` are its bytes behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    """What stands before the weights. `length` is how many bytes the whole file must have."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    length: int
+
+
+def read_header(path: Path) -> SafetensorsHeader:
+    """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(_exactly(file.read(8), 8), "little")
+            if size > _LONGEST_HEADER:
+                raise ValueError(f"it claims {size} bytes")
+            return _header(json.loads(_exactly(file.read(size), size)), 8 + size)
+    except OSError as error:
+        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
+
+
+def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
+    metadata = entries.pop("__metadata__", None) or {}
+    tensors = {}
+    last = 0
+    for name, entry in entries.items():
+        start, end = entry["data_offsets"]
+        if not 0 <= start <= end:
+            raise ValueError(f"the offsets of {name} are {start} and {end}")
+        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), start, end)
+        last = max(last, end)
+    return SafetensorsHeader(tensors, metadata, data + last)
+
+
+def _exactly(data: bytes, length: int) -> bytes:
+    if len(data) != length:
+        raise ValueError("it is cut off")
+    return data

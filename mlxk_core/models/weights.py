@@ -1,0 +1,74 @@
+"""The safetensors weights of a model, seen as one set: all tensors of the files that belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlxk_core.errors import BrokenModel
+from mlxk_core.models.safetensors import SafetensorsHeader, Tensor, read_header
+
+if TYPE_CHECKING:
+    from mlxk_core.models.model import Model
+
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the headers and the index say. A file that cannot be read is in `unreadable`, with the reason."""
+
+    headers: Mapping[str, SafetensorsHeader]
+    unreadable: Mapping[str, str]
+    total_size: int | None = None
+    total_parameters: int | None = None
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All tensors by name."""
+        return {name: tensor for header in self.headers.values() for name, tensor in header.tensors.items()}
+
+    @property
+    def packed(self) -> Iterable[str]:
+        """The layers MLX has packed: 32-bit words in `.weight` beside `.scales` (GPTQ and AWQ say `.qweight`)."""
+        tensors = self.tensors
+        for name in tensors:
+            layer, _, last = name.rpartition(".")
+            if last == "scales" and f"{layer}.weight" in tensors and tensors[f"{layer}.weight"].dtype == "U32":
+                yield layer
+
+
+def weight_files(model: Model) -> tuple[str, ...]:
+    """The safetensors files that hold the model, by name: `model*.safetensors`, else all at its top."""
+    top = [f.name for f in model.files if f.name.endswith(".safetensors") and "/" not in f.name]
+    return tuple([name for name in top if name.startswith("model")] or top)
+
+
+def read_weights(model: Model) -> Weights:
+    """Reads the headers of `weight_files(model)` and the totals of its index; never raises for a damaged file."""
+    headers: dict[str, SafetensorsHeader] = {}
+    unreadable: dict[str, str] = {}
+    for name in weight_files(model):
+        try:
+            headers[name] = read_header(model.path / name)
+        except BrokenModel as error:
+            unreadable[name] = str(error)
+    size, parameters = _totals(model)
+    return Weights(headers, unreadable, size, parameters)
+
+
+def _totals(model: Model) -> tuple[int | None, int | None]:
+    path = model.path / INDEX
+    try:
+        metadata = json.loads(path.read_bytes())["metadata"]
+        size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, None  # no index, or one that health reports
+    return _positive(size), _positive(parameters)
+
+
+def _positive(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and value > 0 else None
