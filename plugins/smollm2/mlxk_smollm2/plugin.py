@@ -1,1 +1,14 @@
-"""What the smollm2 plugin brings."""
+"""What the smollm2 plugin brings: the model source `smollm2`."""
+
+from __future__ import annotations
+
+from mlxk_core.api import ModelSourceSpec, hookimpl
+
+
+@hookimpl
+def mlxk_model_sources():
+    yield ModelSourceSpec(
+        name="smollm2",
+        summary="SmolLM2-135M-Instruct out of a wheel: a small chat model that needs no download.",
+        target="mlxk_smollm2.source:SmolLM2Source",
+    )
