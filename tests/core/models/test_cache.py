@@ -1,0 +1,121 @@
+"""The hub cache is found where huggingface_hub has it, and each name stands for the snapshot that refs/main names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.models import cache
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def repository(hub: Path, name: str, *commits: str, **refs: str) -> cache.Repository:
+    folder = hub / cache.folder_name(name)
+    for age, commit in enumerate(reversed(commits)):
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        os.utime(folder / "snapshots" / commit, (1_000_000 - age, 1_000_000 - age))
+    for ref, commit in refs.items():
+        path = folder / "refs" / ref.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(commit)
+    return cache.Repository(name, folder)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HF_HUB_CACHE": "/somewhere/cache"},
+        {"HF_HUB_CACHE": "~/cache", "HF_HOME": "/home-of-hf"},
+        {"HF_HUB_CACHE": "$BASE/cache", "BASE": "/base"},
+        {"HF_HUB_CACHE": "${BASE}/cache", "BASE": "~"},
+        {"HUGGINGFACE_HUB_CACHE": "~/legacy", "HF_HOME": "/home-of-hf"},
+        {"HUGGINGFACE_HUB_CACHE": "/legacy", "HF_HUB_CACHE": "/new"},
+        {"HF_HOME": "/home-of-hf"},
+        {"HF_HOME": "$BASE/hf", "BASE": "/base"},
+        {"HF_HOME": ""},
+        {"XDG_CACHE_HOME": "/xdg"},
+        {"XDG_CACHE_HOME": "~/xdg"},
+        {"XDG_CACHE_HOME": "/xdg", "HF_HOME": "relative/hf"},
+    ],
+    ids=lambda environment: ",".join(f"{key}={value}" for key, value in environment.items()) or "nothing set",
+)
+def test_the_cache_is_where_huggingface_hub_says(environment, monkeypatch, tmp_path):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGINGFACE_", "XDG_"))}
+    clean |= {"HOME": str(tmp_path), **environment}
+    said = subprocess.run(
+        [sys.executable, "-c", "from huggingface_hub import constants; print(constants.HF_HUB_CACHE, end='')"],
+        env=clean, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for key in os.environ:
+        monkeypatch.delenv(key)
+    for key, value in clean.items():
+        monkeypatch.setenv(key, value)
+    assert cache.hub_cache() == Path(said)
+
+
+def test_asking_for_the_cache_imports_no_huggingface_hub():
+    code = (
+        "import sys; from mlxk_core.models.cache import hub_cache; hub_cache(); print('huggingface_hub' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["org/name", "gpt2", "org/my-model_v1.0"])
+def test_a_name_and_its_folder_lead_to_each_other(name):
+    assert cache.repository_name(cache.folder_name(name)) == name
+
+
+def test_a_damaged_folder_name_is_shown_as_it_is():
+    assert cache.repository_name("models--a--b---c") == "a/b---c"
+    assert cache.repository_name("models--") is None
+    assert cache.repository_name("datasets--a--b") is None
+
+
+def test_refs_main_names_the_snapshot_even_when_another_is_newer(tmp_path):
+    assert repository(tmp_path, "org/m", OLD, NEW, main=OLD).main() == OLD
+
+
+def test_refs_main_holds_when_its_files_are_not_here(tmp_path):
+    assert repository(tmp_path, "org/m", OLD, main=NEW).main() == NEW
+
+
+def test_without_refs_main_the_newest_snapshot_counts(tmp_path):
+    assert repository(tmp_path, "org/m", OLD, NEW).main() == NEW
+    assert repository(tmp_path, "org/n", NEW, OLD).main() == OLD
+
+
+def test_snapshots_of_the_same_age_are_chosen_from_without_chance(tmp_path):
+    one = repository(tmp_path, "org/m", OLD, NEW)
+    for commit in (OLD, NEW):
+        os.utime(one.snapshot(commit), (5, 5))
+    assert one.main() == NEW
+
+
+def test_without_any_snapshot_a_name_stands_for_nothing(tmp_path):
+    assert repository(tmp_path, "org/m").main() is None
+
+
+def test_branches_tags_and_pull_requests_are_refs(tmp_path):
+    one = repository(tmp_path, "org/m", OLD, NEW, main=OLD, **{"v1.0": NEW, "refs__pr__3": NEW})
+    assert one.refs() == {"main": OLD, "refs/pr/3": NEW, "v1.0": NEW}
+    assert one.commits() == (OLD, NEW)
+
+
+def test_everything_else_in_the_cache_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository(tmp_path, "org/b", OLD)
+    repository(tmp_path, "org/a", OLD)
+    (tmp_path / ".locks" / "models--org--a").mkdir(parents=True)
+    (tmp_path / "datasets--org--d").mkdir()
+    (tmp_path / "CACHEDIR.TAG").write_text("")
+    (tmp_path / "models--org--file").write_text("")
+    assert [one.name for one in cache.repositories()] == ["org/a", "org/b"]
+
+
+def test_a_cache_that_is_not_there_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nowhere"))
+    assert cache.repositories() == []
