@@ -1,0 +1,140 @@
+"""From tokens to text: detokenize, split into channels, and end at a stop string. One pipeline a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mlxk_core.generation.engine import Sampled, Tokenizer
+from mlxk_core.generation.events import (
+    Channel,
+    Delta,
+    ExtractorEvent,
+    FinishReason,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from mlxk_core.generation.extraction import Extractor
+from mlxk_core.generation.stops import StopStrings
+
+
+class PlainText:
+    """The extractor of a model without a format: everything is content."""
+
+    channel = Channel.CONTENT
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        if text:
+            yield Delta(Channel.CONTENT, text)
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        return ()
+
+
+class TextPipeline:
+    """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
+
+    `reason` is why the answer ended, `stop_string` the text that ended it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = tokenizer.detokenizer()
+        self._extractor = extractor
+        self._stops = stops.matcher()
+        self._called_tools = False
+        self._logprobs: list[TokenLogprob] = []
+        self._undecided = 0
+        self._channel: Channel | None = extractor.channel
+        self.completion_tokens = 0
+        self.reasoning_tokens = 0
+        self.reason: FinishReason | None = None
+        self.stop_string: str | None = None
+
+    def feed(self, sampled: Sampled) -> Iterator[ExtractorEvent]:
+        """The events that one token completes."""
+        if self.reason is not None:
+            return
+        self.completion_tokens += 1
+        if sampled.finish == "stop":
+            yield from self.finish("stop")
+            return
+        if sampled.logprob is not None:
+            self._logprobs.append(self._logprob(sampled))
+        yield from self._route(self._extractor.feed(self._detokenizer.add(sampled.token)))
+        self._count_reasoning()
+        if self.reason is None and sampled.finish == "length":
+            yield from self.finish("length")
+
+    def finish(self, reason: FinishReason) -> Iterator[ExtractorEvent]:
+        """What is still held back when the answer ends for `reason`."""
+        if self.reason is not None:
+            return
+        rest = self._detokenizer.finish()
+        if reason != "stop":
+            rest = rest.rstrip("�")  # a character that the limit cut in two
+        yield from self._route(self._extractor.feed(rest))
+        yield from self._route(self._extractor.close())
+        if self.reason is None:
+            yield from self._content(self._stops.flush())
+            if self._logprobs:
+                yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
+            self._end("tool_calls" if self._called_tools and reason == "stop" else reason)
+
+    def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
+            if self.reason is not None:
+                return
+            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
+                shown = self._stops.feed(event.text)
+                if self._stops.match is not None:
+                    if not shown:
+                        self._logprobs.clear()
+                    yield from self._content(shown)
+                    self.stop_string = self._stops.match.string
+                    self._end("stop")
+                    return
+                yield from self._content(shown)
+                continue
+            # A stop string does not reach over text of another kind.
+            yield from self._content(self._stops.flush())
+            if isinstance(event, ToolCallDelta):
+                self._called_tools = True
+                yield event
+            elif event.text:
+                yield Delta(event.channel, event.text, self._take_logprobs())
+
+    def _content(self, text: str) -> Iterator[ExtractorEvent]:
+        if text:
+            yield Delta(Channel.CONTENT, text, self._take_logprobs())
+
+    def _end(self, reason: FinishReason) -> None:
+        self.reason = reason
+        if self._channel is Channel.REASONING:
+            self.reasoning_tokens += self._undecided
+
+    def _count_reasoning(self) -> None:
+        """A token counts as reasoning if the text before or behind it is: markers belong to what they enclose."""
+        before, after = self._channel, self._extractor.channel
+        self._undecided += 1
+        if after is None:
+            return
+        if Channel.REASONING in (before, after):
+            self.reasoning_tokens += self._undecided
+        self._undecided = 0
+        self._channel = after
+
+    def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
+        taken = tuple(self._logprobs)
+        self._logprobs.clear()
+        return taken
+
+    def _logprob(self, sampled: Sampled) -> TokenLogprob:
+        assert sampled.logprob is not None
+        top = tuple(self._token(token, logprob) for token, logprob in sampled.top)
+        token = self._token(sampled.token, sampled.logprob)
+        return TokenLogprob(token.text, token.logprob, token.data, top)
+
+    def _token(self, token: int, logprob: float) -> TokenLogprob:
+        data = self._tokenizer.piece(token)
+        text = self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")
+        return TokenLogprob(text, logprob, data)

@@ -1,0 +1,75 @@
+"""From a request to the text and the tokens the engine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlxk_core.errors import InvalidOption, TemplateError
+from mlxk_core.generation.engine import Engine
+from mlxk_core.generation.messages import GenerationRequest, Message
+
+_SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the engine reads. `suffix` is what opens the answer behind the last turn ("" for a raw prompt)."""
+
+    text: str
+    tokens: Sequence[int]
+    suffix: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def render(engine: Engine, request: GenerationRequest) -> Prompt:
+    """The request's prompt as the engine will see it. Raises `InvalidOption` when it has no token."""
+    if isinstance(request.prompt, str):
+        tokens: Sequence[int] = engine.tokenizer.encode(request.prompt, add_special_tokens=True)
+        prompt = Prompt(request.prompt, tokens)
+    elif request.prompt and all(isinstance(part, int) for part in request.prompt):
+        prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
+    else:
+        prompt = _conversation(engine, [part for part in request.prompt if isinstance(part, Message)], request)
+    if not prompt.tokens:
+        raise InvalidOption("prompt", "it is empty, and a model needs at least one token to go on from")
+    return prompt
+
+
+def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
+    size = engine.tokenizer.vocab_size
+    for token in tokens:
+        if not 0 <= token < size:
+            raise InvalidOption("prompt", f"token id {token} is outside the model's vocabulary of {size}")
+    return Prompt(engine.tokenizer.decode(tokens), tokens)
+
+
+def _conversation(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+    if not messages:
+        raise InvalidOption("messages", "there is none")
+    try:
+        text = engine.render(messages, tools=request.tools, options=request.template_options)
+        closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=request.template_options)
+    except TemplateError as error:
+        if request.tools:
+            raise
+        text = speakers(messages)
+        note = f"{error} The conversation is written as Human: and Assistant: turns instead."
+        return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
+    tokens = engine.tokenizer.encode(text, add_special_tokens=False)
+    return Prompt(text, tokens, _suffix(text, closed, messages))
+
+
+def _suffix(text: str, closed: str, messages: Sequence[Message]) -> str:
+    """What the generation prompt added; else (a template that always opens the answer) what stands behind the last turn."""
+    if text != closed:
+        common = next((i for i, (a, b) in enumerate(zip(text, closed, strict=False)) if a != b), len(closed))
+        return text[common:]
+    said = messages[-1].content.strip()
+    return text.rpartition(said)[2] if said else ""
+
+
+def speakers(messages: Sequence[Message]) -> str:
+    """A conversation for a model that has no template: turns behind their speaker's name, the answer's left open."""
+    turns = [f"{_SPEAKERS[message.role]}: {message.content.strip()}" for message in messages]
+    return "\n\n".join([*turns, "Assistant:"])

@@ -1,0 +1,112 @@
+"""Which models are loaded: leases, the memory budget, and what is unloaded to make room. Engine thread only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mlxk_core.errors import InsufficientMemory
+from mlxk_core.generation.engine import Engine
+from mlxk_core.generation.jobs import Job
+from mlxk_core.models.model import Model
+from mlxk_core.specs import BackendSpec
+
+Key = tuple[Model, str]
+
+
+@dataclass(eq=False, slots=True)
+class Resident:
+    """A loaded model. `leases` are the jobs that need it, `rows` those of them that the engine runs; `memory` is what
+    the engine held when it was last asked, in bytes."""
+
+    model: Model
+    backend: BackendSpec
+    engine: Engine
+    leases: int = 0
+    rows: dict[int, Job] = field(default_factory=dict)
+    last_used: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    memory: int = 0
+
+    def weigh(self) -> int:
+        """Asks the engine what it holds now."""
+        self.memory = self.engine.memory
+        return self.memory
+
+    @property
+    def key(self) -> Key:
+        return (self.model, self.backend.name)
+
+    @property
+    def idle(self) -> bool:
+        return self.leases == 0
+
+
+class Residency:
+    """The loaded models within a budget of `memory` bytes."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self._residents: dict[Key, Resident] = {}
+
+    def __iter__(self) -> Iterator[Resident]:
+        return iter(list(self._residents.values()))  # a copy: the engine thread may change it while another reads
+
+    def get(self, key: Key) -> Resident | None:
+        return self._residents.get(key)
+
+    def add(self, resident: Resident) -> None:
+        resident.weigh()
+        self._residents[resident.key] = resident
+
+    def lease(self, resident: Resident) -> None:
+        resident.leases += 1
+
+    def release(self, resident: Resident) -> None:
+        resident.leases -= 1
+        if not resident.closed:
+            resident.weigh()
+        resident.last_used = time.monotonic()
+
+    def make_room(self, need: int, name: str) -> bool:
+        """Unloads idle models, the longest unused first, until `need` bytes are free; False if leased ones must end first.
+
+        Nothing is unloaded unless that is enough. Raises `InsufficientMemory` if an empty memory would not hold it.
+        """
+        if need > self.memory:
+            raise InsufficientMemory(
+                f"`{name}` needs about {_gigabytes(need)} of memory and the budget is {_gigabytes(self.memory)}.",
+                needed=need,
+                budget=self.memory,
+            )
+        held = {resident.key: resident.weigh() for resident in self}
+        idle = sorted((r for r in self if r.idle), key=lambda r: r.last_used)
+        excess = sum(held.values()) + need - self.memory
+        if excess > sum(held[r.key] for r in idle):
+            return False
+        for resident in idle:
+            if excess <= 0:
+                break
+            excess -= held[resident.key]
+            self.unload(resident)
+        return True
+
+    def unload(self, resident: Resident) -> None:
+        """Gives back a resident's memory."""
+        self._residents.pop(resident.key, None)
+        resident.closed = True
+        resident.engine.close()
+
+    def unload_unused_since(self, moment: float) -> None:
+        for resident in self:
+            if resident.idle and resident.last_used <= moment:
+                self.unload(resident)
+
+    def next_idle_since(self) -> float | None:
+        """When the longest unused resident was last used, or None if all are leased."""
+        return min((r.last_used for r in self if r.idle), default=None)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
