@@ -32,6 +32,11 @@ class Weights:
         return {name: tensor for header in self.headers.values() for name, tensor in header.tensors.items()}
 
     @property
+    def present(self) -> bool:
+        """There is at least one file, readable or not."""
+        return bool(self.headers or self.unreadable)
+
+    @property
     def packed(self) -> Iterable[str]:
         """The layers MLX has packed: 32-bit words in `.weight` beside `.scales` (GPTQ and AWQ say `.qweight`)."""
         tensors = self.tensors

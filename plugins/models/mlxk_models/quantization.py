@@ -1,0 +1,197 @@
+"""How PyTorch's world stores the weights of a model: GPTQ, AWQ, bitsandbytes, fp8 and others, or plain numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mlxk_core.api import Model, Quantization
+from mlxk_core.errors import BrokenModel
+from mlxk_core.models.declaration import MLX, Declaration, declared
+
+_PYTORCH_FILE = re.compile(r"(?i)(pytorch_model|model|consolidated)[^/]*\.(bin|pt|pth)$")
+_PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
+_DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+_BITS = {"fp64": 64, "fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
+# Tensors that say how others are to be read; they take room but are no parameters.
+_SIDE_TENSORS = (
+    "scales", "qzeros", "g_idx", "absmax", "quant_map", "nested_absmax", "nested_quant_map", "weight_scale",
+    "weight_scale_2", "weight_scale_inv", "input_scale", "weight_shape", "weight_zero_point", "SCB", "weight_format",
+)  # fmt: skip
+_WORD_BITS = {"I32": 32, "U32": 32, "I64": 64, "U8": 8, "I8": 8, "I16": 16}
+UNKNOWN = "unknown"
+
+
+def detect(model: Model) -> Iterable[Quantization]:
+    """One result for safetensors, one for pickled files; nothing for what MLX has packed, or for GGUF alone."""
+    try:
+        declaration, notes = declared(model), []
+    except BrokenModel as error:
+        declaration, notes = None, [str(error)]
+    pickled = any(_PYTORCH_FILE.match(file.name) for file in model.files)
+    gguf = any(file.name.lower().endswith(".gguf") for file in model.files)
+    if not _packed_by_mlx(model, declaration) and (model.weights.present or (declaration and not pickled and not gguf)):
+        yield _safetensors(model, declaration, notes)
+    if pickled:
+        yield _pickled(model, declaration, notes)
+
+
+def _packed_by_mlx(model: Model, declaration: Declaration | None) -> bool:
+    if declaration is None:
+        return any(model.weights.packed)
+    return declaration.method == MLX or declaration.block_format is not None
+
+
+def _safetensors(model: Model, declaration: Declaration | None, notes: list[str]) -> Quantization:
+    notes = [*notes, *model.weights.unreadable.values()]
+    if declaration:
+        return _described(model, declaration, notes)
+    stored, named = _dtype_of_tensors(model), _dtype_of_config(model)
+    if stored and named and stored != named:
+        notes.append(f"config.json says {named}, most of the tensors are {stored}. The tensors count.")
+    label = stored or named or UNKNOWN
+    bits = _BITS.get(label)
+    return Quantization(
+        format="safetensors",
+        label=label,
+        bits=bits,
+        bits_per_weight=_bits_per_weight(model, None) if stored else None,
+        notes=tuple(notes),
+    )
+
+
+def _pickled(model: Model, declaration: Declaration | None, notes: list[str]) -> Quantization:
+    """Pickles are never opened (they are programs); only the config speaks for them."""
+    if declaration and declaration.method != MLX:
+        mode, bits, group, label = _words(declaration)
+        return Quantization(
+            format="pytorch",
+            label=label,
+            method=declaration.method or UNKNOWN,
+            mode=mode,
+            bits=bits,
+            group_size=group,
+            notes=tuple(notes),
+        )
+    label = _dtype_of_config(model) or UNKNOWN
+    return Quantization(format="pytorch", label=label, bits=_BITS.get(label), notes=tuple(notes))
+
+
+def _described(model: Model, declaration: Declaration, notes: list[str]) -> Quantization:
+    mode, bits, group, label = _words(declaration)
+    if declaration.method is None:
+        notes.append(f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed.")
+    return Quantization(
+        format="safetensors",
+        label=label,
+        method=declaration.method or UNKNOWN,
+        mode=mode,
+        bits=bits,
+        group_size=group,
+        bits_per_weight=_bits_per_weight(model, bits),
+        notes=tuple(notes),
+    )
+
+
+def _words(declaration: Declaration) -> tuple[str | None, float | None, int | None, str]:
+    """(mode, bits, group size, label) of a method."""
+    settings = declaration.settings
+    method = declaration.method
+    match method:
+        case None:
+            return None, None, None, UNKNOWN
+        case "gptq" | "awq":
+            bits = _number(settings, "bits", "w_bit") or 4
+            return method, bits, _number(settings, "group_size", "q_group_size"), f"int{bits} ({method})"
+        case "bitsandbytes":
+            four = settings.get("load_in_4bit") or settings.get("_load_in_4bit")
+            kind = str(settings.get("bnb_4bit_quant_type") or "fp4") if four else "int8"
+            return method, 4 if four else 8, None, f"{kind} ({method})"
+        case "fp8":
+            block = settings.get("weight_block_size")
+            sizes = [str(settings.get("fmt") or "e4m3")]
+            if isinstance(block, list) and block:
+                sizes.append("block " + "x".join(str(size) for size in block))
+            return "fp8", 8, None, f"fp8 ({', '.join(sizes)})"
+        case "compressed-tensors":
+            return _compressed(settings)
+        case "modelopt":
+            algorithm = str(settings.get("quant_algo") or "")
+            bits = _digits(algorithm)
+            kind = algorithm.lower() if algorithm.upper().startswith("FP") else f"int{bits}" if bits else ""
+            group = _number(settings, "group_size") or None
+            return kind or None, bits, group, f"{kind or algorithm.lower() or UNKNOWN} (modelopt)"
+        case "bitnet":
+            return method, 1.58, None, "ternary (bitnet)"
+    bits = _number(settings, "bits", "nbits", "num_bits", "w_bit")
+    return method, bits, _number(settings, "group_size"), f"int{bits} ({method})" if bits else method
+
+
+def _compressed(settings: Mapping[str, Any]) -> tuple[str | None, float | None, int | None, str]:
+    weights: Mapping[str, Any] = {}
+    groups = settings.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        if isinstance(group, Mapping) and isinstance(group.get("weights"), Mapping):
+            weights = group["weights"]
+            break
+    floats = "float" in str(settings.get("format")) or weights.get("type") == "float"
+    bits = _number(weights, "num_bits") or (8 if floats else None)
+    kind = (f"fp{bits}" if floats else f"int{bits}") if bits else str(settings.get("format") or UNKNOWN)
+    mode = kind if floats else "affine" if bits else None
+    return mode, bits, _number(weights, "group_size"), f"{kind} (compressed-tensors)"
+
+
+def _number(settings: Mapping[str, Any], *keys: str) -> int | None:
+    for key in keys:
+        value = settings.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _digits(algorithm: str) -> int | None:
+    found = re.search(r"(?:FP|INT|W)(\d+)", algorithm.upper())
+    return int(found.group(1)) if found else None
+
+
+def _dtype_of_tensors(model: Model) -> str | None:
+    """The number type that holds most of the bytes; the config's word for it may be wrong."""
+    stored: Counter[str] = Counter()
+    for tensor in model.weights.tensors.values():
+        stored[tensor.dtype] += tensor.nbytes
+    return next((_PLAIN.get(dtype, UNKNOWN) for dtype, _ in stored.most_common(1)), None)
+
+
+def _dtype_of_config(model: Model) -> str | None:
+    try:
+        config = model.config
+    except BrokenModel:
+        return None
+    for holder in (config, config.get("text_config")):
+        if isinstance(holder, Mapping):
+            value = holder.get("dtype") or holder.get("torch_dtype")
+            if isinstance(value, str):
+                return _DTYPES.get(value.removeprefix("torch."))
+    return None
+
+
+def _bits_per_weight(model: Model, bits: float | None) -> float | None:
+    """Bits on disk a parameter: from the index's totals, else from the headers (`bits` wide where they are packed)."""
+    weights = model.weights
+    if weights.total_size and weights.total_parameters:
+        return round(weights.total_size * 8 / weights.total_parameters, 2)
+    if weights.unreadable or not weights.tensors:
+        return None
+    stored = sum(tensor.nbytes for tensor in weights.tensors.values())
+    parameters = sum(_parameters(weights.tensors, bits))
+    return round(stored * 8 / parameters, 2) if parameters else None
+
+
+def _parameters(tensors: Mapping[str, Any], bits: float | None) -> Iterator[float]:
+    for name, tensor in tensors.items():
+        if name.endswith(_SIDE_TENSORS) or ".quant_state." in name:
+            continue
+        word = _WORD_BITS.get(tensor.dtype)
+        yield tensor.size * word / bits if word and bits and bits < word else tensor.size
