@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from mlxk_core.errors import BrokenModel
+from mlxk_core.models.filenames import shard, weight_format
 from mlxk_core.models.gguf import GGUFHeader, read_header
+from mlxk_core.models.variants import gguf_variants
 from mlxk_core.models.weights import Weights, read_weights
+from mlxk_core.specs import Variant
 
 Origin = Literal["hub", "path", "source"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+_ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +60,24 @@ class Model:
     variant: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what has been read is cheap to read again and may be megabytes."""
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "defaults": dict(self.defaults)}
+
     @cached_property
     def files(self) -> tuple[File, ...]:
-        """Every file, sorted by name; just itself for a single file. Hidden ones are left out, a dangling link has size 0."""
-        if not self.path.is_dir():
-            return (File(self.path.name, self.path.stat().st_size),) if self.path.exists() else ()
-        found = []
-        for path in self.path.rglob("*"):
-            relative = path.relative_to(self.path)
-            if any(part.startswith(".") for part in relative.parts) or path.is_dir():
-                continue
-            found.append(File(relative.as_posix(), path.stat().st_size if path.exists() else 0))
+        """Every file, sorted by name. Hidden ones are left out, a dangling link has size 0.
+
+        A single `.gguf` file is just itself, together with its other shards if it is one of several.
+        """
+        if self.path.is_dir():
+            found: Iterator[File] | list[File] = _walk(str(self.path), "")
+        elif self.path.is_file():
+            whole, _, total = shard(self.path.name)
+            beside = list(self.path.parent.glob("*.gguf")) if total > 1 else [self.path]
+            found = [File(path.name, path.stat().st_size) for path in beside if shard(path.name)[::2] == (whole, total)]
+        else:
+            found = []
         return tuple(sorted(found, key=lambda file: file.name))
 
     @property
@@ -71,17 +85,39 @@ class Model:
         """Bytes on disk, all files together."""
         return sum(file.size for file in self.files)
 
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The GGUF variants among the files, smallest first."""
+        return gguf_variants(self.files)
+
+    @cached_property
+    def gguf_variant(self) -> Variant | None:
+        """The variant that is meant: the one asked for, or the only one of a model that has no other weights."""
+        if self.variant is not None:
+            asked = self.variant.casefold()
+            return next((each for each in self.variants if each.name.casefold() == asked), None)
+        if len(self.variants) == 1 and not self.has_other_weights:
+            return self.variants[0]
+        return None
+
+    @property
+    def has_other_weights(self) -> bool:
+        """There are weights in another form than GGUF."""
+        return any(weight_format(file.name) not in (None, "gguf") for file in self.files)
+
     @property
     def gguf_path(self) -> Path | None:
-        """The GGUF file to run: this model's own, or (in a folder) the first shard of the chosen or only variant."""
-        if self.path.suffix.lower() == ".gguf":
-            return self.path
-        return None
+        """The GGUF file to run: the first shard of the variant that is meant."""
+        if self.gguf_variant is None:
+            return None
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return folder / self.gguf_variant.files[0]
 
     @cached_property
     def gguf(self) -> GGUFHeader | None:
         """The header of `gguf_path`, or None for a model in another form."""
-        return read_header(self.gguf_path) if self.gguf_path else None
+        path = self.gguf_path
+        return read_header(path) if path else None
 
     @cached_property
     def weights(self) -> Weights:
@@ -103,23 +139,14 @@ class Model:
 
     @cached_property
     def chat_template(self) -> str | None:
-        """The Jinja text, from the first place that has one: its own file, the tokenizer's config, the GGUF header."""
-        if self.path.is_dir():
-            jinja = self.path / "chat_template.jinja"
-            if jinja.is_file():
-                return self._text("chat_template.jinja")
-        for holder in (self._json("chat_template.json"), self.tokenizer_config):
-            template = holder.get("chat_template")
-            if isinstance(template, str):
+        """The Jinja text, from the first place that has one: the GGUF header, its own file, the tokenizer's config."""
+        if self.gguf and (template := _template(self.gguf.metadata.get("tokenizer.chat_template"))):
+            return template
+        if (self.path / "chat_template.jinja").is_file() and (template := _template(self._text("chat_template.jinja"))):
+            return template
+        for holder in (self.tokenizer_config, self._json("chat_template.json")):
+            if template := _template(holder.get("chat_template")):
                 return template
-            if isinstance(template, list):
-                named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-                chosen = named.get("default") or next((t for t in named.values() if t), None)
-                if isinstance(chosen, str):
-                    return chosen
-        if self.gguf:
-            template = self.gguf.metadata.get("tokenizer.chat_template")
-            return template if isinstance(template, str) else None
         return None
 
     @cached_property
@@ -128,13 +155,40 @@ class Model:
         if self.gguf:
             return {t.text: t for t in (AddedToken(*entry) for entry in self.gguf.added_tokens())}
         found: dict[str, AddedToken] = {}
-        for key, entry in (self.tokenizer_config.get("added_tokens_decoder") or {}).items():
-            if isinstance(entry, dict) and str(key).isdigit() and isinstance(entry.get("content"), str):
+        decoder = self.tokenizer_config.get("added_tokens_decoder")
+        for key, entry in decoder.items() if isinstance(decoder, dict) else ():
+            if isinstance(entry, dict) and str(key).isdecimal() and isinstance(entry.get("content"), str):
                 found[entry["content"]] = AddedToken(int(key), entry["content"], bool(entry.get("special")))
-        for entry in self._json("tokenizer.json").get("added_tokens") or ():
+        for entry in self._tokenizer_added_tokens():
             if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
                 found[entry["content"]] = AddedToken(entry["id"], entry["content"], bool(entry.get("special")))
         return found
+
+    def _tokenizer_added_tokens(self) -> list[Any]:
+        """The list in `tokenizer.json`. It stands before the vocabulary, whose megabytes are not read for it."""
+        path = self.path / "tokenizer.json"
+        if not path.is_file():
+            return []
+        data = b""
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK + len(data)):
+                    data += chunk
+                    if match := _ADDED_TOKENS.search(data):
+                        try:
+                            # latin-1 maps every byte, so a character cut by the chunk is no error here.
+                            end = json.JSONDecoder().raw_decode(data.decode("latin-1"), match.end() - 1)[1]
+                        except ValueError:
+                            continue
+                        value = json.loads(data[match.end() - 1 : end])
+                        return value if isinstance(value, list) else []
+        except (OSError, ValueError) as error:
+            raise BrokenModel(
+                f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
+            ) from error
+        if match := _ADDED_TOKENS.search(data):
+            raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
+        return []
 
     def _text(self, name: str) -> str:
         try:
@@ -153,3 +207,27 @@ class Model:
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` holds no JSON object.", model=self.name, file=name)
         return value
+
+
+def _template(value: Any) -> str | None:
+    """A chat template out of one place: a text, or the default among several named ones."""
+    if isinstance(value, list):
+        named = {each.get("name"): each.get("template") for each in value if isinstance(each, dict)}
+        value = named.get("default") or next((each for each in named.values() if each), None)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _walk(folder: str, prefix: str) -> Iterator[File]:
+    """Links to files are followed (a snapshot is made of them), links to folders are not (they may lead in circles)."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif not entry.is_dir():
+                try:
+                    size = entry.stat().st_size
+                except OSError:  # a dangling link
+                    size = 0
+                yield File(prefix + entry.name, size)
