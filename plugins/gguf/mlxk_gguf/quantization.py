@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from mlxk_core.api import GGUFHeader, Model, Quantization, Variant
 from mlxk_core.errors import BrokenModel
 from mlxk_core.models.gguf import BLOCKS
-from mlxk_core.models.variants import gguf_variants
 
 GGUF = "gguf"
 _MOST_NAMES = 3
@@ -24,11 +23,10 @@ _FILE_TYPES = {
 
 def detect(model: Model) -> Iterable[Quantization]:
     """One result for all GGUF files of the model, nothing without any."""
-    variants = gguf_variants(model.files)
+    variants = model.variants
     if not variants:
         return
-    chosen = next((each for each in variants if model.variant and each.name == model.variant), None)
-    single = chosen or (variants[0] if len(variants) == 1 else None)
+    single = model.gguf_variant
     header, notes = _header(model) if single else (None, [])
     yield Quantization(
         format="gguf",

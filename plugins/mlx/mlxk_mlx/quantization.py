@@ -62,7 +62,7 @@ def detect(model: Model) -> Iterable[Quantization]:
         return
     if declaration and declaration.method != MLX and not declaration.block_format:
         return
-    if not model.weights.present and any(file.name.endswith(".gguf") for file in model.files):
+    if not model.weights.present and model.variants:
         return  # the config describes what the GGUF files were made from
     if found := _result(model, declaration, notes):
         yield found

@@ -10,8 +10,8 @@ from typing import Any
 from mlxk_core.api import Model, Quantization
 from mlxk_core.errors import BrokenModel
 from mlxk_core.models.declaration import MLX, Declaration, declared
+from mlxk_core.models.filenames import weight_format
 
-_PYTORCH_FILE = re.compile(r"(?i)(pytorch_model|model|consolidated)[^/]*\.(bin|pt|pth)$")
 _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 _DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 _BITS = {"fp64": 64, "fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
@@ -30,8 +30,8 @@ def detect(model: Model) -> Iterable[Quantization]:
         declaration, notes = declared(model), []
     except BrokenModel as error:
         declaration, notes = None, [str(error)]
-    pickled = any(_PYTORCH_FILE.match(file.name) for file in model.files)
-    gguf = any(file.name.lower().endswith(".gguf") for file in model.files)
+    formats = {weight_format(file.name) for file in model.files}
+    pickled, gguf = "pytorch" in formats, "gguf" in formats
     if not _packed_by_mlx(model, declaration) and (model.weights.present or (declaration and not pickled and not gguf)):
         yield _safetensors(model, declaration, notes)
     if pickled:
