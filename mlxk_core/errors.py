@@ -8,7 +8,7 @@ from one of these: it inherits the row of its base, or names its own with `kind`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
@@ -22,7 +22,9 @@ class Kind(NamedTuple):
 class MlxkError(Exception):
     """An error that a person can act on. `str(error)` is the whole sentence."""
 
-    kind: ClassVar[Kind | None] = None
+    kind: Kind | None = None
+    data: Any = None
+    """What there is to show beside the error (half an answer, a list with a bad entry): `data` of the envelope."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
