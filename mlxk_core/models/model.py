@@ -107,11 +107,11 @@ class Model:
 
     @property
     def gguf_path(self) -> Path | None:
-        """The GGUF file to run: the first shard of the variant that is meant."""
-        if self.gguf_variant is None:
-            return None
-        folder = self.path if self.path.is_dir() else self.path.parent
-        return folder / self.gguf_variant.files[0]
+        """The GGUF file to run: the first shard of the variant that is meant, or the file this model is."""
+        if self.gguf_variant:
+            folder = self.path if self.path.is_dir() else self.path.parent
+            return folder / self.gguf_variant.files[0]
+        return self.path if self.path.suffix.lower() == ".gguf" and not self.path.is_dir() else None
 
     @cached_property
     def gguf(self) -> GGUFHeader | None:
