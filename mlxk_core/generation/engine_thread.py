@@ -105,12 +105,13 @@ class EngineThread(threading.Thread):
 
     def run(self) -> None:
         try:
+            worked = False
             while not self._stopping:
                 self._beat()
-                self._obey(wait=self._idle_for())
+                self._obey(wait=0 if worked else self._idle_for())
                 self._serve_wanting()
                 self._admit()
-                self._step()
+                worked = self._step()
         finally:
             self._shut_down()
 
@@ -118,9 +119,7 @@ class EngineThread(threading.Thread):
         self.last_sign_of_life = time.monotonic()
 
     def _idle_for(self) -> float | None:
-        """How long to wait for a command: not at all while rows run, else until a model's time is up (None: for ever)."""
-        if self.running or self._waiting:
-            return 0
+        """How long to wait for a command when there is nothing to step: until a model's time is up, or for ever."""
         if self._limits.ttl is None:
             return None
         since = self.residency.next_idle_since()
@@ -278,10 +277,10 @@ class EngineThread(threading.Thread):
             job.resident.rows[job.id] = job
             job.outbox.put(Admitted(job.admitted_at))
 
-    def _step(self) -> None:
-        for resident in self.residency:
-            if not resident.rows:
-                continue
+    def _step(self) -> bool:
+        """One step of every engine that has rows; False if none has."""
+        working = [resident for resident in self.residency if resident.rows]
+        for resident in working:
             try:
                 events = resident.engine.step()
             except Exception as error:
@@ -290,6 +289,7 @@ class EngineThread(threading.Thread):
             self.counters.steps += 1
             self._beat()
             self._hand_over(resident, events)
+        return bool(working)
 
     def _hand_over(self, resident: Resident, events: Sequence[StepEvent]) -> None:
         now = time.monotonic()

@@ -61,7 +61,7 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
 
 
 def _suffix(text: str, closed: str, messages: Sequence[Message]) -> str:
-    """What the generation prompt added; else (a template that always opens the answer) what stands behind the last turn."""
+    """What the generation prompt added; what stands behind the last turn if the template always opens the answer."""
     if text != closed:
         common = next((i for i, (a, b) in enumerate(zip(text, closed, strict=False)) if a != b), len(closed))
         return text[common:]

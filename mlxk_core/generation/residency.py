@@ -70,9 +70,10 @@ class Residency:
         resident.last_used = time.monotonic()
 
     def make_room(self, need: int, name: str) -> bool:
-        """Unloads idle models, the longest unused first, until `need` bytes are free; False if leased ones must end first.
+        """Unloads idle models, the longest unused first, until `need` bytes are free.
 
-        Nothing is unloaded unless that is enough. Raises `InsufficientMemory` if an empty memory would not hold it.
+        False if leased ones must end first: nothing is unloaded unless that is enough. Raises `InsufficientMemory` if
+        an empty memory would not hold it.
         """
         if need > self.memory:
             raise InsufficientMemory(

@@ -47,7 +47,7 @@ def turn_terminator(engine: Engine, model: Model) -> int | None:
     behind = behind.lstrip()
     specials = (t for t in model.added_tokens.values() if t.special and behind.startswith(t.text))
     token = max(specials, key=lambda t: len(t.text), default=None)
-    if token is None or token.text in before.rpartition(_THOUGHT)[2] and _THOUGHT in before:
+    if token is None or (token.text in before.rpartition(_THOUGHT)[2] and _THOUGHT in before):
         return None
     return engine.tokenizer.token_id(token.text)
 

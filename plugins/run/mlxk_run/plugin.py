@@ -1,1 +1,16 @@
-"""What the run plugin brings."""
+"""What the run plugin brings: the command run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlxk_core.api import CommandSpec, hookimpl
+
+
+@hookimpl
+def mlxk_commands() -> Iterable[CommandSpec]:
+    yield CommandSpec(
+        name="run",
+        summary="Answer a prompt with a model, or chat with it.",
+        target="mlxk_run.command:run",
+    )

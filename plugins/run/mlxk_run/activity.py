@@ -1,0 +1,42 @@
+"""What goes on before the first word: one line on standard error that goes away, on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_PATIENCE = 0.3  # seconds; what is faster than this needs no explanation
+_CLEAR = "\r\x1b[K"
+_MARKS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+PULSE = 0.1
+"""Seconds between two calls of `show` that keep the line moving."""
+
+
+class Activity:
+    """The line. `show` may be called as often as one likes; nothing appears when it is off."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._on = on
+        self._since = time.monotonic()
+        self._shown = False
+        self._text = ""
+
+    def show(self, text: str | None = None) -> None:
+        """Says what goes on (None: the same as before)."""
+        self._text = text if text is not None else self._text
+        elapsed = time.monotonic() - self._since
+        if not self._on or not self._text or elapsed < _PATIENCE:
+            return
+        mark = _MARKS[int(elapsed / PULSE) % len(_MARKS)]
+        self._write(f"{_CLEAR}{mark} {self._text} {elapsed:.0f} s")
+        self._shown = True
+
+    def clear(self) -> None:
+        """Takes the line away; it may come back."""
+        if self._shown:
+            self._write(_CLEAR)
+            self._shown = False
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()

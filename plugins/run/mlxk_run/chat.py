@@ -1,0 +1,130 @@
+"""A conversation at a terminal: turns, history, and the few words that are commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlxk_core.errors import ContextLengthExceeded, MlxkError
+from mlxk_core.generation.completion import Completion
+from mlxk_core.generation.messages import Message
+from mlxk_core.output import Output
+
+_PROMPT = "You: "
+_ENDINGS = ("exit", "quit", "/exit", "/quit")
+_HELP = """\
+Type and press Enter; the model answers. Ctrl-C stops an answer.
+  /system TEXT   set the system prompt (without TEXT: show it)
+  /clear         forget the conversation, keep the system prompt
+  /help          show this
+  exit, quit     leave, as do Ctrl-D and Ctrl-C at the prompt"""
+_HISTORY_LINES = 1000
+
+
+@dataclass
+class Chat:
+    """The turns so far, and how the next answer is got: `answer` shows it and returns it whole."""
+
+    answer: Callable[[list[Message]], Completion]
+    output: Output
+    system: str | None = None
+    turns: list[Message] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until the user leaves."""
+        self.output.note("Chat with the model. /help lists what else there is; exit or Ctrl-D ends it.")
+        with _line_editing(on=self.output.stdout_is_terminal):
+            while True:
+                try:
+                    line = _ask(self.output)
+                except (EOFError, KeyboardInterrupt):
+                    self.output.note("\nGoodbye!")
+                    return
+                if line.strip().lower() in _ENDINGS:
+                    self.output.note("Goodbye!")
+                    return
+                self._take(line.strip())
+
+    def _take(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        match word:
+            case "":
+                pass
+            case "/help":
+                self.output.note(_HELP)
+            case "/clear":
+                self.turns.clear()
+                self.output.note("The conversation is forgotten.")
+            case "/system":
+                self._set_system(rest.strip())
+            case _ if word.startswith("/") and word[1:].isalpha() and not rest:
+                self.output.note(f"There is no command {word}; /help lists them.")
+            case _:
+                self._turn(line)
+
+    def _set_system(self, text: str) -> None:
+        if text:
+            self.system = text
+            self.output.note("The system prompt is set.")
+        else:
+            self.output.note(f"System prompt: {self.system}" if self.system else "There is no system prompt.")
+
+    def _turn(self, line: str) -> None:
+        said = Message(role="user", content=line)
+        opening = [Message(role="system", content=self.system)] if self.system else []
+        try:
+            completion = self.answer([*opening, *self.turns, said])
+        except ContextLengthExceeded as error:
+            self.output.note(f"{error} /clear forgets the conversation so far.")
+            return
+        except MlxkError as error:
+            self.output.note(str(error))
+            return
+        if completion.finish_reason == "cancelled":
+            self.output.note("[stopped]")
+        if completion.content or completion.reasoning:
+            reply = Message(role="assistant", content=completion.content, reasoning=completion.reasoning or None)
+            self.turns += [said, reply]
+
+
+def _ask(output: Output) -> str:
+    if output.stdout_is_terminal:
+        return input(_PROMPT)
+    # Standard output is for answers: where it goes to a file or a pipe, the prompt must not.
+    sys.stderr.write(_PROMPT)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+@contextlib.contextmanager
+def _line_editing(*, on: bool) -> Iterator[None]:
+    """Editing keys and a history of what was typed that outlives the process."""
+    try:
+        import readline
+    except ImportError:  # a Python without it still reads lines
+        on = False
+    if not on:
+        yield
+        return
+    history = _history_file()
+    with contextlib.suppress(OSError):
+        readline.read_history_file(history)
+    readline.set_history_length(_HISTORY_LINES)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            history.parent.mkdir(parents=True, exist_ok=True)
+            readline.write_history_file(history)
+
+
+def _history_file() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "mlxk" / "history"

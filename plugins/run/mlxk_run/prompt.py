@@ -1,0 +1,38 @@
+"""What is asked: the words of the command line, and standard input where it is meant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from mlxk_core.errors import UsageError
+
+_STDIN = "-"
+
+
+def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | None = None) -> str | None:
+    """The prompt, or None when a chat is wanted: no words, and somebody sits at the terminal.
+
+    Standard input is read for a word `-` (what it says comes before the other words), and when there are no words and
+    it is no terminal; otherwise it is left alone.
+    """
+    said = " ".join(word for word in words if word != _STDIN)
+    if _STDIN in words:
+        piped = _read(stdin)
+        return _not_empty("\n\n".join(part for part in (piped.rstrip("\n"), said) if part))
+    if words:
+        return _not_empty(said)
+    if stdin_is_terminal:
+        return None
+    return _not_empty(_read(stdin).rstrip("\n"))
+
+
+def _read(stdin: BinaryIO | None) -> str:
+    return (stdin or sys.stdin.buffer).read().decode("utf-8", errors="replace")
+
+
+def _not_empty(prompt: str) -> str:
+    if not prompt.strip():
+        raise UsageError("The prompt is empty. Give some words, or text on standard input.")
+    return prompt

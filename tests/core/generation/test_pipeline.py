@@ -1,0 +1,119 @@
+"""The text pipeline: tokens in, channels out, with counts that end where the answer ended."""
+
+import pytest
+
+from mlxk_core.generation.engine import Sampled
+from mlxk_core.generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core.generation.pipeline import PlainText, TextPipeline
+from mlxk_core.generation.stops import StopStrings
+from mlxk_core.testing.fake_engine import END, FakeTokenizer
+
+
+class Bracketed:
+    """A format for tests: what stands in (parentheses) is reasoning, `!` is a tool call."""
+
+    def __init__(self):
+        self.channel = Channel.CONTENT
+
+    def feed(self, text, /):
+        for character in text:
+            if character in "()":
+                self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
+            elif character == "!":
+                yield ToolCallDelta(0, "call_1", "shout", "{}")
+            else:
+                yield Delta(self.channel, character)
+
+    def close(self):
+        return ()
+
+
+def run(text, *, stops=(), finish="stop", extractor=None):
+    pipeline = TextPipeline(FakeTokenizer(), extractor or PlainText(), StopStrings(stops))
+    tokens = [Sampled(1, ord(c)) for c in text]
+    tokens = [*tokens, Sampled(1, END, "stop")] if finish == "stop" else [*tokens[:-1], Sampled(1, ord(text[-1]), "length")]
+    events = [event for token in tokens for event in pipeline.feed(token)]
+    return pipeline, events
+
+
+def text_of(events, channel=Channel.CONTENT):
+    return "".join(e.text for e in events if isinstance(e, Delta) and e.channel is channel)
+
+
+def test_the_stop_token_is_counted_and_not_shown():
+    pipeline, events = run("abc")
+    assert text_of(events) == "abc"
+    assert (pipeline.reason, pipeline.completion_tokens) == ("stop", 4)
+
+
+def test_the_token_limit_is_a_length_finish():
+    pipeline, events = run("abc", finish="length")
+    assert text_of(events) == "abc"
+    assert (pipeline.reason, pipeline.completion_tokens) == ("length", 3)
+
+
+def test_usage_ends_with_the_token_that_completed_the_stop_string():
+    pipeline, events = run("one END two", stops=["END"])
+    assert text_of(events) == "one "
+    assert (pipeline.reason, pipeline.stop_string, pipeline.completion_tokens) == ("stop", "END", 7)
+
+
+def test_stop_strings_act_on_the_answer_and_not_inside_reasoning():
+    pipeline, events = run("(a END b)c END d", stops=["END"], extractor=Bracketed())
+    assert text_of(events, Channel.REASONING) == "a END b"
+    assert text_of(events) == "c "
+    assert pipeline.reason == "stop"
+
+
+def test_a_held_back_prefix_is_shown_when_another_channel_follows():
+    _, events = run("x E(r)ND", stops=["END"], extractor=Bracketed())
+    assert text_of(events) == "x END"
+
+
+def test_reasoning_tokens_count_the_markers():
+    pipeline, _ = run("ab(cde)f", extractor=Bracketed())
+    assert pipeline.reasoning_tokens == len("(cde)")
+
+
+def test_a_tool_call_is_a_finish_reason_only_when_the_answer_ended_by_itself():
+    assert run("a!", extractor=Bracketed())[0].reason == "tool_calls"
+    assert run("a!b", finish="length", extractor=Bracketed())[0].reason == "length"
+
+
+def test_logprobs_travel_with_the_text_they_belong_to_and_lose_none():
+    pipeline = TextPipeline(FakeTokenizer(), PlainText(), StopStrings(["\nUser:"]))
+    tokens = [Sampled(1, ord(c), None, -0.5, ((ord(c), -0.5),)) for c in "a\nb"] + [Sampled(1, END, "stop", -0.1)]
+    events = [event for token in tokens for event in pipeline.feed(token)]
+    entries = [entry for event in events for entry in event.tokens]
+    assert b"".join(entry.data for entry in entries) == b"a\nb"
+    assert [entry.top[0].text for entry in entries] == ["a", "\n", "b"]
+
+
+class HalfEmoji(FakeTokenizer):
+    """Says one byte a token, so that a limit can cut a character in two."""
+
+    def detokenizer(self):
+        class Bytes:
+            held = b""
+
+            def add(self, token, /):
+                self.held += bytes([token])
+                try:
+                    text, self.held = self.held.decode(), b""
+                    return text
+                except UnicodeDecodeError:
+                    return ""
+
+            def finish(self):
+                return self.held.decode(errors="replace")
+
+        return Bytes()
+
+
+@pytest.mark.parametrize("length", range(1, 5))
+def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
+    pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]))
+    data = b"a\xf0\x9f\x99\x82"[: length + 1]
+    tokens = [Sampled(1, byte) for byte in data[:-1]] + [Sampled(1, data[-1], "length")]
+    events = [event for token in tokens for event in pipeline.feed(token)]
+    assert text_of(events) == ("a🙂" if length == 4 else "a")

@@ -1,0 +1,402 @@
+"""The generation service, driven through its public door on scripted engines."""
+
+import threading
+
+import pytest
+
+from mlxk_core.errors import (
+    BrokenModel,
+    ContextLengthExceeded,
+    EngineFailure,
+    InsufficientMemory,
+    InvalidOption,
+    QueueFull,
+    ShuttingDown,
+    UnsupportedModel,
+)
+from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Started
+from mlxk_core.generation.messages import GenerationRequest, Message, Sampling, TokenPolicy
+from mlxk_core.generation.service import GenerationService
+from mlxk_core.host import Host
+from mlxk_core.testing.fake_engine import fake_backend, fake_model
+
+GRACE = 20  # seconds after which a test is stuck; never a measure of speed
+
+
+class House:
+    """A service on scripted engines, and the way to ask it things."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.host = Host(strict=True)
+        self.service = None
+
+    def open(self, *plugins, **options):
+        for number, plugin in enumerate(plugins):
+            self.host.register(plugin, name=f"fake{number}")
+        self.service = GenerationService(self.host, **options)
+        return self.service
+
+    def model(self, name="alpha", **options):
+        return fake_model(self.folder / name, **options)
+
+    def ask(self, model, prompt="Hi", **options):
+        if isinstance(prompt, str) and not options.pop("raw", False):
+            prompt = (Message(role="user", content=prompt),)
+        return self.service.submit(GenerationRequest(model=model, prompt=prompt, **options))
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    yield house
+    if house.service is not None:
+        assert house.service.close(GRACE)
+
+
+def wait_for(condition):
+    """Waits until a condition of another thread holds."""
+    tick = threading.Event()
+    for _ in range(GRACE * 200):
+        if condition():
+            return
+        tick.wait(0.005)
+    raise AssertionError("it never came to that")
+
+
+def until(generation, kind):
+    for event in generation:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"no {kind.__name__} came")
+
+
+def test_the_events_come_in_order_and_the_answer_is_the_joined_stream(house):
+    house.open(fake_backend("Hello there."))
+    model = house.model()
+    events = list(house.ask(model))
+    kinds = [type(event) for event in events]
+    assert kinds[:3] == [Loading, Started, Progress] and kinds[-1] is Finished
+    streamed = "".join(event.text for event in events if isinstance(event, Delta))
+    completion = house.ask(model).result()
+    assert completion.content == streamed == "Hello there."
+    assert completion.finish_reason == "stop"
+    assert completion.usage.completion_tokens == len("Hello there.") + 1
+    assert completion.usage.prompt_tokens == len("<user>Hi\n<assistant>")
+
+
+def test_a_loaded_model_is_not_loaded_again(house):
+    backend = fake_backend()
+    house.open(backend)
+    model = house.model()
+    house.ask(model).result()
+    assert not any(isinstance(event, Loading) for event in house.ask(model))
+    assert backend.script.happened("load") == ["alpha"]
+
+
+def test_ten_first_requests_are_one_load(house):
+    backend = fake_backend(load_seconds=0.05)
+    house.open(backend)
+    model = house.model()
+    generations = [house.ask(model) for _ in range(10)]
+    assert [g.result().content for g in generations] == ["Hello."] * 10
+    assert backend.script.happened("load") == ["alpha"]
+
+
+def test_requests_of_one_model_share_the_batch(house):
+    backend = fake_backend("a long enough answer", step_seconds=0.002)
+    house.open(backend)
+    model = house.model()
+    first, second = house.ask(model), house.ask(model)
+    until(first, Delta)
+    until(second, Delta)
+    assert house.service.status().active == 2
+    assert first.result().finish_reason == second.result().finish_reason == "stop"
+
+
+def test_cancelling_frees_the_place_and_keeps_what_was_said(house):
+    backend = fake_backend("x" * 1000, step_seconds=0.002)
+    house.open(backend)
+    generation = house.ask(house.model())
+    until(generation, Delta)
+    generation.cancel()
+    last = list(generation)[-1]
+    assert isinstance(last, Finished) and last.reason == "cancelled" and last.usage.completion_tokens >= 1
+    wait_for(lambda: backend.script.happened("remove"))
+    assert house.service.status().active == 0
+
+
+@pytest.mark.parametrize("phase", ["loading", "reading the prompt", "queued"])
+def test_cancelling_works_before_the_first_token(house, phase):
+    backend = fake_backend("y" * 100_000, load_seconds=0.3 if phase == "loading" else 0, prefill_chunk=1, step_seconds=0.005)
+    house.open(backend, concurrency=1)
+    model = house.model()
+    if phase == "queued":
+        until(house.ask(model), Progress)
+    generation = house.ask(model)
+    until(generation, {"loading": Loading, "reading the prompt": Progress, "queued": Started}[phase])
+    generation.cancel()
+    assert list(generation)[-1].reason == "cancelled"
+    expected = 1 if phase == "queued" else 0
+    wait_for(lambda: house.service.status().active == expected and house.service.status().waiting == 0)
+
+
+def test_a_load_that_nobody_waits_for_is_given_up(house):
+    backend = fake_backend(load_seconds=GRACE)
+    house.open(backend)
+    generation = house.ask(house.model())
+    until(generation, Loading)
+    generation.close()
+    wait_for(lambda: house.service.status().loading is None)
+    assert backend.script.happened("load") == []
+
+
+def test_a_stop_string_ends_the_row_in_the_engine_too(house):
+    backend = fake_backend("one\nUser: two" + "z" * 500, step_seconds=0.001)
+    house.open(backend)
+    completion = house.ask(house.model()).result()
+    assert (completion.content, completion.finish_reason, completion.stop_string) == ("one", "stop", "\nUser:")
+    wait_for(lambda: backend.script.happened("remove"))
+
+
+def test_chat_stops_are_for_chats_and_can_be_turned_off(house):
+    house.open(fake_backend("one\nUser: two"))
+    model = house.model()
+    assert house.ask(model, chat_stops=False).result().content == "one\nUser: two"
+    assert house.ask(model, "raw text", raw=True).result().content == "one\nUser: two"
+
+
+def test_without_a_template_the_turns_are_written_with_their_speakers(house):
+    house.open(fake_backend(lambda prompt: prompt, template=False))
+    generation = house.ask(house.model())
+    started = until(generation, Started)
+    assert "Human: and Assistant:" in started.notes[0]
+    assert generation.prompt_text == "Human: Hi\n\nAssistant:"
+
+
+def test_the_token_budget_of_a_person_is_the_rest_of_the_context_and_that_of_a_server_half(house):
+    house.open(fake_backend())
+    model = house.model(context=100)
+    prompt = len("<user>Hi\n<assistant>")
+    assert until(house.ask(model), Started).max_tokens == 100 - prompt
+    half = house.ask(model, token_policy=TokenPolicy.HALF_CONTEXT)
+    assert until(half, Started).max_tokens == 50
+
+
+def test_a_budget_that_does_not_fit_is_clamped_and_said(house):
+    house.open(fake_backend())
+    started = until(house.ask(house.model(context=100), max_tokens=5000), Started)
+    assert started.max_tokens < 100 and "5000" in started.notes[0]
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_any_step(house):
+    backend = fake_backend()
+    house.open(backend)
+    with pytest.raises(ContextLengthExceeded) as refusal:
+        house.ask(house.model(context=20), "x" * 50).result()
+    assert (refusal.value.prompt_tokens, refusal.value.context_length) == (50 + len("<user>\n<assistant>"), 20)
+    assert backend.script.happened("add") == []
+
+
+def test_an_option_the_engine_cannot_use_is_refused(house):
+    house.open(fake_backend())
+    with pytest.raises(InvalidOption, match="top_k"):
+        house.ask(house.model(), sampling=Sampling(top_k=1 << 30)).result()
+
+
+def test_an_exception_in_a_step_fails_its_requests_and_the_next_one_works(house):
+    backend = fake_backend("word " * 50, step_seconds=0.002)
+    house.open(backend)
+    model = house.model()
+    generations = [house.ask(model) for _ in range(3)]
+    for generation in generations:
+        until(generation, Delta)
+    backend.script.fail_step = RuntimeError("the matrix is full")
+    for generation in generations:
+        with pytest.raises(EngineFailure, match="the matrix is full"):
+            list(generation)
+    assert house.ask(model).result().finish_reason == "stop"
+    assert backend.script.happened("load") == ["alpha"]
+
+
+def test_an_engine_that_cannot_be_reset_is_loaded_anew(house):
+    backend = fake_backend(step_seconds=0.002)
+    house.open(backend)
+    model = house.model()
+    backend.script.fail_step, backend.script.fail_reset = RuntimeError("broken"), RuntimeError("for good")
+    with pytest.raises(EngineFailure):
+        house.ask(model).result()
+    backend.script.fail_reset = None
+    assert house.ask(model).result().content == "Hello."
+    assert backend.script.happened("load") == ["alpha", "alpha"]
+
+
+def test_with_room_for_both_two_models_stay_and_run(house):
+    alpha, beta = fake_backend("a" * 300, kind="a", step_seconds=0.002), fake_backend("b", kind="b", load_seconds=0.05)
+    house.open(alpha, beta, memory=2000)
+    running = house.ask(house.model("alpha", kind="a"))
+    until(running, Delta)
+    assert house.ask(house.model("beta", kind="b")).result().content == "b"
+    assert running.result().content == "a" * 300
+    assert {m.name for m in house.service.status().models} == {"alpha", "beta"}
+
+
+def test_a_load_does_not_stop_the_other_models_streams(house):
+    alpha, beta = fake_backend("a" * 100, kind="a"), fake_backend("b", kind="b", load_seconds=0.3)
+    house.open(alpha, beta, memory=2000)
+    first_model = house.model("alpha", kind="a")
+    house.ask(first_model).result()
+    loading = house.ask(house.model("beta", kind="b"))
+    until(loading, Loading)
+    assert house.ask(first_model).result().content == "a" * 100
+    assert beta.script.happened("load") == []
+    assert loading.result().content == "b"
+
+
+def test_without_room_the_old_model_finishes_first_and_is_really_unloaded(house):
+    alpha, beta = fake_backend("a" * 100, kind="a", step_seconds=0.002), fake_backend("b", kind="b")
+    house.open(alpha, beta, memory=1500)
+    first_model, second_model = house.model("alpha", kind="a"), house.model("beta", kind="b")
+    running = house.ask(first_model)
+    until(running, Delta)
+    swapped = house.ask(second_model)
+    late = house.ask(first_model)
+    assert swapped.result().content == "b"
+    assert running.result().content == "a" * 100
+    assert alpha.script.happened("close") == ["alpha"]
+    assert late.result().content == "a" * 100
+    assert beta.script.happened("close") == ["beta"]
+    assert [m.name for m in house.service.status().models] == ["alpha"]
+
+
+def test_a_failed_load_costs_the_loaded_model_nothing(house):
+    alpha, beta = fake_backend(kind="a"), fake_backend(kind="b", fail_load=BrokenModel("the weights are torn"))
+    house.open(alpha, beta, memory=2000)
+    first_model = house.model("alpha", kind="a")
+    house.ask(first_model).result()
+    with pytest.raises(BrokenModel, match="torn"):
+        house.ask(house.model("beta", kind="b")).result()
+    assert house.ask(first_model).result().content == "Hello."
+    assert alpha.script.happened("load") == ["alpha"]
+
+
+def test_a_damaged_model_is_refused_before_it_costs_anybody_a_place(house):
+    alpha, beta = fake_backend(kind="a"), fake_backend(kind="b")
+    house.open(alpha, beta, memory=1500)
+    house.ask(house.model("alpha", kind="a")).result()
+    damaged = house.model("beta", kind="b")
+    (damaged.path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(BrokenModel, match="damaged"):
+        house.ask(damaged)
+    assert alpha.script.happened("close") == []
+
+
+def test_a_model_larger_than_the_budget_is_refused_with_both_numbers(house):
+    house.open(fake_backend(memory=3_000_000_000), memory=2_000_000_000)
+    with pytest.raises(InsufficientMemory, match=r"3\.0 GB.*2\.0 GB"):
+        house.ask(house.model()).result()
+
+
+def test_a_model_that_no_backend_takes_is_refused_at_once(house):
+    house.open(fake_backend(kind="a"))
+    with pytest.raises(UnsupportedModel):
+        house.ask(house.model(kind="something else"))
+
+
+def test_the_queue_is_bounded_and_says_when_to_come_back(house):
+    house.open(fake_backend("z" * 10_000, step_seconds=0.002), concurrency=1, queue=2)
+    model = house.model()
+    taken = [house.ask(model) for _ in range(3)]
+    with pytest.raises(QueueFull) as refusal:
+        house.ask(model)
+    assert 1 <= refusal.value.retry_after <= 30
+    taken[1].close()
+    wait_for(lambda: house.service.status().waiting + house.service.status().active == 2)
+    house.ask(model)
+
+
+def test_waiting_requests_are_served_in_order(house):
+    backend = fake_backend(lambda prompt: prompt)
+    house.open(backend, concurrency=1)
+    model = house.model()
+    generations = [house.ask(model, f"request {n}") for n in range(5)]
+    threads = [threading.Thread(target=g.result) for g in generations]
+    house.service.preload(model)
+    for generation in generations:
+        until(generation, Started)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GRACE)
+    assert [row.id for row in backend.script.happened("add")] == sorted(r.id for r in backend.script.happened("add"))
+
+
+def test_closing_fails_what_runs_and_gives_everything_back(house):
+    backend = fake_backend("q" * 100_000, step_seconds=0.002)
+    service = house.open(backend)
+    model = house.model()
+    generation = house.ask(model)
+    until(generation, Delta)
+    assert service.close(GRACE)
+    with pytest.raises(ShuttingDown):
+        list(generation)
+    with pytest.raises(ShuttingDown):
+        house.ask(model)
+    assert backend.script.log[-2:] == [("close", "alpha"), ("exit", None)]
+
+
+def test_draining_refuses_newcomers_and_lets_the_rest_finish(house):
+    service = house.open(fake_backend("d" * 50, step_seconds=0.002))
+    model = house.model()
+    running = house.ask(model)
+    until(running, Delta)
+    service.drain()
+    with pytest.raises(ShuttingDown):
+        house.ask(model)
+    assert running.result().content == "d" * 50
+
+
+def test_an_idle_model_is_unloaded_when_its_time_is_up(house):
+    backend = fake_backend()
+    house.open(backend, ttl=0.05)
+    house.ask(house.model()).result()
+    wait_for(lambda: backend.script.happened("close") == ["alpha"])
+    assert house.service.status().models == ()
+
+
+def test_preload_loads_or_raises(house):
+    alpha, beta = fake_backend(kind="a"), fake_backend(kind="b", fail_load=BrokenModel("torn"))
+    service = house.open(alpha, beta)
+    service.preload(house.model("alpha", kind="a"))
+    assert [m.name for m in service.status().models] == ["alpha"]
+    with pytest.raises(BrokenModel, match="torn"):
+        service.preload(house.model("beta", kind="b"))
+
+
+def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(house):
+    backend = fake_backend("h" * 100)
+    service = house.open(backend)
+    generation = house.ask(house.model())
+    until(generation, Started)
+    backend.script.hang.set()
+    wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
+    assert not service.close(0.05)
+    backend.script.hang.clear()
+
+
+def test_next_gives_up_after_its_time(house):
+    house.open(fake_backend(load_seconds=0.5))
+    generation = house.ask(house.model())
+    assert isinstance(generation.next(GRACE), Loading)
+    assert generation.next(0.01) is None
+    assert generation.result().content == "Hello."
+
+
+def test_token_ids_are_a_prompt_too_and_strangers_among_them_are_refused(house):
+    house.open(fake_backend(lambda prompt: prompt.upper()))
+    model = house.model()
+    assert house.ask(model, [ord("a"), ord("b")]).result().content == "AB"
+    with pytest.raises(InvalidOption, match="vocabulary"):
+        house.ask(model, [1 << 40]).result()
+    with pytest.raises(InvalidOption, match="empty"):
+        house.ask(model, "", raw=True).result()
