@@ -1,0 +1,46 @@
+"""What holds for every test: a hub cache of its own, none of the user's settings, and the user's files untouched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["mlxk_core.testing"]
+
+
+@pytest.fixture(autouse=True)
+def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither reads nor writes anything of the person who runs the tests."""
+    for name in list(os.environ):
+        if name.startswith("MLXK_") and not name.startswith("MLXK_TEST_"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("xdg")
+    for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
+
+
+def _users_cache() -> Path:
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+def _traces(cache: Path) -> dict[str, int]:
+    """Folders of the cache that change when something is written to it; links and blobs are not looked at."""
+    patterns = ("", "*", "*/blobs", "*/snapshots", "*/snapshots/*", "*/refs")
+    found = (path for pattern in patterns for path in (cache.glob(pattern) if pattern else [cache]))
+    return {str(path): path.stat().st_mtime_ns for path in found if path.exists()}
+
+
+_CACHE = _users_cache()
+_BEFORE = _traces(_CACHE)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    changed = sorted(dict(_BEFORE.items() ^ _traces(_CACHE).items()))
+    if changed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.write_line(f"\nThe tests touched the user's own hub cache: {', '.join(changed)}", red=True)
