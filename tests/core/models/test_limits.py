@@ -1,0 +1,89 @@
+"""How long a context is, and how many tokens of it an answer may take."""
+
+import pytest
+
+from mlxk_core.errors import ContextLengthExceeded, InvalidOption
+from mlxk_core.generation.messages import TokenPolicy
+from mlxk_core.models.limits import budget, context_length, model_context_length
+
+FULL, HALF = TokenPolicy.FULL_CONTEXT, TokenPolicy.HALF_CONTEXT
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["max_position_embeddings", "n_positions", "context_length", "max_sequence_length", "seq_len", "n_ctx"],
+)
+def test_every_key_in_use_names_the_context(key):
+    assert context_length({key: 8192}) == 8192
+    assert context_length({key: "8192"}) == 8192
+    assert context_length({"text_config": {key: 8192}}) == 8192
+
+
+@pytest.mark.parametrize("value", [0, -1, None, "", "many", "-5", True, 1.5, [], float("inf"), float("nan")])
+def test_a_value_that_is_no_length_is_passed_over(value):
+    assert context_length({"max_position_embeddings": value}) is None
+    assert context_length({"max_position_embeddings": value, "n_ctx": 512}) == 512
+    assert context_length({"max_position_embeddings": value, "text_config": {"n_positions": 512}}) == 512
+
+
+def test_the_top_of_a_config_comes_before_its_text_part():
+    assert context_length({"n_ctx": 100, "text_config": {"max_position_embeddings": 200}}) == 100
+
+
+def test_the_tokenizers_limit_is_not_the_context(folder):
+    model = folder({"config.json": {"model_type": "llama"}, "tokenizer_config.json": {"model_max_length": 512}})
+    assert model_context_length(model) == 4096
+
+
+@pytest.mark.parametrize("config", [{}, b"{ broken", b"[]", {"max_position_embeddings": 0}, {"text_config": "x"}])
+def test_a_model_that_cannot_tell_has_4096(folder, config):
+    assert model_context_length(folder({"config.json": config})) == 4096
+
+
+def test_a_folder_without_config_has_4096(folder):
+    assert model_context_length(folder({})) == 4096
+
+
+def test_a_gguf_header_names_the_context_of_its_architecture(folder, gguf):
+    assert model_context_length(folder({"m.gguf": gguf({"llama.context_length": 2048})}, name="a")) == 2048
+    assert model_context_length(folder({"m.gguf": gguf({"qwen2.context_length": 2048})}, name="b")) == 4096
+    assert model_context_length(folder({"m.gguf": b"GGUF"}, name="c")) == 4096
+
+
+@pytest.mark.parametrize(
+    ("window", "prompt", "asked", "policy", "tokens"),
+    [
+        (8192, 10, None, FULL, 8182),
+        (8192, 0, None, FULL, 8192),
+        (8192, 10, None, HALF, 4096),
+        (8193, 10, None, HALF, 4096),
+        (131072, 10, None, HALF, 65536),
+        (4096, 1, None, HALF, 2048),
+        (8192, 8000, None, HALF, 192),
+        (8192, 8191, None, FULL, 1),
+        (8192, 8191, None, HALF, 1),
+        (1, 0, None, HALF, 1),
+        (8192, 10, 5, FULL, 5),
+        (8192, 10, 5, HALF, 5),
+        (8192, 10, 8000, HALF, 8000),
+        (8192, 10, 8182, FULL, 8182),
+        (8192, 10, 9999, FULL, 8182),
+        (8192, 10, 9999, HALF, 8182),
+    ],
+)
+def test_a_budget_is_what_was_asked_for_or_the_policys_share_and_always_fits(window, prompt, asked, policy, tokens):
+    assert budget(window, prompt, asked=asked, policy=policy) == tokens
+
+
+@pytest.mark.parametrize("prompt", [512, 513, 100_000])
+@pytest.mark.parametrize("asked", [None, 1])
+def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers(prompt, asked):
+    with pytest.raises(ContextLengthExceeded) as caught:
+        budget(512, prompt, asked=asked, policy=FULL)
+    assert caught.value.details == {"prompt_tokens": prompt, "context_length": 512}
+
+
+@pytest.mark.parametrize("asked", [0, -1])
+def test_less_than_one_token_cannot_be_asked_for(asked):
+    with pytest.raises(InvalidOption, match="max_tokens"):
+        budget(512, 10, asked=asked, policy=FULL)
