@@ -1,0 +1,185 @@
+"""The stream parser of block formats: it reads one row of the table in `formats.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from mlxk_core.api import Channel, Delta, ExtractorEvent
+from mlxk_reasoning.formats import BlockFormat
+from mlxk_reasoning.scanner import markers
+
+_INK = re.compile(r"\S")
+
+
+class BlockExtractor:
+    """Splits one response. White space around a marker is dropped where a part begins or ends, and kept once where
+    both sides of a block are the same part.
+
+    Two questions decide which markers may come next: are we inside a block, and has this stretch begun, that is, did
+    anything but white space follow the last marker?
+    """
+
+    def __init__(self, format: BlockFormat, prompt_suffix: str = "") -> None:
+        self._format = format
+        self._content = _Part(Channel.CONTENT)
+        self._reasoning = _Part(Channel.REASONING)
+        self._held = ""
+        self._inside = False
+        self._begun = False
+        self._untouched = True  # no marker yet, and no text: leading white space may be the answer's own
+        self._framed = False
+        self._label = False
+        self._opened_by_prompt = False
+        self._resume(prompt_suffix)
+
+    @property
+    def channel(self) -> Channel | None:
+        if self._held:
+            return None
+        return Channel.REASONING if self._inside else Channel.CONTENT
+
+    def feed(self, text: str, /) -> list[ExtractorEvent]:
+        return list(self._advance(text, final=False))
+
+    def close(self) -> list[ExtractorEvent]:
+        format = self._format
+        if self._label and self._held and self._held.strip() == format.label.strip():
+            self._held = ""  # cut off right behind the block's name
+        events = list(self._advance("", final=True))
+        part = self._part
+        if part.blank and (self._begun or self._untouched):
+            events.append(Delta(part.channel, part.take_blank()))
+        return events
+
+    @property
+    def _part(self) -> _Part:
+        return self._reasoning if self._inside else self._content
+
+    def _resume(self, suffix: str) -> None:
+        """Goes to where the prompt left off: read from its last marker on, and nothing of it is output."""
+        format = self._format
+        known = (*format.openers, *format.closers, *format.frame, *format.frame_end)
+        last = max((suffix.rfind(marker) for marker in known), default=-1)
+        if last >= 0:
+            self.feed(suffix[last:])
+            self._held = ""
+            self._content.blank = self._reasoning.blank = ""
+        elif format.assume_open:
+            self._open()
+        self._opened_by_prompt = self._inside and not self._begun
+
+    def _advance(self, text: str, *, final: bool) -> Iterable[ExtractorEvent]:
+        text = self._held + text
+        at = 0
+        while at < len(text):
+            if not self._begun:
+                ink = _INK.search(text, at)
+                here = ink.start() if ink else len(text)
+                self._part.lead(text[at:here], keep=self._untouched)
+                at = here
+                if at == len(text):
+                    break
+                hit = markers(*self._possible()).match(text, at, final=final)
+                if hit is None:
+                    self._begun, self._untouched = True, False
+                    continue
+            else:
+                hit = markers(*self._possible()).search(text, at, final=final)
+            end = hit.start if hit else len(text)
+            if end > at:
+                # Held white space is only for a marker to swallow: an answer without a frame needs none.
+                yield from self._part.write(text[at:end], hold=self._inside or self._framed)
+            at = end
+            if hit and hit.marker is None:
+                break
+            if hit and hit.marker is not None:
+                at = hit.end if self._turn(hit.marker) else hit.start
+        self._held = text[at:]
+
+    def _possible(self) -> tuple[str, ...]:
+        """The markers that count here."""
+        format = self._format
+        if self._inside:
+            words = (*format.closers, *format.ends)
+            if self._begun:
+                return words
+            label = (format.label,) if self._label else ()
+            return (*words, *label, *(format.openers if self._opened_by_prompt else ()))
+        openers = format.openers if self._untouched or not format.sentences else ()
+        words = (*openers, *format.noise, *(format.frame_end if self._framed else ()))
+        return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
+
+    def _turn(self, marker: str) -> bool:
+        """Goes on behind `marker`; False if the marker is to be read again where it leads to."""
+        format = self._format
+        if self._inside:
+            if marker in format.closers:
+                self._answer(framed=not format.frame and bool(format.frame_end))
+                return True
+            if marker in format.ends:
+                self._answer(framed=False)
+                return False
+            if marker in format.openers:
+                self._opened_by_prompt = False
+            else:
+                self._label = False
+            return True
+        if marker in format.openers:
+            self._open()
+        elif self._framed and marker in format.frame_end:
+            self._answer(framed=False)
+        elif not self._begun and marker in format.frame:
+            self._answer(framed=True)
+        elif not self._begun and marker in format.closers:
+            self._answer(framed=not format.frame and bool(format.frame_end))
+        return True
+
+    def _open(self) -> None:
+        self._content.end()
+        self._reasoning.begin()
+        self._inside, self._begun, self._untouched, self._framed = True, False, False, False
+        self._label = bool(self._format.label)
+
+    def _answer(self, *, framed: bool) -> None:
+        self._part.end()
+        self._content.begin()
+        self._inside, self._begun, self._untouched, self._framed = False, False, False, framed
+
+
+class _Part:
+    """The text of one channel, and the white space that waits for what follows it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.blank = ""
+        self._started = False
+        self._ends_blank = False
+        self._keeps_lead = False
+
+    def begin(self) -> None:
+        """A stretch of this part starts: its leading white space counts only between two inked stretches."""
+        self._keeps_lead = self._started and not self.blank and not self._ends_blank
+
+    def end(self) -> None:
+        """A marker follows: what white space stands before it counts only if something was said."""
+        if not self._started:
+            self.blank = ""
+
+    def lead(self, blank: str, *, keep: bool) -> None:
+        if keep or self._keeps_lead:
+            self.blank += blank
+
+    def write(self, text: str, *, hold: bool) -> Iterable[Delta]:
+        inked = text.rstrip() if hold else text
+        if not inked:
+            self.blank += text
+            return
+        yield Delta(self.channel, self.take_blank() + inked)
+        self.blank = text[len(inked) :]
+        self._started = True
+        self._ends_blank = inked[-1].isspace()
+
+    def take_blank(self) -> str:
+        blank, self.blank = self.blank, ""
+        return blank

@@ -1,0 +1,281 @@
+"""The table of formats that put reasoning into blocks: one row a format, read by `blocks.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Extractor, ExtractorContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFormat:
+    """A format of the shape `opener reasoning closer answer`. A row is the factory of its own extractors.
+
+    `label` is a name the model writes right behind the opener. `frame` and `frame_end` are markers around the answer:
+    the first at its beginning only, the second once the frame is open (a closer opens it where `frame` is empty).
+    `ends` close a block that was not closed, and belong to the answer: calls of tools, mostly. `noise` is dropped
+    wherever it stands in the answer; special tokens only, for they are never a word. `sentences` says that the openers
+    are ordinary prose and count at the beginning of the response alone. `assume_open` begins inside a block when the
+    prompt does not say.
+
+    `signs` are texts of which all must stand in a chat template that is for this format, `tokens` those that must be in
+    the vocabulary of a model whose template does not tell, and `architectures` are `model_type`s that write it.
+    """
+
+    name: str
+    summary: str
+    openers: tuple[str, ...]
+    closers: tuple[str, ...]
+    label: str = ""
+    frame: tuple[str, ...] = ()
+    frame_end: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+    sentences: bool = False
+    assume_open: bool = False
+    signs: tuple[tuple[str, ...], ...] = ()
+    tokens: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        return f"{__name__}:{self.name.upper()}"
+
+    def __call__(self, context: ExtractorContext) -> Extractor:
+        from mlxk_reasoning.blocks import BlockExtractor
+
+        return BlockExtractor(self, context.prompt_suffix)
+
+
+# What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (three generations).
+_TOOL_CALLS = (
+    "<tool_call>",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call_start|>",
+    "<minimax:tool_call>",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜DSML｜function_calls>",
+)
+
+GEMMA4 = BlockFormat(
+    name="gemma4",
+    summary="Gemma 4: <|channel>thought … <channel|>",
+    openers=("<|channel>",),
+    closers=("<channel|>",),
+    label="thought\n",
+    ends=("<|tool_call>",),
+    noise=("<channel|>",),
+    signs=(("<|channel>",), ("<channel|>",)),
+    tokens=("<|channel>", "<channel|>"),
+)
+KIMI_K3 = BlockFormat(
+    name="kimi_k3",
+    summary="Kimi K3: <|open|>think<|sep|> … <|close|>think<|sep|>, the answer framed alike",
+    openers=("<|open|>think<|sep|>",),
+    closers=("<|close|>think<|sep|>",),
+    frame=("<|open|>response<|sep|>",),
+    frame_end=("<|close|>response<|sep|>",),
+    ends=("<|open|>response<|sep|>", "<|open|>tools<|sep|>", "<|close|>message<|sep|>"),
+    noise=(
+        "<|close|>think<|sep|>",
+        "<|open|>response<|sep|>",
+        "<|close|>response<|sep|>",
+        "<|close|>message<|sep|>",
+    ),
+    signs=(("<|open|>", "<|sep|>", "<|close|>"),),
+    tokens=("<|open|>", "<|sep|>", "<|close|>"),
+)
+_COHERE_FRAME = ("<|START_RESPONSE|>", "<|START_TEXT|>")
+_COHERE_FRAME_END = ("<|END_RESPONSE|>", "<|END_TEXT|>")
+COHERE = BlockFormat(
+    name="cohere",
+    summary="Command A Reasoning: <|START_THINKING|> … <|END_THINKING|>, the answer framed",
+    openers=("<|START_THINKING|>",),
+    closers=("<|END_THINKING|>",),
+    frame=_COHERE_FRAME,
+    frame_end=_COHERE_FRAME_END,
+    ends=(*_COHERE_FRAME, "<|START_ACTION|>"),
+    noise=(*_COHERE_FRAME, *_COHERE_FRAME_END, "<|END_THINKING|>"),
+    signs=(("<|START_THINKING|>",),),
+    tokens=("<|START_THINKING|>", "<|END_THINKING|>"),
+)
+APERTUS = BlockFormat(
+    name="apertus",
+    summary="Apertus: <|inner_prefix|> … <|inner_suffix|>",
+    openers=("<|inner_prefix|>",),
+    closers=("<|inner_suffix|>",),
+    ends=("<|tools_prefix|>",),
+    noise=("<|inner_suffix|>",),
+    signs=(("<|inner_prefix|>",),),
+    tokens=("<|inner_prefix|>", "<|inner_suffix|>"),
+)
+SEED = BlockFormat(
+    name="seed",
+    summary="Seed-OSS: <seed:think> … </seed:think>",
+    openers=("<seed:think>",),
+    closers=("</seed:think>",),
+    ends=("<seed:tool_call>",),
+    signs=(("seed:think",),),
+    tokens=("<seed:think>", "</seed:think>"),
+)
+MINIMAX_M3 = BlockFormat(
+    name="minimax_m3",
+    summary="MiniMax-M3: <mm:think> … </mm:think>",
+    openers=("<mm:think>",),
+    closers=("</mm:think>",),
+    ends=("<minimax:tool_call>",),
+    signs=(("mm:think>",),),
+    tokens=("<mm:think>", "</mm:think>"),
+)
+LONGCAT = BlockFormat(
+    name="longcat",
+    summary="LongCat: <longcat_think> … </longcat_think>",
+    openers=("<longcat_think>",),
+    closers=("</longcat_think>",),
+    ends=("<longcat_tool_call>",),
+    signs=(("longcat_think>",),),
+    tokens=("<longcat_think>", "</longcat_think>"),
+)
+K2_HORIZON = BlockFormat(
+    name="k2_horizon",
+    summary="K2-Horizon: <ifm|think> … </ifm|think>, one pair an effort",
+    openers=("<ifm|think>", "<ifm|think_fast>", "<ifm|think_faster>"),
+    closers=("</ifm|think>", "</ifm|think_fast>", "</ifm|think_faster>"),
+    ends=("<tool_call>",),
+    signs=(("ifm|think",),),
+    tokens=("<ifm|think>", "</ifm|think>"),
+)
+THINK_START = BlockFormat(
+    name="think_start",
+    summary="<|think:start|> … <|think:end|>",
+    openers=("<|think:start|>",),
+    closers=("<|think:end|>",),
+    noise=("<|think:end|>",),
+    signs=(("<|think:start|>",), ("<|think:end|>",)),
+    tokens=("<|think:start|>", "<|think:end|>"),
+)
+MISTRAL = BlockFormat(
+    name="mistral",
+    summary="Magistral and Ministral: [THINK] … [/THINK]",
+    openers=("[THINK]",),
+    closers=("[/THINK]",),
+    ends=("[TOOL_CALLS]",),
+    signs=(("[THINK]",), ("[/THINK]",)),
+    tokens=("[THINK]", "[/THINK]"),
+)
+KIMI_TEXT = BlockFormat(
+    name="kimi_text",
+    summary="Kimi-VL-Thinking and Kimi-Dev: ◁think▷ … ◁/think▷",
+    openers=("◁think▷",),
+    closers=("◁/think▷",),
+    ends=("<|tool_calls_section_begin|>",),
+    signs=(("◁think▷",), ("◁/think▷",)),
+    # The markers are ordinary text to its tokenizer, so there is no vocabulary to read them off.
+    architectures=("kimi_vl",),
+)
+APRIEL = BlockFormat(
+    name="apriel",
+    summary="Apriel Thinker: its reasoning steps, then [BEGIN FINAL RESPONSE]",
+    openers=("Here are my reasoning steps:",),
+    closers=("[BEGIN FINAL RESPONSE]",),
+    frame_end=("[END FINAL RESPONSE]",),
+    ends=("<tool_calls>",),
+    sentences=True,
+    signs=(("[BEGIN FINAL RESPONSE]",), ("Here are my reasoning steps:",)),
+    tokens=("[BEGIN FINAL RESPONSE]",),
+)
+GRANITE_TEXT = BlockFormat(
+    name="granite_text",
+    summary="Granite 3.2: “Here is my thought process:” … “Here is my response:”",
+    openers=("Here is my thought process:", "Here's my thought process:", "Here’s my thought process:"),
+    closers=("Here is my response:", "Here's my response:", "Here’s my response:"),
+    sentences=True,
+    signs=(("Here is my thought process",), ("Here's my thought process",)),
+)
+EXAONE_DEEP = BlockFormat(
+    name="exaone_deep",
+    summary="EXAONE Deep: <thought> … </thought>",
+    openers=("<thought>",),
+    closers=("</thought>",),
+    signs=(("<thought>",), ("</thought>",)),
+    tokens=("<thought>", "</thought>"),
+)
+HUNYUAN = BlockFormat(
+    name="hunyuan",
+    summary="Hunyuan: <think> … </think>, then <answer> … </answer>",
+    openers=("<think>", "<think:opensource>"),
+    closers=("</think>", "</think:opensource>"),
+    frame=("<answer>", "<answer:opensource>"),
+    frame_end=("</answer>", "</answer:opensource>"),
+    ends=_TOOL_CALLS,
+    signs=(("think>", "<answer>"), ("think:opensource",)),
+    tokens=("<think:opensource>", "</think:opensource>"),
+)
+_RESPONSE = ("<response>",)
+_RESPONSE_END = ("</response>",)
+GRANITE = BlockFormat(
+    name="granite",
+    summary="Granite 3.3: <think> … </think>, then <response> … </response>",
+    openers=("<think>",),
+    closers=("</think>",),
+    frame=_RESPONSE,
+    frame_end=_RESPONSE_END,
+    ends=_TOOL_CALLS,
+    signs=(("<|start_of_role|>", "think>", "<response>"),),
+)
+ERNIE = BlockFormat(
+    name="ernie",
+    summary="ERNIE 4.5 Thinking: <think> … </think>, then <response> … </response>",
+    openers=("<think>",),
+    closers=("</think>",),
+    frame=_RESPONSE,
+    frame_end=_RESPONSE_END,
+    ends=_TOOL_CALLS,
+    signs=(("think>", "<response>"),),
+    tokens=("<think>", "</think>", "<response>", "</response>"),
+)
+THINK = BlockFormat(
+    name="think",
+    summary="<think> … </think>: Qwen, DeepSeek, GLM, SmolLM3, Nemotron, MiniMax-M2, EXAONE 4 and many others",
+    openers=("<think>",),
+    closers=("</think>",),
+    ends=_TOOL_CALLS,
+    signs=(("<think>",), ("</think>",)),
+    tokens=("<think>", "</think>"),
+)
+# Nothing in a model's files tells that its converted template lost the opening tag, so this one is never chosen by
+# itself: `--reasoning-format think_assume_open` does it.
+THINK_ASSUME_OPEN = BlockFormat(
+    name="think_assume_open",
+    summary="<think> as opened though the prompt does not show it (an R1 whose template lost the tag)",
+    openers=("<think>",),
+    closers=("</think>",),
+    ends=_TOOL_CALLS,
+    assume_open=True,
+)
+
+# The order decides between rows that all fit a template, so the more particular stand before the more common.
+BLOCK_FORMATS: tuple[BlockFormat, ...] = (
+    GEMMA4,
+    KIMI_K3,
+    COHERE,
+    APERTUS,
+    SEED,
+    MINIMAX_M3,
+    LONGCAT,
+    K2_HORIZON,
+    THINK_START,
+    MISTRAL,
+    KIMI_TEXT,
+    APRIEL,
+    GRANITE_TEXT,
+    EXAONE_DEEP,
+    HUNYUAN,
+    GRANITE,
+    ERNIE,
+    THINK,
+    THINK_ASSUME_OPEN,
+)
