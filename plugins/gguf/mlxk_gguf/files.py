@@ -1,0 +1,72 @@
+"""The files of one GGUF model: its parts, each with its header, and what all of them list together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlxk_core.api import GGUFHeader, GGUFTensor, Model
+from mlxk_core.errors import BrokenModel
+from mlxk_core.models.gguf import read_header
+from mlxk_core.models.variants import shard
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file: all of the model, or one of its shards."""
+
+    path: Path
+    header: GGUFHeader
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much of the file its header promises and it does not have."""
+        return max(0, self.header.file_size - self.path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class GGUFFiles:
+    """A GGUF model on disk. The first part's metadata is the model's; tensors lie in any part."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self.parts[0].header.metadata
+
+    @property
+    def architecture(self) -> str:
+        return self.parts[0].header.architecture or "unknown"
+
+    @property
+    def tensors(self) -> tuple[GGUFTensor, ...]:
+        return tuple(tensor for part in self.parts for tensor in part.header.tensors)
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """A value of the architecture's own: `value("block_count")` is `llama.block_count`."""
+        return self.metadata.get(f"{self.architecture}.{key}", default)
+
+
+def open_files(model: Model) -> GGUFFiles:
+    """The files of `model`, which has a `gguf_path`. Raises `BrokenModel` if parts are missing or headers damaged."""
+    first, header = model.gguf_path, model.gguf
+    if first is None or header is None:
+        raise ValueError(f"{model.name} holds no GGUF file that was chosen")
+    whole, number, total = shard(first.name)
+    total = max(total, header.metadata.get("split.count") or 1)
+    if total == 1:
+        return GGUFFiles((Part(first, header),))
+    if number != 1 or not re.search(r"-\d{5}-of-\d{5}$", first.stem):
+        raise BrokenModel(f"{first.name} is not the first of its {total} parts: name that one.", file=first.name)
+    paths = [first.with_name(f"{whole}-{index:05}-of-{total:05}{first.suffix}") for index in range(1, total + 1)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise BrokenModel(
+            f"{first.name} has {total} parts, and {len(missing)} of them are missing: {', '.join(missing)}.",
+            model=model.name,
+            missing=missing,
+        )
+    return GGUFFiles((Part(first, header), *(Part(path, read_header(path)) for path in paths[1:])))

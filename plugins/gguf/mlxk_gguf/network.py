@@ -1,0 +1,68 @@
+"""Builds the network of a GGUF model out of mlx-lm's module for its architecture."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxk_core.errors import BrokenModel
+from mlxk_gguf.config import network_config
+from mlxk_gguf.files import GGUFFiles
+from mlxk_gguf.support import ROPE_FACTORS
+from mlxk_gguf.weights import Weights, read_weights
+
+
+def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Module, dict[str, Any]]:
+    """The network with its weights, and its configuration. Nothing is computed yet."""
+    config = network_config(files)
+    weights = read_weights(files, alive)
+    factors = weights.pop(ROPE_FACTORS, None)
+    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+    network = module.Model(module.ModelArgs.from_dict(config))
+    weights = network.sanitize(weights)
+    config["quantization"] = _quantize(network, weights)
+    try:
+        network.load_weights(list(weights.items()), strict=True)
+    except ValueError as error:
+        name = files.parts[0].path.name
+        raise BrokenModel(f"{name} does not fit the architecture {files.architecture}: {error}", file=name) from error
+    if factors is not None:
+        rope = ScaledRoPE(config["head_dim"], config["rope_theta"], factors)
+        for layer in network.layers:
+            if isinstance(layer.self_attn.rope, nn.RoPE):
+                layer.self_attn.rope = rope
+    return network, config
+
+
+class ScaledRoPE(nn.Module):
+    """Rotary embedding whose wavelengths are stretched by a factor each (Llama 3.1, as its GGUF file stores it)."""
+
+    def __init__(self, dims: int, base: float, factors: mx.array) -> None:
+        super().__init__()
+        self.dims = dims
+        self._freqs = base ** (mx.arange(0, dims, 2, dtype=mx.float32) / dims) * factors.astype(mx.float32)
+
+    def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
+        return mx.fast.rope(x, self.dims, traditional=False, base=None, scale=1.0, offset=offset, freqs=self._freqs)
+
+
+def _quantize(network: nn.Module, weights: Weights) -> dict[str, Any]:
+    """Makes the layers quantized whose weights came packed; gives the `quantization` of a `config.json`.
+
+    A file mixes types (the embedding usually has more bits), so the packing is read off each layer's own arrays.
+    """
+    packing: dict[str, Any] = {}
+
+    def pack(path: str, layer: nn.Module) -> bool | dict[str, Any]:
+        if f"{path}.scales" not in weights or not hasattr(layer, "to_quantized"):
+            return False
+        width, packed = layer.weight.shape[-1], weights[f"{path}.weight"].shape[-1]
+        packing[path] = {"group_size": width // weights[f"{path}.scales"].shape[-1], "bits": 32 * packed // width}
+        return packing[path]
+
+    nn.quantize(network, class_predicate=pack)
+    return packing

@@ -1,0 +1,154 @@
+"""Which GGUF files this backend runs: a verdict by their headers alone, without MLX."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mlxk_core.api import Model, Verdict
+from mlxk_core.errors import BrokenModel
+from mlxk_gguf.files import GGUFFiles, open_files
+
+# What `mx.load` reads. The last three come as float16; any other type vanishes from its result without a word, or
+# ends the load (ml-explore/mlx, mlx/io/gguf.cpp).
+TENSOR_TYPES = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q2_K", "Q4_K", "Q6_K"})
+# Splitters of text whose regular expressions are known: ours (tokenizer.py) and those transformers has for GGUF.
+# A tokenizer that splits in another way gives a model other tokens than it has learned, and no error.
+SPLITTERS = frozenset(
+    {
+        "default", "gpt-2", "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "olmo",
+        "mpt", "llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "lfm2", "smaug-bpe", "tekken",
+        "qwen2", "deepseek-r1-qwen", "megrez", "qwen35", "gpt-4o", "llama4",
+    }
+)  # fmt: skip
+VOCABULARIES = frozenset({"gpt2", "llama"})  # byte-level BPE, sentencepiece
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How an architecture of GGUF is run: mlx-lm's module, and what llama.cpp's converter changed for it.
+
+    `interleaved`: the rows of the query and key projections of each head were reordered, so that rotary pairs are
+    neighbours. `layer` and `ends` name tensors as `{GGUF name: mlx-lm name}`.
+    """
+
+    model_type: str
+    interleaved: bool
+    layer: Mapping[str, str]
+    ends: Mapping[str, str]
+
+
+_ENDS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_QWEN3_LAYER = {**_LAYER, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    # Llama 1 to 3, Mistral, SmolLM 1 and 2, Yi and many others: llama.cpp writes them all as llama.
+    "llama": Architecture("llama", True, _LAYER, _ENDS),
+    "smollm3": Architecture("smollm3", True, _LAYER, _ENDS),
+    "qwen2": Architecture("qwen2", False, _LAYER, _ENDS),
+    "qwen3": Architecture("qwen3", False, _QWEN3_LAYER, _ENDS),
+}
+ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's frequency scaling, as a factor for each pair
+_ROPE_SCALINGS = ("none", "linear", "yarn")
+
+
+def accepts(model: Model) -> Verdict:
+    """Yes for GGUF files that run; no, with the reason, for GGUF files that do not; the rest is not ours."""
+    try:
+        if model.gguf_path is None:
+            return _nothing_chosen(model)
+        reason = next(unsupported(open_files(model)), None)
+    except BrokenModel as error:
+        return Verdict.no(str(error))
+    return Verdict.no(reason) if reason else Verdict.yes()
+
+
+def _nothing_chosen(model: Model) -> Verdict:
+    names = [variant.name for variant in model.variants]
+    if model.variant is not None:
+        return Verdict.no(f"it has no GGUF variant {model.variant}; it has: {', '.join(names) or 'none'}")
+    if not names:
+        return Verdict.foreign("it holds no GGUF file")
+    if model.has_other_weights:
+        return Verdict.foreign(f"its other weights come first; name a GGUF variant to run one: {', '.join(names)}")
+    return Verdict.no(f"it holds several GGUF variants: {', '.join(names)}. Name one of them")
+
+
+def unsupported(files: GGUFFiles) -> Iterator[str]:
+    """Every reason why `files` cannot be run."""
+    architecture = ARCHITECTURES.get(files.architecture)
+    if architecture is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        yield f"GGUF architecture not supported: {files.architecture} (these are: {known})"
+        return
+    yield from _unsupported_types(files)
+    yield from _unsupported_tensors(files, architecture)
+    yield from _unsupported_settings(files)
+    yield from _unsupported_vocabulary(files)
+
+
+def hf_name(name: str, architecture: Architecture) -> str | None:
+    """mlx-lm's name for a tensor of a GGUF file, with the same ending (`.weight`, `.bias`, …), or None."""
+    stem, _, ending = name.rpartition(".")
+    if match := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
+        inner = architecture.layer.get(match[2])
+        return f"model.layers.{match[1]}.{inner}.{ending}" if inner else None
+    outer = architecture.ends.get(stem)
+    return f"{outer}.{ending}" if outer else None
+
+
+def _unsupported_types(files: GGUFFiles) -> Iterator[str]:
+    foreign = Counter(tensor.type for tensor in files.tensors if tensor.type not in TENSOR_TYPES)
+    if foreign:
+        counts = ", ".join(f"{name} ({count} of {len(files.tensors)} tensors)" for name, count in foreign.most_common())
+        yield f"GGUF quantization not supported: {counts}. MLX reads {', '.join(sorted(TENSOR_TYPES))}"
+
+
+def _unsupported_tensors(files: GGUFFiles, architecture: Architecture) -> Iterator[str]:
+    if files.value("expert_count"):
+        yield f"a mixture of experts in GGUF is not supported: {files.architecture} with {files.value('expert_count')}"
+        return
+    names = (tensor.name for tensor in files.tensors if tensor.name != ROPE_FACTORS)
+    strange = [name for name in names if hf_name(name, architecture) is None]
+    if strange:
+        kinds = sorted({re.sub(r"^blk\.\d+\.", "", name) for name in strange})
+        yield f"tensors of {files.architecture} not supported: {', '.join(kinds)}"
+
+
+def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
+    missing = [
+        key
+        for key in ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
+        if not isinstance(files.value(key), int)
+    ]
+    if missing:
+        yield f"layers that differ from one another are not supported: no one value for {', '.join(missing)}"
+        return
+    head = files.value("attention.key_length") or files.value("embedding_length") // files.value("attention.head_count")
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if files.value(key, head) != head:
+            yield f"{key} not supported: {files.value(key)} where a head has {head}"
+    scaling = files.value("rope.scaling.type", "none")
+    if scaling not in _ROPE_SCALINGS:
+        yield f"rope scaling not supported: {scaling}"
+
+
+def _unsupported_vocabulary(files: GGUFFiles) -> Iterator[str]:
+    kind = files.metadata.get("tokenizer.ggml.model")
+    if kind not in VOCABULARIES or not files.metadata.get("tokenizer.ggml.tokens"):
+        yield f"tokenizer not supported: {kind}"
+    elif kind == "gpt2" and (splitter := files.metadata.get("tokenizer.ggml.pre", "default")) not in SPLITTERS:
+        yield f"tokenizer not supported: its text is split as in `{splitter}`"

@@ -1,0 +1,119 @@
+"""From the metadata of a GGUF file to its tokenizer, in the form mlx-lm uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+from transformers.integrations.gguf.gguf_tokenizer_mapping import (
+    GGUF_PRE_TOKENIZER_SPLITS,
+    GGUF_TOKENIZER_MAPPING,
+    convert_gguf_tokenizer,
+)
+
+from mlxk_core.api import GGUFHeader
+
+_SPECIAL = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "pad_token": "padding_token_id"}
+# Where a file does not say whether a text begins with the BOS token, llama.cpp goes by how it is split
+# (src/llama-vocab.cpp); the same ones take a word that is in the vocabulary whole before they try merges.
+_LLAMA3 = frozenset({"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "lfm2"})
+_WHOLE_WORDS = _LLAMA3 | {"tekken"}
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_SINGLE_DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
+_PUNCTUATION = r"[\p{P}\$\+<=>\^~\|]+"
+
+
+def build_tokenizer(header: GGUFHeader, chat_template: str | None) -> PreTrainedTokenizerFast:
+    """The tokenizer that `header`'s metadata describes."""
+    metadata = header.metadata
+    tokens = metadata["tokenizer.ggml.tokens"]
+    byte_level = metadata["tokenizer.ggml.model"] == "gpt2"
+    backend = _byte_level(header) if byte_level else _sentencepiece(header)
+    named = {
+        name: tokens[index]
+        for name, key in _SPECIAL.items()
+        if isinstance(index := metadata.get(f"tokenizer.ggml.{key}"), int) and index < len(tokens)
+    }
+    adds_bos = metadata.get("tokenizer.ggml.add_bos_token")
+    if adds_bos is None:
+        adds_bos = not byte_level or metadata.get("tokenizer.ggml.pre") in _WHOLE_WORDS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        chat_template=chat_template,
+        clean_up_tokenization_spaces=False,
+        add_bos_token=bool(adds_bos and "bos_token" in named),
+        add_eos_token=bool(metadata.get("tokenizer.ggml.add_eos_token")),
+        **named,
+    )
+
+
+def _byte_level(header: GGUFHeader) -> Tokenizer:
+    """Byte-level BPE. transformers has a builder for it, which leaves out added tokens that are spelled in other
+    letters than the byte alphabet (DeepSeek's `<｜User｜>`) and does not know every way to split."""
+    metadata = header.metadata
+    splitter = metadata.get("tokenizer.ggml.pre", "default")
+    added = {index: (text, special) for index, text, special in header.added_tokens()}
+    vocab = {
+        text if index in added else _spelled(text): index
+        for index, text in enumerate(metadata["tokenizer.ggml.tokens"])
+    }
+    merges = [tuple(merge.split(" ", 1)) for merge in metadata.get("tokenizer.ggml.merges") or ()]
+    tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=splitter in _WHOLE_WORDS))
+    tokenizer.pre_tokenizer = _splitter(splitter)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([_added(text, special) for text, special in added.values() if special])
+    tokenizer.add_tokens([_added(text, special) for text, special in added.values() if not special])
+    return tokenizer
+
+
+def _sentencepiece(header: GGUFHeader) -> Tokenizer:
+    """BPE as sentencepiece does it; transformers finds the merges that the scores imply."""
+    metadata = header.metadata
+    described = {
+        ours: metadata[f"tokenizer.{theirs}"]
+        for theirs, ours in GGUF_TOKENIZER_MAPPING["tokenizer"].items()
+        if f"tokenizer.{theirs}" in metadata
+    }
+    tokenizer, _ = convert_gguf_tokenizer(header.architecture, described)
+    if metadata.get("tokenizer.ggml.add_space_prefix") is False:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False)
+        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def _splitter(name: str) -> pre_tokenizers.PreTokenizer:
+    """How text is cut before merging; `name` is one of `support.SPLITTERS`."""
+    if name in GGUF_PRE_TOKENIZER_SPLITS:
+        patterns = [GGUF_PRE_TOKENIZER_SPLITS[name]]
+    elif name in _SINGLE_DIGITS:
+        patterns = [r"\p{N}", _GPT2]
+    elif name == "default":  # of files older than the key
+        patterns = [_PUNCTUATION, _GPT2, r"\p{N}+", r"[0-9]{3}"]
+    else:
+        patterns = [_GPT2]
+    splits: list[Any] = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _added(text: str, special: bool) -> AddedToken:
+    return AddedToken(text, special=special, normalized=False)
+
+
+def _alphabet() -> Mapping[int, str]:
+    """The letter byte-level tokenizers write for each byte: itself where it is visible, else one from 256 on."""
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = iter(range(256, 512))
+    return {byte: chr(byte if byte in visible else next(hidden)) for byte in range(256)}
+
+
+_LETTERS = _alphabet()
+_SPELLING = frozenset(_LETTERS.values())
+
+
+def _spelled(text: str) -> str:
+    """`text` in the byte alphabet; most files have written it so already."""
+    return text if _SPELLING.issuperset(text) else "".join(_LETTERS[byte] for byte in text.encode())

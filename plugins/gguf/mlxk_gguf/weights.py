@@ -1,0 +1,73 @@
+"""Reads the weights of GGUF files into the names and the order mlx-lm's modules expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+
+from mlxk_core.errors import BrokenModel, UnsupportedModel
+from mlxk_gguf.files import GGUFFiles, Part
+from mlxk_gguf.support import ARCHITECTURES, ROPE_FACTORS, hf_name
+
+Weights = dict[str, mx.array]
+
+
+def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
+    """All tensors by mlx-lm's names; quantized ones as `.weight`, `.scales` and `.biases`.
+
+    Llama 3's rope factors keep GGUF's name. `alive` is called before each file.
+    """
+    architecture = ARCHITECTURES[files.architecture]
+    heads = {
+        "self_attn.q_proj": files.value("attention.head_count"),
+        "self_attn.k_proj": files.value("attention.head_count_kv", files.value("attention.head_count")),
+    }
+    weights: Weights = {}
+    for part in files.parts:
+        alive()
+        for name, array in _read(part).items():
+            ours = name if name == ROPE_FACTORS else hf_name(name, architecture)
+            if ours is None:
+                raise UnsupportedModel(f"{part.path.name} has a tensor {name}, which {files.architecture} has not.")
+            if architecture.interleaved:
+                for projection, count in heads.items():
+                    if projection in ours:
+                        array = _separated(array, count)
+            weights[ours] = array
+    return weights
+
+
+def _read(part: Part) -> Weights:
+    listed = part.header.tensors
+    if not listed:
+        return {}  # the first of several parts may hold metadata only
+    if part.missing_bytes:
+        # MLX maps the file into memory: reading behind its end would kill the process.
+        raise BrokenModel(
+            f"{part.path.name} is cut off: {part.missing_bytes} of {part.header.file_size} bytes are missing.",
+            file=part.path.name,
+        )
+    try:
+        arrays = mx.load(str(part.path), format="gguf")
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedModel(f"{part.path.name} cannot be read by MLX: {error}", file=part.path.name) from error
+    vanished = sorted({tensor.type for tensor in listed if tensor.name not in arrays})
+    if vanished:
+        raise UnsupportedModel(
+            f"GGUF quantization not supported: MLX leaves out the tensors of type {', '.join(vanished)} "
+            f"in {part.path.name}.",
+            file=part.path.name,
+            types=vanished,
+        )
+    return arrays
+
+
+def _separated(array: mx.array, heads: int) -> mx.array:
+    """The rows of each head with the first half of every rotary pair before all second halves.
+
+    llama.cpp's converter puts the two of a pair side by side. Rows stay whole, so packed weights, their scales and
+    their biases are reordered alike.
+    """
+    rows, *rest = array.shape
+    return array.reshape(heads, rows // heads // 2, 2, *rest).swapaxes(1, 2).reshape(array.shape)

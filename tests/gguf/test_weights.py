@@ -1,0 +1,80 @@
+"""The network out of a GGUF file computes what the original computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlxk_gguf.files import open_files
+
+from mlxk_core.api import Model
+from mlxk_core.testing.models import LLAMA3_ROPE
+
+mx = pytest.importorskip("mlx.core")
+PROMPT = [*b"Once upon a time"]
+
+
+def logits(path: Path) -> np.ndarray:
+    from mlxk_gguf.network import build_network
+
+    network, _ = build_network(open_files(Model(name="tiny", path=path)), lambda: None)
+    network.set_dtype(mx.float32)
+    return np.array(network(mx.array([PROMPT]))[0])
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+def test_every_type_of_tensor_gives_the_originals_logits(original: Callable[..., Any], tmp_path: Path, kind: str):
+    model = original()
+    path = model.to_gguf(tmp_path / f"tiny-{kind}.gguf", kind)
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q6_K"])
+def test_the_types_of_q4_k_m_files_give_the_originals_logits(original: Callable[..., Any], tmp_path: Path, kind: str):
+    model = original(hidden=256, layers=1)
+    path = model.to_gguf(tmp_path / f"tiny-{kind}.gguf", kind)
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=5e-2)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "smollm3", "qwen2", "qwen3"])
+def test_every_architecture_gives_the_originals_logits(original: Callable[..., Any], tmp_path: Path, architecture: str):
+    model = original(architecture, layers=4)
+    path = model.to_gguf(tmp_path / "tiny.gguf", "F32")
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
+def test_tied_embeddings_are_found_out(original: Callable[..., Any], tmp_path: Path):
+    model = original()
+    del model.weights["lm_head.weight"]
+    model.configure(tie_word_embeddings=True)
+    path = model.to_gguf(tmp_path / "tiny.gguf", "Q8_0")
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=2e-2)
+
+
+def test_llama_3_rope_factors_are_applied(original: Callable[..., Any], tmp_path: Path):
+    from mlx_lm.models.rope_utils import Llama3RoPE
+
+    model = original(config=LLAMA3_ROPE)
+    head = model.config["head_dim"]
+    scaled = np.array(Llama3RoPE(head, base=10000.0, scaling_config=LLAMA3_ROPE["rope_scaling"])._freqs)
+    factors = scaled / 10000.0 ** (np.arange(0, head, 2) / head)
+    path = model.to_gguf(tmp_path / "tiny.gguf", rope_factors=factors)
+    assert factors.max() > 1
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
+def test_a_linear_rope_scaling_is_applied(original: Callable[..., Any], tmp_path: Path):
+    model = original(config={"rope_scaling": {"type": "linear", "factor": 4.0}})
+    path = model.to_gguf(
+        tmp_path / "tiny.gguf", extra={"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
+    )
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
+def test_parts_are_one_model(original: Callable[..., Any], tmp_path: Path):
+    model = original()
+    path = model.to_gguf(tmp_path / "tiny.gguf", "Q8_0", parts=3)
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=2e-2)
