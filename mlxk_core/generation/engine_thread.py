@@ -17,6 +17,9 @@ from mlxk_core.generation.residency import Key, Residency, Resident
 from mlxk_core.host import Host
 
 
+THREAD_NAME = "mlxk-engine"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What the service may use. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded)."""
@@ -43,12 +46,12 @@ class Counters:
     steps: int = 0
 
 
-class EngineThread(threading.Thread):
+class EngineThread:
     """Runs commands posted from other threads between steps. `over` is told when a job has ended, with its run time."""
 
     def __init__(self, host: Host, limits: Limits, over: Callable[[Job, float], None]) -> None:
         # A daemon, so that an engine that hangs cannot keep the process alive; whoever closes the service joins it.
-        super().__init__(name="mlxk-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._host = host
         self._limits = limits
         self._tell_over = over
@@ -64,6 +67,17 @@ class EngineThread(threading.Thread):
         self.last_sign_of_life = time.monotonic()
 
     # Called from any thread.
+
+    def start(self) -> None:
+        """Starts the thread, if it has not been started."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def join(self, timeout: float | None) -> bool:
+        """Waits for the thread to end; False if it still runs after `timeout` seconds."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def want(self, job: Job) -> None:
         """Leases the job's model, loading it if need be; the job hears of it through its outbox."""
@@ -103,7 +117,7 @@ class EngineThread(threading.Thread):
 
     # The thread itself.
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             worked = False
             while not self._stopping:

@@ -100,7 +100,6 @@ class GenerationService:
         self._lock = threading.Lock()
         self._open = 0
         self._draining = False
-        self._closed = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
         self._stop_tokens: dict[tuple[Model, str], frozenset[int]] = {}
@@ -179,12 +178,9 @@ class GenerationService:
         """Ends every request and gives everything back. False if the engine thread did not end within `timeout`
         seconds: it hangs in the engine, and only ending the process (`os._exit`) is left."""
         with self._lock:
-            self._draining = self._closed = True
-            started = self._thread.ident is not None
-        if started:
-            self._thread.stop()
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+            self._draining = True
+        self._thread.stop()
+        return self._thread.join(timeout)
 
     def _open_job(self, model: Model, backend: BackendSpec) -> Job:
         with self._lock:
@@ -196,8 +192,7 @@ class GenerationService:
                     self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run)))
                 )
             self._open += 1
-            if self._thread.ident is None:
-                self._thread.start()
+            self._thread.start()
             job = Job(id=next(self._ids), model=model, backend=backend)
             self._thread.want(job)  # under the lock: a command behind `close`'s stop would never be read
         return job

@@ -31,7 +31,9 @@ class Bracketed:
 def run(text, *, stops=(), finish="stop", extractor=None):
     pipeline = TextPipeline(FakeTokenizer(), extractor or PlainText(), StopStrings(stops))
     tokens = [Sampled(1, ord(c)) for c in text]
-    tokens = [*tokens, Sampled(1, END, "stop")] if finish == "stop" else [*tokens[:-1], Sampled(1, ord(text[-1]), "length")]
+    tokens = (
+        [*tokens, Sampled(1, END, "stop")] if finish == "stop" else [*tokens[:-1], Sampled(1, ord(text[-1]), "length")]
+    )
     events = [event for token in tokens for event in pipeline.feed(token)]
     return pipeline, events
 

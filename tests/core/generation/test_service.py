@@ -128,7 +128,9 @@ def test_cancelling_frees_the_place_and_keeps_what_was_said(house):
 
 @pytest.mark.parametrize("phase", ["loading", "reading the prompt", "queued"])
 def test_cancelling_works_before_the_first_token(house, phase):
-    backend = fake_backend("y" * 100_000, load_seconds=0.3 if phase == "loading" else 0, prefill_chunk=1, step_seconds=0.005)
+    backend = fake_backend(
+        "y" * 100_000, load_seconds=0.3 if phase == "loading" else 0, prefill_chunk=1, step_seconds=0.005
+    )
     house.open(backend, concurrency=1)
     model = house.model()
     if phase == "queued":
@@ -235,7 +237,7 @@ def test_with_room_for_both_two_models_stay_and_run(house):
     alpha, beta = fake_backend("a" * 300, kind="a", step_seconds=0.002), fake_backend("b", kind="b", load_seconds=0.05)
     house.open(alpha, beta, memory=2000)
     running = house.ask(house.model("alpha", kind="a"))
-    until(running, Delta)
+    until(running, Progress)
     assert house.ask(house.model("beta", kind="b")).result().content == "b"
     assert running.result().content == "a" * 300
     assert {m.name for m in house.service.status().models} == {"alpha", "beta"}
@@ -258,7 +260,7 @@ def test_without_room_the_old_model_finishes_first_and_is_really_unloaded(house)
     house.open(alpha, beta, memory=1500)
     first_model, second_model = house.model("alpha", kind="a"), house.model("beta", kind="b")
     running = house.ask(first_model)
-    until(running, Delta)
+    until(running, Progress)
     swapped = house.ask(second_model)
     late = house.ask(first_model)
     assert swapped.result().content == "b"
@@ -349,7 +351,7 @@ def test_draining_refuses_newcomers_and_lets_the_rest_finish(house):
     service = house.open(fake_backend("d" * 50, step_seconds=0.002))
     model = house.model()
     running = house.ask(model)
-    until(running, Delta)
+    until(running, Progress)
     service.drain()
     with pytest.raises(ShuttingDown):
         house.ask(model)
