@@ -16,7 +16,6 @@ from mlxk_core.generation.jobs import Admitted, Failed, Job, JobState, Leased, L
 from mlxk_core.generation.residency import Key, Residency, Resident
 from mlxk_core.host import Host
 
-
 THREAD_NAME = "mlxk-engine"
 
 

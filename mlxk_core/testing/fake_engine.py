@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
@@ -150,7 +150,9 @@ class FakeEngine:
         ended = running.given >= len(running.answer)
         token = END if ended else ord(running.answer[running.given])
         running.given += 1
-        finish = "stop" if token in row.stop_tokens else "length" if running.given >= row.max_tokens else None
+        finish: Literal["stop", "length"] | None = (
+            "stop" if token in row.stop_tokens else "length" if running.given >= row.max_tokens else None
+        )
         if finish:
             self._rows.pop(row.id)
             self.script.log.append(("finish", row.id))
