@@ -202,7 +202,7 @@ class Model:
             return _EMPTY
         try:
             value = json.loads(self._text(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` holds no JSON object.", model=self.name, file=name)
