@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,6 +114,7 @@ class Root(click.Group):
             if not ctx.resilient_parsing:
                 raise
             options, rest = {}, []
+        asks_for_help = any(options.get(p.name or "") for p in self.get_params(ctx) if "--help" in p.opts)
         self._meta = ctx.meta
         self._meta[JSON] = bool(options.get("json"))
         if options.get("version"):
@@ -125,10 +125,10 @@ class Root(click.Group):
         ctx.obj = Session(self.host, self._output)
         if self.json and not ctx.resilient_parsing:
             switch_to_json(ctx)
-            if options.get("help"):
+            if asks_for_help:
                 commands = [{"name": name, "summary": self._summary(name)} for name in self.list_commands(ctx)]
                 raise _Answered(None, "", {"help": self.get_help(ctx), "commands": commands})
-        if not rest and not options.get("help") and not ctx.resilient_parsing:
+        if not rest and not asks_for_help and not ctx.resilient_parsing:
             raise _NoCommand(self.get_help(ctx))
         return super().parse_args(ctx, args)
 
@@ -195,6 +195,8 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
             if error is not None:
                 data = getattr(error, "data", None)
                 if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
+                    import traceback
+
                     output.note("".join(traceback.format_exception(raised)).rstrip())
     try:
         if root.json or (error and not root.parsed and "--json" in _options(args)):

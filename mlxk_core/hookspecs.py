@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
 
-from mlxk_core.models.model import Model
-from mlxk_core.specs import (
-    BackendSpec,
-    CommandSpec,
-    ModelSourceSpec,
-    QuantizationDetectorSpec,
-    ReasoningExtractorSpec,
-    StopPolicy,
-)
+if TYPE_CHECKING:
+    from mlxk_core.models.model import Model
+    from mlxk_core.specs import (
+        BackendSpec,
+        CommandSpec,
+        ModelSourceSpec,
+        QuantizationDetectorSpec,
+        ReasoningExtractorSpec,
+        StopPolicy,
+    )
 
 hookspec = pluggy.HookspecMarker("mlxk")
 

@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlxk_core.errors import InvalidOption, MlxkError, ModelError, PluginConflict, UnsupportedModel, UsageError
-from mlxk_core.generation.extraction import Evidence
-from mlxk_core.models.model import Model
 from mlxk_core.plugins import Plugin, PluginRecord, PluginSet, describe
 from mlxk_core.registry import Named, Registry
 from mlxk_core.specs import (
@@ -25,6 +23,10 @@ from mlxk_core.specs import (
     StopPolicy,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from mlxk_core.generation.extraction import Evidence
+    from mlxk_core.models.model import Model
 
 BUILTIN_COMMANDS = ("plugins",)
 
@@ -201,6 +203,8 @@ class Host:
             if asked is None:
                 raise _unknown("--reasoning-format", name, self.reasoning_formats(), also="none")
             return asked[1], None
+        from mlxk_core.generation.extraction import Evidence  # `mlxk --help` does without
+
         found = []
         for plugin, spec in self._extractors.entries():
             evidence = self._judge(plugin, f"matches of {spec.name}", spec.matches, model, Evidence, default=None)

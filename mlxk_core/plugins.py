@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -225,6 +224,8 @@ def describe(error: BaseException) -> str:
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, (SyntaxError, ImportError, SystemExit, pluggy.PluginValidationError)) or not text:
         return described
+    import traceback  # only a failure needs it
+
     frames = traceback.extract_tb(error.__traceback__)
     return f"{described} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else described
 

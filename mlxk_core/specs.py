@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from mlxk_core.generation.extraction import Evidence
-
 if TYPE_CHECKING:
+    from mlxk_core.generation.extraction import Evidence
     from mlxk_core.models.model import Model
 
 
