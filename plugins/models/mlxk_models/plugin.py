@@ -1,1 +1,26 @@
 """What the models plugin brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlxk_core.api import CommandSpec, Model, Quantization, QuantizationDetectorSpec, hookimpl
+
+
+@hookimpl
+def mlxk_commands() -> Iterable[CommandSpec]:
+    yield CommandSpec(name="list", summary="List the models on this machine.", target="mlxk_models.listing:list_")
+    yield CommandSpec(name="show", summary="Show what is known of a model.", target="mlxk_models.showing:show")
+    yield CommandSpec(name="health", summary="Check the files of models.", target="mlxk_models.checking:health")
+    yield CommandSpec(name="rm", summary="Delete a model, or one revision of it.", target="mlxk_models.removal:rm")
+
+
+@hookimpl
+def mlxk_quantization_detectors() -> Iterable[QuantizationDetectorSpec]:
+    yield QuantizationDetectorSpec(name="pytorch", detect=_detect)
+
+
+def _detect(model: Model) -> Iterable[Quantization]:
+    from mlxk_models.quantization import detect
+
+    return detect(model)

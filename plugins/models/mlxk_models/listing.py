@@ -1,0 +1,92 @@
+"""`mlxk list`: the models on this machine, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from mlxk_core.models.resolve import Resolver
+from mlxk_core.session import Session, json_option
+from mlxk_models import words
+from mlxk_models.entry import Entry
+from mlxk_models.table import Column, show_table
+
+_OWNER = "mlx-community/"
+_HEALTHY = "healthy"
+
+
+@click.command("list")
+@click.argument("pattern", required=False)
+@click.option("--all", "all_", is_flag=True, help="Also what does not run here.")
+@click.option("--health", is_flag=True, help="Also the state of the files, and models with damaged ones.")
+@click.option("--verbose", is_flag=True, help="Full names and revisions, and what runs each model or why nothing does.")
+@json_option
+@click.pass_obj
+def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbose: bool) -> dict[str, Any] | None:
+    """List the models on this machine that run here; with PATTERN those whose name holds it."""
+    found = [Entry(model, session.host) for model in Resolver(session.host).all()]
+    if pattern:
+        found = [entry for entry in found if pattern.casefold() in entry.model.name.casefold()]
+    shown = found if all_ else [entry for entry in found if entry.runs or (health and not entry.health.healthy)]
+    if session.output.json:
+        return {"models": [entry.as_json() for entry in shown], "hidden": len(found) - len(shown)}
+    if shown:
+        columns, rows = _table(shown, health=health, verbose=verbose)
+        show_table(session.output, columns, rows)
+    hidden = len(found) - len(shown)
+    if hidden:
+        session.output.note(f"{words.count(hidden, 'model')} more cannot run here; `mlxk list --all` shows all.")
+    elif not found:
+        session.output.note(f"No model's name holds `{pattern}`." if pattern else _nothing())
+    return None
+
+
+def _nothing() -> str:
+    from mlxk_core.models.cache import hub_cache
+
+    return f"No model is in {hub_cache()}. `mlxk pull ORG/NAME` downloads one from the hub."
+
+
+def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[list[str]]]:
+    columns = [
+        Column("Name", wraps=True),
+        Column("Revision"),
+        Column("Size", right=True),
+        Column("Modified"),
+        Column("Type"),
+        Column("Kind"),
+        Column("Weights", wraps=True),
+    ]
+    if health:
+        columns.append(Column("Health", wraps=True))
+    if verbose:
+        columns.append(Column("Runs with", wraps=True))
+    now = datetime.now(tz=UTC)
+    return columns, [_row(entry, now, health=health, verbose=verbose) for entry in entries]
+
+
+def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[str]:
+    model = entry.model
+    labels = [each.label if verbose else _brief(each.label) for each in entry.quantizations]
+    row = [
+        model.name if verbose else model.name.removeprefix(_OWNER),
+        (model.revision or "")[: None if verbose else 7] or "-",
+        words.size(model.size),
+        words.age(entry.modified, now) if entry.modified else "-",
+        entry.type,
+        entry.framework,
+        ", ".join(labels) or "-",
+    ]
+    if health:
+        row.append(entry.health.reason or _HEALTHY)
+    if verbose:
+        row.append(entry.backend or entry.reason or "-")
+    return row
+
+
+def _brief(label: str) -> str:
+    """`int4` of `int4 (group 64)`: the group can be looked up with show."""
+    return label.partition(" (")[0]

@@ -1,0 +1,180 @@
+"""`mlxk show`: everything that is known of one model without loading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from mlxk_core.api import Quantization
+from mlxk_core.errors import PluginConflict
+from mlxk_core.models.filenames import weight_format
+from mlxk_core.models.limits import model_context_length
+from mlxk_core.models.resolve import Resolver
+from mlxk_core.session import Session, json_option
+from mlxk_models import facts, words
+from mlxk_models.entry import Entry, installed_mlx, satisfied
+from mlxk_models.stops import stop_tokens
+from mlxk_models.table import Column, show_table
+
+_PLAIN_MODES = (None, "affine")
+_LABEL_WIDTH = 16
+
+
+@click.command("show")
+@click.argument("model")
+@click.option("--files", is_flag=True, help="Also every file with its size and what it is.")
+@click.option("--config", is_flag=True, help="Also config.json.")
+@json_option
+@click.pass_obj
+def show(session: Session, model: str, files: bool, config: bool) -> dict[str, Any] | None:
+    """Show what is known of MODEL: what it is, how its weights are stored, whether it is whole, what runs it."""
+    entry = Entry(Resolver(session.host).find(model), session.host)
+    if session.output.json:
+        data: dict[str, Any] = {"model": _as_json(entry)}
+        if files:
+            data["files"] = [{"name": f.name, "size": f.size, "kind": _kind(f.name)} for f in entry.model.files]
+        if config:
+            data["config"] = dict(entry.model.config)
+        return data
+    out = session.output
+    out.line(entry.model.name)
+    for label, text in _lines(entry):
+        out.line(f"  {label:<{_LABEL_WIDTH}}{text}".rstrip())
+    if files:
+        out.line()
+        rows = [[f.name, words.size(f.size), _kind(f.name)] for f in entry.model.files]
+        show_table(out, [Column("File", wraps=True), Column("Size", right=True), Column("Kind")], rows)
+    if config:
+        out.line()
+        out.line(json.dumps(dict(entry.model.config), indent=2, ensure_ascii=False))
+    return None
+
+
+# What is shown
+
+
+def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Labels and texts; a line that goes on with the one above has no label."""
+    model = entry.model
+    if model.revision:
+        yield "Revision", model.revision
+    if model.source:
+        yield "Source", model.source
+    yield "Path", str(model.path)
+    yield "Size", words.size(model.size)
+    if entry.modified:
+        yield "Modified", f"{words.timestamp(entry.modified)} ({words.age(entry.modified, datetime.now(tz=UTC))})"
+    yield "Framework", entry.framework
+    yield "Type", entry.type
+    yield "Architecture", facts.architecture(model) or "unknown"
+    yield "Capabilities", ", ".join(entry.capabilities) or "none"
+    yield "Context", f"{model_context_length(model):,} tokens"
+    yield "Chat template", "yes" if facts.chat_template(model) else "none"
+    stops = stop_tokens(model, entry.host.stop_policy(model))
+    yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
+    yield "Reasoning", _reasoning_text(entry)
+    yield from _weights(entry)
+    yield "Files", "healthy" if entry.health.healthy else entry.health.problems[0].message
+    for problem in entry.health.problems[1:]:
+        yield "", problem.message
+    yield "Runs with", entry.backend if entry.runs and entry.backend else f"nothing here: {entry.reason}"
+
+
+def _weights(entry: Entry) -> Iterator[tuple[str, str]]:
+    label = "Quantization"
+    if not entry.quantizations:
+        yield label, "unknown"
+    for each in entry.quantizations:
+        text = each.label
+        if len(entry.quantizations) > 1:
+            text = f"{each.format}: {text}"
+        if each.bits_per_weight:
+            text += f", {each.bits_per_weight:g} bits per weight"
+        if not entry.format_runs(each):
+            text += ", does not run here"
+        yield label, text
+        label = ""
+        yield from (("", line) for line in _requirements(each))
+        yield from (("", note) for note in each.notes)
+        if len(each.variants) > 1 or any(variant.shards > 1 for variant in each.variants):
+            yield from (("", line) for line in _variants(each))
+
+
+def _requirements(each: Quantization) -> Iterator[str]:
+    if each.format == "gguf":
+        return
+    needed = f" (requires MLX ≥{each.requires_mlx})" if each.requires_mlx else ""
+    if each.mode not in _PLAIN_MODES and each.requires_mlx:
+        yield f"Advanced mode '{each.mode}'{needed}"
+    elif each.requires_mlx:
+        yield f"Needs a later MLX than the first ones{needed}"
+    if each.requires_mlx:
+        installed = installed_mlx()
+        verdict = "that is enough" if satisfied(each) else "that is too old"
+        yield f"MLX {installed} is installed: {verdict}." if installed else "MLX is not installed."
+
+
+def _variants(each: Quantization) -> Iterator[str]:
+    width = max(len(variant.name) for variant in each.variants)
+    for variant in each.variants:
+        shards = f", {len(variant.files)} of {variant.shards} files" if variant.shards > 1 else ""
+        missing = "" if variant.complete else " (incomplete)"
+        yield f"{variant.name:<{width}}  {words.size(variant.size):>9}{shards}{missing}"
+
+
+def _reasoning_text(entry: Entry) -> str:
+    format_ = _reasoning(entry)
+    if format_["name"] is None:
+        return format_["reason"] or "none"
+    return f"{format_['name']}, because {format_['reason']}"
+
+
+def _reasoning(entry: Entry) -> dict[str, str | None]:
+    """The format that is taken for this model and why; where several fit equally, the sentence that says so."""
+    try:
+        found = entry.host.reasoning_format(entry.model)
+    except PluginConflict as conflict:
+        return {"name": None, "reason": str(conflict)}
+    if found is None:
+        return {"name": None, "reason": None}
+    spec, evidence = found
+    return {"name": spec.name, "reason": evidence.detail if evidence else None}
+
+
+# JSON
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    model = entry.model
+    policy = entry.host.stop_policy(model)
+    return {
+        **entry.as_json(),
+        "architecture": facts.architecture(model),
+        "context_length": model_context_length(model),
+        "chat_template": facts.chat_template(model) is not None,
+        "stop_tokens": [{"id": token.id, "text": token.text} for token in stop_tokens(model, policy)],
+        "stop_strings": list(policy.stop_strings),
+        "reasoning_format": _reasoning(entry),
+        "mlx_version": installed_mlx(),
+        "notes": [note for each in entry.quantizations for note in each.notes],
+    }
+
+
+def _kind(name: str) -> str:
+    """What a file is for."""
+    last = name.rpartition("/")[2].lower()
+    if weight_format(name):
+        return "weights"
+    if "token" in last or last in ("vocab.json", "vocab.txt", "merges.txt", "spiece.model"):
+        return "tokenizer"
+    if last.startswith("chat_template"):
+        return "template"
+    if last.endswith(".json"):
+        return "config"
+    if last.startswith(("readme", "license", "licence")) or last.endswith(".md"):
+        return "document"
+    return "other"
