@@ -264,4 +264,9 @@ def _q6_k(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([low, high, ones, d.astype("<f2").view("u1")]), (q - 32.0) * d
 
 
-_BLOCKS = {"Q8_0": _q8_0, "Q4_0": _q4_0, "Q4_1": _q4_1, "Q4_K": _q4_k, "Q6_K": _q6_k}
+def _q5_1(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As long as it is in files, and no more: MLX does not read it."""
+    return np.zeros((len(x), 24), "u1"), x
+
+
+_BLOCKS = {"Q5_1": _q5_1, "Q8_0": _q8_0, "Q4_0": _q4_0, "Q4_1": _q4_1, "Q4_K": _q4_k, "Q6_K": _q6_k}
