@@ -1,0 +1,200 @@
+"""`mlxk run` with a prompt, in this process, on a scripted engine: what goes where, and how it ends."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from mlxk_core.api import Channel, Delta, Evidence, ReasoningExtractorSpec, Strength, ToolCallDelta, hookimpl
+from mlxk_core.testing.fake_engine import fake_backend, fake_model
+
+
+class Bracketed:
+    """A format for tests: what stands in (parentheses) is reasoning, `!` is a tool call."""
+
+    def __init__(self, context):
+        self.channel = Channel.CONTENT
+
+    def feed(self, text, /):
+        for character in text:
+            if character in "()":
+                self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
+            elif character == "!":
+                yield ToolCallDelta(0, "call_1", "shout", "{}")
+            else:
+                yield Delta(self.channel, character)
+
+    def close(self):
+        return ()
+
+
+class BracketedPlugin:
+    @hookimpl
+    def mlxk_commands(self):
+        from mlxk_run.plugin import mlxk_commands
+
+        return mlxk_commands()
+
+    @hookimpl
+    def mlxk_reasoning_extractors(self):
+        yield ReasoningExtractorSpec(
+            name="bracketed",
+            summary="(Reasoning) in parentheses.",
+            matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
+            target=f"{__name__}:Bracketed",
+        )
+
+
+@pytest.fixture
+def say(host, cli, tmp_path, monkeypatch):
+    """`say("answer", "--json")` runs `mlxk run MODEL "Hi" --json` on an engine that answers so."""
+    module = types.ModuleType("bracketed_for_tests")
+    module.Bracketed = Bracketed
+    monkeypatch.setitem(sys.modules, __name__, module)
+    host.register(BracketedPlugin(), name="run")
+    engine = fake_backend("")
+    host.register(engine, name="fake")
+    folder = fake_model(tmp_path / "talker", context=500).path
+
+    def run(answer, *options, prompt=("Hi",), input="", **script):
+        engine.script.answer = answer if callable(answer) else lambda prompt: answer
+        for name, value in script.items():
+            setattr(engine.script, name, value)
+        return cli("run", str(folder), *prompt, *options, input=input)
+
+    run.engine = engine
+    run.folder = folder
+    return run
+
+
+def test_standard_output_has_the_answer_and_nothing_else(say):
+    result = say("Hello there.", "--verbose")
+    assert (result.code, result.stdout) == (0, "Hello there.\n")
+    assert "tokens" in result.stderr
+
+
+@pytest.mark.parametrize("answer", ["Hello.", "(Let me see.)\n\nIt is 4.", "(only thoughts)", ""])
+@pytest.mark.parametrize("options", [(), ("--hide-reasoning",)])
+def test_stream_and_no_stream_show_the_same(say, answer, options):
+    assert say(answer, *options).stdout == say(answer, "--no-stream", *options).stdout
+
+
+def test_reasoning_stands_under_its_heading_and_can_be_hidden(say):
+    assert say("(Let me see.)\nIt is 4.").stdout == (
+        "**[Reasoning]**\n\nLet me see.\n\n---\n\n**[Answer]**\n\nIt is 4.\n"
+    )
+    assert say("(Let me see.)\nIt is 4.", "--hide-reasoning").stdout == "It is 4.\n"
+    assert say("(a)b", "--reasoning-format", "none").stdout == "(a)b\n"
+
+
+def test_hidden_reasoning_without_an_answer_is_said_on_standard_error(say):
+    result = say("(I never come to an end", "--hide-reasoning")
+    assert result.stdout == "" and "--hide-reasoning" in result.stderr
+
+
+def test_json_has_reasoning_and_response_apart(say):
+    data = say("(a)b", "--json").json["data"]
+    assert (data["reasoning"], data["response"], data["finish_reason"]) == ("a", "b", "stop")
+    assert data["prompt"] == "Hi" and data["model"] == "talker" and data["revision"] is None
+    usage = data["usage"]
+    assert usage["completion_tokens"] == 5 and usage["total_tokens"] == usage["prompt_tokens"] + 5
+    assert usage["reasoning_tokens"] == 3
+
+
+def test_a_stop_string_ends_the_answer(say):
+    assert say("one END two", "--stop", "END").stdout == "one \n"
+
+
+def test_the_chat_policy_stops_and_can_be_turned_off(say):
+    assert say("one\nUser: two").stdout == "one\n"
+    assert say("one\nUser: two", "--no-chat-stops").stdout == "one\nUser: two\n"
+    assert say("one\nUser: two", "--no-chat-template").stdout == "one\nUser: two\n"
+
+
+def test_a_system_prompt_reaches_the_template(say):
+    assert say(lambda prompt: json.dumps(prompt), "--system", "Be brief.").stdout == (
+        '"<system>Be brief.\\n<user>Hi\\n<assistant>"\n'
+    )
+
+
+def test_without_a_chat_template_the_prompt_is_taken_as_it_is(say):
+    assert say(lambda prompt: prompt, "--no-chat-template").stdout == "Hi\n"
+
+
+def test_a_model_without_a_template_is_said_on_standard_error(say):
+    result = say(lambda prompt: "ok", template=False)
+    assert result.stdout == "ok\n" and "Human:" in result.stderr
+
+
+def test_an_answer_cut_by_its_limit_says_so(say):
+    result = say("abcdef", "--max-tokens", "3")
+    assert (result.code, result.stdout) == (0, "abc\n")
+    assert "3 tokens" in result.stderr
+    assert say("abcdef", "--max-tokens", "3", "--json").json["data"]["finish_reason"] == "length"
+
+
+def test_a_prompt_that_does_not_fit_fails_with_both_numbers(say):
+    result = say("x", prompt=("y" * 600,))
+    assert result.code == 1 and result.stdout == ""
+    assert "500" in result.stderr and "tokens" in result.stderr
+
+
+def test_standard_input_is_the_prompt_when_there_are_no_words(say):
+    assert (
+        say(lambda prompt: prompt, "--no-chat-template", prompt=(), input="From a pipe.\n").stdout == "From a pipe.\n"
+    )
+    assert (
+        say(lambda prompt: prompt, "--no-chat-template", prompt=("-", "more"), input="Text\n").stdout
+        == "Text\n\nmore\n"
+    )
+
+
+def test_a_failure_of_the_engine_is_a_failure_of_the_command(say):
+    result = say("x", fail_step=RuntimeError("the matrix is full"))
+    assert result.code == 1 and result.stdout == "" and "the matrix is full" in result.stderr
+    envelope = say("x", "--json", fail_step=RuntimeError("the matrix is full"))
+    assert envelope.code == 1 and envelope.json["error"]["type"] == "engine_failure"
+
+
+def test_a_tool_call_that_nobody_can_answer_is_not_lost(say):
+    result = say("Calling!")
+    assert result.stdout == "Calling\n" and "shout({})" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("--max-tokens", "0"), "max-tokens"),
+        (("--top-p", "0"), "top-p"),
+        (("--temperature", "-1"), "temperature"),
+        (("--system", "x", "--no-chat-template"), "exclude"),
+        (("--backend", "nothing"), "backend"),
+        (("--reasoning-format", "nothing"), "reasoning-format"),
+        (("--no-such-option",), "no-such-option"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_one_document_with_json(say, arguments, word):
+    result = say("x", *arguments)
+    assert result.code == 2 and result.stdout == "" and word in result.stderr
+    envelope = say("x", *arguments, "--json")
+    assert envelope.code == 2 and envelope.json["status"] == "error"
+
+
+def test_json_without_a_prompt_is_wrong_usage(say):
+    result = say("x", "--json", prompt=())
+    assert result.code == 2 and result.json["error"]["type"] == "usage_error"
+
+
+def test_a_model_that_is_not_there_is_a_failure_that_names_the_way_to_get_it(cli, host, say):
+    result = cli("run", "org/nowhere", "Hi")
+    assert result.code == 1 and "mlxk pull org/nowhere" in result.stderr
+    assert cli("run", "org/nowhere", "Hi", "--json").json["error"]["type"] == "model_not_found"
+
+
+def test_the_models_own_sampling_comes_before_the_defaults_and_an_option_before_both(say):
+    (say.folder / "generation_config.json").write_text('{"temperature": 0.25, "top_k": 7}')
+    say("x", "--top-k", "3", "--seed", "11")
+    sampling = say.engine.script.happened("add")[-1].sampling
+    assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed) == (0.25, 3, 0.9, 11)
+    assert sampling.repetition_penalty == 1.1
