@@ -1,0 +1,149 @@
+"""From tokens to text, a token at a time and in linear time, with the result of decoding them all at once."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Pieces:
+    """The bytes each token stands for, read off the tokenizer's own decoder.
+
+    `strip` is how many leading blanks the decoder takes off a text (Llama 2's kind takes one).
+    """
+
+    def __init__(self, id_to_token: Callable[[int], str | None], to_bytes: Callable[[str], bytes], strip: int) -> None:
+        self._id_to_token = id_to_token
+        self._to_bytes = to_bytes
+        self._known: dict[int, bytes] = {}
+        self.strip = strip
+
+    def __getitem__(self, token: int) -> bytes:
+        piece = self._known.get(token)
+        if piece is None:
+            text = self._id_to_token(token)  # None for the padding of a vocabulary, which no text stands for
+            piece = self._known[token] = b"" if text is None else self._to_bytes(text)
+        return piece
+
+    @classmethod
+    def of(cls, backend: Any) -> Pieces | None:
+        """The pieces of a `tokenizers.Tokenizer`, or None if its decoder is of a kind that looks at more than one
+        token."""
+        decoder = json.loads(backend.to_str())["decoder"] if backend.decoder is not None else None
+        steps = _steps(decoder)
+        kinds = [step["type"] for step in steps]
+        if kinds == ["ByteLevel"]:
+            return cls(backend.id_to_token, _byte_level, 0)
+        if kinds == ["Metaspace"] and steps[0].get("replacement"):
+            blank, first = steps[0]["replacement"], steps[0].get("prepend_scheme", "always") != "never"
+            return cls(backend.id_to_token, lambda text: text.replace(blank, " ").encode(), int(first))
+        return cls._of_sentencepiece(backend, steps)
+
+    @classmethod
+    def _of_sentencepiece(cls, backend: Any, steps: Sequence[Mapping[str, Any]]) -> Pieces | None:
+        replacements, strip, bytes_too = [], 0, False
+        for step in steps:
+            match step:
+                case {"type": "Replace", "pattern": {"String": str(old)}, "content": str(new)}:
+                    replacements.append((old, new))
+                case {"type": "ByteFallback"}:
+                    bytes_too = True
+                case {"type": "Fuse"}:
+                    pass
+                case {"type": "Strip", "content": " ", "start": int(strip), "stop": 0}:
+                    pass
+                case _:
+                    return None
+        if not replacements:
+            return None
+
+        def to_bytes(text: str) -> bytes:
+            if bytes_too and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+                return bytes([int(text[3:5], 16)])
+            for old, new in replacements:
+                text = text.replace(old, new)
+            return text.encode()
+
+        return cls(backend.id_to_token, to_bytes, strip)
+
+
+class PieceDetokenizer:
+    """Joins the bytes of tokens and holds back what is not yet a character."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._strip = pieces.strip
+
+    def add(self, token: int, /) -> str:
+        return self._stripped(self._decode(self._pieces[token]))
+
+    def finish(self) -> str:
+        return self._stripped(self._decode(b"", True))
+
+    def _stripped(self, text: str) -> str:
+        while self._strip and text:
+            if text[0] != " ":
+                self._strip = 0
+            else:
+                text = text[1:]
+                self._strip -= 1
+        return text
+
+
+class WindowDetokenizer:
+    """For decoders of any other kind: decodes the last tokens again and gives what is new.
+
+    The window begins at a place where the text before it was complete, so its cost does not grow with the answer.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._done = 0  # this many tokens of the window are in the text already
+
+    def add(self, token: int, /) -> str:
+        self._window.append(token)
+        text = self._new()
+        if not text or text.endswith(_REPLACEMENT):
+            return ""
+        self._window = self._window[self._done :]
+        self._done = len(self._window)
+        return text
+
+    def finish(self) -> str:
+        text = self._new()
+        self._window, self._done = [], 0
+        return text
+
+    def _new(self) -> str:
+        return self._decode(self._window)[len(self._decode(self._window[: self._done])) :]
+
+
+def _steps(decoder: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if decoder is None:
+        return []
+    if decoder["type"] == "Sequence":
+        return [step for inner in decoder["decoders"] for step in _steps(inner)]
+    return [decoder]
+
+
+def _alphabet() -> dict[str, int]:
+    """The letter byte-level tokenizers write for each byte: itself where it is visible, else one from 256 on."""
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = iter(range(256, 512))
+    return {chr(byte if byte in visible else next(hidden)): byte for byte in range(256)}
+
+
+_BYTE_OF = _alphabet()
+
+
+def _byte_level(text: str) -> bytes:
+    try:
+        return bytes([_BYTE_OF[letter] for letter in text])
+    except KeyError:
+        return text.encode()  # an added token, whose text stands in the vocabulary as it is

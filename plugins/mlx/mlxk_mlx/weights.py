@@ -1,0 +1,133 @@
+"""The form a network's weights are held in: float32 on a CPU, and there dense instead of quantized if that is faster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+
+from mlxk_core.models.model import Model
+from mlxk_mlx import runtime
+
+DENSE_SHARE = 0.5
+"""Quantized weights are held dense when that takes at most this share of the memory that is free now."""
+
+_HALF = {"F16", "BF16"}
+_STEP = 1 << 28
+
+
+def settle(network: Any, alive: Callable[[], None]) -> None:
+    """Puts the weights in the form this machine runs fastest and computes every array the network holds.
+
+    `network`'s arrays may still be lazy. On a CPU half precision is emulated (30 to 100 times slower), so it becomes
+    float32; with a fast BLAS a dense product beats a quantized one, so quantized layers become dense if they fit.
+    """
+    machine = runtime.start()
+    if machine.cpu:
+        if machine.fast_blas and _dense_bytes(network) <= DENSE_SHARE * available_memory():
+            _make_dense(network)
+        network.set_dtype(mx.float32)
+    batch: list[mx.array] = []
+    for array in _arrays(network):
+        batch.append(array)
+        if sum(each.nbytes for each in batch) >= _STEP:
+            mx.eval(batch)
+            batch.clear()
+            alive()
+    mx.eval(batch)
+    mx.clear_cache()
+    alive()
+
+
+def estimate(model: Model) -> int:
+    """Bytes `model` takes when it is loaded here, in the form `settle` would give it."""
+    tensors = model.weights.tensors
+    machine = runtime.start()
+    if not machine.cpu:
+        return sum(tensor.nbytes for tensor in tensors.values())
+    plain = sum(4 * tensor.size if tensor.dtype in _HALF else tensor.nbytes for tensor in tensors.values())
+    if not machine.fast_blas:
+        return plain
+    dense = sum(4 * _unpacked(model, layer) for layer in model.weights.packed)
+    packed = sum(
+        tensor.nbytes
+        for layer in model.weights.packed
+        for part in ("weight", "scales", "biases")
+        if (tensor := tensors.get(f"{layer}.{part}")) is not None
+    )
+    whole = plain - packed + dense
+    return whole if dense and dense <= DENSE_SHARE * available_memory() else plain
+
+
+def _unpacked(model: Model, layer: str) -> int:
+    """The number of weights in a packed layer, by the bits its own or the model's settings name."""
+    settings = model.config.get("quantization") or model.config.get("quantization_config") or {}
+    own = settings.get(layer)
+    bits = (own if isinstance(own, dict) else settings).get("bits") or 4
+    return model.weights.tensors[f"{layer}.weight"].size * 32 // int(bits)
+
+
+def available_memory() -> int:
+    """Bytes that can be used without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
+
+
+def _quantized(network: Any) -> Iterator[tuple[str, Any]]:
+    kinds = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, kinds))
+
+
+def _dense_bytes(network: Any) -> int:
+    return sum(4 * module.weight.size * 32 // module.bits for _, module in _quantized(network))
+
+
+def _make_dense(network: Any) -> None:
+    replaced = []
+    for name, module in _quantized(network):
+        weight = mx.dequantize(
+            module.weight,
+            module.scales,
+            module.get("biases"),
+            module.group_size,
+            module.bits,
+            module.mode,
+        ).astype(mx.float32)
+        dense = _empty(module, weight)
+        dense.weight = weight
+        if "bias" in module:
+            dense.bias = module.bias
+        replaced.append((name, dense))
+    if replaced:
+        network.update_modules(tree_unflatten(replaced))
+
+
+def _empty(module: Any, weight: mx.array) -> nn.Module:
+    if isinstance(module, nn.QuantizedEmbedding):
+        return nn.Embedding(*weight.shape)
+    if isinstance(module, nn.QuantizedLinear):
+        return nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in module)
+    experts, outputs, inputs = weight.shape
+    return SwitchLinear(inputs, outputs, experts, bias="bias" in module)
+
+
+def _arrays(network: Any) -> Iterator[mx.array]:
+    """Every array, also those that are no parameters: a lazy one (the frequencies of a scaled rope) belongs to the
+    thread that made it, and fails in any other."""
+    for module in network.modules():
+        for value in [*module.values(), *vars(module).values()]:
+            for _, leaf in tree_flatten(value) if isinstance(value, list | dict | tuple) else [("", value)]:
+                if isinstance(leaf, mx.array):
+                    yield leaf
