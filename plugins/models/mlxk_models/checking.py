@@ -67,8 +67,8 @@ def _show(session: Session, entries: Sequence[Entry], findings: Sequence[Health]
         runs = "-" if found.problems else entry.backend or entry.reason or "-"
         rows.append([entry.model.name, (entry.model.revision or "-")[:7], state, runs])
     if rows:
-        columns = [Column("Name", wraps=True), Column("Revision"), Column("Files", wraps=True)]
-        show_table(session.output, [*columns, Column("Runs with", wraps=True)], rows)
+        columns = [Column("Name", wraps=20), Column("Revision"), Column("Files", wraps=20)]
+        show_table(session.output, [*columns, Column("Runs with", wraps=20)], rows)
     healthy = sum(1 for found in findings if not found.problems)
     session.output.line(f"{words.count(len(rows), 'model')}: {healthy} healthy, {len(rows) - healthy} damaged.")
 

@@ -22,7 +22,7 @@ _HEALTHY = "healthy"
 @click.argument("pattern", required=False)
 @click.option("--all", "all_", is_flag=True, help="Also what does not run here.")
 @click.option("--health", is_flag=True, help="Also the state of the files, and models with damaged ones.")
-@click.option("--verbose", is_flag=True, help="Full names and revisions, and what runs each model or why nothing does.")
+@click.option("--verbose", is_flag=True, help="Full names, and what runs each model or why nothing does.")
 @json_option
 @click.pass_obj
 def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbose: bool) -> dict[str, Any] | None:
@@ -52,18 +52,18 @@ def _nothing() -> str:
 
 def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[list[str]]]:
     columns = [
-        Column("Name", wraps=True),
+        Column("Name", wraps=20),
         Column("Revision"),
         Column("Size", right=True),
         Column("Modified"),
         Column("Type"),
-        Column("Kind"),
-        Column("Weights", wraps=True),
+        Column("Framework"),
+        Column("Quant", wraps=8),
     ]
     if health:
-        columns.append(Column("Health", wraps=True))
+        columns.append(Column("Health", wraps=20))
     if verbose:
-        columns.append(Column("Runs with", wraps=True))
+        columns.append(Column("Runs with", wraps=16))
     now = datetime.now(tz=UTC)
     return columns, [_row(entry, now, health=health, verbose=verbose) for entry in entries]
 
@@ -73,7 +73,7 @@ def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[st
     labels = [each.label if verbose else _brief(each.label) for each in entry.quantizations]
     row = [
         model.name if verbose else model.name.removeprefix(_OWNER),
-        (model.revision or "")[: None if verbose else 7] or "-",
+        (model.revision or "-")[:7],
         words.size(model.size),
         words.age(entry.modified, now) if entry.modified else "-",
         entry.type,

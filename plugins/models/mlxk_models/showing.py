@@ -47,7 +47,7 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
     if files:
         out.line()
         rows = [[f.name, words.size(f.size), _kind(f.name)] for f in entry.model.files]
-        show_table(out, [Column("File", wraps=True), Column("Size", right=True), Column("Kind")], rows)
+        show_table(out, [Column("File", wraps=20), Column("Size", right=True), Column("Kind")], rows)
     if config:
         out.line()
         out.line(json.dumps(dict(entry.model.config), indent=2, ensure_ascii=False))

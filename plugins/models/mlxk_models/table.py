@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlxk_core.output import Output
@@ -12,11 +12,11 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`wraps`: on a narrow terminal its cells take several lines, so that the others keep theirs."""
+    """`wraps`: on a narrow terminal its cells take several lines, but it keeps that width at least (0: never)."""
 
     title: str
     right: bool = False
-    wraps: bool = False
+    wraps: int = 0
 
 
 def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -47,17 +47,27 @@ def _rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for column in columns:
+    least = list(_least(columns, rows))
+    for column, width in zip(columns, least, strict=True):
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
             no_wrap=not column.wraps,
             overflow="fold",
-            ratio=None,
+            min_width=width,
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(force_terminal=True)
+    # A terminal too narrow even so breaks the lines; rich would cut columns off.
+    console.width = max(console.width, sum(least) + len(_GAP) * len(columns))
     with console.capture() as capture:
         console.print(table)
     return capture.get()
+
+
+def _least(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[int]:
+    """The width each column must have; one that wraps is no wider than it needs."""
+    for index, column in enumerate(columns):
+        longest = max(len(column.title), *(len(row[index]) for row in rows)) if rows else len(column.title)
+        yield min(longest, column.wraps) if column.wraps else longest
