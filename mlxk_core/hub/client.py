@@ -1,0 +1,135 @@
+"""Questions to a hub about one repository, none of which writes anything on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+from mlxk_core.hub.patience import Patience
+from mlxk_core.hub.refusals import Asked, refuse
+
+_T = TypeVar("_T")
+MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository. `digest` is what the cache calls its blob: the sha256 of a large file (`large`), else
+    git's sha1."""
+
+    name: str
+    size: int
+    digest: str
+    large: bool
+
+
+class HubClient:
+    """One hub, asked with patience. A refusal is raised as one of our errors and says which case it is."""
+
+    def __init__(self, patience: Patience | None = None, *, token: str | bool | None = None) -> None:
+        self._patience = patience or Patience()
+        self._token = token
+        self.api = HfApi(token=token)
+
+    @property
+    def endpoint(self) -> str:
+        return self.api.endpoint
+
+    def page(self, repository: str) -> str:
+        return f"{self.endpoint}/{repository}"
+
+    def check_access(self, repository: str, *, write: bool = False) -> None:
+        """Refuses unless the files of `repository` may be read (or written).
+
+        Only this question and the files themselves see a gated repository: its description and its list of files are
+        answered to anybody.
+        """
+
+        def ask() -> None:
+            try:
+                self.api.auth_check(repository, write=write)
+            except HfHubHTTPError as error:
+                unknown_route = error.response.status_code == 404 and not error.response.headers.get("X-Error-Code")
+                if not unknown_route:
+                    raise
+                if not write:  # a mirror without this route: a file is asked for instead
+                    self._check_file(repository)
+
+        self._ask(ask, repository)
+
+    def commit(self, repository: str, revision: str | None = None) -> tuple[str, str]:
+        """The repository's name as the hub spells it, and the commit that `revision` (default: main) stands for."""
+
+        def ask() -> tuple[str, str]:
+            info = self.api.model_info(repository, revision=revision or MAIN, timeout=_timeout())
+            if not info.sha:
+                raise ValueError("no commit in the answer")
+            return info.id, info.sha
+
+        return self._ask(ask, repository, revision)
+
+    def files(self, repository: str, commit: str) -> tuple[RemoteFile, ...]:
+        """Every file of a commit, by name."""
+        found = [file for page in self._tree(repository, commit) for file in map(_file, page) if file]
+        return tuple(sorted(found, key=lambda file: file.name))
+
+    def branches(self, repository: str) -> tuple[str, ...]:
+        return self._ask(
+            lambda: tuple(sorted(ref.name for ref in self.api.list_repo_refs(repository).branches)), repository
+        )
+
+    def _tree(self, repository: str, commit: str) -> Iterator[list[dict[str, Any]]]:
+        # By hand and not by list_repo_tree: that one waits without any limit, for an answer and for whatever
+        # Retry-After says.
+        url: str | None = f"{self.endpoint}/api/models/{repository}/tree/{commit}?recursive=true"
+        while url:
+            page, url = self._ask(partial(self._tree_page, url), repository, commit)
+            yield page
+
+    def _tree_page(self, url: str) -> tuple[list[dict[str, Any]], str | None]:
+        response = get_session().get(url, headers=build_hf_headers(token=self._token), timeout=_timeout())
+        hf_raise_for_status(response)
+        entries = response.json()
+        if not isinstance(entries, list):
+            raise ValueError("the list of files is no list")
+        return entries, response.links.get("next", {}).get("url")
+
+    def _check_file(self, repository: str) -> None:
+        try:
+            url = hf_hub_url(repository, "config.json", endpoint=self.endpoint)
+            get_hf_file_metadata(url, token=self._token, endpoint=self.endpoint)
+        except RemoteEntryNotFoundError:
+            pass  # the repository answers, it only has no such file
+
+    def _ask(self, call: Callable[[], _T], repository: str, revision: str | None = None) -> _T:
+        def bounded() -> _T:
+            # Some questions take no time-out of their own, and huggingface_hub's client waits for ever by default.
+            get_session().timeout = _timeout()
+            return call()
+
+        try:
+            return self._patience.ask(bounded)
+        except Exception as error:
+            refuse(error, Asked(repository, revision or MAIN, self.endpoint))
+
+
+def _timeout() -> float:
+    return float(constants.HF_HUB_ETAG_TIMEOUT)
+
+
+def _file(entry: dict[str, Any]) -> RemoteFile | None:
+    if entry["type"] != "file":
+        return None
+    name, lfs = entry["path"], entry.get("lfs")
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError("a file outside of the repository")
+    if lfs:
+        return RemoteFile(name, int(lfs["size"]), str(lfs["oid"]), True)
+    return RemoteFile(name, int(entry["size"]), str(entry["oid"]), False)

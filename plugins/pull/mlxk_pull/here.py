@@ -1,0 +1,99 @@
+"""What of a revision is in the cache already: file by file, whole, broken or not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxk_core.hub.client import MAIN, RemoteFile
+from mlxk_core.models.cache import Repository, folder_name, hub_cache
+from mlxk_core.models.model import Model
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a repository lies (or would lie) in the cache, in huggingface_hub's layout."""
+
+    repository: str
+    cache: Path
+
+    @classmethod
+    def of(cls, repository: str) -> Place:
+        return cls(repository, hub_cache())
+
+    @property
+    def folder(self) -> Path:
+        return self.cache / folder_name(self.repository)
+
+    @property
+    def blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def locks(self) -> Path:
+        return self.cache / ".locks" / folder_name(self.repository)
+
+    def snapshot(self, commit: str) -> Path:
+        return self.folder / "snapshots" / commit
+
+    def commit(self, revision: str | None) -> str | None:
+        """The commit that `revision` was when it was last pulled, or None."""
+        revision = revision or MAIN
+        if _COMMIT.fullmatch(revision):
+            return revision
+        return Repository(self.repository, self.folder).refs().get(revision)
+
+    def model(self, commit: str, variant: str | None) -> Model:
+        return Model(name=self.repository, path=self.snapshot(commit), origin="hub", revision=commit, variant=variant)
+
+    def remember(self, revision: str | None, commit: str) -> None:
+        """Writes down which commit a branch or tag stands for, in one step: a reader sees the old or the new one."""
+        revision = revision or MAIN
+        if commit.startswith(revision):
+            return
+        reference = self.folder / "refs" / revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        new = reference.with_name(f".{reference.name}.new")
+        new.write_text(commit, encoding="ascii")
+        new.replace(reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The state of a revision's files here. Sizes are compared; contents are what `--verify` is for."""
+
+    whole: tuple[RemoteFile, ...]
+    broken: tuple[RemoteFile, ...]
+    missing: tuple[RemoteFile, ...]
+    to_download: int
+
+
+def held(place: Place, commit: str, files: Iterable[RemoteFile]) -> Held:
+    whole, broken, missing = [], [], []
+    blobs: dict[str, int] = {}
+    for file in files:
+        path = place.snapshot(commit) / file.name
+        if _size(path) == file.size:
+            whole.append(file)
+        elif path.exists():
+            broken.append(file)
+            blobs[file.digest] = file.size
+        else:
+            # Another revision may have brought the same content: then only a link is missing.
+            missing.append(file)
+            if _size(place.blobs / file.digest) != file.size:
+                blobs[file.digest] = file.size
+                if (place.blobs / file.digest).exists():
+                    broken.append(missing.pop())
+    return Held(tuple(whole), tuple(broken), tuple(missing), sum(blobs.values()))
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,58 @@
+"""What the user wants to have: the repository, revision and variant that a reference means for pull."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from mlxk_core.errors import InvalidOption
+from mlxk_core.models.references import NameReference, parse
+
+DEFAULT_OWNER = "mlx-community"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`repository` is always `org/name`; no revision means main."""
+
+    repository: str
+    revision: str | None = None
+    variant: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """How a user would type exactly this."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repository}{revision}{f':{self.variant}' if self.variant else ''}"
+
+
+def wanted(text: str) -> Wanted:
+    """Takes a reference as the hub's: what is cached here plays no part, so it never means another model.
+
+    Refuses whatever cannot be a name on the hub, before anybody is asked.
+    """
+    parsed = parse(text)
+    if not isinstance(parsed, NameReference):
+        raise InvalidOption("MODEL", f"`{text}` is a path; pull downloads a model of the hub, named `org/name`.")
+    if not parsed.name:
+        raise InvalidOption("MODEL", "the name is empty.")
+    if parsed.revision == "":
+        raise InvalidOption("MODEL", f"`{text}` names no revision after the `@`.")
+    if parsed.variant == "":
+        raise InvalidOption("MODEL", f"`{text}` names no variant after the `:`.")
+    repository = parsed.name if "/" in parsed.name else f"{DEFAULT_OWNER}/{parsed.name}"
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        valid = False
+    else:
+        valid = NameReference(repository).is_hub_name
+    if not valid:
+        raise InvalidOption(
+            "MODEL",
+            f"`{parsed.name}` is no name the hub could have: `org/name`, of letters, digits, `-`, `_` and `.`, "
+            "96 characters at most.",
+        )
+    return Wanted(repository, parsed.revision, parsed.variant)
