@@ -14,6 +14,7 @@ from mlxk_gguf.config import network_config
 from mlxk_gguf.files import GGUFFiles
 from mlxk_gguf.support import ROPE_FACTORS
 from mlxk_gguf.weights import Weights, read_weights
+from mlxk_mlx import runtime
 
 
 def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Module, dict[str, Any]]:
@@ -23,7 +24,7 @@ def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Modul
     factors = weights.pop(ROPE_FACTORS, None)
     module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
     network = module.Model(module.ModelArgs.from_dict(config))
-    weights = network.sanitize(weights)
+    weights = network.sanitize(_of_one_type(weights))
     config["quantization"] = _quantize(network, weights)
     try:
         network.load_weights(list(weights.items()), strict=True)
@@ -48,6 +49,16 @@ class ScaledRoPE(nn.Module):
 
     def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
         return mx.fast.rope(x, self.dims, traditional=False, base=None, scale=1.0, offset=offset, freqs=self._freqs)
+
+
+def _of_one_type(weights: Weights) -> Weights:
+    """On a GPU, all float16 if most are: files keep norms in float32, which would make every product float32.
+
+    On a CPU all becomes float32 later (`mlxk_mlx.weights.settle`), so nothing is rounded here.
+    """
+    if runtime.start().cpu or all(array.dtype != mx.float16 for array in weights.values()):
+        return weights
+    return {name: array.astype(mx.float16) if array.dtype == mx.float32 else array for name, array in weights.items()}
 
 
 def _quantize(network: nn.Module, weights: Weights) -> dict[str, Any]:

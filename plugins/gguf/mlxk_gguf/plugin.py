@@ -1,23 +1,35 @@
-"""What the gguf plugin brings: the backend `gguf`, and the detector of GGUF quantizations."""
+"""What the gguf plugin brings: a backend, and a detector of how GGUF files are quantized."""
 
 from __future__ import annotations
 
-from mlxk_core.api import BackendSpec, QuantizationDetectorSpec, hookimpl
-from mlxk_gguf.quantization import detect
-from mlxk_gguf.support import accepts
+from collections.abc import Iterable
+
+from mlxk_core.api import BackendSpec, Model, Quantization, QuantizationDetectorSpec, Verdict, hookimpl
 
 
 @hookimpl
-def mlxk_backends():
+def mlxk_backends() -> Iterable[BackendSpec]:
     yield BackendSpec(
         name="gguf",
         summary="GGUF files, run by MLX.",
-        accepts=accepts,
+        accepts=_accepts,
         target="mlxk_gguf.engine:load",
         estimate="mlxk_gguf.engine:estimate",
     )
 
 
 @hookimpl
-def mlxk_quantization_detectors():
-    yield QuantizationDetectorSpec(name="gguf", detect=detect)
+def mlxk_quantization_detectors() -> Iterable[QuantizationDetectorSpec]:
+    yield QuantizationDetectorSpec(name="gguf", detect=_detect)
+
+
+def _accepts(model: Model) -> Verdict:
+    from mlxk_gguf.support import accepts
+
+    return accepts(model)
+
+
+def _detect(model: Model) -> Iterable[Quantization]:
+    from mlxk_gguf.quantization import detect
+
+    return detect(model)

@@ -1,0 +1,63 @@
+"""From a GGUF model to an engine: the one of mlxk-mlx, over a network and a tokenizer made from the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlxk_core.api import EngineContext, GGUFHeader, Model
+from mlxk_core.errors import BrokenModel, UnsupportedModel
+from mlxk_gguf.config import ending_tokens
+from mlxk_gguf.files import open_files
+from mlxk_gguf.support import unsupported
+from mlxk_mlx import runtime
+from mlxk_mlx.loading import InBackground, prepare
+
+# Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
+_PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}
+_SCALES = 2 / 32
+
+
+def load(model: Model, context: EngineContext) -> Any:
+    """The backend's target. Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`."""
+    files = open_files(model)
+    for reason in unsupported(files):
+        raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
+    runtime.start()
+    context.alive()
+    from mlxk_gguf.network import build_network  # imports MLX, which has to wait for `runtime.start`
+
+    tokenizer = InBackground(lambda: _tokenizer(model, files.parts[0].header))
+    try:
+        network, _ = build_network(files, context.alive)
+        engine = prepare(model, network, lambda: tokenizer.result(context.alive), context)
+    finally:
+        tokenizer.join()
+    # GGUF has keys of its own for what ends a turn or a message.
+    engine.native_stops |= frozenset(ending_tokens(files))
+    return engine
+
+
+def estimate(model: Model) -> int:
+    """Bytes `model` takes when it is loaded here: on a CPU in float32, and dense where that is faster and fits."""
+    machine = runtime.start()
+    from mlxk_mlx.weights import DENSE_SHARE, available_memory
+
+    half, whole = (4, 4) if machine.cpu else (2, 4)
+    tensors = open_files(model).tensors
+    packed = [tensor for tensor in tensors if tensor.type in _PACKED_BITS]
+    size = sum(
+        tensor.elements * (whole if tensor.type == "F32" else half) for tensor in tensors if tensor not in packed
+    )
+    dense = sum(4 * tensor.elements for tensor in packed)
+    if machine.cpu and machine.fast_blas and dense <= DENSE_SHARE * available_memory():
+        return size + dense
+    return size + sum(int(tensor.elements * (_PACKED_BITS[tensor.type] / 8 + half * _SCALES)) for tensor in packed)
+
+
+def _tokenizer(model: Model, header: GGUFHeader) -> Any:
+    from mlxk_gguf.tokenizer import build_tokenizer
+
+    try:
+        return build_tokenizer(header, model.chat_template)
+    except Exception as error:  # a damaged vocabulary may fail anywhere in transformers
+        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be made: {error}", model=model.name) from error
