@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from mlxk_core.api import Model, Quantization
-from mlxk_core.errors import ModelError, PluginConflict
+from mlxk_core.errors import BrokenModel, ModelError, PluginConflict
 from mlxk_core.host import Host
+from mlxk_core.models import facts
 from mlxk_core.models.health import Health, check
-from mlxk_models import facts, words
+from mlxk_models import words
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Entry:
     @cached_property
     def capabilities(self) -> Sequence[str]:
         return tuple(facts.capabilities(self.model))
+
+    @cached_property
+    def architecture(self) -> str | None:
+        return facts.architecture(self.model)
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """None also where its file cannot be read, which health tells."""
+        try:
+            return self.model.chat_template
+        except BrokenModel:
+            return None
 
     @cached_property
     def quantizations(self) -> Sequence[Quantization]:

@@ -15,7 +15,7 @@ from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
-from mlxk_models import facts, words
+from mlxk_models import words
 from mlxk_models.entry import Entry, installed_mlx, satisfied
 from mlxk_models.stops import stop_tokens
 from mlxk_models.table import Column, show_table
@@ -70,10 +70,10 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "Modified", f"{words.timestamp(entry.modified)} ({words.age(entry.modified, datetime.now(tz=UTC))})"
     yield "Framework", entry.framework
     yield "Type", entry.type
-    yield "Architecture", facts.architecture(model) or "unknown"
+    yield "Architecture", entry.architecture or "unknown"
     yield "Capabilities", ", ".join(entry.capabilities) or "none"
     yield "Context", f"{model_context_length(model):,} tokens"
-    yield "Chat template", "yes" if facts.chat_template(model) else "none"
+    yield "Chat template", "yes" if entry.chat_template else "none"
     stops = stop_tokens(model, entry.host.stop_policy(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
     yield "Reasoning", _reasoning_text(entry)
@@ -153,9 +153,9 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     policy = entry.host.stop_policy(model)
     return {
         **entry.as_json(),
-        "architecture": facts.architecture(model),
+        "architecture": entry.architecture,
         "context_length": model_context_length(model),
-        "chat_template": facts.chat_template(model) is not None,
+        "chat_template": entry.chat_template is not None,
         "stop_tokens": [{"id": token.id, "text": token.text} for token in stop_tokens(model, policy)],
         "stop_strings": list(policy.stop_strings),
         "reasoning_format": _reasoning(entry),
