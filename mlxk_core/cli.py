@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from mlxk_core import __version__
 from mlxk_core.errors import Interrupted, Kind, MlxkError, UsageError, kind_of
+from mlxk_core.generation import ENGINE_THREAD
 from mlxk_core.host import BUILTIN_COMMANDS, Host
 from mlxk_core.output import Output, error_message
 from mlxk_core.session import JSON, JsonOption, Session, switch_to_json
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
-_PLUGINS_SUMMARY = "List the plugins: what each one provides, and what is wrong with it."
+_PLUGINS_SUMMARY = "List the plugins, what each provides, and what ails it."
 
 
 class _Answered(Exception):
@@ -207,6 +209,9 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
             _print_error(output, root.running, error)
     except BrokenPipeError:
         return _CLOSED_PIPE
+    except OSError as unwritten:  # a full disk, or no standard output at all
+        _print_error(output, root.running, unwritten)
+        return 1
     return kind_of(error).exit_code if error else 0
 
 
@@ -220,6 +225,14 @@ def main() -> None:
     if code == _CLOSED_PIPE:
         # What Python still holds back for the closed pipe would make it complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. Whoever ran an engine has closed it by now; one that did not end hangs in foreign code, and
+    Python would abort while it takes down the interpreter under it. Nothing is lost: all output is flushed."""
+    if any(thread.name == ENGINE_THREAD for thread in threading.enumerate()):
+        os._exit(code)
     sys.exit(code)
 
 

@@ -20,7 +20,7 @@ _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 @json_option
 @click.pass_obj
 def plugins(session: Session, check: bool) -> Any:
-    """List the plugins: what each one provides, and what is wrong with it."""
+    """List the plugins, what each provides, and what ails it."""
     host, output = session.host, session.output
     if check:
         for target in host.targets():

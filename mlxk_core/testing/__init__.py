@@ -5,7 +5,7 @@ imported where it is used: `models` (tiny models, needs numpy), `fake_engine`, `
 """
 
 from mlxk_core.testing.cache import hub_cache
-from mlxk_core.testing.hosts import cli, host
+from mlxk_core.testing.hosts import cli, host, run_in_process
 from mlxk_core.testing.light import HEAVY, assert_light, modules_after
 from mlxk_core.testing.processes import Processes, Result, mlxk
 
@@ -19,4 +19,5 @@ __all__ = [
     "hub_cache",
     "mlxk",
     "modules_after",
+    "run_in_process",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -20,19 +21,25 @@ def host() -> Host:
 
 
 @pytest.fixture
-def cli(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def cli(host: Host) -> Callable[..., Result]:
     """`cli("hello", "--json", input="")`: one run of `mlxk` in this process, against the fixture `host`."""
-    default = host
+    return partial(run_in_process, host=host)
 
-    def invoke(*args: str, input: str | bytes = "", host: Host | None = None) -> Result:
-        data = input.encode() if isinstance(input, str) else input
-        stdout, stderr = io.BytesIO(), io.BytesIO()
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-            patch.setattr(sys, "stdout", io.TextIOWrapper(stdout, encoding="utf-8", write_through=True))
-            patch.setattr(sys, "stderr", io.TextIOWrapper(stderr, encoding="utf-8", write_through=True))
-            code = run(args, host=host or default)
-            # Read here: the wrappers close these buffers when they go.
-            return Result(code, stdout.getvalue().decode(), stderr.getvalue().decode())
 
-    return invoke
+def run_in_process(*args: str, input: str | bytes = "", host: Host | None = None) -> Result:
+    """One run of `mlxk` in this process with streams of its own; `host` None: the installed plugins."""
+    data = input.encode() if isinstance(input, str) else input
+    stdout, stderr = io.BytesIO(), io.BytesIO()
+    streams = {
+        "stdin": io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"),
+        "stdout": io.TextIOWrapper(stdout, encoding="utf-8", write_through=True),
+        "stderr": io.TextIOWrapper(stderr, encoding="utf-8", write_through=True),
+    }
+    kept = {name: getattr(sys, name) for name in streams}
+    try:
+        vars(sys).update(streams)
+        code = run(args, host=host)
+        # Read before the wrappers go: they close these buffers.
+        return Result(code, stdout.getvalue().decode(), stderr.getvalue().decode())
+    finally:
+        vars(sys).update(kept)
