@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -128,7 +129,7 @@ class MlxEngine:
         ]
         cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
         [uid] = self._generator.insert_segments(
-            [[rest[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]],
+            [[rest[start:end] for start, end in pairwise(cuts)]],
             max_tokens=[row.max_tokens],
             caches=[cache] if cache is not None else None,
             all_tokens=[prompt[:cached]],
@@ -278,9 +279,10 @@ class _Footprint:
         """Read off the shapes of one token's pass, which is never computed."""
         cache: Cache = make_prompt_cache(network)
         network(mx.array([[0]]), cache=cache)
-        growing = [layer for layer in cache if hasattr(layer, "offset") and not hasattr(layer, "max_size")]
+        flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
+        growing = [layer for layer in flat if not hasattr(layer, "max_size")]
         held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
-        trimmable = all(layer.is_trimmable() and not hasattr(layer, "max_size") for layer in cache)
+        trimmable = all(layer.is_trimmable() and not hasattr(layer, "max_size") for layer in flat)
         return cls(held, trimmable)
 
     def check(self, prompt_tokens: int) -> None:

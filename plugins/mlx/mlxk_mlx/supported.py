@@ -15,23 +15,20 @@ from mlxk_core.specs import Verdict
 if TYPE_CHECKING:
     from mlxk_core.models.model import Model
 
-_NO_MODELS = frozenset(
-    """
-    __init__ activations base bitlinear_layers cache gated_delta mla pipeline rope_utils ssm switch_layers
-    """.split()
-)
+_NO_MODELS = {
+    *("__init__", "activations", "base", "bitlinear_layers", "cache", "gated_delta", "mla", "pipeline"),
+    *("rope_utils", "ssm", "switch_layers"),
+}
 """Modules of `mlx_lm.models` that are parts of models."""
 
 _QUANT_METHODS = frozenset({"mxfp4", "mxfp8", "bitnet", "awq", "gptq", "fp8", "compressed-tensors", "modelopt"})
 """What mlx-lm does something with. It ignores others silently, and would run on bytes it misreads."""
 
 _NOT_GENERATIVE = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-_ENCODERS = frozenset(
-    """
-    bert roberta xlm-roberta distilbert albert electra deberta deberta-v2 mpnet nomic_bert modernbert camembert
-    clip siglip vit whisper wav2vec2 t5 mt5 bart
-    """.split()
-)
+_ENCODERS = {
+    *("bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta", "deberta-v2", "mpnet"),
+    *("nomic_bert", "modernbert", "camembert", "clip", "siglip", "vit", "whisper", "wav2vec2", "t5", "mt5", "bart"),
+}
 
 
 def accepts(model: Model) -> Verdict:

@@ -1,4 +1,4 @@
-"""The form a network's weights are held in: float32 on a CPU, and there dense instead of quantized if that is faster."""
+"""The form a network's weights are held in: as they are on a GPU, in float32 and dense if that fits on a CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxk_mlx import runtime
 DENSE_SHARE = 0.5
 """Quantized weights are held dense when that takes at most this share of the memory that is free now."""
 
-_HALF = {"F16", "BF16"}
+_HALVES = {"F16", "BF16"}
 _STEP = 1 << 28
 
 
@@ -51,7 +51,7 @@ def estimate(model: Model) -> int:
     machine = runtime.start()
     if not machine.cpu:
         return sum(tensor.nbytes for tensor in tensors.values())
-    plain = sum(4 * tensor.size if tensor.dtype in _HALF else tensor.nbytes for tensor in tensors.values())
+    plain = sum(4 * tensor.size if tensor.dtype in _HALVES else tensor.nbytes for tensor in tensors.values())
     if not machine.fast_blas:
         return plain
     dense = sum(4 * _unpacked(model, layer) for layer in model.weights.packed)
