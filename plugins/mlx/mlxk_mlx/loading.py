@@ -23,7 +23,7 @@ def load(model: Model, context: EngineContext) -> Any:
     Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`.
     """
     _read_ahead(model)
-    runtime.start()
+    runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = InBackground(lambda: load_tokenizer(model))
     try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mlxk_core.generation.engine import EngineContext
 from mlxk_mlx import blas
 
 _OPEN_FILES = 4096
@@ -42,6 +43,16 @@ def start() -> Runtime:
             cpu = mx.default_device().type == mx.DeviceType.cpu
             _runtime = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
         return _runtime
+
+
+def start_on_engine_thread(context: EngineContext) -> Runtime:
+    """The same, by a backend that begins a load. However the load ends, MLX has been used on this thread."""
+    runtime = start()
+    import mlx.core as mx
+
+    # Without it the thread's end aborts the process: MLX's compile cache outlives the interpreter's state.
+    context.at_thread_exit(mx.clear_streams)
+    return runtime
 
 
 def _quiet_transformers() -> None:
