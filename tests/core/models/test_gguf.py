@@ -1,0 +1,104 @@
+"""The header of a GGUF file is read without its weights, and what is damaged is refused at once."""
+
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.errors import BrokenModel
+from mlxk_core.models.gguf import GGUFTensor, read_header
+
+
+@pytest.fixture
+def read(tmp_path):
+    def header(data: bytes):
+        (tmp_path / "m.gguf").write_bytes(data)
+        return read_header(tmp_path / "m.gguf")
+
+    return header
+
+
+def test_metadata_and_tensors_are_read(read, gguf):
+    metadata = {
+        "llama.context_length": 2048,
+        "llama.rope.freq_base": 0.5,
+        "general.name": "Ein Modell – ü",
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.tokens": ["<s>", "a", "ü"],
+        "tokenizer.ggml.token_type": [3, 1, 4],
+    }
+    tensors = {"a": ((32, 2), 2, 36), "b": ((3,), 0, 12)}
+    data = gguf(metadata, tensors)
+    header = read(data)
+    assert header.metadata == {"general.architecture": "llama", **metadata}
+    assert header.architecture == "llama"
+    assert header.tensors == (GGUFTensor("a", (32, 2), "Q4_0", 0), GGUFTensor("b", (3,), "F32", 64))
+    assert [tensor.size for tensor in header.tensors] == [36, 12]
+    assert list(header.added_tokens()) == [(0, "<s>", True), (2, "ü", False)]
+    assert header.file_size == len(data)
+
+
+def test_the_alignment_of_the_file_holds(read, gguf):
+    data = gguf({"general.alignment": 128}, {"a": ((32,), 0, 128), "b": ((32,), 0, 128)}, alignment=128)
+    assert read(data).file_size == len(data)
+
+
+def test_a_type_that_is_not_known_is_named_by_its_number(read, gguf):
+    (tensor,) = read(gguf(tensors={"a": ((32,), 99, 8)})).tensors
+    assert (tensor.type, tensor.size) == ("type 99", None)
+
+
+def test_a_header_of_many_megabytes_is_read(read, gguf):
+    tokens = [f"token number {number} of a large vocabulary" for number in range(60_000)]
+    header = read(gguf({"tokenizer.ggml.tokens": tokens}))
+    assert header.metadata["tokenizer.ggml.tokens"] == tokens
+    assert header.file_size > 1 << 21
+
+
+def test_a_header_cut_anywhere_is_cut_off(read, gguf):
+    data = gguf({"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.token_type": [1, 1], "x": "y"})
+    for length in range(read(data).data_offset - 32):
+        with pytest.raises(BrokenModel, match=r"m\.gguf has a damaged GGUF header: it is cut off"):
+            read(data[:length])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"PK\x03\x04", "does not begin with GGUF"),
+        (b"GGUF" + struct.pack("<I", 1), "version 1 is not 2 or 3"),
+        (b"GGUF" + struct.pack(">I", 3), "version 50331648"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "claims"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60), "claims"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 60), "claims"),
+        (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 4, 1 << 60), "array claims"),
+        (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 77), "unknown type 77"),
+        (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 77, 1), "unknown type 77"),
+        (b"GGUF" + struct.pack("<IQQQcI", 3, 1, 0, 1, b"t", 1000), "1000 axes"),
+        (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 9) + struct.pack("<IQ", 9, 1) * 5000, "damaged"),
+    ],
+)
+def test_a_damaged_header_is_refused_at_once(read, data, reason):
+    with pytest.raises(BrokenModel, match=reason):
+        read(data)
+
+
+def test_no_damage_at_all_leads_to_another_error(read, gguf):
+    data = bytearray(gguf({"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.token_type": [1, 1], "x": 1.5}))
+    chance = random.Random(7)
+    for _ in range(500):
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(data) - 64)] = chance.randrange(256)
+        try:
+            header = read(bytes(damaged))
+            list(header.added_tokens())
+            assert header.file_size >= 0
+        except BrokenModel:
+            pass
+
+
+def test_a_file_that_is_not_there_is_broken_too():
+    with pytest.raises(BrokenModel, match="cannot be read"):
+        read_header(Path("/nowhere/m.gguf"))
