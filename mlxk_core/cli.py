@@ -16,7 +16,7 @@ from mlxk_core.errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core.generation import ENGINE_THREAD
 from mlxk_core.host import BUILTIN_COMMANDS, Host
 from mlxk_core.output import Output, error_message
-from mlxk_core.session import JSON, JsonOption, Session, switch_to_json
+from mlxk_core.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 _PLUGINS_SUMMARY = "List the plugins, what each provides, and what ails it."
@@ -106,6 +106,11 @@ class Root(click.Group):
     def json(self) -> bool:
         """Standard output is to hold one JSON document."""
         return bool(self._meta.get(JSON))
+
+    @property
+    def announced(self) -> bool:
+        """The one JSON document is printed already."""
+        return bool(self._meta.get(ANNOUNCED))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Parsed twice: which plugins to leave out must be known before --help, which click serves first, lists what
@@ -201,7 +206,10 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
 
                     output.note("".join(traceback.format_exception(raised)).rstrip())
     try:
-        if root.json or (error and not root.parsed and "--json" in _options(args)):
+        if root.announced:
+            if error is not None:
+                _print_error(output, root.running, error)
+        elif root.json or (error and not root.parsed and "--json" in _options(args)):
             error = _print_document(output, root.running, data, error)
         elif error is None:
             output.write(text)

@@ -82,6 +82,11 @@ class Host:
         self._plugins = PluginSet(strict=strict)
         self._targets: dict[str, Plugin] = {}
 
+    @property
+    def strict(self) -> bool:
+        """Whether a plugin's failure is to be raised."""
+        return self._plugins.strict
+
     @classmethod
     def discover(cls, *, disabled: Iterable[str] = (), no_plugins: bool = False, strict: bool | None = None) -> Host:
         """A host of the installed plugins.

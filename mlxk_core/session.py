@@ -15,6 +15,8 @@ from mlxk_core.output import Output
 
 JSON = "mlxk_core.json"
 """In `ctx.meta`, which all contexts of a run share: this run prints one JSON document."""
+ANNOUNCED = "mlxk_core.announced"
+"""In `ctx.meta`: that document is printed already."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -57,3 +59,12 @@ def json_option(command: _F) -> _F:
         callback=chosen,
         help="Print one JSON document instead.",
     )(command)
+
+
+def announce(ctx: click.Context, data: Any) -> None:
+    """With `--json`, prints the document of a command that goes on running now, and not at its end. What happens later
+    is told on standard error only."""
+    session = ctx.find_object(Session)
+    if session is not None and session.output.json:
+        session.output.envelope(command=ctx.info_name, data=data, error=None)
+        ctx.meta[ANNOUNCED] = True
