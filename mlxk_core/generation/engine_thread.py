@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from mlxk_core.errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
+from mlxk_core.generation import ENGINE_THREAD
 from mlxk_core.generation.engine import EngineContext, Row, RowFailed, Sampled, StepEvent
 from mlxk_core.generation.jobs import Admitted, Failed, Job, JobState, Leased, LoadStarted, Stepped
 from mlxk_core.generation.residency import Key, Residency, Resident
 from mlxk_core.host import Host
-
-THREAD_NAME = "mlxk-engine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class EngineThread:
 
     def __init__(self, host: Host, limits: Limits, over: Callable[[Job, float], None]) -> None:
         # A daemon, so that an engine that hangs cannot keep the process alive; whoever closes the service joins it.
-        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
         self._host = host
         self._limits = limits
         self._tell_over = over

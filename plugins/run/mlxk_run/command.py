@@ -19,7 +19,7 @@ from mlxk_run.chat import Chat
 from mlxk_run.prompt import asked
 from mlxk_run.sampling import sampling_for
 
-_LAST_WORDS = 5.0  # seconds for an engine to end before the process leaves without it
+_LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves without it
 
 
 @click.command("run")
