@@ -24,8 +24,13 @@ def load(model: Model, context: EngineContext) -> Any:
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
     runtime.start()
     context.alive()
-    from mlxk_gguf.network import build_network  # imports MLX, which has to wait for `runtime.start`
+    # These import MLX, which has to wait for `runtime.start`.
+    import mlx.core as mx
 
+    from mlxk_gguf.network import build_network
+
+    # Also for a load that fails: without it the end of this thread would abort the process.
+    context.at_thread_exit(mx.clear_streams)
     tokenizer = InBackground(lambda: _tokenizer(model, files.parts[0].header))
     try:
         network, _ = build_network(files, context.alive)
