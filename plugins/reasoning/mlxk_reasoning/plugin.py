@@ -1,1 +1,32 @@
-"""What the reasoning plugin brings."""
+"""What the reasoning plugin brings: the formats, and what ends an answer in harmony."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from mlxk_core.api import Model, ReasoningExtractorSpec, StopPolicy, hookimpl
+from mlxk_reasoning.evidence import HARMONY, evidence, writes_harmony
+from mlxk_reasoning.formats import BLOCK_FORMATS
+
+
+@hookimpl
+def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
+    yield ReasoningExtractorSpec(
+        name=HARMONY,
+        summary="gpt-oss: messages on the channels analysis, commentary and final; calls of functions",
+        matches=partial(evidence, name=HARMONY),
+        target="mlxk_reasoning.harmony:HarmonyExtractor",
+    )
+    for row in BLOCK_FORMATS:
+        yield ReasoningExtractorSpec(
+            name=row.name, summary=row.summary, matches=partial(evidence, name=row.name), target=row.target
+        )
+
+
+@hookimpl
+def mlxk_stop_policies(model: Model) -> Iterable[StopPolicy]:
+    # <|end|> ends a message of harmony, not the turn: stopping there cuts the answer off behind the analysis. In other
+    # formats (Phi-3) it is the stop, so it is kept only where harmony's other tokens are.
+    if writes_harmony(model):
+        yield StopPolicy(stop_tokens=frozenset({"<|return|>", "<|call|>"}), keep_tokens=frozenset({"<|end|>"}))
