@@ -209,7 +209,7 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
         if root.announced:
             if error is not None:
                 _print_error(output, root.running, error)
-        elif root.json or (error and not root.parsed and "--json" in _options(args)):
+        elif root.json or (not root.parsed and "--json" in _options(args)):
             error = _print_document(output, root.running, data, error)
         elif error is None:
             output.write(text)

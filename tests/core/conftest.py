@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,10 @@ class Zoo:
     def process(self, *args: str, **env: str) -> Result:
         """A real process among these plugins. A variable the test gives comes before the zoo's."""
         return self._mlxk(*args, env={**self.env, **env})
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """A real process that the test goes on beside."""
+        return self._mlxk.start(*args, env=self.env)
 
     def mlxk(self, *args: str, **env: str) -> Result:
         """The same in this process, which takes a tenth of the time."""

@@ -1,0 +1,333 @@
+"""The command line: exit codes, the envelope, and which stream says what."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+
+from mlxk_core import __version__
+from mlxk_core.api import CommandSpec, hookimpl
+from mlxk_core.errors import ContextLengthExceeded, Interrupted
+from mlxk_core.host import Host
+from mlxk_core.session import json_option
+from mlxk_core.testing import HEAVY, modules_after, run_in_process
+
+
+@pytest.fixture
+def command(host, monkeypatch, request):
+    """`command(function)` makes `mlxk do` of it; the function gets the session, what it returns is the data."""
+    monkeypatch.setitem(sys.modules, __name__, request.module)
+
+    def register(function, *decorators, name="do", with_json=True):
+        made = click.pass_obj(function)
+        for decorate in (*decorators, *([json_option] if with_json else [])):
+            made = decorate(made)
+        monkeypatch.setattr(request.module, name, click.command(name)(made), raising=False)
+        spec = CommandSpec(name=name, summary="Do it.", target=f"{__name__}:{name}")
+        host.register(SimpleNamespace(mlxk_commands=hookimpl(lambda: [spec])), name=f"plugin-{name}")
+
+    return register
+
+
+def raising(error):
+    def function(session):
+        raise error
+
+    return function
+
+
+def the_document(result):
+    """The one JSON document on standard output."""
+    document = result.json
+    assert list(document) == ["status", "command", "data", "error"]
+    return document
+
+
+# Answers
+
+
+def test_an_answer_is_all_there_is_on_stdout(cli, command):
+    def do(session):
+        session.output.note("thinking")
+        session.output.write("42")
+
+    command(do)
+    done = cli("do")
+    assert (done.code, done.stdout, done.stderr) == (0, "42", "thinking\n")
+
+
+@pytest.mark.parametrize("args", [["--json", "do"], ["do", "--json"], ["--json", "do", "--json"]])
+def test_json_is_taken_before_and_after_the_command(cli, command, args):
+    command(lambda session: {"json": session.output.json})
+    assert the_document(cli(*args)) == {"status": "success", "command": "do", "data": {"json": True}, "error": None}
+
+
+def test_what_a_library_prints_does_not_spoil_the_document(cli, command):
+    def do(session):
+        print("a library speaks")
+        click.echo("and another")
+
+    command(do)
+    done = cli("do", "--json")
+    assert the_document(done)["status"] == "success"
+    assert done.stderr == "a library speaks\nand another\n"
+    assert cli("do").stdout == "a library speaks\nand another\n"
+
+
+def test_a_command_that_writes_its_answer_in_json_mode_has_a_bug_and_the_document_says_so(cli, command):
+    command(lambda session: session.output.line("oops"))
+    done = cli("do", "--json")
+    assert done.code == 1
+    assert the_document(done)["error"]["type"] == "internal_error"
+
+
+def test_data_that_is_no_json_is_the_commands_bug_and_still_one_document(cli, command):
+    command(lambda session: {"set": {1, 2}})
+    done = cli("do", "--json")
+    assert done.code == 1
+    assert the_document(done)["error"]["type"] == "internal_error"
+
+
+def test_a_command_without_json_output_refuses_json(cli, command):
+    command(lambda session: None, with_json=False)
+    for args in ["do", "--json"], ["--json", "do"]:
+        done = cli(*args)
+        assert done.code == 2
+        assert "no JSON output" in the_document(done)["error"]["message"]
+
+
+# Failures
+
+
+def test_an_error_is_one_line_on_stderr_that_names_the_command(cli, command):
+    command(raising(ContextLengthExceeded(90, 64)))
+    done = cli("do")
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.startswith("mlxk do: error: The prompt has 90 tokens and the model's context holds 64")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_in_the_document_has_its_type_and_its_facts(cli, command):
+    command(raising(ContextLengthExceeded(90, 64)))
+    error = the_document(cli("do", "--json"))["error"]
+    assert error["type"] == "context_length_exceeded"
+    assert error["details"] == {"prompt_tokens": 90, "context_length": 64}
+
+
+def test_an_error_may_bring_data(cli, command):
+    error = Interrupted("The answer was interrupted.")
+    error.data = {"response": "Pari"}
+    command(raising(error))
+    done = cli("do", "--json")
+    document = the_document(done)
+    assert (done.code, document["status"], document["data"]) == (130, "error", {"response": "Pari"})
+    assert cli("do").stderr == "mlxk do: The answer was interrupted.\n"
+
+
+def test_an_unexpected_exception_is_one_line_and_exit_code_1(cli, command):
+    command(raising(KeyError("some\nthing")))
+    done = cli("do")
+    assert (done.code, done.stderr) == (1, "mlxk do: error: KeyError: 'some\\nthing'\n")
+
+
+def test_debug_shows_where_an_unexpected_exception_came_from(cli, command, monkeypatch):
+    command(raising(KeyError("x")))
+    monkeypatch.setenv("MLXK_DEBUG", "1")
+    done = cli("do", "--json")
+    assert "Traceback" in done.stderr
+    assert "raise error" in done.stderr
+    assert the_document(done)["error"]["type"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "type"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.Abort(), 1, "error"),
+        (click.UsageError("no"), 2, "usage_error"),
+        (click.BadParameter("no"), 2, "usage_error"),
+        (click.ClickException("no"), 1, "error"),
+        (SystemExit(0), 0, None),
+        (SystemExit(7), 7, "error"),
+        (SystemExit("goodbye"), 1, "error"),
+        (click.exceptions.Exit(5), 5, "error"),
+        (OSError("disk"), 1, "internal_error"),
+    ],
+)
+def test_whatever_ends_a_command_gives_one_document_and_its_exit_code(cli, command, error, code, type):
+    command(raising(error))
+    done = cli("do", "--json")
+    document = the_document(done)
+    assert done.code == code
+    assert (document["error"] or {}).get("type") == type
+    assert cli("do").code == code
+    assert cli("do").stdout == ""
+
+
+def test_a_prompt_ended_by_ctrl_c_counts_as_interrupted(cli, command):
+    def do(session):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise click.Abort from None  # as click.prompt does
+
+    command(do)
+    assert cli("do").code == 130
+
+
+# Wrong usage
+
+
+def test_wrong_usage_is_one_line_with_the_way_to_help(cli, command):
+    command(lambda session: None)
+    done = cli("do", "--nonsense")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("mlxk do: error: No such option")
+    assert done.stderr.endswith("See `mlxk do --help`.\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--json"],
+        ["--json", "--nonsense"],
+        ["--nonsense", "--json"],
+        ["nothing-like-it", "--json"],
+        ["do", "--nonsense", "--json"],
+        ["do", "--number", "x", "--json"],
+        ["do", "surplus", "--json"],
+        ["--json", "do", "--number"],
+        ["--disable-plugin", "--json"],
+    ],
+)
+def test_wrong_usage_with_json_is_one_document_too(cli, command, args):
+    command(lambda session, number: None, click.option("--number", type=int))
+    done = cli(*args)
+    assert done.code == 2
+    assert the_document(done)["status"] == "error"
+
+
+def test_json_behind_two_dashes_is_a_word_like_any_other(cli, command):
+    command(lambda session, words: session.output.line(" ".join(words)), click.argument("words", nargs=-1))
+    assert cli("do", "--", "--json").stdout == "--json\n"
+    assert cli("do", "--nonsense", "--", "--json").stdout == ""
+
+
+def test_no_command_shows_the_help_on_stderr_as_wrong_usage(cli):
+    done = cli()
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: mlxk ")
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["do", "--help"], ["do", "-h"]])
+def test_help_is_an_answer(cli, command, args):
+    command(lambda session: None)
+    done = cli(*args)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: mlxk ")
+
+
+@pytest.mark.parametrize("args", [["--help", "--json"], ["--json", "-h"]])
+def test_help_as_json_lists_the_commands(cli, command, args):
+    command(lambda session: None)
+    document = the_document(cli(*args))
+    assert document["data"]["commands"][0] == {"name": "do", "summary": "Do it."}
+    assert document["data"]["help"].startswith("Usage: mlxk ")
+
+
+@pytest.mark.parametrize("args", [["do", "--help", "--json"], ["do", "--json", "--help"], ["--json", "do", "-h"]])
+def test_a_commands_help_as_json_is_one_document(cli, command, args):
+    command(lambda session: None)
+    document = the_document(cli(*args))
+    assert (document["command"], document["data"]["help"][:14]) == ("do", "Usage: mlxk do")
+
+
+def test_version(cli):
+    assert cli("--version").stdout == f"mlxk {__version__}\n"
+    assert the_document(cli("--version", "--json"))["data"] == {"version": __version__}
+    assert the_document(cli("--json", "--version"))["command"] == "version"
+
+
+# Real processes
+
+PLUGIN_IMPLEMENTATIONS = ("command", "engine", "listing", "showing", "checking", "removal", "source", "resources")
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["--version", "--json"], ["plugins"], ["--help", "--json"]]
+)
+def test_looking_around_imports_nothing_heavy_and_no_implementation(args):
+    loaded = modules_after(f"from mlxk_core.cli import run; run({args!r})")
+    assert not {name.partition(".")[0] for name in loaded} & HEAVY
+    ours = {name for name in loaded if name.startswith("mlxk_") and not name.startswith("mlxk_core")}
+    if "--version" in args:
+        assert not ours
+    assert not [name for name in ours if name.partition(".")[2] in PLUGIN_IMPLEMENTATIONS]
+
+
+def test_a_reader_that_goes_away_is_no_error(mlxk):
+    """As `mlxk plugins | head -0`: silent, with the exit code a shell gives a program that SIGPIPE ended."""
+    for args in ["plugins", "--json"], ["--help"]:
+        process = mlxk.start(*args)
+        process.stdout.close()
+        assert process.wait() == 141
+        assert process.stderr.read() == ""
+
+
+def test_a_full_disk_is_an_error(mlxk):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(mlxk.command("plugins"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mlxk plugins: error: OSError")
+
+
+def test_the_answer_is_utf8_whatever_the_locale(zoo):
+    zoo.command("ok", plugin="emoji")
+    module = zoo.folder / "zoo_emoji_command.py"
+    module.write_text(module.read_text().replace("ok!", "🦙 é"))
+    done = zoo.process("ok", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.code, done.stdout) == (0, "🦙 é\n")
+
+
+def test_ctrl_c_ends_a_command_with_130_and_one_line(zoo):
+    zoo.command("wait")
+    (zoo.folder / "zoo_wait_command.py").write_text(
+        "import click, sys, time\n"
+        "@click.command('wait')\n"
+        "def command():\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = zoo.start("wait")
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.stderr.read() == "mlxk wait: interrupted\n"
+
+
+def test_the_shell_completes_commands_and_their_options(zoo):
+    zoo.command("good")
+    zoo.command("grand")
+    asked = {"_MLXK_COMPLETE": "bash_complete", "COMP_WORDS": "mlxk g", "COMP_CWORD": "1"}
+    assert zoo.process(**asked).stdout.split() == ["plain,good", "plain,grand"]
+    asked |= {"COMP_WORDS": "mlxk good --", "COMP_CWORD": "2"}
+    assert "plain,--json" in zoo.process(**asked).stdout.split()
+
+
+def test_every_installed_command_has_a_help_that_begins_with_its_summary():
+    host = Host.discover()
+    commands = host.commands()
+    assert commands
+    assert [spec.name for spec in commands if run_in_process(spec.name, "--help", host=host).code] == []
+    first_lines = {spec.name: inspect.cleandoc(host.load(spec.target).help).splitlines()[0] for spec in commands}
+    assert first_lines == {spec.name: spec.summary for spec in commands}
