@@ -136,7 +136,7 @@ class Entry:
             "origin": model.origin,
             "source": model.source,
             "path": str(model.path),
-            "size": model.size,
+            "size_bytes": model.size,
             "modified": words.timestamp(self.modified) if self.modified else None,
             "framework": self.framework,
             "type": self.type,

@@ -47,7 +47,7 @@ def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
             "model": name,
             "revisions": list(deletion.revisions),
             "whole": deletion.whole,
-            "freed": deletion.freed,
+            "freed_bytes": deletion.freed,
             "locks_removed": len(removed),
             "locks_held": [str(path) for path in held],
         }

@@ -11,6 +11,7 @@ import click
 
 from mlxk_core.api import Quantization
 from mlxk_core.errors import PluginConflict
+from mlxk_core.generation.stops import CHAT_STOP_STRINGS
 from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.resolve import Resolver
@@ -36,7 +37,7 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
     if session.output.json:
         data: dict[str, Any] = {"model": _as_json(entry)}
         if files:
-            data["files"] = [{"name": f.name, "size": f.size, "kind": _kind(f.name)} for f in entry.model.files]
+            data["files"] = [{"name": f.name, "size_bytes": f.size, "kind": _kind(f.name)} for f in entry.model.files]
         if config:
             data["config"] = dict(entry.model.config)
         return data
@@ -157,7 +158,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "context_length": model_context_length(model),
         "chat_template": entry.chat_template is not None,
         "stop_tokens": [{"id": token.id, "text": token.text} for token in stop_tokens(model, policy)],
-        "stop_strings": list(policy.stop_strings),
+        "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),
         "mlx_version": installed_mlx(),
         "notes": [note for each in entry.quantizations for note in each.notes],

@@ -29,7 +29,7 @@ def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Sequenc
 
 def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
     """Never wrapped or cut: a pipe has no width, and what reads it wants whole names."""
-    lines = [[column.title for column in columns], *([cell.replace("\n", " ") for cell in row] for row in rows)]
+    lines = [[column.title.upper() for column in columns], *([cell.replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return [
         _GAP.join(
@@ -50,7 +50,7 @@ def _rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     least = list(_least(columns, rows))
     for column, width in zip(columns, least, strict=True):
         table.add_column(
-            column.title,
+            column.title.upper(),
             justify="right" if column.right else "left",
             no_wrap=not column.wraps,
             overflow="fold",
