@@ -54,49 +54,74 @@ _POOLING_RANK = 4  # llama.cpp's LLAMA_POOLING_TYPE_RANK: the header of a rerank
 _TOOLS = re.compile(r"\btools\b")
 
 
-def framework(model: Model) -> Framework:
-    """Who the weights are made for. `safetensors` says that it is not known: mlx-lm runs many of them as they are."""
-    formats = {weight_format(file.name) for file in model.files}
-    if "safetensors" in formats or "npz" in formats:
-        return "MLX" if _made_by_mlx(model, npz="npz" in formats) else "safetensors"
-    if "gguf" in formats:
-        return "GGUF"
-    return "PyTorch" if "pytorch" in formats else "unknown"
-
-
-def model_type(model: Model) -> Type:
-    """What it is for. Chat and base models write text; a vision or audio model may write it besides."""
-    return _Evidence(model).type
-
-
-def capabilities(model: Model) -> tuple[Capability, ...]:
-    """What it can do, as many as hold."""
-    told = _Evidence(model)
-    writes = told.writes_text
-    found: dict[Capability, bool] = {
-        "text-generation": writes,
-        "chat": writes and told.template is not None,
-        "tools": writes and bool(_TOOLS.search(told.template or "")),
-        "vision": told.sees,
-        "audio": told.hears,
-        "embeddings": told.type == "embedding",
-    }
-    return tuple(name for name, holds in found.items() if holds)
-
-
-def architecture(model: Model) -> str | None:
-    """`qwen3`, as the config or the GGUF header calls it."""
-    return _Evidence(model).architecture
-
-
 @dataclass(frozen=True)
-class _Evidence:
-    """What the files say. One that is damaged says nothing here; health tells about it."""
+class Facts:
+    """What the files of `model` say it is. A damaged one says nothing here; health tells about it."""
 
     model: Model
 
     @cached_property
-    def header(self) -> Mapping[str, Any]:
+    def framework(self) -> Framework:
+        """Who the weights are made for. `safetensors` is nobody in particular: mlx-lm runs many of them as they are."""
+        formats = {weight_format(file.name) for file in self.model.files}
+        if "npz" in formats:
+            return "MLX"  # its own archive
+        if "safetensors" in formats:
+            return "MLX" if self._made_by_mlx() else "safetensors"
+        if "gguf" in formats:
+            return "GGUF"
+        return "PyTorch" if "pytorch" in formats else "unknown"
+
+    @cached_property
+    def type(self) -> Type:
+        """What it is for. Chat and base models write text; a vision or audio model may write it besides."""
+        names = {file.name for file in self.model.files}
+        if "model_index.json" in names:
+            return "image"
+        if self._by_class == "classifier" or self._pooling == _POOLING_RANK:
+            return "classifier"
+        if names & _EMBEDDING_FILES or self._pooling:
+            return "embedding"
+        if told := self._by_class or _DECLARED.get(self._card.pipeline):
+            return told
+        if self._sees:
+            return "vision"
+        if self._hears:
+            return "audio"
+        if self.chat_template:
+            return "chat"
+        writes = any(_WRITES_TEXT.search(name) for name in self._classes)
+        return "base" if writes or self._header or (self.architecture and not self._classes) else "unknown"
+
+    @cached_property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can do, as many as hold."""
+        template = self.chat_template or ""
+        found: dict[Capability, bool] = {
+            "text-generation": self._writes_text,
+            "chat": self._writes_text and bool(template),
+            "tools": self._writes_text and bool(_TOOLS.search(template)),
+            "vision": self._sees,
+            "audio": self._hears,
+            "embeddings": self.type == "embedding",
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+    @property
+    def architecture(self) -> str | None:
+        """`qwen3`, as the config or the GGUF header calls it."""
+        value = self._header.get("general.architecture", self._config.get("model_type"))
+        return value if isinstance(value, str) and value else None
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The model's chat template, also that of GGUF variants of which none is chosen yet."""
+        own = _told(lambda: self.model.chat_template, None)
+        of_variants = self._header.get("tokenizer.chat_template")
+        return own or (of_variants if isinstance(of_variants, str) else None)
+
+    @cached_property
+    def _header(self) -> Mapping[str, Any]:
         """The GGUF metadata; of several variants the smallest one's, since they are one model."""
         model = self.model
         if model.gguf_variant is None and model.variants and not model.has_other_weights:
@@ -105,76 +130,56 @@ class _Evidence:
         return header.metadata if header else {}
 
     @cached_property
-    def config(self) -> Mapping[str, Any]:
+    def _config(self) -> Mapping[str, Any]:
         return _told(lambda: self.model.config, {})
 
     @cached_property
-    def template(self) -> str | None:
-        own = _told(lambda: self.model.chat_template, None)
-        if own is None and isinstance(template := self.header.get("tokenizer.chat_template"), str):
-            return template
-        return own
-
-    @property
-    def architecture(self) -> str | None:
-        value = self.header.get("general.architecture", self.config.get("model_type"))
-        return value if isinstance(value, str) and value else None
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        if self.header:
+    def _classes(self) -> tuple[str, ...]:
+        if self._header:
             return (self.architecture,) if self.architecture else ()
-        named = self.config.get("architectures")
+        named = self._config.get("architectures")
         return tuple(each for each in named if isinstance(each, str)) if isinstance(named, list) else ()
 
-    @cached_property
-    def type(self) -> Type:
-        names = {file.name for file in self.model.files}
-        by_class = self._by_class()
-        if "model_index.json" in names:
-            return "image"
-        if by_class == "classifier" or self._pooling() == _POOLING_RANK:
-            return "classifier"
-        if names & _EMBEDDING_FILES or self._pooling():
-            return "embedding"
-        if told := by_class or _DECLARED.get(_card(self.model).pipeline):
-            return told
-        if self.sees:
-            return "vision"
-        if self.hears:
-            return "audio"
-        if self.template:
-            return "chat"
-        writes = any(_WRITES_TEXT.search(name) for name in self.classes)
-        return "base" if writes or self.header or (self.architecture and not self.classes) else "unknown"
-
     @property
-    def writes_text(self) -> bool:
+    def _writes_text(self) -> bool:
         if self.type in ("chat", "base"):
             return True
         # What sees or hears answers in words if it is built on a language model: it has a template, or a class, for it.
-        speaks = self.template is not None or any(_WRITES_TEXT.search(name) for name in self.classes)
-        return self.type in ("vision", "audio") and self._by_class() is None and speaks
+        speaks = bool(self.chat_template) or any(_WRITES_TEXT.search(name) for name in self._classes)
+        return self.type in ("vision", "audio") and self._by_class is None and speaks
 
     @property
-    def sees(self) -> bool:
-        return self._has(_SEES) or self._by_class() == "vision"
+    def _sees(self) -> bool:
+        return self._has(_SEES) or self._by_class == "vision"
 
     @property
-    def hears(self) -> bool:
-        return self._has(_HEARS) or self._by_class() == "audio" or _DECLARED.get(_card(self.model).pipeline) == "audio"
+    def _hears(self) -> bool:
+        return self._has(_HEARS) or "audio" in (self._by_class, _DECLARED.get(self._card.pipeline))
 
     def _has(self, keys: tuple[str, ...]) -> bool:
         """One of `keys` holds something: configs of text models carry some of them as null."""
-        held = (self.config.get(key) for key in keys)
+        held = (self._config.get(key) for key in keys)
         return any(value is not None and value is not False and value != {} for value in held)
 
+    @cached_property
     def _by_class(self) -> Type | None:
-        return next((told for pattern, told in _CLASSES for name in self.classes if pattern.search(name)), None)
+        return next((told for pattern, told in _CLASSES for name in self._classes if pattern.search(name)), None)
 
+    @property
     def _pooling(self) -> int:
-        value = self.header.get(f"{self.architecture}.pooling_type")
+        value = self._header.get(f"{self.architecture}.pooling_type")
         return value if isinstance(value, int) else 0
+
+    @cached_property
+    def _card(self) -> _Card:
+        return _read_card(self.model)
+
+    def _made_by_mlx(self) -> bool:
+        """MLX's quantization in the config, its tag on the card, or its mark in the weights."""
+        declaration = _told(lambda: declared(self.model), None)
+        if (declaration is not None and declaration.method == MLX) or self._card.mlx:
+            return True
+        return any(header.metadata.get("format") == MLX for header in self.model.weights.headers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ class _Card:
     mlx: bool = False
 
 
-def _card(model: Model) -> _Card:
+def _read_card(model: Model) -> _Card:
     try:
         with (model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
             text = file.read(_FRONT_MATTER)
@@ -196,22 +201,11 @@ def _card(model: Model) -> _Card:
     front = text.removeprefix("---").partition("\n---")[0]
     pipeline = re.search(r"^pipeline_tag:\s*[\"']?([\w-]+)", front, re.MULTILINE)
     library = re.search(r"^library_name:\s*[\"']?mlx[\"']?\s*$", front, re.MULTILINE)
-    listed = re.search(r"^tags:[ \t]*(\[.*\]|(?:\n\s*-.*)*)", front, re.MULTILINE)
+    listed = re.search(r"^tags:[ \t]*(\[.*\]|(?:\n[ \t]*-.*)*)", front, re.MULTILINE)
     tagged = listed is not None and re.search(
         r"(?:^\s*-|[\[,])\s*[\"']?mlx[\"']?\s*(?:$|[\],])", listed[1], re.MULTILINE
     )
     return _Card(pipeline[1] if pipeline else "", bool(library or tagged))
-
-
-def _made_by_mlx(model: Model, *, npz: bool) -> bool:
-    """MLX's own archive, its quantization in the config, its mark in the weights, or its tag on the card."""
-    declaration = _told(lambda: declared(model), None)
-    return (
-        npz
-        or (declaration is not None and declaration.method == MLX)
-        or any(header.metadata.get("format") == MLX for header in model.weights.headers.values())
-        or _card(model).mlx
-    )
 
 
 def _told(ask: Callable[[], _T], otherwise: _T) -> _T:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlxk_core.models.facts import architecture, capabilities, framework, model_type
+from mlxk_core.models.facts import Facts
 
 TEXT = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -25,25 +25,25 @@ CARD = "---\n%s\n---\n# A model\n- mlx\nlibrary_name: mlx\n"
 )
 def test_the_framework_is_told_by_the_evidence_beside_safetensors(folder, safetensors, files, expected):
     files = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
-    assert framework(folder({"model.safetensors": safetensors(), **files})) == expected
+    assert Facts(folder({"model.safetensors": safetensors(), **files})).framework == expected
 
 
 def test_weights_that_mlx_wrote_carry_its_mark(folder, safetensors):
-    assert framework(folder({"model.safetensors": safetensors(format="mlx")})) == "MLX"
-    assert framework(folder({"model.safetensors": safetensors(format="pt")})) == "safetensors"
+    assert Facts(folder({"model.safetensors": safetensors(format="mlx")})).framework == "MLX"
+    assert Facts(folder({"model.safetensors": safetensors(format="pt")})).framework == "safetensors"
 
 
 def test_a_name_is_no_evidence(folder, safetensors):
     files = {"config.json": TEXT, "model.safetensors": safetensors()}
-    assert framework(folder(files, name="mlx-community-embed-chat-vision-mlx")) == "safetensors"
-    assert model_type(folder(files, name="mlx-community-embed-chat-vision-mlx")) == "base"
+    assert Facts(folder(files, name="mlx-community-embed-chat-vision-mlx")).framework == "safetensors"
+    assert Facts(folder(files, name="mlx-community-embed-chat-vision-mlx")).type == "base"
 
 
 def test_the_form_of_the_weights_tells_the_rest(folder, gguf):
-    assert framework(folder({"m-Q4_0.gguf": gguf()}, name="a")) == "GGUF"
-    assert framework(folder({"pytorch_model.bin": b"x"}, name="b")) == "PyTorch"
-    assert framework(folder({"weights.npz": b"x"}, name="c")) == "MLX"
-    assert framework(folder({"config.json": TEXT}, name="d")) == "unknown"
+    assert Facts(folder({"m-Q4_0.gguf": gguf()}, name="a")).framework == "GGUF"
+    assert Facts(folder({"pytorch_model.bin": b"x"}, name="b")).framework == "PyTorch"
+    assert Facts(folder({"weights.npz": b"x"}, name="c")).framework == "MLX"
+    assert Facts(folder({"config.json": TEXT}, name="d")).framework == "unknown"
 
 
 def config(*classes: str, **more) -> dict:
@@ -116,8 +116,8 @@ def config(*classes: str, **more) -> dict:
 def test_the_type_and_what_it_can_do_are_told_by_the_config(folder, safetensors, files, expected, can):
     files = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     model = folder({"model.safetensors": safetensors(), **files})
-    assert model_type(model) == expected
-    assert list(capabilities(model)) == can
+    assert Facts(model).type == expected
+    assert list(Facts(model).capabilities) == can
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,12 @@ def test_the_type_and_what_it_can_do_are_told_by_the_config(folder, safetensors,
 def test_a_gguf_header_tells_the_same(folder, gguf, metadata, expected, can):
     files = {"m-Q4_0.gguf": gguf(metadata)}
     model = folder(files)
-    assert (model_type(model), list(capabilities(model))) == (expected, can)
-    assert architecture(model) == metadata.get("general.architecture", "llama")
+    assert (Facts(model).type, list(Facts(model).capabilities)) == (expected, can)
+    assert Facts(model).architecture == metadata.get("general.architecture", "llama")
     several = folder({**files, "m-Q8_0.gguf": gguf(metadata)}, name="several")
-    assert (model_type(several), list(capabilities(several))) == (expected, can)
+    assert (Facts(several).type, list(Facts(several).capabilities)) == (expected, can)
 
 
 def test_a_damaged_header_tells_nothing_and_harms_nobody(folder):
-    model = folder({"m-Q4_0.gguf": b"GGUF"})
-    assert (framework(model), model_type(model), capabilities(model), architecture(model)) == (
-        "GGUF",
-        "unknown",
-        (),
-        None,
-    )
+    facts = Facts(folder({"m-Q4_0.gguf": b"GGUF"}))
+    assert (facts.framework, facts.type, facts.capabilities, facts.architecture) == ("GGUF", "unknown", (), None)
