@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,28 +147,36 @@ def gguf_name(name: str) -> str:
     return f"{GGUF_NAMES[stem]}.{ending}"
 
 
+def make_original(folder: Path, architecture: str = "llama", **settings: Any) -> Original:
+    """`settings` are what `random_model` takes."""
+    model = Original(random_model(folder, **settings), architecture)
+    model.weights = load_file(model.folder / "model.safetensors")
+    model.configure(model_type=architecture)
+    random = np.random.default_rng(5)
+    for layer in range(model.config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}.self_attn."
+        for letter in "qkv":
+            if architecture == "qwen2":
+                rows = model.weights[f"{prefix}{letter}_proj.weight"].shape[0]
+                model.weights[f"{prefix}{letter}_proj.bias"] = random.normal(size=rows).astype(np.float32)
+            if architecture == "qwen3" and letter in "qk":
+                norm = random.uniform(0.5, 1.5, model.config["head_dim"])
+                model.weights[f"{prefix}{letter}_norm.weight"] = norm.astype(np.float32)
+    model.save()
+    return model
+
+
 @pytest.fixture
 def original(tmp_path: Path) -> Callable[..., Original]:
-    """Makes the originals: `original(architecture="qwen3", **what random_model takes)`."""
+    """Makes the originals: `original("qwen3", layers=4)`."""
+    return partial(make_original, tmp_path / "original")
 
-    def make(architecture: str = "llama", **settings: Any) -> Original:
-        model = Original(random_model(tmp_path / "original", **settings), architecture)
-        model.weights = load_file(model.folder / "model.safetensors")
-        model.configure(model_type=architecture)
-        random = np.random.default_rng(5)
-        for layer in range(model.config["num_hidden_layers"]):
-            prefix = f"model.layers.{layer}.self_attn."
-            for letter in "qkv":
-                if architecture == "qwen2":
-                    rows = model.weights[f"{prefix}{letter}_proj.weight"].shape[0]
-                    model.weights[f"{prefix}{letter}_proj.bias"] = random.normal(size=rows).astype(np.float32)
-                if architecture == "qwen3" and letter in "qk":
-                    norm = random.uniform(0.5, 1.5, model.config["head_dim"])
-                    model.weights[f"{prefix}{letter}_norm.weight"] = norm.astype(np.float32)
-        model.save()
-        return model
 
-    return make
+@pytest.fixture(scope="module")
+def quantized_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama in Q8_0."""
+    folder = tmp_path_factory.mktemp("quantized")
+    return make_original(folder / "original").to_gguf(folder / "tiny-Q8_0.gguf", "Q8_0")
 
 
 # --- the format -------------------------------------------------------------------------------------------------------
