@@ -1,1 +1,17 @@
 """What the serve plugin brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlxk_core.api import CommandSpec, hookimpl
+
+
+@hookimpl
+def mlxk_commands() -> Iterable[CommandSpec]:
+    yield CommandSpec(
+        name="serve",
+        summary="Serve models over the OpenAI API.",
+        target="mlxk_serve.command:serve",
+        aliases=("server",),
+    )

@@ -1,0 +1,109 @@
+"""The Falcon application of a server: its routes, and what every request shares. No sockets here."""
+
+from __future__ import annotations
+
+import falcon
+import msgspec
+
+from mlxk_core.errors import MlxkError
+from mlxk_serve.access import Access
+from mlxk_serve.completions import ChatCompletions, Completions
+from mlxk_serve.errors import ApiError, api_error
+from mlxk_serve.ids import request_id
+from mlxk_serve.log import LOGGER
+from mlxk_serve.models import Models, OneModel
+from mlxk_serve.openapi import document
+from mlxk_serve.parts import Parts
+from mlxk_serve.probes import Health, Live, Metrics, Status
+from mlxk_serve.respond import ClientLeft, Stream
+
+
+def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
+    """The application, and its resources by route."""
+    routes: dict[str, object] = {
+        "/v1/models": Models(parts),
+        "/v1/models/{model:path}": OneModel(parts),
+        "/v1/chat/completions": ChatCompletions(parts),
+        "/v1/completions": Completions(parts),
+        "/v1/status": Status(parts),
+        "/health": Health(parts),
+        "/livez": Live(),
+        "/metrics": Metrics(parts),
+        "/openapi.json": OpenApi(),
+    }
+    app = falcon.App(middleware=[Bracket(parts)])
+    app.req_options.strip_url_path_trailing_slash = True
+    for path, resource in routes.items():
+        app.add_route(path, resource)
+    app.add_error_handler(Exception, _on_error)
+    app.add_error_handler(falcon.HTTPError, _on_error)
+    return app, routes
+
+
+class Bracket:
+    """Around every request: its id, its line in the log, and the headers that let a named origin read the answer."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        id = request_id(req.get_header("x-request-id"))
+        req.context.access = Access(self._parts.access, id, req.method, req.path)
+        resp.set_header("x-request-id", id)
+        guard, origin = self._parts.guard, req.get_header("origin")
+        preflight = req.method == "OPTIONS" and req.get_header("access-control-request-method")
+        headers = (
+            guard.preflight(origin, req.get_header("access-control-request-headers"))
+            if preflight
+            else guard.cors(origin)
+        )
+        for name, value in headers.items():
+            resp.set_header(name, value)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        access: Access = req.context.access
+        access.route = req.uri_template or "unknown"
+        if not isinstance(resp.stream, Stream):
+            access.status = resp.status_code
+            access.close()
+
+
+class OpenApi:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(document())
+
+
+def _on_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+    told = _told(req, error)
+    if isinstance(resp.stream, Stream):  # a plugin's middleware failed behind an answer that had begun
+        resp.stream.close()
+        resp.stream = None
+    req.context.access.error = told.code
+    resp.status = told.status
+    for name, value in told.headers.items():
+        resp.set_header(name, value)
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = told.body()
+
+
+def _told(req: falcon.Request, error: Exception) -> ApiError:
+    if isinstance(error, falcon.HTTPError):
+        return _http_error(req, error)
+    if not isinstance(error, (ApiError, MlxkError)):
+        LOGGER.error("a request failed", exc_info=error, extra={"facts": {"request_id": req.context.access.id}})
+    return api_error(error)
+
+
+def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return ApiError(404, f"There is no `{req.path}` here.", code="unknown_url")
+    if error.status_code == 405:
+        return ApiError(405, f"`{req.path}` does not take {req.method}.", code="method_not_allowed", headers=headers)
+    return ApiError(error.status_code, error.title or "The request failed.", headers=headers)
+
+
+__all__ = ["Bracket", "ClientLeft", "OpenApi", "build"]

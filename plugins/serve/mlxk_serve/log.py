@@ -1,0 +1,74 @@
+"""What the server says on standard error: a line an answer, with no body, no key and no private path in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LOGGER = logging.getLogger("mlxk.serve")
+LEVELS = ("debug", "info", "warning", "error")
+_SECRETS = (
+    re.compile(r"(?i)\b(bearer\s+)[^\s'\",]+"),
+    re.compile(r"(?i)\b((?:x-)?api[-_]key['\"]?\s*[:=]\s*['\"]?)[^\s'\",]+"),
+    re.compile(r"\b()(?:hf_|sk-)[A-Za-z0-9_-]{8,}"),
+)
+
+
+def event(level: int, message: str, **facts: Any) -> None:
+    """A line with facts beside its sentence; those that are None are left out."""
+    LOGGER.log(level, message, extra={"facts": {k: v for k, v in facts.items() if v is not None}})
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, secrets: Sequence[str], as_json: bool) -> None:
+        super().__init__()
+        self._secrets = [secret for secret in secrets if secret]
+        self._home = str(Path.home())
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        facts: dict[str, Any] = getattr(record, "facts", {})
+        trace = self.formatException(record.exc_info) if record.exc_info else None
+        if self._as_json:
+            moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            line: dict[str, Any] = {
+                "time": f"{moment}.{int(record.msecs):03d}Z",
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": self._redacted(message),
+                **{k: self._redacted(v) if isinstance(v, str) else v for k, v in facts.items()},
+            }
+            if trace:
+                line["traceback"] = self._redacted(trace)
+            return json.dumps(line, ensure_ascii=False, default=str)
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        told = "".join(f" {name}={value}" for name, value in facts.items())
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return self._redacted(f"{moment} {level}{message}{told}" + (f"\n{trace}" if trace else ""))
+
+    def _redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        for pattern in _SECRETS:
+            text = pattern.sub(r"\1[key]", text)
+        return text.replace(self._home, "~") if len(self._home) > 1 else text
+
+
+def configure(level: str, *, as_json: bool, secrets: Sequence[str] = ()) -> None:
+    """Sends everything that any library logs to standard error, in our shape."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(secrets, as_json))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    LOGGER.setLevel(level.upper())
+    # It warns whenever a request waits for a worker and says when a client left: both are in our own line.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)

@@ -1,0 +1,82 @@
+"""Values of options that are more than a number: sizes, durations, keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlxk_core.errors import InvalidOption
+
+KEY_VARIABLE = "MLXK_API_KEY"
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHORTEST_KEY = 8
+
+
+class Size(click.ParamType):
+    """`8GB`, `7.5GiB`, or bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", str(value).strip().lower())
+        if not match or match[2] not in _UNITS:
+            self.fail(f"{value!r} is no size; say 8GB, 7.5GiB or a number of bytes", param, ctx)
+        size = int(float(match[1]) * _UNITS[match[2]])
+        if size < 1:
+            self.fail(f"{value!r} is nothing", param, ctx)
+        return size
+
+
+class Duration(click.ParamType):
+    """`90`, `90s`, `15m`, `2h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip().lower())
+        if not match:
+            self.fail(f"{value!r} is no duration; say 90s, 15m or 2h", param, ctx)
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds <= 0:
+            self.fail(f"{value!r} is no time at all", param, ctx)
+        return seconds
+
+
+def api_keys(file: Path | None) -> tuple[str, ...]:
+    """The keys of `file`, one a line (`#` begins a comment), and the one in `MLXK_API_KEY`. Never from the command
+    line, which every user of the machine can read."""
+    keys = [os.environ[KEY_VARIABLE].strip()] if os.environ.get(KEY_VARIABLE, "").strip() else []
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidOption("--api-key-file", f"{file} cannot be read: {_reason(error)}") from error
+        found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+        if not found:
+            raise InvalidOption("--api-key-file", f"{file} holds no key.")
+        keys += found
+    for key in keys:
+        if len(key) < _SHORTEST_KEY or not key.isascii() or any(c.isspace() for c in key):
+            source = KEY_VARIABLE if file is None else "--api-key-file"
+            raise InvalidOption(source, f"a key must be {_SHORTEST_KEY} or more ASCII characters without blanks.")
+    return tuple(dict.fromkeys(keys))
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is no UTF-8 text"
+
+
+def origin(value: str) -> str:
+    """A web origin as browsers send it: `https://app.example`."""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s,*]+/?|null", value.lower()):
+        raise InvalidOption("--allow-origin", f"`{value}` is no origin; say https://host or http://localhost:3000.")
+    return value

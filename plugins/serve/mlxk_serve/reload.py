@@ -1,0 +1,81 @@
+"""`--reload`: notices that the code of mlxk or of a plugin has changed, and starts the process anew."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NoReturn
+
+from mlxk_serve.doors import GROUP
+from mlxk_serve.log import LOGGER
+
+_EVERY = 1.0
+
+
+class Sources:
+    """The Python files of core and of all installed plugins, as they were at the start."""
+
+    def __init__(self) -> None:
+        self._folders = _folders()
+        self._before = self._stamps()
+        self._asked = time.monotonic()
+
+    def changed(self) -> bool:
+        """Whether a file is not as it was, and what is there now can be compiled: half-typed code must not end us."""
+        now = time.monotonic()
+        if now - self._asked < _EVERY:
+            return False
+        self._asked = now
+        after = self._stamps()
+        different = [path for path, stamp in after.items() if self._before.get(path) != stamp]
+        if after == self._before:
+            return False
+        for path in different:
+            try:
+                compile(path.read_bytes(), str(path), "exec")
+            except (SyntaxError, ValueError, OSError) as error:
+                LOGGER.warning("not reloading, %s cannot be compiled: %s", path.name, error)
+                self._before = after
+                return False
+        return True
+
+    def _stamps(self) -> dict[Path, tuple[int, int]]:
+        stamps = {}
+        for folder in self._folders:
+            for path in folder.rglob("*.py") if folder.is_dir() else [folder]:
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue
+                stamps[path] = (status.st_mtime_ns, status.st_size)
+        return stamps
+
+
+def _folders() -> list[Path]:
+    modules = {"mlxk_core"}
+    for group in ("mlxk", GROUP):
+        modules |= {point.value.partition(":")[0].partition(".")[0] for point in entry_points(group=group)}
+    return sorted(set(_places(modules)))
+
+
+def _places(modules: Iterable[str]) -> Iterable[Path]:
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        if spec is None:
+            continue
+        if spec.submodule_search_locations:
+            yield from map(Path, spec.submodule_search_locations)
+        elif spec.origin:
+            yield Path(spec.origin)
+
+
+def start_anew() -> NoReturn:
+    """This process again from its beginning: the same pid, so no parent to outlive and no child to leave behind."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

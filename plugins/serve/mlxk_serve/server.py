@@ -1,0 +1,165 @@
+"""One server, put together: sockets first, then the service, the models it starts with, and the application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from types import TracebackType
+from typing import Any
+
+from waitress.parser import HTTPRequestParser
+
+from mlxk_core import __version__
+from mlxk_core.errors import InsufficientMemory
+from mlxk_core.generation.service import GenerationService
+from mlxk_core.host import Host
+from mlxk_serve import listeners
+from mlxk_serve.access import Access, AccessMetrics
+from mlxk_serve.app import build
+from mlxk_serve.catalog import Catalog
+from mlxk_serve.config import ServeConfig
+from mlxk_serve.doors import open_doors
+from mlxk_serve.errors import ApiError
+from mlxk_serve.guard import Guard
+from mlxk_serve.ids import request_id
+from mlxk_serve.log import LOGGER
+from mlxk_serve.metrics import Registry
+from mlxk_serve.parts import Parts
+from mlxk_serve.probes import add_service_metrics
+from mlxk_serve.respond import Replies
+from mlxk_serve.wsgi import HttpServer
+
+
+class Server:
+    """A server that has its sockets and its models and lets nobody in before `http.listen()`.
+
+    Raises what is wrong with the options, or with a model to start with. A context manager that gives everything back.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        config: ServeConfig,
+        *,
+        note: Callable[[str], None] = LOGGER.warning,
+        doors: Sequence[EntryPoint] | None = None,
+    ) -> None:
+        self.config = config
+        self._sockets = (
+            [listeners.open_unix(config.unix)]
+            if config.unix
+            else listeners.open_tcp(config.hosts or listeners.LOOPBACK, config.port)
+        )
+        self.urls = listeners.urls(self._sockets)
+        self.service = GenerationService(
+            host, memory=config.memory, concurrency=config.concurrency, queue=config.queue, ttl=config.ttl
+        )
+        try:
+            self.parts = self._parts(host)
+            self.models = self._preload()
+            app, routes = build(self.parts)
+            self.plugins = open_doors(app, self.parts, list(routes), note=note, points=doors)
+            # A thread for every answer that is let in, and some that are never taken by one, so that `/health` answers.
+            self.http = HttpServer(
+                app,
+                self._sockets,
+                guard=self.parts.guard.check,
+                refused=self._refused,
+                threads=config.concurrency + config.queue + config.limits.threads_in_reserve,
+                limits=config.limits,
+            )
+        except BaseException:
+            self._close_sockets()
+            self.service.close(config.limits.close_time)
+            raise
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What `--json` prints at the start."""
+        config = self.config
+        return {
+            "version": __version__,
+            "urls": self.urls,
+            "base_url": None if config.unix else f"{self.urls[0]}/v1",
+            "port": None if config.unix else self._sockets[0].getsockname()[1],
+            "unix": str(config.unix) if config.unix else None,
+            "models": self.models,
+            "auth": bool(config.keys),
+            "queue": config.queue,
+            "concurrency": config.concurrency,
+            "ttl": config.ttl,
+            "memory": self.service.status().memory,
+            "max_tokens": config.max_tokens,
+            "plugins": self.plugins,
+        }
+
+    def drain(self) -> None:
+        """Lets nobody in any more; those inside go on."""
+        self.parts.draining.set()
+        self.service.drain()
+        self.http.stop_listening()
+        if self.config.unix:
+            self.config.unix.unlink(missing_ok=True)
+
+    def cut(self) -> None:
+        """Ends the answers that are being given."""
+        self.parts.replies.cut()
+
+    def close(self) -> bool:
+        """Gives everything back. False if the engine did not end: then only ending the process is left."""
+        limits = self.config.limits
+        if not self.parts.draining.is_set():
+            self.drain()
+        self.cut()
+        self.http.close(limits.cut_time)
+        return self.service.close(limits.close_time)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _parts(self, host: Host) -> Parts:
+        registry = Registry()
+        add_service_metrics(registry, self.service)
+        return Parts(
+            config=self.config,
+            host=host,
+            service=self.service,
+            catalog=Catalog(host, self.service.is_loaded),
+            replies=Replies(self.config.concurrency + self.config.queue),
+            registry=registry,
+            access=AccessMetrics(registry),
+            guard=Guard(self.config),
+            draining=threading.Event(),
+        )
+
+    def _preload(self) -> list[str]:
+        models = [self.parts.catalog.pin(reference) for reference in dict.fromkeys(self.config.models)]
+        for model in models:
+            self.service.preload(model)
+        lost = [model.name for model in models if not self.service.is_loaded(model)]
+        if lost:
+            raise InsufficientMemory(
+                f"The models of --model do not fit into the memory budget together: {', '.join(lost)} had to go. "
+                "Name fewer, or raise --memory.",
+                models=lost,
+            )
+        return [model.name for model in models]
+
+    def _refused(self, method: str, request: HTTPRequestParser, refusal: ApiError) -> None:
+        """Counts and logs what the application never saw."""
+        id = request_id(request.headers.get("X_REQUEST_ID"))
+        access = Access(self.parts.access, id, method or "-", getattr(request, "path", "") or "-", route="refused")
+        access.status, access.error = refusal.status, refusal.code
+        access.close()
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        if self.config.unix:
+            self.config.unix.unlink(missing_ok=True)
