@@ -1,0 +1,104 @@
+"""What the tests of list, show, health and rm share: models as bare files, the command line, and the schema."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mlxk_core.host import Host
+from mlxk_core.models.gguf import TENSOR_TYPES, GGUFTensor
+from mlxk_core.testing import Processes, Result
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "json-api.schema.json"
+_WIDTHS = {"F64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "U8": 1, "I8": 1, "F8_E4M3": 1}
+
+
+@pytest.fixture(scope="session")
+def schema() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def ask(cli: Callable[..., Result], schema: jsonschema.Draft202012Validator) -> Callable[..., Result]:
+    """`ask("list", "--all")`: one run here with all installed plugins; JSON is checked against the schema."""
+    host = Host.discover(strict=True)
+
+    def asked(*args: str) -> Result:
+        result = cli(*args, host=host)
+        if "--json" in args:
+            schema.validate(result.json)
+        return result
+
+    return asked
+
+
+@pytest.fixture
+def checked_mlxk(mlxk: Processes, schema: jsonschema.Draft202012Validator) -> Callable[..., Result]:
+    """A real process; JSON is checked against the schema."""
+
+    def run(*args: str, **more: Any) -> Result:
+        result = mlxk(*args, **more)
+        if "--json" in args:
+            schema.validate(result.json)
+        return result
+
+    return run
+
+
+@pytest.fixture
+def safetensors() -> Callable[..., Path]:
+    return write_safetensors
+
+
+@pytest.fixture
+def gguf() -> Callable[..., Path]:
+    return write_gguf
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]]) -> Path:
+    """A file of the right length whose tensors are one big hole: what is told of weights must not need them."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        size = _WIDTHS[dtype]
+        for axis in shape:
+            size *= axis
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    data = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(data).to_bytes(8, "little") + data)
+        file.truncate(8 + len(data) + end)
+    return path
+
+
+def write_gguf(
+    path: Path, tensors: Sequence[tuple[str, Sequence[int], str]] = (), metadata: Mapping[str, Any] | None = None
+) -> Path:
+    """The header of a GGUF file, and a hole for its tensors."""
+    numbers = {name: number for number, name in TENSOR_TYPES.items()}
+    entries = {"general.architecture": "llama", **(metadata or {})}
+    data = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
+    for key, value in entries.items():
+        data += _text(key) + (
+            struct.pack("<I", 8) + _text(value) if isinstance(value, str) else struct.pack("<II", 4, value)
+        )
+    offset = 0
+    for name, shape, kind in tensors:
+        data += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, numbers[kind], offset)
+        offset += -(-(GGUFTensor(name, tuple(shape), kind).size or 0) // 32) * 32
+    with path.open("wb") as file:
+        file.write(data)
+        file.truncate(-(-len(data) // 32) * 32 + offset)
+    return path
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
