@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mlxk_core.models.gguf import TENSOR_TYPES
+from mlxk_core.models.gguf import TENSOR_TYPES, GGUFHeader, read_header
 from mlxk_core.testing.models import random_model
 
 GGUF_NAMES = {
@@ -32,6 +32,11 @@ GGUF_NAMES = {
     "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
+}
+GEMMA_NAMES = GGUF_NAMES | {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
 }
 TYPE_NUMBERS = {name: number for number, name in TENSOR_TYPES.items()}
 
@@ -80,7 +85,7 @@ class Original:
             stored = kind if array.ndim == 2 else "F32"
             _, self.weights[name] = _encode(array, stored)
             data, _ = _encode(self._converted(name, array), stored)
-            tensors[gguf_name(name)] = (array.shape[::-1], stored, data)
+            tensors[self._gguf_name(name)] = (array.shape[::-1], stored, data)
         if rope_factors is not None:
             tensors["rope_freqs.weight"] = (rope_factors.shape, "F32", rope_factors.astype("<f4").tobytes())
         self.save()
@@ -96,7 +101,9 @@ class Original:
         return paths[0]
 
     def _converted(self, name: str, array: np.ndarray) -> np.ndarray:
-        """The rows of a rotary pair side by side, where llama.cpp wants them so."""
+        """As llama.cpp wants it: the rows of a rotary pair side by side, norms with the 1 that Gemma adds."""
+        if self.architecture.startswith("gemma") and name.endswith("norm.weight"):
+            return array + 1
         if self.architecture not in ("llama", "smollm3"):
             return array
         config = self.config
@@ -106,6 +113,14 @@ class Original:
                 rows, width = array.shape
                 return array.reshape(count, 2, rows // count // 2, width).swapaxes(1, 2).reshape(rows, width)
         return array
+
+    def _gguf_name(self, name: str) -> str:
+        names = GEMMA_NAMES if self.architecture in ("gemma2", "gemma3") else GGUF_NAMES
+        stem, _, ending = name.rpartition(".")
+        if stem.startswith("model.layers."):
+            _, _, layer, inner = stem.split(".", 3)
+            return f"blk.{layer}.{names[inner]}.{ending}"
+        return f"{names[stem]}.{ending}"
 
     def _metadata(self) -> dict[str, Any]:
         config, arch = self.config, self.architecture
@@ -127,6 +142,8 @@ class Original:
             f"{arch}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
             f"{arch}.rope.freq_base": config["rope_theta"],
             f"{arch}.rope.dimension_count": config["head_dim"],
+            f"{arch}.attention.key_length": config["head_dim"],
+            f"{arch}.attention.value_length": config["head_dim"],
             "tokenizer.ggml.model": "gpt2",
             "tokenizer.ggml.pre": "gpt-2",
             "tokenizer.ggml.tokens": [texts[index] for index in range(len(texts))],
@@ -139,29 +156,31 @@ class Original:
         return metadata | ({"tokenizer.chat_template": text} if text else {})
 
 
-def gguf_name(name: str) -> str:
-    stem, _, ending = name.rpartition(".")
-    if stem.startswith("model.layers."):
-        _, _, layer, inner = stem.split(".", 3)
-        return f"blk.{layer}.{GGUF_NAMES[inner]}.{ending}"
-    return f"{GGUF_NAMES[stem]}.{ending}"
-
-
 def make_original(folder: Path, architecture: str = "llama", **settings: Any) -> Original:
     """`settings` are what `random_model` takes."""
     model = Original(random_model(folder, **settings), architecture)
     model.weights = load_file(model.folder / "model.safetensors")
     model.configure(model_type=architecture)
     random = np.random.default_rng(5)
+
+    def norm(size: int) -> np.ndarray:
+        return random.uniform(0.5, 1.5, size).astype(np.float32)
+
     for layer in range(model.config["num_hidden_layers"]):
-        prefix = f"model.layers.{layer}.self_attn."
-        for letter in "qkv":
-            if architecture == "qwen2":
-                rows = model.weights[f"{prefix}{letter}_proj.weight"].shape[0]
-                model.weights[f"{prefix}{letter}_proj.bias"] = random.normal(size=rows).astype(np.float32)
-            if architecture == "qwen3" and letter in "qk":
-                norm = random.uniform(0.5, 1.5, model.config["head_dim"])
-                model.weights[f"{prefix}{letter}_norm.weight"] = norm.astype(np.float32)
+        prefix = f"model.layers.{layer}."
+        if architecture in ("qwen3", "gemma3"):
+            for letter in "qk":
+                model.weights[f"{prefix}self_attn.{letter}_norm.weight"] = norm(model.config["head_dim"])
+        if architecture in ("gemma2", "gemma3"):
+            for place in ("pre", "post"):
+                model.weights[f"{prefix}{place}_feedforward_layernorm.weight"] = norm(model.config["hidden_size"])
+        if architecture == "qwen2":
+            for letter in "qkv":
+                rows = model.weights[f"{prefix}self_attn.{letter}_proj.weight"].shape[0]
+                model.weights[f"{prefix}self_attn.{letter}_proj.bias"] = random.normal(size=rows).astype(np.float32)
+    if architecture.startswith("gemma"):
+        del model.weights["lm_head.weight"]
+        model.configure(model_type={"gemma3": "gemma3_text"}.get(architecture, architecture))
     model.save()
     return model
 
@@ -170,6 +189,12 @@ def make_original(folder: Path, architecture: str = "llama", **settings: Any) ->
 def original(tmp_path: Path) -> Callable[..., Original]:
     """Makes the originals: `original("qwen3", layers=4)`."""
     return partial(make_original, tmp_path / "original")
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> Callable[[Mapping[str, Any]], GGUFHeader]:
+    """The header of a file with this metadata and no tensors, as it is read."""
+    return lambda metadata: read_header(write_gguf(tmp_path / "header.gguf", metadata, {}))
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +227,9 @@ def _string(text: str) -> bytes:
 
 def _value(value: Any) -> bytes:
     if isinstance(value, list):
-        kind = 5 if value and isinstance(value[0], int) else 8
-        items = [struct.pack("<i", item) if kind == 5 else _string(item) for item in value]
+        kind = {int: 5, float: 6}.get(type(value[0]), 8) if value else 8
+        code = {5: "<i", 6: "<f"}.get(kind)
+        items = [struct.pack(code, item) if code else _string(item) for item in value]
         return struct.pack("<IIQ", 9, kind, len(value)) + b"".join(items)
     if isinstance(value, str):
         return struct.pack("<I", 8) + _string(value)

@@ -20,8 +20,9 @@ def tokenizer(header: GGUFHeader) -> Any:
     return build_tokenizer(header, None)
 
 
-def header(**changes: Any) -> GGUFHeader:
-    """Byte-level BPE with a handful of merges: ids are the places in `words`."""
+@pytest.fixture
+def byte_level(header: Callable[..., GGUFHeader]) -> Callable[..., Any]:
+    """Makes byte-level BPE tokenizers with a handful of merges; takes keys of `tokenizer.ggml`."""
     letters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
     words = [*letters, "ĠĠ", "12", "Ġ1", "ab", "abc"]
     added = ["<bos>", "<eos>", "<｜User｜>", "<think>"]
@@ -35,7 +36,11 @@ def header(**changes: Any) -> GGUFHeader:
         "tokenizer.ggml.bos_token_id": len(words),
         "tokenizer.ggml.eos_token_id": len(words) + 1,
     }
-    return GGUFHeader(3, metadata | {f"tokenizer.ggml.{key}": value for key, value in changes.items()}, ())
+
+    def make(**changes: Any) -> Any:
+        return tokenizer(header(metadata | {f"tokenizer.ggml.{key}": value for key, value in changes.items()}))
+
+    return make
 
 
 def pieces(made: Any, text: str) -> list[str]:
@@ -53,20 +58,20 @@ def test_it_gives_the_originals_tokens(original: Callable[..., Any], tmp_path: P
         assert ours.decode(ours.encode(text)) == text
 
 
-def test_digits_are_cut_as_the_file_says():
-    assert pieces(tokenizer(header(pre="gpt-2")), "12") == ["12"]
-    assert pieces(tokenizer(header(pre="smollm")), "12") == ["1", "2"]
-    assert pieces(tokenizer(header(pre="gpt-2")), "a   1") == ["a", "  ", " 1"]
-    assert pieces(tokenizer(header(pre="smollm")), "a   1") == ["a", "  ", " ", "1"]
+def test_digits_are_cut_as_the_file_says(byte_level: Callable[..., Any]):
+    assert pieces(byte_level(pre="gpt-2"), "12") == ["12"]
+    assert pieces(byte_level(pre="smollm"), "12") == ["1", "2"]
+    assert pieces(byte_level(pre="gpt-2"), "a   1") == ["a", "  ", " 1"]
+    assert pieces(byte_level(pre="smollm"), "a   1") == ["a", "  ", " ", "1"]
 
 
-def test_a_word_of_the_vocabulary_is_taken_whole_where_llama_3_does_so():
-    assert pieces(tokenizer(header(pre="gpt-2")), "abc") == ["ab", "c"]
-    assert pieces(tokenizer(header(pre="llama-bpe")), "abc") == ["abc"]
+def test_a_word_of_the_vocabulary_is_taken_whole_where_llama_3_does_so(byte_level: Callable[..., Any]):
+    assert pieces(byte_level(pre="gpt-2"), "abc") == ["ab", "c"]
+    assert pieces(byte_level(pre="llama-bpe"), "abc") == ["abc"]
 
 
-def test_added_tokens_stay_whole_in_any_letters():
-    made = tokenizer(header())
+def test_added_tokens_stay_whole_in_any_letters(byte_level: Callable[..., Any]):
+    made = byte_level()
     assert pieces(made, "<｜User｜>ab<think>") == ["<｜User｜>", "ab", "<think>"]
     assert made.decode(made.encode("<｜User｜>ab<think>"), skip_special_tokens=True) == "ab<think>"
 
@@ -80,14 +85,16 @@ def test_added_tokens_stay_whole_in_any_letters():
         ({"pre": "llama-bpe", "add_bos_token": False}, False),
     ],
 )
-def test_a_text_begins_with_bos_if_the_file_says_so_or_its_kind_does(changes: dict[str, Any], begins: bool):
-    made = tokenizer(header(**changes))
+def test_a_text_begins_with_bos_if_the_file_says_so_or_its_kind_does(
+    byte_level: Callable[..., Any], changes: dict[str, Any], begins: bool
+):
+    made = byte_level(**changes)
     assert (made.encode("ab")[0] == made.bos_token_id) is begins
     assert made.encode("ab", add_special_tokens=False)[0] != made.bos_token_id
 
 
 @pytest.mark.parametrize(("prefix", "expected"), [(True, ["▁ab", "▁c"]), (False, ["ab", "▁c"])])
-def test_sentencepiece_vocabularies_are_read(prefix: bool, expected: list[str]):
+def test_sentencepiece_vocabularies_are_read(header: Callable[..., GGUFHeader], prefix: bool, expected: list[str]):
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     letters = ["▁", "a", "b", "c", "ab", "▁ab", "▁c"]
     metadata = {
@@ -100,10 +107,30 @@ def test_sentencepiece_vocabularies_are_read(prefix: bool, expected: list[str]):
         "tokenizer.ggml.eos_token_id": 2,
         "tokenizer.ggml.add_space_prefix": prefix,
     }
-    made = tokenizer(GGUFHeader(3, metadata, ()))
+    made = tokenizer(header(metadata))
     tokens = made.encode("ab cé")
     assert made.convert_ids_to_tokens(tokens) == ["<s>", *expected, "<0xC3>", "<0xA9>"]
     assert made.decode(tokens, skip_special_tokens=True) == "ab cé"
+
+
+def test_gemmas_vocabulary_is_read(header: Callable[..., GGUFHeader]):
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    letters = ["▁", "a", "b", "c", "ab", "▁ab", "▁c", "   "]
+    metadata = {
+        "general.architecture": "gemma3",
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [*words, *letters, "<start_of_turn>"],
+        "tokenizer.ggml.scores": [0.0] * (len(words) + len(letters) + 1),
+        "tokenizer.ggml.token_type": [3, 3, 3, 3] + [6] * 256 + [1] * len(letters) + [3],
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    made = tokenizer(header(metadata))
+    tokens = made.encode("<start_of_turn>ab ab cé")
+    assert made.convert_ids_to_tokens(tokens) == ["<bos>", "<start_of_turn>", "ab", "▁ab", "▁c", "<0xC3>", "<0xA9>"]
+    assert made.decode(tokens, skip_special_tokens=True) == "ab ab cé"
 
 
 @pytest.mark.smollm2

@@ -46,6 +46,25 @@ def test_every_architecture_gives_the_originals_logits(original: Callable[..., A
     assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
 
 
+def test_gemma_gives_the_originals_logits(original: Callable[..., Any], tmp_path: Path):
+    model = original("gemma")
+    assert np.allclose(logits(model.to_gguf(tmp_path / "tiny.gguf")), model.logits(PROMPT), atol=1e-3)
+
+
+def test_gemma_2_gives_the_originals_logits(original: Callable[..., Any], tmp_path: Path):
+    model = original("gemma2", config={"query_pre_attn_scalar": 16, "final_logit_softcapping": 20.0})
+    path = model.to_gguf(tmp_path / "tiny.gguf", extra={"gemma2.final_logit_softcapping": 20.0})
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
+def test_gemma_3_gives_the_originals_logits(original: Callable[..., Any], tmp_path: Path):
+    """Five layers look back 8 tokens of the 16, with a rope of their own; the sixth sees all."""
+    settings = {"query_pre_attn_scalar": 16, "sliding_window": 8, "rope_theta": 1e6}
+    model = original("gemma3", layers=6, config=settings)
+    path = model.to_gguf(tmp_path / "tiny.gguf", extra={"gemma3.attention.sliding_window": 8})
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
 def test_tied_embeddings_are_found_out(original: Callable[..., Any], tmp_path: Path):
     model = original()
     del model.weights["lm_head.weight"]

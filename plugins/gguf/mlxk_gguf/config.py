@@ -9,6 +9,10 @@ from mlxk_gguf.support import ARCHITECTURES
 
 # Ids of tokens that end an answer: of a text, of a turn, of a message.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+# Numbers of layers of the models whose attention is scaled by another number than the size of a head (llama.cpp tells
+# them apart in the same way: the file does not say).
+_GEMMA_27B = {"gemma2": 46, "gemma3": 62}
+_ROPE_BASE = {"gemma3": 1_000_000.0}  # of files that do not name one
 
 
 def network_config(files: GGUFFiles) -> dict[str, Any]:
@@ -27,12 +31,13 @@ def network_config(files: GGUFFiles) -> dict[str, Any]:
         "head_dim": files.value("attention.key_length") or files.value("embedding_length") // heads,
         "max_position_embeddings": files.value("context_length", 4096),
         "rms_norm_eps": files.value("attention.layer_norm_rms_epsilon", 1e-5),
-        "rope_theta": files.value("rope.freq_base", 10000.0),
+        "rope_theta": files.value("rope.freq_base", _ROPE_BASE.get(files.architecture, 10000.0)),
         "rope_scaling": _rope_scaling(files),
         "tie_word_embeddings": "output.weight" not in names,
         "attention_bias": "blk.0.attn_q.bias" in names,
         "mlp_bias": "blk.0.ffn_up.bias" in names,
         "eos_token_id": ending_tokens(files),
+        **(_gemma(files) if files.architecture in _GEMMA_27B else {}),
     }
 
 
@@ -40,6 +45,21 @@ def ending_tokens(files: GGUFFiles) -> list[int]:
     """The ids the file names as the end of an answer, under any name."""
     named = (files.metadata.get(f"tokenizer.ggml.{key}") for key in _ENDS)
     return list(dict.fromkeys(token for token in named if isinstance(token, int)))
+
+
+def _gemma(files: GGUFFiles) -> dict[str, Any]:
+    """What Gemma 2 and 3 have beside the rest; each takes what it knows."""
+    hidden, heads = files.value("embedding_length"), files.value("attention.head_count")
+    is_27b = files.value("block_count") == _GEMMA_27B[files.architecture]
+    pattern = files.value("attention.sliding_window_pattern")
+    return {
+        "query_pre_attn_scalar": hidden // heads if is_27b else files.value("attention.key_length", hidden // heads),
+        "attn_logit_softcapping": files.value("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": files.value("final_logit_softcapping", 30.0),
+        "sliding_window": files.value("attention.sliding_window", 512),
+        "sliding_window_pattern": pattern if isinstance(pattern, int) else 6,
+        "rope_local_base_freq": files.value("rope.freq_base_swa", 10_000.0),
+    }
 
 
 def _rope_scaling(files: GGUFFiles) -> dict[str, Any] | None:

@@ -24,7 +24,8 @@ def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Modul
     factors = weights.pop(ROPE_FACTORS, None)
     module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
     network = module.Model(module.ModelArgs.from_dict(config))
-    weights = network.sanitize(_of_one_type(weights))
+    sanitize = getattr(network, "sanitize", lambda unchanged: unchanged)
+    weights = sanitize(_of_one_type(weights))
     config["quantization"] = _quantize(network, weights)
     try:
         network.load_weights(list(weights.items()), strict=True)

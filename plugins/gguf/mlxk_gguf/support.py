@@ -31,13 +31,14 @@ class Architecture:
     """How an architecture of GGUF is run: mlx-lm's module, and what llama.cpp's converter changed for it.
 
     `interleaved`: the rows of the query and key projections of each head were reordered, so that rotary pairs are
-    neighbours. `layer` and `ends` name tensors as `{GGUF name: mlx-lm name}`.
+    neighbours. `norms_raised`: 1 was added to the weights of norms. `layer` names a layer's tensors as `{GGUF name:
+    mlx-lm name}`.
     """
 
     model_type: str
-    interleaved: bool
     layer: Mapping[str, str]
-    ends: Mapping[str, str]
+    interleaved: bool = False
+    norms_raised: bool = False
 
 
 _ENDS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -52,14 +53,22 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_QWEN3_LAYER = {**_LAYER, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+_QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+_OUTER_NORMS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     # Llama 1 to 3, Mistral, SmolLM 1 and 2, Yi and many others: llama.cpp writes them all as llama.
-    "llama": Architecture("llama", True, _LAYER, _ENDS),
-    "smollm3": Architecture("smollm3", True, _LAYER, _ENDS),
-    "qwen2": Architecture("qwen2", False, _LAYER, _ENDS),
-    "qwen3": Architecture("qwen3", False, _QWEN3_LAYER, _ENDS),
+    "llama": Architecture("llama", _LAYER, interleaved=True),
+    "smollm3": Architecture("smollm3", _LAYER, interleaved=True),
+    "qwen2": Architecture("qwen2", _LAYER),
+    "qwen3": Architecture("qwen3", _LAYER | _QK_NORMS),
+    "gemma": Architecture("gemma", _LAYER, norms_raised=True),
+    "gemma2": Architecture("gemma2", _LAYER | _OUTER_NORMS, norms_raised=True),
+    "gemma3": Architecture("gemma3_text", _LAYER | _OUTER_NORMS | _QK_NORMS, norms_raised=True),
 }
 ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's frequency scaling, as a factor for each pair
 _ROPE_SCALINGS = ("none", "linear", "yarn")
@@ -106,7 +115,7 @@ def hf_name(name: str, architecture: Architecture) -> str | None:
     if match := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
         inner = architecture.layer.get(match[2])
         return f"model.layers.{match[1]}.{inner}.{ending}" if inner else None
-    outer = architecture.ends.get(stem)
+    outer = _ENDS.get(stem)
     return f"{outer}.{ending}" if outer else None
 
 

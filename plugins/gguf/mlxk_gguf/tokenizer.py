@@ -79,7 +79,8 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
         if f"tokenizer.{theirs}" in metadata
     }
     tokenizer, _ = convert_gguf_tokenizer(header.architecture, described)
-    if metadata.get("tokenizer.ggml.add_space_prefix") is False:
+    # Gemma's builder puts no blank before a text anyway.
+    if metadata.get("tokenizer.ggml.add_space_prefix") is False and "gemma" not in str(header.architecture):
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False)
         tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer

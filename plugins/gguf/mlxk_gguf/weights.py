@@ -34,6 +34,8 @@ def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
                 for projection, count in heads.items():
                     if projection in ours:
                         array = _separated(array, count)
+            if architecture.norms_raised and ours.endswith("norm.weight"):
+                array = array - 1  # mlx-lm's module adds it
             weights[ours] = array
     return weights
 
