@@ -142,6 +142,10 @@ def test_harmony_ends_at_return_and_call_but_not_at_the_end_of_a_message(
     assert host.stop_policy(a_model(_TEMPLATES["harmony"])).keep_tokens == {"<|end|>"}
 
 
+def test_the_markers_of_a_block_end_no_answer(host: Host, a_model: Callable[..., Model]) -> None:
+    assert host.stop_policy(a_model(_TEMPLATES["kimi_k3"])).keep_tokens == {"<|open|>", "<|sep|>", "<|close|>"}
+
+
 def test_the_end_of_a_message_stops_other_models(host: Host, a_model: Callable[..., Model]) -> None:
     phi = a_model("{{ '<|user|>' }}{{ '<|end|>' }}{{ '<|assistant|>' }}", tokens=("<|user|>", "<|end|>"))
     assert host.stop_policy(phi).keep_tokens == frozenset()

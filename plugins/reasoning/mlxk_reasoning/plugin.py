@@ -1,4 +1,4 @@
-"""What the reasoning plugin brings: the formats, and what ends an answer in harmony."""
+"""What the reasoning plugin brings: the formats, and which tokens end an answer in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from mlxk_core.api import Model, ReasoningExtractorSpec, StopPolicy, hookimpl
-from mlxk_reasoning.evidence import HARMONY, evidence, writes_harmony
+from mlxk_reasoning.evidence import HARMONY, choose, evidence, writes_harmony
 from mlxk_reasoning.formats import BLOCK_FORMATS
 
 
@@ -30,3 +30,6 @@ def mlxk_stop_policies(model: Model) -> Iterable[StopPolicy]:
     # formats (Phi-3) it is the stop, so it is kept only where harmony's other tokens are.
     if writes_harmony(model):
         yield StopPolicy(stop_tokens=frozenset({"<|return|>", "<|call|>"}), keep_tokens=frozenset({"<|end|>"}))
+    # What opens or closes a block ends no turn, though it may stand at a turn's end as well (Kimi K3's <|close|>).
+    chosen, _ = choose(model)
+    yield from (StopPolicy(keep_tokens=frozenset(row.tokens)) for row in BLOCK_FORMATS if row.name == chosen)
