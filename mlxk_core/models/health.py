@@ -132,7 +132,9 @@ class _Manifest:
                 header = self.model.weights.headers.get(name) or safetensors.read_header(self.path(name))
                 return header.length
             case "gguf":
-                return gguf.read_header(self.path(name)).file_size
+                path = self.path(name)
+                header_of_model = self.model.gguf if path == self.model.gguf_path else None
+                return (header_of_model or gguf.read_header(path)).file_size
         return _archive_size(self.path(name))
 
     @staticmethod
