@@ -1,0 +1,212 @@
+"""The house: names agree, who imports whom, what is light, and what must not stand in any file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from mlxk_core import __version__
+from mlxk_core.testing import HEAVY, assert_light, modules_after
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
+LIBRARIES = {"openblas"}  # no entry point, no command: found by whoever looks for it
+FEATURES = {"run", "serve", "pull", "push", "models", "reasoning", "smollm2"}
+# Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
+MAY_IMPORT = {"gguf": {"mlxk_mlx"}, "mlx": {"mlxk_openblas"}}
+
+
+def project(folder):
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def imports(source):
+    """The names of all modules that `source` imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+
+
+# Names
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=names(PLUGINS))
+def test_folder_distribution_package_and_entry_point_have_one_name(folder):
+    data = project(folder)
+    package = f"mlxk_{folder.name}"
+    assert data["project"]["name"] == f"mlxk-{folder.name}"
+    assert (folder / package / "__init__.py").is_file()
+    assert (folder / package / "py.typed").is_file()
+    points = data["project"].get("entry-points", {}).get("mlxk", {})
+    assert points == ({} if folder.name in LIBRARIES else {folder.name: f"{package}.plugin"})
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=names(PLUGINS))
+def test_a_plugin_stands_on_its_own_and_asks_for_this_core(folder):
+    data = project(folder)["project"]
+    major, minor, _ = __version__.split(".")
+    assert data["version"] == __version__
+    assert data["requires-python"] == project(ROOT)["project"]["requires-python"]
+    if folder.name not in LIBRARIES:
+        bound = f"mlxk-core>={major}.{minor},<{major}.{int(minor) + 1}"
+        assert any(line.startswith((bound, f"mlxk-core[hub]{bound[9:]}")) for line in data["dependencies"])
+    assert (folder / "README.md").is_file()
+    assert (folder / "LICENSE").read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize("folder", [*PLUGINS, *EXAMPLES], ids=names([*PLUGINS, *EXAMPLES]))
+def test_the_workspace_knows_every_distribution(folder):
+    name = project(folder)["project"]["name"]
+    root = project(ROOT)
+    assert root["tool"]["uv"]["sources"][name] == {"workspace": True}
+    assert any(str(line).partition(" ")[0] == name for line in root["dependency-groups"]["dev"])
+
+
+@pytest.mark.parametrize("folder", [ROOT / "plugins", ROOT / "examples", ROOT / "tests"], ids=lambda path: path.name)
+def test_there_is_no_namespace_package(folder):
+    assert not (folder / "__init__.py").exists()
+
+
+def test_tests_are_no_packages():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+# Pins
+
+
+def test_there_is_no_lock_file():
+    assert {path.name for path in tracked()} & {"uv.lock", "poetry.lock", "pylock.toml", "Pipfile.lock"} == set()
+
+
+def test_no_file_names_a_registry_or_a_path_of_a_machine():
+    # Spelled apart, so that this file does not find itself.
+    forbidden = re.compile(
+        "|".join(["pypi" + r"\.org", "pythonhosted" + r"\.org", "/ro" + "ot/", "/wo" + "rk/", "index" + "-url"])
+    )
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in forbidden.finditer(text)]
+    assert found == []
+
+
+def test_pip_and_uv_have_the_same_pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    assert pins == project(ROOT)["tool"]["uv"]["constraint-dependencies"]
+    assert pins, "the file holds the pins"
+    assert all(re.match(r"[a-z0-9._-]+==\S+( ; .+)?$", pin, re.IGNORECASE) for pin in pins)
+
+
+# Who imports whom
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=names(PLUGINS))
+def test_a_plugin_imports_core_and_no_other_plugin(folder):
+    allowed = {"mlxk_core", f"mlxk_{folder.name}", *MAY_IMPORT.get(folder.name, ())}
+    strangers = {
+        f"{path.name}: {module}"
+        for path in (folder / f"mlxk_{folder.name}").rglob("*.py")
+        for module in imports(path.read_text(encoding="utf-8"))
+        if module.startswith("mlxk_") and module.partition(".")[0] not in allowed
+    }
+    assert strangers == set()
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=names(PLUGINS))
+def test_a_plugin_uses_no_private_module_of_core(folder):
+    private = {
+        f"{path.name}: {module}"
+        for path in (folder / f"mlxk_{folder.name}").rglob("*.py")
+        for module in imports(path.read_text(encoding="utf-8"))
+        if module.startswith("mlxk_core") and re.search(r"\._|testing", module)
+    }
+    assert private == set()
+
+
+def test_core_imports_no_plugin_and_no_engine():
+    forbidden = {f"mlxk_{folder.name}" for folder in PLUGINS} | {"mlx", "mlx_lm", "transformers", "torch", "falcon"}
+    found = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in (ROOT / "mlxk_core").rglob("*.py")
+        for module in imports(path.read_text(encoding="utf-8"))
+        if module.partition(".")[0] in forbidden
+    }
+    assert found == set()
+
+
+def test_only_the_plugin_set_and_the_markers_touch_pluggy():
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in [*(ROOT / "mlxk_core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+        if "pluggy" in set(imports(path.read_text(encoding="utf-8")))
+    }
+    assert users - {"mlxk_core/testing/fake_engine.py"} == {
+        "mlxk_core/api.py",
+        "mlxk_core/hookspecs.py",
+        "mlxk_core/plugins.py",
+    }
+
+
+def test_features_are_all_accounted_for():
+    assert FEATURES | LIBRARIES | set(MAY_IMPORT) == {folder.name for folder in PLUGINS}
+
+
+# Light
+
+
+def test_every_plugin_module_is_light():
+    modules = sorted(point.value for point in entry_points(group="mlxk"))
+    assert modules
+    if {name.partition(".")[0] for name in modules_after(f"import {', '.join(modules)}")} & HEAVY:
+        assert_light(*modules)  # says which
+
+
+def test_the_modules_plugins_import_are_light():
+    assert_light("mlxk_core.api, mlxk_core.session, mlxk_core.errors")
+
+
+@pytest.mark.parametrize("code", ["import numpy", "raise SystemExit"])
+def test_the_check_for_lightness_sees_what_is_heavy(code, tmp_path, monkeypatch):
+    (tmp_path / "subject.py").write_text("import json\n" + code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    if code == "import numpy":
+        with pytest.raises(AssertionError, match="subject imports numpy"):
+            assert_light("subject")
+    else:
+        assert "json" in modules_after("import subject")
+
+
+# Core's own modules open with what they answer for
+
+
+def test_every_module_opens_with_one_sentence():
+    found = []
+    for path in [*(ROOT / "mlxk_core").rglob("*.py"), *(ROOT / "plugins").rglob("mlxk_*/*.py")]:
+        first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+        if not first.rstrip().endswith((".", ":", "!")):
+            found.append(path.relative_to(ROOT).as_posix())
+    assert found == []
