@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from mlxk_core.api import Model, Quantization
-from mlxk_core.errors import BrokenModel, ModelError, PluginConflict
+from mlxk_core.errors import ModelError, PluginConflict
 from mlxk_core.host import Host
-from mlxk_core.models import facts
+from mlxk_core.models.facts import Facts
 from mlxk_core.models.health import Health, check
 from mlxk_models import words
 
@@ -32,28 +32,8 @@ class Entry:
             return None
 
     @cached_property
-    def framework(self) -> str:
-        return facts.framework(self.model)
-
-    @cached_property
-    def type(self) -> str:
-        return facts.model_type(self.model)
-
-    @cached_property
-    def capabilities(self) -> Sequence[str]:
-        return tuple(facts.capabilities(self.model))
-
-    @cached_property
-    def architecture(self) -> str | None:
-        return facts.architecture(self.model)
-
-    @cached_property
-    def chat_template(self) -> str | None:
-        """None also where its file cannot be read, which health tells."""
-        try:
-            return self.model.chat_template
-        except BrokenModel:
-            return None
+    def facts(self) -> Facts:
+        return Facts(self.model)
 
     @cached_property
     def quantizations(self) -> Sequence[Quantization]:
@@ -138,9 +118,9 @@ class Entry:
             "path": str(model.path),
             "size_bytes": model.size,
             "modified": words.timestamp(self.modified) if self.modified else None,
-            "framework": self.framework,
-            "type": self.type,
-            "capabilities": list(self.capabilities),
+            "framework": self.facts.framework,
+            "type": self.facts.type,
+            "capabilities": list(self.facts.capabilities),
             "quantization": [self._quantization(each) for each in self.quantizations],
             "healthy": self.health.healthy,
             "problems": problems_as_json(self.health),

@@ -76,8 +76,8 @@ def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[st
         (model.revision or "-")[:7],
         words.size(model.size),
         words.age(entry.modified, now) if entry.modified else "-",
-        entry.type,
-        entry.framework,
+        entry.facts.type,
+        entry.facts.framework,
         ", ".join(labels) or "-",
     ]
     if health:

@@ -69,12 +69,12 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Size", words.size(model.size)
     if entry.modified:
         yield "Modified", f"{words.timestamp(entry.modified)} ({words.age(entry.modified, datetime.now(tz=UTC))})"
-    yield "Framework", entry.framework
-    yield "Type", entry.type
-    yield "Architecture", entry.architecture or "unknown"
-    yield "Capabilities", ", ".join(entry.capabilities) or "none"
+    yield "Framework", entry.facts.framework
+    yield "Type", entry.facts.type
+    yield "Architecture", entry.facts.architecture or "unknown"
+    yield "Capabilities", ", ".join(entry.facts.capabilities) or "none"
     yield "Context", f"{model_context_length(model):,} tokens"
-    yield "Chat template", "yes" if entry.chat_template else "none"
+    yield "Chat template", "yes" if entry.facts.chat_template else "none"
     stops = stop_tokens(model, entry.host.stop_policy(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
     yield "Reasoning", _reasoning_text(entry)
@@ -154,9 +154,9 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     policy = entry.host.stop_policy(model)
     return {
         **entry.as_json(),
-        "architecture": entry.architecture,
+        "architecture": entry.facts.architecture,
         "context_length": model_context_length(model),
-        "chat_template": entry.chat_template is not None,
+        "chat_template": entry.facts.chat_template is not None,
         "stop_tokens": [{"id": token.id, "text": token.text} for token in stop_tokens(model, policy)],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),

@@ -1,0 +1,165 @@
+"""`mlxk list`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.testing import Result
+from mlxk_core.testing.models import in_hub_cache, mxfp4_model, random_model
+
+Ask = Callable[..., Result]
+
+
+def names(result: Result) -> list[str]:
+    return [model["name"] for model in result.json["data"]["models"]]
+
+
+@pytest.fixture
+def unsupported() -> Path:
+    """A whole model that no backend knows."""
+    return in_hub_cache("org/of-tomorrow", partial(random_model, config={"model_type": "not_yet_invented"}))
+
+
+def truncate(snapshot: Path) -> None:
+    blob = (snapshot / "model.safetensors").resolve()
+    with blob.open("rb+") as file:
+        file.truncate(blob.stat().st_size - 1000)
+
+
+def test_what_runs_here_is_listed_and_the_rest_is_counted(ask: Ask, unsupported: Path) -> None:
+    in_hub_cache("mlx-community/tiny", random_model)
+    result = ask("list")
+    assert "tiny" in result.stdout and "of-tomorrow" not in result.stdout
+    assert "1 model more cannot run here" in result.stderr and "list --all" in result.stderr
+    assert "of-tomorrow" in ask("list", "--all").stdout
+
+
+def test_the_json_has_the_same_filter_and_says_how_much_is_hidden(ask: Ask, unsupported: Path) -> None:
+    in_hub_cache("org/tiny", random_model)
+    assert "org/of-tomorrow" not in names(ask("list", "--json"))
+    assert ask("list", "--json").json["data"]["hidden"] == 1
+    everything = ask("list", "--all", "--json")
+    assert "org/of-tomorrow" in names(everything) and everything.json["data"]["hidden"] == 0
+    [model] = ask("list", "tomorrow", "--all", "--json").json["data"]["models"]
+    assert not model["runnable"] and "not_yet_invented" in model["reason"] and model["healthy"]
+
+
+def test_models_of_sources_are_listed_too(ask: Ask) -> None:
+    [model] = ask("list", "smollm2", "--json").json["data"]["models"]
+    assert (model["origin"], model["framework"], model["revision"]) == ("source", "GGUF", None)
+    assert model["quantization"][0]["label"] == "Q4_1" and model["quantization"][0]["runnable"]
+
+
+def test_gguf_files_in_a_snapshot_are_listed_with_their_variants(ask: Ask, gguf: Callable[..., Path]) -> None:
+    def write(folder: Path) -> None:
+        for kind in ("Q4_0", "Q8_0"):
+            gguf(folder / f"tiny-{kind}.gguf", [("token_embd.weight", (64, 32), kind)])
+
+    in_hub_cache("org/tiny-GGUF", write)
+    [model] = ask("list", "tiny", "--all", "--json").json["data"]["models"]
+    [stored] = model["quantization"]
+    assert (model["framework"], stored["format"], stored["label"]) == ("GGUF", "gguf", "Q4_0, Q8_0")
+    assert [variant["name"] for variant in stored["variants"]] == ["Q4_0", "Q8_0"]
+
+
+def test_the_owner_mlx_community_is_left_out_unless_asked_for(ask: Ask) -> None:
+    in_hub_cache("mlx-community/tiny", random_model)
+    assert "mlx-community" not in ask("list").stdout
+    assert "mlx-community/tiny" in ask("list", "--verbose").stdout
+
+
+def test_a_pipe_gets_one_line_a_model_in_aligned_columns(ask: Ask) -> None:
+    in_hub_cache("mlx-community/" + "long-" * 18 + "name", random_model)
+    in_hub_cache("org/mx", mxfp4_model)
+    head, *rows = ask("list").stdout.splitlines()
+    assert head.split() == ["NAME", "REVISION", "SIZE", "MODIFIED", "TYPE", "FRAMEWORK", "QUANT"]
+    assert len(rows) == 3  # with smollm2
+    for title in ("REVISION", "TYPE", "FRAMEWORK", "QUANT"):
+        assert all(row[head.index(title) - 1] == " " != row[head.index(title)] for row in rows)
+    assert any("long-" * 18 + "name" in row for row in rows)
+    assert any(row.endswith("mxfp4") for row in rows)
+
+
+def test_a_pattern_fits_any_part_of_a_name_in_any_case(ask: Ask) -> None:
+    in_hub_cache("org/Tiny-One", random_model)
+    in_hub_cache("org/other", random_model)
+    assert names(ask("list", "tINY", "--json")) == ["org/Tiny-One"]
+    nothing = ask("list", "nowhere")
+    assert (nothing.code, nothing.stdout) == (0, "") and "nowhere" in nothing.stderr
+    assert ask("list", "nowhere", "--json").json["data"] == {"models": [], "hidden": 0}
+
+
+def test_a_damaged_model_does_not_run_and_health_shows_it_nevertheless(ask: Ask) -> None:
+    truncate(in_hub_cache("org/cut", random_model))
+    assert "org/cut" not in ask("list").stdout
+    shown = ask("list", "--health").stdout
+    assert "org/cut" in shown and "is cut off" in shown
+    [model] = ask("list", "cut", "--all", "--json").json["data"]["models"]
+    assert (model["healthy"], model["runnable"], model["backend"]) == (False, False, None)
+    assert model["problems"][0]["code"] == "truncated_weight_file"
+
+
+def test_one_bad_folder_spoils_nothing(ask: Ask, hub_cache: Path) -> None:
+    in_hub_cache("org/good", random_model)
+    for bad in (
+        "models--org--empty",
+        "models--",
+        "models--a--b---c",
+        "datasets--org--data",
+        "models--x--y/snapshots/1",
+    ):
+        (hub_cache / bad).mkdir(parents=True)
+    (hub_cache / "models--org--file").write_text("no folder")
+    snapshot = in_hub_cache("org/bad-json", random_model)
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        (snapshot / name).unlink()
+        (snapshot / name).write_text("[" if name != "config.json" else "{")
+    (hub_cache / "models--org--dangling" / "refs").mkdir(parents=True)
+    (hub_cache / "models--org--dangling" / "refs" / "main").write_text("0" * 40)
+    result = ask("list", "--all", "--json")
+    assert result.code == 0 and {"org/good", "org/bad-json"} <= set(names(result))
+
+
+def test_times_are_utc_wherever_the_machine_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        snapshot = in_hub_cache("org/tiny", random_model)
+        moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+        os.utime(snapshot, (moment, moment))
+        [model] = ask("list", "tiny", "--json").json["data"]["models"]
+        assert model["modified"] == "2026-01-02T03:04:05Z"
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
+def test_no_model_at_all_is_no_error(ask: Ask, checked_mlxk: Callable[..., Result]) -> None:
+    result = checked_mlxk("list", "--json", "--disable-plugin", "smollm2")
+    assert result.code == 2  # options of mlxk itself stand before the command
+    result = checked_mlxk("--disable-plugin", "smollm2", "list")
+    assert (result.code, result.stdout) == (0, "") and "mlxk pull" in result.stderr
+
+
+def test_code_in_a_repository_is_never_run(ask: Ask) -> None:
+    """A repository that says it needs its own code is listed like any other; the code is never run."""
+    ran = Path(os.environ["HF_HOME"]) / "ran"
+
+    def write(folder: Path) -> None:
+        random_model(folder, config={"auto_map": {"AutoModel": "evil.Model"}, "model_file": "evil.py"})
+        (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")
+
+    in_hub_cache("org/evil", write)
+    for command in (["list", "--all"], ["show", "org/evil"], ["health", "org/evil"]):
+        ask(*command)
+    assert not ran.exists()
+    assert json.loads(ask("show", "org/evil", "--config", "--json").stdout)["data"]["config"]["model_file"] == "evil.py"
