@@ -26,24 +26,32 @@ from mlxk_mlx.template import ChatTemplate
 from mlxk_mlx.tokenizer import TokenizerAdapter
 
 _MOST_STOPS = 64
+_SMALLEST_CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunks:
     """How many prompt tokens a step may read, all rows together: while others decode, and else.
 
-    A step is also how long a cancelled request and a waiting one have to wait, so the numbers follow the device: on
-    two CPU cores 128 tokens of a 135M model take a second, on a GPU 2048 take less.
+    A step is how long a cancelled request and a waiting one have to wait, and how long others fall silent.
     """
 
     beside_others: int
     alone: int
-    at_once: int
-    smallest: int = 16
+    rows: int
 
+    @classmethod
+    def of(cls, parameters: int) -> _Chunks:
+        """From the device and the network's size only, so that a prompt is cut in the same way every time.
 
-_ON_CPU = _Chunks(beside_others=64, alone=128, at_once=8)
-_ON_GPU = _Chunks(beside_others=256, alone=2048, at_once=4)
+        On a CPU a step alone is to take about a second: an old core does some 30 GFLOP/s with OpenBLAS, and 3 without.
+        """
+        machine = runtime.start()
+        if not machine.cpu:
+            return cls(beside_others=256, alone=2048, rows=4)
+        tokens = (16e9 if machine.fast_blas else 2e9) / max(1, parameters)
+        alone = next((size for size in (2048, 1024, 512, 256, 128, 64) if size <= tokens), _SMALLEST_CHUNK)
+        return cls(beside_others=max(_SMALLEST_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
 
 
 @dataclass(slots=True)
@@ -80,15 +88,16 @@ class MlxEngine:
         self._network = network
         self._template = template
         self._concurrency = context.concurrency
-        self._weight_bytes = sum(array.nbytes for _, array in tree_flatten(network.parameters()))
+        weights = [array for _, array in tree_flatten(network.parameters())]
+        self._weight_bytes = sum(array.nbytes for array in weights)
         self._footprint = _Footprint.of(network)
-        self._chunks = _ON_CPU if runtime.start().cpu else _ON_GPU
+        self._chunks = _Chunks.of(sum(array.size for array in weights))
         self._prefixes = Prefixes(context.cache_bytes)
         self._opening = self._answer_opening()
         self._rows: dict[int, _Running] = {}
         self._by_uid: dict[int, _Running] = {}
         self._generator = self._new_generator()
-        # Without it the thread's end aborts the process: MLX's compile cache outlives the interpreter's state.
+        # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
 
     @property
@@ -157,11 +166,11 @@ class MlxEngine:
                 self._forget(running)
                 self._prefixes.put(response.all_tokens, response.prompt_cache)
         for running in failed:
-            assert running.failure is not None
             events = [event for event in events if event.id != running.row.id]
             events.append(RowFailed(running.row.id, running.failure))
-            self._generator.remove([running.uid])
-            self._forget(running)
+            if running.row.id in self._rows:
+                self._generator.remove([running.uid])
+                self._forget(running)
         return events
 
     def remove(self, id: int, /) -> None:
@@ -192,8 +201,8 @@ class MlxEngine:
     def _new_generator(self) -> BatchGenerator:
         generator = BatchGenerator(
             self._network,
-            completion_batch_size=max(self._concurrency, self._chunks.at_once),
-            prefill_batch_size=self._chunks.at_once,
+            completion_batch_size=max(self._concurrency, self._chunks.rows),
+            prefill_batch_size=self._chunks.rows,
             prefill_step_size=self._chunks.alone,
             stream=mx.default_stream(mx.default_device()),
         )
@@ -208,9 +217,9 @@ class MlxEngine:
     def _chunk(self) -> int:
         """Prompt tokens for one row in the next step: rows that are read together share the step."""
         decoding = sum(running.decoding for running in self._rows.values())
-        reading = min(self._chunks.at_once, len(self._rows) - decoding)
+        reading = min(self._chunks.rows, len(self._rows) - decoding)
         budget = self._chunks.beside_others if decoding else self._chunks.alone
-        return max(self._chunks.smallest, budget // max(1, reading))
+        return max(_SMALLEST_CHUNK, budget // max(1, reading))
 
     def _prefilled(self, response: Any) -> Prefilled:
         running = self._by_uid[response.uid]

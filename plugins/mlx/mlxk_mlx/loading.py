@@ -6,15 +6,18 @@ import importlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from mlxk_core.errors import BrokenModel, MlxkError, UnsupportedModel
+from mlxk_core.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.generation.engine import EngineContext
 from mlxk_core.models.model import Model
 from mlxk_mlx import runtime
+from mlxk_mlx.supported import accepts
 
 _SIGN_OF_LIFE = 0.2
+_LONGEST_REASON = 200
 
 
 def load(model: Model, context: EngineContext) -> Any:
@@ -22,13 +25,17 @@ def load(model: Model, context: EngineContext) -> Any:
 
     Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`.
     """
+    verdict = accepts(model)
+    if not verdict.accepted:  # who names the backend is told what the choice of one would have told
+        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
     _read_ahead(model)
     runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = InBackground(lambda: load_tokenizer(model))
     try:
-        network = _load_network(model)
-        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
+        with _in_words(model):
+            network, _ = _read_network(model)
+            return prepare(model, network, lambda: tokenizer.result(context.alive), context)
     finally:
         tokenizer.join()
 
@@ -125,7 +132,7 @@ def load_tokenizer(model: Model) -> Any:
         raise
     except Exception as error:
         raise BrokenModel(
-            f"The tokenizer of `{model.name}` cannot be read: {_first_line(error)}", model=model.name
+            f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
         ) from error
 
 
@@ -145,26 +152,35 @@ def _read_ahead(model: Model) -> None:
             return  # what is wrong with it is told when it is read
 
 
-def _load_network(model: Model) -> Any:
+def _read_network(model: Model) -> Any:
     from mlx_lm.utils import load_model
 
+    native_stops(model)  # reads the small files; what is wrong with them is told by name
     _check_weights(model)
+    return load_model(model.path, lazy=True)
+
+
+@contextmanager
+def _in_words(model: Model) -> Iterator[None]:
+    """What MLX and mlx-lm raise while they read a model, as what is wrong with the model."""
     try:
-        network, _ = load_model(model.path, lazy=True)
+        yield
+    except MlxkError:
+        raise
     except FileNotFoundError as error:
-        raise BrokenModel(f"`{model.name}` is incomplete: {_first_line(error)}", model=model.name) from error
-    except RuntimeError as error:
-        raise BrokenModel(
-            f"The weights of `{model.name}` cannot be read: {_first_line(error)}", model=model.name
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        text = _first_line(error)
-        if "not supported" in text or "nsupported" in text:
+        raise BrokenModel(f"`{model.name}` is incomplete: {_brief(error)}", model=model.name) from error
+    except (RuntimeError, OSError) as error:
+        text = _brief(error)
+        if "allocate" in text:
+            raise InsufficientMemory(f"There is not enough memory to load `{model.name}`: {text}") from error
+        raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        text = _brief(error)
+        if "not supported" in text.lower() or "unsupported" in text.lower():
             raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {text}", model=model.name) from error
         raise BrokenModel(
             f"The config and the weights of `{model.name}` do not go together: {text}", model=model.name
         ) from error
-    return network
 
 
 def _check_weights(model: Model) -> None:
@@ -210,5 +226,6 @@ def _code_template(model: Model) -> Any:
     return ChatTemplate(apply, None, is_code=True)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:_LONGEST_REASON]
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) or not text else text

@@ -1,0 +1,49 @@
+"""What the tests of the mlx backend share: loading a model on an engine thread, and one answer of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxk_core.generation.engine import Engine, Row
+from mlxk_core.generation.messages import Sampling
+from mlxk_core.models.model import Model
+from mlxk_core.testing.engine_contract import GREEDY, EngineBench, Outcome, drive
+from mlxk_mlx.loading import load
+
+
+@pytest.fixture
+def bench():
+    """`with bench(folder) as engine_bench:` loads the model in `folder`."""
+
+    def make(folder: Path, **options: Any) -> EngineBench:
+        return EngineBench(load, Model(name=folder.name, path=folder), **options)
+
+    return make
+
+
+@pytest.fixture
+def answer():
+    """`answer(engine, "text")` is the outcome of one row, cached tokens and all."""
+
+    def ask(engine: Engine, text: str, *, max_tokens: int = 60, sampling: Sampling = GREEDY) -> Outcome:
+        prompt = engine.tokenizer.encode(text, add_special_tokens=False)
+        row = Row(id=1, prompt=prompt, max_tokens=max_tokens, sampling=sampling, stop_tokens=engine.native_stops)
+        return drive(engine, [row])[1]
+
+    return ask
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """`edit(file, key=value)` changes a JSON file; `...` as a value takes the key away."""
+
+    def change(path: Path, **values: Any) -> None:
+        merged = {**json.loads(path.read_text()), **values}
+        path.write_text(json.dumps({key: value for key, value in merged.items() if value is not ...}))
+
+    return change

@@ -1,0 +1,165 @@
+"""Loading: what weights become, what is read and what is not, and what is said of models that cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+
+from mlxk_core.errors import BrokenModel, Interrupted, UnsupportedModel
+from mlxk_core.generation.engine import EngineContext
+from mlxk_core.generation.messages import Message
+from mlxk_core.models.model import Model
+from mlxk_core.testing.models import CHATML_TOKENS, gpt_oss_model, mxfp4_model, random_model, scripted_model
+from mlxk_mlx import runtime, weights
+from mlxk_mlx.loading import load
+
+
+def dtypes(engine):
+    from mlx.utils import tree_flatten
+
+    return {str(array.dtype).removeprefix("mlx.core.") for _, array in tree_flatten(engine._network.parameters())}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_float32_on_a_cpu(tmp_path, bench, dtype):
+    random_model(tmp_path / "half", dtype=dtype)
+    with bench(tmp_path / "half") as engine:
+        expected = {"float32"} if runtime.start().cpu else {dtype}
+        assert engine.run(dtypes) == expected
+
+
+def test_packed_weights_are_dense_on_a_cpu_with_a_fast_blas(tmp_path, bench, answer):
+    mxfp4_model(tmp_path / "packed")
+    with bench(tmp_path / "packed") as engine:
+        machine = runtime.start()
+        assert ("uint32" in engine.run(dtypes)) == (not (machine.cpu and machine.fast_blas))
+        assert len(engine.run(lambda e: answer(e, "Hello")).tokens) == 60
+
+
+@pytest.mark.parametrize("write", [random_model, mxfp4_model, gpt_oss_model], ids=lambda write: write.__name__)
+def test_the_estimate_is_what_is_held(tmp_path, bench, write):
+    write(tmp_path / "model")
+    with bench(tmp_path / "model") as engine:
+        held = engine.run(lambda e: e.memory)
+        assert engine.run(lambda _: weights.estimate(Model(name="m", path=tmp_path / "model"))) == held
+
+
+def test_a_script_is_said_to_its_end(tmp_path, bench, answer):
+    says = "Hello, hello, hello! 😀😀 <think>yes, yes</think>\n\n  wörld"
+    scripted_model(tmp_path / "said", says, added_tokens=(*CHATML_TOKENS, "<think>", "</think>"))
+    with bench(tmp_path / "said") as engine:
+        outcome = engine.run(lambda e: answer(e, "Whatever"))
+        assert outcome.finish == "stop"
+        assert engine.run(lambda e: e.tokenizer.decode(outcome.tokens)) == says + "<|im_end|>"
+
+
+def test_stop_tokens_of_every_file_count_and_0_is_one(tmp_path, bench, edit):
+    folder = random_model(tmp_path / "stops")
+    edit(folder / "config.json", eos_token_id=[0, 300], text_config={"eos_token_id": 301})
+    edit(folder / "generation_config.json", eos_token_id=302)
+    with bench(folder) as engine:
+        assert engine.run(lambda e: e.native_stops) == {0, 300, 301, 302, 257}
+
+
+def test_a_conversation_is_written_by_the_models_template(tmp_path, bench):
+    random_model(tmp_path / "chat")
+    with bench(tmp_path / "chat") as engine:
+        turns = [Message(role="system", content="Be brief."), Message(role="user", content="Hi")]
+        assert engine.run(lambda e: e.render(turns)) == (
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        )
+
+
+def test_special_tokens_are_one_token_in_a_prompt_and_bos_comes_once(tmp_path, bench):
+    random_model(tmp_path / "bos", bos="<s>")
+    with bench(tmp_path / "bos") as engine:
+        tokenizer = engine.run(lambda e: e.tokenizer)
+        assert tokenizer.encode("<|im_start|>a", add_special_tokens=False) == [256, 97]
+        assert tokenizer.encode("a", add_special_tokens=True) == [258, 97]
+
+
+# --- models that cannot be loaded -------------------------------------------------------------------------------------
+
+
+def cut_weights(folder, edit):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def overlong_header(folder, edit):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+
+
+def missing_shard(folder, edit):
+    index = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+BROKEN = {
+    "truncated weights": (cut_weights, "model.safetensors has"),
+    "a damaged header": (overlong_header, "damaged safetensors header"),
+    "a missing shard": (missing_shard, "model-00002-of-00002.safetensors missing"),
+    "a bad config": (lambda folder, _: (folder / "config.json").write_text("{no"), "config.json"),
+    "a bad tokenizer": (lambda folder, _: (folder / "tokenizer.json").write_text("{no"), "tokenizer"),
+    "an odd tokenizer": (lambda folder, _: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
+    "no tokenizer": (lambda folder, _: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    "a bad generation config": (lambda f, _: (f / "generation_config.json").write_text("[]"), "generation_config.json"),
+    "a config without heads": (lambda f, edit: edit(f / "config.json", num_attention_heads=...), "num_attention_heads"),
+    "another width": (lambda f, edit: edit(f / "config.json", hidden_size=32), "do not go together"),
+    "a missing layer": (lambda f, edit: edit(f / "config.json", num_hidden_layers=3), "model.layers.2"),
+}
+UNSUPPORTED = {
+    "an unknown type": ({"model_type": "foo9"}, "model_type foo9"),
+    "an encoder": ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
+    "code for a network": ({"model_file": "evil.py"}, "evil.py"),
+    "code for an unknown type": ({"model_type": "foo9", "auto_map": {"AutoModelForCausalLM": "m.F"}}, "never runs"),
+    "an unknown quantization": ({"quantization_config": {"quant_method": "bitsandbytes"}}, "bitsandbytes"),
+    "a nameless quantization": ({"quantization_config": {"bits": 4}}, "quant_method"),
+}
+
+
+@pytest.mark.parametrize("damage, told", BROKEN.values(), ids=BROKEN)
+def test_a_broken_model_is_named_with_what_is_wrong(tmp_path, bench, edit, damage, told):
+    folder = random_model(tmp_path / "broken")
+    damage(folder, edit)
+    with pytest.raises(BrokenModel, match="broken") as caught, bench(folder):
+        pass
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("changes, told", UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_an_unsupported_model_is_refused_with_the_reason(tmp_path, bench, edit, changes, told):
+    folder = random_model(tmp_path / "other")
+    edit(folder / "config.json", **changes)
+    with pytest.raises(UnsupportedModel, match="other") as caught, bench(folder):
+        pass
+    assert told in str(caught.value)
+
+
+def test_no_code_of_a_repository_runs(tmp_path, bench, edit, answer):
+    folder = random_model(tmp_path / "code")
+    trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\nclass Evil: pass\n"
+    for name in ("evil.py", "tokenization_evil.py", "modeling_evil.py", "configuration_evil.py"):
+        (folder / name).write_text(trap)
+    edit(folder / "config.json", auto_map={"AutoConfig": "configuration_evil.Evil", "AutoModel": "modeling_evil.Evil"})
+    edit(
+        folder / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["tokenization_evil.Evil", None]},
+        tokenizer_class="Evil",
+    )
+    with bench(folder) as engine:  # its type is mlx-lm's own and its tokenizer.json needs no code
+        assert engine.run(lambda e: answer(e, "Hi")).finish == "length"
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_load_nobody_wants_any_more_is_given_up(tmp_path):
+    folder = random_model(tmp_path / "unwanted")
+
+    def alive():
+        raise Interrupted("nobody wants it")
+
+    context = EngineContext(alive=alive, at_thread_exit=lambda act: None, cache_bytes=0, concurrency=1)
+    with pytest.raises(Interrupted):
+        load(Model(name="unwanted", path=folder), context)
