@@ -1,0 +1,181 @@
+"""`mlxk show`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxk_core.testing import Result
+from mlxk_core.testing.models import THINKING_CHATML, gpt_oss_model, in_hub_cache, mxfp4_model, random_model
+
+Ask = Callable[..., Result]
+
+
+def shown(result: Result) -> dict[str, Any]:
+    return result.json["data"]["model"]
+
+
+def configured(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_it_tells_what_a_model_is_and_what_runs_it(ask: Ask) -> None:
+    snapshot = in_hub_cache("mlx-community/tiny", random_model)
+    text = ask("show", "tiny").stdout
+    lines = dict(line.strip().split(None, 1) for line in text.splitlines() if line.startswith("  ") and line[2] != " ")
+    assert text.startswith("mlx-community/tiny\n")
+    assert lines["Revision"] == snapshot.name
+    assert lines["Context"] == "2,048 tokens"
+    assert lines["Files"] == "healthy"
+    assert lines["Runs"] == "with       mlx"
+    model = shown(ask("show", "tiny", "--json"))
+    assert (model["type"], model["framework"], model["backend"]) == ("chat", "MLX", "mlx")
+    assert model["stop_tokens"] == [{"id": 257, "text": "<|im_end|>"}]
+    assert model["chat_template"] and "chat" in model["capabilities"]
+
+
+def test_mxfp4_is_named_as_the_advanced_mode_it_is(ask: Ask) -> None:
+    in_hub_cache("org/mx", mxfp4_model)
+    text = ask("show", "org/mx").stdout
+    assert "Advanced mode 'mxfp4' (requires MLX ≥0.29.0)" in [line.strip() for line in text.splitlines()]
+    [stored] = shown(ask("show", "org/mx", "--json"))["quantization"]
+    assert (stored["requires_mlx"], stored["satisfied"], stored["runnable"]) == ("0.29.0", True, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "version"), [({"mode": "nvfp4", "group_size": 16}, "0.30.3"), ({"mode": "mxfp8", "bits": 8}, "0.30.3")]
+)
+def test_other_modes_are_named_with_their_versions(ask: Ask, settings: dict[str, Any], version: str) -> None:
+    def write(folder: Path) -> None:
+        random_model(folder, config={"quantization": {"bits": 4, "group_size": 32, **settings}})
+
+    in_hub_cache("org/mode", write)
+    assert f"Advanced mode '{settings['mode']}' (requires MLX ≥{version})" in ask("show", "org/mode").stdout
+
+
+def test_the_published_gpt_oss_counts_as_mxfp4(ask: Ask) -> None:
+    def write(folder: Path) -> None:
+        gpt_oss_model(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("quantization", None)
+        config["quantization_config"] = {"quant_method": "mxfp4"}
+        (folder / "config.json").write_text(json.dumps(config))
+
+    in_hub_cache("openai/gpt-oss-tiny", write)
+    assert "Advanced mode 'mxfp4' (requires MLX ≥0.29.0)" in ask("show", "gpt-oss").stdout
+    model = shown(ask("show", "gpt-oss", "--json"))
+    assert model["quantization"][0]["method"] == "mxfp4"
+    assert model["reasoning_format"]["name"] == "harmony" and "template" in model["reasoning_format"]["reason"]
+    assert "<|return|>" in [token["text"] for token in model["stop_tokens"]]
+
+
+def test_exceptions_of_a_mixed_quantization_are_summed_up(ask: Ask) -> None:
+    rule = {"group_size": 64, "bits": 6}
+    layers = {f"model.layers.{number}.mlp.down_proj": rule for number in range(12)}
+    settings = {"group_size": 64, "bits": 4, **layers}
+    in_hub_cache("org/mixed", partial(random_model, config={"quantization": settings}))
+    text = ask("show", "org/mixed").stdout
+    assert "int4 + int6 (group 64)" in text
+    assert "int6 (group 64) in 12 layers: mlp.down_proj." in text
+    assert shown(ask("show", "org/mixed", "--json"))["quantization"][0]["mixed"]
+
+
+def test_tensors_that_disagree_with_the_config_are_told_about(ask: Ask) -> None:
+    def write(folder: Path) -> None:
+        mxfp4_model(folder)
+        configured(folder, quantization={"group_size": 64, "bits": 8})
+
+    in_hub_cache("org/liar", write)
+    assert "says int8 (group 64), the tensors of 14 layers are mxfp4. The tensors count." in ask("show", "liar").stdout
+    assert "The tensors count." in shown(ask("show", "liar", "--json"))["notes"][0]
+
+
+def test_what_nothing_runs_says_why(ask: Ask) -> None:
+    method = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    in_hub_cache("org/bnb", partial(random_model, config={"quantization_config": method}))
+    text = ask("show", "org/bnb").stdout
+    assert "nf4 (bitsandbytes)" in text and "does not run here" in text and "nothing here: " in text
+    model = shown(ask("show", "org/bnb", "--json"))
+    assert not model["runnable"] and not model["quantization"][0]["runnable"] and model["reason"]
+
+
+def test_all_gguf_variants_are_shown_with_sizes_and_missing_shards(ask: Ask, gguf: Callable[..., Path]) -> None:
+    def write(folder: Path) -> None:
+        gguf(folder / "m-Q8_0.gguf", [("token_embd.weight", (64, 32), "Q8_0")])
+        gguf(folder / "m-Q4_0-00001-of-00002.gguf", [("token_embd.weight", (64, 32), "Q4_0")])
+
+    in_hub_cache("org/m-GGUF", write)
+    text = ask("show", "m-GGUF").stdout
+    assert "Q4_0" in text and "1 of 2 files (incomplete)" in text and "Q8_0" in text
+    [stored] = shown(ask("show", "m-GGUF", "--json"))["quantization"]
+    variants = {variant["name"]: variant for variant in stored["variants"]}
+    assert not variants["Q4_0"]["complete"] and variants["Q4_0"]["shards"] == 2
+    assert variants["Q8_0"]["complete"] and variants["Q8_0"]["size"] > 2000
+
+
+def test_a_repository_with_two_formats_has_two_entries(ask: Ask, gguf: Callable[..., Path]) -> None:
+    def write(folder: Path) -> None:
+        mxfp4_model(folder)
+        gguf(folder / "m-Q8_0.gguf", [("token_embd.weight", (64, 32), "Q8_0")])
+
+    in_hub_cache("org/both", write)
+    model = shown(ask("show", "org/both", "--json"))
+    assert [(each["format"], each["label"]) for each in model["quantization"]] == [
+        ("gguf", "Q8_0"),
+        ("safetensors", "mxfp4"),
+    ]
+    assert "safetensors: mxfp4" in ask("show", "org/both").stdout
+
+
+def test_a_reasoning_format_is_named_with_its_evidence(ask: Ask) -> None:
+    in_hub_cache("org/thinker", partial(random_model, chat_template=THINKING_CHATML))
+    assert "think, because " in ask("show", "thinker").stdout
+
+
+def test_files_and_config_come_when_asked_for(ask: Ask) -> None:
+    in_hub_cache("org/tiny", random_model)
+    plain = ask("show", "tiny", "--json").json["data"]
+    assert plain.keys() == {"model"}
+    data = ask("show", "tiny", "--files", "--config", "--json").json["data"]
+    assert {"name": "model.safetensors", "size_bytes": data["files"][2]["size_bytes"], "kind": "weights"} in data[
+        "files"
+    ]
+    assert data["config"]["model_type"] == "llama"
+    text = ask("show", "tiny", "--files", "--config").stdout
+    assert "tokenizer.json" in text and '"model_type": "llama"' in text
+
+
+def test_a_damaged_model_is_shown_with_what_ails_it(ask: Ask) -> None:
+    snapshot = in_hub_cache("org/broken", random_model)
+    for name in ("config.json", "tokenizer_config.json"):
+        (snapshot / name).unlink()
+    (snapshot / "config.json").write_text("{")
+    result = ask("show", "broken")
+    assert result.code == 0 and "config.json is not valid JSON" in result.stdout
+    model = shown(ask("show", "broken", "--json"))
+    assert (model["healthy"], model["runnable"]) == (False, False)
+    assert model["reason"] == model["problems"][0]["message"]
+
+
+def test_a_folder_and_a_gguf_file_are_shown_by_path(ask: Ask, tmp_path: Path, gguf: Callable[..., Path]) -> None:
+    model = shown(ask("show", str(random_model(tmp_path / "mine")), "--json"))
+    assert (model["origin"], model["name"], model["revision"]) == ("path", "mine", None)
+    file = gguf(tmp_path / "one-Q4_0.gguf", [("token_embd.weight", (64, 32), "Q4_0")])
+    model = shown(ask("show", str(file), "--json"))
+    assert (model["framework"], model["quantization"][0]["label"]) == ("GGUF", "Q4_0")
+
+
+def test_an_unknown_or_ambiguous_name_is_an_error_with_candidates(ask: Ask) -> None:
+    for name in ("org/one-tiny", "org/two-tiny"):
+        in_hub_cache(name, random_model)
+    several = ask("show", "tiny")
+    assert several.code == 1 and "org/one-tiny, org/two-tiny" in several.stderr and several.stdout == ""
+    assert ask("show", "tiny", "--json").json["error"]["details"]["candidates"] == ["org/one-tiny", "org/two-tiny"]
+    missing = ask("show", "nope", "--json")
+    assert (missing.code, missing.json["error"]["type"]) == (1, "model_not_found")
