@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pluggy
 
 from mlxk_core import __version__
-from mlxk_core.errors import InvalidOption, PluginFailure
+from mlxk_core.errors import InvalidOption, ModelError, PluginFailure
 from mlxk_core.hookspecs import HookSpecs
 
 if TYPE_CHECKING:
