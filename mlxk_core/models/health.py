@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -157,6 +158,15 @@ def _links(here: _Manifest) -> Iterator[Problem]:
             yield Problem("dangling_link", f"{file.name} links to a file that is gone.", file.name)
 
 
+def _permissions(here: _Manifest) -> Iterator[Problem]:
+    if here.model.path.is_dir() and not os.access(here.model.path, os.R_OK | os.X_OK):
+        yield Problem("unreadable_file", f"The folder {here.model.path} may not be read.", str(here.model.path))
+    for file in here.files:
+        path = here.path(file.name)
+        if not os.access(path, os.R_OK) and path.exists():
+            yield Problem("unreadable_file", f"{file.name} may not be read.", file.name)
+
+
 def _partial(here: _Manifest) -> Iterator[Problem]:
     for file in here.files:
         if file.name.lower().endswith(_PARTIAL):
@@ -242,7 +252,7 @@ def _tokenizer(here: _Manifest) -> Iterator[Problem]:
     if here.only_gguf or any(name.endswith(_TOKENIZERS) for name in here.names if "/" not in name):
         return
     config, own = here.json("config.json"), here.json("tokenizer_config.json")
-    if isinstance(own, dict) and own.get("tokenizer_class") in _WITHOUT_VOCABULARY:
+    if isinstance(own, dict) and str(own.get("tokenizer_class")) in _WITHOUT_VOCABULARY:
         return
     classes = config.get("architectures") if isinstance(config, dict) else None
     writes_text = isinstance(classes, list) and any(str(each).endswith(_TEXT_CLASSES) for each in classes)
@@ -255,6 +265,7 @@ def _tokenizer(here: _Manifest) -> Iterator[Problem]:
 CHECKS: tuple[Callable[[_Manifest], Iterator[Problem]], ...] = (
     _snapshot,
     _links,
+    _permissions,
     _partial,
     _pointers,
     _config,

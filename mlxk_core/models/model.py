@@ -218,8 +218,13 @@ def _template(value: Any) -> str | None:
 
 
 def _walk(folder: str, prefix: str) -> Iterator[File]:
-    """Links to files are followed (a snapshot is made of them), links to folders are not (they may lead in circles)."""
-    with os.scandir(folder) as entries:
+    """Links to files are followed (a snapshot is made of them), links to folders are not (they may lead in circles).
+    A folder that may not be read has no files; health tells about it."""
+    try:
+        listing = os.scandir(folder)
+    except OSError:
+        return
+    with listing as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue

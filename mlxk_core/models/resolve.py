@@ -290,7 +290,10 @@ def _at_path(text: str, path: Path) -> Model:
 
 def _holds_model(folder: Path) -> bool:
     """Looked for at the top and one level deeper only: the folder may be somebody's home."""
-    names = [path.name for path in folder.iterdir()]
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except PermissionError as error:
+        raise BrokenModel(f"{folder} may not be read.", path=str(folder)) from error
     if "config.json" in names or any(weight_format(name) for name in names):
         return True
     return next(folder.glob("*/*.gguf"), None) is not None

@@ -57,6 +57,8 @@ def read_header(path: Path) -> SafetensorsHeader:
 
 def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
     metadata = entries.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict):
+        raise TypeError("its __metadata__ is no object")
     tensors = {}
     last = 0
     for name, entry in entries.items():

@@ -1,11 +1,15 @@
 """A model's files are healthy or not, and each thing that is wrong has a code and a sentence."""
 
 import json
+import os
+import random
 import zipfile
 
 import pytest
 
+from mlxk_core.models.facts import Facts
 from mlxk_core.models.health import check
+from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.model import Model
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -181,3 +185,39 @@ def test_pipelines_and_adapters_have_other_configs(folder, safetensors):
 def test_every_problem_is_told_the_most_telling_first(folder, whole, safetensors):
     files = {**whole, "config.json": b"", "model.safetensors": b"", "x.tmp": b""}
     assert codes(folder(files)) == ["partial_marker", "config_invalid_json", "empty_weight_file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_told(folder, whole):
+    model = folder(whole)
+    (model.path / "config.json").chmod(0)
+    assert codes(model) == ["unreadable_file"]
+    model.path.chmod(0)
+    try:
+        assert codes(Model(name="m", path=model.path))[0] == "unreadable_file"
+    finally:
+        model.path.chmod(0o700)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_stands_in_the_files_there_is_an_answer(folder, safetensors, gguf, seed):
+    chance = random.Random(seed)
+    values = [None, 0, -1, 1.5, "x", "", [], {}, [1], ["a"], {"a": 1}, True, "7", [[]], {"a": {}}, float("nan")]
+    keys = ["model_type", "architectures", "quantization", "quantization_config", "text_config", "vision_config"]
+    keys += ["max_position_embeddings", "chat_template", "added_tokens_decoder", "added_tokens", "weight_map"]
+    keys += ["metadata", "tokenizer_class", "auto_map"]
+    files: dict = {}
+    for name in ("config", "tokenizer_config", "tokenizer", "model.safetensors.index", "hf_quant_config"):
+        if chance.random() < 0.8:
+            files[f"{name}.json"] = {key: chance.choice(values) for key in chance.sample(keys, 5)}
+    header = {
+        name: chance.choice([*values, {"dtype": "U8", "shape": chance.choice(values), "data_offsets": [0, 4]}])
+        for name in chance.sample(["a.weight", "a.scales", "__metadata__"], 2)
+    }
+    text = json.dumps(header).encode()
+    files["model.safetensors"] = len(text).to_bytes(8, "little") + text + bytes(chance.randrange(8))
+    model = folder(files)
+    facts = Facts(model)
+    told = (facts.framework, facts.type, facts.capabilities, facts.architecture, model_context_length(model))
+    assert all(each.message for each in check(model).problems)
+    assert told[-1] > 0
