@@ -10,6 +10,13 @@ from mlxk_reasoning.formats import BlockFormat
 from mlxk_reasoning.scanner import markers
 
 _INK = re.compile(r"\S")
+_QUOTES = frozenset("`'\"‘“«")
+# What templates write between turns. A prompt's marker with one of these behind it is of an earlier turn, the user's
+# question what <think> means, say.
+_TURN = re.compile(
+    r"<\|[^<>|\s]+\|?>|<｜[^<>｜\s]+｜>|\[\|[^\[\]|\s]+\|\]|\[/?INST\]|</?s>|<(?:start|end)_of_turn>"
+    r"|<seed:[be]os>|\]~b\]"
+)
 
 
 class BlockExtractor:
@@ -57,12 +64,12 @@ class BlockExtractor:
         return self._reasoning if self._inside else self._content
 
     def _resume(self, suffix: str) -> None:
-        """Goes to where the prompt left off: read from its last marker on, and nothing of it is output."""
+        """Goes to where the prompt left off: its last marker and what follows is read, and nothing of it is output."""
         format = self._format
         known = (*format.openers, *format.closers, *format.frame, *format.frame_end)
-        last = max((suffix.rfind(marker) for marker in known), default=-1)
-        if last >= 0:
-            self.feed(suffix[last:])
+        at, last = max((suffix.rfind(marker), marker) for marker in known)
+        if at >= 0 and not _TURN.search(suffix, at + len(last)):
+            self.feed(suffix[at:])
             self._held = ""
             self._content.blank = self._reasoning.blank = ""
         elif format.assume_open:
@@ -94,7 +101,11 @@ class BlockExtractor:
             if hit and hit.marker is None:
                 break
             if hit and hit.marker is not None:
-                at = hit.end if self._turn(hit.marker) else hit.start
+                if self._is_quoted(hit.marker):
+                    yield from self._part.write(hit.marker, hold=self._framed)
+                    at = hit.end
+                else:
+                    at = hit.end if self._turn(hit.marker) else hit.start
         self._held = text[at:]
 
     def _possible(self) -> tuple[str, ...]:
@@ -109,6 +120,10 @@ class BlockExtractor:
         openers = format.openers if self._untouched or not format.sentences else ()
         words = (*openers, *format.noise, *(format.frame_end if self._framed else ()))
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
+
+    def _is_quoted(self, marker: str) -> bool:
+        """Whether the answer speaks of an opener (`<think>` in quotes) and does not open a block."""
+        return not self._inside and self._begun and marker in self._format.openers and self._content.last in _QUOTES
 
     def _turn(self, marker: str) -> bool:
         """Goes on behind `marker`; False if the marker is to be read again where it leads to."""
@@ -154,12 +169,12 @@ class _Part:
         self.channel = channel
         self.blank = ""
         self._started = False
-        self._ends_blank = False
+        self.last = ""
         self._keeps_lead = False
 
     def begin(self) -> None:
         """A stretch of this part starts: its leading white space counts only between two inked stretches."""
-        self._keeps_lead = self._started and not self.blank and not self._ends_blank
+        self._keeps_lead = self._started and not self.blank and not self.last.isspace()
 
     def end(self) -> None:
         """A marker follows: what white space stands before it counts only if something was said."""
@@ -174,11 +189,12 @@ class _Part:
         inked = text.rstrip() if hold else text
         if not inked:
             self.blank += text
+            self.last = text[-1]
             return
         yield Delta(self.channel, self.take_blank() + inked)
         self.blank = text[len(inked) :]
         self._started = True
-        self._ends_blank = inked[-1].isspace()
+        self.last = self.blank[-1:] or inked[-1]
 
     def take_blank(self) -> str:
         blank, self.blank = self.blank, ""
