@@ -232,8 +232,11 @@ def describe(error: BaseException) -> str:
 
 def _call(implementation: pluggy.HookImpl, arguments: dict[str, object], of: type[_T]) -> Sequence[_T]:
     # Called here and not through pluggy, whose call of all implementations ends at the first that raises.
-    given: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
-    items = list(given) if given is not None else []
+    try:
+        given: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
+        items = list(given) if given is not None else []
+    except ModelError:  # the model is damaged; that is not the plugin's failure
+        return ()
     for item in items:
         if not isinstance(item, of):
             raise TypeError(f"it gives {type(item).__name__}, not {of.__name__}")

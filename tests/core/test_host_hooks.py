@@ -321,6 +321,18 @@ def test_a_stop_policy_that_raises_leaves_the_others(lenient, model):
     assert lenient.plugins()[0].status == "failed"
 
 
+def test_a_stop_policy_that_cannot_read_a_damaged_model_has_not_failed(host, model):
+    class Policy:
+        @hookimpl
+        def mlxk_stop_policies(self, model):
+            yield StopPolicy(stop_strings=(model.config["model_type"],))
+
+    (model.path / "config.json").write_text("{")
+    host.register(Policy(), name="a")
+    assert host.stop_policy(model) == StopPolicy()
+    assert host.plugins()[0].status == "loaded"
+
+
 def test_an_implementation_may_take_fewer_arguments_than_its_hook_gives(host, model):
     class Policy:
         @hookimpl

@@ -121,6 +121,12 @@ def test_pip_and_uv_have_the_same_pins():
     assert all(re.match(r"[a-z0-9._-]+==\S+( ; .+)?$", pin, re.IGNORECASE) for pin in pins)
 
 
+def test_people_without_uv_get_every_distribution_too():
+    lines = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+    editable = {line.split()[1] for line in lines if line.startswith("-e ")}
+    assert editable == {".[testing]", *(f.relative_to(ROOT).as_posix() for f in [*PLUGINS, *EXAMPLES])}
+
+
 # Who imports whom
 
 
