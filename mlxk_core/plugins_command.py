@@ -51,9 +51,18 @@ def _table(records: Sequence[PluginRecord]) -> list[str]:
     rows = [_HEADINGS]
     for record in records:
         # What is wrong comes before what is there: it is what one looks for.
-        told = "; ".join([*_problems(record), *([", ".join(record.provides)] if record.provides else [])])
+        told = "; ".join([*_problems(record), *_by_kind(record.provides)])
         rows.append((record.name, record.distribution or "-", record.version or "-", record.status, told or "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]
+
+
+def _by_kind(provided: Sequence[str]) -> list[str]:
+    """`command list`, `command rm` → `command list, rm`"""
+    kinds: dict[str, list[str]] = {}
+    for what in provided:
+        kind, _, name = what.rpartition(" ")
+        kinds.setdefault(kind, []).append(name)
+    return [f"{kind} {', '.join(names)}" for kind, names in kinds.items()]

@@ -16,7 +16,7 @@ from mlxk_core import __version__
 from mlxk_core.api import CommandSpec, hookimpl
 from mlxk_core.errors import ContextLengthExceeded, Interrupted
 from mlxk_core.host import Host
-from mlxk_core.session import json_option
+from mlxk_core.session import announce, json_option
 from mlxk_core.testing import HEAVY, modules_after, run_in_process
 
 
@@ -93,6 +93,18 @@ def test_data_that_is_no_json_is_the_commands_bug_and_still_one_document(cli, co
     done = cli("do", "--json")
     assert done.code == 1
     assert the_document(done)["error"]["type"] == "internal_error"
+
+
+def test_a_command_that_goes_on_running_prints_its_document_at_the_start_and_only_then(cli, command):
+    def do(session):
+        announce(click.get_current_context(), {"port": 8000})
+        session.output.note("later")
+        raise ContextLengthExceeded(90, 64)
+
+    command(do)
+    done = cli("do", "--json")
+    assert (done.code, the_document(done)["data"]) == (1, {"port": 8000})
+    assert done.stderr.startswith("later\nmlxk do: error: ")
 
 
 def test_a_command_without_json_output_refuses_json(cli, command):

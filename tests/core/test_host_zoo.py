@@ -221,3 +221,19 @@ def test_two_plugins_of_one_name_are_told_apart_by_their_distributions(zoo):
     zoo.plugin("same", COMMAND_WITHOUT_MODULE, dist="zoo-b")
     assert "Choose with --disable-plugin zoo-a." in zoo.mlxk("hollow").stderr
     assert "zoo-b" in zoo.mlxk("--disable-plugin", "zoo-a", "hollow").stderr
+
+
+def test_the_table_groups_what_a_plugin_provides(zoo):
+    zoo.plugin(
+        "many",
+        """
+        @hookimpl
+        def mlxk_commands():
+            return [CommandSpec(name=name, summary="", target="") for name in ("b", "a")]
+
+        @hookimpl
+        def mlxk_stop_policies(model):
+            return ()
+        """,
+    )
+    assert "command a, b; stop policy" in zoo.mlxk("plugins").stdout
