@@ -15,7 +15,6 @@ NETWORKS = {
     "sliding-window": lambda folder: random_model(folder, seed=3, config=SLIDING_WINDOW),
     "mxfp4": lambda folder: mxfp4_model(folder, seed=4),
     "gpt-oss": lambda folder: gpt_oss_model(folder, seed=5),
-    "bfloat16": lambda folder: random_model(folder, seed=6, dtype="bfloat16"),
 }
 
 

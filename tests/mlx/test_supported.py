@@ -1,0 +1,99 @@
+"""What the backend takes and refuses, told from the files without importing MLX."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlxk_core.models.model import Model
+from mlxk_core.testing.models import CHATML, gpt_oss_model, mxfp4_model, random_model
+from mlxk_mlx import supported
+
+
+def verdict(folder):
+    return supported.accepts(Model(name=folder.name, path=folder))
+
+
+@pytest.mark.parametrize("write", [random_model, mxfp4_model, gpt_oss_model], ids=lambda write: write.__name__)
+def test_models_in_mlx_form_are_taken(tmp_path, write):
+    write(tmp_path / "model")
+    assert verdict(tmp_path / "model").accepted
+
+
+def test_a_template_is_not_needed(tmp_path):
+    assert verdict(random_model(tmp_path / "model", chat_template=None)).accepted
+
+
+@pytest.mark.parametrize(
+    "model_type", ["llama", "mistral", "qwen3", "gpt_oss", "kimi_k2", "phi-msft", "gemma4_unified"]
+)
+def test_known_types_and_remapped_ones_are_supported(model_type):
+    assert supported.supports({"model_type": model_type})
+
+
+def test_an_architecture_may_decide(tmp_path):
+    assert supported.supports({"model_type": "bailing_hybrid", "architectures": ["BailingMoeV3ForCausalLM"]})
+
+
+@pytest.mark.parametrize("config", [{}, {"model_type": None}, {"model_type": "cache"}, {"model_type": "../llama"}])
+def test_parts_of_mlx_lm_are_no_models(config):
+    assert not supported.supports(config)
+
+
+def test_the_table_is_mlx_lms_own():
+    from mlx_lm.utils import MODEL_ARCHITECTURE_REMAPPING, MODEL_REMAPPING
+
+    by_type, by_architecture = supported._remapping()
+    assert dict(by_type) == MODEL_REMAPPING
+    assert dict(by_architecture) == MODEL_ARCHITECTURE_REMAPPING
+
+
+@pytest.mark.parametrize(
+    "changes, answer, told",
+    [
+        ({"model_type": "foo9"}, "no", "foo9"),
+        ({"model_type": "bert"}, "no", "does not generate"),
+        ({"architectures": ["QwenForSequenceClassification"]}, "no", "QwenForSequenceClassification"),
+        ({"model_file": "net.py"}, "no", "net.py"),
+        ({"model_type": "foo9", "auto_map": {"AutoModel": "m.M"}}, "no", "code in the repository"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "no", "bitsandbytes"),
+        ({"quantization_config": {"bits": 4}}, "no", "quant_method"),
+        ({"text_config": {"quantization_config": {"quant_method": "hqq"}}}, "no", "hqq"),
+        ({"model_type": ...}, "foreign", "model_type"),
+    ],
+)
+def test_a_refusal_says_why(tmp_path, edit, changes, answer, told):
+    folder = random_model(tmp_path / "model")
+    edit(folder / "config.json", **changes)
+    given = verdict(folder)
+    assert given.answer == answer
+    assert told in given.reason
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [("pytorch_model.bin", "PyTorch"), ("weights.00.safetensors", "another name"), ("notes.txt", "no weights")],
+)
+def test_weights_in_another_form_are_named(tmp_path, name, told):
+    folder = random_model(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    assert told in verdict(folder).reason
+
+
+def test_an_embedding_model_is_refused(tmp_path):
+    folder = random_model(tmp_path / "model")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    assert "embedding" in verdict(folder).reason
+
+
+def test_a_tokenizer_that_is_code_is_refused(tmp_path, edit):
+    folder = random_model(tmp_path / "model", chat_template=CHATML)
+    (folder / "tokenizer.json").unlink()
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_x.X", None]})
+    assert "tokenizer is code" in verdict(folder).reason
+
+
+def test_a_gguf_file_is_none_of_its_business(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    assert supported.accepts(Model(name="model", path=path)).answer == "foreign"
