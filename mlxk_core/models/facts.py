@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -122,11 +122,8 @@ class Facts:
 
     @cached_property
     def _header(self) -> Mapping[str, Any]:
-        """The GGUF metadata; of several variants the smallest one's, since they are one model."""
-        model = self.model
-        if model.gguf_variant is None and model.variants and not model.has_other_weights:
-            model = replace(model, variant=model.variants[0].name)
-        header = _told(lambda: model.gguf, None)
+        """The GGUF metadata; nothing for a model in another form."""
+        header = _told(lambda: self.model.shared_gguf, None)
         return header.metadata if header else {}
 
     @cached_property

@@ -39,8 +39,8 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 def model_context_length(model: Model) -> int:
     """The window of `model`, from its GGUF header or its config; 4096 if neither can tell."""
     try:
-        if model.gguf:
-            named = _positive(model.gguf.metadata.get(f"{model.gguf.architecture}.context_length"))
+        if header := model.shared_gguf:
+            named = _positive(header.metadata.get(f"{header.architecture}.context_length"))
         else:
             named = context_length(model.config)
     except BrokenModel:

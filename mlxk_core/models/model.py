@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -118,6 +118,13 @@ class Model:
         """The header of `gguf_path`, or None for a model in another form."""
         path = self.gguf_path
         return read_header(path) if path else None
+
+    @cached_property
+    def shared_gguf(self) -> GGUFHeader | None:
+        """The header of `gguf_path`; where no variant is chosen, the smallest one's, for what all of them share."""
+        if self.gguf_variant or not self.variants or self.has_other_weights:
+            return self.gguf
+        return replace(self, variant=self.variants[0].name).gguf
 
     @cached_property
     def weights(self) -> Weights:

@@ -48,6 +48,8 @@ def test_a_gguf_header_names_the_context_of_its_architecture(folder, gguf):
     assert model_context_length(folder({"m.gguf": gguf({"llama.context_length": 2048})}, name="a")) == 2048
     assert model_context_length(folder({"m.gguf": gguf({"qwen2.context_length": 2048})}, name="b")) == 4096
     assert model_context_length(folder({"m.gguf": b"GGUF"}, name="c")) == 4096
+    several = {f"m-{name}.gguf": gguf({"llama.context_length": 2048}) for name in ("Q4_0", "Q8_0")}
+    assert model_context_length(folder(several, name="d")) == 2048
 
 
 @pytest.mark.parametrize(
