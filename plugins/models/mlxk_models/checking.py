@@ -22,7 +22,10 @@ from mlxk_models.table import Column, show_table
 @json_option
 @click.pass_obj
 def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] | None:
-    """Check the files of MODEL, or of all models. The exit code is 1 if any is damaged, or if MODEL is not here."""
+    """Check the files of models.
+
+    Of MODEL, or of all. The exit code is 1 if any is damaged, or if MODEL is not here.
+    """
     resolver = Resolver(session.host)
     models = [resolver.find(model)] if model else resolver.all()
     entries = [Entry(each, session.host) for each in models]

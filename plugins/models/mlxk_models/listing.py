@@ -26,7 +26,10 @@ _HEALTHY = "healthy"
 @json_option
 @click.pass_obj
 def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbose: bool) -> dict[str, Any] | None:
-    """List the models on this machine that run here; with PATTERN those whose name holds it."""
+    """List the models on this machine.
+
+    Those that run here (--all: every one); with PATTERN, those whose name holds it.
+    """
     found = [Entry(model, session.host) for model in Resolver(session.host).all()]
     if pattern:
         found = [entry for entry in found if pattern.casefold() in entry.model.name.casefold()]

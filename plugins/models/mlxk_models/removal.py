@@ -24,7 +24,10 @@ _OWNER = "mlx-community/"
 @json_option
 @click.pass_obj
 def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
-    """Delete a model from the hub cache: all of its revisions, or the one named behind @."""
+    """Delete a model, or one revision of it.
+
+    Of MODEL all revisions leave the hub cache, of MODEL@REVISION that one.
+    """
     name, revision = _chosen(Resolver(session.host), model)
     cache = hub_cache()
     lock_files = locks.lock_files(cache, folder_name(name))

@@ -32,7 +32,10 @@ _LABEL_WIDTH = 16
 @json_option
 @click.pass_obj
 def show(session: Session, model: str, files: bool, config: bool) -> dict[str, Any] | None:
-    """Show what is known of MODEL: what it is, how its weights are stored, whether it is whole, what runs it."""
+    """Show what is known of a model.
+
+    What MODEL is, how its weights are stored, whether it is whole, and what runs it.
+    """
     entry = Entry(Resolver(session.host).find(model), session.host)
     if session.output.json:
         data: dict[str, Any] = {"model": _as_json(entry)}
