@@ -18,26 +18,33 @@ from mlxk_mlx import runtime
 
 
 def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network with its weights, and its configuration. Nothing is computed yet."""
-    config = network_config(files)
-    weights = read_weights(files, alive)
+    """The network with its weights, and its configuration. Nothing is computed yet.
+
+    Raises `BrokenModel` if settings and tensors do not go together.
+    """
+    try:
+        config = network_config(files)
+        weights = read_weights(files, alive)
+        return _build(config, weights), config
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
+        name = files.parts[0].path.name
+        raise BrokenModel(f"{name} does not fit the architecture {files.architecture}: {error}", file=name) from error
+
+
+def _build(config: dict[str, Any], weights: Weights) -> nn.Module:
     factors = weights.pop(ROPE_FACTORS, None)
     module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
     network = module.Model(module.ModelArgs.from_dict(config))
     sanitize = getattr(network, "sanitize", lambda unchanged: unchanged)
     weights = sanitize(_of_one_type(weights))
     config["quantization"] = _quantize(network, weights)
-    try:
-        network.load_weights(list(weights.items()), strict=True)
-    except ValueError as error:
-        name = files.parts[0].path.name
-        raise BrokenModel(f"{name} does not fit the architecture {files.architecture}: {error}", file=name) from error
+    network.load_weights(list(weights.items()), strict=True)
     if factors is not None:
         rope = ScaledRoPE(config["head_dim"], config["rope_theta"], factors)
         for layer in network.layers:
             if isinstance(layer.self_attn.rope, nn.RoPE):
                 layer.self_attn.rope = rope
-    return network, config
+    return network
 
 
 class ScaledRoPE(nn.Module):
@@ -78,7 +85,7 @@ def _quantize(network: nn.Module, weights: Weights) -> dict[str, Any]:
     packing: dict[str, Any] = {}
 
     def pack(path: str, layer: nn.Module) -> bool | dict[str, Any]:
-        if f"{path}.scales" not in weights or not hasattr(layer, "to_quantized"):
+        if not {f"{path}.scales", f"{path}.weight"} <= weights.keys() or not hasattr(layer, "to_quantized"):
             return False
         width, packed = layer.weight.shape[-1], weights[f"{path}.weight"].shape[-1]
         packing[path] = {"group_size": width // weights[f"{path}.scales"].shape[-1], "bits": 32 * packed // width}

@@ -130,6 +130,8 @@ def _unsupported_tensors(files: GGUFFiles, architecture: Architecture) -> Iterat
     if files.value("expert_count"):
         yield f"a mixture of experts in GGUF is not supported: {files.architecture} with {files.value('expert_count')}"
         return
+    if not any(tensor.name == "token_embd.weight" and len(tensor.shape) == 2 for tensor in files.tensors):
+        yield f"a {files.architecture} without token_embd.weight is not supported"
     names = (tensor.name for tensor in files.tensors if tensor.name != ROPE_FACTORS)
     strange = [name for name in names if hf_name(name, architecture) is None]
     if strange:
@@ -138,14 +140,15 @@ def _unsupported_tensors(files: GGUFFiles, architecture: Architecture) -> Iterat
 
 
 def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
-    missing = [
-        key
-        for key in ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
-        if not isinstance(files.value(key), int)
-    ]
-    if missing:
-        yield f"layers that differ from one another are not supported: no one value for {', '.join(missing)}"
+    keys = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
+    numbers = {key: files.value(key) for key in keys}
+    numbers["attention.head_count_kv"] = files.value("attention.head_count_kv", 1)
+    strange = [key for key, value in numbers.items() if not isinstance(value, int) or value < 1]
+    if strange:
+        yield f"layers that differ from one another are not supported: no one number for {', '.join(strange)}"
         return
+    if numbers["block_count"] > len(files.tensors):
+        yield f"a file of {len(files.tensors)} tensors is not supported where {numbers['block_count']} layers are named"
     head = files.value("attention.key_length") or files.value("embedding_length") // files.value("attention.head_count")
     for key in ("attention.value_length", "rope.dimension_count"):
         if files.value(key, head) != head:
