@@ -75,6 +75,7 @@ class HarmonyExtractor:
         self._held = ""
         self._untouched = True  # nothing but white space yet, which may be the answer's own
         self._header = ""  # with its markers
+        self._header_text = 0  # its length without them
         self._ours = 0  # where in the header the model's own text begins: before is the prompt's
         self._target: _Target = Channel.CONTENT
         self._stripped = False
@@ -164,12 +165,13 @@ class HarmonyExtractor:
             if not begun:
                 self._state, self._untouched = _State.OUTSIDE, True
                 return [], at
-        room = _LONGEST_HEADER - (len(self._header) - self._ours)
+        room = _LONGEST_HEADER - self._header_text
         if end - at > room:
             lost = _unmarked(self._header[self._ours :] + text[at : at + room])
             self._open(Channel.CONTENT)
             return self._say(Channel.CONTENT, lost) if lost else [], at + room
         self._header += text[at:end]
+        self._header_text += end - at
         if hit is None or hit.marker is None:
             return [], end if end > at else None
         if hit.marker in (CHANNEL, CONSTRAIN):
@@ -203,7 +205,7 @@ class HarmonyExtractor:
             return [], hit.end
         self._stripped = False
         if marker in (START, CHANNEL):
-            self._state, self._header, self._ours = _State.HEADER, marker, 0
+            self._state, self._header, self._header_text, self._ours = _State.HEADER, marker, 0, 0
         elif marker in (END, RETURN, CALL):
             self._state = _State.OUTSIDE
         elif marker == MESSAGE and self._state is not _State.BODY:
