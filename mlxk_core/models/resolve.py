@@ -69,7 +69,7 @@ class Resolver:
         fitting = [offer for offer in offers if offer.name == name]
         if not fitting:
             parsed = parse_name(name)
-            fitting = [offer for offer in offers if parsed.name in (offer.name, _short(offer.name))]
+            fitting = _fitting(parsed.name, offers, listed=True)
         return self._to_run(_one(name, fitting).model(parsed)) if fitting else None
 
     def all(self) -> list[Model]:
@@ -171,8 +171,9 @@ class _Offer:
         return found
 
 
-def _fitting(name: str, offers: Sequence[_Offer]) -> list[_Offer]:
-    """The offers that `name` means, by the strictest reading under which it means any."""
+def _fitting(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> list[_Offer]:
+    """The offers that `name` means, by the strictest reading under which it means any. `listed`: only as lists have
+    it."""
     folded = name.casefold()
     readings: tuple[Callable[[str], bool], ...] = (
         lambda full: full == name,
@@ -180,7 +181,7 @@ def _fitting(name: str, offers: Sequence[_Offer]) -> list[_Offer]:
         lambda full: folded in (full.casefold(), _short(full).casefold()),
         lambda full: bool(folded) and folded in full.casefold(),
     )
-    for fits in readings:
+    for fits in readings[:2] if listed else readings:
         if found := [offer for offer in offers if fits(offer.name)]:
             return found
     return []

@@ -184,6 +184,9 @@ def test_a_full_name_of_a_source_beats_a_name_with_its_owner_left_out(hub, stand
     resolver = Resolver(stand_in(source({"smollm2": tmp_path})))
     assert resolver.resolve("smollm2").origin == "source"
     assert resolver.resolve("mlx-community/smollm2").origin == "hub"
+    assert resolver.exact("smollm2").origin == "source"
+    with pytest.raises(RevisionNotFound, match="source s0"):
+        resolver.exact("smollm2@main")
 
 
 def test_the_same_name_from_two_places_is_said_with_the_places(hub, stand_in, source, tmp_path):
