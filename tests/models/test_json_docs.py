@@ -1,0 +1,83 @@
+"""docs/json-api.md and its schema: the examples hold, every command is in both, and real output keeps to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mlxk_core.host import Host
+from mlxk_core.testing import Result
+from mlxk_core.testing.models import in_hub_cache, random_model
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "json-api.md").read_text(encoding="utf-8")
+EXAMPLES = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)]
+
+
+def test_the_schema_is_one(schema: jsonschema.Draft202012Validator) -> None:
+    schema.check_schema(schema.schema)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["command"])
+def test_every_example_keeps_to_the_schema(example: dict[str, Any], schema: jsonschema.Draft202012Validator) -> None:
+    schema.validate(example)
+
+
+def test_every_command_of_ours_is_described(schema: jsonschema.Draft202012Validator) -> None:
+    commands = {spec.name for spec in Host.discover().commands() if spec.target.startswith("mlxk_")}
+    ours = {name for name in commands if name not in ("hello",)} | {"plugins"}
+    described = {rule["if"]["properties"].get("command", {}).get("const") for rule in schema.schema["allOf"]}
+    assert ours <= described
+    assert ours <= set(re.findall(r"^## (\w+)", DOCUMENT, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"status": "success", "command": "list", "data": {"models": []}, "error": None},
+        {"status": "success", "command": "show", "data": {"model": {}}, "error": None},
+        {"status": "error", "command": "list", "data": None, "error": None},
+        {"status": "success", "command": "x", "data": {}, "error": {"type": "x", "message": "x", "details": {}}},
+        {"status": "success", "command": "version", "data": {"version": "0.1.0", "more": 1}, "error": None},
+        {"status": "success", "data": None, "error": None},
+    ],
+)
+def test_the_schema_notices_what_is_missing_or_too_much(
+    broken: dict[str, Any], schema: jsonschema.Draft202012Validator
+) -> None:
+    assert not schema.is_valid(broken)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--version", "--json"], 0),
+        (["--help", "--json"], 0),
+        (["--json"], 2),
+        (["plugins", "--json"], 0),
+        (["list", "--json"], 0),
+        (["list", "--all", "--json"], 0),
+        (["list", "--help", "--json"], 0),
+        (["list", "--nonsense", "--json"], 2),
+        (["show", "tiny", "--files", "--config", "--json"], 0),
+        (["show", "--json"], 2),
+        (["show", "nope", "--json"], 1),
+        (["health", "--json"], 0),
+        (["health", "nope", "--json"], 1),
+        (["rm", "tiny", "--json"], 2),
+        (["nonsense", "--json"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_whatever_is_asked_one_document_answers(
+    arguments: list[str], code: int, checked_mlxk: Callable[..., Result]
+) -> None:
+    in_hub_cache("org/tiny", random_model)
+    result = checked_mlxk(*arguments)
+    assert result.code == code
+    assert result.json["status"] == ("success" if code == 0 else "error")
