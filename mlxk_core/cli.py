@@ -220,6 +220,8 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
     except OSError as unwritten:  # a full disk, or no standard output at all
         _print_error(output, root.running, unwritten)
         return 1
+    except KeyboardInterrupt:
+        return kind_of(Interrupted("")).exit_code
     return kind_of(error).exit_code if error else 0
 
 

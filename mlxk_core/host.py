@@ -60,11 +60,16 @@ class _IsolatedSource:
         return self.plugins.guard(self.owner, "names()", lambda: tuple(self.source.names()), default=())
 
     def find(self, name: str, /) -> Model | None:
+        from mlxk_core.models.model import Model  # `mlxk --help` does without
+
         def found() -> Model | MlxkError | None:
             try:
-                return self.source.find(name)
+                model = self.source.find(name)
             except MlxkError as error:
                 return error
+            if model is not None and not isinstance(model, Model):
+                raise TypeError(f"it gives {type(model).__name__}, not Model")
+            return model
 
         answer: Model | MlxkError | None = self.plugins.guard(self.owner, f"find({name!r})", found, default=None)
         if isinstance(answer, MlxkError):
@@ -194,7 +199,7 @@ class Host:
         )
 
     def reasoning_formats(self) -> list[ReasoningExtractorSpec]:
-        return [spec for _, spec in self._extractors.entries()]
+        return [spec for _, spec in self._extractors.entries() if spec.tool_calls != "around"]
 
     def reasoning_format(
         self, model: Model, name: str | None = None
@@ -205,13 +210,23 @@ class Host:
             return None
         if name is not None:
             asked = self._extractors.get(name)
-            if asked is None:
+            if asked is None or asked[1].tool_calls == "around":
                 raise _unknown("--reasoning-format", name, self.reasoning_formats(), also="none")
             return asked[1], None
+        return self._best_extractor(model, around=False)
+
+    def tool_format(self, model: Model) -> ReasoningExtractorSpec | None:
+        """The extractor that finds `model`'s tool calls around another format, the one with the strongest evidence."""
+        best = self._best_extractor(model, around=True)
+        return best[0] if best else None
+
+    def _best_extractor(self, model: Model, *, around: bool) -> tuple[ReasoningExtractorSpec, Evidence] | None:
         from mlxk_core.generation.extraction import Evidence  # `mlxk --help` does without
 
         found = []
         for plugin, spec in self._extractors.entries():
+            if (spec.tool_calls == "around") is not around:
+                continue
             evidence = self._judge(plugin, f"matches of {spec.name}", spec.matches, model, Evidence, default=None)
             if evidence is not None:
                 found.append((evidence, plugin, spec))

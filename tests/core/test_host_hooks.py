@@ -264,6 +264,14 @@ class BrokenShelf:
     names = find = failing
 
 
+class OddShelf:
+    def names(self):
+        return ["odd"]
+
+    def find(self, name):
+        return {"path": "/odd"}
+
+
 def source(name, target):
     return ModelSourceSpec(name=name, summary="Has models.", target=f"{__name__}:{target}")
 
@@ -283,11 +291,13 @@ def test_hook_mlxk_model_sources(host):
 def test_a_source_that_cannot_be_made_or_raises_leaves_the_others(lenient):
     lenient.register(plugin("mlxk_model_sources", source("absent", "Nowhere")), name="absent")
     lenient.register(plugin("mlxk_model_sources", source("broken", "BrokenShelf")), name="broken")
+    lenient.register(plugin("mlxk_model_sources", source("odd", "OddShelf")), name="odd")
     lenient.register(plugin("mlxk_model_sources", source("good", "Shelf")), name="good")
     sources = {spec.name: source for spec, source in lenient.sources()}
-    assert sorted(sources) == ["broken", "good"]
+    assert sorted(sources) == ["broken", "good", "odd"]
     assert (list(sources["broken"].names()), sources["broken"].find("toy")) == ([], None)
-    assert [record.status for record in lenient.plugins()] == ["failed", "failed", "loaded"]
+    assert sources["odd"].find("odd") is None
+    assert [record.status for record in lenient.plugins()] == ["failed", "failed", "failed", "loaded"]
 
 
 # Stop policies
