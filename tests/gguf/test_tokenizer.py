@@ -111,6 +111,8 @@ def test_sentencepiece_vocabularies_are_read(header: Callable[..., GGUFHeader], 
     tokens = made.encode("ab cé")
     assert made.convert_ids_to_tokens(tokens) == ["<s>", *expected, "<0xC3>", "<0xA9>"]
     assert made.decode(tokens, skip_special_tokens=True) == "ab cé"
+    behind = [made.convert_ids_to_tokens(made.encode(text, add_special_tokens=False)) for text in ("</s> c", "</s>ab")]
+    assert behind == [["</s>", "▁c"], ["</s>", expected[0]]]
 
 
 def test_gemmas_vocabulary_is_read(header: Callable[..., GGUFHeader]):

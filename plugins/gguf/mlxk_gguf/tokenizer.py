@@ -10,6 +10,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 from transformers.integrations.gguf.gguf_tokenizer_mapping import (
     GGUF_PRE_TOKENIZER_SPLITS,
+    GGUF_SENTENCEPIECE_BUILDERS,
     GGUF_TOKENIZER_MAPPING,
     convert_gguf_tokenizer,
 )
@@ -79,10 +80,15 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
         if f"tokenizer.{theirs}" in metadata
     }
     tokenizer, _ = convert_gguf_tokenizer(header.architecture, described)
-    # Gemma's builder puts no blank before a text anyway.
-    if metadata.get("tokenizer.ggml.add_space_prefix") is False and "gemma" not in str(header.architecture):
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False)
-        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    if header.architecture in GGUF_SENTENCEPIECE_BUILDERS:
+        return tokenizer
+    # A blank before every text, also behind a marker, but no second one: Llama 2 was trained on `<s>▁[INST]`, and
+    # Mistral 0.3 on `[INST]▁What`, whose template writes that blank itself.
+    prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
+    scheme = "always" if prefix else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if prefix else steps)
     return tokenizer
 
 
