@@ -382,23 +382,21 @@ class Host:
     def _unknown_command(self, name: str) -> UsageError:
         import difflib  # only for this sentence
 
-        message = f"No such command `{name}`."
         distribution = FIRST_PARTY.get(name)
-        for plugin in self._plugins.plugins:
-            record = plugin.record
-            if distribution in (record.distribution, f"mlxk-{record.name}") and record.status != "loaded":
-                message += f" It comes with {distribution}, which is {record.status}: {record.reason}"
-                break
+        owners = [plugin.record for plugin in self._plugins.plugins]
+        owner = next((r for r in owners if distribution and distribution in (r.distribution, f"mlxk-{r.name}")), None)
+        close = difflib.get_close_matches(name, [*BUILTIN_COMMANDS, *(spec.name for spec in self.commands())], n=1)
+        if distribution and owner is None:
+            hint = f"It comes with {distribution}: pip install {distribution}"
+        elif owner and owner.status == "loaded":
+            hint = f"It comes with {distribution}, but {owner.label} does not have it."
+        elif owner:
+            hint = f"It comes with {distribution}, which is {owner.status}: {owner.reason}"
+        elif close:
+            hint = f"Did you mean `{close[0]}`?"
         else:
-            known = [spec.name for spec in self.commands()] + list(BUILTIN_COMMANDS)
-            close = difflib.get_close_matches(name, known, n=1)
-            if distribution:
-                message += f" It comes with {distribution}: pip install {distribution}"
-            elif close:
-                message += f" Did you mean `{close[0]}`?"
-            else:
-                message += " `mlxk --help` lists them."
-        return UsageError(message, command=name, distribution=distribution)
+            hint = "`mlxk --help` lists them."
+        return UsageError(f"No such command `{name}`. {hint}", command=name, distribution=distribution)
 
     def _complete(self, plugin: Plugin) -> PluginRecord:
         provides = [f"command {s.name}" for p, s in self._commands.entries() if p is plugin and not self._off(p, s)]

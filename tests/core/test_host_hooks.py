@@ -147,6 +147,11 @@ def test_a_missing_command_of_ours_names_its_distribution(cli, name, distributio
     assert f"No such command `{name}`. It comes with {distribution}: pip install {distribution}" in done.stderr
 
 
+def test_a_command_that_the_installed_plugin_does_not_have_yet(host, cli):
+    host.register(plugin("mlxk_commands"), name="push")
+    assert "It comes with mlxk-push, but push does not have it." in cli("push").stderr
+
+
 def test_a_mistyped_command_gets_a_suggestion(host, cli):
     host.register(plugin("mlxk_commands", command()), name="greet")
     assert "Did you mean `hello`?" in cli("helo").stderr

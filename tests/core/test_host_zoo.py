@@ -237,3 +237,10 @@ def test_the_table_groups_what_a_plugin_provides(zoo):
         """,
     )
     assert "command a, b; stop policy" in zoo.mlxk("plugins").stdout
+
+
+def test_a_missing_command_whose_distribution_is_here_is_told_what_ails_it(zoo):
+    zoo.plugin("run", "import a_module_nobody_has", dist="mlxk-run")
+    zoo.env["MLXK_DISABLE_PLUGINS"] = zoo.env["MLXK_DISABLE_PLUGINS"].replace("mlxk-run", "mlxk-none")
+    assert "which is failed: ModuleNotFoundError" in zoo.process("run").stderr
+    assert "which is disabled: --disable-plugin" in zoo.process("--disable-plugin", "run", "run").stderr
