@@ -104,13 +104,16 @@ class StopPolicy:
 class ReasoningExtractorSpec:
     """A format of reasoning (and tool calls). `matches` gives its evidence for a model, or None, from the files alone.
 
-    `target` is `(ExtractorContext) -> Extractor`.
+    `target` is `(ExtractorContext) -> Extractor`. `tool_calls` says who finds tool calls: "none" leaves them in the
+    content, "own" finds them itself, "around" finds them in the content of another extractor, `ExtractorContext.inner`,
+    and is used only for requests that have tools and whose format does not find its own.
     """
 
     name: str
     summary: str
     matches: Callable[[Model], Evidence | None]
     target: str
+    tool_calls: Literal["none", "own", "around"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,12 +37,14 @@ class ExtractorContext:
     """What an extractor may know of the one response it is made for.
 
     `prompt_suffix` is what the template wrote behind the last turn to open the answer ("" for a raw prompt): it may
-    hold an opened or a closed block. `tools` are the request's.
+    hold an opened or a closed block. `tools` are the request's. `inner` is the extractor of the model's format, for one
+    that finds tool calls around it: it takes the text first, and its content is searched.
     """
 
     model: Model
     prompt_suffix: str = ""
     tools: tuple[Tool, ...] = ()
+    inner: Extractor | None = None
 
 
 class Extractor(Protocol):

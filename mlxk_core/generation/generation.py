@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
@@ -41,6 +41,8 @@ class Plan:
     stop_tokens: Callable[[Resident], frozenset[int]]
     format_name: str | None = None
     extractor: Callable[[ExtractorContext], Extractor] | None = None
+    tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
+    """Finds tool calls around `extractor`; for requests that have tools."""
 
 
 @dataclass(slots=True)
@@ -179,11 +181,10 @@ class Generation:
             stop_tokens=plan.stop_tokens(resident),
         )
         engine.check(row)
-        extractor: Extractor = PlainText()
-        if plan.extractor is not None:
-            extractor = plan.extractor(
-                ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
-            )
+        context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
+        extractor: Extractor = plan.extractor(context) if plan.extractor else PlainText()
+        if plan.tool_extractor is not None:
+            extractor = plan.tool_extractor(replace(context, inner=extractor))
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings)
         self._clock.handed_in = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))

@@ -67,6 +67,7 @@ class _Facts:
     window: int
     format_name: str | None
     extractor: Callable[[ExtractorContext], Extractor] | None
+    finds_tool_calls: bool
 
 
 class GenerationService:
@@ -219,6 +220,9 @@ class GenerationService:
         # A raw prompt is for raw text: its markers are split off only when somebody asks for it.
         asked = request.reasoning_format if chat or request.reasoning_format is not None else "none"
         facts = self._facts_of(request.model, asked)
+        tool_extractor = None
+        if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
+            tool_extractor = self._host.load(spec.target)
         strings = list(request.stop)
         if chat and request.chat_stops:
             strings += [*CHAT_STOP_STRINGS, *facts.policy.stop_strings]
@@ -228,6 +232,7 @@ class GenerationService:
             stop_tokens=lambda resident: self._stops_of(resident, facts.policy),
             format_name=facts.format_name,
             extractor=facts.extractor,
+            tool_extractor=tool_extractor,
         )
 
     def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
@@ -239,6 +244,7 @@ class GenerationService:
                 window=model_context_length(model),
                 format_name=chosen[0].name if chosen else None,
                 extractor=self._host.load(chosen[0].target) if chosen else None,
+                finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
             )
         return facts
 

@@ -67,7 +67,7 @@ class Script:
 
     `answer` makes the answer from the prompt's text. `step_seconds` and `load_seconds` pass in each step and load,
     `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, `fail_reset`
-    always; `hang` blocks steps while it is set. `memory` is what the loaded model claims in bytes.
+    always; `hang` blocks steps and `hold_load` loads while it is set. `memory` is what the loaded model claims in bytes.
     """
 
     answer: Callable[[str], str]
@@ -80,6 +80,7 @@ class Script:
     fail_load: Exception | None = None
     fail_reset: Exception | None = None
     hang: threading.Event = field(default_factory=threading.Event)
+    hold_load: threading.Event = field(default_factory=threading.Event)
     log: list[tuple[str, Any]] = field(default_factory=list)
     """What was done: ("load", name), ("add", row), ("remove", id), ("finish", id), ("reset", None), ("close", name)."""
 
@@ -209,7 +210,7 @@ class FakeBackend:
 
     def load(self, model: Model, context: EngineContext) -> FakeEngine:
         until = time.monotonic() + self.script.load_seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until or self.script.hold_load.is_set():
             context.alive()
             time.sleep(0.002)
         if self.script.fail_load is not None:

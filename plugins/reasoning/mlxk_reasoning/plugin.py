@@ -17,6 +17,7 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         summary="gpt-oss: messages on the channels analysis, commentary and final; calls of functions",
         matches=partial(evidence, name=HARMONY),
         target="mlxk_reasoning.harmony:HarmonyExtractor",
+        tool_calls="own",
     )
     for row in BLOCK_FORMATS:
         yield ReasoningExtractorSpec(

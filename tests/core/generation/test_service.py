@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
 from mlxk_core.errors import (
     BrokenModel,
     ContextLengthExceeded,
@@ -18,6 +19,7 @@ from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Star
 from mlxk_core.generation.messages import GenerationRequest, Message, Sampling, TokenPolicy
 from mlxk_core.generation.service import GenerationService
 from mlxk_core.host import Host
+from mlxk_core.testing import fake_engine
 from mlxk_core.testing.fake_engine import fake_backend, fake_model
 
 GRACE = 20  # seconds after which a test is stuck; never a measure of speed
@@ -244,14 +246,16 @@ def test_with_room_for_both_two_models_stay_and_run(house):
 
 
 def test_a_load_does_not_stop_the_other_models_streams(house):
-    alpha, beta = fake_backend("a" * 100, kind="a"), fake_backend("b", kind="b", load_seconds=0.3)
+    alpha, beta = fake_backend("a" * 100, kind="a"), fake_backend("b", kind="b")
     house.open(alpha, beta, memory=2000)
     first_model = house.model("alpha", kind="a")
     house.ask(first_model).result()
+    beta.script.hold_load.set()
     loading = house.ask(house.model("beta", kind="b"))
     until(loading, Loading)
     assert house.ask(first_model).result().content == "a" * 100
     assert beta.script.happened("load") == []
+    beta.script.hold_load.clear()
     assert loading.result().content == "b"
 
 
@@ -402,3 +406,42 @@ def test_token_ids_are_a_prompt_too_and_strangers_among_them_are_refused(house):
         house.ask(model, [1 << 40]).result()
     with pytest.raises(InvalidOption, match="empty"):
         house.ask(model, "", raw=True).result()
+
+
+class Shouting:
+    """A plugin that finds tool calls around whatever format a model has: `!` is one."""
+
+    @hookimpl
+    def mlxk_reasoning_extractors(self):
+        yield ReasoningExtractorSpec(
+            name="shouting",
+            summary="Calls with an exclamation mark.",
+            matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
+            target="mlxk_core.testing.fake_engine:Shouts",
+            tool_calls="around",
+        )
+
+
+def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_tools(house, monkeypatch):
+    class Shouts:
+        def __init__(self, context):
+            self.inner = context.inner
+            self.channel = context.inner.channel
+
+        def feed(self, text, /):
+            for event in self.inner.feed(text.replace("!", "")):
+                yield event
+            if "!" in text:
+                yield ToolCallDelta(0, "call_1", "shout", "{}")
+
+        def close(self):
+            return self.inner.close()
+
+    monkeypatch.setattr(fake_engine, "Shouts", Shouts, raising=False)
+    house.host.register(Shouting(), name="shouting")
+    house.open(fake_backend("Hey!"))
+    model = house.model()
+    assert house.ask(model).result().content == "Hey!"
+    completion = house.ask(model, tools=(Tool(name="shout"),)).result()
+    assert (completion.content, completion.finish_reason) == ("Hey", "tool_calls")
+    assert completion.tool_calls[0].name == "shout"
