@@ -74,14 +74,14 @@ def test_usage_is_not_streamed_otherwise(client, options):
 
 @pytest.mark.parametrize(
     "said",
-    ["plain", "äöü ß", "日本語のテキスト", "👩‍👩‍👧‍👦 family", "a\u0000b", 'line\nbreak\ttab "quoted" \\', "\u2028 x"],
+    ["plain", "äöü ß", "日本語のテキスト", "👩‍👩‍👧‍👦 family", 'line\nbreak\ttab "quoted" \\', "\u2028 x"],
 )
 def test_a_stream_joins_to_the_same_answer(client, engine, said):
-    engine.script.answer = lambda prompt: said.replace("\u0000", "")
+    engine.script.answer = lambda prompt: said
     streamed = client.streamed(stream_options={"include_usage": True})
     text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in streamed[:-2])
     whole = client.chat().json
-    assert text == whole["choices"][0]["message"]["content"] == said.replace("\u0000", "")
+    assert text == whole["choices"][0]["message"]["content"] == said
     assert streamed[-2]["usage"] == whole["usage"]
     assert streamed[-3]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
 

@@ -131,7 +131,6 @@ class Reply:
         self._answers.close()
         self.access.left = self._left and self._unfinished > 0
         self._tell_closed(self)
-        self.access.close()
 
     def _client_left(self) -> None:
         self._left = True
@@ -194,14 +193,10 @@ def whole(reply: Reply, writer: Writer, resp: falcon.Response) -> None:
             item = reply.next()
             assert item is not None
             events.setdefault(item[0], []).append(item[1])
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = writer.whole([join(events[index]) for index in sorted(events)])
-    except Exception as error:
-        reply.access.error = api_error(error).code
-        raise
     finally:
-        reply.access.status = 200
         reply.close()
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = writer.whole([join(events[index]) for index in sorted(events)])
 
 
 def stream(reply: Reply, writer: Writer, resp: falcon.Response, *, heartbeat: float) -> None:
@@ -230,8 +225,7 @@ class Stream:
         """Waits for the first piece. Raises what went wrong before it."""
         try:
             self._first = self._piece()
-        except BaseException as error:
-            self._reply.access.error = api_error(error).code
+        except BaseException:
             self._reply.close()
             raise
 
@@ -258,7 +252,9 @@ class Stream:
             return b"data: " + told.body() + b"\n\n"
 
     def close(self) -> None:
+        """Called by the server, whether all was written or not."""
         self._reply.close()
+        self._reply.access.close()
 
     def _piece(self) -> bytes:
         deadline = time.monotonic() + self._heartbeat

@@ -1,0 +1,234 @@
+"""Many clients and several models at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mlxk_core.testing.fake_engine import fake_backend
+
+
+@pytest.fixture
+def two(host, engine, kit):
+    """A second scripted engine, behind the model `other`."""
+    other = fake_backend("I am the other.", kind="other")
+    host.register(other, name="other")
+    kit.cached_fake("other", kind="other")
+    return engine, other
+
+
+def together(calls):
+    """What each call gives, all called at once."""
+    results = [None] * len(calls)
+
+    def run(i):
+        results[i] = calls[i]()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_nobody_gets_anothers_words(serve, engine):
+    engine.script.answer = lambda prompt: f"You said {prompt}." * 3
+    client = serve().client
+    answers = together([lambda i=i: client.chat(f"marker-{i}-end") for i in range(16)])
+    for i, answer in enumerate(answers):
+        others = [f"marker-{j}-end" for j in range(16) if j != i]
+        assert f"marker-{i}-end" in answer.text
+        assert not any(other in answer.text for other in others)
+
+
+def test_a_full_queue_is_told_at_once_and_when_to_come_again(serve, engine, kit):
+    engine.script.answer = lambda prompt: "x" * 2000
+    engine.script.step_seconds = 0.01
+    client = serve(concurrency=2, queue=3).client
+    inside = [client.begin_chat(f"{i}", stream=True) for i in range(5)]
+    kit.until(lambda: (status := client.status())["active"] == 2 and status["waiting"] == 3)
+    answer = client.chat()
+    assert answer.status == 429
+    assert (answer.error["type"], answer.error["code"]) == ("rate_limit_error", "queue_full")
+    assert 1 <= int(answer.headers["retry-after"]) <= 30
+    assert client.get("/health").status == 200
+    inside[0].close()
+    kit.until(lambda: client.status()["waiting"] == 2)
+    assert client.get("/v1/models").status == 200
+    for sock in inside[1:]:
+        sock.close()
+    kit.until(lambda: client.status()["answers"] == 0)
+    engine.script.answer = lambda prompt: "ok"
+    assert client.chat().status == 200
+
+
+def test_the_queue_is_served_in_order(serve, engine, kit):
+    engine.script.answer = lambda prompt: "x" * 20
+    engine.script.step_seconds = 0.005
+    client = serve(concurrency=1, queue=8).client
+    inside = []
+    for i in range(5):
+        inside.append(client.begin_chat(f"number {i}", stream=True))
+        kit.until(lambda i=i: client.status()["answers"] == i + 1 - len(engine.script.happened("finish")))
+    for sock in inside:
+        kit.everything(sock)
+    prompts = ["".join(map(chr, row.prompt)) for row in engine.script.happened("add")]
+    assert [f"number {i}" in prompt for i, prompt in enumerate(prompts)] == [True] * 5
+
+
+def test_all_choices_of_a_request_are_let_in_or_none(serve, engine, kit):
+    client = serve(concurrency=2, queue=1).client
+    assert client.chat(n=8).status == 429
+    kit.until(lambda: client.status()["waiting"] + client.status()["active"] == 0)
+    assert client.chat(n=3).status == 200
+
+
+def test_health_is_told_while_every_place_is_taken(serve, engine, kit):
+    engine.script.hang.set()
+    client = serve(concurrency=4, queue=8).client
+    inside = [client.begin_chat(stream=bool(i % 2)) for i in range(12)]
+    kit.until(lambda: client.status()["answers"] == 12)
+    for path in ("/health", "/livez", "/metrics", "/v1/models"):
+        assert client.get(path).status == 200
+    engine.script.hang.clear()
+    for sock in inside:
+        sock.close()
+
+
+def test_two_models_run_at_once_when_there_is_room(serve, two, kit):
+    one, other = two
+    one.script.answer = other.script.answer = lambda prompt: "x" * 2000
+    one.script.step_seconds = other.script.step_seconds = 0.005
+    client = serve().client
+    with client.chat_stream() as first, client.chat_stream(model="other") as second:
+        next(iter(first))
+        next(iter(second))
+        kit.until(lambda: {m["name"] for m in client.status()["models"] if m["running"]} == {"fake", "other"})
+        first.leave()
+        second.leave()
+    assert one.script.happened("close") == other.script.happened("close") == []
+
+
+def test_without_room_the_running_request_ends_before_the_other_model_is_loaded(serve, two, kit):
+    one, other = two
+    one.script.memory = other.script.memory = 1000
+    one.script.answer = lambda prompt: "x" * 100
+    one.script.step_seconds = 0.005
+    client = serve(memory=1500).client
+    with client.chat_stream() as events:
+        next(iter(events))
+        waiting = client.begin_chat(model="other", stream=True)
+        rest = list(events)
+    assert sum(len(e["choices"][0]["delta"].get("content", "")) for e in rest[:-1]) == 100
+    assert b"I am the other" in b"".join(_contents(kit.everything(waiting)))
+    assert one.script.happened("close") == ["fake"]
+    assert [m["name"] for m in client.status()["models"]] == ["other"]
+
+
+def _contents(received):
+    import json
+
+    for line in received.split(b"\n"):
+        if line.startswith(b"data: {"):
+            yield json.loads(line[6:])["choices"][0]["delta"].get("content", "").encode()
+
+
+def test_ten_first_requests_are_one_load(serve, engine):
+    engine.script.load_seconds = 0.2
+    client = serve().client
+    answers = together([lambda: client.chat() for _ in range(10)])
+    assert {answer.text for answer in answers} == {"Hello, world."}
+    assert engine.script.happened("load") == ["fake"]
+
+
+def test_a_model_that_fails_to_load_leaves_the_old_one_serving(serve, two):
+    one, other = two
+    other.script.fail_load = RuntimeError("no luck")
+    client = serve().client
+    assert client.chat().status == 200
+    assert client.chat(model="other").status == 503
+    assert client.chat().status == 200
+    assert one.script.happened("load") == ["fake"]
+    assert client.chat(model="other").status == 200
+
+
+def test_a_model_too_large_for_the_budget_is_refused_for_good(serve, two):
+    _, other = two
+    other.script.memory = 5000
+    client = serve(memory=2000).client
+    assert client.chat().status == 200
+    answer = client.chat(model="other")
+    assert (answer.status, answer.error["code"]) == (503, "insufficient_memory")
+    assert answer.headers["x-should-retry"] == "false"
+    assert [m["name"] for m in client.status()["models"]] == ["fake"]
+
+
+def test_an_idle_model_is_unloaded_and_loaded_again_when_it_is_asked_for(serve, engine, kit):
+    client = serve(ttl=0.2).client
+    assert client.chat().status == 200
+    kit.until(lambda: client.status()["models"] == [])
+    assert engine.script.happened("close") == ["fake"]
+    assert client.chat().status == 200
+    assert engine.script.happened("load") == ["fake", "fake"]
+
+
+def test_models_named_at_start_are_loaded_at_start(serve, two):
+    serving = serve(models=("fake", "other"))
+    assert serving.server.models == ["fake", "other"]
+    assert {m["name"] for m in serving.client.status()["models"]} == {"fake", "other"}
+
+
+def test_models_named_at_start_that_do_not_fit_together_end_it(serve, two):
+    from mlxk_core.errors import InsufficientMemory, ModelNotFound
+
+    one, other = two
+    one.script.memory = other.script.memory = 1000
+    with pytest.raises(InsufficientMemory, match="fake"):
+        serve(models=("fake", "other"), memory=1500)
+    with pytest.raises(ModelNotFound):
+        serve(models=("nobody/nothing",))
+
+
+def test_a_failure_in_the_engine_costs_the_requests_in_it_and_no_others(serve, engine, kit):
+    engine.script.answer = lambda prompt: "x" * 2000
+    engine.script.step_seconds = 0.005
+    client = serve().client
+    inside = [client.begin_chat(stream=True) for _ in range(3)]
+    kit.until(lambda: client.metric("mlxk_time_to_first_token_seconds_count") == 3)
+    engine.script.fail_step = RuntimeError("a fault")
+    for sock in inside:
+        received = kit.everything(sock)
+        assert b'"error"' in received
+        assert b"[DONE]" not in received
+    assert engine.script.happened("reset")
+    assert client.get("/health").status == 200
+    engine.script.answer = lambda prompt: "well again"
+    assert client.chat().text == "well again"
+    assert client.metric("mlxk_engine_failures_total") == 1
+
+
+def test_an_engine_without_a_sign_of_life_is_told_by_health(serve, engine, kit):
+    client = serve(limits={"stalled_engine": 0.3}).client
+    assert client.get("/health").json["status"] == "ok"
+    engine.script.hang.set()
+    sock = client.begin_chat()
+    kit.until(lambda: client.get("/health").status == 503)
+    assert client.get("/health").json["status"] == "engine_stalled"
+    assert client.get("/livez").status == 200
+    assert client.metric("mlxk_seconds_since_sign_of_life") > 0
+    engine.script.hang.clear()
+    kit.until(lambda: client.get("/health").status == 200)
+    sock.close()
+
+
+def test_readers_that_hold_an_answer_count_as_inside(serve, engine, kit):
+    engine.script.hang.set()
+    client = serve(concurrency=1, queue=1).client
+    inside = [client.begin_chat(stream=True) for _ in range(2)]
+    kit.until(lambda: client.status()["answers"] == 2)
+    assert client.chat().status == 429
+    engine.script.hang.clear()
+    for sock in inside:
+        kit.everything(sock)

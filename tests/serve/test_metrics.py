@@ -1,0 +1,72 @@
+"""`/metrics` and `/v1/status`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+SAMPLE = re.compile(r'([a-z_]+)(\{[a-z_]+="(?:[^"\\]|\\.)*"(?:,[a-z_]+="(?:[^"\\]|\\.)*")*\})? (\+?[0-9.e+-]+|\+Inf)')
+
+
+def test_every_line_is_one_that_prometheus_reads(client):
+    client.chat()
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    kinds, helps = {}, set()
+    for line in answer.body.decode().splitlines():
+        if line.startswith("# HELP "):
+            helps.add(line.split()[2])
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            kinds[name] = kind
+        else:
+            match = SAMPLE.fullmatch(line)
+            assert match, line
+            base = re.sub("_(bucket|sum|count)$", "", match[1]) if match[1] not in kinds else match[1]
+            assert base in kinds, line
+    assert set(kinds) == helps
+    assert set(kinds.values()) == {"counter", "gauge", "histogram"}
+    assert all(name.endswith("_total") for name, kind in kinds.items() if kind == "counter")
+
+
+def test_prometheus_own_parser_agrees(client):
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+    client.chat()
+    families = list(parser.text_string_to_metric_families(client.get("/metrics").body.decode()))
+    assert "mlxk_time_to_first_token_seconds" in [family.name for family in families]
+
+
+def test_counts_follow_what_happens(client, kit):
+    usage = client.chat().json["usage"]
+    client.streamed()
+    client.chat(temperature=9)
+    client.get("/nowhere")
+    client.get("/health", host="evil.com")
+    route = 'route="/v1/chat/completions"'
+    kit.until(lambda: client.metric(f'mlxk_requests_total{{{route},status="200"}}') == 2)
+    assert client.metric(f'mlxk_requests_total{{{route},status="400"}}') == 1
+    assert client.metric('mlxk_requests_total{route="unknown",status="404"}') == 1
+    assert client.metric('mlxk_requests_total{route="refused",status="403"}') == 1
+    assert client.metric("mlxk_completion_tokens_total") == 2 * usage["completion_tokens"]
+    assert client.metric("mlxk_prompt_tokens_total") == 2 * usage["prompt_tokens"]
+    assert client.metric("mlxk_time_to_first_token_seconds_count") == 2
+    assert client.metric("mlxk_tokens_per_second_count") == 2
+    assert client.metric("mlxk_loads_total") == 1
+    held = f'mlxk_model_memory_bytes{{model="fake",revision="{_revision(client)}",backend="fake"}}'
+    assert client.metric(held) == 1000
+
+
+def _revision(client):
+    return client.status()["models"][0]["revision"]
+
+
+def test_status_says_what_is_loaded_and_what_may_be(client):
+    client.chat()
+    status = client.status()
+    assert [model["name"] for model in status["models"]] == ["fake"]
+    assert status["concurrency"] == 32
+    assert status["queue"] == 128
+    assert status["active"] == status["waiting"] == 0
+    assert status["uptime_seconds"] >= 0
+    assert "/" not in str(status["models"][0]["name"])

@@ -1,0 +1,152 @@
+"""`/v1/models`, and how a request names one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from mlxk_core.api import ModelSourceSpec, hookimpl
+from mlxk_core.testing.fake_engine import fake_model
+
+
+@pytest.fixture
+def models(serve, engine, kit):
+    kit.cached_fake("org/name")
+    kit.cached_fake("org/other", kind="nobody-runs-this")
+    return serve().client
+
+
+def test_every_model_that_can_be_run_is_listed(models):
+    listed = models.get("/v1/models").json
+    assert listed["object"] == "list"
+    assert [item["id"] for item in listed["data"]] == ["fake", "org/name"]
+    for item in listed["data"]:
+        assert item["object"] == "model"
+        assert isinstance(item["created"], int)
+        assert item["context_length"] == 4096
+        assert item["loaded"] is False
+        assert "chat" in item["capabilities"]
+    assert [item["owned_by"] for item in listed["data"]] == ["local", "org"]
+
+
+@pytest.mark.parametrize("path", ["org/name", "org%2Fname", "org%2fname"])
+def test_one_model_can_be_asked_for_with_its_slash_raw_or_not(models, path):
+    listed = models.get("/v1/models").json["data"]
+    assert models.get(f"/v1/models/{path}").json == next(item for item in listed if item["id"] == "org/name")
+
+
+def test_a_model_that_was_used_is_loaded(models):
+    assert models.chat().status == 200
+    assert {item["id"]: item["loaded"] for item in models.get("/v1/models").json["data"]} == {
+        "fake": True,
+        "org/name": False,
+    }
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "nam", "ORG/NAME", "", "..", "org", "org/name@nonsense"])
+def test_a_name_that_is_not_listed_is_not_found(models, name, engine):
+    answer = models.get(f"/v1/models/{name}") if name else models.chat(model="nobody/nothing")
+    assert answer.status == 404
+    assert answer.error["code"] in ("model_not_found", "revision_not_found")
+    if name:
+        assert models.chat(model=name).status == 404
+    assert engine.script.happened("load") == []
+
+
+def test_a_path_is_no_name(models, tmp_path, engine):
+    folder = fake_model(tmp_path / "elsewhere").path
+    for name in (str(folder), "./elsewhere", "elsewhere"):
+        answer = models.chat(model=name)
+        assert answer.status == 404
+        assert answer.error["code"] == "model_not_found"
+    assert engine.script.happened("load") == []
+
+
+def test_an_unknown_name_leaves_the_loaded_model_alone(models, engine):
+    models.chat()
+    assert models.chat(model="nobody/nothing").status == 404
+    assert models.chat().status == 200
+    assert engine.script.happened("load") == ["fake"]
+
+
+def test_a_revision_can_be_named(models, kit):
+    revision = models.get("/v1/models/org/name")
+    assert revision.status == 200
+    answer = models.chat(model="org/name@main")
+    assert answer.status == 200
+    assert answer.json["model"] == "org/name@main"
+
+
+def test_a_folder_given_at_start_is_listed_by_its_own_name(serve, engine, tmp_path):
+    folder = fake_model(tmp_path / "my-model").path
+    serving = serve(models=(str(folder),))
+    assert serving.server.models == ["my-model"]
+    assert serving.client.chat(model="my-model").status == 200
+    listed = {item["id"]: item for item in serving.client.get("/v1/models").json["data"]}
+    assert listed["my-model"]["loaded"]
+    assert str(tmp_path) not in str(listed)
+
+
+def test_models_of_sources_are_listed_too(host, serve, engine, tmp_path):
+    host.register(_Shelf(tmp_path), name="shelf")
+    client = serve().client
+    assert "shelved" in [item["id"] for item in client.get("/v1/models").json["data"]]
+    assert client.get("/v1/models/shelved").json["owned_by"] == "shelf"
+    assert client.chat(model="shelved").status == 200
+
+
+def test_a_model_that_was_downloaded_meanwhile_is_listed(models, kit):
+    kit.cached_fake("new/one")
+    assert "new/one" in [item["id"] for item in models.get("/v1/models").json["data"]]
+    assert models.chat(model="new/one").status == 200
+
+
+def test_a_damaged_model_costs_a_clear_error_and_nobody_else_anything(models, kit):
+    broken = kit.cached_fake("org/broken").path
+    (broken / "config.json").unlink()
+    (broken / "config.json").write_text("{")
+    answer = models.chat(model="org/broken")
+    assert answer.status in (400, 500)
+    assert str(broken) not in answer.error["message"]
+    assert "/" + str(broken).split("/")[1] + "/" not in answer.error["message"]
+    assert answer.headers.get("x-should-retry") == ("false" if answer.status == 500 else None)
+    assert "org/broken" not in [item["id"] for item in models.get("/v1/models").json["data"]]
+    assert models.chat().status == 200
+
+
+def test_not_found_is_quick_while_the_engine_is_busy(models, engine):
+    engine.script.step_seconds = 0.05
+    with models.chat_stream("x") as events:
+        next(iter(events))
+        began = time.monotonic()
+        assert models.chat(model="nobody/nothing").status == 404
+        waited = time.monotonic() - began
+        rest = list(events)
+    assert rest[-1] == "[DONE]", waited
+
+
+class _Shelf:
+    def __init__(self, folder):
+        self.folder = folder
+        _shelves.append(self)
+
+    @hookimpl
+    def mlxk_model_sources(self):
+        yield ModelSourceSpec(name="shelf", summary="A shelf.", target=f"{__name__}:open_shelf")
+
+    def names(self):
+        return ["shelved"]
+
+    def find(self, name):
+        return (
+            replace(fake_model(self.folder / "shelved"), origin="source", source="shelf") if name == "shelved" else None
+        )
+
+
+_shelves: list[_Shelf] = []
+
+
+def open_shelf():
+    return _shelves[-1]

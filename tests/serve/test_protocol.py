@@ -1,0 +1,224 @@
+"""HTTP itself: what is too large, too slow, too much or ambiguous, and the shape of every refusal."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+CHAT = "/v1/chat/completions"
+
+
+def refusal(received: bytes) -> tuple[int, dict]:
+    """Status and error object of a raw answer, which must be JSON with an id of its own."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    assert b"x-request-id" in head.lower()
+    assert b"waitress" not in received.lower()
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("POST", "/health", 405, "method_not_allowed"),
+        ("DELETE", "/v1/models/fake", 405, "method_not_allowed"),
+        ("HEAD", "/v1/models", 405, None),
+    ],
+)
+def test_what_is_not_there_says_so_in_json(client, method, path, status, code):
+    answer = client.request(method, path)
+    assert answer.status == status
+    assert answer.headers["x-request-id"]
+    if status == 405:
+        assert answer.headers["allow"]
+    if code:
+        assert answer.error["code"] == code
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez"])
+def test_a_head_request_asks_for_no_body(client, path):
+    answer = client.request("HEAD", path)
+    assert (answer.status, answer.body) == (200, b"")
+
+
+def test_a_slash_at_the_end_changes_nothing(client):
+    assert client.get("/v1/models/").json == client.get("/v1/models").json
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 5\r\nContent-Length: 5",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Content-Length: +5",
+        b"Content-Length: -1",
+        b"X-Fold: a\r\n  b",
+        b"Authorization: Bearer a\r\nAuthorization: Bearer b",
+        b"Bad Header: x",
+    ],
+)
+def test_a_request_that_two_servers_may_read_in_two_ways_is_refused(client, head):
+    received = client.raw(
+        b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n0\r\n\r\nabcde"
+    )
+    status, _ = refusal(received)
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"hello\r\n\r\n", b"GET / HTTP/3.7\r\nHost: localhost\r\n\r\n",
+             b"GET /health\r\nHost: localhost\r\n\r\n", b"get /health HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+)  # fmt: skip
+def test_garbage_is_refused_in_json(client, data):
+    assert refusal(client.raw(data))[0] == 400
+
+
+def test_an_encoding_nobody_knows_is_not_implemented(client):
+    head = b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n"
+    assert refusal(client.raw(head))[0] == 501
+
+
+def test_headers_that_are_too_large_are_refused(client):
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 40_000 + b"\r\n\r\n"
+    assert refusal(client.raw(head))[0] == 431
+
+
+def test_a_body_that_is_too_large_is_refused_and_the_client_can_read_why(client):
+    size = 33 << 20
+    announced = client.raw(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
+    assert refusal(announced)[0] == 413
+    # A client that sends all of it first would lose the answer to a reset if the server closed at once.
+    answer = client.post(CHAT, b"x" * size)
+    assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+
+    def chunks():
+        for _ in range(33):
+            yield b"x" * (1 << 20)
+
+    connection = client.connect()
+    connection.request("POST", CHAT, chunks(), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_chunked_body_is_read(client):
+    body = json.dumps(client.chat_body()).encode()
+    connection = client.connect()
+    connection.request(
+        "POST", CHAT, iter([body[:10], body[10:]]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
+    )
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_http_1_0_is_spoken_streams_included(client):
+    body = json.dumps({**client.chat_body(), "stream": True})
+    received = client.raw(
+        f"POST {CHAT} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    assert received.startswith(b"HTTP/1.0 200")
+    assert received.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_stream_ends_with_a_proper_last_chunk(client):
+    body = json.dumps({**client.chat_body(), "stream": True})
+    received = client.raw(
+        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    assert received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def test_who_sends_too_slowly_is_cut(serve, engine):
+    client = serve(limits={"header_time": 0.2, "body_time": 0.2}).client
+    slow = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(20)]
+    for sock in slow:
+        sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+    body = client.raw(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+    assert body == b""
+    assert client.get("/health").status == 200
+    for sock in slow:
+        assert sock.recv(100) == b""
+        sock.close()
+
+
+def test_an_idle_connection_is_closed_after_a_while(serve, engine):
+    client = serve(limits={"idle_time": 0.2}).client
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as sock:
+        assert sock.recv(1) == b""
+
+
+def test_more_connections_than_allowed_cost_the_longest_idle_ones(serve, engine):
+    client = serve(limits={"connections": 10}).client
+    idle = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(30)]
+    assert client.get("/health").status == 200
+    assert client.chat().text == "Hello, world."
+    for sock in idle:
+        sock.close()
+
+
+def test_many_idle_connections_do_not_end_the_server(client):
+    # select() would, at descriptor 1024.
+    sockets = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(450)]
+    assert client.get("/health").status == 200
+    assert client.chat().status == 200
+    for sock in sockets:
+        sock.close()
+
+
+def test_a_reader_that_stalls_is_cut_and_holds_nobody_up(serve, engine, kit):
+    engine.script.answer = lambda prompt: "x" * 60_000 if "much" in prompt else "Quick."
+    kit.cached_fake("wide", context=200_000)
+    client = serve(limits={"stalled_time": 0.5, "unsent": 16 << 10}).client
+    client.model = "wide"
+    stalled = client.begin_chat("Say much.", stream=True, max_tokens=60_000)
+    kit.until(lambda: engine.script.happened("add"))
+    assert client.chat().text == "Quick."
+    kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)
+    kit.until(lambda: client.status()["answers"] == 0)
+    stalled.close()
+
+
+def test_a_heartbeat_stands_in_for_the_first_token_and_for_silence(serve, engine, kit):
+    engine.script.hang.set()
+    client = serve(limits={"heartbeat": 0.1}).client
+    with client.chat_stream() as events:
+        assert events.status == 200
+        events.wait_for_comment()
+        events.wait_for_comment()
+        engine.script.hang.clear()
+        assert list(events)[-1] == "[DONE]"
+
+
+def test_an_error_before_the_first_heartbeat_has_a_status_of_its_own(serve, engine):
+    engine.script.fail_load = RuntimeError("no luck")
+    answer = serve().client.chat(stream=True)
+    assert answer.status == 503
+    assert answer.error["type"] == "server_error"
+
+
+def test_an_error_behind_the_first_heartbeat_is_an_event_and_no_done(serve, engine, kit):
+    engine.script.hang.set()
+    client = serve(limits={"heartbeat": 0.05}).client
+    with client.chat_stream() as events:
+        events.wait_for_comment()
+        engine.script.fail_step = RuntimeError("a secret of /somebody/else")
+        engine.script.hang.clear()
+        told = list(events)
+    assert len(told) == 1
+    assert set(told[0]["error"]) == {"message", "type", "param", "code"}
+    assert told[0]["error"]["type"] == "server_error"
+    assert "/somebody" not in told[0]["error"]["message"]
+
+
+def test_requests_behind_each_other_on_one_connection_are_answered_in_order(client):
+    one = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    received = client.raw(one + one + last)
+    assert [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 200, 404]

@@ -1,0 +1,186 @@
+"""What a request may not say: refused with the path of the field at fault, and never with more than a 4xx."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+
+
+def refused(answer, param, code=None):
+    assert answer.status == 400, answer.body
+    assert answer.error["type"] == "invalid_request_error"
+    assert answer.error["param"] == param
+    assert answer.error["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 3), ("temperature", -0.1), ("temperature", "hot"), ("temperature", True),
+        ("top_p", 0), ("top_p", 1.1), ("min_p", 2), ("top_k", -2), ("top_k", 1.5),
+        ("n", 0), ("n", 17), ("n", True), ("max_tokens", 0), ("max_tokens", True), ("max_tokens", "5"),
+        ("max_completion_tokens", 0), ("presence_penalty", 3), ("frequency_penalty", -3), ("repetition_penalty", 0),
+        ("top_logprobs", 21), ("seed", 2**70), ("seed", 1.5), ("stop", 3), ("stop", {"a": 1}), ("stop", ["x"] * 17),
+        ("logprobs", "yes"), ("logit_bias", {"1": 101}), ("logit_bias", {"word": 1}), ("logit_bias", [1]),
+        ("stream", "yes"), ("reasoning_effort", "enormous"), ("chat_template_kwargs", []), ("tools", {}),
+        ("messages", []), ("messages", {}), ("messages", "Hi"), ("model", 3), ("model", ""), ("user", 3),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_names_its_field(client, field, value):
+    refused(client.chat(**{field: value}), field)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "max_tokens", "seed"])
+def test_a_number_that_is_none_names_its_field(client, field, number):
+    body = json.dumps(client.chat_body(**{field: "?"})).replace('"?"', number).encode()
+    refused(client.post(CHAT, body), field)
+
+
+def test_a_number_that_is_none_is_refused_wherever_it_stands(client):
+    body = json.dumps(client.chat_body(unheard_of="?")).replace('"?"', "NaN").encode()
+    refused(client.post(CHAT, body), None, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "user", "content": 3}, "messages[1].content"),
+        ({"role": "wizard", "content": "x"}, "messages[1].role"),
+        ({"content": "x"}, "messages[1].role"),
+        ({"role": "user"}, "messages[1].content"),
+        ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content[0].text"),
+        ({"role": "user", "content": [{"type": "text", "text": 1}]}, "messages[1].content[0].text"),
+        ({"role": "tool", "content": "x"}, "messages[1].tool_call_id"),
+        ({"role": "assistant", "tool_calls": [{"id": "a", "function": {}}]}, "messages[1].tool_calls[0].function.name"),
+    ],
+)
+def test_a_wrong_message_is_named_by_its_path(client, message, param):
+    body = client.chat_body()
+    body["messages"].append(message)
+    refused(client.post(CHAT, body), param)
+
+
+def test_parts_that_are_no_text_are_refused(client):
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
+    body = {"model": "fake", "messages": [{"role": "user", "content": parts}]}
+    refused(client.post(CHAT, body), "messages[0].content[1].type", "unsupported_parameter")
+
+
+@pytest.mark.parametrize("missing", ["model", "messages"])
+def test_what_is_required_is_required(client, missing):
+    body = client.chat_body()
+    del body[missing]
+    refused(client.post(CHAT, body), missing)
+    refused(client.post(CHAT, {**body, missing: None}), missing)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("response_format", {"type": "json_object"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("parallel_tool_calls", False), ("functions", [{"name": "f"}]), ("audio", {"voice": "x"}),
+        ("modalities", ["text", "audio"]), ("prediction", {"type": "content"}), ("store", True),
+        ("service_tier", "flex"), ("web_search_options", {}), ("guided_json", {}), ("min_tokens", 5),
+        ("draft_model", "x"), ("xtc_probability", 0.5), ("best_of", 2), ("grammar", "root ::= x"),
+    ],
+)  # fmt: skip
+def test_a_field_we_know_and_do_not_support_is_refused_by_name(client, engine, field, value):
+    refused(client.chat(**{field: value}), field, "unsupported_parameter")
+    assert engine.script.happened("add") == []
+
+
+def test_a_strict_tool_is_refused_because_nothing_holds_its_arguments_to_the_schema(client):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": True}}
+    refused(client.chat(tools=[tool]), "tools[0].function.strict", "unsupported_parameter")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "text"}}, {"tool_choice": "none"}, {"tool_choice": "auto"}, {"store": False},
+        {"user": "me", "metadata": {"a": "b"}}, {"unheard_of": {"deep": [1]}}, {"service_tier": "auto"},
+        {"parallel_tool_calls": True}, {"n": 1.0, "seed": 5.0, "top_k": 3.0}, {"logit_bias": {}}, {"tools": []},
+    ],
+)  # fmt: skip
+def test_what_asks_for_nothing_special_is_taken(client, fields):
+    assert client.chat(**fields).status == 200
+
+
+def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
+    schema = client.get("/openapi.json").json["components"]["schemas"]["ChatRequest"]
+    optional = set(schema["properties"]) - set(schema["required"])
+    optional |= {"response_format", "tool_choice", "functions", "audio", "store", "stream_options"}
+    assert len(optional) > 25
+    assert client.chat(**dict.fromkeys(optional)).text == "Hello, world."
+    body = client.chat_body()
+    body["messages"][0] |= dict.fromkeys(["name", "reasoning", "reasoning_content", "tool_calls", "tool_call_id"])
+    assert client.post(CHAT, body).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"{}{}",
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"model":"\\ud800"}',
+        b"\xff\xfe",
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_a_body_that_is_no_json_object_is_refused_and_the_server_lives(client, path, body):
+    answer = client.post(path, body)
+    assert answer.status == 400
+    assert answer.error["type"] == "invalid_request_error"
+    assert client.get("/health").status == 200
+
+
+def test_a_byte_order_mark_is_no_reason_to_refuse(client):
+    body = b"\xef\xbb\xbf" + json.dumps(client.chat_body()).encode()
+    assert client.post(CHAT, body).status == 200
+
+
+def test_any_content_type_is_taken_from_a_program(client):
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", ""):
+        assert client.post(CHAT, client.chat_body(), content_type=kind).status == 200
+
+
+# What kills mlx_lm.server for everybody (facts/mlx.md §6) costs here one 400, or nothing.
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        (CHAT, {"temperature": 1, "top_k": 2_000_000}, 400),
+        (CHAT, {"xtc_probability": 0.5, "xtc_threshold": 0.9}, 400),
+        (CHAT, {"stop": 3}, 400),
+        (TEXT, {"prompt": ["a", "b"]}, 200),
+        (TEXT, {"prompt": ""}, 400),
+        (TEXT, {"prompt": []}, 400),
+        (TEXT, {"prompt": ["a", 1]}, 400),
+        (TEXT, {"prompt": [-1]}, 400),
+        (TEXT, {"prompt": [2_000_000]}, 400),
+        (CHAT, {"max_tokens": None, "temperature": None}, 200),
+        (CHAT, {"n": 2}, 200),
+    ],
+)
+def test_requests_that_break_other_servers_break_nothing_here(client, path, fields, status):
+    body = client.chat_body() if path == CHAT else {"model": "fake"}
+    answer = client.post(path, {**body, **fields})
+    assert answer.status == status
+    if status == 400:
+        assert answer.error["param"].partition("[")[0] in fields
+    assert client.chat().text == "Hello, world."
