@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from mlxk_core.api import Channel, Delta, Message, Model, Sampling, Tool, ToolCallDelta
@@ -19,9 +22,10 @@ from mlxk_core.testing.models import (
     OPENED_THINKING_CHATML,
     THINKING_CHATML,
     gpt_oss_model,
+    in_hub_cache,
     scripted_model,
 )
-from mlxk_core.testing.processes import Result
+from mlxk_core.testing.processes import Processes, Result
 
 _THINK_TOKENS = (*CHATML_TOKENS, "<think>", "</think>")
 
@@ -167,14 +171,6 @@ def test_format_none_shows_the_text_as_the_model_wrote_it(service: GenerationSer
     assert (answer.reasoning, answer.content) == ("", _SCRIPTS["think"].says)
 
 
-def test_a_third_partys_format_works_with_no_change_elsewhere(service: GenerationService, tmp_path: Path) -> None:
-    pytest.importorskip("mlxk_hello_format")
-    template = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
-    scripted_model(tmp_path / "m", "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=template)
-    answer = service.submit(_request(Model(name="m", path=tmp_path / "m"))).result()
-    assert (answer.reasoning, answer.content) == ("Plan.", "Go.")
-
-
 @pytest.fixture
 def run(cli: Callable[..., Result], models: dict[str, Model]) -> Callable[..., Result]:
     """`run("think", "--json")`: the command line with everything that is installed."""
@@ -199,3 +195,98 @@ def test_run_hides_the_reasoning_and_keeps_it_apart_in_json(name: str, run: Call
     assert run(name, "--hide-reasoning").stdout.rstrip("\n") == script.content.rstrip("\n")
     data = json.loads(run(name, "--json").stdout)["data"]
     assert (data["reasoning"], data["response"]) == (script.reasoning, script.content)
+
+
+def test_serve_splits_the_same_streamed_and_whole(mlxk: Processes) -> None:
+    for name, script in _SCRIPTS.items():
+        in_hub_cache(f"org/{name}", script.write)
+    server = mlxk.start("serve", "--port", "0", "--json", "--log-level", "error")
+    assert server.stdout is not None
+    document, started = "", None
+    while started is None:
+        document += server.stdout.readline()
+        try:
+            started = json.loads(document)
+        except ValueError:
+            assert server.poll() is None, document
+    try:
+        for name, script in _SCRIPTS.items():
+            message, reason = _ask(started["data"]["base_url"], f"org/{name}")
+            parts, streamed_reason = _ask(started["data"]["base_url"], f"org/{name}", stream=True)
+            assert reason == streamed_reason == ("tool_calls" if script.calls else "stop")
+            for said in (message, parts):
+                assert said["reasoning_content"] == said["reasoning"] == script.reasoning
+                assert (said["content"] or "") == script.content
+                calls = [call["function"] for call in said.get("tool_calls", ())]
+                assert tuple((call["name"], call["arguments"]) for call in calls) == script.calls
+        hidden, _ = _ask(started["data"]["base_url"], "org/think", include_reasoning=False)
+        assert hidden["content"] == _SCRIPTS["think"].content
+        assert not hidden.get("reasoning")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _ask(base: str, model: str, **fields: object) -> tuple[dict, str]:
+    """The message of one chat completion (a stream's deltas joined), and why it ended."""
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    tools = [tool] if model.endswith("call") else None
+    body = {"model": model, "messages": [{"role": "user", "content": "Which way?"}], "temperature": 0, "tools": tools}
+    request = urllib.request.Request(
+        f"{base}/chat/completions", json.dumps({**body, **fields}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        if not fields.get("stream"):
+            choice = json.load(response)["choices"][0]
+            return choice["message"], choice["finish_reason"]
+        joined: dict = {"content": "", "reasoning": "", "reasoning_content": "", "tool_calls": []}
+        reason = ""
+        for line in response:
+            if not line.startswith(b"data: {"):
+                continue
+            choice = json.loads(line[6:])["choices"][0]
+            reason = choice["finish_reason"] or reason
+            for key in ("content", "reasoning", "reasoning_content"):
+                joined[key] += choice["delta"].get(key) or ""
+            for call in choice["delta"].get("tool_calls", ()):
+                if call["index"] == len(joined["tool_calls"]):
+                    joined["tool_calls"].append(call)
+                else:
+                    joined["tool_calls"][call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+        return joined, reason
+
+
+def test_a_chat_at_a_terminal_sets_the_reasoning_of_each_turn_apart(mlxk: Processes, models: dict[str, Model]) -> None:
+    command, *arguments = mlxk.command("run", str(models["harmony"].path))
+    chat = pexpect.spawn(command, arguments, encoding="utf-8", timeout=60, echo=False, dimensions=(24, 200))
+    try:
+        said = []
+        for question in ("Which way?", "And now?"):
+            chat.expect("You: ")
+            chat.sendline(question)
+            chat.expect(r"\*\*\[Reasoning\]\*\*.*It is \*\*4\*\*\.")
+            said.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", chat.match.group()).replace("\r\n", "\n"))
+        chat.expect("You: ")
+        chat.sendline("exit")
+        chat.expect(pexpect.EOF)
+    finally:
+        chat.close(force=True)
+    script = _SCRIPTS["harmony"]
+    answer = f"**[Reasoning]**\n\n{script.reasoning}\n\n---\n\n**[Answer]**\n\n{script.content.strip()}"
+    assert said == [answer, answer]
+
+
+def test_a_third_partys_format_works_everywhere_with_no_change_elsewhere(
+    cli: Callable[..., Result], service: GenerationService, tmp_path: Path
+) -> None:
+    pytest.importorskip("mlxk_hello_format")
+    template = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
+    scripted_model(tmp_path / "m", "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=template)
+    host = Host.discover(strict=True)
+
+    answer = service.submit(_request(Model(name="m", path=tmp_path / "m"))).result()
+    data = cli("run", str(tmp_path / "m"), "Hi", "--json", host=host).json["data"]
+    shown = cli("show", str(tmp_path / "m"), host=host).stdout
+
+    assert (answer.reasoning, answer.content) == (data["reasoning"], data["response"]) == ("Plan.", "Go.")
+    assert "muse, because the chat template writes ⟦muse⟧" in shown

@@ -89,10 +89,8 @@ class HarmonyExtractor:
     def channel(self) -> Channel | None:
         if self._held or self._state is _State.HEADER:
             return None
-        if self._state is _State.OUTSIDE:
-            return Channel.CONTENT if self._untouched else None
-        if isinstance(self._target, _Call):
-            return Channel.CONTENT  # a call is part of the answer, and its tokens are no reasoning
+        if self._state is _State.OUTSIDE or isinstance(self._target, _Call):
+            return Channel.CONTENT  # a call is part of the answer: its tokens are no reasoning
         return self._target if isinstance(self._target, Channel) else None
 
     def feed(self, text: str, /) -> list[ExtractorEvent]:
