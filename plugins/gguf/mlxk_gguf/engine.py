@@ -10,7 +10,7 @@ from mlxk_gguf.config import ending_tokens
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx import runtime
-from mlxk_mlx.loading import InBackground, prepare
+from mlxk_mlx.loading import InBackground, prepare, read_ahead
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
 _PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}
@@ -22,15 +22,11 @@ def load(model: Model, context: EngineContext) -> Any:
     files = open_files(model)
     for reason in unsupported(files):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
-    runtime.start()
+    read_ahead(part.path for part in files.parts)
+    runtime.start_on_engine_thread(context)
     context.alive()
-    # These import MLX, which has to wait for `runtime.start`.
-    import mlx.core as mx
+    from mlxk_gguf.network import build_network  # imports MLX, which has to wait for its start
 
-    from mlxk_gguf.network import build_network
-
-    # Also for a load that fails: without it the end of this thread would abort the process.
-    context.at_thread_exit(mx.clear_streams)
     tokenizer = InBackground(lambda: _tokenizer(model, files.parts[0].header))
     try:
         network, _ = build_network(files, context.alive)

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlxk_core.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
@@ -28,7 +29,7 @@ def load(model: Model, context: EngineContext) -> Any:
     verdict = accepts(model)
     if not verdict.accepted:  # who names the backend is told what the choice of one would have told
         raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
-    _read_ahead(model)
+    read_ahead(model.path / name for name in model.weights.headers)
     runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = InBackground(lambda: load_tokenizer(model))
@@ -139,14 +140,14 @@ def load_tokenizer(model: Model) -> Any:
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 
 
-def _read_ahead(model: Model) -> None:
-    """Has the system read the weights from disk while Python imports MLX and transformers (more than a second)."""
+def read_ahead(paths: Iterable[Path]) -> None:
+    """Has the system read weight files from disk while Python imports MLX and transformers (more than a second)."""
     advise = getattr(os, "posix_fadvise", None)
     if advise is None:
         return
-    for name in model.weights.headers:
+    for path in paths:
         try:
-            with (model.path / name).open("rb") as file:
+            with path.open("rb") as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:
             return  # what is wrong with it is told when it is read
