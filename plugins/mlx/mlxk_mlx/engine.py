@@ -49,7 +49,7 @@ class _Chunks:
         machine = runtime.start()
         if not machine.cpu:
             return cls(beside_others=256, alone=2048, rows=4)
-        tokens = (16e9 if machine.fast_blas else 2e9) / max(1, parameters)
+        tokens = (18e9 if machine.fast_blas else 2e9) / max(1, parameters)
         alone = next((size for size in (2048, 1024, 512, 256, 128, 64) if size <= tokens), _SMALLEST_CHUNK)
         return cls(beside_others=max(_SMALLEST_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
 
@@ -120,9 +120,8 @@ class MlxEngine:
         if row.max_tokens < 1:
             raise InvalidOption("max_tokens", f"must be 1 or more, not {row.max_tokens}")
         vocab_size = self.tokenizer.vocab_size
-        for token in row.prompt:
-            if not 0 <= token < vocab_size:
-                raise InvalidOption("prompt", f"{token} is no token: the model has {vocab_size}, from 0 on")
+        if min(row.prompt) < 0 or max(row.prompt) >= vocab_size:
+            raise InvalidOption("prompt", f"holds a token that is none: the model has {vocab_size}, from 0 on")
         sampling.check(row.sampling, vocab_size)
         self._footprint.check(len(row.prompt))
 

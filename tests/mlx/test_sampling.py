@@ -1,0 +1,101 @@
+"""Which tokens may be drawn, and what penalties do to logits."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlxk_core.generation.messages import Sampling
+from mlxk_mlx import runtime, sampling
+
+runtime.start()
+import mlx.core as mx  # noqa: E402
+
+PROBABILITIES = [0.5, 0.25, 0.15, 0.07, 0.03]
+
+
+def drawn(**settings):
+    """The tokens that are ever drawn from `PROBABILITIES`."""
+    sample = sampling.sampler_for(Sampling(**settings, seed=1), len(PROBABILITIES))
+    logprobs = mx.log(mx.array([PROBABILITIES]))
+    return {sample(logprobs).item() for _ in range(300)}
+
+
+@pytest.mark.parametrize(
+    "settings, kept",
+    [
+        ({}, {0, 1, 2, 3, 4}),
+        ({"top_k": 2}, {0, 1}),
+        ({"top_k": 5}, {0, 1, 2, 3, 4}),
+        ({"top_k": 1000}, {0, 1, 2, 3, 4}),
+        ({"top_p": 0.5}, {0}),
+        ({"top_p": 0.51}, {0, 1}),
+        ({"top_p": 0.9}, {0, 1, 2}),
+        ({"min_p": 0.29}, {0, 1, 2}),
+        ({"min_p": 1.0}, {0}),
+        ({"top_k": 3, "top_p": 0.8}, {0, 1}),
+        ({"temperature": 0.5, "top_p": 0.9}, {0, 1}),
+    ],
+)
+def test_only_likely_tokens_are_drawn(settings, kept):
+    assert drawn(**settings) == kept
+
+
+def test_without_a_temperature_the_most_likely_token_is_taken():
+    assert drawn(temperature=0) == {0}
+
+
+def test_a_lower_temperature_draws_the_most_likely_token_more_often():
+    def share(temperature):
+        sample = sampling.sampler_for(Sampling(temperature=temperature, seed=3), len(PROBABILITIES))
+        logprobs = mx.log(mx.array([PROBABILITIES]))
+        return sum(sample(logprobs).item() == 0 for _ in range(400)) / 400
+
+    assert share(0.5) > share(1.0) > share(2.0)
+
+
+def test_rows_with_the_same_settings_share_a_sampler_unless_seeded():
+    settings = Sampling(temperature=0.7, top_p=0.9)
+    assert sampling.sampler_for(settings, 100) is sampling.sampler_for(settings, 200)
+    seeded = Sampling(temperature=0.7, top_p=0.9, seed=1)
+    assert sampling.sampler_for(seeded, 100) is not sampling.sampler_for(seeded, 100)
+    assert sampling.sampler_for(Sampling(temperature=0), 9) is sampling.sampler_for(Sampling(temperature=0, seed=1), 9)
+
+
+def logits_after(settings, context, prompt_length):
+    """The logits of five tokens, all 1 but the last one's -1, when each token of `context` has been processed."""
+    processors = sampling.processors_for(settings, prompt_length)
+    for end in range(prompt_length, len(context) + 1):
+        logits = mx.array([[1.0, 1.0, 1.0, 1.0, -1.0]])
+        for process in processors:
+            logits = process(mx.array(context[:end]), logits)
+    return logits.tolist()[0]
+
+
+def test_presence_and_frequency_are_counted_in_the_answer_only():
+    context = [0, 0, 1, 2, 2, 1]  # of which the first two are the prompt
+    assert logits_after(Sampling(presence_penalty=0.5), context, 2) == [1, 0.5, 0.5, 1, -1]
+    assert logits_after(Sampling(frequency_penalty=0.25), [*context, 1], 2) == [1, 0.25, 0.5, 1, -1]
+
+
+def test_the_repetition_penalty_weakens_what_was_said_whatever_its_sign():
+    assert logits_after(Sampling(repetition_penalty=2.0), [0, 0, 4], 2) == [0.5, 1, 1, 1, -2]
+
+
+def test_the_repetition_penalty_forgets():
+    assert logits_after(Sampling(repetition_penalty=2.0), [0] + [1] * 64, 1)[:2] == [1, 0.5]
+
+
+def test_a_bias_is_added():
+    assert logits_after(Sampling(logit_bias={1: 2.5, 4: -1.0}), [0], 1) == [1, 3.5, 1, 1, -2]
+
+
+def test_a_processor_that_raises_is_told_once_and_harms_nothing():
+    def broken(context, logits):
+        raise ValueError("broken")
+
+    errors = []
+    guarded = sampling.Guarded(broken, errors.append)
+    logits = mx.array([[1.0]])
+    assert guarded(mx.array([0]), logits) is logits
+    assert guarded(mx.array([0]), logits) is logits
+    assert [str(error) for error in errors] == ["broken"]
