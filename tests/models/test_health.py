@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mlxk_core.testing import Result
 from mlxk_core.testing.models import in_hub_cache, random_model
@@ -35,7 +38,7 @@ def test_one_damaged_model_fails_the_run_and_the_data_is_there(ask: Ask) -> None
     assert found["org/good"]["healthy"] and not found["org/bad"]["healthy"]
     assert found["org/bad"]["problems"][0]["code"] == "truncated_weight_file"
     text = ask("health")
-    assert text.code == 1 and "1 of 3 models are damaged: org/bad" in text.stderr
+    assert text.code == 1 and "1 of 3 models is damaged: org/bad" in text.stderr
     assert "is cut off" in text.stdout
 
 
@@ -73,3 +76,45 @@ def test_a_local_folder_is_checked_too(ask: Ask, tmp_path: Path) -> None:
     (folder / "tokenizer.json").unlink()
     result = ask("health", str(folder), "--json")
     assert result.code == 1 and result.json["data"]["models"][0]["problems"][0]["code"] == "tokenizer_missing"
+
+
+@pytest.fixture
+def verified(hub: Any, tmp_path: Path) -> Path:
+    """A model that is on the local hub and, the same, in the cache; its snapshot folder."""
+    folder = random_model(tmp_path / "tiny")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    commit = hub.add("org/tiny", {**files, "onnx/model.bin": b"not wanted here"}).branches["main"]
+    return in_hub_cache("org/tiny", random_model, revision=commit)
+
+
+def test_verify_finds_a_flipped_byte_that_no_size_shows(verified: Path, checked_mlxk: Callable[..., Result]) -> None:
+    assert checked_mlxk("health", "org/tiny", "--verify", "--json").code == 0
+    with (verified / "model.safetensors").resolve().open("rb+") as file:
+        file.seek(-100, 2)
+        byte = file.read(1)[0]
+        file.seek(-100, 2)
+        file.write(bytes([byte ^ 1]))
+    assert checked_mlxk("health", "org/tiny", "--json").code == 0
+    result = checked_mlxk("health", "org/tiny", "--verify", "--json")
+    assert result.code == 1
+    [problem] = result.json["data"]["models"][0]["problems"]
+    assert (problem["code"], problem["file"]) == ("wrong_checksum", "model.safetensors")
+    assert "mlxk pull --verify" in result.json["error"]["message"]
+
+
+def test_what_the_hub_does_not_tell_about_is_unknown_and_the_others_are_compared(
+    verified: Path, checked_mlxk: Callable[..., Result]
+) -> None:
+    in_hub_cache("org/only-here", random_model)
+    result = checked_mlxk("health", "--verify", "--json")
+    found = {model["name"]: model["verified"] for model in result.json["data"]["models"]}
+    assert result.code == 1 and "org/only-here" in result.json["error"]["message"]
+    assert found == {"org/only-here": False, "org/tiny": True, "smollm2": False}
+    assert result.json["data"]["summary"]["unhealthy"] == 0
+
+
+def test_verify_without_a_hub_is_an_error_and_no_verdict(hub_cache: Path, checked_mlxk: Callable[..., Result]) -> None:
+    in_hub_cache("org/tiny", random_model)
+    result = checked_mlxk("health", "org/tiny", "--verify", "--json")
+    assert (result.code, result.json["error"]["type"]) == (1, "hub_unavailable")
+    assert result.json["data"]["models"][0]["verified"] is False

@@ -53,31 +53,41 @@ def test_the_schema_notices_what_is_missing_or_too_much(
     assert not schema.is_valid(broken)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (["--version", "--json"], 0),
-        (["--help", "--json"], 0),
-        (["--json"], 2),
-        (["plugins", "--json"], 0),
-        (["list", "--json"], 0),
-        (["list", "--all", "--json"], 0),
-        (["list", "--help", "--json"], 0),
-        (["list", "--nonsense", "--json"], 2),
-        (["show", "tiny", "--files", "--config", "--json"], 0),
-        (["show", "--json"], 2),
-        (["show", "nope", "--json"], 1),
-        (["health", "--json"], 0),
-        (["health", "nope", "--json"], 1),
-        (["rm", "tiny", "--json"], 2),
-        (["nonsense", "--json"], 2),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_whatever_is_asked_one_document_answers(
-    arguments: list[str], code: int, checked_mlxk: Callable[..., Result]
+RUNS = [
+    (["--version", "--json"], 0),
+    (["--help", "--json"], 0),
+    (["--json"], 2),
+    (["plugins", "--json"], 0),
+    (["list", "--json"], 0),
+    (["list", "--all", "--json"], 0),
+    (["list", "--help", "--json"], 0),
+    (["list", "--nonsense", "--json"], 2),
+    (["show", "tiny", "--files", "--config", "--json"], 0),
+    (["show", "--json"], 2),
+    (["show", "nope", "--json"], 1),
+    (["health", "--json"], 0),
+    (["health", "nope", "--json"], 1),
+    (["rm", "tiny", "--json"], 2),
+    (["nonsense", "--json"], 2),
+]
+
+
+def _name(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), RUNS, ids=_name)
+def test_whatever_is_asked_one_document_answers(arguments: list[str], code: int, ask: Callable[..., Result]) -> None:
+    in_hub_cache("org/tiny", random_model)
+    result = ask(*arguments)
+    assert result.code == code
+    assert result.json["status"] == ("success" if code == 0 else "error")
+
+
+@pytest.mark.parametrize(("arguments", "code"), RUNS[5::4], ids=_name)
+def test_a_real_process_answers_the_same(
+    arguments: list[str], code: int, checked_mlxk: Callable[..., Result], ask: Callable[..., Result]
 ) -> None:
     in_hub_cache("org/tiny", random_model)
     result = checked_mlxk(*arguments)
-    assert result.code == code
-    assert result.json["status"] == ("success" if code == 0 else "error")
+    assert (result.code, result.json) == (code, ask(*arguments).json)

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from mlxk_core.errors import BrokenModel
+from mlxk_core.api import Model
+from mlxk_core.errors import BrokenModel, MlxkError, kind_of
 from mlxk_core.models.health import Health, Problem
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import words
 from mlxk_models.entry import Entry, problems_as_json
 from mlxk_models.table import Column, show_table
+
+_WRONG = "wrong_checksum"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is known of one model. `verified` is None unless checksums were asked for; `refusal` says why they could not
+    be compared."""
+
+    entry: Entry
+    health: Health
+    verified: bool | None = None
+    refusal: MlxkError | None = None
+
+    @property
+    def name(self) -> str:
+        return self.entry.model.name
 
 
 @click.command("health")
@@ -24,64 +43,97 @@ from mlxk_models.table import Column, show_table
 def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] | None:
     """Check the files of models.
 
-    Of MODEL, or of all. The exit code is 1 if any is damaged, or if MODEL is not here.
+    Of MODEL, or of all. The exit code is 1 if any is damaged or cannot be verified, or if MODEL is not here.
     """
     resolver = Resolver(session.host)
     models = [resolver.find(model)] if model else resolver.all()
-    entries = [Entry(each, session.host) for each in models]
-    findings = [_check(entry, verify) for entry in entries]
-    damaged = [entry.model.name for entry, found in zip(entries, findings, strict=True) if found.problems]
-    data = {
-        "models": [_as_json(entry, found) for entry, found in zip(entries, findings, strict=True)],
-        "summary": {"total": len(entries), "healthy": len(entries) - len(damaged), "unhealthy": len(damaged)},
-    }
+    found = [_check(session, each, verify) for each in models]
     if not session.output.json:
-        _show(session, entries, findings)
-    if damaged:
-        error = BrokenModel(f"{_damaged(damaged, len(entries))}. `mlxk pull MODEL` repairs what came from the hub.")
+        _show(session, found)
+    data = _as_json(found)
+    if error := _error(found):
         error.data = data
         raise error
     return data if session.output.json else None
 
 
-def _check(entry: Entry, verify: bool) -> Health:
-    found = entry.health
-    if not verify or found.problems or entry.model.origin != "hub":
-        return found
+def _check(session: Session, model: Model, verify: bool) -> Finding:
+    entry = Entry(model, session.host)
+    if not verify or entry.health.problems:
+        return Finding(entry, entry.health, False if verify else None)
+    if model.origin != "hub":
+        return Finding(entry, entry.health, False)  # no hub knows its files
     from mlxk_models.checksums import mismatches
 
-    wrong = [
-        Problem(code="wrong_checksum", message=f"{name} is not what the hub has.", file=name)
-        for name in mismatches(entry.model)
-    ]
-    return Health(problems=tuple(wrong))
+    if session.output.stderr_is_terminal:
+        session.output.note(f"Comparing {model.name} ({words.size(model.size)}) with the hub's checksums.")
+    try:
+        wrong = mismatches(model)
+    except MlxkError as refusal:
+        return Finding(entry, entry.health, False, refusal)
+    problems = [Problem(_WRONG, f"{name} is not what the hub has.", name) for name in wrong]
+    return Finding(entry, Health(tuple(problems)), True)
 
 
-def _damaged(names: Sequence[str], total: int) -> str:
+def _error(found: Sequence[Finding]) -> MlxkError | None:
+    damaged = [each for each in found if each.health.problems]
+    refused = [each for each in found if each.refusal]
+    if damaged:
+        told = _sentence([each.name for each in damaged], len(found), "damaged")
+        return BrokenModel(f"{told}.{_remedy(damaged)}", models=[each.name for each in damaged])
+    if len(refused) == 1:
+        return refused[0].refusal
+    if refused and (first := refused[0].refusal):
+        told = _sentence([each.name for each in refused], len(found), "not verified")
+        error = MlxkError(f"{told}. Of the first: {first}", models=[each.name for each in refused])
+        error.kind = kind_of(first)
+        return error
+    return None
+
+
+def _sentence(names: Sequence[str], total: int, state: str) -> str:
     if total == 1:
-        return f"`{names[0]}` is damaged"
-    return f"{len(names)} of {total} models are damaged: {', '.join(names)}"
+        return f"`{names[0]}` is {state}"
+    return f"{len(names)} of {total} models {'is' if len(names) == 1 else 'are'} {state}: {', '.join(names)}"
 
 
-def _show(session: Session, entries: Sequence[Entry], findings: Sequence[Health]) -> None:
+def _remedy(damaged: Sequence[Finding]) -> str:
+    if not any(each.entry.model.origin == "hub" for each in damaged):
+        return ""
+    changed = any(problem.code == _WRONG for each in damaged for problem in each.health.problems)
+    return f" `mlxk pull{' --verify' if changed else ''} MODEL` repairs what came from the hub."
+
+
+def _show(session: Session, found: Sequence[Finding]) -> None:
     rows = []
-    for entry, found in zip(entries, findings, strict=True):
-        state = "\n".join(problem.message for problem in found.problems) or "healthy"
-        runs = "-" if found.problems else entry.backend or entry.reason or "-"
-        rows.append([entry.model.name, (entry.model.revision or "-")[:7], state, runs])
+    for each in found:
+        state = "\n".join(problem.message for problem in each.health.problems) or "healthy"
+        if each.refusal:
+            state += ", not verified"
+        runs = "-" if each.health.problems else each.entry.backend or each.entry.reason or "-"
+        rows.append([each.name, (each.entry.model.revision or "-")[:7], state, runs])
     if rows:
         columns = [Column("Name", wraps=20), Column("Revision"), Column("Files", wraps=20)]
         show_table(session.output, [*columns, Column("Runs with", wraps=20)], rows)
-    healthy = sum(1 for found in findings if not found.problems)
+    healthy = sum(1 for each in found if each.health.healthy)
     session.output.line(f"{words.count(len(rows), 'model')}: {healthy} healthy, {len(rows) - healthy} damaged.")
 
 
-def _as_json(entry: Entry, found: Health) -> dict[str, Any]:
+def _as_json(found: Sequence[Finding]) -> dict[str, Any]:
+    damaged = sum(1 for each in found if each.health.problems)
     return {
-        "name": entry.model.name,
-        "revision": entry.model.revision,
-        "healthy": found.healthy,
-        "problems": problems_as_json(found),
-        "runnable": found.healthy and entry.accepted,
-        "reason": found.reason or entry.reason,
+        "models": [_model_as_json(each) for each in found],
+        "summary": {"total": len(found), "healthy": len(found) - damaged, "unhealthy": damaged},
+    }
+
+
+def _model_as_json(each: Finding) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "revision": each.entry.model.revision,
+        "healthy": each.health.healthy,
+        "problems": problems_as_json(each.health),
+        "verified": each.verified,
+        "runnable": each.health.healthy and each.entry.accepted,
+        "reason": each.health.reason or each.entry.reason,
     }
