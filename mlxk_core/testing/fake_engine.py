@@ -67,7 +67,7 @@ class Script:
 
     `answer` makes the answer from the prompt's text. `step_seconds` and `load_seconds` pass in each step and load,
     `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, `fail_reset`
-    always; `hang` blocks steps and `hold_load` loads while it is set. `memory` is what the loaded model claims in bytes.
+    always; `hang` blocks steps and `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
     """
 
     answer: Callable[[str], str]

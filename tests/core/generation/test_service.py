@@ -429,8 +429,7 @@ def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_t
             self.channel = context.inner.channel
 
         def feed(self, text, /):
-            for event in self.inner.feed(text.replace("!", "")):
-                yield event
+            yield from self.inner.feed(text.replace("!", ""))
             if "!" in text:
                 yield ToolCallDelta(0, "call_1", "shout", "{}")
 
