@@ -279,7 +279,6 @@ def test_a_chat_at_a_terminal_sets_the_reasoning_of_each_turn_apart(mlxk: Proces
 def test_a_third_partys_format_works_everywhere_with_no_change_elsewhere(
     cli: Callable[..., Result], service: GenerationService, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mlxk_hello_format")
     template = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
     scripted_model(tmp_path / "m", "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=template)
     host = Host.discover(strict=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlxk_hello_format
 import pytest
 
-mlxk_hello_format = pytest.importorskip("mlxk_hello_format")
-
-from mlxk_core.api import Extractor, ExtractorContext, Model  # noqa: E402
-from mlxk_core.host import Host  # noqa: E402
-from mlxk_core.testing.splits import assert_split_invariant  # noqa: E402
+from mlxk_core.api import Extractor, ExtractorContext, Model
+from mlxk_core.host import Host
+from mlxk_core.testing.splits import assert_split_invariant
 
 
 @pytest.mark.parametrize(
