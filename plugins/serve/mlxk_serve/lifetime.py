@@ -68,7 +68,7 @@ class Lifetime:
         server.drain()
         began = time.monotonic()
         cut_at: float | None = None
-        if server.http.busy:
+        if any(channel.busy for channel in server.http.channels):
             LOGGER.info("waiting for the answers that are under way")
         while True:
             server.http.close_idle()
@@ -78,7 +78,7 @@ class Lifetime:
                 LOGGER.warning("cutting the answers that are under way")
                 server.cut()
                 cut_at = now
-            if not server.http.busy or (cut_at is not None and now - cut_at >= limits.cut_time):
+            if not server.http.channels or (cut_at is not None and now - cut_at >= limits.cut_time):
                 return
             server.http.turn(_QUICK_TURN)
 

@@ -35,6 +35,8 @@ _PROTOCOL_ERRORS = {
     431: ApiError(431, "The request's headers are too large for this server.", code="headers_too_large"),
     501: ApiError(501, "This transfer encoding is not supported; chunked is.", code="not_implemented"),
 }
+_JUST_NOW = 0.25
+"""A client that connected so many seconds ago may still be sending its request, and hears better a 503 than a reset."""
 _INTERNAL = ApiError(500, "The server failed on this request.", code="internal_error")
 _FULL = ApiError(503, "Too many connections are open.", code="too_many_connections", headers={"retry-after": "1"})
 
@@ -220,6 +222,13 @@ class _Listener(BaseWSGIServer):
             idle.handle_close()
         super().handle_accept()
 
+    def accept_waiting(self) -> None:
+        """Lets in everybody who is connected as far as the system is concerned."""
+        before = -1
+        while before != len(self._map):
+            before = len(self._map)
+            self.handle_accept()
+
     def _turn_away(self) -> None:
         with contextlib.suppress(OSError):
             accepted = self.accept()
@@ -301,27 +310,26 @@ class HttpServer:
         self._listeners[0].pull_trigger()
 
     def stop_listening(self) -> None:
-        """New clients are refused by the system from here on; those connected go on."""
+        """New clients are refused by the system from here on; those connected go on, and so do those that the system
+        has connected for us already: closing the socket would reset them."""
         for listener in self._listeners:
+            listener.accept_waiting()
             listener.accepting = False
             # Not the listener's own close(): it closes the trigger, which workers go on writing to.
             wasyncore.dispatcher.close(listener)
 
     def close_idle(self) -> None:
         """Closes connections on which nothing is going on, and looks after the deadlines of the others."""
+        now = time.time()
         for channel in self.channels:
-            if not channel.busy:
+            if not channel.busy and now - channel.last_activity > _JUST_NOW:
                 channel.handle_close()
             else:
-                channel.tend(time.time())
+                channel.tend(now)
 
     @property
     def channels(self) -> list[Channel]:
         return [c for c in list(self._map.values()) if isinstance(c, Channel)]
-
-    @property
-    def busy(self) -> bool:
-        return any(channel.busy for channel in self.channels)
 
     def close(self, timeout: float) -> None:
         """Ends the workers and every connection."""

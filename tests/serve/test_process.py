@@ -1,0 +1,363 @@
+"""`mlxk serve` as a process: how it starts, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.testing import HEAVY, modules_after
+
+SCRIPTED = Path(__file__).with_name("scripted_mlxk.py")
+
+
+class Process:
+    """A server process that has said where it listens."""
+
+    def __init__(self, kit, args, script):
+        command = [sys.executable, str(SCRIPTED), json.dumps(script), "serve", *args]
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._kit = kit
+
+    def ready(self):
+        document = ""
+        while not document.endswith("\n}\n"):
+            line = self.popen.stdout.readline()
+            assert line, self.popen.stderr.read()
+            document += line
+        self.info = json.loads(document)["data"]
+        self.client = self._kit.Client(self.info["port"] or 0)
+        return self
+
+    def signal(self, number):
+        self.popen.send_signal(number)
+
+    def end(self):
+        """The exit code, and what was said on the way. Fails if it does not come."""
+        self.stdout, self.stderr = self.popen.communicate(timeout=20)
+        return self.popen.returncode
+
+
+@pytest.fixture
+def start(kit):
+    """`start("--port", "0", script={…})`: a server with the scripted model `fake`, listening."""
+    kit.cached_fake("fake")
+    processes = []
+
+    def launch(*args, script=None, ready=True):
+        port = () if "--unix" in args else ("--port", "0")
+        process = Process(kit, [*port, *(["--json"] if ready else []), *args], script or {})
+        processes.append(process)
+        return process.ready() if ready else process
+
+    yield launch
+    for process in processes:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.communicate()
+
+
+LONG = {"answer": "x" * 200, "step_seconds": 0.005}
+ENDLESS = {"answer": "x" * 100_000, "step_seconds": 0.02}
+
+
+def free_again(port):
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+
+
+def test_json_is_one_document_that_says_where_it_listens(start):
+    process = start("--queue", "7", "--max-tokens", "9")
+    assert process.info["port"] > 0
+    assert process.info["base_url"] == f"http://127.0.0.1:{process.info['port']}/v1"
+    assert (process.info["queue"], process.info["max_tokens"], process.info["auth"]) == (7, 9, False)
+    assert process.client.chat().status == 200
+    process.signal(signal.SIGINT)
+    assert process.end() == 0
+    assert process.stdout == ""
+
+
+def test_a_person_is_told_the_real_port(start):
+    process = start(ready=False)
+    line = process.popen.stdout.readline()
+    port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
+    assert socket.create_connection(("127.0.0.1", port), timeout=20)
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    free_again(port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_idle_server_ends_at_once(start, number):
+    process = start()
+    assert process.client.chat().status == 200
+    idle = socket.create_connection(("127.0.0.1", process.info["port"]))
+    process.signal(number)
+    assert process.end() == 0
+    idle.close()
+    free_again(process.info["port"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_answer_under_way_is_given_and_nobody_else_let_in(start, number):
+    process = start(script=LONG)
+    with process.client.chat_stream() as events:
+        next(iter(events))
+        process.signal(number)
+        rest = list(events)
+    assert rest[-1] == "[DONE]"
+    assert sum(len(e["choices"][0]["delta"].get("content", "")) for e in rest[:-1]) == 200
+    assert process.end() == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", process.info["port"]))
+
+
+def test_a_client_that_comes_in_the_last_moment_is_answered_or_told_to_go(start, kit):
+    process = start(script=LONG)
+    with process.client.chat_stream() as events:
+        next(iter(events))
+        others = [process.client.begin_chat(stream=True) for _ in range(5)]
+        process.signal(signal.SIGINT)
+        assert list(events)[-1] == "[DONE]"
+    for other in others:
+        received = kit.everything(other)
+        assert b"data: [DONE]" in received or b"shutting_down" in received
+    assert process.end() == 0
+
+
+def test_sigterm_cuts_after_a_few_seconds_with_an_error(start):
+    process = start(script=ENDLESS)
+    began = time.monotonic()
+    with process.client.chat_stream() as events:
+        next(iter(events))
+        process.signal(signal.SIGTERM)
+        *_, last = list(events)
+    assert last["error"]["code"] == "shutting_down"
+    assert process.end() == 0
+    assert time.monotonic() - began < 15
+
+
+def test_a_second_ctrl_c_cuts_with_an_error(start, kit):
+    process = start(script=ENDLESS)
+    whole = process.client.begin_chat()
+    with process.client.chat_stream() as events:
+        next(iter(events))
+        process.signal(signal.SIGINT)
+        kit.until(lambda: _refused(process.info["port"]))
+        process.signal(signal.SIGINT)
+        *_, last = list(events)
+    assert last["error"]["code"] == "shutting_down"
+    assert b"503" in kit.everything(whole).splitlines()[0]
+    assert process.end() == 130
+    assert "interrupted" in process.stderr
+
+
+def test_a_third_ctrl_c_leaves_at_once(start, kit):
+    process = start(script={**ENDLESS, "hang": True})
+    sock = process.client.begin_chat(stream=True)
+    kit.until(lambda: process.client.status()["answers"] == 1)
+    for _ in range(3):
+        process.signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert process.end() == 130
+    sock.close()
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_an_engine_that_hangs_cannot_keep_it_alive(start, kit, signals):
+    process = start(script={"hang": True})
+    sock = process.client.begin_chat(stream=True)
+    kit.until(lambda: process.client.status()["active"] == 1)
+    for number in signals:
+        process.signal(number)
+        kit.until(lambda: _refused(process.info["port"]))
+    assert process.end() == (0 if len(signals) == 1 else 130)
+    assert b"shutting_down" in kit.everything(sock)
+    free_again(process.info["port"])
+
+
+def _refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_a_unix_socket_is_ours_alone_and_goes_with_the_server(start, tmp_path, kit):
+    path = Path(os.path.relpath(tmp_path)) / "s"  # such a path is limited to about 100 bytes
+    process = start("--unix", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" in kit.everything(sock)
+    second = start("--unix", str(path), ready=False)
+    assert second.end() == 2
+    assert json_free(second.stderr).startswith("mlxk serve: error: --unix:")
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert not path.exists()
+
+
+def json_free(text):
+    assert not text.lstrip().startswith("{")
+    return text
+
+
+def test_a_unix_socket_that_a_dead_server_left_is_replaced(start, tmp_path):
+    path = Path(os.path.relpath(tmp_path)) / "s"
+    process = start("--unix", str(path))
+    process.signal(signal.SIGKILL)
+    process.end()
+    assert path.exists()
+    again = start("--unix", str(path))
+    again.signal(signal.SIGTERM)
+    assert again.end() == 0
+
+
+def usage_error(cli_result):
+    assert cli_result.code == 2
+    assert cli_result.stdout == ""
+    lines = cli_result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("mlxk serve: error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def serve_cli(cli, host):
+    import mlxk_serve.plugin
+
+    host.register(mlxk_serve.plugin, name="serve")
+    return lambda *args: cli("serve", *args)
+
+
+def test_a_port_in_use_is_one_line(serve_cli):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        assert str(port) in usage_error(serve_cli("--port", str(port)))
+        assert str(port) in usage_error(serve_cli("--port", str(port), "--host", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--host", "no.such.host.invalid"],
+        ["--host", "203.0.113.7", "--no-auth"],
+        ["--host", "0.0.0.0"],
+        ["--host", "::"],
+        ["--host", "127.0.0.1", "--host", "0.0.0.0"],
+        ["--api-key-file", "no/such/file"],
+        ["--unix", "s", "--port", "8000"],
+        ["--unix", "s", "--host", "127.0.0.1"],
+        ["--unix", "no/such/folder/s"],
+        ["--allow-origin", "example"],
+        ["--memory", "lots"],
+        ["--ttl", "soon"],
+        ["--port", "70000"],
+        ["--log-level", "loud"],
+        ["--reload", "--json"],
+    ],
+)
+def test_options_that_cannot_be_are_one_line(serve_cli, args):
+    result = serve_cli(*args)
+    if "--json" in args:
+        assert (result.code, result.json["status"]) == (2, "error")
+    else:
+        usage_error(result)
+
+
+def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeypatch):
+    keys = tmp_path / "keys"
+    keys.write_text("# nothing yet\n\n")
+    assert "holds no key" in usage_error(serve_cli("--api-key-file", str(keys)))
+    keys.write_text("short\n")
+    assert "8 or more" in usage_error(serve_cli("--api-key-file", str(keys)))
+    keys.write_bytes(b"\xff\xfe\xff")
+    usage_error(serve_cli("--api-key-file", str(keys)))
+    keys.write_text("long-enough-key\n")
+    assert "--no-auth" in usage_error(serve_cli("--api-key-file", str(keys), "--no-auth"))
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_before_it_listens(start):
+    process = start("--model", "nobody/nothing", ready=False)
+    assert process.end() == 1
+    assert "nobody/nothing" in process.stderr
+    failing = start("--model", "fake", script={"template": True, "memory": 10**15}, ready=False)
+    assert failing.end() == 1
+
+
+def test_beyond_loopback_it_serves_with_a_key_from_a_file_or_the_environment(start, tmp_path, monkeypatch):
+    keys = tmp_path / "keys"
+    keys.write_text("# team\nfile-key-1234\n")
+    monkeypatch.setenv("MLXK_API_KEY", "variable-key-1234")
+    process = start("--host", "0.0.0.0", "--api-key-file", str(keys))
+    assert process.info["auth"]
+    assert process.client.get("/v1/models").status == 401
+    for key in ("file-key-1234", "variable-key-1234"):
+        assert process.client.get("/v1/models", authorization=f"Bearer {key}").status == 200
+    assert process.client.get("/health", host="192.168.1.7:8000").status == 200
+    assert process.client.get("/health", host="evil.com").status == 403
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert "key-1234" not in process.stderr
+
+
+def test_no_auth_is_possible_and_warned_of(start):
+    process = start("--host", "0.0.0.0", "--no-auth", ready=False)
+    assert "http://0.0.0.0:" in process.popen.stdout.readline()
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert "no key" in process.stderr
+
+
+def test_the_log_is_one_json_object_a_line_with_ids_and_no_bodies(start):
+    process = start("--log-json", script={"answer": "a secret answer"})
+    process.client.chat("a secret question")
+    process.client.post(
+        "/v1/chat/completions",
+        {"model": "nope", "messages": [{"role": "user", "content": "secret"}]},
+        x_request_id="my-own-id",
+        authorization="Bearer sk-secret-token-123456",
+    )
+    process.client.get("/health", host="evil.com")
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    lines = [json.loads(line) for line in process.stderr.splitlines()]
+    answers = [line for line in lines if "request_id" in line]
+    assert [line["message"] for line in answers] == [
+        "POST /v1/chat/completions 200",
+        "POST /v1/chat/completions 404",
+        "GET /health 403",
+    ]
+    assert answers[0]["model"] == "fake"
+    assert answers[0]["completion_tokens"] == len("a secret answer") + 1
+    assert answers[1]["request_id"] == "my-own-id"
+    assert answers[1]["error"] == "model_not_found"
+    assert all({"time", "level", "logger", "message", "ms"} <= set(line) for line in answers)
+    assert "secret" not in process.stderr
+
+
+def test_the_log_can_be_quieter(start):
+    process = start("--log-level", "error")
+    process.client.chat()
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert process.stderr == ""
+
+
+def test_help_is_light():
+    loaded = modules_after("from mlxk_core.cli import run; run(['serve', '--help'])")
+    assert "mlxk_serve.command" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & {"falcon", "waitress", "msgspec", *HEAVY}
