@@ -2,6 +2,6 @@
 
 import os
 
-# Asking a question is to write nothing: with telemetry on, huggingface_hub fetches a registry of AI agents first when it
+# Asking a question is to write nothing: with telemetry on, huggingface_hub fetches a registry of AI agents when it
 # believes to run under one, and keeps it in HF_HOME. Who wants telemetry sets the variable to 0.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

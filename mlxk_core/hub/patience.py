@@ -52,7 +52,8 @@ def pause_after(error: Exception, attempt: int) -> float | None:
         return backoff if asked is None else asked
     if isinstance(error, (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return None
-    # Fewer tries than for a status: each one may have taken a whole time-out already.
+    if isinstance(error, httpx2.TimeoutException):
+        return backoff if attempt < 2 else None  # it has waited long already
     return backoff if isinstance(error, httpx2.TransportError) and attempt < 3 else None
 
 

@@ -54,6 +54,15 @@ def refuse(error: Exception, asked: Asked) -> NoReturn:
     cause = hub_error(error)
     if isinstance(cause, HfHubHTTPError):
         raise _answer(cause, asked) from error
+    if isinstance(cause or error, (UnicodeEncodeError, httpx2.LocalProtocolError)):
+        # The token is all we put into a request that could be wrong. Its text is in the error, so that is not told on.
+        raise AccessDenied(
+            f"The token ({_token_source()}) holds characters that no token has, so nothing was sent. Make a new one at "
+            f"{asked.token_page}, then {LOG_IN}.",
+            reason="bad_token",
+            url=asked.page,
+            token_url=asked.token_page,
+        ) from None
     if isinstance(cause or error, (FileMetadataError, ValueError, KeyError, TypeError)):
         # Not JSON, JSON of another kind, or without a hub's headers: a captive portal, a proxy's page, a mirror that is
         # none.
@@ -192,15 +201,18 @@ def _forbidden(error: HfHubHTTPError, asked: Asked, said: str) -> AccessDenied:
 
 
 def _bad_token(asked: Asked, said: str) -> AccessDenied:
-    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the login of this machine"
     return AccessDenied(
-        f"The hub does not accept the token that was sent (from {source}; 401{_quoted(said)}). Make a new one at "
+        f"The hub does not accept the token that was sent ({_token_source()}; 401{_quoted(said)}). Make a new one at "
         f"{asked.token_page}, then {LOG_IN}; or send none (`hf auth logout`, unset HF_TOKEN). The repository's page is "
         f"{asked.page}.",
         reason="bad_token",
         url=asked.page,
         token_url=asked.token_page,
     )
+
+
+def _token_source() -> str:
+    return "from HF_TOKEN" if os.environ.get("HF_TOKEN") else "from the login of this machine"
 
 
 def _not_there(error: HfHubHTTPError, asked: Asked) -> NotOnHub:

@@ -106,6 +106,7 @@ class Hub:
         self.chunk = 64 * 1024
         self.pause = 0.0  # seconds between two chunks of a file, to be caught in the middle of it
         self.objects: dict[str, bytes] = {}  # LFS objects uploaded, by sha256
+        self.hanging = threading.Event()  # somebody waits for an answer that will not come
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), Handler)
@@ -150,6 +151,7 @@ class Hub:
         """Requests like `pattern` get no answer for as long as the hub lives."""
 
         def hang(handler: Handler) -> bool:
+            self.hanging.set()
             self._server.closing.wait(120)
             handler.close_connection = True
             return True
@@ -186,6 +188,10 @@ class Hub:
                 if fault.times:
                     fault.times -= 1
             return hit
+
+    def find(self, name: str) -> Repository | None:
+        """Like the real hub, it does not care about upper and lower case."""
+        return next((one for one in self.repositories.values() if one.name.casefold() == name.casefold()), None)
 
     # --- what a test looks at ---
 
@@ -303,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.hub.tokens.get(self.token or "")
 
     def _repository(self, name: str) -> Repository:
-        repository = self.hub.repositories.get(name)
+        repository = self.hub.find(name)
         hidden = repository and repository.private and (not self.account or self.account.name not in repository.allowed)
         if repository is None or hidden:
             raise _Refused(404 if self.account else 401, "RepoNotFound", "Repository not found")
@@ -385,13 +391,9 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, name: str, revision: str = "main") -> None:
         repository = self._repository(name)
         sha = self._sha(repository, revision)
-        self.json(
-            {
-                "id": name, "modelId": name, "sha": sha, "private": repository.private, "tags": [], "downloads": 0,
-                "gated": repository.gated or False, "disabled": repository.disabled,
-                "siblings": [{"rfilename": file} for file in sorted(repository.commits[sha])],
-            }
-        )  # fmt: skip
+        siblings = [{"rfilename": file} for file in sorted(repository.commits[sha])]
+        facts = {"private": repository.private, "gated": repository.gated or False, "disabled": repository.disabled}
+        self.json({"id": repository.name, "sha": sha, "tags": [], "downloads": 0, "siblings": siblings, **facts})
 
     def tree(self, name: str, revision: str) -> None:
         repository = self._repository(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -40,3 +41,45 @@ def listing(hub_cache):
         return found
 
     return picture
+
+
+@pytest.fixture
+def snapshot(hub_cache):
+    """The files of a pulled revision, by name."""
+
+    def files(repository, commit):
+        folder = hub_cache / f"models--{repository.replace('/', '--')}" / "snapshots" / commit
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return files
+
+
+@pytest.fixture
+def large(model_files):
+    """A healthy model whose weights are more than huggingface_hub writes at once (10 MiB): it can be caught midway."""
+    size = 24 << 20
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(range(256)) * (size // 256)
+    return {**model_files, "model.safetensors": weights}
+
+
+@pytest.fixture
+def cached(hub_cache):
+    """Puts a repository's files into the cache as a pull of them would have: blobs, and links to them."""
+
+    def put(repository, *, branch="main"):
+        commit = repository.branches[branch]
+        folder = hub_cache / f"models--{repository.name.replace('/', '--')}"
+        for path in (folder / "blobs", folder / "refs", folder / "snapshots" / commit):
+            path.mkdir(parents=True, exist_ok=True)
+        for name, content in repository.commits[commit].items():
+            if "/" in name or name.endswith((".bin", ".py")):
+                continue
+            blob = folder / "blobs" / _fixtures.load("server").etag(name, content)
+            blob.write_bytes(content)
+            link = folder / "snapshots" / commit / name
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        (folder / "refs" / branch).write_text(commit)
+        return commit
+
+    return put

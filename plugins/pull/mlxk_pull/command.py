@@ -41,7 +41,7 @@ def pull(
     verify: bool,
     force: bool,
 ) -> dict[str, Any]:
-    """Download MODEL from the hub, or repair it.
+    """Download a model from the hub, or repair it.
 
     MODEL is `org/name`, with `@REVISION` (a branch, a tag, a whole commit) and `:VARIANT` (of GGUF files) where needed.
     A name without an owner is one of mlx-community. A model is its MLX or safetensors weights, or one GGUF variant,
@@ -68,7 +68,7 @@ def pull(
         raise
     if plan is None:
         return _here_without_hub(output, asked)
-    return _have(output, plan, again, filter, verify=verify)
+    return _have(output, plan, again, filter, verify=verify, repairing=bool(again) and not force)
 
 
 def _preflight(
@@ -97,14 +97,15 @@ def _preflight(
     return plan, again
 
 
-def _have(output: Output, plan: Plan, again: tuple[RemoteFile, ...], filter: Filter, *, verify: bool) -> dict[str, Any]:
+def _have(
+    output: Output, plan: Plan, again: tuple[RemoteFile, ...], filter: Filter, *, verify: bool, repairing: bool
+) -> dict[str, Any]:
     if plan.complete and not again:
         plan.place.remember(plan.wanted.revision, plan.commit)
         _check_health(plan, filter)
         _say(output, f"{plan.name} is here already, and healthy{', checksums too' if verify else ''}.")
         return _data(plan, "already_there", verified=verify or None)
     blobs = to_fetch(plan, again)
-    repairing = bool(again) and not plan.held.missing
     verb = "Repairing" if repairing else "Downloading"
     _note(output, f"{verb} {plan.name}: {_amount(plan, sum(blobs.values()))}.")
     with progress(output, plan.wanted.repository, sum(blobs.values())) as shown:

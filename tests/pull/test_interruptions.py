@@ -1,0 +1,207 @@
+"""Downloads that do not go through in one piece: cuts, errors in the middle, Ctrl-C, kill, and two at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+NAME = "org/large"
+FOLDER = "models--org--large"
+
+
+@pytest.fixture
+def repository(hub, large):
+    return hub.add(NAME, large)
+
+
+def until(condition, seconds=30):
+    """Waits for something to become true, and gives it; how long that takes is no matter of the test."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def children(pid):
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and not row[2].startswith("Z")]
+
+
+def runs(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.strip().startswith("Z")
+
+
+@pytest.fixture
+def midway(hub, repository, mlxk, hub_cache):
+    """A pull that is in the middle of its weights, with its child."""
+    hub.chunk, hub.pause = 1 << 20, 0.15
+    pull = mlxk.start("pull", NAME)
+    until(lambda: [part for part in hub_cache.glob(f"{FOLDER}/blobs/*.incomplete") if part.stat().st_size])
+    return pull, children(pull.pid)
+
+
+def test_a_cut_connection_goes_on_where_it_was(hub, repository, mlxk, snapshot, large):
+    hub.cuts("GET /cdn/", after=15 << 20)
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert [request.range for request in hub.asked("GET /cdn/")] == [None, f"bytes={10 << 20}-"]
+    assert snapshot(NAME, repository.branches["main"]) == large
+    assert "The connection broke; going on from where it was." in result.stderr
+
+
+def test_a_reset_connection_and_a_server_without_ranges_cost_a_new_start(hub, repository, mlxk, snapshot, large):
+    hub.cuts("GET /cdn/", after=15 << 20, reset=True)
+    hub.cuts("GET /cdn/", after=12 << 20)
+    hub.ignores_ranges("GET /cdn/")
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert snapshot(NAME, repository.branches["main"]) == large
+
+
+def test_an_error_in_the_middle_and_an_expired_signed_address_pass(hub, repository, mlxk, snapshot, large):
+    hub.fails("GET /cdn/", 503, times=1)
+    hub.fails("GET /cdn/", 403, times=2)
+    hub.fails("GET /org/large/resolve/.*config.json", 429, times=1, headers={"Retry-After": "0"})
+    assert mlxk("pull", NAME).code == 0
+    assert snapshot(NAME, repository.branches["main"]) == large
+
+
+def test_ctrl_c_stops_at_once_and_leaves_no_parts(midway, repository, hub, mlxk, hub_cache, snapshot, large):
+    pull, of_pull = midway
+    pull.send_signal(signal.SIGINT)
+    _, told = pull.communicate(timeout=60)
+    assert pull.returncode == 130
+    assert len(hub.asked("GET /cdn/")) == 1
+    assert re.search(r"Stopped\. \d of 5 files are complete and stay in the cache", told)
+    assert "starts the others from their beginning" in told
+    assert not list(hub_cache.rglob("*.incomplete"))
+    assert of_pull and not [pid for pid in of_pull if runs(pid)]
+
+    hub.pause = 0
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert snapshot(NAME, repository.branches["main"]) == large
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_pull_leaves_neither_a_process_nor_parts(midway, repository, hub_cache, end):
+    pull, of_pull = midway
+    pull.send_signal(end)
+    pull.communicate(timeout=60)
+    assert of_pull
+    until(lambda: not [pid for pid in of_pull if runs(pid)])
+    assert not list(hub_cache.rglob("*.incomplete"))
+
+
+def test_ctrl_c_before_anything_is_complete_leaves_no_repository(hub, repository, mlxk, hub_cache):
+    hub.hangs("HEAD .*/resolve/")
+    pull = mlxk.start("pull", NAME, "--json")
+    until(lambda: hub.asked("/tree/")[1:] and (hub_cache / FOLDER / "trees").is_dir())
+    pull.send_signal(signal.SIGINT)
+    answer, _ = pull.communicate(timeout=60)
+    assert pull.returncode == 130
+    assert json.loads(answer)["error"]["type"] == "interrupted"
+    assert "Nothing of it is kept." in json.loads(answer)["error"]["message"]
+    assert not (hub_cache / FOLDER).exists()
+
+
+def test_ctrl_c_in_the_preflight_writes_nothing(hub, repository, mlxk, listing):
+    before = listing()
+    hub.hangs("/auth-check")
+    pull = mlxk.start("pull", NAME)
+    assert hub.hanging.wait(30)
+    pull.send_signal(signal.SIGINT)
+    _, told = pull.communicate(timeout=60)
+    assert pull.returncode == 130
+    assert "Nothing was written." in told
+    assert listing() == before
+
+
+def test_an_update_that_is_stopped_leaves_the_old_revision_in_use(midway_update, mlxk, hub_cache):
+    pull, old = midway_update
+    pull.send_signal(signal.SIGINT)
+    pull.communicate(timeout=60)
+    assert (hub_cache / FOLDER / "refs" / "main").read_text() == old
+    assert mlxk("health", NAME).code == 0
+
+
+@pytest.fixture
+def midway_update(hub, repository, large, mlxk, hub_cache, cached):
+    old = cached(repository)
+    repository.commit({**large, "model.safetensors": large["model.safetensors"][:-1] + b"\x01"})
+    hub.chunk, hub.pause = 1 << 20, 0.15
+    pull = mlxk.start("pull", NAME)
+    until(lambda: list(hub_cache.glob(f"{FOLDER}/blobs/*.incomplete")))
+    return pull, old
+
+
+def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot, large):
+    hub.chunk, hub.pause = 4 << 20, 0.1
+    results = []
+    pulls = [threading.Thread(target=lambda: results.append(mlxk("pull", NAME))) for _ in range(2)]
+    for pull in pulls:
+        pull.start()
+    for pull in pulls:
+        pull.join()
+    assert [result.code for result in results] == [0, 0], results
+    assert len(hub.asked("GET /cdn/")) == 1
+    assert snapshot(NAME, repository.branches["main"]) == large
+
+
+def test_parts_that_another_program_is_writing_are_left_alone(tmp_path):
+    from filelock import FileLock
+
+    from mlxk_pull.leftovers import remove_parts
+
+    blobs, locks = tmp_path / "blobs", tmp_path / "locks"
+    for folder in (blobs, locks):
+        folder.mkdir()
+    for digest in ("aa", "bb", "cc"):
+        (blobs / f"{digest}.12345678.incomplete").touch()
+    (locks / "bb.lock").touch()
+    with FileLock(locks / "aa.lock"):
+        assert remove_parts(blobs, locks) == 2
+    assert [part.name for part in blobs.iterdir()] == ["aa.12345678.incomplete"]
+
+
+def test_a_log_gets_lines_and_json_gets_none(hub, repository, mlxk):
+    hub.chunk, hub.pause = 4 << 20, 0.05
+    result = mlxk("pull", NAME)
+    assert re.search(r"org/large: 10\.5 MB of 25\.2 MB \(42%\), .*/s, \d+ s left", result.stderr), result.stderr
+    assert "\r" not in result.stderr and "\x1b" not in result.stderr
+    quiet = mlxk("pull", NAME, "--force", "--json")
+    assert quiet.code == 0 and quiet.stderr == ""
+    assert quiet.json["data"]["downloaded_bytes"] == quiet.json["data"]["size_bytes"]
+
+
+def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, repository, mlxk):
+    hub.chunk, hub.pause = 2 << 20, 0.1
+    ours, theirs = pty.openpty()
+    os.set_inheritable(theirs, True)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(mlxk.command("pull", NAME), stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:
+        pass  # Linux' way to say that the other side has closed
+    finally:
+        os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert re.search(r"org/large .*10\.5/25\.2 MB .*MB/s", text), text
+    assert "Fetching" not in text and "it/s" not in text

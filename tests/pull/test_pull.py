@@ -1,0 +1,257 @@
+"""What a pull brings, what it leaves alone, and what it says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mlxk_core.api import Model, ModelSourceSpec, hookimpl
+from mlxk_core.testing import assert_light
+
+NAME = "org/tiny"
+FOLDER = "models--org--tiny"
+
+
+@pytest.fixture
+def repository(hub, model_files):
+    others = {"pytorch_model.bin": b"x" * 100, "modeling.py": b"raise SystemExit", "original/model.safetensors": b"y"}
+    return hub.add(NAME, {**model_files, **others, "README.md": b"# tiny", "chat_template.jinja": b"{{ x }}"})
+
+
+def test_a_model_is_its_weights_with_config_and_tokenizer(
+    hub, repository, mlxk, model_files, snapshot, hub_cache, listing
+):
+    hub.account("hf_one")
+    hub.page_size = 3
+    before = listing()
+    result = mlxk("pull", NAME, env={"HF_TOKEN": "hf_one"})
+    assert result.code == 0, result
+    commit = repository.branches["main"]
+    assert snapshot(NAME, commit) == {**model_files, "README.md": b"# tiny", "chat_template.jinja": b"{{ x }}"}
+    assert (hub_cache / FOLDER / "refs" / "main").read_text() == commit
+    assert result.stdout.startswith(f"org/tiny ({commit[:7]}) is downloaded: 7 files")
+    assert {request.token for request in hub.asked("/cdn/")} == {None}
+    assert {request.token for request in hub.asked("/resolve/|/api/")} == {"hf_one"}
+    assert {name.split("/")[0] for name in listing().keys() - before.keys()} == {"hub"}
+
+    healthy = mlxk("health", NAME)
+    assert healthy.code == 0, healthy
+
+    with hub.watching() as requests:
+        before = listing()
+        again = mlxk("pull", NAME, "--json")
+        assert again.json["data"]["status"] == "already_there"
+        assert listing() == before
+    assert not [one for one in requests if "/resolve/" in one.path]
+
+
+def test_a_model_that_is_here_needs_no_hub(hub, repository, mlxk, listing, cached):
+    cached(repository)
+    before = listing()
+    result = mlxk("pull", NAME, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert result.code == 0
+    assert "is here already, and healthy" in result.stdout
+    assert "cannot be reached" in result.stderr
+    assert listing() == before
+
+
+def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, repository, mlxk, hub_cache, model_files):
+    from mlxk_core.testing.models import in_hub_cache, random_model
+
+    in_hub_cache("other/tiny-large", random_model)
+    hub.add("mlx-community/tiny", model_files)
+    result = mlxk("pull", "tiny")
+    assert result.code == 0, result
+    assert "`tiny` has no owner, so it means mlx-community/tiny." in result.stderr
+    assert (hub_cache / "models--mlx-community--tiny" / "refs" / "main").exists()
+
+
+def test_a_full_name_never_means_another_model_that_is_cached(hub, mlxk, listing):
+    from mlxk_core.testing.models import in_hub_cache, random_model
+
+    in_hub_cache("org/tiny-large", random_model)
+    before = listing()
+    result = mlxk("pull", NAME, "--json")
+    assert result.code == 1
+    assert result.json["error"]["type"] == "not_on_hub"
+    assert listing() == before
+
+
+def test_a_model_lies_under_the_name_the_hub_spells(hub, repository, mlxk, hub_cache):
+    result = mlxk("pull", "Org/TINY", "--json")
+    assert result.json["data"]["model"] == NAME
+    assert [path.name for path in hub_cache.glob("models--*")] == [FOLDER]
+
+
+def test_a_tag_a_branch_and_a_commit_are_revisions(hub, repository, mlxk, model_files, snapshot, hub_cache):
+    old = repository.branches["main"]
+    repository.branches["v1"] = old
+    new = repository.commit({**model_files, "README.md": b"new"})
+    tagged = mlxk("pull", f"{NAME}@v1", "--json").json["data"]
+    assert (tagged["revision"], tagged["status"]) == (old, "downloaded")
+    assert (hub_cache / FOLDER / "refs" / "v1").read_text() == old
+    assert not (hub_cache / FOLDER / "refs" / "main").exists()
+    with hub.watching() as requests:
+        exact = mlxk("pull", f"{NAME}@{new}", "--json").json["data"]
+    assert exact["revision"] == new
+    assert snapshot(NAME, new)["README.md"] == b"new"
+    assert not [one for one in requests if one.method == "GET" and "safetensors" in one.path], "its content is here"
+    assert sorted(path.name for path in (hub_cache / FOLDER / "refs").iterdir()) == ["v1"]
+
+
+def test_one_gguf_variant_is_taken_where_it_is_asked_for(hub, mlxk, snapshot):
+    files = {
+        "m-Q4_0.gguf": b"GGUF" * 10,
+        "m-Q8_0-00001-of-00002.gguf": b"GGUF" * 20,
+        "m-Q8_0-00002-of-00002.gguf": b"GGUF" * 21,
+        "README.md": b"two variants",
+    }
+    commit = hub.add("org/gguf", files).branches["main"]
+    data = mlxk("pull", "org/gguf:q8_0", "--dry-run", "--json").json["data"]
+    assert data["variant"] == "Q8_0"
+    assert [file["name"] for file in data["files"]] == [
+        "README.md", "m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf",
+    ]  # fmt: skip
+    assert data["downloaded_bytes"] == 164 + 12
+    assert snapshot("org/gguf", commit) == {}
+
+
+def test_a_dry_run_shows_the_files_and_writes_nothing(repository, mlxk, listing):
+    before = listing()
+    result = mlxk("pull", NAME, "--dry-run", "--exclude", "README.md")
+    assert result.code == 0
+    assert "model.safetensors" in result.stdout and "would be downloaded" in result.stdout
+    assert "README.md" not in result.stdout and "pytorch_model.bin" not in result.stdout
+    assert listing() == before
+
+
+def test_include_takes_the_place_of_the_usual_files(repository, mlxk, snapshot):
+    result = mlxk("pull", NAME, "--include", "*.bin", "--include", "config.json", "--json")
+    assert result.code == 0, result
+    assert sorted(snapshot(NAME, repository.branches["main"])) == ["config.json", "pytorch_model.bin"]
+
+
+def test_a_truncated_file_is_repaired(hub, repository, mlxk, snapshot, hub_cache, model_files, cached):
+    commit = cached(repository)
+    weights = hub_cache / FOLDER / "snapshots" / commit / "model.safetensors"
+    blob = weights.resolve()
+    blob.write_bytes(blob.read_bytes()[:1000])
+    (hub_cache / FOLDER / "snapshots" / commit / "tokenizer.json").unlink()
+    (blob.parent / f"{blob.name}.deadbeef.incomplete").write_bytes(b"of a run that was killed")
+    result = mlxk("pull", NAME, "--json")
+    assert result.code == 0, result
+    assert snapshot(NAME, commit)["model.safetensors"] == model_files["model.safetensors"]
+    assert snapshot(NAME, commit)["tokenizer.json"] == model_files["tokenizer.json"]
+    assert not hub.asked("GET .*/tokenizer.json"), "its blob was here all the time"
+    assert not list(hub_cache.rglob("*.incomplete"))
+
+
+def test_a_broken_file_that_is_no_link_is_repaired_too(hub, mlxk, snapshot, model_files):
+    from mlxk_core.testing.models import in_hub_cache, random_model
+
+    repository = hub.add(NAME, model_files)
+    commit = repository.branches["main"]
+    folder = in_hub_cache(NAME, random_model, revision=commit)
+    (folder / "model.safetensors").write_bytes(b"short")
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert "is repaired" in result.stdout
+    assert snapshot(NAME, commit) == model_files
+
+
+def test_verify_finds_a_flipped_byte_and_repairs_it(repository, mlxk, snapshot, hub_cache, model_files, cached):
+    commit = cached(repository)
+    blob = (hub_cache / FOLDER / "snapshots" / commit / "model.safetensors").resolve()
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    assert mlxk("pull", NAME, "--json").json["data"]["status"] == "already_there"
+    result = mlxk("pull", NAME, "--verify", "--json")
+    assert result.json["data"]["status"] == "repaired" and result.json["data"]["verified"] is True
+    assert snapshot(NAME, commit)["model.safetensors"] == model_files["model.safetensors"]
+
+
+def test_force_downloads_everything_again(hub, repository, mlxk, cached):
+    cached(repository)
+    with hub.watching() as requests:
+        assert mlxk("pull", NAME, "--force").code == 0
+    assert len([one for one in requests if one.method == "GET" and one.path.endswith("model.safetensors")]) == 1
+
+
+def test_a_repository_that_is_broken_itself_is_not_called_fine(hub, mlxk, model_files):
+    hub.add(NAME, {**model_files, "model.safetensors": b"not safetensors"})
+    result = mlxk("pull", NAME, "--json")
+    assert result.code == 1
+    assert result.json["error"]["type"] == "broken_model"
+    assert "broken there too" in result.json["error"]["message"]
+    assert result.json["data"]["revision"]
+
+
+def test_an_accepted_token_pulls_a_gated_model(hub, repository, mlxk):
+    repository.gated, repository.allowed = "manual", {"someone"}
+    hub.account("hf_one")
+    assert mlxk("pull", NAME, env={"HF_TOKEN": "hf_one"}).code == 0
+
+
+def test_a_mirror_without_the_access_route_is_asked_for_a_file(hub, repository, mlxk, listing):
+    hub.has_auth_check = False
+    repository.gated = "auto"
+    before = listing()
+    assert mlxk("pull", NAME, "--json").json["error"]["details"]["reason"] == "gated_no_token"
+    assert listing() == before
+    repository.gated = None
+    assert mlxk("pull", NAME).code == 0
+
+
+def test_a_busy_hub_is_waited_for(hub, repository, mlxk):
+    hub.fails("/auth-check", 429, times=1, headers={"Retry-After": "1"})
+    hub.fails("/revision/", 503, times=1, headers={"Retry-After": "0"})
+    hub.fails("/tree/", 500, times=1, headers={"Retry-After": "0"})
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert "The hub answered 429. Asking again in 1 s." in result.stderr
+
+
+def test_a_refusal_after_the_preflight_leaves_nothing(hub, repository, mlxk, listing):
+    hub.account("hf_one")
+    hub.fails("/resolve/", 403, headers={"X-Error-Code": "GatedRepo"})
+    result = mlxk("pull", NAME, "--json", env={"HF_TOKEN": "hf_one"})
+    assert result.code == 1
+    error = result.json["error"]
+    assert error["details"]["reason"] == "gated_not_on_list"
+    assert "Nothing of it is kept." in error["message"]
+    assert not [name for name in listing() if "models--" in name and ".locks" not in name]
+
+
+def test_a_name_that_a_source_offers_needs_no_pull(hub, host, cli, monkeypatch):
+    from mlxk_pull import plugin
+
+    class Source:
+        def names(self):
+            return ["built-in"]
+
+        def find(self, name):
+            return (
+                Model(name=name, path=Path("/nowhere"), origin="source", source="wheel") if name == "built-in" else None
+            )
+
+    class Sources:
+        @hookimpl
+        def mlxk_model_sources(self):
+            yield ModelSourceSpec(name="wheel", summary="A model out of a wheel.", target="a_wheel:Source")
+
+    module = ModuleType("a_wheel")
+    module.Source = Source
+    monkeypatch.setitem(sys.modules, "a_wheel", module)
+    host.register(plugin, name="pull")
+    host.register(Sources(), name="wheel")
+    result = cli("pull", "built-in", "--json")
+    assert result.json["data"] == {"model": "built-in", "status": "already_there", "source": "wheel"}
+    assert not hub.requests
+
+
+def test_the_plugin_is_light():
+    assert_light("mlxk_pull.plugin")

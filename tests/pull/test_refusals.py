@@ -1,0 +1,226 @@
+"""Every way a pull is refused before the download: it says which case it is, what helps, and writes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+NAME = "org/tiny"
+
+
+@pytest.fixture
+def repository(hub, model_files):
+    return hub.add(NAME, model_files)
+
+
+@pytest.fixture
+def refused(mlxk, listing):
+    """Pulls, and gives the error; whatever the reason, the cache is as it was and the words say so."""
+
+    def pull(*arguments, code=1, **environment):
+        before = listing()
+        result = mlxk("pull", *(arguments or (NAME,)), "--json", env={"HF_HUB_ETAG_TIMEOUT": "2", **environment})
+        assert listing() == before
+        assert result.code == code, result
+        assert result.stderr == ""
+        assert result.json["status"] == "error"
+        error = result.json["error"]
+        if code == 1:
+            assert "Nothing was written." in error["message"]
+        return error
+
+    return pull
+
+
+def test_a_gated_repository_without_a_token(hub, repository, refused):
+    repository.gated = "manual"
+    error = refused()
+    assert error["type"] == "access_denied"
+    assert error["details"]["reason"] == "gated_no_token"
+    assert f"{hub.url}/{NAME}" in error["message"]
+    assert "hf auth login" in error["message"] and "HF_TOKEN" in error["message"]
+    assert not hub.asked("/resolve/|/tree/")
+
+
+def test_a_gated_repository_and_an_account_that_is_not_on_its_list(hub, repository, refused):
+    repository.gated = "auto"
+    hub.account("hf_one")
+    error = refused(HF_TOKEN="hf_one")
+    assert error["details"]["reason"] == "gated_not_on_list"
+    assert "not on its list" in error["message"] and f"{hub.url}/{NAME}" in error["message"]
+    assert "hf_one" not in error["message"]
+
+
+def test_a_gated_repository_whose_authors_have_not_decided_yet(hub, repository, refused):
+    repository.gated, repository.pending = "manual", {"someone"}
+    hub.account("hf_one")
+    error = refused(HF_TOKEN="hf_one")
+    assert error["details"]["reason"] == "gated_pending"
+    assert "waits for its authors' review" in error["message"]
+
+
+def test_a_token_without_the_scope_for_gated_repositories(hub, repository, refused):
+    repository.gated, repository.allowed = "auto", {"someone"}
+    hub.account("hf_one", reads_gated=False)
+    error = refused(HF_TOKEN="hf_one")
+    assert error["details"]["reason"] == "token_scope"
+    assert "lacks the scope for gated repositories" in error["message"]
+    assert f"{hub.url}/settings/tokens" in error["message"] and f"{hub.url}/{NAME}" in error["message"]
+
+
+def test_a_403_that_gives_no_reason(hub, repository, refused):
+    hub.fails("/auth-check", 403)
+    hub.account("hf_one")
+    error = refused(HF_TOKEN="hf_one")
+    assert error["type"] == "access_denied"
+    assert error["details"]["reason"] == "forbidden"
+    assert "scope" in error["message"] and "/settings/tokens" in error["message"]
+
+
+def test_a_token_the_hub_does_not_know(hub, repository, refused):
+    error = refused(HF_TOKEN="hf_wrong")
+    assert error["type"] == "access_denied"
+    assert error["details"]["reason"] == "bad_token"
+    assert "does not accept the token" in error["message"] and "from HF_TOKEN" in error["message"]
+    assert "hf_wrong" not in error["message"]
+
+
+def test_a_token_with_letters_no_header_may_hold_is_not_shown(repository, refused):
+    error = refused(HF_TOKEN="hf_sécret\x01")
+    assert error["type"] == "access_denied"
+    assert "cret" not in error["message"]
+
+
+def test_a_repository_that_is_not_there_or_private(hub, refused):
+    error = refused("org/nothing")
+    assert error["type"] == "not_on_hub"
+    assert "does not exist" in error["message"] and "private" in error["message"]
+    assert "no token was sent" in error["message"]
+
+
+def test_a_private_repository_this_account_may_not_see(hub, repository, refused):
+    repository.private = True
+    hub.account("hf_one")
+    error = refused(HF_TOKEN="hf_one")
+    assert error["details"]["reason"] == "not_found"
+    assert "the account of the token that was sent may not see it" in error["message"]
+
+
+def test_a_disabled_repository(repository, refused):
+    repository.disabled = True
+    error = refused()
+    assert error["details"]["reason"] == "disabled"
+    assert "has been disabled" in error["message"]
+
+
+def test_a_revision_that_is_not_there(hub, repository, refused):
+    error = refused(f"{NAME}@v9")
+    assert error["type"] == "revision_not_found"
+    assert "`v9`" in error["message"] and f"{hub.url}/{NAME}" in error["message"]
+
+
+def test_a_rate_limit_that_asks_for_too_much_patience(hub, repository, refused):
+    hub.fails("/auth-check", 429, headers={"Retry-After": "900"})
+    error = refused()
+    assert error["type"] == "hub_unavailable"
+    assert error["details"]["reason"] == "rate_limit"
+    assert "900 s" in error["message"]
+    assert len(hub.asked("/auth-check")) == 1
+
+
+def test_a_hub_with_an_error_of_its_own_is_asked_again_before_giving_up(hub, repository, refused):
+    hub.fails("/revision/", 503, headers={"Retry-After": "0"})
+    error = refused()
+    assert error["details"]["reason"] == "server_error" and error["details"]["status"] == 503
+    assert len(hub.asked("/revision/")) == 4
+
+
+def test_a_hub_that_does_not_answer(hub, repository, refused):
+    hub.hangs("/auth-check")
+    error = refused(HF_HUB_ETAG_TIMEOUT="1")
+    assert error["details"]["reason"] == "timeout"
+    assert "did not answer in time" in error["message"]
+
+
+def test_a_list_of_files_that_does_not_come(hub, repository, refused):
+    hub.hangs("/tree/")
+    assert refused(HF_HUB_ETAG_TIMEOUT="1")["details"]["reason"] == "timeout"
+
+
+def test_no_network(refused):
+    error = refused(HF_ENDPOINT="http://127.0.0.1:9")
+    assert error["type"] == "hub_unavailable"
+    assert error["details"]["reason"] == "no_network"
+    assert "cannot be reached" in error["message"]
+
+
+def test_offline_mode(refused):
+    error = refused(HF_HUB_OFFLINE="1")
+    assert error["details"]["reason"] == "offline_mode"
+    assert "HF_HUB_OFFLINE" in error["message"]
+
+
+def test_a_login_page_where_a_hub_should_be(hub, repository, refused):
+    hub.answers_with("/api/", b"<html>Welcome to the hotel's network</html>")
+    assert refused()["details"]["reason"] == "no_hub"
+
+
+def test_a_repository_without_weights(hub, refused):
+    hub.add("org/empty", {"config.json": b"{}", "README.md": b"nothing here"})
+    error = refused("org/empty")
+    assert error["type"] == "no_weights"
+    assert "no weights at all" in error["message"]
+
+
+def test_weights_of_another_world_are_named(hub, refused):
+    hub.add("org/torch", {"config.json": b"{}", "pytorch_model.bin": b"x" * 50})
+    error = refused("org/torch")
+    assert error["type"] == "no_weights"
+    assert "pytorch_model.bin" in error["message"] and "--include" in error["message"]
+
+
+def test_patterns_that_leave_no_weights(repository, refused):
+    assert refused(NAME, "--include", "*.json")["type"] == "no_weights"
+    assert refused(NAME, "--exclude", "*.safetensors")["type"] == "no_weights"
+
+
+def test_more_than_the_disk_holds(repository, refused):
+    repository.claimed_sizes["model.safetensors"] = 10**16
+    error = refused()
+    assert error["type"] == "not_enough_disk"
+    assert "10000.0 TB" in error["message"] and "mlxk rm" in error["message"]
+    assert error["details"]["needed"] > error["details"]["free"]
+
+
+def test_several_gguf_variants_want_a_choice(hub, refused):
+    hub.add("org/gguf", {"m-Q4_0.gguf": b"GGUF4", "m-Q8_0.gguf": b"GGUF8888"})
+    error = refused("org/gguf")
+    assert error["type"] == "ambiguous_model"
+    assert error["details"]["candidates"] == ["org/gguf:Q4_0", "org/gguf:Q8_0"]
+
+
+def test_a_gguf_variant_that_is_not_there(hub, refused):
+    hub.add("org/gguf", {"m-Q4_0.gguf": b"GGUF4", "m-Q8_0.gguf": b"GGUF8888"})
+    error = refused("org/gguf:Q5_K_M")
+    assert error["type"] == "model_not_found"
+    assert "no variant `Q5_K_M`" in error["message"] and "Q4_0, Q8_0" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "org/", "/org", "org//tiny", "a/b/c", "org/" + "x" * 97, "org/a--b", "org/tiny@", "./tiny", "-x/y"],
+)
+def test_what_cannot_be_a_name_on_the_hub_is_refused_before_anybody_is_asked(hub, cli, host, name):
+    from mlxk_pull import plugin
+
+    host.register(plugin, name="pull")
+    result = cli("pull", "--json", "--", name)
+    assert result.code == 2
+    assert result.json["error"]["type"] in ("invalid_option", "usage_error")
+    assert not hub.requests
+
+
+def test_a_person_reads_one_sentence_on_standard_error(hub, repository, mlxk):
+    repository.gated = "manual"
+    result = mlxk("pull", NAME)
+    assert result.code == 1 and result.stdout == ""
+    assert result.stderr.startswith("mlxk pull: error: `org/tiny` is gated, and no token was sent.")
