@@ -51,7 +51,8 @@ class Extractor(Protocol):
     """Parses one response. The joined events must not depend on how the text was cut into `feed` calls.
 
     No text is lost, no marker of the format is passed on, nothing raises. `channel` is where text fed next would go,
-    None while a marker or a header is still incomplete.
+    None while a marker or a header is still incomplete; inside a tool call and between messages it is CONTENT, since
+    tokens spent there are not spent on reasoning.
     """
 
     @property
