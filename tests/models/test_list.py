@@ -51,8 +51,8 @@ def test_the_json_has_the_same_filter_and_says_how_much_is_hidden(ask: Ask, unsu
     assert not model["runnable"] and "not_yet_invented" in model["reason"] and model["healthy"]
 
 
-def test_models_of_sources_are_listed_too(ask: Ask) -> None:
-    [model] = ask("list", "smollm2", "--json").json["data"]["models"]
+def test_models_of_sources_are_listed_too(ask_with_smollm2: Ask) -> None:
+    [model] = ask_with_smollm2("list", "smollm2", "--json").json["data"]["models"]
     assert (model["origin"], model["framework"], model["revision"]) == ("source", "GGUF", None)
     assert model["quantization"][0]["label"] == "Q4_1" and model["quantization"][0]["runnable"]
 
@@ -69,6 +69,21 @@ def test_gguf_files_in_a_snapshot_are_listed_with_their_variants(ask: Ask, gguf:
     assert [variant["name"] for variant in stored["variants"]] == ["Q4_0", "Q8_0"]
 
 
+def test_a_repository_runs_if_one_of_its_variants_does(ask_with_smollm2: Ask, gguf: Callable[..., Path]) -> None:
+    ask = ask_with_smollm2
+    [smollm2] = ask("list", "smollm2", "--json").json["data"]["models"]
+
+    def write(folder: Path) -> None:
+        (folder / "tiny-Q4_1.gguf").symlink_to(smollm2["path"])
+        gguf(folder / "tiny-IQ4_XS.gguf", [("token_embd.weight", (256, 32), "IQ4_XS")])
+        gguf(folder / "tiny-Q8_0-00001-of-00003.gguf", [("token_embd.weight", (64, 32), "Q8_0")])
+
+    in_hub_cache("org/tiny-GGUF", write)
+    [model] = ask("list", "tiny", "--json").json["data"]["models"]
+    assert (model["runnable"], model["backend"], model["reason"]) == (True, "gguf", None)
+    assert not model["healthy"] and model["quantization"][0]["runnable"]
+
+
 def test_the_owner_mlx_community_is_left_out_unless_asked_for(ask: Ask) -> None:
     in_hub_cache("mlx-community/tiny", random_model)
     assert "mlx-community" not in ask("list").stdout
@@ -80,7 +95,7 @@ def test_a_pipe_gets_one_line_a_model_in_aligned_columns(ask: Ask) -> None:
     in_hub_cache("org/mx", mxfp4_model)
     head, *rows = ask("list").stdout.splitlines()
     assert head.split() == ["NAME", "REVISION", "SIZE", "MODIFIED", "TYPE", "FRAMEWORK", "QUANT"]
-    assert len(rows) == 3  # with smollm2
+    assert len(rows) == 2
     for title in ("REVISION", "TYPE", "FRAMEWORK", "QUANT"):
         assert all(row[head.index(title) - 1] == " " != row[head.index(title)] for row in rows)
     assert any("long-" * 18 + "name" in row for row in rows)
@@ -143,10 +158,8 @@ def test_times_are_utc_wherever_the_machine_is(ask: Ask, monkeypatch: pytest.Mon
         time.tzset()
 
 
-def test_no_model_at_all_is_no_error(ask: Ask, checked_mlxk: Callable[..., Result]) -> None:
-    result = checked_mlxk("list", "--json", "--disable-plugin", "smollm2")
-    assert result.code == 2  # options of mlxk itself stand before the command
-    result = checked_mlxk("--disable-plugin", "smollm2", "list")
+def test_no_model_at_all_is_no_error(checked_mlxk: Ask) -> None:
+    result = checked_mlxk("list")
     assert (result.code, result.stdout) == (0, "") and "mlxk pull" in result.stderr
 
 

@@ -80,13 +80,19 @@ def test_the_same_commit_in_another_repository_is_left_alone(ask: Ask, hub_cache
     assert {path.name for path in hub_cache.iterdir()} == {"models--org--copy-a", "models--org--copy-c"}
 
 
-def test_paths_sources_and_variants_are_refused(ask: Ask, tmp_path: Path, repository: Path) -> None:
+def test_paths_and_variants_are_refused(ask: Ask, tmp_path: Path, repository: Path) -> None:
     folder = random_model(tmp_path / "mine")
     before = everything(tmp_path)
-    for reference, word in ((str(folder), "path"), ("smollm2", "source smollm2"), ("org/tiny:Q4_0", "whole revisions")):
+    for reference, word in ((str(folder), "path"), ("org/tiny:Q4_0", "whole revisions")):
         result = ask("rm", reference, "-f")
         assert result.code == 2 and word in result.stderr
     assert everything(tmp_path) == before and repository.exists()
+
+
+def test_what_a_source_offers_is_refused(ask_with_smollm2: Ask) -> None:
+    result = ask_with_smollm2("rm", "smollm2", "-f")
+    assert result.code == 2 and "source smollm2" in result.stderr
+    assert ask_with_smollm2("health", "smollm2").code == 0
 
 
 def test_an_ambiguous_name_deletes_nothing(ask: Ask, hub_cache: Path) -> None:

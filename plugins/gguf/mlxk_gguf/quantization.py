@@ -27,7 +27,7 @@ def detect(model: Model) -> Iterable[Quantization]:
     if not variants:
         return
     single = model.gguf_variant
-    header, notes = _header(model) if single else (None, [])
+    header = _header(model) if single else None
     yield Quantization(
         format="gguf",
         label=_encoding(single, header) if single else _listed(variants),
@@ -35,15 +35,15 @@ def detect(model: Model) -> Iterable[Quantization]:
         mode=GGUF,
         bits_per_weight=_bits_per_weight(header) if single and single.shards == 1 else None,
         variants=variants,
-        notes=(*notes, *_incomplete(variants)),
+        notes=tuple(_incomplete(variants)),
     )
 
 
-def _header(model: Model) -> tuple[GGUFHeader | None, list[str]]:
+def _header(model: Model) -> GGUFHeader | None:
     try:
-        return model.gguf, []
-    except BrokenModel as error:
-        return None, [str(error)]
+        return model.gguf
+    except BrokenModel:  # health tells about it
+        return None
 
 
 def _encoding(variant: Variant, header: GGUFHeader | None) -> str:

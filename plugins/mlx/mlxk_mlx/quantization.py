@@ -52,23 +52,21 @@ class Scheme(NamedTuple):
 
 def detect(model: Model) -> Iterable[Quantization]:
     """One result if MLX's packing is declared, or found in the tensors; nothing for a model stored in another way."""
-    notes = []
     try:
         declaration = declared(model)
-    except BrokenModel as error:
+    except BrokenModel:  # health tells about it; the tensors may still speak
         declaration = None
-        notes.append(str(error))
     if declaration is None and not any(model.weights.packed):
         return
     if declaration and declaration.method != MLX and not declaration.block_format:
         return
     if not model.weights.present and model.variants:
         return  # the config describes what the GGUF files were made from
-    if found := _result(model, declaration, notes):
+    if found := _result(model, declaration):
         yield found
 
 
-def _result(model: Model, declaration: Declaration | None, notes: list[str]) -> Quantization | None:
+def _result(model: Model, declaration: Declaration | None) -> Quantization | None:
     base, overrides = _declared_schemes(declaration)
     measured = dict(_measured(model, base, overrides))
     layers = measured or {path: scheme for path, scheme in overrides.items() if scheme}
@@ -77,9 +75,6 @@ def _result(model: Model, declaration: Declaration | None, notes: list[str]) -> 
     if main is None:
         return None
     others = [scheme for scheme, _ in counts.most_common() if scheme != main]
-    notes += _disagreement(declaration, base, overrides, measured)
-    notes += _exceptions(layers, main, overrides)
-    notes += model.weights.unreadable.values()
     method = declaration.method if declaration and declaration.method else MLX
     return Quantization(
         format="safetensors",
@@ -91,7 +86,7 @@ def _result(model: Model, declaration: Declaration | None, notes: list[str]) -> 
         bits_per_weight=_bits_per_weight(model, measured),
         mixed=bool(others),
         requires_mlx=_latest(scheme.since for scheme in (main, *others)),
-        notes=tuple(notes),
+        notes=(*_disagreement(declaration, base, overrides, measured), *_exceptions(layers, main, overrides)),
     )
 
 

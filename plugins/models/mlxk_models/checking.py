@@ -34,6 +34,10 @@ class Finding:
     def name(self) -> str:
         return self.entry.model.name
 
+    @property
+    def has_wrong_bytes(self) -> bool:
+        return any(problem.code == _WRONG for problem in self.health.problems)
+
 
 @click.command("health")
 @click.argument("model", required=False)
@@ -100,7 +104,7 @@ def _sentence(names: Sequence[str], total: int, state: str) -> str:
 def _remedy(damaged: Sequence[Finding]) -> str:
     if not any(each.entry.model.origin == "hub" for each in damaged):
         return ""
-    changed = any(problem.code == _WRONG for each in damaged for problem in each.health.problems)
+    changed = any(each.has_wrong_bytes for each in damaged)
     return f" `mlxk pull{' --verify' if changed else ''} MODEL` repairs what came from the hub."
 
 
@@ -110,7 +114,7 @@ def _show(session: Session, found: Sequence[Finding]) -> None:
         state = "\n".join(problem.message for problem in each.health.problems) or "healthy"
         if each.refusal:
             state += ", not verified"
-        runs = "-" if each.health.problems else each.entry.backend or each.entry.reason or "-"
+        runs = each.entry.backend or ("-" if each.health.problems else each.entry.reason or "-")
         rows.append([each.name, (each.entry.model.revision or "-")[:7], state, runs])
     if rows:
         columns = [Column("Name", wraps=20), Column("Revision"), Column("Files", wraps=20)]
@@ -134,6 +138,6 @@ def _model_as_json(each: Finding) -> dict[str, Any]:
         "healthy": each.health.healthy,
         "problems": problems_as_json(each.health),
         "verified": each.verified,
-        "runnable": each.health.healthy and each.entry.accepted,
-        "reason": each.health.reason or each.entry.reason,
+        "runnable": each.entry.runs and not each.has_wrong_bytes,
+        "reason": each.health.reason if each.has_wrong_bytes else each.entry.reason,
     }

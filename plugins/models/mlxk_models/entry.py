@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -46,65 +46,70 @@ class Entry:
     # Who runs it
 
     @cached_property
-    def backend(self) -> str | None:
-        """The backend that would run it; None if none does, or if the user has to choose."""
-        return self._judged[0]
+    def views(self) -> tuple[Model, ...]:
+        """What a run of this model may mean: the model, or one of its GGUF variants as long as none is chosen."""
+        model = self.model
+        if not model.variants or model.gguf_variant is not None:
+            return (model,)
+        whole = (model,) if model.has_other_weights else ()
+        return (*whole, *(replace(model, variant=variant.name) for variant in model.variants))
 
     @property
     def accepted(self) -> bool:
-        """Some backend accepts the model, whatever the state of its files."""
-        return bool(self._accepting)
+        """Some backend accepts it, whatever the state of its files."""
+        return any(self._accepting.values())
+
+    @cached_property
+    def runnable(self) -> tuple[Model, ...]:
+        """The views that a backend accepts and whose files are whole."""
+        return tuple(view for view in self.views if self._accepting[view.variant] and self._health_of(view).healthy)
 
     @property
     def runs(self) -> bool:
-        return self.accepted and self.health.healthy
+        return bool(self.runnable)
 
-    @property
+    @cached_property
+    def backend(self) -> str | None:
+        """The backend that runs it; None if none does, or if the user has to choose one."""
+        names = {name for view in self.runnable for name in self._accepting[view.variant]}
+        return next(iter(names)) if len(names) == 1 else None
+
+    @cached_property
     def reason(self) -> str | None:
         """Why it does not run here, or what has to be chosen before it does."""
-        if not self.health.healthy:
-            return self.health.reason
-        return self._judged[1]
+        if not self.runnable:
+            return self.health.reason or "; ".join(self._refusals())
+        if self.model in self.runnable:
+            return _refusal(self.host, self.model)
+        if len(self.runnable) > 1:
+            return f"Several variants run here, choose one: {', '.join(map(_spelled, self.runnable))}."
+        return None
 
     def format_runs(self, quantization: Quantization) -> bool:
         """Some backend accepts the weights of that format."""
+        as_gguf = frozenset[str]().union(*(self._accepting[view.variant] for view in self.views if view.gguf_variant))
         if quantization.format == "gguf":
-            return bool(self._variant_backends)
+            return bool(as_gguf)
         if quantization.format == "pytorch" and any(each.format == "safetensors" for each in self.quantizations):
             return False  # where both are, safetensors are what is run
-        return bool(self._whole_backends - self._variant_backends)
+        return bool((self._accepting.get(None) or self._accepted_by(replace(self.model, variant=None))) - as_gguf)
+
+    def _refusals(self) -> Iterator[str]:
+        several = len(self.views) > 1
+        for view in self.views:
+            if refusal := _refusal(self.host, view):
+                yield f"{view.variant}: {refusal}" if several and view.variant else refusal
+
+    def _health_of(self, view: Model) -> Health:
+        return self.health if view is self.model else check(view)
 
     @cached_property
-    def _whole_backends(self) -> frozenset[str]:
-        return self._accepted_by(replace(self.model, variant=None) if self.model.variant else self.model)
-
-    @cached_property
-    def _variant_backends(self) -> frozenset[str]:
-        """Those that run one of the GGUF variants."""
-        variants = self.model.variants
-        if self.model.gguf_variant:
-            return self._accepted_by(self.model)
-        return frozenset[str]().union(*(self._accepted_by(replace(self.model, variant=v.name)) for v in variants))
-
-    @property
-    def _accepting(self) -> frozenset[str]:
-        if self.model.variant:
-            return self._variant_backends
-        return self._whole_backends | self._variant_backends
+    def _accepting(self) -> Mapping[str | None, frozenset[str]]:
+        """The backends that accept each view, by its variant."""
+        return {view.variant: self._accepted_by(view) for view in self.views}
 
     def _accepted_by(self, model: Model) -> frozenset[str]:
         return frozenset(spec.name for spec, verdict in self.host.verdicts(model) if verdict.accepted)
-
-    @cached_property
-    def _judged(self) -> tuple[str | None, str | None]:
-        try:
-            return self.host.backend_for(self.model).name, None
-        except PluginConflict as conflict:
-            return None, str(conflict)
-        except ModelError as error:
-            if len(self._accepting) == 1:  # one of several GGUF variants: the model as a whole is nobody's
-                return next(iter(self._accepting)), None
-            return None, str(error)
 
     # JSON
 
@@ -125,7 +130,7 @@ class Entry:
             "healthy": self.health.healthy,
             "problems": problems_as_json(self.health),
             "runnable": self.runs,
-            "backend": self.backend if self.runs else None,
+            "backend": self.backend,
             "reason": self.reason,
         }
 
@@ -146,6 +151,19 @@ class Entry:
                 {"name": v.name, "size": v.size, "shards": v.shards, "complete": v.complete} for v in each.variants
             ],
         }
+
+
+def _refusal(host: Host, model: Model) -> str | None:
+    """Why no backend would run it, or why none can be chosen."""
+    try:
+        host.backend_for(model)
+    except (ModelError, PluginConflict) as error:
+        return str(error)
+    return None
+
+
+def _spelled(model: Model) -> str:
+    return f"{model.name}:{model.variant}" if model.variant else model.name
 
 
 def problems_as_json(health: Health) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[st
     if health:
         row.append(entry.health.reason or _HEALTHY)
     if verbose:
-        row.append(entry.backend or entry.reason or "-")
+        row.append((entry.backend or "several backends") if entry.runs else entry.reason or "-")
     return row
 
 

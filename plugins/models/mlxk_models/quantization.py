@@ -27,15 +27,15 @@ UNKNOWN = "unknown"
 def detect(model: Model) -> Iterable[Quantization]:
     """One result for safetensors, one for pickled files; nothing for what MLX has packed, or for GGUF alone."""
     try:
-        declaration, notes = declared(model), []
-    except BrokenModel as error:
-        declaration, notes = None, [str(error)]
+        declaration = declared(model)
+    except BrokenModel:  # health tells about it; the tensors may still speak
+        declaration = None
     formats = {weight_format(file.name) for file in model.files}
     pickled, gguf = "pytorch" in formats, "gguf" in formats
     if not _packed_by_mlx(model, declaration) and (model.weights.present or (declaration and not pickled and not gguf)):
-        yield _safetensors(model, declaration, notes)
+        yield _safetensors(model, declaration)
     if pickled:
-        yield _pickled(model, declaration, notes)
+        yield _pickled(model, declaration)
 
 
 def _packed_by_mlx(model: Model, declaration: Declaration | None) -> bool:
@@ -44,13 +44,11 @@ def _packed_by_mlx(model: Model, declaration: Declaration | None) -> bool:
     return declaration.method == MLX or declaration.block_format is not None
 
 
-def _safetensors(model: Model, declaration: Declaration | None, notes: list[str]) -> Quantization:
-    notes = [*notes, *model.weights.unreadable.values()]
+def _safetensors(model: Model, declaration: Declaration | None) -> Quantization:
     if declaration:
-        return _described(model, declaration, notes)
+        return _described(model, declaration)
     stored, named = _dtype_of_tensors(model), _dtype_of_config(model)
-    if stored and named and stored != named:
-        notes.append(f"config.json says {named}, most of the tensors are {stored}. The tensors count.")
+    disagree = f"config.json says {named}, most of the tensors are {stored}. The tensors count."
     label = stored or named or UNKNOWN
     bits = _BITS.get(label)
     return Quantization(
@@ -58,11 +56,11 @@ def _safetensors(model: Model, declaration: Declaration | None, notes: list[str]
         label=label,
         bits=bits,
         bits_per_weight=_bits_per_weight(model, None) if stored else None,
-        notes=tuple(notes),
+        notes=(disagree,) if stored and named and stored != named else (),
     )
 
 
-def _pickled(model: Model, declaration: Declaration | None, notes: list[str]) -> Quantization:
+def _pickled(model: Model, declaration: Declaration | None) -> Quantization:
     """Pickles are never opened (they are programs); only the config speaks for them."""
     if declaration and declaration.method != MLX:
         mode, bits, group, label = _words(declaration)
@@ -73,16 +71,14 @@ def _pickled(model: Model, declaration: Declaration | None, notes: list[str]) ->
             mode=mode,
             bits=bits,
             group_size=group,
-            notes=tuple(notes),
         )
     label = _dtype_of_config(model) or UNKNOWN
-    return Quantization(format="pytorch", label=label, bits=_BITS.get(label), notes=tuple(notes))
+    return Quantization(format="pytorch", label=label, bits=_BITS.get(label))
 
 
-def _described(model: Model, declaration: Declaration, notes: list[str]) -> Quantization:
+def _described(model: Model, declaration: Declaration) -> Quantization:
     mode, bits, group, label = _words(declaration)
-    if declaration.method is None:
-        notes.append(f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed.")
+    nameless = f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed."
     return Quantization(
         format="safetensors",
         label=label,
@@ -91,7 +87,7 @@ def _described(model: Model, declaration: Declaration, notes: list[str]) -> Quan
         bits=bits,
         group_size=group,
         bits_per_weight=_bits_per_weight(model, bits),
-        notes=tuple(notes),
+        notes=(nameless,) if declaration.method is None else (),
     )
 
 

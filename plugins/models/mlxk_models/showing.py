@@ -85,7 +85,9 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Files", "healthy" if entry.health.healthy else entry.health.problems[0].message
     for problem in entry.health.problems[1:]:
         yield "", problem.message
-    yield "Runs with", entry.backend if entry.runs and entry.backend else f"nothing here: {entry.reason}"
+    yield "Runs with", (entry.backend or "several backends") if entry.runs else f"nothing here: {entry.reason}"
+    if entry.runs and entry.reason:
+        yield "", entry.reason
 
 
 def _weights(entry: Entry) -> Iterator[tuple[str, str]]:
