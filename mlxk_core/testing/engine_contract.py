@@ -377,7 +377,7 @@ def extreme_values_run(engine: Engine) -> None:
         Sampling(temperature=1.0, top_k=1),
         Sampling(temperature=1.0, top_p=1e-6),
         Sampling(temperature=1.0, min_p=1.0),
-        Sampling(temperature=1e-3),
+        Sampling(temperature=1e-30),
     )
     wide = (
         Sampling(temperature=1.0, top_k=1 << 30),

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from mlxk_core.models.model import Model
 from mlxk_core.testing.engine_contract import CHECKS, EngineBench, describe
 from mlxk_core.testing.models import LLAMA3_ROPE, SLIDING_WINDOW, gpt_oss_model, mxfp4_model, random_model
+from mlxk_mlx import runtime
 from mlxk_mlx.loading import load
+
+
+def hybrid_model(folder):
+    """An LFM2, whose convolutions keep a state that cannot be cut back, between layers of attention."""
+    runtime.start()
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.lfm2 import Model as Network
+    from mlx_lm.models.lfm2 import ModelArgs
+
+    random_model(folder)
+    config = {
+        "model_type": "lfm2",
+        "vocab_size": 258,
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "norm_eps": 1e-5,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 64,
+        "block_ff_dim": 64,
+        "block_multiple_of": 16,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": True,
+        "layer_types": ["conv", "full_attention"] * 2,
+        "eos_token_id": 257,
+    }
+    random = np.random.default_rng(7)
+    shapes = {name: array.shape for name, array in tree_flatten(Network(ModelArgs.from_dict(config)).parameters())}
+    weights = {
+        name: np.ones(shape) if len(shape) == 1 else random.standard_normal(shape) * 1.2 / np.sqrt(shape[-1])
+        for name, shape in shapes.items()
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({name: array.astype(np.float32) for name, array in weights.items()}, folder / "model.safetensors")
+
 
 NETWORKS = {
     "llama": lambda folder: random_model(folder, seed=1),
     "scaled-rope": lambda folder: random_model(folder, seed=2, config=LLAMA3_ROPE),
     "sliding-window": lambda folder: random_model(folder, seed=3, config=SLIDING_WINDOW),
     "mxfp4": lambda folder: mxfp4_model(folder, seed=4),
+    "hybrid": hybrid_model,
     "gpt-oss": lambda folder: gpt_oss_model(folder, seed=5),
 }
 

@@ -17,6 +17,8 @@ Processor = Callable[[mx.array, mx.array], mx.array]
 _REPETITION_WINDOW = 64
 """The repetition penalty looks at this many tokens back (llama.cpp's number). Over all of a conversation it would
 weigh down the end-of-turn token too, until no answer ended."""
+_COLDEST = 1e-6
+"""Below this a division by the temperature leaves the numbers float32 has."""
 _MOST_SAMPLERS = 256
 _SEEDS = 1 << 64
 
@@ -46,7 +48,7 @@ def _require(option: str, value: float, what: str, holds: bool) -> None:
 
 def sampler_for(sampling: Sampling, vocab_size: int) -> Sampler:
     """The sampler of one row. Rows with equal settings and no seed share one: the batch is then drawn in one call."""
-    if sampling.temperature == 0:
+    if sampling.temperature < _COLDEST:
         return greedy
     top_k = sampling.top_k if sampling.top_k < vocab_size else 0
     keep = _Keep(sampling.temperature, sampling.top_p, top_k, sampling.min_p)
