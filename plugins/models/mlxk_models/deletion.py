@@ -27,9 +27,11 @@ class Plan:
 
     def execute(self) -> None:
         """Deletes; raises when something is still there afterwards (huggingface_hub only logs that)."""
-        from huggingface_hub.utils import logging
+        import logging
 
-        logging.set_verbosity_error()  # it would log what is raised below, with a traceback
+        logging.getLogger("huggingface_hub").setLevel(
+            logging.ERROR
+        )  # it would log what is raised below, with a traceback
         failure = ""
         try:
             self.strategy.execute()

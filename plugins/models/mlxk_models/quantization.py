@@ -95,6 +95,7 @@ def _words(declaration: Declaration) -> tuple[str | None, float | None, int | No
     """(mode, bits, group size, label) of a method."""
     settings = declaration.settings
     method = declaration.method
+    bits: int | None
     match method:
         case None:
             return None, None, None, UNKNOWN
