@@ -23,16 +23,17 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 class Worker:
-    """The parent's side. `module` is run with `python -m`; it calls `serve`."""
+    """The parent's side. `module` is run with `python -m`; it calls `serve`. With `show_stderr` the child's standard
+    error is ours: what it draws there is seen."""
 
-    def __init__(self, module: str, job: Mapping[str, Any]) -> None:
+    def __init__(self, module: str, job: Mapping[str, Any], *, show_stderr: bool = False) -> None:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             # -P: a file in the working directory must not shadow a library.
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=None if show_stderr else self._stderr,
             start_new_session=True,
         )
         self._send(job)

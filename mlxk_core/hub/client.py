@@ -1,4 +1,4 @@
-"""Questions to a hub about one repository, none of which writes anything on this machine."""
+"""Questions to a hub about one repository, none of which writes anything on this machine or there."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class HubClient:
                 if not write:  # a mirror without this route: a file is asked for instead
                     self._check_file(repository)
 
-        self._ask(ask, repository)
+        self.ask(ask, repository)
 
     def commit(self, repository: str, revision: str | None = None) -> tuple[str, str]:
         """The repository's name as the hub spells it, and the commit that `revision` (default: main) stands for."""
@@ -73,7 +73,7 @@ class HubClient:
                 raise ValueError("no commit in the answer")
             return info.id, info.sha
 
-        return self._ask(ask, repository, revision)
+        return self.ask(ask, repository, revision)
 
     def files(self, repository: str, commit: str) -> tuple[RemoteFile, ...]:
         """Every file of a commit, by name."""
@@ -81,7 +81,7 @@ class HubClient:
         return tuple(sorted(found, key=lambda file: file.name))
 
     def branches(self, repository: str) -> tuple[str, ...]:
-        return self._ask(
+        return self.ask(
             lambda: tuple(sorted(ref.name for ref in self.api.list_repo_refs(repository).branches)), repository
         )
 
@@ -90,7 +90,7 @@ class HubClient:
         # Retry-After says.
         url: str | None = f"{self.endpoint}/api/models/{repository}/tree/{commit}?recursive=true"
         while url:
-            page, url = self._ask(partial(self._tree_page, url), repository, commit)
+            page, url = self.ask(partial(self._tree_page, url), repository, commit)
             yield page
 
     def _tree_page(self, url: str) -> tuple[list[dict[str, Any]], str | None]:
@@ -108,7 +108,9 @@ class HubClient:
         except RemoteEntryNotFoundError:
             pass  # the repository answers, it only has no such file
 
-    def _ask(self, call: Callable[[], _T], repository: str, revision: str | None = None) -> _T:
+    def ask(self, call: Callable[[], _T], repository: str, revision: str | None = None) -> _T:
+        """`call()` with patience, its refusals in our words. For calls that may be made twice."""
+
         def bounded() -> _T:
             # Some questions take no time-out of their own, and huggingface_hub's client waits for ever by default.
             get_session().timeout = _timeout()

@@ -162,6 +162,15 @@ class Hub:
         """Requests like `pattern` get `body`, as from something that is no hub."""
         self._add_fault(pattern, lambda handler: handler.send(200, body, {"Content-Type": content_type}), None)
 
+    def answers_before(self, pattern: str, happens: Callable[[], object]) -> None:
+        """Something happens when the first request like `pattern` comes, before it is answered."""
+
+        def act(handler: Handler) -> bool:
+            happens()
+            return False
+
+        self._add_fault(pattern, act, 1)
+
     def cuts(self, pattern: str, after: int, *, times: int | None = 1, reset: bool = False) -> None:
         """The connection of requests like `pattern` ends after `after` bytes of the file."""
 
@@ -494,7 +503,9 @@ class Handler(BaseHTTPRequestHandler):
         if name in self.hub.repositories:
             self.error(409, message="You already created this model repo")
             return
-        repository = Repository(name, private=bool(asked.get("private")), allowed={owner})
+        repository = Repository(
+            name, private=asked.get("visibility") == "private" or bool(asked.get("private")), allowed={owner}
+        )
         repository.commit({".gitattributes": b"*.safetensors filter=lfs\n"})
         self.hub.repositories[name] = repository
         self.json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})

@@ -1,0 +1,70 @@
+"""Which files of a folder are not uploaded: our own list, and the folder's `.hfignore`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+IGNORE_FILE = ".hfignore"
+# What tools leave in a folder, and what no repository of a model is to hold.
+ALWAYS = (".git/", ".cache/", ".venv/", "venv/", "__pycache__/", "*.pyc", ".DS_Store", ".gitignore", f"/{IGNORE_FILE}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    pattern: re.Pattern[str]
+    keeps: bool
+
+
+class Ignore:
+    """Rules as in a `.gitignore`: the last one that fits decides, `!` takes a file back in, a `/` in front or in the
+    middle ties a pattern to the folder itself, one at the end means folders only, `**` goes over `/`."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._rules = [rule for rule in map(_rule, lines) if rule]
+
+    @classmethod
+    def of(cls, folder: Path) -> Ignore:
+        path = folder / IGNORE_FILE
+        own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return cls([*ALWAYS, *own])
+
+    def __call__(self, name: str) -> bool:
+        """Whether file `name` (`/` separated) stays here."""
+        ignored = False
+        for rule in self._rules:
+            if rule.pattern.fullmatch(name):
+                ignored = not rule.keeps
+        return ignored
+
+
+def _rule(line: str) -> Rule | None:
+    text = line.strip()
+    if not text or text.startswith("#"):
+        return None
+    keeps = text.startswith("!")
+    text = text.removeprefix("!")
+    folders_only, text = text.endswith("/"), text.rstrip("/")
+    anchored = "/" in text
+    body = _as_regex(text.lstrip("/"))
+    before = "" if anchored else "(?:.*/)?"
+    after = "/.*" if folders_only else "(?:/.*)?"
+    return Rule(re.compile(before + body + after, re.DOTALL), keeps)
+
+
+_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _as_regex(glob: str) -> str:
+    regex = ""
+    for part in _PART.findall(glob):
+        if part in _WILD:
+            regex += _WILD[part]
+        elif part.startswith("[") and part.endswith("]"):
+            regex += "[" + part[1:].replace("!", "^", part[1] == "!")
+        else:
+            regex += re.escape(part)
+    return regex

@@ -1,0 +1,40 @@
+"""What the tests of push share: a local hub, an account that may write there, and a folder with a model."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("_hub_fixtures", Path(__file__).parents[1] / "hub" / "fixtures.py")
+_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fixtures)
+hub = _fixtures.hub
+
+
+@pytest.fixture
+def folder(tmp_path):
+    from mlxk_core.testing.models import random_model
+
+    path = tmp_path / "model"
+    random_model(path)
+    return path
+
+
+@pytest.fixture
+def account(hub, monkeypatch):
+    """Who pushes, with a token that may write. The local hub speaks LFS but no Xet."""
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    return hub.account("hf_writer", name="me")
+
+
+@pytest.fixture
+def push(mlxk, monkeypatch):
+    monkeypatch.setenv("MLXK_ENABLE_EXPERIMENTAL", "push")
+
+    def run(*arguments, **environment):
+        return mlxk("push", *map(str, arguments), env=environment)
+
+    return run

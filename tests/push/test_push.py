@@ -1,0 +1,182 @@
+"""Pushing a folder: what is looked at offline, what is compared, what is committed, and what is refused."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from mlxk_core.testing import assert_light
+
+NAME = "me/tiny"
+
+
+@pytest.fixture
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_push_is_not_there_unless_it_is_asked_for(mlxk, folder):
+    assert "push" not in mlxk("--help").stdout
+    result = mlxk("push", str(folder), NAME)
+    assert result.code == 2
+    assert "MLXK_ENABLE_EXPERIMENTAL=push" in result.stderr
+    assert "push" in mlxk("--help", env={"MLXK_ENABLE_EXPERIMENTAL": "other,all"}).stdout
+
+
+def test_the_plugin_is_light():
+    assert_light("mlxk_push.plugin")
+
+
+def test_check_only_needs_neither_a_hub_nor_a_token(hub, push, folder):
+    result = push(folder, NAME, "--check-only", "--json")
+    assert result.code == 0, result
+    assert result.json["data"]["status"] == "checked"
+    assert result.json["data"]["problems"] == []
+    assert not hub.requests
+
+
+def test_check_only_names_everything_that_is_wrong(hub, push, folder):
+    (folder / "config.json").write_text("{")
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (folder / "other.safetensors.incomplete").touch()
+    result = push(folder, NAME, "--check-only", "--json")
+    assert result.code == 1
+    assert result.json["error"]["type"] == "broken_model"
+    files = {problem["file"] for problem in result.json["data"]["problems"]}
+    assert {"config.json", "model.safetensors", "other.safetensors.incomplete"} <= files
+    assert not hub.requests
+
+
+def test_a_broken_folder_is_not_pushed(hub, account, push, folder):
+    (folder / "model.safetensors").write_bytes(b"short")
+    assert push(folder, NAME, "--create").code == 1
+    assert not hub.requests
+
+
+def test_a_new_repository_is_created_where_that_is_asked_for(hub, account, push, folder, contents):
+    foretold = push(folder, NAME, "--create", "--dry-run", "--json").json["data"]
+    assert foretold["creates_repository"] and foretold["added"] == sorted(contents)
+    assert not hub.repositories
+    result = push(folder, NAME, "--create", "--private", "--commit", "first", "--json")
+    assert result.code == 0, result
+    repository = hub.repositories[NAME]
+    assert repository.private and repository.messages == ["first"]
+    assert {name: repository.files()[name] for name in contents} == contents
+    assert result.json["data"]["commit"] == repository.branches["main"]
+    assert result.json["data"]["url"] == f"{hub.url}/{NAME}/commit/{repository.branches['main']}"
+
+
+def test_only_what_differs_is_pushed_and_nothing_is_deleted(hub, account, push, folder, contents):
+    repository = hub.add(NAME, {**contents, "config.json": b"{}", "notes.md": b"mine"}, allowed={"me"})
+    (folder / "extra").mkdir()
+    (folder / "extra" / "new.txt").write_text("new")
+    foretold = push(folder, NAME, "--dry-run")
+    assert foretold.code == 0
+    assert "1 new and 1 changed files, 1 only on the hub are left alone would be pushed" in foretold.stdout
+    assert not repository.messages
+    result = push(folder, NAME, "--json")
+    assert result.code == 0, result
+    data = result.json["data"]
+    assert (data["added"], data["modified"], data["only_on_hub"]) == (["extra/new.txt"], ["config.json"], ["notes.md"])
+    assert repository.files() == {**contents, "notes.md": b"mine", "extra/new.txt": b"new"}
+    assert not hub.asked("PUT /upload/"), "the weights are there already"
+
+
+def test_no_change_means_no_commit(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    before = repository.branches["main"]
+    result = push(folder, NAME)
+    assert result.code == 0
+    assert "has all of it already: no commit was made" in result.stdout
+    assert repository.branches["main"] == before and not hub.asked("POST")
+
+
+def test_hfignore_keeps_files_here(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    (folder / ".hfignore").write_text("# mine\n*.log\n/drafts/\n!keep.log\n")
+    (folder / "drafts").mkdir()
+    for name in ("a.log", "keep.log", "drafts/x.txt", ".DS_Store"):
+        (folder / name).write_text("x")
+    result = push(folder, NAME, "--json")
+    assert result.code == 0, result
+    assert result.json["data"]["added"] == ["keep.log"]
+    assert sorted(repository.files()) == sorted([*contents, "keep.log"])
+
+
+def test_a_branch_is_created_where_that_is_asked_for(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    (folder / "new.txt").write_text("new")
+    refused = push(folder, NAME, "--branch", "dev", "--json")
+    assert refused.json["error"]["type"] == "revision_not_found"
+    assert "it has main" in refused.json["error"]["message"] and "--create" in refused.json["error"]["message"]
+    assert push(folder, NAME, "--branch", "dev", "--create").code == 0
+    assert "new.txt" in repository.files("dev") and "new.txt" not in repository.files("main")
+
+
+@pytest.mark.parametrize(
+    ("token", "reason", "words"),
+    [
+        (None, "no_token", "hf auth login"),
+        ("hf_wrong", "bad_token", "does not accept the token"),
+        ("hf_reader", "forbidden", "You don't have the rights to write"),
+    ],
+)
+def test_refusals_say_which_case_it_is(hub, push, folder, contents, token, reason, words):
+    hub.add(NAME, contents)
+    hub.account("hf_reader", name="me", writes=False)
+    result = push(folder, NAME, "--json", **({"HF_TOKEN": token} if token else {}))
+    assert result.code == 1
+    error = result.json["error"]
+    assert (error["type"], error["details"]["reason"]) == ("access_denied", reason)
+    assert words in error["message"] and "Nothing was changed on the hub." in error["message"]
+    assert not hub.asked("POST")
+
+
+def test_a_repository_that_is_not_there_wants_create(hub, account, push, folder):
+    error = push(folder, NAME, "--json").json["error"]
+    assert error["type"] == "not_on_hub"
+    assert "--create makes it" in error["message"]
+
+
+def test_a_namespace_of_somebody_else_is_refused(hub, account, push, folder):
+    error = push(folder, "them/tiny", "--create", "--json").json["error"]
+    assert error["type"] == "access_denied"
+    assert "under the namespace" in error["message"]
+    assert not hub.repositories
+
+
+def test_a_readme_the_hub_does_not_accept_is_told(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    (folder / "README.md").write_text("---\nlicense: [\n---\n")
+    error = push(folder, NAME, "--json").json["error"]
+    assert error["details"]["reason"] == "bad_readme"
+    assert "unexpected end of the flow collection" in error["message"]
+    assert not repository.messages
+
+
+def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    hub.answers_before("POST .*/preupload/", lambda: repository.commit({**contents, "theirs.txt": b"x"}))
+    error = push(folder, NAME, "--json").json["error"]
+    assert "A commit has happened since" in error["message"]
+    assert "theirs.txt" in repository.files()
+
+
+@pytest.mark.parametrize("arguments", [["tiny"], ["me/tiny", "--private"], ["me/tiny", "--commit", " "]])
+def test_what_cannot_be_meant_is_wrong_usage(hub, push, folder, arguments):
+    assert push(folder, *arguments).code == 2
+    assert not hub.requests
+
+
+def test_ctrl_c_stops_at_once_and_commits_nothing(hub, account, mlxk, push, folder, contents):
+    repository = hub.add(NAME, {"config.json": b"{}"}, allowed={"me"})
+    hub.hangs("PUT /upload/")
+    process = mlxk.start("push", str(folder), NAME)
+    assert hub.hanging.wait(30)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Nothing was committed." in told
+    assert not repository.messages
