@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +49,8 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
     out = session.output
     out.line(entry.model.name)
     for label, text in _lines(entry):
-        out.line(f"  {label:<{_LABEL_WIDTH}}{text}".rstrip())
+        for first, line in _wrapped(label, text, terminal=out.stdout_is_terminal):
+            out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()
         rows = [[f.name, words.size(f.size), _kind(f.name)] for f in entry.model.files]
@@ -59,6 +62,15 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
 
 
 # What is shown
+
+
+def _wrapped(label: str, text: str, *, terminal: bool) -> Iterator[tuple[str, str]]:
+    """Long sentences stay in their column on a terminal; a pipe gets them whole, and so does who copies a path."""
+    width = shutil.get_terminal_size().columns - _LABEL_WIDTH - 2
+    lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) if terminal else [text]
+    for line in lines:
+        yield label, line
+        label = ""
 
 
 def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
