@@ -16,8 +16,8 @@ AFFINE = "affine"
 # The first MLX release that quantizes and computes in a mode. mxfp4: commit 70560b6bd; mxfp8 and nvfp4 came with
 # 0.29.4 but their products only with 0.30.3 (ml-explore/mlx#2946).
 _MODES_SINCE = {"mxfp4": "0.29.0", "mxfp8": "0.30.3", "nvfp4": "0.30.3"}
-# Of the affine mode: 3 and 6 bits c79f6a4a8, 5 bits 6ef2f67e7; 0.32.1 still refuses 1 bit.
-_BITS_SINCE = {3: "0.21.0", 6: "0.21.0", 5: "0.26.0", 1: "0.32.2"}
+# Of the affine mode: 3 and 6 bits c79f6a4a8, 5 bits 6ef2f67e7; 0.32.3 still refuses 1 bit (tried).
+_BITS_SINCE = {3: "0.21.0", 6: "0.21.0", 5: "0.26.0", 1: "0.32.4"}
 _AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
 _AFFINE_GROUPS = (64, 32, 128, 16)  # the most usual one first
 _AFFINE_DEFAULT = (4, 64)  # what mx.quantize takes when a config leaves them out
