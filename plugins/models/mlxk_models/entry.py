@@ -54,11 +54,6 @@ class Entry:
         whole = (model,) if model.has_other_weights else ()
         return (*whole, *(replace(model, variant=variant.name) for variant in model.variants))
 
-    @property
-    def accepted(self) -> bool:
-        """Some backend accepts it, whatever the state of its files."""
-        return any(self._accepting.values())
-
     @cached_property
     def runnable(self) -> tuple[Model, ...]:
         """The views that a backend accepts and whose files are whole."""
@@ -92,7 +87,10 @@ class Entry:
             return bool(as_gguf)
         if quantization.format == "pytorch" and any(each.format == "safetensors" for each in self.quantizations):
             return False  # where both are, safetensors are what is run
-        return bool((self._accepting.get(None) or self._accepted_by(replace(self.model, variant=None))) - as_gguf)
+        whole = (
+            self._accepting[None] if None in self._accepting else self._accepted_by(replace(self.model, variant=None))
+        )
+        return bool(whole - as_gguf)
 
     def _refusals(self) -> Iterator[str]:
         several = len(self.views) > 1
