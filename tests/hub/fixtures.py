@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import jsonschema
 import pytest
 
 
@@ -31,3 +33,19 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield server
     server.close()
+
+
+class Checked:
+    """`mlxk`, whose every JSON document has to be as the published schema says."""
+
+    def __init__(self, processes: object) -> None:
+        schema = Path(__file__).parents[2] / "docs" / "json-api.schema.json"
+        self._processes = processes
+        self._schema = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+        self.start, self.command = processes.start, processes.command
+
+    def __call__(self, *args: str, **options: object) -> object:
+        result = self._processes(*args, **options)
+        if "--json" in args:
+            self._schema.validate(result.json)
+        return result

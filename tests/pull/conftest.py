@@ -16,6 +16,11 @@ hub = _fixtures.hub
 
 
 @pytest.fixture
+def mlxk(mlxk):
+    return _fixtures.Checked(mlxk)
+
+
+@pytest.fixture
 def model_files(tmp_path):
     """The files of a real tiny model, by name."""
     from mlxk_core.testing.models import random_model

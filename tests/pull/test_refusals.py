@@ -224,3 +224,9 @@ def test_a_person_reads_one_sentence_on_standard_error(hub, repository, mlxk):
     result = mlxk("pull", NAME)
     assert result.code == 1 and result.stdout == ""
     assert result.stderr.startswith("mlxk pull: error: `org/tiny` is gated, and no token was sent.")
+
+
+def test_a_cache_that_cannot_be_written_is_told(repository, mlxk):
+    result = mlxk("pull", NAME, "--json", env={"HF_HUB_CACHE": "/dev/null/hub"})
+    assert result.code == 1
+    assert "cannot be written" in result.json["error"]["message"]

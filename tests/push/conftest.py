@@ -14,6 +14,11 @@ hub = _fixtures.hub
 
 
 @pytest.fixture
+def mlxk(mlxk):
+    return _fixtures.Checked(mlxk)
+
+
+@pytest.fixture
 def folder(tmp_path):
     from mlxk_core.testing.models import random_model
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from mlxk_core.errors import AccessDenied, BrokenModel, HubUnavailable, Interrupted, MlxkError, ModelError
+from mlxk_core.errors import AccessDenied, BrokenModel, HubUnavailable, Interrupted, MlxkError, RevisionNotFound
 from mlxk_core.hub.client import HubClient, RemoteFile
 from mlxk_core.hub.patience import Patience
+from mlxk_core.hub.refusals import NotOnHub
 from mlxk_core.models.health import check
 from mlxk_core.output import Output
 from mlxk_core.session import Session, json_option
@@ -82,7 +83,7 @@ def _preflight(
     client = HubClient(Patience(tries=1) if content_with_copy else patience)
     try:
         plan = preflight(client, asked, filter)
-    except (AccessDenied, HubUnavailable, ModelError) as error:
+    except (AccessDenied, HubUnavailable, NotOnHub, RevisionNotFound) as error:
         if not content_with_copy:
             raise
         _note(output, f"The hub was asked for a newer revision: {error}")

@@ -83,6 +83,11 @@ def _tidied(plan: Plan) -> Iterator[None]:
     except MlxkError as error:
         error.args = (f"{error} {_tidy(plan)}",)
         raise
+    except OSError as error:
+        raise MlxkError(
+            f"{error.filename or plan.place.cache} cannot be written: {error.strerror or error}. {_tidy(plan)}",
+            reason="not_writable",
+        ) from error
     except BaseException:
         _tidy(plan)
         raise

@@ -41,11 +41,14 @@ class Place:
         return self.folder / "snapshots" / commit
 
     def commit(self, revision: str | None) -> str | None:
-        """The commit that `revision` was when it was last pulled, or None."""
+        """The commit that `revision` was when it was last pulled, or the one here that it begins; else None."""
         revision = revision or MAIN
         if _COMMIT.fullmatch(revision):
             return revision
-        return Repository(self.repository, self.folder).refs().get(revision)
+        here = Repository(self.repository, self.folder)
+        known = here.refs().get(revision)
+        begun = [commit for commit in here.commits() if commit.startswith(revision)] if len(revision) >= 4 else []
+        return known or (begun[0] if len(begun) == 1 else None)
 
     def model(self, commit: str, variant: str | None) -> Model:
         return Model(name=self.repository, path=self.snapshot(commit), origin="hub", revision=commit, variant=variant)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from mlxk_core.errors import InvalidOption
+from mlxk_core.hub.names import check_name
 from mlxk_core.models.references import NameReference, parse
 
 DEFAULT_OWNER = "mlx-community"
@@ -42,17 +40,5 @@ def wanted(text: str) -> Wanted:
         raise InvalidOption("MODEL", f"`{text}` names no revision after the `@`.")
     if parsed.variant == "":
         raise InvalidOption("MODEL", f"`{text}` names no variant after the `:`.")
-    repository = parsed.name if "/" in parsed.name else f"{DEFAULT_OWNER}/{parsed.name}"
-    try:
-        validate_repo_id(repository)
-    except HFValidationError:
-        valid = False
-    else:
-        valid = NameReference(repository).is_hub_name
-    if not valid:
-        raise InvalidOption(
-            "MODEL",
-            f"`{parsed.name}` is no name the hub could have: `org/name`, of letters, digits, `-`, `_` and `.`, "
-            "96 characters at most.",
-        )
-    return Wanted(repository, parsed.revision, parsed.variant)
+    name = parsed.name if "/" in parsed.name else f"{DEFAULT_OWNER}/{parsed.name}"
+    return Wanted(check_name(name, "MODEL"), parsed.revision, parsed.variant)

@@ -12,9 +12,9 @@ from huggingface_hub import get_token
 
 from mlxk_core.errors import AccessDenied, BrokenModel, InvalidOption, MlxkError, RevisionNotFound
 from mlxk_core.hub.client import MAIN, HubClient, RemoteFile
+from mlxk_core.hub.names import check_name
 from mlxk_core.hub.patience import Patience
 from mlxk_core.hub.refusals import LOG_IN, NotOnHub
-from mlxk_core.models.references import NameReference
 from mlxk_core.output import Output
 from mlxk_core.session import Session, json_option
 from mlxk_push.difference import Difference, difference
@@ -49,8 +49,7 @@ def push(
     What .hfignore lists stays here. Files that are only on the hub are left alone: a push deletes nothing. Where
     nothing has changed, no commit is made.
     """
-    if not NameReference(repository).is_hub_name:
-        raise InvalidOption("REPO", f"`{repository}` is no name of a repository; it is written `org/name`.")
+    check_name(repository, "REPO")
     if private and not create:
         raise InvalidOption("--private", "it acts on a new repository only; add --create.")
     if not message.strip():
@@ -84,7 +83,7 @@ def push(
         hub.prepare(there, private=private)
         if not changes.changed:
             _say(output, f"{repository} ({branch}) has all of it already: no commit was made.")
-            return {**data, "status": "no_changes", "commit": there.commit}
+            return {**data, "status": "no_changes"} | ({"commit": there.commit} if there.commit else {})
         _note(output, f"Uploading {len(changes.changed)} files to {repository} ({branch}).")
         hub.uploading = True
         made = upload(
