@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from mlxk_core.generation.events import Delta, Event, Finished, ToolCallDelta
+from mlxk_core.generation.events import Delta, Event, Finished, Started, ToolCallDelta
 from mlxk_serve import log
 from mlxk_serve.metrics import Registry
 
@@ -62,6 +62,9 @@ class Access:
             if self.first_token is None:
                 self.first_token = time.monotonic() - self.began
                 self.metrics.first_token.observe(self.first_token)
+        elif isinstance(event, Started):
+            for note in event.notes:
+                log.event(logging.INFO, note, request_id=self.id)
         elif isinstance(event, Finished):
             usage, seconds = event.usage, event.timings.generation
             self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens

@@ -12,7 +12,7 @@ from mlxk_core.errors import InvalidOption, MlxkError, ModelNotFound, QueueFull,
 # The SDKs give up when they are told to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
-_CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None, "template_error": None}
+_CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
 # An absolute path, but for the `/v1/…` of our own routes: an error tells nobody where the server keeps its files.
 _PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/)[^\s'\"`,;:]+")
 

@@ -15,6 +15,7 @@ from mlxk_core.errors import InvalidOption
 
 # `localhost` is ::1 to Node and to macOS, 127.0.0.1 to most others.
 LOOPBACK = ("127.0.0.1", "::1")
+_FAMILIES = [socket.AF_INET, socket.AF_INET6]
 _TRIES = 20
 _PROBE_SECONDS = 0.2
 
@@ -34,9 +35,11 @@ def open_tcp(hosts: Sequence[str], port: int) -> list[socket.socket]:
 
     Raises `InvalidOption` naming the option that has to change.
     """
-    addresses = [address for host in hosts for address in _addresses(host)]
-    # ::1 of the default pair may be missing; whoever names it wants it.
-    optional = addresses[1:] if tuple(hosts) == LOOPBACK else []
+    names = [_addresses(host) for host in hosts]
+    # A name may stand for an address this machine does not have (`localhost` for ::1); so does the default pair.
+    groups = [[a for addresses in names for a in addresses]] if tuple(hosts) == LOOPBACK else names
+    addresses = list(dict.fromkeys(address for group in groups for address in group))
+    optional = [address for group in groups for address in group[1:]]
     for last_try in [False] * (_TRIES - 1) + [True]:
         try:
             return _bind_all(addresses, port, optional)
@@ -95,8 +98,8 @@ def _addresses(host: str) -> list[tuple[int, str]]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise InvalidOption("--host", f"`{host}` is no address of this machine: {error}") from error
-    wanted = [(family, str(address[0])) for family, _, _, _, address in found]
-    return list(dict.fromkeys(a for a in wanted if a[0] in (socket.AF_INET, socket.AF_INET6)))
+    wanted = {(family, str(address[0])) for family, _, _, _, address in found if family in _FAMILIES}
+    return sorted(wanted, key=lambda address: (_FAMILIES.index(address[0]), address[1]))
 
 
 def _complaint(error: OSError, host: str, port: int) -> InvalidOption:

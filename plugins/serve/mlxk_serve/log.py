@@ -13,6 +13,7 @@ from typing import Any
 
 LOGGER = logging.getLogger("mlxk.serve")
 LEVELS = ("debug", "info", "warning", "error")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a path or a name somebody sent, they would forge lines
 _SECRETS = (
     re.compile(r"(?i)\b(bearer\s+)[^\s'\",]+"),
     re.compile(r"(?i)\b((?:x-)?api[-_]key['\"]?\s*[:=]\s*['\"]?)[^\s'\",]+"),
@@ -51,7 +52,8 @@ class _Formatter(logging.Formatter):
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         told = "".join(f" {name}={value}" for name, value in facts.items())
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return self._redacted(f"{moment} {level}{message}{told}" + (f"\n{trace}" if trace else ""))
+        whole = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", f"{moment} {level}{message}{told}")
+        return self._redacted(whole + (f"\n{trace}" if trace else ""))
 
     def _redacted(self, text: str) -> str:
         for secret in self._secrets:

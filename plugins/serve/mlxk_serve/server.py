@@ -141,6 +141,7 @@ class Server:
     def _preload(self) -> list[str]:
         models = [self.parts.catalog.pin(reference) for reference in dict.fromkeys(self.config.models)]
         for model in models:
+            LOGGER.info("loading %s", model.name)
             self.service.preload(model)
         lost = [model.name for model in models if not self.service.is_loaded(model)]
         if lost:

@@ -1,0 +1,65 @@
+"""An installed plugin's door in a real process, and `--reload` when its code changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+
+PLUGIN = """
+class Version:
+    def on_get(self, req, resp):
+        resp.media = {{"version": {version}}}
+
+def door(server):
+    server.add_route("/version", Version())
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A plugin that is installed as far as Python is concerned; gives the file of its code."""
+    info = tmp_path / "mlxk_versioned-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlxk-versioned\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mlxk.serve]\nversioned = mlxk_versioned:door\n")
+    code = tmp_path / "mlxk_versioned.py"
+    code.write_text(PLUGIN.format(version=1))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return code
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def version(kit, port):
+    try:
+        return kit.Client(port).get("/version").json["version"]
+    except OSError:
+        return None
+
+
+def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk, kit):
+    port = free_port()
+    process = mlxk.start("serve", "--port", str(port), "--reload")
+    assert kit.until(lambda: version(kit, port)) == 1
+    idle = socket.create_connection(("127.0.0.1", port))
+
+    site.write_text("def half typed(")
+    os.utime(site, ns=(0, 1))
+    kit.until(lambda: "cannot be compiled" in process.stderr.readline())
+    assert version(kit, port) == 1
+
+    site.write_text(PLUGIN.format(version=2))
+    assert kit.until(lambda: version(kit, port) == 2)
+    assert process.poll() is None
+    idle.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
