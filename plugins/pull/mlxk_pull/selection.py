@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from mlxk_core.errors import AmbiguousModel, Kind, ModelError, ModelNotFound
+from mlxk_core.errors import AmbiguousModel, BrokenModel, Kind, ModelError, ModelNotFound
 from mlxk_core.hub.client import RemoteFile
-from mlxk_core.models.filenames import weight_format
+from mlxk_core.models.filenames import shard, weight_format
 from mlxk_core.models.variants import gguf_variants
 from mlxk_core.specs import Variant
 
@@ -58,7 +59,8 @@ class Selection:
 def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant: str | None) -> Selection:
     """The files to have: those of the MLX/safetensors model, or of one GGUF variant, with all that goes beside them.
 
-    Raises `ModelNotFound` for a variant that is not there, `AmbiguousModel` where one must be chosen, and `NoWeights`.
+    Raises `ModelNotFound` for a variant that is not there, `AmbiguousModel` where one must be chosen, `NoWeights`, and
+    `BrokenModel` where shards are missing.
     """
     every = tuple(files)
     if filter.include:
@@ -69,7 +71,25 @@ def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant
     kept = tuple(file for file in chosen if not _matches(file.name, filter.exclude))
     if not any(weight_format(file.name) for file in kept):
         raise _no_weights(repository, every, filter)
+    if filter.is_default:
+        _refuse_gaps(repository, kept)
     return Selection(kept, variant)
+
+
+def _refuse_gaps(repository: str, files: Iterable[RemoteFile]) -> None:
+    """A model whose shards are not all on the hub is not worth its download."""
+    numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for file in files:
+        if weight_format(file.name):
+            stem, number, total = shard(file.name)
+            numbers[stem, total].add(number)
+    for (stem, total), found in sorted(numbers.items()):
+        if len(found) < total:
+            raise BrokenModel(
+                f"`{repository}` is not complete on the hub: of the {total} files of {stem}, {len(found)} are there.",
+                model=repository,
+                reason="incomplete_on_hub",
+            )
 
 
 def _included(
