@@ -229,8 +229,9 @@ def serve(host: Host) -> Iterator[Serve]:
     servings: list[Serving] = []
 
     def start(*, limits: Mapping[str, Any] | None = None, doors: Sequence[Any] = (), **config: Any) -> Serving:
-        settings = ServeConfig(port=0, hosts=("127.0.0.1",), **config)
-        settings = replace(settings, limits=replace(Limits(), **(limits or {})))
+        # Fewer threads than usual: starting them is most of what such a server costs.
+        settings = ServeConfig(port=0, hosts=("127.0.0.1",), **{"concurrency": 8, "queue": 16, **config})
+        settings = replace(settings, limits=replace(Limits(), **{"threads_in_reserve": 4, **(limits or {})}))
         servings.append(Serving(Server(host, settings, doors=list(doors))))
         return servings[-1]
 

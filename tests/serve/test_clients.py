@@ -78,6 +78,18 @@ def test_the_node_client_works_with_the_base_url_changed(client, tmp_path, kit):
     kit.until(lambda: client.status()["answers"] == 0)
 
 
+def test_prometheus_reads_the_metrics(client, python_with):
+    client.chat()
+    read = """import sys
+from prometheus_client.parser import text_string_to_metric_families
+names = [family.name for family in text_string_to_metric_families(sys.stdin.read())]
+assert "mlxk_time_to_first_token_seconds" in names
+"""
+    metrics = client.get("/metrics").body
+    done = subprocess.run([python_with("prometheus-client"), "-c", read], input=metrics, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_no_generated_request_breaks_the_server_or_its_description(client, engine, python_with):
     """schemathesis against our own document: a model that exists, or most cases would be a 404."""
     engine.script.answer = lambda prompt: "ok"

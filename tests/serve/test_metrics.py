@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z_]+="(?:[^"\\]|\\.)*"(?:,[a-z_]+="(?:[^"\\]|\\.)*")*\})? (\+?[0-9.e+-]+|\+Inf)')
 
 
@@ -28,13 +26,6 @@ def test_every_line_is_one_that_prometheus_reads(client):
     assert set(kinds) == helps
     assert set(kinds.values()) == {"counter", "gauge", "histogram"}
     assert all(name.endswith("_total") for name, kind in kinds.items() if kind == "counter")
-
-
-def test_prometheus_own_parser_agrees(client):
-    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
-    client.chat()
-    families = list(parser.text_string_to_metric_families(client.get("/metrics").body.decode()))
-    assert "mlxk_time_to_first_token_seconds" in [family.name for family in families]
 
 
 def test_counts_follow_what_happens(client, kit):
@@ -65,8 +56,7 @@ def test_status_says_what_is_loaded_and_what_may_be(client):
     client.chat()
     status = client.status()
     assert [model["name"] for model in status["models"]] == ["fake"]
-    assert status["concurrency"] == 32
-    assert status["queue"] == 128
+    assert (status["concurrency"], status["queue"]) == (8, 16)
     assert status["active"] == status["waiting"] == 0
     assert status["uptime_seconds"] >= 0
     assert "/" not in str(status["models"][0]["name"])

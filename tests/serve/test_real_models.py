@@ -51,12 +51,7 @@ def port(tmp_path_factory):
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    document = ""
-    while not document.endswith("\n}\n"):
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        document += line
-    yield json.loads(document)["data"]["port"]
+    yield _announced(process)["port"]
     process.send_signal(signal.SIGINT)
     try:
         _, told = process.communicate(timeout=20)
@@ -64,6 +59,16 @@ def port(tmp_path_factory):
         process.kill()
     assert process.returncode == 0, told
     assert "Traceback" not in told
+
+
+def _announced(process):
+    """What a server says at its start."""
+    document = ""
+    while not document.endswith("\n}\n"):
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        document += line
+    return json.loads(document)["data"]
 
 
 @pytest.fixture
@@ -271,6 +276,30 @@ def test_tool_calls_and_their_results_are_taken_back(ask):
     ]
     body = {"model": "tiny/calls", "messages": messages, "tools": [TOOL], "tool_choice": "auto"}
     assert client.post("/v1/chat/completions", body).status == 200
+
+
+def test_two_models_take_turns_where_only_one_has_room(mlxk, kit):
+    sizes = {}
+    for seed, name in enumerate(("tiny/one", "tiny/two")):
+        folder = in_hub_cache(name, lambda folder, seed=seed: random_model(folder, seed=seed, hidden=256, layers=4))
+        sizes[name] = sum(path.stat().st_size for path in folder.iterdir())
+    budget = int(1.6 * max(sizes.values()))
+    process = mlxk.start("serve", "--port", "0", "--json", "--memory", str(budget), "--log-level", "error")
+    port = _announced(process)["port"]
+    one, two = kit.Client(port, model="tiny/one"), kit.Client(port, model="tiny/two")
+    first = one.chat(temperature=0, max_tokens=8).text
+    with one.chat_stream(temperature=0, max_tokens=300) as events:
+        next(iter(events))
+        waiting = two.begin_chat(stream=True, temperature=0, max_tokens=8)
+        assert list(events)[-1] == "[DONE]"
+    assert kit.everything(waiting).count(b"[DONE]") == 1
+    status = two.status()
+    assert [model["name"] for model in status["models"]] == ["tiny/two"]
+    assert status["models"][0]["memory"] <= budget
+    assert status["counters"]["unloads"] == 1
+    assert one.chat(temperature=0, max_tokens=8).text == first
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
 
 
 @pytest.mark.smollm2

@@ -15,7 +15,7 @@ from mlxk_serve.models import Models, OneModel
 from mlxk_serve.openapi import document
 from mlxk_serve.parts import Parts
 from mlxk_serve.probes import Health, Live, Metrics, Status
-from mlxk_serve.respond import ClientLeft, Stream
+from mlxk_serve.respond import Stream
 
 
 def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
@@ -104,6 +104,3 @@ def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
     if error.status_code == 405:
         return ApiError(405, f"`{req.path}` does not take {req.method}.", code="method_not_allowed", headers=headers)
     return ApiError(error.status_code, error.title or "The request failed.", headers=headers)
-
-
-__all__ = ["Bracket", "ClientLeft", "OpenApi", "build"]

@@ -18,7 +18,7 @@ GROUP = "mlxk.serve"
 _FIELD = re.compile(r"\{[^}]*\}")
 
 
-class Server:
+class ServerDoor:
     """What a plugin's callable gets. Everything it adds takes effect together, if the callable returns."""
 
     def __init__(self, parts: Parts, taken: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def open_doors(
             continue
         metrics = parts.registry.names()
         try:
-            server = Server(parts, taken)
+            server = ServerDoor(parts, taken)
             point.load()(server)
             _apply(app, server)
         except (Exception, SystemExit) as error:
@@ -86,7 +86,7 @@ def open_doors(
     return opened
 
 
-def _apply(app: falcon.App, server: Server) -> None:
+def _apply(app: falcon.App, server: ServerDoor) -> None:
     for path, resource in server.routes.items():
         app.add_route(path, resource)
     for middleware in server.middleware:
