@@ -1,10 +1,19 @@
-"""What the mlx plugin brings: a backend, and a detector of how MLX weights are stored."""
+"""What the mlx plugin brings: a backend, a detector of how its weights are stored, and mlx-lm's tool calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlxk_core.api import BackendSpec, Model, Quantization, QuantizationDetectorSpec, Verdict, hookimpl
+from mlxk_core.api import (
+    BackendSpec,
+    Evidence,
+    Model,
+    Quantization,
+    QuantizationDetectorSpec,
+    ReasoningExtractorSpec,
+    Verdict,
+    hookimpl,
+)
 
 
 @hookimpl
@@ -23,6 +32,17 @@ def mlxk_quantization_detectors() -> Iterable[QuantizationDetectorSpec]:
     yield QuantizationDetectorSpec(name="mlx", detect=_detect)
 
 
+@hookimpl
+def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
+    yield ReasoningExtractorSpec(
+        name="tool-calls",
+        summary="Tool calls in the formats mlx-lm reads, around any format of reasoning",
+        matches=_tool_calls,
+        target="mlxk_mlx.tool_calls:around",
+        tool_calls="around",
+    )
+
+
 def _accepts(model: Model) -> Verdict:
     from mlxk_mlx.supported import accepts
 
@@ -33,3 +53,9 @@ def _detect(model: Model) -> Iterable[Quantization]:
     from mlxk_mlx.quantization import detect
 
     return detect(model)
+
+
+def _tool_calls(model: Model) -> Evidence | None:
+    from mlxk_mlx.declared import tool_calls
+
+    return tool_calls(model)

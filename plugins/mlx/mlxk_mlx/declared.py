@@ -1,0 +1,39 @@
+"""What a model's files tell of the form of its answers beyond its reasoning; light, for the plugin's descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlxk_core.generation.extraction import Evidence, Strength
+
+if TYPE_CHECKING:
+    from mlxk_core.models.model import Model
+
+
+def tool_calls(model: Model) -> Evidence | None:
+    """Whether `model` may call tools. Which format it writes is seen when an answer begins, with mlx-lm at hand.
+
+    That makes it a hint: a plugin that knows the markers of the model's own format comes first.
+    """
+    named = model.tokenizer_config.get("tool_parser_type")
+    if isinstance(named, str):
+        return Evidence(Strength.DECLARED, f"tokenizer_config.json names the tool format {named}")
+    if "tool" in (model.chat_template or ""):
+        return Evidence(Strength.NAME, "the chat template knows tools")
+    if any("tool_call" in token or token == "<|sep|>" for token in model.added_tokens):
+        return Evidence(Strength.NAME, "the vocabulary has markers of tool calls")
+    return None
+
+
+def response_template(model: Model) -> Mapping[str, Any] | None:
+    """The `response_template` of transformers that the model carries."""
+    template = model.tokenizer_config.get("response_template")
+    return template if isinstance(template, Mapping) and template.get("fields") else None
+
+
+def responses(model: Model) -> Evidence | None:
+    """Whether `model` carries a `response_template`."""
+    if response_template(model) is None:
+        return None
+    return Evidence(Strength.DECLARED, "tokenizer_config.json has a response_template")

@@ -1,0 +1,274 @@
+"""Tool calls in mlx-lm's formats, in the content of any reasoning format and in any pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.api import Channel, Delta, ExtractorContext, Model, Tool, ToolCallDelta
+from mlxk_core.generation.pipeline import PlainText
+from mlxk_core.host import Host
+from mlxk_core.testing.splits import Extracted, assert_split_invariant
+from mlxk_mlx.tool_calls import ToolCallExtractor, around
+
+_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+_TOOLS = (Tool(name="weather", description="The weather.", parameters=_SCHEMA), Tool(name="now"))
+_OSLO = '{"city": "Oslo", "days": 2}'
+
+_JSON = "{% for t in tools %}{{ t }}{% endfor %}<tool_call>{{ tool_call.name }}"
+_CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "days": 2}}\n</tool_call>'
+
+_KIMI_CALL = "<|tool_call_begin|>functions.{0}:{1}<|tool_call_argument_begin|>{2}<|tool_call_end|>"
+_K3_ARGUMENT = '<|open|>argument key="{0}" type="{1}"<|sep|>{2}<|close|>argument<|sep|>'
+_K3_TOKENS = ("<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>")
+_XML = "<function=weather>\n<parameter=city>\nOslo\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>"
+_GLM = (
+    "weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>"
+)
+
+# What a chat template of the family says, and a call of `weather` for two days in Oslo.
+_FORMATS = {
+    "json_tools": (_JSON, _CALL),
+    "qwen3_coder": ("<tool_call>\n<function=", f"<tool_call>\n{_XML}\n</tool_call>"),
+    "glm47": ("<tool_call><arg_key>", f"<tool_call>{_GLM}\n</tool_call>"),
+    "longcat": (
+        "<longcat_tool_call>",
+        "<longcat_tool_call>weather\n<longcat_arg_key>city</longcat_arg_key>\n"
+        "<longcat_arg_value>Oslo</longcat_arg_value>\n<longcat_arg_key>days</longcat_arg_key>\n"
+        "<longcat_arg_value>2</longcat_arg_value>\n</longcat_tool_call>",
+    ),
+    "kimi_k2": (
+        "<|tool_calls_section_begin|>",
+        f"<|tool_calls_section_begin|>{_KIMI_CALL.format('weather', 0, _OSLO)}<|tool_calls_section_end|>",
+    ),
+    "mistral": ("[TOOL_CALLS]", f"[TOOL_CALLS]weather[ARGS]{_OSLO}"),
+    "mistral-list": ("[TOOL_CALLS]", f'[TOOL_CALLS] [{{"name": "weather", "arguments": {_OSLO}}}]'),
+    "gemma4": (
+        "<|tool_call>call:<tool_call|>",
+        '<|tool_call>call:weather{city:<|"|>Oslo<|"|>,days:2}<tool_call|>',
+    ),
+    "function_gemma": (
+        "<start_function_call>",
+        "<start_function_call>call:weather{city:<escape>Oslo<escape>,days:2}<end_function_call>",
+    ),
+    "minimax_m2": (
+        "<minimax:tool_call>",
+        '<minimax:tool_call>\n<invoke name="weather">\n<parameter name="city">Oslo</parameter>\n'
+        '<parameter name="days">2</parameter>\n</invoke>\n</minimax:tool_call>',
+    ),
+    "minicpm5": (
+        '<function name="x"><param name="y">',
+        '<function name="weather"><param name="city">Oslo</param><param name="days">2</param></function>',
+    ),
+    "pythonic": ("<|tool_call_start|>", '<|tool_call_start|>[weather(city="Oslo", days=2)]<|tool_call_end|>'),
+    "muse_spark": (
+        "<atem:function_calls>",
+        '<atem:function_calls><atem:invoke name="weather"><atem:parameter name="city">Oslo</atem:parameter>'
+        '<atem:parameter name="days">2</atem:parameter></atem:invoke></atem:function_calls>',
+    ),
+    "kimi_k3": (
+        None,
+        '<|open|>tools<|sep|><|open|>call tool="weather" index="1"<|sep|>'
+        + _K3_ARGUMENT.format("city", "string", "Oslo")
+        + _K3_ARGUMENT.format("days", "number", "2")
+        + "<|close|>call<|sep|><|close|>tools<|sep|>",
+    ),
+}
+
+
+class Reasons:
+    """The smallest reasoning format: «…» is reasoning."""
+
+    channel = Channel.CONTENT
+
+    def feed(self, text, /):
+        for character in text:
+            if character in "«»":
+                self.channel = Channel.REASONING if character == "«" else Channel.CONTENT
+            else:
+                yield Delta(self.channel, character)
+
+    def close(self):
+        return ()
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read(template, text)` extracts `text` in all pieces, as a model with that chat template would have said it."""
+
+    def extract(template: str | None, text: str, *, inner=PlainText, tools: Sequence[Tool] = _TOOLS) -> Extracted:
+        model = described(tmp_path, template)
+        return assert_split_invariant(
+            lambda: around(ExtractorContext(model=model, tools=tuple(tools), inner=inner())), text
+        )
+
+    return extract
+
+
+def described(folder: Path, template: str | None, **settings: object) -> Model:
+    """A model of which only the tokenizer's description is there."""
+    tokens = () if template else _K3_TOKENS
+    decoder = {str(number): {"content": token, "special": True} for number, token in enumerate(tokens)}
+    config = {"added_tokens_decoder": decoder, **settings}
+    if template:
+        config["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return Model(name="described", path=folder)
+
+
+@pytest.mark.parametrize("name", _FORMATS)
+def test_a_call_in_any_format_that_mlx_lm_knows_is_found(read, name):
+    template, call = _FORMATS[name]
+    result = read(template, call)
+    assert result.tool_calls == (("weather", _OSLO),)
+    assert result.content == ""
+
+
+@pytest.mark.parametrize("name", _FORMATS)
+def test_a_call_that_the_limit_cut_is_either_whole_or_text(read, name):
+    template, call = _FORMATS[name]
+    for cut in range(1, len(call), 5):
+        result = read(template, f"Look: {call[:cut]}")
+        assert result.tool_calls in ((), (("weather", _OSLO),))
+        if not result.tool_calls:
+            assert result.content == f"Look: {call[:cut]}"
+
+
+def test_text_around_calls_stays_and_white_space_beside_them_goes(read):
+    assert read(_JSON, f"\n\n{_CALL}\n").content == ""
+    assert read(_JSON, f"I look.\n\n{_CALL}\n").content == "I look."
+    assert read(_JSON, f"{_CALL}\n That is all. ").content == "That is all. "
+    result = read(_JSON, f"First\n{_CALL}\nthen.")
+    assert (result.content, len(result.tool_calls)) == ("First\n\nthen.", 1)
+
+
+def test_without_a_call_every_character_stays(read):
+    for text in ("", " ", "\n a \n", "a < b <tool", "<tool_calls> </tool_call>"):
+        assert read(_JSON, text).content == text
+
+
+def test_several_calls_are_counted_and_have_ids_of_their_own(tmp_path):
+    context = ExtractorContext(model=described(tmp_path, _JSON), tools=_TOOLS, inner=PlainText())
+    extractor = around(context)
+    text = f'{_CALL}\n<tool_call>\n{{"name": "now", "arguments": {{}}}}\n</tool_call>{_CALL}'
+    events = [*extractor.feed(text), *extractor.close()]
+    assert all(isinstance(event, ToolCallDelta) for event in events)
+    assert [(event.index, event.name) for event in events] == [(0, "weather"), (1, "now"), (2, "weather")]
+    assert len({event.id for event in events}) == 3
+    assert all(event.id.startswith("call_") for event in events)
+
+
+def test_ids_that_the_model_writes_are_kept(tmp_path):
+    model = described(tmp_path, "<|tool_calls_section_begin|>")
+    extractor = around(ExtractorContext(model=model, tools=_TOOLS, inner=PlainText()))
+    calls = _KIMI_CALL.format("weather", 0, _OSLO) + _KIMI_CALL.format("now", 1, "{}")
+    events = [*extractor.feed(f"<|tool_calls_section_begin|>{calls}<|tool_calls_section_end|>"), *extractor.close()]
+    assert [event.id for event in events] == ["functions.weather:0", "functions.now:1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\nnot JSON\n",
+        '{"name": "weather", "arguments": [1]}',
+        '{"name": "weather", "arguments": {"days": NaN}}',
+        '{"name": 7, "arguments": {}}',
+        '{"arguments": {}}',
+        "[" * 2000,
+        "",
+        "the marker",
+    ],
+)
+def test_what_does_not_parse_stays_whole_and_in_place(tmp_path, body):
+    text = f"See <tool_call>{body}</tool_call> there."
+    extractor = around(ExtractorContext(model=described(tmp_path, _JSON), tools=_TOOLS, inner=PlainText()))
+    events = [*extractor.feed(text), *extractor.close()]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == text
+    assert not any(isinstance(event, ToolCallDelta) for event in events)
+
+
+def test_a_call_behind_an_opener_in_prose_is_found(read):
+    result = read(_JSON, f"I write <tool_call> now: {_CALL}")
+    assert result.tool_calls == (("weather", _OSLO),)
+    assert result.content == "I write <tool_call> now:"
+
+
+def test_markers_around_prose_are_no_call_for_a_parser_that_refuses_nothing(read):
+    text = "GLM writes <tool_call> and </tool_call>, as <tool_call>some words here</tool_call> tells."
+    assert read(_FORMATS["glm47"][0], text) == Extracted(((Channel.CONTENT, text),), (), Channel.CONTENT)
+
+
+def test_a_call_without_an_end_marker_is_read_at_the_end(read):
+    result = read(_JSON, "Now:\n" + _CALL.removesuffix("</tool_call>"))
+    assert (result.content, result.tool_calls) == ("Now:", (("weather", _OSLO),))
+    two = _CALL.removesuffix("</tool_call>") + _CALL.removesuffix("</tool_call>")
+    assert read(_JSON, two).tool_calls == (("weather", _OSLO),) * 2
+
+
+def test_text_behind_calls_that_have_no_end_marker_is_kept(read):
+    for call in (_FORMATS["mistral"][1], _FORMATS["mistral-list"][1]):
+        result = read("[TOOL_CALLS]", f"{call} See [1].")
+        assert (result.content, result.tool_calls) == ("See [1].", (("weather", _OSLO),))
+    both = "[TOOL_CALLS]weather[ARGS]{}[TOOL_CALLS]now[ARGS]{}"
+    assert read("[TOOL_CALLS]", both).tool_calls == (("weather", "{}"), ("now", "{}"))
+
+
+def test_arguments_come_out_as_json_of_the_declared_types(read):
+    assert read(_JSON, _CALL.replace("Oslo", "Tromsø 🌌")).tool_calls[0][1] == '{"city": "Tromsø 🌌", "days": 2}'
+    half = read(_JSON, _CALL.replace("Oslo", "\\ud83d")).tool_calls[0][1]
+    assert json.loads(half.encode())["city"] == "\ud83d"
+    text = '<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}</tool_call>'
+    assert read(_JSON, text).tool_calls == (("weather", '{"city": "Oslo"}'),)
+
+
+def test_a_made_up_function_is_the_clients_to_refuse(read):
+    assert read(_JSON, _CALL.replace("weather", "forecast")).tool_calls == (("forecast", _OSLO),)
+
+
+def test_reasoning_is_not_searched_and_ends_an_open_call(read):
+    result = read(_JSON, f"«{_CALL}»\n{_CALL}", inner=Reasons)
+    assert (result.reasoning, result.content, result.tool_calls) == (_CALL, "", (("weather", _OSLO),))
+    result = read(_JSON, "a <tool_call>{«hm» b", inner=Reasons)
+    assert result.runs[0] == (Channel.CONTENT, "a <tool_call>{")
+    assert (result.reasoning, result.content) == ("hm", "a <tool_call>{ b")
+
+
+def test_the_channel_is_open_only_while_a_marker_may_begin(tmp_path):
+    extractor = around(ExtractorContext(model=described(tmp_path, _JSON), tools=_TOOLS, inner=Reasons()))
+    channels = []
+    for piece in ("«a", "»b", "<tool", "_call>", "{"):
+        list(extractor.feed(piece))
+        channels.append(extractor.channel)
+    assert channels == [Channel.REASONING, Channel.CONTENT, None, Channel.CONTENT, Channel.CONTENT]
+
+
+def test_an_endless_repetition_of_the_opener_ends_in_time(tmp_path):
+    for template, opener in ((_JSON, "<tool_call>"), ("[TOOL_CALLS]", "[TOOL_CALLS]")):
+        extractor = around(ExtractorContext(model=described(tmp_path, template), tools=_TOOLS, inner=PlainText()))
+        events = [*extractor.feed(opener * 4000), *extractor.close()]
+        assert "".join(event.text for event in events) == opener * 4000
+
+
+def test_a_model_whose_format_nobody_knows_is_left_alone(tmp_path):
+    inner = PlainText()
+    for template in ("{{ tools }}", "nothing"):
+        assert around(ExtractorContext(model=described(tmp_path, template), tools=_TOOLS, inner=inner)) is inner
+    named = described(tmp_path, "nothing", tool_parser_type="../json")
+    assert around(ExtractorContext(model=named, tools=_TOOLS, inner=inner)) is inner
+
+
+def test_the_tokenizers_config_may_name_the_format(tmp_path):
+    named = described(tmp_path, "nothing", tool_parser_type="laguna")
+    extractor = around(ExtractorContext(model=named, tools=_TOOLS, inner=PlainText()))
+    assert isinstance(extractor, ToolCallExtractor)
+    assert Host.discover(strict=True).tool_format(named).name == "tool-calls"
+
+
+def test_whether_a_model_may_call_tools_is_told_by_its_files(tmp_path):
+    host = Host.discover(strict=True)
+    assert host.tool_format(described(tmp_path, _JSON)).name == "tool-calls"
+    assert host.tool_format(described(tmp_path, None)).name == "tool-calls"
+    assert host.tool_format(described(tmp_path, "{{ messages }}")) is None
