@@ -118,6 +118,23 @@ def test_a_chunked_body_is_read(client):
     connection.close()
 
 
+def test_a_body_is_asked_for_when_the_client_waits_for_that(client, kit):
+    body = json.dumps(client.chat_body()).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as sock:
+        sock.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(body)
+        assert b" 200 OK" in kit.everything(sock).splitlines()[0]
+
+
+def test_the_log_names_a_refusal_by_the_id_the_client_was_told(client, caplog):
+    with caplog.at_level("INFO"):
+        received = client.raw(b"GET /health HTTP/1.1\r\nHost: evil.com\r\n\r\n")
+    id = received.partition(b"X-Request-Id: ")[2].split()[0].decode()
+    assert id in [record.facts["request_id"] for record in caplog.records if hasattr(record, "facts")]
+
+
 def test_http_1_0_is_spoken_streams_included(client):
     body = json.dumps({**client.chat_body(), "stream": True})
     received = client.raw(

@@ -62,11 +62,11 @@ def serve(ctx: click.Context, **options: Any) -> None:
         raise UsageError("--reload and --json exclude each other: a server that starts again would say so again.")
     # Here and not above: `mlxk serve --help` needs neither Falcon nor waitress.
     from mlxk_serve import log
-    from mlxk_serve.lifetime import End, Lifetime, leave
+    from mlxk_serve.lifetime import End, Lifetime
     from mlxk_serve.reload import Sources, start_anew
     from mlxk_serve.server import Server
 
-    log.configure(config.log_level, as_json=config.log_json, secrets=config.keys)
+    ctx.with_resource(log.to_stderr(config.log_level, as_json=config.log_json, secrets=config.keys))
     _raise_file_limit()
     sources = Sources() if options["reload"] else None
     server = Server(session.host, config)
@@ -74,9 +74,7 @@ def serve(ctx: click.Context, **options: Any) -> None:
         lifetime = Lifetime(server, changed=sources.changed if sources else None)
         end = lifetime.run(ready=lambda: _announce(ctx, server))
     finally:
-        clean = server.close()
-    if not clean:
-        leave(130 if end is End.INTERRUPTED else 0)
+        server.close()
     if end is End.CHANGED:
         start_anew()
     if end is End.INTERRUPTED:

@@ -88,17 +88,19 @@ def _answer(
     wanted: Sequence[GenerationRequest],
     writer: Callable[[Sequence[Generation]], Writer],
 ) -> None:
-    access = req.context.access
-    reply, answers = parts.replies.open(req.env, access, lambda: _submit(parts.service, wanted))
-    if request.stream:
-        stream(reply, writer(answers.generations), resp, heartbeat=parts.config.limits.heartbeat)
-    else:
-        whole(reply, writer(answers.generations), resp)
-
-
-def _submit(service: GenerationService, wanted: Sequence[GenerationRequest]) -> list[Generation]:
-    """All of them or none."""
     generations: list[Generation] = []
+    pieces = writer(generations)
+    reply = parts.replies.open(req.env, req.context.access, lambda: _submit(parts.service, wanted, generations))
+    if request.stream:
+        stream(reply, pieces, resp, heartbeat=parts.config.limits.heartbeat)
+    else:
+        whole(reply, pieces, resp)
+
+
+def _submit(
+    service: GenerationService, wanted: Sequence[GenerationRequest], generations: list[Generation]
+) -> list[Generation]:
+    """Fills `generations` with all of them, or raises and leaves none running."""
     try:
         for one in wanted:
             generations.append(service.submit(one))

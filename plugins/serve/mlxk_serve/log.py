@@ -7,7 +7,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,23 @@ class _Formatter(logging.Formatter):
         return text.replace(self._home, "~") if len(self._home) > 1 else text
 
 
-def configure(level: str, *, as_json: bool, secrets: Sequence[str] = ()) -> None:
-    """Sends everything that any library logs to standard error, in our shape."""
+@contextmanager
+def to_stderr(level: str, *, as_json: bool, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """While it lasts, everything that any library logs goes to standard error, in our shape."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(secrets, as_json))
     root = logging.getLogger()
+    # It warns whenever a request waits for a worker: that is in our own line.
+    levels = {root: logging.WARNING, LOGGER: level.upper(), logging.getLogger("waitress.queue"): logging.ERROR}
+    before = root.handlers[:], {logger: logger.level for logger in levels}
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    for logger, wanted in levels.items():
+        logger.setLevel(wanted)
     logging.captureWarnings(True)
-    LOGGER.setLevel(level.upper())
-    # It warns whenever a request waits for a worker and says when a client left: both are in our own line.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = before[0]
+        for logger, old in before[1].items():
+            logger.setLevel(old)

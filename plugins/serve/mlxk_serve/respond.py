@@ -150,9 +150,7 @@ class Replies:
     def __len__(self) -> int:
         return self._limit - self._places
 
-    def open(
-        self, environ: Mapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]]
-    ) -> tuple[Reply, Answers]:
+    def open(self, environ: Mapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]]) -> Reply:
         """Takes a place, submits, and watches the client. Raises `QueueFull` and what `submit` raises."""
         with self._lock:
             if not self._places:
@@ -166,7 +164,7 @@ class Replies:
         reply = Reply(answers, access, environ.get(ON_DISCONNECT), self._closed)
         with self._lock:
             self._open.add(reply)
-        return reply, answers
+        return reply
 
     def cut(self) -> None:
         """Ends every answer early."""

@@ -8,8 +8,6 @@ from importlib.metadata import EntryPoint
 from types import TracebackType
 from typing import Any
 
-from waitress.parser import HTTPRequestParser
-
 from mlxk_core import __version__
 from mlxk_core.errors import InsufficientMemory
 from mlxk_core.generation.service import GenerationService
@@ -22,7 +20,6 @@ from mlxk_serve.config import ServeConfig
 from mlxk_serve.doors import open_doors
 from mlxk_serve.errors import ApiError
 from mlxk_serve.guard import Guard
-from mlxk_serve.ids import request_id
 from mlxk_serve.log import LOGGER
 from mlxk_serve.metrics import Registry
 from mlxk_serve.parts import Parts
@@ -152,10 +149,9 @@ class Server:
             )
         return [model.name for model in models]
 
-    def _refused(self, method: str, request: HTTPRequestParser, refusal: ApiError) -> None:
+    def _refused(self, id: str, method: str, path: str, refusal: ApiError) -> None:
         """Counts and logs what the application never saw."""
-        id = request_id(request.headers.get("X_REQUEST_ID"))
-        access = Access(self.parts.access, id, method or "-", getattr(request, "path", "") or "-", route="refused")
+        access = Access(self.parts.access, id, method, path, route="refused")
         access.status, access.error = refusal.status, refusal.code
         access.close()
 

@@ -28,6 +28,9 @@ ON_DISCONNECT = "mlxk.on_disconnect"
 Guard = Callable[[str, str, Mapping[str, str]], None]
 """Judges a request by method, path and headers, before its body is read; raises an `ApiError`."""
 
+Refused = Callable[[str, str, str, ApiError], None]
+"""Told of every request that never reached the application: its id, method, path, and why."""
+
 _ONCE_ONLY = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"origin")
 _PROTOCOL_ERRORS = {
     400: ApiError(400, "The request is not HTTP as this server reads it.", code="bad_request"),
@@ -92,18 +95,14 @@ class JsonErrorTask(ErrorTask):
         if not isinstance(refusal, ApiError):
             refusal = _PROTOCOL_ERRORS.get(self.request.error.code, _INTERNAL)
         self.status = _status_line(refusal.status)
-        body = refusal.body()
-        self.response_headers.extend(
-            [
-                ("Content-Type", "application/json"),
-                ("X-Request-Id", request_id(self.request.headers.get("X_REQUEST_ID"))),
-                *refusal.headers.items(),
-            ]
-        )
+        body, id = refusal.body(), request_id(self.request.headers.get("X_REQUEST_ID"))
+        headers = {"content-type": "application/json", "x-request-id": id, **refusal.headers}
+        self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.channel.server.refused(getattr(self.request, "command", ""), self.request, refusal)
-        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else body)
+        method = getattr(self.request, "command", "-")  # what is no HTTP has none
+        self.channel.server.refused(id, method, getattr(self.request, "path", "-"), refusal)
+        self.write(b"" if method == "HEAD" else body)
 
 
 class Task(WSGITask):
@@ -210,7 +209,7 @@ class _Listener(BaseWSGIServer):
     channel_class = Channel
     guard: Guard
     limits: Limits
-    refused: Callable[[str, HTTPRequestParser, ApiError], None]
+    refused: Refused
 
     def handle_accept(self) -> None:
         channels = [c for c in list(self._map.values()) if isinstance(c, Channel)]
@@ -259,7 +258,7 @@ class HttpServer:
         sockets: Sequence[socket.socket],
         *,
         guard: Guard,
-        refused: Callable[[str, HTTPRequestParser, ApiError], None],
+        refused: Refused,
         threads: int,
         limits: Limits,
     ) -> None:
