@@ -91,8 +91,9 @@ class ContextLengthExceeded(ModelError):
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens and the model's context holds {context_length}, "
-            "so no token is left for an answer. Shorten the prompt.",
+            # OpenAI's words to begin with: clients that shorten a conversation look for them (LiteLLM, and all on it).
+            f"This model's maximum context length is {context_length} tokens and the prompt has {prompt_tokens}, "
+            "so none is left for an answer. Shorten the prompt.",
             prompt_tokens=prompt_tokens,
             context_length=context_length,
         )

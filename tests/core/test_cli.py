@@ -122,7 +122,7 @@ def test_an_error_is_one_line_on_stderr_that_names_the_command(cli, command):
     command(raising(ContextLengthExceeded(90, 64)))
     done = cli("do")
     assert (done.code, done.stdout) == (1, "")
-    assert done.stderr.startswith("mlxk do: error: The prompt has 90 tokens and the model's context holds 64")
+    assert done.stderr.startswith("mlxk do: error: This model's maximum context length is 64 tokens and the prompt has 90")
     assert done.stderr.count("\n") == 1
 
 
