@@ -151,6 +151,7 @@ class MlxEngine:
     def step(self) -> Sequence[StepEvent]:
         if not self._rows:
             return ()
+        self._generator.prefill_batch_size = self._prompts_at_once()
         self._generator.prefill_step_size = self._chunk()
         read, sampled = self._generator.next()
         failed = [running for running in self._rows.values() if running.failure is not None]
@@ -213,10 +214,18 @@ class MlxEngine:
     def _forget(self, running: _Running) -> None:
         del self._rows[running.row.id], self._by_uid[running.uid]
 
+    def _prompts_at_once(self) -> int:
+        """mlx-lm 0.32.2 confuses the rows of a sliding window when one that has a history, or that stops at a
+        checkpoint, is read beside others: their answers change. Such a row is read by itself."""
+        reading = (each for each in self._rows.values() if not each.decoding)
+        if self._footprint.forgets and any(each.cached or each.checkpoints for each in reading):
+            return 1
+        return self._chunks.rows
+
     def _chunk(self) -> int:
         """Prompt tokens for one row in the next step: rows that are read together share the step."""
         decoding = sum(running.decoding for running in self._rows.values())
-        reading = min(self._chunks.rows, len(self._rows) - decoding)
+        reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
         budget = self._chunks.beside_others if decoding else self._chunks.alone
         return max(_SMALLEST_CHUNK, budget // max(1, reading))
 
@@ -277,10 +286,12 @@ class MlxEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Footprint:
-    """What a prompt costs: bytes for each of its tokens, and whether caches can be cut back."""
+    """What a prompt costs and leaves: bytes for each of its tokens, whether caches can be cut back, and whether some
+    forget (a sliding window)."""
 
     bytes_per_token: float
     trimmable: bool
+    forgets: bool
 
     @classmethod
     def of(cls, network: Any) -> _Footprint:
@@ -290,8 +301,8 @@ class _Footprint:
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         growing = [layer for layer in flat if not hasattr(layer, "max_size")]
         held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
-        trimmable = all(layer.is_trimmable() and not hasattr(layer, "max_size") for layer in flat)
-        return cls(held, trimmable)
+        forgets = len(growing) < len(flat)
+        return cls(held, not forgets and all(layer.is_trimmable() for layer in flat), forgets)
 
     def check(self, prompt_tokens: int) -> None:
         """Metal ends the process when memory runs out, so a prompt that cannot fit must not begin."""
