@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlxk_core.errors import TemplateError
-from mlxk_core.generation.messages import Message, Tool, ToolCall
+from mlxk_core.generation.messages import Message, Tool
+from mlxk_mlx.turns import Turns, describe
 
 Apply = Callable[..., Any]
 
@@ -20,6 +20,7 @@ class ChatTemplate:
         self._apply = apply
         self._text = text
         self._is_code = is_code
+        self._turns = Turns.of(text or "")
 
     @classmethod
     def of(cls, hf: Any, text: str | None) -> ChatTemplate:
@@ -41,39 +42,11 @@ class ChatTemplate:
         if not self._is_code:
             values["chat_template"] = self._text
         if tools:
-            values["tools"] = [_tool(tool) for tool in tools]
-        try:
-            rendered = self._apply([self._message(message) for message in messages], **values)
-        except Exception as error:  # a template is a program of the model's author: it may raise anything
-            raise TemplateError(f"The model's chat template refuses the conversation: {error}") from error
-        return str(rendered)
-
-    def _message(self, message: Message) -> dict[str, Any]:
-        entry: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.reasoning is not None:
-            # gpt-oss' template knows `thinking` and refuses it beside content; all others know `reasoning_content`.
-            thinking = self._text and "thinking" in self._text and "reasoning_content" not in self._text
-            entry["thinking" if thinking and not message.content else "reasoning_content"] = message.reasoning
-        if message.name is not None:
-            entry["name"] = message.name
-        if message.tool_call_id is not None:
-            entry["tool_call_id"] = message.tool_call_id
-        if message.tool_calls:
-            entry["tool_calls"] = [_call(call) for call in message.tool_calls]
-        return entry
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    """Templates expect the arguments as an object, and write text that is none as it is."""
-    try:
-        arguments = json.loads(call.arguments)
-    except ValueError:
-        arguments = call.arguments
-    if not isinstance(arguments, dict):
-        arguments = call.arguments
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+            values["tools"] = [describe(tool) for tool in tools]
+        refusal: Exception | None = None
+        for turns in self._turns.alternatives(messages):
+            try:
+                return str(self._apply(turns.write(messages), **values))
+            except Exception as error:  # a template is a program of the model's author: it may raise anything
+                refusal = refusal or error
+        raise TemplateError(f"The model's chat template refuses the conversation: {refusal}") from refusal
