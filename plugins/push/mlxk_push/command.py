@@ -155,7 +155,9 @@ class _Hub:
 
     def prepare(self, there: _There, *, private: bool) -> None:
         """Creates what is missing."""
-        api = self.client.api
+        from huggingface_hub import HfApi  # takes 0.4 s, and most looks at a repository need none of it
+
+        api = HfApi()
         if there.creates_repository:
             self._do(lambda: api.create_repo(self.repository, private=private, exist_ok=True))
             self.created.append(f"the repository {self.repository}")
