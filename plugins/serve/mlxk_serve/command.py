@@ -70,11 +70,7 @@ def serve(ctx: click.Context, **options: Any) -> None:
     _raise_file_limit()
     sources = Sources() if options["reload"] else None
     server = Server(session.host, config)
-    try:
-        lifetime = Lifetime(server, changed=sources.changed if sources else None)
-        end = lifetime.run(ready=lambda: _announce(ctx, server))
-    finally:
-        server.close()
+    end = Lifetime(server, changed=sources.changed if sources else None).run(ready=lambda: _announce(ctx, server))
     if end is End.CHANGED:
         start_anew()
     if end is End.INTERRUPTED:

@@ -45,12 +45,15 @@ class Lifetime:
         self._terminated = False
 
     def run(self, ready: Callable[[], None]) -> End:
-        """Lets clients in, calls `ready`, and comes back when the last client is served."""
-        with self._signals():
-            self._server.http.listen()
-            ready()
-            restart = self._serve()
-            self._drain(restart)
+        """Lets clients in, calls `ready`, and comes back when the last client is served and the server closed."""
+        with self._signals():  # to the very end: a signal while the server closes must not end it halfway
+            try:
+                self._server.http.listen()
+                ready()
+                restart = self._serve()
+                self._drain(restart)
+            finally:
+                self._server.close()
         if self._interrupts > 1:
             return End.INTERRUPTED
         return End.CHANGED if restart else End.DONE

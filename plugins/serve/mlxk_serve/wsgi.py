@@ -262,6 +262,7 @@ class HttpServer:
         threads: int,
         limits: Limits,
     ) -> None:
+        self._closed = False
         self._map: dict[int, Any] = {}
         self._dispatcher = ThreadedTaskDispatcher()
         adjustments = Adjustments(
@@ -306,7 +307,8 @@ class HttpServer:
 
     def wake(self) -> None:
         """Ends a `turn` that waits. From any thread, and from a signal handler."""
-        self._listeners[0].pull_trigger()
+        if not self._closed:
+            self._listeners[0].pull_trigger()
 
     def stop_listening(self) -> None:
         """New clients are refused by the system from here on; those connected go on, and so do those that the system
@@ -331,10 +333,13 @@ class HttpServer:
         return [c for c in list(self._map.values()) if isinstance(c, Channel)]
 
     def close(self, timeout: float) -> None:
-        """Ends the workers and every connection."""
+        """Ends the workers, for which it waits `timeout` seconds, and every connection."""
+        self._closed = True
         for channel in self.channels:
             channel.handle_close()
         self._dispatcher.shutdown(timeout=timeout)
+        if self._dispatcher.threads:
+            return  # one that hangs in foreign code may yet write to a trigger, whose descriptor could be another's
         for listener in self._listeners:
             listener.trigger.close()
         wasyncore.close_all(self._map)
