@@ -1,7 +1,7 @@
 """Questions to a hub about one repository, none of which writes anything on this machine or there.
 
-They go through huggingface_hub's session, headers and errors, but not through its `HfApi`: that takes 0.4 s to import, and
-waits without any limit for some answers, or for as long as Retry-After says.
+They go through huggingface_hub's session, headers and errors, but not through its `HfApi`: that takes 0.4 s to import,
+and waits without any limit for some answers, or for as long as Retry-After says.
 """
 
 from __future__ import annotations
