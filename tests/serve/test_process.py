@@ -85,6 +85,16 @@ def test_json_is_one_document_that_says_where_it_listens(start):
     assert process.stdout == ""
 
 
+def test_both_loopback_families_are_listened_on(start, kit):
+    process = start()
+    assert process.info["urls"][0] == f"http://127.0.0.1:{process.info['port']}"
+    for url in process.info["urls"]:
+        host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
+        with socket.create_connection((host, process.info["port"]), timeout=20) as sock:
+            sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b" 200 OK" in kit.everything(sock).splitlines()[0]
+
+
 def test_a_person_is_told_the_real_port(start):
     process = start(ready=False)
     line = process.popen.stdout.readline()

@@ -97,6 +97,13 @@ def test_a_field_we_know_and_do_not_support_is_refused_by_name(client, engine, f
     assert engine.script.happened("add") == []
 
 
+def test_a_value_that_is_not_supported_is_told_with_those_that_are(client):
+    assert client.chat(tool_choice="required").error["message"] == (
+        '`tool_choice`: only "none" or "auto" is supported here.'
+    )
+    assert client.chat(guided_json={}).error["message"] == "`guided_json` is not supported here. Leave it out."
+
+
 def test_a_strict_tool_is_refused_because_nothing_holds_its_arguments_to_the_schema(client):
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": True}}
     refused(client.chat(tools=[tool]), "tools[0].function.strict", "unsupported_parameter")

@@ -152,7 +152,7 @@ def decode(body: bytes, kind: type[_S]) -> _S:
     fields = {name: value for name, value in value.items() if value is not None}
     for name, harmless in _REFUSED[kind].items():
         if name in fields and fields[name] not in harmless:
-            raise unsupported(name)
+            raise unsupported(name, _only(name, harmless))
     for name in _WHOLE_NUMBERS:
         number = fields.get(name)
         if type(number) is float and number.is_integer():
@@ -164,6 +164,12 @@ def decode(body: bytes, kind: type[_S]) -> _S:
     if fault:
         raise fault
     return request
+
+
+def _only(name: str, values: tuple[Any, ...]) -> str:
+    if not values:
+        return f"`{name}` is not supported here. Leave it out."
+    return f"`{name}`: only {' or '.join(json.dumps(value) for value in values)} is supported here."
 
 
 def _read(body: bytes) -> tuple[Any, ApiError | None]:
