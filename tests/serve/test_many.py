@@ -232,3 +232,13 @@ def test_readers_that_hold_an_answer_count_as_inside(serve, engine, kit):
     engine.script.hang.clear()
     for sock in inside:
         kit.everything(sock)
+
+
+def test_what_the_engine_said_is_for_the_log_and_not_for_the_client(serve, engine, caplog):
+    engine.script.fail_step = RuntimeError("the words of somebody else")
+    with caplog.at_level("INFO"):
+        answer = serve().client.chat()
+    assert (answer.status, answer.error["code"]) == (503, "engine_fault")
+    assert "somebody else" not in answer.error["message"]
+    logged = [record for record in caplog.records if "somebody else" in record.getMessage()]
+    assert [record.facts["request_id"] for record in logged] == [answer.headers["x-request-id"]]

@@ -6,8 +6,11 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from mlxk_core.errors import MlxkError, ShuttingDown
 from mlxk_core.generation.events import Delta, Event, Finished, Started, ToolCallDelta
 from mlxk_serve import log
+from mlxk_serve.errors import ApiError, api_error
+from mlxk_serve.log import LOGGER
 from mlxk_serve.metrics import Registry
 
 CLIENT_LEFT = 499
@@ -75,6 +78,16 @@ class Access:
             if usage.completion_tokens > 1 and seconds > 0:
                 self._speed = (usage.completion_tokens - 1) / seconds
                 self.metrics.speed.observe(self._speed)
+
+    def fail(self, error: Exception) -> ApiError:
+        """What the client is told about `error`; the log is told all of it."""
+        told = api_error(error)
+        self.error = told.code
+        if told.status >= 500 and not isinstance(error, ShuttingDown):
+            facts = {"request_id": self.id, "model": self.model}
+            unexpected = error if not isinstance(error, (MlxkError, ApiError)) else error.__cause__
+            LOGGER.error("%s: %s", type(error).__name__, error, exc_info=unexpected, extra={"facts": facts})
+        return told
 
     def close(self) -> None:
         if self._closed:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import falcon
 import msgspec
 
-from mlxk_core.errors import MlxkError
 from mlxk_serve.access import Access
 from mlxk_serve.completions import ChatCompletions, Completions
-from mlxk_serve.errors import ApiError, api_error
+from mlxk_serve.errors import ApiError
 from mlxk_serve.ids import request_id
-from mlxk_serve.log import LOGGER
 from mlxk_serve.models import Models, OneModel
 from mlxk_serve.openapi import document
 from mlxk_serve.parts import Parts
@@ -77,24 +75,15 @@ class OpenApi:
 
 
 def _on_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    told = _told(req, error)
+    told = req.context.access.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
     if isinstance(resp.stream, Stream):  # a plugin's middleware failed behind an answer that had begun
         resp.stream.close()
         resp.stream = None
-    req.context.access.error = told.code
     resp.status = told.status
     for name, value in told.headers.items():
         resp.set_header(name, value)
     resp.content_type = falcon.MEDIA_JSON
     resp.data = told.body()
-
-
-def _told(req: falcon.Request, error: Exception) -> ApiError:
-    if isinstance(error, falcon.HTTPError):
-        return _http_error(req, error)
-    if not isinstance(error, (ApiError, MlxkError)):
-        LOGGER.error("a request failed", exc_info=error, extra={"facts": {"request_id": req.context.access.id}})
-    return api_error(error)
 
 
 def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mlxk_core.errors import InvalidOption, MlxkError, ModelNotFound, QueueFull, kind_of
+from mlxk_core.errors import EngineFailure, InvalidOption, MlxkError, ModelNotFound, PluginFailure, QueueFull, kind_of
 
 # The SDKs give up when they are told to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
+# What these say comes from foreign code, and may hold the text of another request in the same batch.
+_FOREIGN = (EngineFailure, PluginFailure)
+_SEE_LOG = "The {} failed on this request. The server's log says more, under this answer's x-request-id."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
 # An absolute path, but for the `/v1/…` of our own routes: an error tells nobody where the server keeps its files.
 _PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/)[^\s'\"`,;:]+")
@@ -72,7 +75,7 @@ def api_error(error: BaseException) -> ApiError:
     if not isinstance(error, MlxkError):
         return ApiError(
             500,
-            "The server failed on this request. Its log says more, under this answer's x-request-id.",
+            _SEE_LOG.format("server"),
             code="internal_error",
             headers={"x-should-retry": "false"},
         )
@@ -85,7 +88,7 @@ def api_error(error: BaseException) -> ApiError:
         headers["x-should-retry"] = "false"
     return ApiError(
         kind.http_status,
-        without_paths(str(error)),
+        _SEE_LOG.format("engine") if isinstance(error, _FOREIGN) else without_paths(str(error)),
         code=_CODES.get(kind.type, kind.type),
         param=_param(error),
         headers=headers,

@@ -42,10 +42,14 @@ def document() -> dict[str, Any]:
                 "get": _operation("One model; the id may hold slashes, raw or as %2F.", _json("Model")),
             },
             "/v1/chat/completions": {
-                "post": _operation("Answer a conversation.", _json("ChatCompletion") | _STREAM, body="ChatRequest")
+                "post": _operation(
+                    "Answer a conversation.", _json("ChatCompletion") | _stream("ChatChunk"), body="ChatRequest"
+                )
             },
             "/v1/completions": {
-                "post": _operation("Go on with a text.", _json("TextCompletion") | _STREAM, body="TextRequest")
+                "post": _operation(
+                    "Go on with a text.", _json("TextCompletion") | _stream("TextChunk"), body="TextRequest"
+                )
             },
             "/v1/status": {"get": _operation("What the server is doing.", _json("Object"))},
             "/health": {"get": _operation("200 while answers can be had.", _json("Health"), unhealthy="Health")},
@@ -68,9 +72,12 @@ def _json(name: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}
 
 
-# Before OpenAPI 3.2 the schema of an event stream is, by custom, that of each event.
-_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
-_STREAM = {"text/event-stream": {"schema": _EVENT}}
+def _stream(chunk: str) -> dict[str, Any]:
+    """Before OpenAPI 3.2 the schema of an event stream is, by custom, that of each event."""
+    ref = [{"$ref": _REF.format(name=name)} for name in (chunk, "Error")]
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": ref}}
+    event = _object({"data": {"anyOf": [{"const": "[DONE]"}, data]}})
+    return {"text/event-stream": {"schema": event}}
 
 
 def _operation(
@@ -97,6 +104,7 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
 _STRING, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
 _LOGPROBS = {"type": ["object", "null"]}
 _REASON = {"enum": ["stop", "length", "tool_calls"]}
+_REASON_AT_THE_END = {"enum": [*_REASON["enum"], None]}
 _HEAD = {"id": _STRING, "created": _COUNT, "model": _STRING, "system_fingerprint": _STRING}
 _USAGE = _object(
     {
@@ -106,6 +114,20 @@ _USAGE = _object(
         "prompt_tokens_details": _object({"cached_tokens": _COUNT}),
         "completion_tokens_details": _object({"reasoning_tokens": _COUNT}),
     }
+)
+_TOOL_CALL_DELTA = _object(
+    {"index": _COUNT},
+    id=_STRING,
+    type={"const": "function"},
+    function=_object({"arguments": _STRING}, name=_STRING),
+)
+_DELTA = _object(
+    {},
+    role={"const": "assistant"},
+    content=_STRING,
+    reasoning_content=_STRING,
+    reasoning=_STRING,
+    tool_calls=_array(_TOOL_CALL_DELTA),
 )
 _MESSAGE = _object(
     {"role": {"const": "assistant"}, "content": _NULLABLE_STRING, "refusal": {"type": "null"}},
@@ -145,6 +167,16 @@ _ANSWERS: dict[str, Any] = {
             "usage": _USAGE,
         }
     ),
+    "ChatChunk": _object(
+        {
+            **_HEAD,
+            "object": {"const": "chat.completion.chunk"},
+            "choices": _array(
+                _object({"index": _COUNT, "delta": _DELTA, "logprobs": _LOGPROBS, "finish_reason": _REASON_AT_THE_END})
+            ),
+        },
+        usage={"anyOf": [_USAGE, {"type": "null"}]},
+    ),
     "TextCompletion": _object(
         {
             **_HEAD,
@@ -154,5 +186,15 @@ _ANSWERS: dict[str, Any] = {
             ),
             "usage": _USAGE,
         }
+    ),
+    "TextChunk": _object(
+        {
+            **_HEAD,
+            "object": {"const": "text_completion"},
+            "choices": _array(
+                _object({"index": _COUNT, "text": _STRING, "logprobs": _LOGPROBS, "finish_reason": _REASON_AT_THE_END})
+            ),
+        },
+        usage={"anyOf": [_USAGE, {"type": "null"}]},
     ),
 }

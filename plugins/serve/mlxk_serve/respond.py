@@ -14,14 +14,13 @@ from typing import Any
 
 import falcon
 
-from mlxk_core.errors import MlxkError, QueueFull, ShuttingDown
+from mlxk_core.errors import QueueFull, ShuttingDown
 from mlxk_core.generation.completion import join
 from mlxk_core.generation.events import Event, Finished
 from mlxk_core.generation.generation import Generation
 from mlxk_serve.access import CLIENT_LEFT, Access
-from mlxk_serve.errors import ApiError, api_error
+from mlxk_serve.errors import ApiError
 from mlxk_serve.events import HEARTBEAT, Writer
-from mlxk_serve.log import LOGGER
 from mlxk_serve.wsgi import ON_DISCONNECT
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -243,11 +242,7 @@ class Stream:
             raise StopIteration from None
         except Exception as error:
             self._ended = True
-            if not isinstance(error, MlxkError):
-                LOGGER.exception("an answer failed", extra={"facts": {"request_id": self._reply.access.id}})
-            told = api_error(error)
-            self._reply.access.error = told.code
-            return b"data: " + told.body() + b"\n\n"
+            return b"data: " + self._reply.access.fail(error).body() + b"\n\n"
 
     def close(self) -> None:
         """Called by the server, whether all was written or not."""
