@@ -1,7 +1,12 @@
-"""The engine thread: the only one that touches an engine. It loads models, admits rows and steps everybody's batch."""
+"""The engine thread: the only one that touches an engine. It loads models, admits rows and steps everybody's batch.
+
+Every call of foreign code is caught as `BaseException`: nobody interrupts this thread, a panic in a Rust extension
+(tokenizers, safetensors) is no `Exception`, and whatever it is, only the requests it concerns may be lost.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -9,13 +14,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Literal
 
 from mlxk_core.errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core.generation import ENGINE_THREAD
-from mlxk_core.generation.engine import EngineContext, Row, RowFailed, Sampled, StepEvent
+from mlxk_core.generation.engine import EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
 from mlxk_core.generation.jobs import Admitted, Failed, Job, JobState, Leased, LoadStarted, Stepped
 from mlxk_core.generation.residency import Key, Residency, Resident
 from mlxk_core.host import Host
+
+Outcome = Literal["finished", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +93,9 @@ class EngineThread:
         """Runs a row of a job that holds a lease."""
         self._commands.put(lambda: self._run_row(job, row))
 
-    def end(self, job: Job) -> None:
-        """Ends a job wherever it is."""
-        self._commands.put(lambda: self._end(job))
+    def end(self, job: Job, outcome: Outcome | None) -> None:
+        """Ends a job wherever it is, if it has not ended; `outcome` is what it counts as (None: it was no request)."""
+        self._commands.put(lambda: self._end(job, outcome))
 
     def unload(self, name: str) -> None:
         """Unloads the idle residents of that name."""
@@ -96,6 +104,11 @@ class EngineThread:
     def stop(self) -> None:
         """Ends every job and the thread."""
         self._commands.put(self._stop)
+
+    @property
+    def ended(self) -> bool:
+        """The thread ran and is gone: nobody would answer."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     @property
     def loading(self) -> str | None:
@@ -122,8 +135,8 @@ class EngineThread:
                 self._beat()
                 self._obey(wait=0 if worked else self._idle_for())
                 self._serve_wanting()
-                self._admit()
-                worked = self._step()
+                worked = self._admit()
+                worked = self._step() or worked
         finally:
             self._shut_down()
 
@@ -146,7 +159,8 @@ class EngineThread:
         except Empty:
             pass
         if self._limits.ttl is not None and self._loading is None:
-            self.residency.unload_unused_since(time.monotonic() - self._limits.ttl)
+            for resident in self.residency.unused_since(time.monotonic() - self._limits.ttl):
+                self._drop(resident)
 
     def _want(self, job: Job) -> None:
         if job.state is JobState.OVER:
@@ -160,24 +174,20 @@ class EngineThread:
     def _run_row(self, job: Job, row: Row) -> None:
         if job.state is not JobState.HAS_MODEL:
             return
-        if job.resident is None or job.resident.closed:
-            self._fail(job, EngineFailure("The model was unloaded after a failure of its engine. Try again."))
-            return
         job.row = row
         job.state = JobState.WAITS
         self._waiting.append(job)
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: Job, outcome: Outcome | None) -> None:
         if job.state is JobState.OVER:
             return
         if job.state is JobState.RUNS and job.resident is not None:
             try:
                 job.resident.engine.remove(job.id)
-            except Exception as error:
+            except BaseException as error:
                 self._engine_failed(job.resident, error)
                 return
-        self.counters.cancelled += 1
-        self._over(job)
+        self._over(job, outcome)
 
     def _unload(self, name: str) -> None:
         for resident in self.residency:
@@ -202,11 +212,14 @@ class EngineThread:
             self._lease(job, resident)
             return True
         try:
-            if not self.residency.make_room(self._estimate(job), job.model.name):
-                return False
-        except Exception as error:
+            in_the_way = self.residency.in_the_way(self._estimate(job), job.model.name)
+        except BaseException as error:
             self._fail(job, _load_error(job, error))
             return True
+        if in_the_way is None:
+            return False
+        for resident in in_the_way:
+            self._drop(resident)
         self._load(job)
         return True
 
@@ -222,14 +235,14 @@ class EngineThread:
             if (job.model, job.backend.name) == key:
                 job.outbox.put(LoadStarted())
         context = EngineContext(
-            alive=self._alive,
+            alive=lambda: self._alive(key),
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency,
         )
         try:
             engine = self._host.load(first.backend.target)(first.model, context)
-        except Exception as error:
+        except BaseException as error:
             failure = _load_error(first, error)
             gc.collect()  # a half loaded model must not sit in the memory that the next one needs
             self._loading = None
@@ -246,11 +259,13 @@ class EngineThread:
     def _wanting_for(self, key: Key) -> list[Job]:
         return [job for job in self._wanting if (job.model, job.backend.name) == key]
 
-    def _alive(self) -> None:
+    def _alive(self, key: Key) -> None:
         """Called from inside a load: others go on meanwhile, and a load that nobody waits for ends."""
         self._beat()
+        if self._loading is not key:
+            return  # that load is over, and its backend calls from inside a step: others are not stepped in there
         self._obey(wait=0)
-        if self._loading is not None and (self._stopping or not self._wanting_for(self._loading)):
+        if self._stopping or not self._wanting_for(key):
             raise Interrupted("Nobody waits for this model any more.")
         for job in list(self._wanting):  # the load has its room already, so these take nothing from anybody
             resident = self.residency.get((job.model, job.backend.name))
@@ -270,32 +285,39 @@ class EngineThread:
         self.counters.unloads += 1
         try:
             self.residency.unload(resident)
-        except Exception:
+        except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
 
     # Rows.
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Gives waiting rows to their engines; False if there was none to give, or no place."""
+        admitted = False
         while self._waiting and self.running < self._limits.concurrency:
+            admitted = True
             job = self._waiting.popleft()
             assert job.resident is not None and job.row is not None
+            if job.resident.closed:
+                self._fail(job, EngineFailure("The model was unloaded after a failure of its engine. Try again."))
+                continue
             try:
                 job.resident.engine.add(job.row)
-            except Exception as error:
+            except BaseException as error:
                 self._fail(job, _row_error(error))
                 continue
             job.state = JobState.RUNS
             job.admitted_at = time.monotonic()
             job.resident.rows[job.id] = job
             job.outbox.put(Admitted(job.admitted_at))
+        return admitted
 
     def _step(self) -> bool:
         """One step of every engine that has rows; False if none has."""
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
-                events = resident.engine.step()
-            except Exception as error:
+                events = list(resident.engine.step())
+            except BaseException as error:
                 self._engine_failed(resident, error)
                 continue
             self.counters.steps += 1
@@ -321,34 +343,32 @@ class EngineThread:
                         finished = finished or event.finish is not None
                     case RowFailed():
                         failure = event.error
-                    case _ if event.done == event.total:
+                    case Prefilled() if event.done == event.total:
                         self.counters.prompt_tokens += event.total
                         self.counters.cached_tokens += event.cached
             job.outbox.put(Stepped(of_row, now))
             if failure is not None:
                 self._fail(job, _row_error(failure))
             elif finished:
-                self.counters.finished += 1
-                self._over(job)
+                self._over(job, "finished")
 
-    def _engine_failed(self, resident: Resident, error: Exception) -> None:
+    def _engine_failed(self, resident: Resident, error: BaseException) -> None:
         """All rows of one engine are lost; the engine begins anew, or is dropped if it cannot."""
         self.counters.engine_failures += 1
         for job in list(resident.rows.values()):
             self._fail(job, _row_error(error))
         try:
             resident.engine.reset()
-        except Exception:
+        except BaseException:
             self._drop(resident)
 
     def _fail(self, job: Job, error: Exception) -> None:
         if job.state is JobState.OVER:
             return
-        self.counters.failed += 1
         job.outbox.put(Failed(error))
-        self._over(job)
+        self._over(job, "failed")
 
-    def _over(self, job: Job) -> None:
+    def _over(self, job: Job, outcome: Outcome | None) -> None:
         ran = time.monotonic() - job.admitted_at if job.state is JobState.RUNS else 0.0
         if job.state is JobState.WANTS_MODEL and job in self._wanting:
             self._wanting.remove(job)
@@ -358,6 +378,13 @@ class EngineThread:
             job.resident.rows.pop(job.id, None)
             self.residency.release(job.resident)
         job.state = JobState.OVER
+        match outcome:
+            case "finished":
+                self.counters.finished += 1
+            case "failed":
+                self.counters.failed += 1
+            case "cancelled":
+                self.counters.cancelled += 1
         self._jobs.discard(job)
         self._tell_over(job, ran)
 
@@ -370,10 +397,11 @@ class EngineThread:
             self._drop(resident)
         gc.collect()
         for call in self._at_exit:
-            call()
+            with contextlib.suppress(BaseException):  # the others still have their turn
+                call()
 
 
-def _load_error(job: Job, error: Exception) -> Exception:
+def _load_error(job: Job, error: BaseException) -> Exception:
     if isinstance(error, MlxkError):
         return error
     if isinstance(error, MemoryError):
@@ -383,7 +411,7 @@ def _load_error(job: Job, error: Exception) -> Exception:
     )
 
 
-def _row_error(error: Exception) -> Exception:
+def _row_error(error: BaseException) -> Exception:
     if isinstance(error, MlxkError):
         return error
     return EngineFailure(f"The engine failed while it ran this request: {type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from mlxk_core.generation.completion import Completion, join
 from mlxk_core.generation.engine import Prefilled, Row, Sampled
-from mlxk_core.generation.engine_thread import EngineThread
+from mlxk_core.generation.engine_thread import EngineThread, Outcome
 from mlxk_core.generation.events import (
     Event,
     Finished,
@@ -25,7 +25,7 @@ from mlxk_core.generation.events import (
 from mlxk_core.generation.extraction import Extractor, ExtractorContext
 from mlxk_core.generation.jobs import Admitted, Cancelled, Failed, Item, Job, Leased, LoadStarted, Stepped
 from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.pipeline import PlainText, TextPipeline
+from mlxk_core.generation.pipeline import PlainText, TextPipeline, failures_named
 from mlxk_core.generation.prompts import render
 from mlxk_core.generation.residency import Resident
 from mlxk_core.generation.stops import StopStrings
@@ -117,21 +117,24 @@ class Generation:
                 item = self._job.outbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             except Empty:
                 return None
-            self._take(item)
+            try:
+                self._take(item)
+            except BaseException as error:
+                self._ready.clear()
+                self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
         return self._ready.popleft()
 
     def cancel(self) -> None:
         """Ends the answer: its place is free within a step, and the events end with `Finished("cancelled")`."""
         if not self._cancelled:
             self._cancelled = True
-            self._thread.end(self._job)
+            self._thread.end(self._job, "cancelled")
             self._job.outbox.put(Cancelled())
 
     def close(self) -> None:
         """Cancels if the answer has not ended, and forgets what was not read."""
-        if not self._over:
-            self._over = True
-            self._thread.end(self._job)
+        self._end("cancelled")
         self._ready.clear()
 
     def result(self) -> Completion:
@@ -145,17 +148,12 @@ class Generation:
                 self._ready.append(Loading(self._request.model.name))
             case Leased():
                 self._clock.leased = item.at
-                try:
-                    self._hand_in(item.resident)
-                except BaseException:
-                    self.close()
-                    raise
+                self._hand_in(item.resident)
             case Admitted():
                 self._clock.admitted = item.at
             case Stepped():
                 self._step(item)
             case Failed():
-                self.close()
                 raise item.error
             case Cancelled():
                 self._finish("cancelled")
@@ -182,9 +180,13 @@ class Generation:
         )
         engine.check(row)
         context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
-        extractor: Extractor = plan.extractor(context) if plan.extractor else PlainText()
+        extractor: Extractor = PlainText()
+        if plan.extractor is not None:
+            with failures_named(plan.extractor):
+                extractor = plan.extractor(context)
         if plan.tool_extractor is not None:
-            extractor = plan.tool_extractor(replace(context, inner=extractor))
+            with failures_named(plan.tool_extractor):
+                extractor = plan.tool_extractor(replace(context, inner=extractor))
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings)
         self._clock.handed_in = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))
@@ -216,5 +218,10 @@ class Generation:
         )
         stop_string = pipeline.stop_string if pipeline else None
         self._ready.append(Finished(reason, usage, self._clock.timings(), stop_string))
-        self._over = True
-        self._thread.end(self._job)  # a stop string ends the row; for a row that ended by itself this is nothing
+        # A stop string ends the row; for one that ended by itself this is nothing.
+        self._end("cancelled" if reason == "cancelled" else "finished")
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self._over:
+            self._over = True
+            self._thread.end(self._job, outcome)

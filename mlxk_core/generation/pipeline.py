@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+from mlxk_core.errors import MlxkError, PluginFailure
 from mlxk_core.generation.engine import Sampled, Tokenizer
 from mlxk_core.generation.events import (
     Channel,
@@ -28,6 +30,23 @@ class PlainText:
 
     def close(self) -> Iterable[ExtractorEvent]:
         return ()
+
+
+@contextmanager
+def failures_named(extractor: object) -> Iterator[None]:
+    """What an extractor raises is told as the failure of the plugin it comes from."""
+    try:
+        yield
+    except MlxkError:
+        raise
+    except Exception as error:
+        made = extractor if isinstance(extractor, type) else type(extractor)
+        name = f"{made.__module__}.{made.__qualname__}"
+        raise PluginFailure(
+            f"The reasoning format of this model failed on the answer: {name} raised {type(error).__name__}: {error}. "
+            "--reasoning-format none does without it.",
+            extractor=name,
+        ) from error
 
 
 class TextPipeline:
@@ -60,7 +79,7 @@ class TextPipeline:
             return
         if sampled.logprob is not None:
             self._logprobs.append(self._logprob(sampled))
-        yield from self._route(self._extractor.feed(self._detokenizer.add(sampled.token)))
+        yield from self._feed(self._detokenizer.add(sampled.token))
         self._count_reasoning()
         if self.reason is None and sampled.finish == "length":
             yield from self.finish("length")
@@ -72,13 +91,18 @@ class TextPipeline:
         rest = self._detokenizer.finish()
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that the limit cut in two
-        yield from self._route(self._extractor.feed(rest))
-        yield from self._route(self._extractor.close())
+        yield from self._feed(rest)
+        with failures_named(self._extractor):
+            yield from self._route(self._extractor.close())
         if self.reason is None:
             yield from self._content(self._stops.flush())
             if self._logprobs:
                 yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
             self._end("tool_calls" if self._called_tools and reason == "stop" else reason)
+
+    def _feed(self, text: str) -> Iterator[ExtractorEvent]:
+        with failures_named(self._extractor):
+            yield from self._route(self._extractor.feed(text))
 
     def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlxk_core.errors import InvalidOption, TemplateError
 from mlxk_core.generation.engine import Engine
 from mlxk_core.generation.messages import GenerationRequest, Message
 
+_ASKED = "mlxk asks"
+# A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
+_BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
 
 
@@ -56,17 +60,23 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
         text = speakers(messages)
         note = f"{error} The conversation is written as Human: and Assistant: turns instead."
         return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
-    tokens = engine.tokenizer.encode(text, add_special_tokens=False)
-    return Prompt(text, tokens, _suffix(text, closed, messages))
-
-
-def _suffix(text: str, closed: str, messages: Sequence[Message]) -> str:
-    """What the generation prompt added; what stands behind the last turn if the template always opens the answer."""
-    if text != closed:
+    if text == closed:
+        suffix = _behind_last_turn(engine, messages, request)
+    else:
         common = next((i for i, (a, b) in enumerate(zip(text, closed, strict=False)) if a != b), len(closed))
-        return text[common:]
-    said = messages[-1].content.strip()
-    return text.rpartition(said)[2] if said else ""
+        begun = _BEGUN.search(text, 0, common)
+        suffix = text[begun.start() if begun else common :]
+    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
+
+
+def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> str:
+    """What opens the answer of a template that makes no difference between a closed conversation and an open one."""
+    asked = [*messages[:-1], replace(messages[-1], content=_ASKED)]
+    try:
+        text = engine.render(asked, tools=request.tools, options=request.template_options)
+    except TemplateError:
+        return ""
+    return text.rpartition(_ASKED)[2] if _ASKED in text else ""
 
 
 def speakers(messages: Sequence[Message]) -> str:

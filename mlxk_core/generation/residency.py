@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,10 +29,13 @@ class Resident:
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
+    stop_tokens: frozenset[int] | None = None
+    """What ends an answer, once a request has worked it out."""
 
     def weigh(self) -> int:
-        """Asks the engine what it holds now."""
-        self.memory = self.engine.memory
+        """Asks the engine what it holds now. One that cannot tell holds what it held."""
+        with contextlib.suppress(BaseException):  # see engine_thread: an engine's failure costs nobody else's requests
+            self.memory = self.engine.memory
         return self.memory
 
     @property
@@ -69,10 +73,10 @@ class Residency:
             resident.weigh()
         resident.last_used = time.monotonic()
 
-    def make_room(self, need: int, name: str) -> bool:
-        """Unloads idle models, the longest unused first, until `need` bytes are free.
+    def in_the_way(self, need: int, name: str) -> list[Resident] | None:
+        """The idle models to unload, the longest unused first, so that `need` bytes are free.
 
-        False if leased ones must end first: nothing is unloaded unless that is enough. Raises `InsufficientMemory` if
+        None if leased ones must end first: nothing is unloaded unless that is enough. Raises `InsufficientMemory` if
         an empty memory would not hold it.
         """
         if need > self.memory:
@@ -81,17 +85,14 @@ class Residency:
                 needed=need,
                 budget=self.memory,
             )
-        held = {resident.key: resident.weigh() for resident in self}
-        idle = sorted((r for r in self if r.idle), key=lambda r: r.last_used)
-        excess = sum(held.values()) + need - self.memory
-        if excess > sum(held[r.key] for r in idle):
-            return False
-        for resident in idle:
+        excess = sum(resident.weigh() for resident in self) + need - self.memory
+        found: list[Resident] = []
+        for resident in sorted((r for r in self if r.idle), key=lambda r: r.last_used):
             if excess <= 0:
                 break
-            excess -= held[resident.key]
-            self.unload(resident)
-        return True
+            excess -= resident.memory
+            found.append(resident)
+        return found if excess <= 0 else None
 
     def unload(self, resident: Resident) -> None:
         """Gives back a resident's memory."""
@@ -99,10 +100,9 @@ class Residency:
         resident.closed = True
         resident.engine.close()
 
-    def unload_unused_since(self, moment: float) -> None:
-        for resident in self:
-            if resident.idle and resident.last_used <= moment:
-                self.unload(resident)
+    def unused_since(self, moment: float) -> list[Resident]:
+        """The idle models that nobody has used after `moment`."""
+        return [resident for resident in self if resident.idle and resident.last_used <= moment]
 
     def next_idle_since(self) -> float | None:
         """When the longest unused resident was last used, or None if all are leased."""

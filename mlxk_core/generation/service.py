@@ -103,7 +103,6 @@ class GenerationService:
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
-        self._stop_tokens: dict[tuple[Model, str], frozenset[int]] = {}
         self._facts: dict[tuple[Model, str | None], _Facts] = {}
 
     def __enter__(self) -> GenerationService:
@@ -132,7 +131,7 @@ class GenerationService:
                 if isinstance(item, Leased):
                     return
         finally:
-            self._thread.end(job)
+            self._thread.end(job, None)
 
     def unload(self, name: str) -> bool:
         """Unloads the idle residents called `name`; False if there is none."""
@@ -185,15 +184,15 @@ class GenerationService:
 
     def _open_job(self, model: Model, backend: BackendSpec) -> Job:
         with self._lock:
-            if self._draining:
+            if self._draining or self._thread.ended:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
             if self._open >= self._limits.concurrency + self._queue:
                 rounds = (self._queue + 1) / self._limits.concurrency
                 raise QueueFull(
                     self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run)))
                 )
-            self._open += 1
             self._thread.start()
+            self._open += 1
             job = Job(id=next(self._ids), model=model, backend=backend)
             self._thread.want(job)  # under the lock: a command behind `close`'s stop would never be read
         return job
@@ -229,30 +228,36 @@ class GenerationService:
         return Plan(
             window=facts.window,
             stop_strings=StopStrings(strings),
-            stop_tokens=lambda resident: self._stops_of(resident, facts.policy),
+            stop_tokens=lambda resident: _stops_of(resident, facts.policy),
             format_name=facts.format_name,
             extractor=facts.extractor,
             tool_extractor=tool_extractor,
         )
 
     def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
+        """Kept while the model is loaded: before a load its files may change, and a server lives long."""
         facts = self._facts.get((model, reasoning_format))
-        if facts is None:
-            chosen = self._host.reasoning_format(model, reasoning_format)
-            facts = self._facts[model, reasoning_format] = _Facts(
-                policy=self._host.stop_policy(model),
-                window=model_context_length(model),
-                format_name=chosen[0].name if chosen else None,
-                extractor=self._host.load(chosen[0].target) if chosen else None,
-                finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
-            )
+        if facts is not None and self.is_loaded(model):
+            return facts
+        chosen = self._host.reasoning_format(model, reasoning_format)
+        facts = _Facts(
+            policy=self._host.stop_policy(model),
+            window=model_context_length(model),
+            format_name=chosen[0].name if chosen else None,
+            extractor=self._host.load(chosen[0].target) if chosen else None,
+            finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
+        )
+        for known in list(self._facts):
+            if known[0] != model and not self.is_loaded(known[0]):
+                self._facts.pop(known, None)
+        self._facts[model, reasoning_format] = facts
         return facts
 
-    def _stops_of(self, resident: Resident, policy: StopPolicy) -> frozenset[int]:
-        found = self._stop_tokens.get(resident.key)
-        if found is None:
-            found = self._stop_tokens[resident.key] = stop_tokens(resident.engine, resident.model, policy)
-        return found
+
+def _stops_of(resident: Resident, policy: StopPolicy) -> frozenset[int]:
+    if resident.stop_tokens is None:
+        resident.stop_tokens = stop_tokens(resident.engine, resident.model, policy)
+    return resident.stop_tokens
 
 
 def machine_memory() -> int:

@@ -66,8 +66,9 @@ class Script:
     """What a fake engine does; shared with the test, which may change it while the engine runs.
 
     `answer` makes the answer from the prompt's text. `step_seconds` and `load_seconds` pass in each step and load,
-    `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, `fail_reset`
-    always; `hang` blocks steps and `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
+    `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, and `faults`
+    by the engine's method of that name (`{"reset": OSError()}`) for as long as they stand there; `hang` blocks steps and
+    `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
     """
 
     answer: Callable[[str], str]
@@ -76,9 +77,9 @@ class Script:
     prefill_chunk: int = 1 << 30
     template: bool = True
     memory: int = 1000
-    fail_step: Exception | None = None
-    fail_load: Exception | None = None
-    fail_reset: Exception | None = None
+    fail_step: BaseException | None = None
+    fail_load: BaseException | None = None
+    faults: dict[str, BaseException] = field(default_factory=dict)
     hang: threading.Event = field(default_factory=threading.Event)
     hold_load: threading.Event = field(default_factory=threading.Event)
     log: list[tuple[str, Any]] = field(default_factory=list)
@@ -109,6 +110,7 @@ class FakeEngine:
 
     @property
     def memory(self) -> int:
+        self._fault("memory")
         return self.script.memory
 
     def render(
@@ -125,12 +127,14 @@ class FakeEngine:
         return turns + ("<assistant>" if generation_prompt else "")
 
     def check(self, row: Row) -> None:
+        self._fault("check")
         if row.sampling.top_k > self.tokenizer.vocab_size:
             raise InvalidOption("top_k", "it is larger than the vocabulary")
         if len(row.prompt) > 1_000_000:
             raise InsufficientMemory("The prompt does not fit into memory.")
 
     def add(self, row: Row) -> None:
+        self._fault("add")
         self.script.log.append(("add", row))
         self._rows[row.id] = _Running(row, self.script.answer(self.tokenizer.decode(row.prompt)))
 
@@ -163,18 +167,23 @@ class FakeEngine:
         return [Sampled(row.id, token, finish, math.log(0.5), top)]
 
     def remove(self, id: int, /) -> None:
+        self._fault("remove")
         if self._rows.pop(id, None):
             self.script.log.append(("remove", id))
 
     def reset(self) -> None:
         self.script.log.append(("reset", None))
         self._rows.clear()
-        if self.script.fail_reset is not None:
-            raise self.script.fail_reset
+        self._fault("reset")
 
     def close(self) -> None:
         self.script.log.append(("close", self._name))
         self._rows.clear()
+        self._fault("close")
+
+    def _fault(self, method: str) -> None:
+        if method in self.script.faults:
+            raise self.script.faults[method]
 
     def _pass_time(self, seconds: float) -> None:
         if seconds:

@@ -16,61 +16,9 @@ from mlxk_core.errors import (
     UnsupportedModel,
 )
 from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Started
-from mlxk_core.generation.messages import GenerationRequest, Message, Sampling, TokenPolicy
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
+from mlxk_core.generation.messages import Sampling, TokenPolicy
 from mlxk_core.testing import fake_engine
-from mlxk_core.testing.fake_engine import fake_backend, fake_model
-
-GRACE = 20  # seconds after which a test is stuck; never a measure of speed
-
-
-class House:
-    """A service on scripted engines, and the way to ask it things."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.host = Host(strict=True)
-        self.service = None
-
-    def open(self, *plugins, **options):
-        for number, plugin in enumerate(plugins):
-            self.host.register(plugin, name=f"fake{number}")
-        self.service = GenerationService(self.host, **options)
-        return self.service
-
-    def model(self, name="alpha", **options):
-        return fake_model(self.folder / name, **options)
-
-    def ask(self, model, prompt="Hi", **options):
-        if isinstance(prompt, str) and not options.pop("raw", False):
-            prompt = (Message(role="user", content=prompt),)
-        return self.service.submit(GenerationRequest(model=model, prompt=prompt, **options))
-
-
-@pytest.fixture
-def house(tmp_path):
-    house = House(tmp_path)
-    yield house
-    if house.service is not None:
-        assert house.service.close(GRACE)
-
-
-def wait_for(condition):
-    """Waits until a condition of another thread holds."""
-    tick = threading.Event()
-    for _ in range(GRACE * 200):
-        if condition():
-            return
-        tick.wait(0.005)
-    raise AssertionError("it never came to that")
-
-
-def until(generation, kind):
-    for event in generation:
-        if isinstance(event, kind):
-            return event
-    raise AssertionError(f"no {kind.__name__} came")
+from mlxk_core.testing.fake_engine import fake_backend
 
 
 def test_the_events_come_in_order_and_the_answer_is_the_joined_stream(house):
@@ -110,8 +58,8 @@ def test_requests_of_one_model_share_the_batch(house):
     house.open(backend)
     model = house.model()
     first, second = house.ask(model), house.ask(model)
-    until(first, Delta)
-    until(second, Delta)
+    house.until(first, Delta)
+    house.until(second, Delta)
     assert house.service.status().active == 2
     assert first.result().finish_reason == second.result().finish_reason == "stop"
 
@@ -120,11 +68,11 @@ def test_cancelling_frees_the_place_and_keeps_what_was_said(house):
     backend = fake_backend("x" * 1000, step_seconds=0.002)
     house.open(backend)
     generation = house.ask(house.model())
-    until(generation, Delta)
+    house.until(generation, Delta)
     generation.cancel()
     last = list(generation)[-1]
     assert isinstance(last, Finished) and last.reason == "cancelled" and last.usage.completion_tokens >= 1
-    wait_for(lambda: backend.script.happened("remove"))
+    house.wait_for(lambda: backend.script.happened("remove"))
     assert house.service.status().active == 0
 
 
@@ -136,22 +84,22 @@ def test_cancelling_works_before_the_first_token(house, phase):
     house.open(backend, concurrency=1)
     model = house.model()
     if phase == "queued":
-        until(house.ask(model), Progress)
+        house.until(house.ask(model), Progress)
     generation = house.ask(model)
-    until(generation, {"loading": Loading, "reading the prompt": Progress, "queued": Started}[phase])
+    house.until(generation, {"loading": Loading, "reading the prompt": Progress, "queued": Started}[phase])
     generation.cancel()
     assert list(generation)[-1].reason == "cancelled"
     expected = 1 if phase == "queued" else 0
-    wait_for(lambda: house.service.status().active == expected and house.service.status().waiting == 0)
+    house.wait_for(lambda: house.service.status().active == expected and house.service.status().waiting == 0)
 
 
 def test_a_load_that_nobody_waits_for_is_given_up(house):
-    backend = fake_backend(load_seconds=GRACE)
+    backend = fake_backend(load_seconds=house.GRACE)
     house.open(backend)
     generation = house.ask(house.model())
-    until(generation, Loading)
+    house.until(generation, Loading)
     generation.close()
-    wait_for(lambda: house.service.status().loading is None)
+    house.wait_for(lambda: house.service.status().loading is None)
     assert backend.script.happened("load") == []
 
 
@@ -160,7 +108,7 @@ def test_a_stop_string_ends_the_row_in_the_engine_too(house):
     house.open(backend)
     completion = house.ask(house.model()).result()
     assert (completion.content, completion.finish_reason, completion.stop_string) == ("one", "stop", "\nUser:")
-    wait_for(lambda: backend.script.happened("remove"))
+    house.wait_for(lambda: backend.script.happened("remove"))
 
 
 def test_chat_stops_are_for_chats_and_can_be_turned_off(house):
@@ -173,7 +121,7 @@ def test_chat_stops_are_for_chats_and_can_be_turned_off(house):
 def test_without_a_template_the_turns_are_written_with_their_speakers(house):
     house.open(fake_backend(lambda prompt: prompt, template=False))
     generation = house.ask(house.model())
-    started = until(generation, Started)
+    started = house.until(generation, Started)
     assert "Human: and Assistant:" in started.notes[0]
     assert generation.prompt_text == "Human: Hi\n\nAssistant:"
 
@@ -182,14 +130,14 @@ def test_the_token_budget_of_a_person_is_the_rest_of_the_context_and_that_of_a_s
     house.open(fake_backend())
     model = house.model(context=100)
     prompt = len("<user>Hi\n<assistant>")
-    assert until(house.ask(model), Started).max_tokens == 100 - prompt
+    assert house.until(house.ask(model), Started).max_tokens == 100 - prompt
     half = house.ask(model, token_policy=TokenPolicy.HALF_CONTEXT)
-    assert until(half, Started).max_tokens == 50
+    assert house.until(half, Started).max_tokens == 50
 
 
 def test_a_budget_that_does_not_fit_is_clamped_and_said(house):
     house.open(fake_backend())
-    started = until(house.ask(house.model(context=100), max_tokens=5000), Started)
+    started = house.until(house.ask(house.model(context=100), max_tokens=5000), Started)
     assert started.max_tokens < 100 and "5000" in started.notes[0]
 
 
@@ -214,7 +162,7 @@ def test_an_exception_in_a_step_fails_its_requests_and_the_next_one_works(house)
     model = house.model()
     generations = [house.ask(model) for _ in range(3)]
     for generation in generations:
-        until(generation, Delta)
+        house.until(generation, Delta)
     backend.script.fail_step = RuntimeError("the matrix is full")
     for generation in generations:
         with pytest.raises(EngineFailure, match="the matrix is full"):
@@ -227,10 +175,10 @@ def test_an_engine_that_cannot_be_reset_is_loaded_anew(house):
     backend = fake_backend(step_seconds=0.002)
     house.open(backend)
     model = house.model()
-    backend.script.fail_step, backend.script.fail_reset = RuntimeError("broken"), RuntimeError("for good")
+    backend.script.fail_step, backend.script.faults["reset"] = RuntimeError("broken"), RuntimeError("for good")
     with pytest.raises(EngineFailure):
         house.ask(model).result()
-    backend.script.fail_reset = None
+    del backend.script.faults["reset"]
     assert house.ask(model).result().content == "Hello."
     assert backend.script.happened("load") == ["alpha", "alpha"]
 
@@ -239,7 +187,7 @@ def test_with_room_for_both_two_models_stay_and_run(house):
     alpha, beta = fake_backend("a" * 300, kind="a", step_seconds=0.002), fake_backend("b", kind="b", load_seconds=0.05)
     house.open(alpha, beta, memory=2000)
     running = house.ask(house.model("alpha", kind="a"))
-    until(running, Progress)
+    house.until(running, Progress)
     assert house.ask(house.model("beta", kind="b")).result().content == "b"
     assert running.result().content == "a" * 300
     assert {m.name for m in house.service.status().models} == {"alpha", "beta"}
@@ -252,7 +200,7 @@ def test_a_load_does_not_stop_the_other_models_streams(house):
     house.ask(first_model).result()
     beta.script.hold_load.set()
     loading = house.ask(house.model("beta", kind="b"))
-    until(loading, Loading)
+    house.until(loading, Loading)
     assert house.ask(first_model).result().content == "a" * 100
     assert beta.script.happened("load") == []
     beta.script.hold_load.clear()
@@ -264,7 +212,7 @@ def test_without_room_the_old_model_finishes_first_and_is_really_unloaded(house)
     house.open(alpha, beta, memory=1500)
     first_model, second_model = house.model("alpha", kind="a"), house.model("beta", kind="b")
     running = house.ask(first_model)
-    until(running, Progress)
+    house.until(running, Progress)
     swapped = house.ask(second_model)
     late = house.ask(first_model)
     assert swapped.result().content == "b"
@@ -317,7 +265,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(house):
         house.ask(model)
     assert 1 <= refusal.value.retry_after <= 30
     taken[1].close()
-    wait_for(lambda: house.service.status().waiting + house.service.status().active == 2)
+    house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 2)
     house.ask(model)
 
 
@@ -329,11 +277,11 @@ def test_waiting_requests_are_served_in_order(house):
     threads = [threading.Thread(target=g.result) for g in generations]
     house.service.preload(model)
     for generation in generations:
-        until(generation, Started)
+        house.until(generation, Started)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(GRACE)
+        thread.join(house.GRACE)
     assert [row.id for row in backend.script.happened("add")] == sorted(r.id for r in backend.script.happened("add"))
 
 
@@ -342,8 +290,8 @@ def test_closing_fails_what_runs_and_gives_everything_back(house):
     service = house.open(backend)
     model = house.model()
     generation = house.ask(model)
-    until(generation, Delta)
-    assert service.close(GRACE)
+    house.until(generation, Delta)
+    assert service.close(house.GRACE)
     with pytest.raises(ShuttingDown):
         list(generation)
     with pytest.raises(ShuttingDown):
@@ -355,7 +303,7 @@ def test_draining_refuses_newcomers_and_lets_the_rest_finish(house):
     service = house.open(fake_backend("d" * 50, step_seconds=0.002))
     model = house.model()
     running = house.ask(model)
-    until(running, Progress)
+    house.until(running, Progress)
     service.drain()
     with pytest.raises(ShuttingDown):
         house.ask(model)
@@ -366,7 +314,7 @@ def test_an_idle_model_is_unloaded_when_its_time_is_up(house):
     backend = fake_backend()
     house.open(backend, ttl=0.05)
     house.ask(house.model()).result()
-    wait_for(lambda: backend.script.happened("close") == ["alpha"])
+    house.wait_for(lambda: backend.script.happened("close") == ["alpha"])
     assert house.service.status().models == ()
 
 
@@ -383,9 +331,9 @@ def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(ho
     backend = fake_backend("h" * 100)
     service = house.open(backend)
     generation = house.ask(house.model())
-    until(generation, Started)
+    house.until(generation, Started)
     backend.script.hang.set()
-    wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
+    house.wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
     assert not service.close(0.05)
     backend.script.hang.clear()
 
@@ -393,7 +341,7 @@ def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(ho
 def test_next_gives_up_after_its_time(house):
     house.open(fake_backend(load_seconds=0.5))
     generation = house.ask(house.model())
-    assert isinstance(generation.next(GRACE), Loading)
+    assert isinstance(generation.next(house.GRACE), Loading)
     assert generation.next(0.01) is None
     assert generation.result().content == "Hello."
 

@@ -1,0 +1,205 @@
+"""What goes wrong in foreign code (engines, backends, formats) costs the requests it concerns and nobody else."""
+
+import threading
+
+import pytest
+
+from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, hookimpl
+from mlxk_core.errors import EngineFailure, PluginFailure
+from mlxk_core.generation.events import Delta, Loading, Progress, Started
+from mlxk_core.testing import fake_engine
+from mlxk_core.testing.fake_engine import fake_backend
+
+
+class Panic(BaseException):
+    """What a Rust extension raises when it panics: no `Exception`."""
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("out of order"), Panic("out of order")])
+@pytest.mark.parametrize("method", ["add", "load", "step", "memory", "remove", "reset", "close"])
+def test_whatever_fails_in_an_engine_the_service_goes_on(house, method, fault):
+    backend = fake_backend("x" * 2000, step_seconds=0.001, kind="a")
+    house.open(backend, fake_backend("fine", kind="b"), memory=1500)
+    model = house.model("alpha", kind="a")
+    if method == "load":
+        backend.script.fail_load = fault
+    elif method == "step":
+        backend.script.fail_step = fault
+    else:
+        backend.script.faults[method] = fault
+    if method == "reset":
+        backend.script.fail_step = RuntimeError("out of order")
+    with house.ask(model) as generation:
+        try:
+            house.until(generation, Delta)
+        except EngineFailure as failure:
+            assert "out of order" in str(failure)
+    assert house.ask(house.model("beta", kind="b")).result().content == "fine"
+    backend.script.faults.clear()
+    with house.ask(model) as generation:
+        assert house.until(generation, Delta).text == "x"
+
+
+def test_an_engine_that_fails_to_close_when_its_time_is_up_harms_nobody(house):
+    backend = fake_backend("Hello.")
+    backend.script.faults["close"] = RuntimeError("it is stuck")
+    house.open(backend, ttl=0.05)
+    model = house.model()
+    for _ in range(2):
+        assert house.ask(model).result().content == "Hello."
+        house.wait_for(lambda: not house.service.status().models)
+    assert backend.script.happened("load") == ["alpha", "alpha"]
+    assert house.service.status().counters.unloads == 2
+
+
+def test_requests_that_wait_for_a_place_in_a_lost_engine_are_told(house):
+    backend = fake_backend("x" * 100_000, step_seconds=0.001)
+    house.open(backend, concurrency=1)
+    model = house.model()
+    running, waiting = house.ask(model), house.ask(model)
+    house.until(running, Delta)
+    house.until(waiting, Started)
+    steps = house.service.status().counters.steps
+    house.wait_for(lambda: house.service.status().counters.steps > steps + 2)
+    backend.script.faults["reset"] = RuntimeError("for good")
+    backend.script.fail_step = RuntimeError("broken")
+    for generation in (running, waiting):
+        with pytest.raises(EngineFailure):
+            list(generation)
+
+
+def test_a_place_that_a_refused_row_gives_back_is_taken_though_its_owner_does_not_read_on(house):
+    alpha, beta = fake_backend(kind="a"), fake_backend("b", kind="b")
+    house.open(alpha, beta, memory=1500)
+    alpha.script.faults["add"] = RuntimeError("no more rows")
+    first = house.ask(house.model("alpha", kind="a"))
+    while not isinstance(first.next(house.GRACE), Loading):
+        pass
+    second = house.ask(house.model("beta", kind="b"))
+    assert second.next(0.05) is None
+    assert isinstance(first.next(house.GRACE), Started)
+    assert second.result().content == "b"
+    first.close()
+
+
+def test_a_backend_that_proves_its_life_from_inside_a_step_steps_nobody(house):
+    backend = fake_backend("Hello.")
+    load = backend.load
+
+    def load_lively(model, context):
+        engine = load(model, context)
+        step = engine.step
+
+        def lively_step():
+            context.alive()
+            return step()
+
+        engine.step = lively_step
+        return engine
+
+    backend.load = load_lively
+    house.open(backend)
+    assert house.ask(house.model()).result().content == "Hello."
+
+
+class Formats:
+    """A plugin whose one reasoning format is the class that `fake_engine.Format` names."""
+
+    @hookimpl
+    def mlxk_reasoning_extractors(self):
+        yield ReasoningExtractorSpec(
+            name="brittle",
+            summary="Breaks.",
+            matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
+            target="mlxk_core.testing.fake_engine:Format",
+        )
+
+
+@pytest.mark.parametrize("moment", ["made", "fed", "closed"])
+def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, moment):
+    class Format:
+        channel = None
+
+        def __init__(self, context):
+            self.fail_at("made")
+
+        def feed(self, text, /):
+            self.fail_at("fed")
+            return ()
+
+        def close(self):
+            self.fail_at("closed")
+            return ()
+
+        def fail_at(self, here):
+            if here == moment:
+                raise LookupError("no such channel")
+
+    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
+    house.host.register(Formats(), name="formats")
+    house.open(fake_backend("Hello."))
+    generation = house.ask(house.model())
+    with pytest.raises(PluginFailure, match=r"Format raised LookupError.*--reasoning-format none"):
+        list(generation)
+    assert list(generation) == []
+    house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
+
+
+def test_what_ended_how_is_counted(house):
+    backend = fake_backend(lambda prompt: "one\nUser: two" + "z" * 500, step_seconds=0.0005)
+    service = house.open(backend)
+    model = house.model()
+    service.preload(model)
+    house.ask(model).result()
+    house.ask(model, max_tokens=2).result()
+    with house.ask(model) as left:
+        house.until(left, Delta)
+    with pytest.raises(Exception, match="tokens"):
+        house.ask(model, "x" * 10_000).result()
+    house.wait_for(lambda: service.status().waiting + service.status().active == 0)
+    counters = service.status().counters
+    assert (counters.finished, counters.cancelled, counters.failed) == (2, 1, 1)
+
+
+def test_a_model_that_changes_before_it_is_loaded_again_is_read_again(house):
+    house.open(fake_backend("Hello."))
+    house.ask(house.model(context=100)).result()
+    assert house.service.unload("alpha")
+    house.wait_for(lambda: not house.service.status().models)
+    changed = house.model(context=60)
+    assert house.until(house.ask(changed), Started).max_tokens == 60 - len("<user>Hi\n<assistant>")
+
+
+def test_a_consumer_that_does_not_read_holds_its_own_place_only(house):
+    house.open(fake_backend(lambda prompt: prompt, step_seconds=0.0005), concurrency=2)
+    model = house.model()
+    with house.ask(model, "y" * 3000) as silent:
+        house.until(silent, Progress)
+        threads = [threading.Thread(target=house.ask(model).result) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(house.GRACE)
+        assert not any(thread.is_alive() for thread in threads)
+
+
+def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house, monkeypatch):
+    class Format:
+        channel = None
+
+        def __init__(self, context):
+            pass
+
+        def feed(self, text, /):
+            raise KeyboardInterrupt
+
+        def close(self):
+            return ()
+
+    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
+    house.host.register(Formats(), name="formats")
+    house.open(fake_backend("z" * 4000, step_seconds=0.01))
+    generation = house.ask(house.model())
+    with pytest.raises(KeyboardInterrupt):
+        list(generation)
+    house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
