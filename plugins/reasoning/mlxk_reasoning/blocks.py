@@ -27,8 +27,11 @@ class BlockExtractor:
     anything but white space follow the last marker?
     """
 
-    def __init__(self, format: BlockFormat, prompt_suffix: str = "") -> None:
+    def __init__(self, format: BlockFormat, prompt_suffix: str = "", *, calls_tools: bool = False) -> None:
         self._format = format
+        self._ends = (*format.ends, *format.calls) if calls_tools else format.ends
+        name = format.label.strip()
+        self._labels = (format.label, *(name + closer for closer in format.closers)) if name else ()
         self._content = _Part(Channel.CONTENT)
         self._reasoning = _Part(Channel.REASONING)
         self._held = ""
@@ -36,8 +39,7 @@ class BlockExtractor:
         self._begun = False
         self._untouched = True  # no marker yet, and no text: leading white space may be the answer's own
         self._framed = False
-        self._label = False
-        self._opened_by_prompt = False
+        self._label = False  # the block's name may come
         self._resume(prompt_suffix)
 
     @property
@@ -51,7 +53,7 @@ class BlockExtractor:
 
     def close(self) -> list[ExtractorEvent]:
         format = self._format
-        if self._label and self._held and self._held.strip() == format.label.strip():
+        if self._inside and self._label and self._held and self._held.strip() == format.label.strip():
             self._held = ""  # cut off right behind the block's name
         events = list(self._advance("", final=True))
         part = self._part
@@ -74,7 +76,6 @@ class BlockExtractor:
             self._content.blank = self._reasoning.blank = ""
         elif format.assume_open:
             self._open()
-        self._opened_by_prompt = self._inside and not self._begun
 
     def _advance(self, text: str, *, final: bool) -> Iterable[ExtractorEvent]:
         text = self._held + text
@@ -112,11 +113,11 @@ class BlockExtractor:
         """The markers that count here."""
         format = self._format
         if self._inside:
-            words = (*format.closers, *format.ends)
+            words = (*format.closers, *self._ends)
             if self._begun:
                 return words
-            label = (format.label,) if self._label else ()
-            return (*words, *label, *(format.openers if self._opened_by_prompt else ()))
+            # Right behind an opener another one, the prompt's and the model's, opens nothing new.
+            return (*words, *format.openers, *(self._labels if self._label else ()))
         openers = format.openers if self._untouched or not format.sentences else ()
         words = (*openers, *format.noise, *(format.frame_end if self._framed else ()))
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
@@ -129,16 +130,13 @@ class BlockExtractor:
         """Goes on behind `marker`; False if the marker is to be read again where it leads to."""
         format = self._format
         if self._inside:
-            if marker in format.closers:
+            if marker.endswith(format.closers):
                 self._answer(framed=not format.frame and bool(format.frame_end))
                 return True
-            if marker in format.ends:
+            if marker in self._ends:
                 self._answer(framed=False)
                 return False
-            if marker in format.openers:
-                self._opened_by_prompt = False
-            else:
-                self._label = False
+            self._label = marker in format.openers
             return True
         if marker in format.openers:
             self._open()
@@ -154,7 +152,7 @@ class BlockExtractor:
         self._content.end()
         self._reasoning.begin()
         self._inside, self._begun, self._untouched, self._framed = True, False, False, False
-        self._label = bool(self._format.label)
+        self._label = True
 
     def _answer(self, *, framed: bool) -> None:
         self._part.end()

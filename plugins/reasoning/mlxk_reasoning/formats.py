@@ -15,10 +15,10 @@ class BlockFormat:
 
     `label` is a name the model writes right behind the opener. `frame` and `frame_end` are markers around the answer:
     the first at its beginning only, the second once the frame is open (a closer opens it where `frame` is empty).
-    `ends` close a block that was not closed, and belong to the answer: calls of tools, mostly. `noise` is dropped
-    wherever it stands in the answer; special tokens only, for they are never a word. `sentences` says that the openers
-    are ordinary prose and count at the beginning of the response alone. `assume_open` begins inside a block when the
-    prompt does not say.
+    `ends` close a block that was not closed, and belong to the answer; so do `calls`, which call a tool, if the request
+    has tools (without, the model only speaks of them). `noise` is dropped wherever it stands in the answer; special
+    tokens only, for they are never a word. `sentences` says that the openers are ordinary prose and count at the
+    beginning of the response alone. `assume_open` begins inside a block when the prompt does not say.
 
     `signs` are texts of which all must stand in a chat template that is for this format, `tokens` those that must be in
     the vocabulary of a model whose template does not tell, and `architectures` are `model_type`s that write it.
@@ -32,6 +32,7 @@ class BlockFormat:
     frame: tuple[str, ...] = ()
     frame_end: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     sentences: bool = False
     assume_open: bool = False
@@ -46,7 +47,7 @@ class BlockFormat:
     def __call__(self, context: ExtractorContext) -> Extractor:
         from mlxk_reasoning.blocks import BlockExtractor
 
-        return BlockExtractor(self, context.prompt_suffix)
+        return BlockExtractor(self, context.prompt_suffix, calls_tools=bool(context.tools))
 
 
 # What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (three generations).
@@ -66,7 +67,7 @@ GEMMA4 = BlockFormat(
     openers=("<|channel>",),
     closers=("<channel|>",),
     label="thought\n",
-    ends=("<|tool_call>",),
+    calls=("<|tool_call>",),
     noise=("<channel|>",),
     signs=(("<|channel>",), ("<channel|>",)),
     tokens=("<|channel>", "<channel|>"),
@@ -78,7 +79,7 @@ KIMI_K3 = BlockFormat(
     closers=("<|close|>think<|sep|>",),
     frame=("<|open|>response<|sep|>",),
     frame_end=("<|close|>response<|sep|>",),
-    ends=("<|open|>response<|sep|>", "<|open|>tools<|sep|>", "<|close|>message<|sep|>"),
+    ends=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|open|>tools<|sep|>", "<|close|>message<|sep|>"),
     noise=(
         "<|close|>think<|sep|>",
         "<|open|>response<|sep|>",
@@ -97,7 +98,8 @@ COHERE = BlockFormat(
     closers=("<|END_THINKING|>",),
     frame=_COHERE_FRAME,
     frame_end=_COHERE_FRAME_END,
-    ends=(*_COHERE_FRAME, "<|START_ACTION|>"),
+    ends=_COHERE_FRAME,
+    calls=("<|START_ACTION|>",),
     noise=(*_COHERE_FRAME, *_COHERE_FRAME_END, "<|END_THINKING|>"),
     signs=(("<|START_THINKING|>",),),
     tokens=("<|START_THINKING|>", "<|END_THINKING|>"),
@@ -107,7 +109,7 @@ APERTUS = BlockFormat(
     summary="Apertus: <|inner_prefix|> … <|inner_suffix|>",
     openers=("<|inner_prefix|>",),
     closers=("<|inner_suffix|>",),
-    ends=("<|tools_prefix|>",),
+    calls=("<|tools_prefix|>",),
     noise=("<|inner_suffix|>",),
     signs=(("<|inner_prefix|>",),),
     tokens=("<|inner_prefix|>", "<|inner_suffix|>"),
@@ -117,7 +119,7 @@ SEED = BlockFormat(
     summary="Seed-OSS: <seed:think> … </seed:think>",
     openers=("<seed:think>",),
     closers=("</seed:think>",),
-    ends=("<seed:tool_call>",),
+    calls=("<seed:tool_call>",),
     signs=(("seed:think",),),
     tokens=("<seed:think>", "</seed:think>"),
 )
@@ -126,7 +128,7 @@ MINIMAX_M3 = BlockFormat(
     summary="MiniMax-M3: <mm:think> … </mm:think>",
     openers=("<mm:think>",),
     closers=("</mm:think>",),
-    ends=("<minimax:tool_call>",),
+    calls=("<minimax:tool_call>",),
     signs=(("mm:think>",),),
     tokens=("<mm:think>", "</mm:think>"),
 )
@@ -135,7 +137,7 @@ LONGCAT = BlockFormat(
     summary="LongCat: <longcat_think> … </longcat_think>",
     openers=("<longcat_think>",),
     closers=("</longcat_think>",),
-    ends=("<longcat_tool_call>",),
+    calls=("<longcat_tool_call>",),
     signs=(("longcat_think>",),),
     tokens=("<longcat_think>", "</longcat_think>"),
 )
@@ -144,7 +146,7 @@ K2_HORIZON = BlockFormat(
     summary="K2-Horizon: <ifm|think> … </ifm|think>, one pair an effort",
     openers=("<ifm|think>", "<ifm|think_fast>", "<ifm|think_faster>"),
     closers=("</ifm|think>", "</ifm|think_fast>", "</ifm|think_faster>"),
-    ends=("<tool_call>",),
+    calls=("<ifm|tool_call>", "<ifm|tool_calls>"),
     signs=(("ifm|think",),),
     tokens=("<ifm|think>", "</ifm|think>"),
 )
@@ -162,7 +164,7 @@ MISTRAL = BlockFormat(
     summary="Magistral and Ministral: [THINK] … [/THINK]",
     openers=("[THINK]",),
     closers=("[/THINK]",),
-    ends=("[TOOL_CALLS]",),
+    calls=("[TOOL_CALLS]",),
     signs=(("[THINK]",), ("[/THINK]",)),
     tokens=("[THINK]", "[/THINK]"),
 )
@@ -171,10 +173,22 @@ KIMI_TEXT = BlockFormat(
     summary="Kimi-VL-Thinking and Kimi-Dev: ◁think▷ … ◁/think▷",
     openers=("◁think▷",),
     closers=("◁/think▷",),
-    ends=("<|tool_calls_section_begin|>",),
+    calls=("<|tool_calls_section_begin|>",),
     signs=(("◁think▷",), ("◁/think▷",)),
     # The markers are ordinary text to its tokenizer, so there is no vocabulary to read them off.
     architectures=("kimi_vl",),
+)
+_MUSE_MESSAGE = "<|start|>assistant"
+MUSE_GLIMMER = BlockFormat(
+    name="muse_glimmer",
+    summary="Muse Glimmer: a message to=self … <|eom|>, the answer in one to=user",
+    openers=("to=self<|message|>", f"{_MUSE_MESSAGE} to=self<|message|>"),
+    closers=("<|eom|>",),
+    frame=("<|message|>", "to=user<|message|>", f"{_MUSE_MESSAGE}<|message|>", f"{_MUSE_MESSAGE} to=user<|message|>"),
+    frame_end=("<|eot|>", "<|eom|>"),
+    ends=(f"{_MUSE_MESSAGE} to=user<|message|>",),
+    noise=("<|eot|>", "<|eom|>"),
+    signs=(("to=self<|message|>", "<|eom|>"),),
 )
 APRIEL = BlockFormat(
     name="apriel",
@@ -182,7 +196,7 @@ APRIEL = BlockFormat(
     openers=("Here are my reasoning steps:",),
     closers=("[BEGIN FINAL RESPONSE]",),
     frame_end=("[END FINAL RESPONSE]",),
-    ends=("<tool_calls>",),
+    calls=("<tool_calls>",),
     sentences=True,
     signs=(("[BEGIN FINAL RESPONSE]",), ("Here are my reasoning steps:",)),
     tokens=("[BEGIN FINAL RESPONSE]",),
@@ -210,8 +224,9 @@ HUNYUAN = BlockFormat(
     closers=("</think>", "</think:opensource>"),
     frame=("<answer>", "<answer:opensource>"),
     frame_end=("</answer>", "</answer:opensource>"),
-    ends=_TOOL_CALLS,
-    signs=(("think>", "<answer>"), ("think:opensource",)),
+    calls=("<tool_calls>", "<tool_calls:opensource>"),
+    # The second writes its tags with a suffix from a variable of the template.
+    signs=(("think>", "<answer>"), ("<think{}>",), ("think:opensource",)),
     tokens=("<think:opensource>", "</think:opensource>"),
 )
 _RESPONSE = ("<response>",)
@@ -223,7 +238,7 @@ GRANITE = BlockFormat(
     closers=("</think>",),
     frame=_RESPONSE,
     frame_end=_RESPONSE_END,
-    ends=_TOOL_CALLS,
+    calls=_TOOL_CALLS,
     signs=(("<|start_of_role|>", "think>", "<response>"),),
 )
 ERNIE = BlockFormat(
@@ -233,8 +248,8 @@ ERNIE = BlockFormat(
     closers=("</think>",),
     frame=_RESPONSE,
     frame_end=_RESPONSE_END,
-    ends=_TOOL_CALLS,
-    signs=(("think>", "<response>"),),
+    calls=_TOOL_CALLS,
+    signs=(("think>", "<response>\\n"),),  # MiniMax-M2 writes <response>, without the new line, around a tool's answer
     tokens=("<think>", "</think>", "<response>", "</response>"),
 )
 THINK = BlockFormat(
@@ -242,7 +257,7 @@ THINK = BlockFormat(
     summary="<think> … </think>: Qwen, DeepSeek, GLM, SmolLM3, Nemotron, MiniMax-M2, EXAONE 4 and many others",
     openers=("<think>",),
     closers=("</think>",),
-    ends=_TOOL_CALLS,
+    calls=_TOOL_CALLS,
     signs=(("<think>",), ("</think>",)),
     tokens=("<think>", "</think>"),
 )
@@ -253,7 +268,7 @@ THINK_ASSUME_OPEN = BlockFormat(
     summary="<think> as opened though the prompt does not show it (an R1 whose template lost the tag)",
     openers=("<think>",),
     closers=("</think>",),
-    ends=_TOOL_CALLS,
+    calls=_TOOL_CALLS,
     assume_open=True,
 )
 
@@ -268,6 +283,7 @@ BLOCK_FORMATS: tuple[BlockFormat, ...] = (
     LONGCAT,
     K2_HORIZON,
     THINK_START,
+    MUSE_GLIMMER,
     MISTRAL,
     KIMI_TEXT,
     APRIEL,

@@ -15,15 +15,19 @@ START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>"
 END, RETURN, CALL = "<|end|>", "<|return|>", "<|call|>"
 MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, END, RETURN, CALL)
 
+_ROLE = "assistant"
 _NAMES = ("analysis", "commentary", "final")
 _NAME = re.compile("|".join(_NAMES))
-_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
+_RECIPIENT = re.compile(r"\bto=\s*([^\s<]+)")
 _BUILT_IN = frozenset({"assistant", "browser", "container", "python"})
 # What a header is made of; one of nothing else has no text that could get lost.
-_WORDS = ("assistant", "user", "system", "developer", "tool", *_NAMES, "json", "code", "text")
+_WORDS = (_ROLE, "user", "system", "developer", "tool", *_NAMES, "json", "code", "text")
 _RECIPIENTS = ("to=", "functions.")
 _HEADER_WORD = re.compile(rf"(?:{'|'.join(_WORDS)})+|(?:{'|'.join(map(re.escape, _RECIPIENTS))}).*")
-_LONGEST_HEADER = 400  # characters: what goes on for longer is an answer that forgot its header
+_LONGEST_HEADER = 400  # characters: what goes on for longer is an answer that forgot the end of its header
+# Where `<|message|>` is missing, a role and a channel are still header, and the text behind them the message.
+_HEAD = re.compile(rf"\s*(?:{_ROLE}\b)?\s*(?:(?P<name>{'|'.join(_NAMES)})\b)?\s*")
+_TYPE = re.compile(rf"{re.escape(CONSTRAIN)}(?:json|code|text)?")
 
 # Where the special tokens were lost on the way, only these words are left of the headers.
 _STRIPPED = {
@@ -141,6 +145,12 @@ class HarmonyExtractor:
         hit = markers(*MARKERS).match(text, here, final=final)
         if hit is not None:
             return ([], None) if hit.marker is None else self._turn(hit)
+        role = _begins_role(text, here, final=final)
+        if role is None:
+            return [], None
+        if role:
+            self._state, self._header, self._header_text, self._ours = _State.HEADER, START, 0, 0
+            return [], here
         if self._untouched and here == at:
             stripped = _stripped_opening(text, at, final=final)
             if stripped is None:
@@ -155,7 +165,7 @@ class HarmonyExtractor:
     def _in_header(self, text: str, at: int, final: bool) -> _Step:
         hit = markers(*MARKERS).search(text, at, final=final)
         end = hit.start if hit else len(text)
-        if self._header == START + "assistant" and self._ours == len(self._header):
+        if self._header == START + _ROLE and self._ours == len(self._header):
             # The prompt opened this header, and the model may not know what to do with it.
             begun = _begins_header(text[at:end], marked=hit is not None and hit.marker is not None, final=final)
             if begun is None:
@@ -165,9 +175,10 @@ class HarmonyExtractor:
                 return [], at
         room = _LONGEST_HEADER - self._header_text
         if end - at > room:
-            lost = _unmarked(self._header[self._ours :] + text[at : at + room])
-            self._open(Channel.CONTENT)
-            return self._say(Channel.CONTENT, lost) if lost else [], at + room
+            self._header += text[at : at + room]
+            channel, said = self._message_in_header()
+            self._open(channel)
+            return self._say(channel, said) if said else [], at + room
         self._header += text[at:end]
         self._header_text += end - at
         if hit is None or hit.marker is None:
@@ -228,34 +239,44 @@ class HarmonyExtractor:
     def _route(self) -> _Target:
         """Who the message is for, by its header."""
         role, *segments = self._header.removeprefix(START).split(CHANNEL)
-        segments = [segment.partition(CONSTRAIN)[0] for segment in segments]
         name, at = "", 0
         for index, segment in enumerate(segments or [role]):
-            found = _NAME.findall(_RECIPIENT.sub("", segment))
-            if found:
+            found = _NAME.findall(_RECIPIENT.sub("", segment.partition(CONSTRAIN)[0]))
+            if found and found[-1] != name:
                 name, at = found[-1], index
-        # A recipient of an earlier channel segment went with that segment's channel; the role's own holds for all.
+        # A recipient that stands with another channel went with that one; the role's own holds for all.
         recipients = _RECIPIENT.findall(" ".join([role, *segments[at:]]))
         recipient = recipients[-1] if recipients else ""
+        if recipient in self._functions:
+            return _Call(recipient)
         if recipient.split(".")[0] in _BUILT_IN or role.lstrip().startswith("functions."):
             return _Nobody.BODY
         function = recipient.removeprefix("functions.")
-        if function and (function != recipient or function in self._functions):
+        if function and function != recipient:
             return _Call(function)
         return Channel.REASONING if name == "analysis" else Channel.CONTENT
 
     def _leave_header(self, *, cut: bool) -> list[ExtractorEvent]:
         """A header ends without a message: what is no header word in it was meant to be read. `cut`: the last word
         may be half of one."""
-        text = _unmarked(self._header[self._ours :])
         self._state = _State.OUTSIDE
-        words = text.split()
+        words = _unmarked(self._header[self._ours :]).split()
         if cut and words and any(known.startswith(words[-1]) for known in (*_WORDS, *_RECIPIENTS)):
             del words[-1]
         if all(map(_HEADER_WORD.fullmatch, words)):
             return []
         self._joint = True
-        return self._say(Channel.CONTENT, text)
+        channel, text = self._message_in_header()
+        return self._say(channel, text) if text else []
+
+    def _message_in_header(self) -> tuple[Channel, str]:
+        """What a header that no `<|message|>` ends says behind its own words, and on which channel."""
+        text = _unmarked(_TYPE.sub(" ", self._header[self._ours :]))
+        head = _HEAD.match(text)
+        if head is None or _RECIPIENT.search(text):
+            return Channel.CONTENT, text  # a call that cannot be read stays visible
+        named = head["name"] or "".join(_NAME.findall(self._header[: self._ours])[-1:])
+        return Channel.REASONING if named == "analysis" else Channel.CONTENT, text[head.end() :]
 
 
 def _unmarked(header: str) -> str:
@@ -269,8 +290,20 @@ def _begins_header(text: str, *, marked: bool, final: bool) -> bool | None:
     if word.startswith("to="):
         return True
     if marked or final:
-        return not word or (marked and word in _NAMES)
-    return None if any(known.startswith(word) for known in ("to=", *_NAMES)) else False
+        return not word or (marked and word in (_ROLE, *_NAMES))
+    return None if any(known.startswith(word) for known in ("to=", _ROLE, *_NAMES)) else False
+
+
+def _begins_role(text: str, at: int, *, final: bool) -> bool | None:
+    """Whether `text` begins a header that lost its `<|start|>`; None if more must come."""
+    role = markers(_ROLE).match(text, at, final=final)
+    if role is None:
+        return False
+    ink = _INK.search(text, role.end)
+    if role.marker is None or ink is None:
+        return False if final else None
+    follows = markers("to=", CHANNEL, MESSAGE).match(text, ink.start(), final=final)
+    return (None if follows.marker is None else True) if follows else False
 
 
 def _stripped_opening(text: str, at: int, *, final: bool) -> bool | None:
