@@ -130,7 +130,7 @@ def test_a_call_in_any_format_that_mlx_lm_knows_is_found(read, name):
 @pytest.mark.parametrize("name", _FORMATS)
 def test_a_call_that_the_limit_cut_is_either_whole_or_text(read, name):
     template, call = _FORMATS[name]
-    for cut in range(1, len(call), 5):
+    for cut in range(1, len(call), 11):
         result = read(template, f"Look: {call[:cut]}")
         assert result.tool_calls in ((), (("weather", _OSLO),))
         if not result.tool_calls:

@@ -53,11 +53,11 @@ class CallReader:
         """
         calls = self.closed(text)
         known = all(call.name in self._properties for call in calls)
-        return calls if known and len(self._read(text.strip()[:-1])) < len(calls) else ()
+        return calls if known and len(self._read(text.rstrip()[:-1])) < len(calls) else ()
 
     def _read(self, text: str) -> tuple[Call, ...]:
         try:
-            return tuple(map(_call, _flat(self._parse(text.strip(), self._tools))))
+            return tuple(map(_call, _flat(self._parse(text, self._tools))))
         except Exception:  # text of a model: parsers raise whatever they stumble over
             return ()
 
@@ -108,6 +108,11 @@ class Margin:
 
     def mark(self) -> None:
         self._marked = True
+
+    def part(self, between: str) -> None:
+        """Another stretch begins; `between` parts it from the one before if no white space does."""
+        if self._inked:
+            self._blank = self._blank or between
 
     def close(self) -> Iterator[Delta]:
         if self._blank and not self._marked:

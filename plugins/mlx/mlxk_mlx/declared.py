@@ -27,9 +27,12 @@ def tool_calls(model: Model) -> Evidence | None:
 
 
 def response_template(model: Model) -> Mapping[str, Any] | None:
-    """The `response_template` of transformers that the model carries."""
+    """The `response_template` of transformers that the model carries; None too for one of another version."""
     template = model.tokenizer_config.get("response_template")
-    return template if isinstance(template, Mapping) and template.get("fields") else None
+    if not isinstance(template, Mapping) or template.get("version", 1) != 1:
+        return None
+    fields = template.get("fields")
+    return template if isinstance(fields, Mapping) and fields else None
 
 
 def responses(model: Model) -> Evidence | None:

@@ -1,4 +1,4 @@
-"""What the mlx plugin brings: a backend, a detector of how its weights are stored, and mlx-lm's tool calls."""
+"""What the mlx plugin brings: a backend, how its weights are stored, and what MLX's libraries know of answers."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         target="mlxk_mlx.tool_calls:around",
         tool_calls="around",
     )
+    yield ReasoningExtractorSpec(
+        name="response-template",
+        summary="What the model's own response_template says, read by transformers",
+        matches=_responses,
+        target="mlxk_mlx.response_template:extractor",
+        tool_calls="own",
+    )
 
 
 def _accepts(model: Model) -> Verdict:
@@ -59,3 +66,9 @@ def _tool_calls(model: Model) -> Evidence | None:
     from mlxk_mlx.declared import tool_calls
 
     return tool_calls(model)
+
+
+def _responses(model: Model) -> Evidence | None:
+    from mlxk_mlx.declared import responses
+
+    return responses(model)

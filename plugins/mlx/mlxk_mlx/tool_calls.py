@@ -43,7 +43,11 @@ def around(context: ExtractorContext) -> Extractor:
     """The plugin's target: `context.inner`, with the calls in its content found if mlx-lm knows the model's format."""
     inner = context.inner or PlainText()
     form = tool_format(context.model)
-    return inner if form is None else ToolCallExtractor(inner, form, CallReader(form.parse, context.tools))
+    if form is None:
+        return inner
+    # mlx-lm's parsers want their text bare: some look for its end right behind the last marker.
+    reader = CallReader(lambda text, tools: form.parse(text.strip(), tools), context.tools)
+    return ToolCallExtractor(inner, form, reader)
 
 
 def tool_format(model: Model) -> ToolFormat | None:

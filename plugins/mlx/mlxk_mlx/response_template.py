@@ -1,0 +1,240 @@
+"""Answers split as the model's own `response_template` says, by transformers' streaming parser of such templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mlxk_core.generation.events import Channel, ExtractorEvent
+from mlxk_core.generation.extraction import Extractor, ExtractorContext
+from mlxk_core.generation.pipeline import PlainText
+from mlxk_mlx import runtime, tool_calls
+from mlxk_mlx.calls import CallEvents, CallReader, Margin
+from mlxk_mlx.declared import response_template
+
+if TYPE_CHECKING:
+    from mlxk_core.models.model import Model
+
+_REASONING = re.compile("reason|think|thought|analysis", re.IGNORECASE)
+_CALLS = re.compile("tool_calls?")
+_REST, _NOISE, _ANCHOR = "mlxk_rest", "mlxk_noise", "mlxk_anchor"
+_EDGES = ("open", "open_pattern", "close", "close_pattern")
+
+
+def extractor(context: ExtractorContext) -> Extractor:
+    """The plugin's target. A template that transformers refuses leaves the text whole, for mlx-lm's tool formats."""
+    template = response_template(context.model) or {}
+    finds_calls = any(_CALLS.fullmatch(name) for name in template.get("fields", ()))
+    try:
+        found: Extractor = _build(template, context)
+    except Exception:  # transformers checks what the model's author wrote
+        found, finds_calls = PlainText(), False
+    if context.tools and not finds_calls:
+        return tool_calls.around(replace(context, inner=found))
+    return found
+
+
+def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
+    runtime.start()
+    from transformers.utils.chat_parsing import ResponseParser
+
+    ResponseParser(template, prefix="")  # refuses what it does not know
+    regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
+    parser = ResponseParser(_watched(template, regions, context.model), prefix=context.prompt_suffix)
+    return RegionExtractor(parser, regions)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What becomes of the text of one field. `calls` reads it if it is a call, and `closer` finds the end of one."""
+
+    channel: Channel
+    field: Mapping[str, Any]
+    calls: CallReader | None = None
+    closer: Any = None
+
+    @property
+    def implicit(self) -> bool:
+        return not self.field.keys() & {"open", "open_pattern"}
+
+    @property
+    def strips(self) -> bool:
+        return bool(_mapping(self.field.get("content_args")).get("strip", True))
+
+
+_OUTSIDE = Region(Channel.CONTENT, {})
+
+
+def _regions(template: Mapping[str, Any], context: ExtractorContext) -> dict[str, Region]:
+    regions = {}
+    for name, field in template["fields"].items():
+        if _CALLS.fullmatch(name):
+            regions[name] = _call_region(template, name, context)
+        else:
+            channel = Channel.REASONING if _REASONING.search(name) else Channel.CONTENT
+            regions[name] = Region(channel, field)
+    return regions
+
+
+def _call_region(template: Mapping[str, Any], name: str, context: ExtractorContext) -> Region:
+    import regex
+    from transformers.utils.chat_parsing import parse_response
+
+    field = template["fields"][name]
+    alone = {**template, "defaults": {}, "fields": {name: {**field, "optional": True}}}
+
+    def parse(text: str, tools: list[dict[str, Any]]) -> Any:
+        return parse_response(text, alone, prefix="", tools=tools)[name]
+
+    end = _pattern(field, "close")
+    closer = regex.compile(rf"(?:{end})\Z", regex.DOTALL) if end else None
+    return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer)
+
+
+def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
+    """`template` so that its parser tells where all text belongs, never drops any and never has a reason to raise.
+
+    Every field is text, and no field is required. The text of a call begins with its opener (which a group keeps) and
+    ends with its closer (which is only looked back at), for it may turn out to be none. Where the template drops what
+    is outside of its fields, one more field keeps it, without the tokens that only hold messages together.
+    """
+    fields: dict[str, Any] = {}
+    for name, region in regions.items():
+        edges = {key: region.field[key] for key in _EDGES if key in region.field}
+        transform: Any = "{content}"
+        if region.calls:
+            start, end = _pattern(edges, "open"), _pattern(edges, "close")
+            edges = {"close_pattern": f"(?<={end})"} if end else {}
+            transform = {"body": "{content}"}
+            if start:
+                edges["open_pattern"] = f"(?P<mlxk_open>{start})"
+                transform["open"] = "{mlxk_open}"
+        fields[name] = {**edges, "content": "text", "content_args": {"strip": False}, "transform": transform}
+    anchor = {key: template[key] for key in ("start_anchor", "start_anchor_pattern") if key in template}
+    if not any(region.implicit for region in regions.values()):
+        fields[_REST] = {"content": "text"}
+        written = model.chat_template or ""
+        if noise := [token.text for token in model.added_tokens.values() if token.special and token.text in written]:
+            fields[_NOISE] = {"open": noise, "close_pattern": ""}
+        opens = {key.replace("start_anchor", "open"): value for key, value in anchor.items()}
+        fields[_ANCHOR] = {**opens, "close_pattern": "", "transform": "{content}"}
+    return {"version": template.get("version", 1), "fields": fields, **anchor}
+
+
+class RegionExtractor:
+    """The events of `parser` as those of a response; `regions` says what each of its fields is.
+
+    The parser is fed by the character: its regular expressions match differently in pieces of other sizes.
+    """
+
+    def __init__(self, parser: Any, regions: Mapping[str, Region]) -> None:
+        self._parser = parser
+        self._regions = regions
+        self._implicit = next((name for name, region in regions.items() if region.implicit), _REST)
+        self._margins = {channel: Margin(channel) for channel in Channel}
+        self._calls = CallEvents()
+        self._region = self._implicit
+        self._waiting = False
+        self._raw = ""  # what the parser has been fed and has not given back as the text of a channel
+        self._resume(parser.initial_events)
+
+    @property
+    def channel(self) -> Channel | None:
+        return None if self._waiting else self._region_of(self._region).channel
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        for position, character in enumerate(text):
+            if self._parser is None:
+                yield from self._margins[Channel.CONTENT].write(text[position:])
+                return
+            self._raw += character
+            yield from self._take(lambda character=character: self._parser.feed(character))
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        if self._parser is not None:
+            yield from self._take(lambda: self._parser.finalize()[1])
+        for margin in self._margins.values():
+            yield from margin.close()
+
+    def _resume(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """The prompt may have opened a region, and even begun its text."""
+        said = ""
+        for event in events:
+            self._move(event)
+            said = said + event["text"] if event["type"] == "region_chunk" else ""
+        region = self._region_of(self._region)
+        if region.strips and not said.strip():
+            self._margins[region.channel].mark()
+
+    def _take(self, step: Callable[[], Iterable[Mapping[str, Any]]]) -> Iterator[ExtractorEvent]:
+        try:
+            events = list(step())
+        except Exception:  # whatever it stumbled over, the text goes on
+            self._parser, raw, self._raw = None, self._raw, ""
+            self._region, self._waiting = self._implicit, False
+            yield from self._margins[Channel.CONTENT].write(raw)
+            return
+        self._waiting = not events
+        for event in events:
+            self._move(event)
+            yield from self._translate(event)
+
+    def _move(self, event: Mapping[str, Any]) -> None:
+        match event["type"]:
+            case "region_open":
+                self._region = event["field"]
+            case "region_close":
+                self._region = self._implicit
+
+    def _translate(self, event: Mapping[str, Any]) -> Iterator[ExtractorEvent]:
+        region = self._region_of(event["field"])
+        margin = self._margins[region.channel]
+        kind = event["type"]
+        if region.calls:
+            if kind == "region_close":
+                self._raw = ""
+                yield from self._call(region, event["value"])
+            return
+        if kind == "region_chunk":
+            self._raw = self._raw.removeprefix(event["text"]) if self._raw.startswith(event["text"]) else ""
+            yield from margin.write(event["text"])
+            return
+        if kind == "region_open" and not region.implicit:
+            margin.part(region.field.get("join") or "\n")
+        if region.strips:
+            margin.mark()
+
+    def _call(self, region: Region, value: Mapping[str, str]) -> Iterator[ExtractorEvent]:
+        assert region.calls is not None
+        text = value.get("open", "") + value["body"]
+        closed = region.closer is not None and region.closer.search(text)
+        calls = region.calls.closed(text) if closed else region.calls.unclosed(text)
+        margin = self._margins[Channel.CONTENT]
+        if calls:
+            margin.mark()
+            yield from self._calls.of(calls)
+        else:
+            yield from margin.write(text)
+
+    def _region_of(self, name: str) -> Region:
+        return self._regions.get(name, _OUTSIDE)
+
+
+def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """For requests without tools: what looks like a call is text."""
+    return {**template, "fields": {k: v for k, v in template["fields"].items() if not _CALLS.fullmatch(k)}}
+
+
+def _pattern(field: Mapping[str, Any], edge: str) -> str:
+    """The opener or closer of a field as one regular expression; empty if it has none."""
+    literal = field.get(edge)
+    if literal is None:
+        return str(field.get(f"{edge}_pattern", ""))
+    literals = [literal] if isinstance(literal, str) else sorted(literal, key=len, reverse=True)
+    return "|".join(map(re.escape, literals))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
