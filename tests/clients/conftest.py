@@ -1,0 +1,221 @@
+"""What the tests with other people's clients share: their environments, and the one server they all talk to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from mlxk_core.testing.models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
+
+LONGEST_SECONDS = 900
+"""No server outlives this, whatever becomes of the tests."""
+
+# As it was before any test changed it: uv finds its cache by it.
+_USERS_ENVIRONMENT = dict(os.environ)
+_UV = shutil.which("uv") or os.environ.get("UV")
+_THINKING_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+
+
+def _write_models() -> None:
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The keeper said: «ça va, 你好» 🌊 and left."))
+    in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
+    in_hub_cache("tiny/random", random_model)
+    in_hub_cache("tiny/narrow", lambda folder: random_model(folder, context=128, ends=True))
+    in_hub_cache("tiny/json", lambda folder: scripted_model(folder, '```json\n{"name": "Ada", "age": 36}\n```'))
+    in_hub_cache(
+        "tiny/thinker",
+        lambda folder: scripted_model(
+            folder,
+            "<think>\nTwo and two.\n</think>\n\nFour.",
+            chat_template=THINKING_CHATML,
+            added_tokens=_THINKING_TOKENS,
+        ),
+    )
+    in_hub_cache(
+        "tiny/caller",
+        lambda folder: gpt_oss_model(
+            folder,
+            "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant<|channel|>commentary "
+            'to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>',
+        ),
+    )
+
+
+class ServerProcess:
+    """`mlxk serve`, listening. `close` ends it as a supervisor would and looks at what it leaves."""
+
+    def __init__(self, folder: Path, *args: str) -> None:
+        self._log = folder / "log.txt"
+        command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", *args]
+        with self._log.open("wb") as log:
+            self.popen = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                preexec_fn=lambda: signal.alarm(LONGEST_SECONDS),  # outlives the exec, and ends it if nobody else does
+            )
+        document = ""
+        assert self.popen.stdout
+        while not document.endswith("\n}\n"):
+            line = self.popen.stdout.readline()
+            assert line, self._log.read_text()
+            document += line
+        self.base_url: str = json.loads(document)["data"]["base_url"]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All that a client is told: another base URL, and a key because it wants one."""
+        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "none-needed"}
+
+    @property
+    def status(self) -> dict:
+        with urllib.request.urlopen(f"{self.base_url}/status", timeout=60) as response:
+            return json.load(response)
+
+    def close(self) -> None:
+        try:
+            status = self.status
+            assert (status["active"], status["waiting"], status["answers"]) == (0, 0, 0), "somebody left a request"
+            self.popen.send_signal(signal.SIGTERM)
+            assert self.popen.wait(timeout=60) == 0
+            assert "Traceback" not in self._log.read_text(), self._log.read_text()
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.communicate()
+
+
+@contextlib.contextmanager
+def _home_of(folder: Path) -> Iterator[None]:
+    """Every test has a hub cache of its own; what lives for the session needs another."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_HUB_CACHE", "HF_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HF_HOME", str(folder))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(folder / kind.lower()))
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all clients, with the tiny models of `_write_models`."""
+    folder = tmp_path_factory.mktemp("server")
+    with _home_of(folder):
+        _write_models()
+        process = ServerProcess(folder)
+    try:
+        yield process
+    except BaseException:
+        process.kill()
+        raise
+    process.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """`serve("--model", path)`: a server of the test's own."""
+    processes: list[ServerProcess] = []
+
+    def start(*args: str) -> ServerProcess:
+        with _home_of(tmp_path):
+            processes.append(ServerProcess(tmp_path, *args))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()
+
+
+class Environment:
+    """A folder of executables with a client in it, and nothing of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+
+    def run(self, *command: str | Path, variables: Mapping[str, str]) -> str:
+        """What `command` prints to standard output. It has to succeed."""
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        plain = {name: _USERS_ENVIRONMENT[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in _USERS_ENVIRONMENT}
+        path = os.pathsep.join([str(self.folder / "bin"), _USERS_ENVIRONMENT["PATH"]])
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            env={**plain, "PATH": path, "HOME": str(home), "NO_PROXY": "127.0.0.1", **variables},
+            cwd=self.folder,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def check(self, script: Path, server: ServerProcess) -> None:
+        """Runs the tests in `script` with the environment's own pytest, against `server`."""
+        options = ["-q", "--noconftest", "-c", os.devnull, f"--rootdir={self.folder}", "-p", "no:cacheprovider"]
+        self.run(self.python, "-m", "pytest", *options, "-W", "ignore", script, variables=server.variables)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """`environment("openai==1.2")`: made by uv once in a session. Skips the test where it cannot be had."""
+    made: dict[tuple[str, ...], Environment] = {}
+
+    def make(*requirements: str) -> Environment:
+        if _UV is None:
+            pytest.skip("uv makes the environments of these tests")
+        if requirements not in made:
+            folder = tmp_path_factory.mktemp("client") / "venv"
+            python = str(folder / "bin" / "python")
+            _install(folder.parent, _UV, "venv", "--python", sys.executable, str(folder))
+            _install(folder.parent, _UV, "pip", "install", "--python", python, "pytest>=8", *requirements)
+            made[requirements] = Environment(folder)
+        return made[requirements]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def node_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """`node_environment("openai@1.2")`: a folder with these packages of npm."""
+
+    def make(*packages: str) -> Environment:
+        npm = shutil.which("npm", path=_USERS_ENVIRONMENT.get("PATH"))
+        if npm is None or shutil.which("node", path=_USERS_ENVIRONMENT.get("PATH")) is None:
+            pytest.skip("there is no node or no npm")
+        folder = tmp_path_factory.mktemp("node")
+        _install(folder, npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages)
+        return Environment(folder)
+
+    return make
+
+
+def _install(folder: Path, *command: str) -> None:
+    """Works in `folder`: in ours, uv would hold the client to what our pyproject.toml says of versions."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env=_USERS_ENVIRONMENT, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{' '.join(command[1:])} takes too long")
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or "it failed").splitlines()[-1]
+        pytest.skip(f"{Path(command[0]).name} {' '.join(command[1:])}: {reason}")

