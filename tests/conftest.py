@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["mlxk_core.testing"]
+pytest_plugins = ["mlxk_core.testing", "tests.json_schema", "tests.hub.fixtures"]
 
 
 @pytest.fixture(autouse=True)

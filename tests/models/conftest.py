@@ -16,19 +16,7 @@ from mlxk_core.host import Host
 from mlxk_core.models.gguf import TENSOR_TYPES, GGUFTensor
 from mlxk_core.testing import Processes, Result
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "json-api.schema.json"
-_spec = importlib.util.spec_from_file_location("_hub_fixtures", Path(__file__).parents[1] / "hub" / "fixtures.py")
-assert _spec and _spec.loader
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-hub = _fixtures.hub
-
 _WIDTHS = {"F64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "U8": 1, "I8": 1, "F8_E4M3": 1}
-
-
-@pytest.fixture(scope="session")
-def schema() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 Ask = Callable[..., Result]

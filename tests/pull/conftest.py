@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("_hub_fixtures", Path(__file__).parents[1] / "hub" / "fixtures.py")
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-hub = _fixtures.hub
-
-
-@pytest.fixture
-def mlxk(mlxk):
-    return _fixtures.Checked(mlxk)
+from tests.hub.server import etag
 
 
 @pytest.fixture
@@ -80,7 +71,7 @@ def cached(hub_cache):
         for name, content in repository.commits[commit].items():
             if "/" in name or name.endswith((".bin", ".py")):
                 continue
-            blob = folder / "blobs" / _fixtures.load("server").etag(name, content)
+            blob = folder / "blobs" / etag(name, content)
             blob.write_bytes(content)
             link = folder / "snapshots" / commit / name
             link.symlink_to(os.path.relpath(blob, link.parent))

@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-_spec = importlib.util.spec_from_file_location("_hub_fixtures", Path(__file__).parents[1] / "hub" / "fixtures.py")
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-hub = _fixtures.hub
-
-
-@pytest.fixture
-def mlxk(mlxk):
-    return _fixtures.Checked(mlxk)
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""A model that is run and not there: offered at a terminal, pulled from a hub over HTTP, and then it answers."""
+
+import os
+import sys
+
+import pexpect
+import pytest
+
+from mlxk_core.testing.models import scripted_model
+
+
+@pytest.fixture
+def offered(hub, tmp_path):
+    folder = tmp_path / "talker"
+    scripted_model(folder, says="Pulled and alive.")
+    hub.add("org/talker", {path.name: path.read_bytes() for path in folder.iterdir()})
+    return "org/talker"
+
+
+def spawn(*args):
+    return pexpect.spawn(sys.executable, ["-m", "mlxk_core", *args], encoding="utf-8", timeout=60, env=dict(os.environ))
+
+
+def test_yes_pulls_the_model_and_answers(offered):
+    run = spawn("run", offered, "Hi")
+    run.expect("Pull it?")
+    run.sendline("y")
+    run.expect("Pulled and alive.")
+    run.expect(pexpect.EOF)
+    run.wait()
+    assert run.exitstatus == 0
+
+
+def test_no_leaves_everything_as_it_was(offered, hub_cache):
+    run = spawn("run", offered, "Hi")
+    run.expect("Pull it?")
+    run.sendline("n")
+    run.expect("mlxk pull org/talker")
+    run.expect(pexpect.EOF)
+    run.wait()
+    assert run.exitstatus == 1 and not list(hub_cache.glob("models--*"))
+
+
+def test_nobody_is_asked_where_nobody_sits(mlxk, offered):
+    result = mlxk("run", offered, "Hi")
+    assert result.code == 1 and "mlxk pull org/talker" in result.stderr
