@@ -64,20 +64,6 @@ def test_a_full_queue_is_told_at_once_and_when_to_come_again(serve, engine, kit)
     assert client.chat().status == 200
 
 
-def test_the_queue_is_served_in_order(serve, engine, kit):
-    engine.script.answer = lambda prompt: "x" * 20
-    engine.script.step_seconds = 0.005
-    client = serve(concurrency=1, queue=8).client
-    inside = []
-    for i in range(5):
-        inside.append(client.begin_chat(f"number {i}", stream=True))
-        kit.until(lambda i=i: client.status()["answers"] == i + 1 - len(engine.script.happened("finish")))
-    for sock in inside:
-        kit.everything(sock)
-    prompts = ["".join(map(chr, row.prompt)) for row in engine.script.happened("add")]
-    assert [f"number {i}" in prompt for i, prompt in enumerate(prompts)] == [True] * 5
-
-
 def test_all_choices_of_a_request_are_let_in_or_none(serve, engine, kit):
     client = serve(concurrency=2, queue=1).client
     assert client.chat(n=8).status == 429
