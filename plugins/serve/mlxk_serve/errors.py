@@ -17,7 +17,7 @@ _FOREIGN = (EngineFailure, PluginFailure)
 _SEE_LOG = "The {} failed on this request. The server's log says more, under this answer's x-request-id."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
 # An absolute path, but for the `/v1/…` of our own routes: an error tells nobody where the server keeps its files.
-_PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/)[^\s'\"`,;:]+")
+_PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|/)[^\s'\"`,;:)]+")
 
 
 class ApiError(Exception):
