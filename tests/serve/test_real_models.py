@@ -48,6 +48,8 @@ def port(tmp_path_factory):
         in_hub_cache("tiny/thinks", lambda folder: scripted_model(folder, THINKS, **thinking))
         opened = thinking | {"chat_template": OPENED_THINKING_CHATML}
         in_hub_cache("tiny/opened", lambda folder: scripted_model(folder, THINKS.removeprefix("<think>\n"), **opened))
+        muses = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
+        in_hub_cache("tiny/muses", lambda folder: scripted_model(folder, "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=muses))
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -218,6 +220,11 @@ def test_reasoning_comes_by_both_names_and_apart_from_the_answer(ask, model):
     assert message["reasoning"].strip() == "Two and two, carefully."
     assert reason == "stop"
     assert 0 < usage["completion_tokens_details"]["reasoning_tokens"] < usage["completion_tokens"]
+
+
+def test_a_third_partys_format_is_split_here_too(ask):
+    message, _, _ = both(ask("tiny/muses"))
+    assert message == {"content": "Go.", "reasoning": "Plan.", "reasoning_content": "Plan."}
 
 
 def test_reasoning_can_be_left_out(ask):
