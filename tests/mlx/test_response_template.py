@@ -135,6 +135,27 @@ def test_a_call_that_was_cut_off_is_text(read):
     assert read(_NAMED, text).content == text
 
 
+def test_a_closer_may_be_the_token_that_ends_the_answer(read):
+    calls = {
+        "open_pattern": r'\{"name":\s*"(?P<name>[^"]+)",\s*"parameters":\s*',
+        "close_pattern": r"\}<\|end\|>\s*",
+        "content": "json",
+        "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+    }
+    template = {"start_anchor": "<|start|>", "fields": {"tool_calls": calls, "content": {"close": "<|end|>"}}}
+    text = '{"name": "weather", "parameters": {"city": "Oslo"}}'
+    assert read(template, text).tool_calls == (("weather", '{"city": "Oslo"}'),)
+    assert read(template, text[:-2]).content == text[:-2]
+
+
+def test_a_parser_that_holds_all_back_is_searched_seldom_and_loses_nothing(read):
+    fields = {"thinking": {"open_pattern": r"(?=[\s\S]*?</think>)", "close": "</think>"}, "content": {}}
+    template = {"start_anchor": "<|start|>", "fields": fields}
+    text = "Hm, " * 30
+    assert read(template, text + "</think>Yes.").runs == ((Channel.REASONING, text.strip()), (Channel.CONTENT, "Yes."))
+    assert read(template, text).runs == ((Channel.CONTENT, text.strip()),)
+
+
 def test_without_tools_in_the_request_calls_are_text(read):
     assert read(_THINK, f"So: {_call()}", tools=()).content == f"So: {_call()}"
 

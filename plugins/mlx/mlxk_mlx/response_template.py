@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _REASONING = re.compile("reason|think|thought|analysis", re.IGNORECASE)
 _CALLS = re.compile("tool_calls?")
 _REST, _NOISE, _ANCHOR = "mlxk_rest", "mlxk_noise", "mlxk_anchor"
+_SILENCE = 32
+"""A parser that is silent is fed in steps of this part of what it holds back."""
 _EDGES = ("open", "open_pattern", "close", "close_pattern")
 
 
@@ -48,12 +50,16 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What becomes of the text of one field. `calls` reads it if it is a call, and `closer` finds the end of one."""
+    """What becomes of the text of one field. `calls` reads it if it is a call, which ends where `closer` matches.
+
+    `stops` are tokens in the closer: one that ends the answer never comes as text.
+    """
 
     channel: Channel
     field: Mapping[str, Any]
     calls: CallReader | None = None
     closer: Any = None
+    stops: tuple[str, ...] = ()
 
     @property
     def implicit(self) -> bool:
@@ -89,26 +95,27 @@ def _call_region(template: Mapping[str, Any], name: str, context: ExtractorConte
         return parse_response(text, alone, prefix="", tools=tools)[name]
 
     end = _pattern(field, "close")
-    closer = regex.compile(rf"(?:{end})\Z", regex.DOTALL) if end else None
-    return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer)
+    closer = regex.compile(end, regex.DOTALL) if end else None
+    tokens = [token.text for token in context.model.added_tokens.values() if token.special]
+    stops = tuple(token for token in tokens if token in end or re.escape(token) in end)
+    return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer, stops)
 
 
 def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
     """`template` so that its parser tells where all text belongs, never drops any and never has a reason to raise.
 
-    Every field is text, and no field is required. The text of a call begins with its opener (which a group keeps) and
-    ends with its closer (which is only looked back at), for it may turn out to be none. Where the template drops what
-    is outside of its fields, one more field keeps it, without the tokens that only hold messages together.
+    Every field is text, and no field is required. A group keeps the opener of a call, for it may turn out to be none.
+    Where the template drops what is outside of its fields, one more field keeps it, without the tokens that only hold
+    messages together.
     """
     fields: dict[str, Any] = {}
     for name, region in regions.items():
         edges = {key: region.field[key] for key in _EDGES if key in region.field}
         transform: Any = "{content}"
         if region.calls:
-            start, end = _pattern(edges, "open"), _pattern(edges, "close")
-            edges = {"close_pattern": f"(?<={end})"} if end else {}
             transform = {"body": "{content}"}
-            if start:
+            if start := _pattern(edges, "open"):
+                edges = {key: value for key, value in edges.items() if "close" in key}
                 edges["open_pattern"] = f"(?P<mlxk_open>{start})"
                 transform["open"] = "{mlxk_open}"
         fields[name] = {**edges, "content": "text", "content_args": {"strip": False}, "transform": transform}
@@ -126,7 +133,8 @@ def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: 
 class RegionExtractor:
     """The events of `parser` as those of a response; `regions` says what each of its fields is.
 
-    The parser is fed by the character: its regular expressions match differently in pieces of other sizes.
+    Where the parser is fed does not depend on the cuts, since its regular expressions match differently in pieces of
+    other sizes: character by character, in longer steps only while it holds much back and would search it all again.
     """
 
     def __init__(self, parser: Any, regions: Mapping[str, Region]) -> None:
@@ -136,27 +144,37 @@ class RegionExtractor:
         self._margins = {channel: Margin(channel) for channel in Channel}
         self._calls = CallEvents()
         self._region = self._implicit
-        self._waiting = False
-        self._raw = ""  # what the parser has been fed and has not given back as the text of a channel
+        self._next = ""  # what is fed with the next step
+        self._silent = 0  # how many characters the parser was fed since it last had an event
+        self._raw = ""  # the end of what it was fed: all that it has not given back, and perhaps a marker before it
         self._resume(parser.initial_events)
 
     @property
     def channel(self) -> Channel | None:
-        return None if self._waiting else self._region_of(self._region).channel
+        return None if self._silent or self._next else self._region_of(self._region).channel
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         for position, character in enumerate(text):
             if self._parser is None:
                 yield from self._margins[Channel.CONTENT].write(text[position:])
                 return
-            self._raw += character
-            yield from self._take(lambda character=character: self._parser.feed(character))
+            self._next += character
+            if len(self._next) > self._silent // _SILENCE:
+                yield from self._step()
 
     def close(self) -> Iterable[ExtractorEvent]:
+        if self._next:
+            yield from self._step()
         if self._parser is not None:
             yield from self._take(lambda: self._parser.finalize()[1])
         for margin in self._margins.values():
             yield from margin.close()
+
+    def _step(self) -> Iterator[ExtractorEvent]:
+        text, self._next = self._next, ""
+        self._raw += text
+        self._silent += len(text)
+        yield from self._take(lambda: self._parser.feed(text))
 
     def _resume(self, events: Iterable[Mapping[str, Any]]) -> None:
         """The prompt may have opened a region, and even begun its text."""
@@ -172,11 +190,11 @@ class RegionExtractor:
         try:
             events = list(step())
         except Exception:  # whatever it stumbled over, the text goes on
-            self._parser, raw, self._raw = None, self._raw, ""
-            self._region, self._waiting = self._implicit, False
-            yield from self._margins[Channel.CONTENT].write(raw)
+            self._parser, self._region, self._silent = None, self._implicit, 0
+            yield from self._margins[Channel.CONTENT].write(self._raw)
             return
-        self._waiting = not events
+        if events:
+            self._silent = 0
         for event in events:
             self._move(event)
             yield from self._translate(event)
@@ -194,11 +212,10 @@ class RegionExtractor:
         kind = event["type"]
         if region.calls:
             if kind == "region_close":
-                self._raw = ""
                 yield from self._call(region, event["value"])
             return
         if kind == "region_chunk":
-            self._raw = self._raw.removeprefix(event["text"]) if self._raw.startswith(event["text"]) else ""
+            self._raw = self._raw[len(event["text"]) :]
             yield from margin.write(event["text"])
             return
         if kind == "region_open" and not region.implicit:
@@ -209,8 +226,16 @@ class RegionExtractor:
     def _call(self, region: Region, value: Mapping[str, str]) -> Iterator[ExtractorEvent]:
         assert region.calls is not None
         text = value.get("open", "") + value["body"]
-        closed = region.closer is not None and region.closer.search(text)
-        calls = region.calls.closed(text) if closed else region.calls.unclosed(text)
+        begin = self._raw.rfind(text)
+        end = begin + len(text)
+        closer = region.closer.match(self._raw, end) if region.closer else None
+        end = closer.end() if closer else end
+        text, self._raw = self._raw[begin:end], self._raw[end:]
+        if closer and closer.group():
+            calls = region.calls.closed(text)
+        else:
+            ends = (region.calls.closed(text + stop) for stop in region.stops)
+            calls = region.calls.unclosed(text) or next(filter(None, ends), ())
         margin = self._margins[Channel.CONTENT]
         if calls:
             margin.mark()
