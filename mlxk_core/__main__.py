@@ -1,6 +1,16 @@
-"""`python -m mlxk_core` is `mlxk`."""
+"""`mlxk`, and `python -m mlxk_core` which is the same; Ctrl-C while it starts is as quiet as later."""
 
-from mlxk_core.cli import main
+import sys
+
+
+def main() -> None:
+    """The process."""
+    try:
+        from mlxk_core import cli
+    except KeyboardInterrupt:
+        sys.exit(130)
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -217,7 +218,7 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
             _print_error(output, root.running, error)
     except BrokenPipeError:
         return _CLOSED_PIPE
-    except OSError as unwritten:  # a full disk, or no standard output at all
+    except MlxkError as unwritten:  # a full disk, or no standard output at all
         _print_error(output, root.running, unwritten)
         return 1
     except KeyboardInterrupt:
@@ -231,11 +232,24 @@ def main() -> None:
         from click.shell_completion import shell_complete
 
         sys.exit(shell_complete(Root(Output(), None), {}, "mlxk", "_MLXK_COMPLETE", os.environ["_MLXK_COMPLETE"]))
+    _open_standard_streams()
     code = run(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; Ctrl-C now is no reason for a traceback
     if code == _CLOSED_PIPE:
         # What Python still holds back for the closed pipe would make it complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _leave(code)
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where a standard stream is closed. The next file opened would get its number, and then a library
+    takes that file for no file (MLX, with 0) or writes its messages into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
 
 
 def _leave(code: int) -> NoReturn:

@@ -39,20 +39,28 @@ class Output:
         """Part of the answer: as it is, at once."""
         if self.json:
             raise RuntimeError("in JSON mode standard output holds the envelope only; return the data instead")
-        _emit(self._stdout, text)
+        self._answer(text)
 
     def line(self, text: str = "") -> None:
         """A line of the answer."""
         self.write(text + "\n")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, end: str = "\n") -> None:
         """A line for the person who watches. Nobody watching is no error."""
         with contextlib.suppress(OSError, ValueError):
-            _emit(self._stderr, text + "\n")
+            _emit(self._stderr, text + end)
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
         """The one JSON document of a run with `--json`."""
-        _emit(self._stdout, _document(command, data, error) + "\n")
+        self._answer(_document(command, data, error) + "\n")
+
+    def _answer(self, text: str) -> None:
+        try:
+            _emit(self._stdout, text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise MlxkError(f"Standard output cannot be written: {error.strerror or error}.") from error
 
 
 def error_object(error: BaseException) -> Mapping[str, Any]:
@@ -81,7 +89,7 @@ def _document(command: str | None, data: Any, error: BaseException | None) -> st
 
 def _emit(stream: TextIO | None, text: str) -> None:
     if stream is None:  # Python's way to say that the descriptor was closed before we started
-        raise OSError("standard output is closed")
+        raise OSError("it is closed")
     binary = getattr(stream, "buffer", None)
     if binary is None:
         stream.write(text)
