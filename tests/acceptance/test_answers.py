@@ -1,6 +1,7 @@
 """`mlxk run` as real processes on real MLX models: what it says, where, and how it ends."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -66,6 +67,20 @@ def test_a_reader_that_goes_away_ends_the_answer_silently(mlxk, models):
     command.stdout.close()
     assert command.wait(60) != 0
     assert command.stderr.read() == b""
+
+
+@pytest.mark.parametrize("closed, code", [(0, 0), (1, 1), (2, 0)])
+def test_a_standard_stream_that_is_closed_is_not_mistaken_for_a_file(mlxk, models, closed, code):
+    done = subprocess.run(
+        mlxk.command("run", str(models / "talker"), "Hi"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=lambda: os.close(closed),
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stdout.decode() == ("" if closed == 1 else SAID + "\n")
+    assert done.stderr == (b"mlxk run: error: Standard output cannot be written: it is closed.\n" if code else b"")
 
 
 def torn_weights(folder):

@@ -31,5 +31,12 @@ def test_an_empty_prompt_is_wrong_usage(words, piped):
         asked(words, stdin_is_terminal=False, stdin=io.BytesIO(piped))
 
 
+def test_a_closed_standard_input_is_an_empty_one(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="empty"):
+        asked([], stdin_is_terminal=False)
+    assert asked(["-", "words"], stdin_is_terminal=False) == "words"
+
+
 def test_bytes_that_are_no_text_do_not_break_it():
     assert asked([], stdin_is_terminal=False, stdin=io.BytesIO(b"a\xffb")) == "a�b"

@@ -1,6 +1,8 @@
 """`mlxk run` with a prompt, in this process, on a scripted engine: what goes where, and how it ends."""
 
 import json
+import os
+import signal
 import sys
 import types
 
@@ -198,3 +200,24 @@ def test_the_models_own_sampling_comes_before_the_defaults_and_an_option_before_
     sampling = say.engine.script.happened("add")[-1].sampling
     assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed) == (0.25, 3, 0.9, 11)
     assert sampling.repetition_penalty == 1.1
+
+
+def test_words_that_are_no_text_are_made_some(say):
+    bad = b"a\xffb".decode("utf-8", errors="surrogateescape")
+    result = say(lambda prompt: prompt, "--system", bad, "--stop", bad, "--json", prompt=(bad,))
+    assert result.json["data"]["prompt"] == "a�b"
+    assert result.json["data"]["response"] == "<system>"
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_an_interrupt_that_a_script_has_its_background_job_ignore_is_ignored(say, ignored):
+    def answer(prompt):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "Hello."
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        result = say(answer, step_seconds=0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.code == (0 if ignored else 130)

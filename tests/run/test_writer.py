@@ -68,3 +68,10 @@ def test_the_writer_knows_when_only_reasoning_came():
 def test_reasoning_is_dimmed_and_the_answer_is_not():
     text = shown([(R, "a"), (C, "b")], dim=True)
     assert "\x1b[2ma\x1b[0m" in text and text.endswith("**[Answer]**\n\nb\n")
+
+
+def test_control_characters_are_shown_to_a_terminal_and_not_sent():
+    parts = [(R, "\x07"), (C, "a\x1b]52;c;aGk=\x07b\tc\r\nd\x7f\x9b2J")]
+    for cut in (parts, letters(parts)):
+        assert shown(cut, tame=True).partition("**[Answer]**\n\n")[2] == "a␛]52;c;aGk=␇b\tc\nd␡�2J\n"
+    assert shown([(C, "\x1b[1m")]) == "\x1b[1m\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+
+from mlxk_core.output import Output
 
 _PATIENCE = 0.3  # seconds; what is faster than this needs no explanation
 _CLEAR = "\r\x1b[K"
@@ -13,10 +15,11 @@ PULSE = 0.1
 
 
 class Activity:
-    """The line. `show` may be called as often as one likes; nothing appears when it is off."""
+    """The line. `show` may be called as often as one likes; nothing appears where it could not be taken away."""
 
-    def __init__(self, *, on: bool) -> None:
-        self._on = on
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._on = output.stderr_is_terminal and os.environ.get("TERM") != "dumb"
         self._since = time.monotonic()
         self._shown = False
         self._text = ""
@@ -28,15 +31,11 @@ class Activity:
         if not self._on or not self._text or elapsed < _PATIENCE:
             return
         mark = _MARKS[int(elapsed / PULSE) % len(_MARKS)]
-        self._write(f"{_CLEAR}{mark} {self._text} {elapsed:.0f} s")
+        self._output.note(f"{_CLEAR}{mark} {self._text} {elapsed:.0f} s", end="")
         self._shown = True
 
     def clear(self) -> None:
         """Takes the line away; it may come back."""
         if self._shown:
-            self._write(_CLEAR)
+            self._output.note(_CLEAR, end="")
             self._shown = False
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()

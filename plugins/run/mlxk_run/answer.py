@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -31,12 +32,13 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
 
     Ctrl-C cancels the answer (a second one raises `KeyboardInterrupt`): its `finish_reason` is `"cancelled"` then.
     """
-    activity = Activity(on=output.stderr_is_terminal)
+    activity = Activity(output)
     seen: list[Event] = []
     writer = None
     if not output.json:
-        dim = output.stdout_is_terminal
-        writer = AnswerWriter(output.write, hide_reasoning=view.hide_reasoning, dim=dim)
+        terminal = output.stdout_is_terminal
+        dim = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        writer = AnswerWriter(output.write, hide_reasoning=view.hide_reasoning, dim=dim, tame=terminal)
     with generation, interrupts_cancel(generation):
         try:
             for event in _events(generation, activity):
@@ -65,8 +67,10 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
 
 @contextmanager
 def interrupts_cancel(generation: Generation) -> Iterator[None]:
-    """While this holds, SIGINT cancels the answer instead of breaking off whatever the main thread is in."""
-    if threading.current_thread() is not threading.main_thread():
+    """While this holds, SIGINT cancels the answer instead of breaking off whatever the main thread is in. Where it is
+    ignored (a script's background job) it stays so."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
     stopped = False

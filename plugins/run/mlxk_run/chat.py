@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -37,17 +38,22 @@ class Chat:
     def run(self) -> None:
         """Until the user leaves."""
         self.output.note("Chat with the model. /help lists what else there is; exit or Ctrl-D ends it.")
-        with _line_editing(on=self.output.stdout_is_terminal):
+        _read_text()
+        with _line_editing(on=self.output.stdout_is_terminal) as remember:
             while True:
                 try:
                     line = _ask(self.output)
                 except (EOFError, KeyboardInterrupt):
                     self.output.note("\nGoodbye!")
                     return
+                remember()
                 if line.strip().lower() in _ENDINGS:
                     self.output.note("Goodbye!")
                     return
-                self._take(line.strip())
+                try:
+                    self._take(line.strip())
+                except KeyboardInterrupt:  # before the answer was under way, or a second time
+                    self.output.note("[stopped]")
 
     def _take(self, line: str) -> None:
         word, _, rest = line.partition(" ")
@@ -95,34 +101,41 @@ def _ask(output: Output) -> str:
     if output.stdout_is_terminal:
         return input(_PROMPT)
     # Standard output is for answers: where it goes to a file or a pipe, the prompt must not.
-    sys.stderr.write(_PROMPT)
-    sys.stderr.flush()
+    output.note(_PROMPT, end="")
     line = sys.stdin.readline()
     if not line:
         raise EOFError
     return line.rstrip("\n")
 
 
+def _read_text() -> None:
+    """Whatever the locale says and whatever is typed, a line is text."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+
+
 @contextlib.contextmanager
-def _line_editing(*, on: bool) -> Iterator[None]:
-    """Editing keys and a history of what was typed that outlives the process."""
+def _line_editing(*, on: bool) -> Iterator[Callable[[], None]]:
+    """Editing keys, and a history of what was typed. It outlives the process, however that ends: the function this
+    gives saves it, after every line."""
     try:
         import readline
     except ImportError:  # a Python without it still reads lines
         on = False
     if not on:
-        yield
+        yield lambda: None
         return
     history = _history_file()
     with contextlib.suppress(OSError):
         readline.read_history_file(history)
     readline.set_history_length(_HISTORY_LINES)
-    try:
-        yield
-    finally:
+
+    def remember() -> None:
         with contextlib.suppress(OSError):
             history.parent.mkdir(parents=True, exist_ok=True)
             readline.write_history_file(history)
+
+    yield remember
 
 
 def _history_file() -> Path:

@@ -16,7 +16,7 @@ from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_run.answer import View, take, tokens_per_second
 from mlxk_run.chat import Chat
-from mlxk_run.prompt import asked
+from mlxk_run.prompt import Text, asked
 from mlxk_run.sampling import sampling_for
 
 _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves without it
@@ -24,8 +24,8 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
 
 @click.command("run")
 @click.argument("model")
-@click.argument("prompt", nargs=-1)
-@click.option("--system", metavar="TEXT", help="System prompt.")
+@click.argument("prompt", nargs=-1, type=Text())
+@click.option("--system", type=Text(), metavar="TEXT", help="System prompt.")
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Most tokens of an answer [default: all of the context]."
 )
@@ -39,7 +39,9 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
     "--repetition-penalty", type=click.FloatRange(min=0, min_open=True), help="Above 1 repeats less [default: 1.1]."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Draw the same answer again.")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text (repeatable).")
+@click.option(
+    "--stop", multiple=True, type=Text(), metavar="TEXT", help="End the answer before this text (repeatable)."
+)
 @click.option("--no-stream", is_flag=True, help="Show the answer when it is whole.")
 @click.option("--no-chat-template", is_flag=True, help="Take the prompt as it is: no turns, no chat stops.")
 @click.option("--no-chat-stops", is_flag=True, help="Do not stop at lines such as `User:`.")
@@ -68,7 +70,7 @@ def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any)
     if options["no_chat_template"] and options["system"]:
         raise UsageError("--system and --no-chat-template exclude each other: a system prompt is a turn.")
     found = _find(ctx, model)
-    service = GenerationService(session.host, concurrency=1, queue=0, memory=machine_memory())
+    service = GenerationService(session.host, concurrency=1, memory=machine_memory())
     desk = _Desk(session, service, found, options)
     try:
         if question is None:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import click
 
 from mlxk_core.errors import UsageError
 
 _STDIN = "-"
+
+
+class Text(click.ParamType):
+    """Words for the model. Bytes that are no UTF-8, which Python keeps as lone surrogates, are none for a tokenizer."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | None = None) -> str | None:
@@ -29,6 +40,8 @@ def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | No
 
 
 def _read(stdin: BinaryIO | None) -> str:
+    if stdin is None and sys.stdin is None:  # closed before we started
+        return ""
     return (stdin or sys.stdin.buffer).read().decode("utf-8", errors="replace")
 
 

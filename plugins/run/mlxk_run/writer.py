@@ -10,19 +10,25 @@ _REASONING = "**[Reasoning]**\n\n"
 _ANSWER = "\n\n---\n\n**[Answer]**\n\n"
 _AGAIN = "\n\n"
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+_TAME = {**_PICTURES, ord("\r"): None, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+"""Control characters as pictures of themselves: a text that a model repeats could command the terminal with them."""
 
 
 class AnswerWriter:
     """Writes one answer. What it writes in all does not depend on how the text was cut.
 
     A heading appears with the first visible character behind it. `write` takes text as it is. `hide_reasoning` leaves
-    reasoning out; `dim` sets it apart on a terminal.
+    reasoning out. For a terminal, `dim` sets it apart, and `tame` shows control characters instead of sending them.
     """
 
-    def __init__(self, write: Callable[[str], None], *, hide_reasoning: bool = False, dim: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[str], None], *, hide_reasoning: bool = False, dim: bool = False, tame: bool = False
+    ) -> None:
         self._write = write
         self._hide_reasoning = hide_reasoning
         self._dim = dim
+        self._tame = tame
         self._section: Channel | None = None
         self._held = ""
         self._held_for: Channel | None = None
@@ -34,6 +40,8 @@ class AnswerWriter:
 
     def add(self, channel: Channel, text: str) -> None:
         """More text of a channel."""
+        if self._tame:
+            text = text.translate(_TAME)
         if channel is Channel.REASONING:
             self.reasoned = self.reasoned or bool(text.strip())
             if self._hide_reasoning:

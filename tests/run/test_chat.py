@@ -1,0 +1,62 @@
+"""A chat in this process, typed on a scripted terminal, with a scripted engine."""
+
+import io
+import sys
+
+import pytest
+
+from mlxk_core.cli import run
+from mlxk_core.testing.fake_engine import fake_backend, fake_model
+from mlxk_run import plugin
+
+
+class Keyboard(io.BytesIO):
+    """What was typed, on something that calls itself a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def chat(host, tmp_path, monkeypatch):
+    """`chat(b"Hi", b"exit")` types lines and gives what was said on standard output and standard error."""
+    host.register(plugin, name="run")
+    engine = fake_backend("Hello.")
+    host.register(engine, name="fake")
+    folder = fake_model(tmp_path / "talker", context=500).path
+
+    def type_in(*lines, options=()):
+        screens = [io.BytesIO(), io.BytesIO()]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Keyboard(b"\n".join(lines) + b"\n"), encoding="ascii"))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screens[0], encoding="ascii"))
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(screens[1], encoding="ascii"))
+        assert run(["run", str(folder), *options], host=host) == 0
+        return [screen.getvalue().decode() for screen in screens]
+
+    type_in.script = engine.script
+    return type_in
+
+
+def test_lines_typed_ahead_are_answered_one_after_the_other(chat):
+    chat.script.step_seconds = 0.02
+    chat.script.answer = lambda prompt: f"{prompt.count('<user>')}. END and so on and on"
+    out, _ = chat(b"one", b"two", b"three", options=("--stop", " END"))
+    assert out == "1.\n2.\n3.\n"
+
+
+def test_what_is_typed_is_text_under_any_locale(chat):
+    chat.script.answer = lambda prompt: prompt.rpartition("<user>")[2].partition("\n")[0]
+    out, _ = chat("Grüße 🙂".encode(), b"a\xff\xfeb")
+    assert out == "Grüße 🙂\na��b\n"
+
+
+def test_ctrl_c_before_the_answer_is_under_way_stops_it_and_not_the_chat(chat):
+    chat.script.faults["check"] = KeyboardInterrupt()
+    out, notes = chat(b"Hi", b"/help", b"exit")
+    assert out == "" and "[stopped]" in notes and "/clear" in notes and notes.endswith("Goodbye!\n")
+
+
+def test_a_failure_ends_the_turn_and_not_the_chat(chat):
+    chat.script.fail_step = RuntimeError("the matrix is full")
+    out, notes = chat(b"Hi", b"again")
+    assert out == "Hello.\n" and "the matrix is full" in notes
