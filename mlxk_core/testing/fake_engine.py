@@ -67,8 +67,8 @@ class Script:
 
     `answer` makes the answer from the prompt's text. `step_seconds` and `load_seconds` pass in each step and load,
     `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, and `faults`
-    by the engine's method of that name (`{"reset": OSError()}`) for as long as they stand there; `hang` blocks steps and
-    `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
+    by the engine's method of that name (`{"reset": OSError()}`) for as long as they stand there; `hang` blocks steps
+    and `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
     """
 
     answer: Callable[[str], str]
