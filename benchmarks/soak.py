@@ -4,8 +4,9 @@
 
 The models are tiny, so that the server is what works. Clients that stay check that they get their own model's whole
 answer. Those that leave do so with FIN or RST at a random moment: with half of the request sent, before the first byte
-(with more clients than the batch has rows: while queued), or in the stream. At the end the server's descriptors,
-threads and memory are compared with those after a first round that woke everything up. Exits with 1 if anything stays.
+(with more clients than the batch has rows: while queued), in the stream, or waiting for an answer that is not streamed.
+At the end the server's descriptors, threads and memory are compared with those after a first round that woke everything
+up. Exits with 1 if anything stays.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mlxk_core.testing.models import in_hub_cache, scripted_model
 
 MODELS = {"soak/clock": "tick tock ", "soak/bell": "ding dong dang "}
 LONGEST_ANSWER = 120
+MOMENTS = ("in the request", "before the first byte", "a little later", "in the stream", "waiting for all of it")
 MEMORY = "200MB"
 """Of the server's budget. A tenth of it is for prompts that were read, which would look like a leak if it were more."""
 ALLOWED_GROWTH = 64 << 20
@@ -98,14 +100,15 @@ class Soak:
             model, words = self.random.choice(list(MODELS.items()))
             asked = self.random.randint(1, LONGEST_ANSWER)
             prompt = f"{number}: " + "word " * self.random.randint(0, 60)
-            chat = Chat(
-                self.served.port, model, prompt, max_tokens=asked, temperature=0, stream_options={"include_usage": True}
-            )
+            fields = {"max_tokens": asked, "temperature": 0, "stream_options": {"include_usage": True}}
             try:
-                async with chat:
-                    if self.random.random() < self.rude:
-                        await self._leave(chat, asked)
-                    else:
+                if self.random.random() < self.rude:
+                    moment = self.random.choice(MOMENTS)
+                    fields |= {"n": self.random.choice([1, 1, 2]), "stream": moment != "waiting for all of it"}
+                    async with Chat(self.served.port, model, prompt, **fields) as chat:
+                        await self._leave(chat, moment, asked)
+                else:
+                    async with Chat(self.served.port, model, prompt, **fields) as chat:
                         await self._stay(chat, words, asked)
             except (Unfinished, OSError) as error:
                 self.wrong.append(f"stream {number}: {error!r}")
@@ -122,12 +125,11 @@ class Soak:
         if text != (words * asked)[: len(text)] or reasons != ["length"] or usage["completion_tokens"] != asked:
             self.wrong.append(f"asked for {asked} tokens of {words!r}, got {text!r}, {reasons}, {usage}")
 
-    async def _leave(self, chat: Chat, asked: int) -> None:
-        moment = self.random.choice(["in the request", "before the first byte", "a little later", "in the stream"])
+    async def _leave(self, chat: Chat, moment: str, asked: int) -> None:
         reset = self.random.random() < 0.5
         self.ended[f"left {moment} ({'RST' if reset else 'FIN'})"] += 1
         await chat.send(self.random.uniform(0.1, 0.9) if moment == "in the request" else 1.0)
-        if moment == "a little later":
+        if moment in ("a little later", "waiting for all of it"):
             await asyncio.sleep(self.random.uniform(0, 0.2))
         if moment == "in the stream":
             events = chat.events()

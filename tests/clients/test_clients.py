@@ -49,7 +49,7 @@ def test_the_examples_of_the_sdk_run_as_they_stand(environment, serve, tmp_path)
     examples = [b for b in examples if "workload_identity" not in b and "timeout" not in b]
     assert len(examples) >= 2
     named = {name for example in examples for name in re.findall(r'model="(.*?)"', example)}
-    served = serve("--max-tokens", "40", *_smollm2_as(tmp_path, named))
+    served = serve("--max-tokens", "24", *_smollm2_as(tmp_path, named))
     outputs = [environment.run(environment.python, "-c", e, variables=served.variables) for e in examples]
     assert len(outputs[0].split()) > 10
 
