@@ -148,6 +148,22 @@ def test_a_closer_may_be_the_token_that_ends_the_answer(read):
     assert read(template, text[:-2]).content == text[:-2]
 
 
+def test_the_end_of_a_closer_may_be_optional(read):
+    calls = {
+        "open_pattern": r"(?:<calls>\[|,\s*)(?P<name>\w+)\(",
+        "close_pattern": r"\)(?:\]</calls>)?\s*",
+        "repeats": True,
+        "content": "xml-inline",
+        "content_args": {"tag_pattern": r"(?P<key>\w+)=(?P<value>\d+)"},
+        "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+    }
+    template = {"start_anchor": "<|start|>", "fields": {"tool_calls": calls, "content": {}}}
+    result = read(template, "Well, <calls>[weather(days=1), weather(days=2)]</calls> done [1]")
+    assert result.tool_calls == (("weather", '{"days": 1}'), ("weather", '{"days": 2}'))
+    assert result.content == "Well, done [1]"
+    assert read(template, "<calls>[weather(days=1)]</cal").content == "]</cal"
+
+
 def test_a_parser_that_holds_all_back_is_searched_seldom_and_loses_nothing(read):
     fields = {"thinking": {"open_pattern": r"(?=[\s\S]*?</think>)", "close": "</think>"}, "content": {}}
     template = {"start_anchor": "<|start|>", "fields": fields}

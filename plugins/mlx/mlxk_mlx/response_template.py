@@ -147,6 +147,7 @@ class RegionExtractor:
         self._next = ""  # what is fed with the next step
         self._silent = 0  # how many characters the parser was fed since it last had an event
         self._raw = ""  # the end of what it was fed: all that it has not given back, and perhaps a marker before it
+        self._closing: _Closing | None = None
         self._resume(parser.initial_events)
 
     @property
@@ -167,6 +168,7 @@ class RegionExtractor:
             yield from self._step()
         if self._parser is not None:
             yield from self._take(lambda: self._parser.finalize()[1])
+        yield from self._settle()
         for margin in self._margins.values():
             yield from margin.close()
 
@@ -210,13 +212,18 @@ class RegionExtractor:
         region = self._region_of(event["field"])
         margin = self._margins[region.channel]
         kind = event["type"]
+        if kind == "region_open" and not region.implicit:
+            yield from self._settle()
         if region.calls:
             if kind == "region_close":
                 yield from self._call(region, event["value"])
             return
         if kind == "region_chunk":
             self._raw = self._raw[len(event["text"]) :]
-            yield from margin.write(event["text"])
+            if self._closing is None:
+                yield from margin.write(event["text"])
+            elif not self._closing.takes(event["text"]):
+                yield from self._settle()
             return
         if kind == "region_open" and not region.implicit:
             margin.part(region.field.get("join") or "\n")
@@ -240,11 +247,35 @@ class RegionExtractor:
         if calls:
             margin.mark()
             yield from self._calls.of(calls)
+            self._closing = _Closing(region.closer, closer.group()) if closer else None
         else:
             yield from margin.write(text)
 
+    def _settle(self) -> Iterator[ExtractorEvent]:
+        if self._closing is not None:
+            yield from self._margins[Channel.CONTENT].write(self._closing.rest())
+            self._closing = None
+
     def _region_of(self, name: str) -> Region:
         return self._regions.get(name, _OUTSIDE)
+
+
+class _Closing:
+    """The text behind a call while it may still be part of its closer, whose end can be optional: the parser takes a
+    closer that it has seen for the whole of it."""
+
+    def __init__(self, closer: Any, text: str) -> None:
+        self._closer = closer
+        self._text = text
+        self._least = len(text)
+
+    def takes(self, text: str) -> bool:
+        self._text += text
+        return self._closer.fullmatch(self._text, partial=True) is not None
+
+    def rest(self) -> str:
+        found = self._closer.match(self._text)
+        return self._text[max(self._least, found.end() if found else 0) :]
 
 
 def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:
