@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mlxk_core.models.model import Model
@@ -58,6 +60,10 @@ def test_the_table_is_mlx_lms_own():
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "no", "bitsandbytes"),
         ({"quantization_config": {"bits": 4}}, "no", "quant_method"),
         ({"text_config": {"quantization_config": {"quant_method": "hqq"}}}, "no", "hqq"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 8}}, "no", "8 bits"),
+        ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}, "no", "NVFP4 only"),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, "no", "fp8"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "format": "float-quantized"}}, "no", "float-q"),
         ({"model_type": ...}, "foreign", "model_type"),
     ],
 )
@@ -67,6 +73,32 @@ def test_a_refusal_says_why(tmp_path, edit, changes, answer, told):
     given = verdict(folder)
     assert given.answer == answer
     assert told in given.reason
+
+
+FOREIGN = [
+    {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    {"quantization_config": {"quant_method": "awq"}},
+    {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}},
+    {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
+    {"quantization_config": {"quant_method": "fp8", "scale_fmt": "ue8m0", "weight_block_size": [32, 32]}},
+    {"model_type": "deepseek_v3", "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+    {"model_type": "kimi_k25", "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+]
+
+
+@pytest.mark.parametrize("changes", FOREIGN, ids=str)
+def test_what_other_tools_have_packed_is_taken_where_mlx_lm_reads_it(tmp_path, edit, changes):
+    folder = random_model(tmp_path / "model")
+    edit(folder / "config.json", **changes)
+    assert verdict(folder).accepted
+
+
+def test_gptq_in_an_order_of_its_own_is_refused(tmp_path, edit):
+    folder = random_model(tmp_path / "model")
+    edit(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    header = json.dumps({"a.g_idx": {"dtype": "I32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert "g_idx" in verdict(folder).reason
 
 
 @pytest.mark.parametrize(

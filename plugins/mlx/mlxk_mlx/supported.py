@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core.specs import Verdict
+from mlxk_mlx import foreign
 
 if TYPE_CHECKING:
     from mlxk_core.models.model import Model
@@ -20,9 +21,6 @@ _NO_MODELS = {
     *("rope_utils", "ssm", "switch_layers"),
 }
 """Modules of `mlx_lm.models` that are parts of models."""
-
-_QUANT_METHODS = frozenset({"mxfp4", "mxfp8", "bitnet", "awq", "gptq", "fp8", "compressed-tensors", "modelopt"})
-"""What mlx-lm does something with. It ignores others silently, and would run on bytes it misreads."""
 
 _NOT_GENERATIVE = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 _ENCODERS = {
@@ -44,26 +42,35 @@ def accepts(model: Model) -> Verdict:
         return Verdict.no(reason)
     if reason := _needs_code(model, model_type):
         return Verdict.no(reason)
-    if not supports(model.config):
+    network = _network(model.config)
+    if network is None:
         return Verdict.no(f"model_type {model_type} is not among the {len(model_types())} that mlx-lm knows")
     if not any(_is_weights(file.name) for file in model.files):
         return Verdict.no(_other_weights(model))
-    if reason := _unknown_quantization(model.config):
+    if reason := foreign.refusal(model, network):
         return Verdict.no(reason)
     return Verdict.yes()
 
 
 def supports(config: Mapping[str, Any]) -> bool:
     """Whether mlx-lm has a module for the config's model type (and architecture, where that decides)."""
+    return _network(config) is not None
+
+
+def _network(config: Mapping[str, Any]) -> Path | None:
+    """mlx-lm's module for a config, None if it has none."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        return False
+        return None
     by_type, by_architecture = _remapping()
+    name = by_type.get(model_type, model_type)
     architectures = config.get("architectures") or ()
     for architecture in [architectures] if isinstance(architectures, str) else architectures:
         if (model_type, architecture) in by_architecture:
-            return by_architecture[model_type, architecture] in model_types()
-    return by_type.get(model_type, model_type) in model_types()
+            name = by_architecture[model_type, architecture]
+            break
+    folder = _package()
+    return folder / "models" / f"{name}.py" if folder and name in model_types() else None
 
 
 @cache
@@ -128,19 +135,3 @@ def _other_weights(model: Model) -> str:
         if any(name.endswith(ending) for name in names):
             return f"its weights are {form}, and mlx-lm reads model*.safetensors only"
     return "it has no weights (model*.safetensors)"
-
-
-def _unknown_quantization(config: Mapping[str, Any]) -> str | None:
-    if isinstance(config.get("quantization"), Mapping):
-        return None
-    nested = config.get("text_config")
-    for holder in (config, nested if isinstance(nested, Mapping) else {}):
-        settings = holder.get("quantization_config")
-        if isinstance(settings, Mapping) and settings:
-            method = settings.get("quant_method")
-            if method is None:
-                return "its quantization_config names no quant_method"
-            if method not in _QUANT_METHODS:
-                return f"its weights are quantized by {method}, which mlx-lm does not read"
-            return None
-    return None
