@@ -44,6 +44,25 @@ def test_lines_typed_ahead_are_answered_one_after_the_other(chat):
     assert out == "1.\n2.\n3.\n"
 
 
+class Screen(io.BytesIO):
+    """A terminal that shows standard output and standard error alike."""
+
+    def isatty(self):
+        return True
+
+
+def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, monkeypatch):
+    screen = Screen()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
+    monkeypatch.setenv("TERM", "xterm")
+    host.register(plugin, name="run")
+    host.register(fake_backend("ab", step_seconds=0.4), name="fake")  # slower than the line that tells what goes on
+    assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
+    before, _, answer = screen.getvalue().decode().rpartition("\x1b[K")
+    assert "Thinking" in before and answer == "ab\n"
+
+
 def test_what_is_typed_is_text_under_any_locale(chat):
     chat.script.answer = lambda prompt: prompt.rpartition("<user>")[2].partition("\n")[0]
     out, _ = chat("Grüße 🙂".encode(), b"a\xff\xfeb")

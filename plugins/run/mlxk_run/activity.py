@@ -39,3 +39,8 @@ class Activity:
         if self._shown:
             self._output.note(_CLEAR, end="")
             self._shown = False
+
+    def end(self) -> None:
+        """Takes the line away for good: what stands on the screen's last line now is the answer's."""
+        self.clear()
+        self._on = False

@@ -48,6 +48,8 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
                     activity.clear()
                     if writer and view.stream:
                         writer.add(event.channel, event.text)
+                        if writer.began:
+                            activity.end()
         finally:
             activity.clear()
     completion = join(seen)

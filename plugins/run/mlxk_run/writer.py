@@ -38,6 +38,11 @@ class AnswerWriter:
         self.answered = False
         """Something of the answer was visible."""
 
+    @property
+    def began(self) -> bool:
+        """Whether anything was written yet."""
+        return self._section is not None
+
     def add(self, channel: Channel, text: str) -> None:
         """More text of a channel."""
         if self._tame:
