@@ -123,8 +123,10 @@ class BlockExtractor:
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
 
     def _is_quoted(self, marker: str) -> bool:
-        """Whether the answer speaks of an opener (`<think>` in quotes) and does not open a block."""
-        return not self._inside and self._begun and marker in self._format.openers and self._content.last in _QUOTES
+        """Whether the answer speaks of an opener (`<think>` in quotes) and does not open a block; or the reasoning of
+        a call and does not make it."""
+        spoken_of = self._format.calls if self._inside else self._format.openers
+        return self._begun and marker in spoken_of and self._part.last in _QUOTES
 
     def _turn(self, marker: str) -> bool:
         """Goes on behind `marker`; False if the marker is to be read again where it leads to."""

@@ -50,7 +50,7 @@ class BlockFormat:
         return BlockExtractor(self, context.prompt_suffix, calls_tools=bool(context.tools))
 
 
-# What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (three generations).
+# What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (four generations).
 _TOOL_CALLS = (
     "<tool_call>",
     "<|tool_calls_section_begin|>",
@@ -59,6 +59,7 @@ _TOOL_CALLS = (
     "<｜tool▁calls▁begin｜>",
     "<｜tool▁call▁begin｜>",
     "<｜DSML｜function_calls>",
+    "<｜DSML｜tool_calls>",
 )
 
 GEMMA4 = BlockFormat(
@@ -249,7 +250,8 @@ ERNIE = BlockFormat(
     frame=_RESPONSE,
     frame_end=_RESPONSE_END,
     calls=_TOOL_CALLS,
-    signs=(("think>", "<response>\\n"),),  # MiniMax-M2 writes <response>, without the new line, around a tool's answer
+    # MiniMax-M2 writes <response>, without the new line, around a tool's answer.
+    signs=(("think>", "<response>\\n"), ("think>", "<response>\n")),
     tokens=("<think>", "</think>", "<response>", "</response>"),
 )
 THINK = BlockFormat(
