@@ -22,7 +22,7 @@ from mlxk_core.testing.models import in_hub_cache
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.server import Server
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """How long a test waits for what must happen; nothing that works comes near."""
 
 

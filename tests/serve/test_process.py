@@ -41,7 +41,7 @@ class Process:
 
     def end(self):
         """The exit code, and what was said on the way. Fails if it does not come."""
-        self.stdout, self.stderr = self.popen.communicate(timeout=20)
+        self.stdout, self.stderr = self.popen.communicate(timeout=60)
         return self.popen.returncode
 
 
@@ -90,7 +90,7 @@ def test_both_loopback_families_are_listened_on(start, kit):
     assert process.info["urls"][0] == f"http://127.0.0.1:{process.info['port']}"
     for url in process.info["urls"]:
         host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
-        with socket.create_connection((host, process.info["port"]), timeout=20) as sock:
+        with socket.create_connection((host, process.info["port"]), timeout=60) as sock:
             sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert b" 200 OK" in kit.everything(sock).splitlines()[0]
 
@@ -99,7 +99,7 @@ def test_a_person_is_told_the_real_port(start):
     process = start(ready=False)
     line = process.popen.stdout.readline()
     port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
-    assert socket.create_connection(("127.0.0.1", port), timeout=20)
+    assert socket.create_connection(("127.0.0.1", port), timeout=60)
     process.signal(signal.SIGTERM)
     assert process.end() == 0
     free_again(port)
@@ -196,7 +196,7 @@ def test_an_engine_that_hangs_cannot_keep_it_alive(start, kit, signals):
 
 def _refused(port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     except OSError:
         return True
     return False

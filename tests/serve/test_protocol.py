@@ -121,7 +121,7 @@ def test_a_chunked_body_is_read(client):
 def test_a_body_is_asked_for_when_the_client_waits_for_that(client, kit):
     body = json.dumps(client.chat_body()).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as sock:
         sock.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(body)
@@ -154,7 +154,7 @@ def test_a_stream_ends_with_a_proper_last_chunk(client):
 
 def test_who_sends_too_slowly_is_cut(serve, engine):
     client = serve(limits={"header_time": 0.2, "body_time": 0.2}).client
-    slow = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(20)]
+    slow = [socket.create_connection(("127.0.0.1", client.port), timeout=60) for _ in range(20)]
     for sock in slow:
         sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
     body = client.raw(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
@@ -167,13 +167,13 @@ def test_who_sends_too_slowly_is_cut(serve, engine):
 
 def test_an_idle_connection_is_closed_after_a_while(serve, engine):
     client = serve(limits={"idle_time": 0.2}).client
-    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as sock:
         assert sock.recv(1) == b""
 
 
 def test_more_connections_than_allowed_cost_the_longest_idle_ones(serve, engine):
     client = serve(limits={"connections": 10}).client
-    idle = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(30)]
+    idle = [socket.create_connection(("127.0.0.1", client.port), timeout=60) for _ in range(30)]
     assert client.get("/health").status == 200
     assert client.chat().text == "Hello, world."
     for sock in idle:
@@ -182,7 +182,7 @@ def test_more_connections_than_allowed_cost_the_longest_idle_ones(serve, engine)
 
 def test_many_idle_connections_do_not_end_the_server(client):
     # select() would, at descriptor 1024.
-    sockets = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(450)]
+    sockets = [socket.create_connection(("127.0.0.1", client.port), timeout=60) for _ in range(450)]
     assert client.get("/health").status == 200
     assert client.chat().status == 200
     for sock in sockets:

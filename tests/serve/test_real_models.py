@@ -56,7 +56,7 @@ def port(tmp_path_factory):
     yield _announced(process)["port"]
     process.send_signal(signal.SIGINT)
     try:
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, told
@@ -306,7 +306,7 @@ def test_two_models_take_turns_where_only_one_has_room(mlxk, kit):
     assert status["counters"]["unloads"] == 1
     assert one.chat(temperature=0, max_tokens=8).text == first
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.smollm2

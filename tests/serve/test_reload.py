@@ -60,6 +60,6 @@ def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk
     assert process.poll() is None
     idle.close()
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
