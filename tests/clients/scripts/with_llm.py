@@ -1,7 +1,6 @@
 """Simon Willison's llm, told of the models in its extra-openai-models.yaml. Run by the client's own pytest."""
 
 import os
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,13 +15,14 @@ MODEL = """
 """
 
 
-@pytest.fixture(autouse=True)
-def user(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+@pytest.fixture(autouse=True, scope="session")
+def user(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llm")
+    os.environ["LLM_USER_PATH"] = str(folder)
     models = {"talker": "tiny/talker", "endless": "tiny/endless", "caller": "tiny/caller", "nobody": "nobody/nothing"}
     base = os.environ["OPENAI_BASE_URL"]
     text = "".join(MODEL.format(id=id, name=name, base=base) for id, name in models.items())
-    Path(tmp_path, "extra-openai-models.yaml").write_text(text)
+    (folder / "extra-openai-models.yaml").write_text(text)
 
 
 def llm(*args, input=""):
