@@ -50,7 +50,8 @@ class BlockFormat:
         return BlockExtractor(self, context.prompt_suffix, calls_tools=bool(context.tools))
 
 
-# What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (four generations).
+# What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (four generations),
+# Nemotron.
 _TOOL_CALLS = (
     "<tool_call>",
     "<|tool_calls_section_begin|>",
@@ -60,6 +61,7 @@ _TOOL_CALLS = (
     "<｜tool▁call▁begin｜>",
     "<｜DSML｜function_calls>",
     "<｜DSML｜tool_calls>",
+    "<TOOLCALL>",
 )
 
 GEMMA4 = BlockFormat(
@@ -239,7 +241,7 @@ GRANITE = BlockFormat(
     closers=("</think>",),
     frame=_RESPONSE,
     frame_end=_RESPONSE_END,
-    calls=_TOOL_CALLS,
+    calls=("<|tool_call|>", *_TOOL_CALLS),
     signs=(("<|start_of_role|>", "think>", "<response>"),),
 )
 ERNIE = BlockFormat(
