@@ -12,7 +12,7 @@ from mlxk_core.generation.engine import EngineContext
 from mlxk_core.generation.messages import Message
 from mlxk_core.models.model import Model
 from mlxk_core.testing.models import CHATML_TOKENS, gpt_oss_model, mxfp4_model, random_model, scripted_model
-from mlxk_mlx import runtime, weights
+from mlxk_mlx import memory, runtime
 from mlxk_mlx.loading import load
 
 
@@ -43,7 +43,7 @@ def test_the_estimate_is_what_is_held(tmp_path, bench, write):
     write(tmp_path / "model")
     with bench(tmp_path / "model") as engine:
         held = engine.run(lambda e: e.memory)
-        assert engine.run(lambda _: weights.estimate(Model(name="m", path=tmp_path / "model"))) == held
+        assert engine.run(lambda _: memory.estimate(Model(name="m", path=tmp_path / "model"))) == held
 
 
 def test_a_script_is_said_to_its_end(tmp_path, bench, answer):

@@ -107,3 +107,37 @@ def test_the_choice_of_a_backend_imports_nothing_heavy(process):
         """
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_nothing_that_the_plugins_name_imports_mlx_before_it_is_started():
+    code = """
+    import sys
+    from mlxk_core.host import Host
+    host = Host.discover()
+    for target in host.targets():
+        host.load(target)
+        assert "mlx.core" not in sys.modules, target
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS has its own BLAS")
+def test_the_service_loads_a_model_onto_the_fast_blas(tmp_path):
+    pytest.importorskip("mlxk_openblas")
+    random_model(tmp_path)
+    code = """
+    import sys
+    from pathlib import Path
+    from mlxk_core.generation.service import GenerationService
+    from mlxk_core.host import Host
+    from mlxk_core.models.model import Model
+    with GenerationService(Host.discover()) as service:
+        service.preload(Model(name="tiny", path=Path(sys.argv[1])))
+        from mlxk_mlx import runtime
+        machine = runtime.start()
+        print(not machine.cpu or machine.fast_blas is not None)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "True\n"

@@ -11,6 +11,7 @@ from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx import runtime
 from mlxk_mlx.loading import InBackground, prepare, read_ahead
+from mlxk_mlx.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
 _PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}
@@ -40,9 +41,7 @@ def load(model: Model, context: EngineContext) -> Any:
 
 def estimate(model: Model) -> int:
     """Bytes `model` takes when it is loaded here: on a CPU in float32, and dense where that is faster and fits."""
-    machine = runtime.start()
-    from mlxk_mlx.weights import DENSE_SHARE, available_memory
-
+    machine = runtime.machine()
     half, whole = (4, 4) if machine.cpu else (2, 4)
     tensors = open_files(model).tensors
     packed = [tensor for tensor in tensors if tensor.type in _PACKED_BITS]

@@ -23,7 +23,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         summary="Models in MLX form, run by mlx-lm in one continuous batch.",
         accepts=_accepts,
         target="mlxk_mlx.loading:load",
-        estimate="mlxk_mlx.weights:estimate",
+        estimate="mlxk_mlx.memory:estimate",
     )
 
 

@@ -17,7 +17,8 @@ from mlxk_mlx import blas
 
 _OPEN_FILES = 4096
 _lock = threading.Lock()
-_runtime: Runtime | None = None
+_machine: Runtime | None = None
+_started = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +29,35 @@ class Runtime:
     fast_blas: str | None
 
 
+def machine() -> Runtime:
+    """What there is to compute on. Imports MLX alone, which is a small part of what `start` takes."""
+    with _lock:
+        return _look()
+
+
 def start() -> Runtime:
     """Imports MLX and mlx-lm, once, from any thread. Call it before anything else of either."""
-    global _runtime
+    global _started
     with _lock:
-        if _runtime is None:
-            fast_blas = blas.load()
+        found = _look()
+        if not _started:
             _quiet_transformers()
-            import mlx.core as mx
-
             with _limits_left_alone():
                 import mlx_lm.generate  # noqa: F401
             _allow_open_files()
-            cpu = mx.default_device().type == mx.DeviceType.cpu
-            _runtime = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
-        return _runtime
+            _started = True
+        return found
+
+
+def _look() -> Runtime:
+    global _machine
+    if _machine is None:
+        fast_blas = blas.load()  # before the first import of MLX, or it is in vain
+        import mlx.core as mx
+
+        cpu = mx.default_device().type == mx.DeviceType.cpu
+        _machine = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
+    return _machine
 
 
 def start_on_engine_thread(context: EngineContext) -> Runtime:
