@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pexpect
 import pytest
 
 from mlxk_core.host import Host
@@ -56,6 +59,21 @@ def checked_mlxk(mlxk: Processes, schema: jsonschema.Draft202012Validator) -> As
         if "--json" in args:
             schema.validate(result.json)
         return result
+
+    return run
+
+
+@pytest.fixture
+def seen(mlxk: Processes) -> Callable[..., str]:
+    """What a person sees of a real process on a terminal of 80 columns, without the colours."""
+
+    def run(*args: str) -> str:
+        program, *arguments = mlxk.command(*args)
+        environment = {**os.environ, "MLXK_DISABLE_PLUGINS": "smollm2"}
+        terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=60, dimensions=(24, 80), env=environment)
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.before or "")
 
     return run
 

@@ -54,6 +54,22 @@ def test_an_unknown_model_fails_the_run(ask: Ask) -> None:
     assert (result.code, result.json["error"]["type"]) == (1, "model_not_found")
 
 
+def test_an_empty_name_is_no_name_of_all_models(ask: Ask) -> None:
+    """`mlxk health "$MODEL"` with an empty variable must not come out well."""
+    in_hub_cache("org/good", random_model)
+    assert ask("health", "").code == 1
+
+
+def test_on_a_terminal_every_problem_stands_below_its_model(seen: Callable[..., str]) -> None:
+    snapshot = in_hub_cache("org/bad", random_model)
+    cut(snapshot)
+    (snapshot / "tokenizer.json").unlink()
+    _, row, *problems = seen("health").splitlines()
+    assert row.split() == ["org/bad", snapshot.name[:7], "damaged", "-"]
+    assert problems[0].startswith("    model.safetensors is cut off")
+    assert any(problem.startswith("    The tokenizer is missing") for problem in problems)
+
+
 def test_a_whole_model_that_nothing_runs_is_healthy(ask: Ask) -> None:
     in_hub_cache("org/tomorrow", partial(random_model, config={"model_type": "not_yet_invented"}))
     result = ask("health", "tomorrow", "--json")

@@ -37,7 +37,7 @@ def test_what_runs_here_is_listed_and_the_rest_is_counted(ask: Ask, unsupported:
     in_hub_cache("mlx-community/tiny", random_model)
     result = ask("list")
     assert "tiny" in result.stdout and "of-tomorrow" not in result.stdout
-    assert "1 model more cannot run here" in result.stderr and "list --all" in result.stderr
+    assert "1 more model cannot run here" in result.stderr and "list --all" in result.stderr
     assert "of-tomorrow" in ask("list", "--all").stdout
 
 
@@ -102,6 +102,23 @@ def test_a_pipe_gets_one_line_a_model_in_aligned_columns(ask: Ask) -> None:
     assert any(row.endswith("mxfp4") for row in rows)
 
 
+def test_on_a_terminal_names_stay_whole_and_reasons_stand_below(unsupported: Path, seen: Callable[..., str]) -> None:
+    name = "org/" + "Quite-Long-Name-" * 4 + "4bit"
+    truncate(in_hub_cache(name, random_model))
+    lines = seen("list", "--all", "--health", "--verbose").splitlines()
+    assert max(map(len, lines)) <= 80
+    at = next(index for index, line in enumerate(lines) if line.rstrip() == name)
+    assert "damaged" in lines[at + 1]
+    assert " ".join(lines[at + 2].split()).startswith("model.safetensors is cut off: it has")
+    assert any(line.startswith("    `org/of-tomorrow` cannot be run") for line in lines)
+
+
+def test_a_pipe_gets_the_reasons_in_a_last_column(ask: Ask, unsupported: Path) -> None:
+    head, row = ask("list", "--all", "--verbose").stdout.splitlines()
+    assert head.endswith("  RUNS WITH  NOTES")
+    assert row.partition("  -  ")[2].strip().startswith("`org/of-tomorrow` cannot be run")
+
+
 def test_a_pattern_fits_any_part_of_a_name_in_any_case(ask: Ask) -> None:
     in_hub_cache("org/Tiny-One", random_model)
     in_hub_cache("org/other", random_model)
@@ -156,6 +173,17 @@ def test_times_are_utc_wherever_the_machine_is(ask: Ask, monkeypatch: pytest.Mon
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
+
+
+def test_a_reason_is_told_for_each_variant_that_does_not_run(ask: Ask, gguf: Callable[..., Path]) -> None:
+    def write(folder: Path) -> None:
+        gguf(folder / "m-Q8_0.gguf", [("token_embd.weight", (64, 32), "Q8_0")])
+        gguf(folder / "m-Q4_0-00001-of-00002.gguf", [("token_embd.weight", (64, 32), "Q4_0")])
+
+    in_hub_cache("org/m-GGUF", write)
+    [model] = ask("list", "--all", "--json").json["data"]["models"]
+    assert "Q4_0: m-Q4_0-00002-of-00002.gguf is missing" in model["reason"]
+    assert "Q8_0: `org/m-GGUF" in model["reason"]
 
 
 def test_no_model_at_all_is_no_error(checked_mlxk: Ask) -> None:

@@ -186,13 +186,14 @@ def test_what_cannot_be_deleted_is_an_error(ask: Ask, repository: Path) -> None:
     assert result.code == 1 and "deleted in part only" in result.stderr
 
 
-@pytest.mark.parametrize(("answer", "deleted"), [("y", True), ("n", False), ("", False)])
-def test_on_a_terminal_it_asks(mlxk: Processes, repository: Path, answer: str, deleted: bool) -> None:
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("\x04", 130)], ids=["yes", "no answer", "Ctrl-D"])
+def test_on_a_terminal_it_asks(mlxk: Processes, repository: Path, answer: str, code: int) -> None:
     program, *arguments = mlxk.command("rm", "tiny")
     terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=60, dimensions=(24, 80))
     terminal.expect(re.escape("Delete org/tiny (2 revisions: 1111111, 2222222)"))
     terminal.expect(r"\[y/N\]")
-    terminal.sendline(answer)
+    terminal.send(answer)
     terminal.expect(pexpect.EOF)
     terminal.close()
-    assert (terminal.exitstatus, repository.exists()) == (0 if deleted else 1, not deleted)
+    assert ("Nothing was deleted." in terminal.before) == (code != 0)
+    assert (terminal.exitstatus, repository.exists()) == (code, code != 0)

@@ -100,7 +100,7 @@ def test_what_nothing_runs_says_why(ask: Ask) -> None:
     method = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     in_hub_cache("org/bnb", partial(random_model, config={"quantization_config": method}))
     text = ask("show", "org/bnb").stdout
-    assert "nf4 (bitsandbytes)" in text and "does not run here" in text and "nothing here: " in text
+    assert "nf4 (bitsandbytes)" in text and "does not run here" in text and "nothing here\n" in text
     model = shown(ask("show", "org/bnb", "--json"))
     assert not model["runnable"] and not model["quantization"][0]["runnable"] and model["reason"]
 

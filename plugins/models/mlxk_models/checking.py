@@ -15,7 +15,7 @@ from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import words
 from mlxk_models.entry import Entry, problems_as_json
-from mlxk_models.table import Column, show_table
+from mlxk_models.table import Column, Row, show_table
 
 _WRONG = "wrong_checksum"
 
@@ -50,7 +50,7 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
     Of MODEL, or of all. The exit code is 1 if any is damaged or cannot be verified, or if MODEL is not here.
     """
     resolver = Resolver(session.host)
-    models = [resolver.find(model)] if model else resolver.all()
+    models = resolver.all() if model is None else [resolver.find(model)]
     found = [_check(session, each, verify) for each in models]
     if not session.output.json:
         _show(session, found)
@@ -109,18 +109,20 @@ def _remedy(damaged: Sequence[Finding]) -> str:
 
 
 def _show(session: Session, found: Sequence[Finding]) -> None:
-    rows = []
-    for each in found:
-        state = "\n".join(problem.message for problem in each.health.problems) or "healthy"
-        if each.refusal:
-            state += ", not verified"
-        runs = each.entry.backend or ("-" if each.health.problems else each.entry.reason or "-")
-        rows.append([each.name, (each.entry.model.revision or "-")[:7], state, runs])
-    if rows:
-        columns = [Column("Name", wraps=20), Column("Revision"), Column("Files", wraps=20)]
-        show_table(session.output, [*columns, Column("Runs with", wraps=20)], rows)
+    if found:
+        columns = [Column("Name", wraps=20), Column("Revision"), Column("Files"), Column("Runs with")]
+        show_table(session.output, columns, [_row(each) for each in found])
     healthy = sum(1 for each in found if each.health.healthy)
-    session.output.line(f"{words.count(len(rows), 'model')}: {healthy} healthy, {len(rows) - healthy} damaged.")
+    session.output.line(f"{words.count(len(found), 'model')}: {healthy} healthy, {len(found) - healthy} damaged.")
+
+
+def _row(each: Finding) -> Row:
+    files = "unverified" if each.refusal else words.state(each.health)
+    told = [problem.message for problem in each.health.problems] or [each.entry.reason]
+    if each.refusal:
+        told.append(str(each.refusal))
+    cells = [each.name, (each.entry.model.revision or "-")[:7], files, each.entry.runs_with or "-"]
+    return Row(cells, tuple(filter(None, told)))
 
 
 def _as_json(found: Sequence[Finding]) -> dict[str, Any]:

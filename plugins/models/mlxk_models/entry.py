@@ -69,11 +69,16 @@ class Entry:
         names = {name for view in self.runnable for name in self._accepting[view.variant]}
         return next(iter(names)) if len(names) == 1 else None
 
+    @property
+    def runs_with(self) -> str | None:
+        """The same for a person; None where nothing runs it."""
+        return (self.backend or "several backends") if self.runs else None
+
     @cached_property
     def reason(self) -> str | None:
         """Why it does not run here, or what has to be chosen before it does."""
         if not self.runnable:
-            return self.health.reason or "; ".join(self._refusals())
+            return "; ".join(self._refusals())
         if self.model in self.runnable:
             return _refusal(self.host, self.model)
         if len(self.runnable) > 1:
@@ -93,10 +98,12 @@ class Entry:
         return bool(whole - as_gguf)
 
     def _refusals(self) -> Iterator[str]:
-        several = len(self.views) > 1
+        refused: dict[str, list[str]] = {}
         for view in self.views:
-            if refusal := _refusal(self.host, view):
-                yield f"{view.variant}: {refusal}" if several and view.variant else refusal
+            if refusal := self._health_of(view).reason or _refusal(self.host, view):
+                refused.setdefault(refusal, []).append(view.variant or "")
+        for refusal, variants in refused.items():
+            yield f"{', '.join(variants)}: {refusal}" if len(self.views) > 1 and all(variants) else refusal
 
     def _health_of(self, view: Model) -> Health:
         return self.health if view is self.model else check(view)

@@ -12,10 +12,9 @@ from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import words
 from mlxk_models.entry import Entry
-from mlxk_models.table import Column, show_table
+from mlxk_models.table import Column, Row, show_table
 
 _OWNER = "mlx-community/"
-_HEALTHY = "healthy"
 
 
 @click.command("list")
@@ -41,7 +40,8 @@ def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbo
         show_table(session.output, columns, rows)
     hidden = len(found) - len(shown)
     if hidden:
-        session.output.note(f"{words.count(hidden, 'model')} more cannot run here; `mlxk list --all` shows all.")
+        counted = words.count(hidden, "more model" if shown else "model")
+        session.output.note(f"{counted} cannot run here; `mlxk list --all` shows {'it' if hidden == 1 else 'them'}.")
     elif not found:
         session.output.note(f"No model's name holds `{pattern}`." if pattern else _nothing())
     return None
@@ -53,9 +53,9 @@ def _nothing() -> str:
     return f"No model is in {hub_cache()}. `mlxk pull ORG/NAME` downloads one from the hub."
 
 
-def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[list[str]]]:
+def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[Row]]:
     columns = [
-        Column("Name", wraps=20),
+        Column("Name", wraps=4),
         Column("Revision"),
         Column("Size", right=True),
         Column("Modified"),
@@ -64,17 +64,17 @@ def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[li
         Column("Quant", wraps=8),
     ]
     if health:
-        columns.append(Column("Health", wraps=20))
+        columns.append(Column("Files"))
     if verbose:
-        columns.append(Column("Runs with", wraps=16))
+        columns.append(Column("Runs with"))
     now = datetime.now(tz=UTC)
     return columns, [_row(entry, now, health=health, verbose=verbose) for entry in entries]
 
 
-def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[str]:
+def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> Row:
     model = entry.model
     labels = [each.label if verbose else _brief(each.label) for each in entry.quantizations]
-    row = [
+    cells = [
         model.name if verbose else model.name.removeprefix(_OWNER),
         (model.revision or "-")[:7],
         words.size(model.size),
@@ -83,11 +83,14 @@ def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> list[st
         entry.facts.framework,
         ", ".join(labels) or "-",
     ]
+    told = []
     if health:
-        row.append(entry.health.reason or _HEALTHY)
+        cells.append(words.state(entry.health))
+        told.append(entry.health.reason)
     if verbose:
-        row.append((entry.backend or "several backends") if entry.runs else entry.reason or "-")
-    return row
+        cells.append(entry.runs_with or "-")
+        told.append(entry.reason)
+    return Row(cells, tuple(dict.fromkeys(sentence for sentence in told if sentence)))
 
 
 def _brief(label: str) -> str:

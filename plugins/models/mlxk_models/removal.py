@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.errors import InvalidOption, MlxkError, ModelNotFound, RevisionNotFound, UsageError
+from mlxk_core.errors import Interrupted, InvalidOption, MlxkError, ModelNotFound, RevisionNotFound, UsageError
 from mlxk_core.models.cache import folder_name, hub_cache, repositories
 from mlxk_core.models.references import NameReference, PathReference, parse
 from mlxk_core.models.resolve import Resolver
@@ -96,7 +96,11 @@ def _ask(session: Session, deletion: Plan) -> None:
     what = f"{_described(deletion)}, {words.size(deletion.freed)}"
     if session.output.json or not (sys.stdin.isatty() and session.output.stderr_is_terminal):
         raise UsageError(f"This would delete {what}. Nothing was deleted: say so with -f.", model=deletion.name)
-    if not click.confirm(f"Delete {what}?", err=True):
+    try:
+        agreed = click.confirm(f"Delete {what}?", err=True)
+    except click.Abort:  # Ctrl-C or Ctrl-D
+        raise Interrupted("Nothing was deleted.") from None
+    if not agreed:
         raise MlxkError("Nothing was deleted.", model=deletion.name)
 
 

@@ -21,7 +21,7 @@ from mlxk_core.session import Session, json_option
 from mlxk_models import words
 from mlxk_models.entry import Entry, installed_mlx, satisfied
 from mlxk_models.stops import stop_tokens
-from mlxk_models.table import Column, show_table
+from mlxk_models.table import Column, Row, show_table
 
 _PLAIN_MODES = (None, "affine")
 _LABEL_WIDTH = 16
@@ -53,7 +53,7 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
             out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()
-        rows = [[f.name, words.size(f.size), _kind(f.name)] for f in entry.model.files]
+        rows = [Row([f.name, words.size(f.size), _kind(f.name)]) for f in entry.model.files]
         show_table(out, [Column("File", wraps=20), Column("Size", right=True), Column("Kind")], rows)
     if config:
         out.line()
@@ -97,8 +97,8 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Files", "healthy" if entry.health.healthy else entry.health.problems[0].message
     for problem in entry.health.problems[1:]:
         yield "", problem.message
-    yield "Runs with", (entry.backend or "several backends") if entry.runs else f"nothing here: {entry.reason}"
-    if entry.runs and entry.reason:
+    yield "Runs with", entry.runs_with or "nothing here"
+    if entry.reason and entry.reason != entry.health.reason:
         yield "", entry.reason
 
 
@@ -113,7 +113,7 @@ def _weights(entry: Entry) -> Iterator[tuple[str, str]]:
         if each.bits_per_weight:
             text += f", {each.bits_per_weight:g} bits per weight"
         if not entry.format_runs(each):
-            text += ", does not run here"
+            text += "; does not run here"
         yield label, text
         label = ""
         yield from (("", line) for line in _requirements(each))

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlxk_core.output import Output
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 _GAP = "  "
+_INDENT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`wraps`: on a narrow terminal its cells take several lines, but it keeps that width at least (0: never)."""
+    """`wraps`: on a narrow terminal it gives way, down to that width (0: never). Cells then take several lines; one of
+    the first column takes a line of its own instead, so that a name stays in one piece."""
 
     title: str
     right: bool = False
     wraps: int = 0
 
 
-def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`notes` are sentences about the row: below it on a terminal, in a last column of their own in a pipe."""
+
+    cells: Sequence[str]
+    notes: Sequence[str] = ()
+
+
+def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     if output.stdout_is_terminal:
         output.write(_rich(columns, rows))
     else:
@@ -27,9 +41,13 @@ def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Sequenc
             output.line(line)
 
 
-def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+def _plain(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
     """Never wrapped or cut: a pipe has no width, and what reads it wants whole names."""
-    lines = [[column.title.upper() for column in columns], *([cell.replace("\n", " ") for cell in row] for row in rows)]
+    lines = [[column.title.upper() for column in columns], *(list(row.cells) for row in rows)]
+    if any(row.notes for row in rows):
+        columns = [*columns, Column("Notes")]
+        for line, last in zip(lines, ["NOTES", *(" ".join(row.notes) for row in rows)], strict=True):
+            line.append(last)
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return [
         _GAP.join(
@@ -40,34 +58,53 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str
     ]
 
 
-def _rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     # Imported here: a pipe does without its 60 ms.
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    least = list(_least(columns, rows))
-    for column, width in zip(columns, least, strict=True):
-        table.add_column(
-            column.title.upper(),
-            justify="right" if column.right else "left",
-            no_wrap=not column.wraps,
-            overflow="fold",
-            min_width=width,
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
     console = Console(force_terminal=True)
+    widths = _widths(columns, rows, console.width)
     # A terminal too narrow even so breaks the lines; rich would cut columns off.
-    console.width = max(console.width, sum(least) + len(_GAP) * len(columns))
+    console.width = max(console.width, sum(widths) + len(_GAP) * (len(columns) - 1))
     with console.capture() as capture:
-        console.print(table)
+        for part in _parts(columns, widths, rows):
+            console.print(part)
     return capture.get()
 
 
-def _least(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[int]:
-    """The width each column must have; one that wraps is no wider than it needs."""
-    for index, column in enumerate(columns):
-        longest = max(len(column.title), *(len(row[index]) for row in rows)) if rows else len(column.title)
-        yield min(longest, column.wraps) if column.wraps else longest
+def _widths(columns: Sequence[Column], rows: Sequence[Row], room: int) -> list[int]:
+    """As wide as the longest cell; where that is too much, the widest column that may wrap gives way."""
+    widths = [max(len(cell) for cell in cells) for cells in zip(*_cells(columns, rows), strict=True)]
+    for _ in range(sum(widths) + len(_GAP) * (len(columns) - 1) - room):
+        spare = [(width, index) for index, width in enumerate(widths) if 0 < columns[index].wraps < width]
+        if not spare:
+            break
+        widths[max(spare)[1]] -= 1
+    return widths
+
+
+def _cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[Sequence[str]]:
+    return [[column.title for column in columns], *(row.cells for row in rows)]
+
+
+def _parts(columns: Sequence[Column], widths: Sequence[int], rows: Sequence[Row]) -> Iterator[RenderableType]:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    def grid(cells: Sequence[str], style: str = "") -> Table:
+        table = Table.grid(padding=(0, len(_GAP), 0, 0))
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(width=width, justify="right" if column.right else "left", overflow="fold")
+        table.add_row(*(Text(cell, style) for cell in cells))
+        return table
+
+    yield grid([column.title.upper() for column in columns], "bold")
+    for row in rows:
+        first, *others = row.cells
+        if len(first) > widths[0]:
+            yield Text(first, overflow="fold")
+            first = ""
+        yield grid([first, *others])
+        for note in row.notes:
+            yield Padding(Text(note), (0, 0, 0, _INDENT))

@@ -1,9 +1,11 @@
-"""How sizes, times and versions are written for a person."""
+"""How sizes, times, versions and states are written for a person."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+
+from mlxk_core.models.health import Health
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -53,3 +55,8 @@ def _numbers(version: str) -> list[int]:
 def count(number: int, thing: str) -> str:
     """`1 model`, `3 models`"""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def state(health: Health) -> str:
+    """Of a model's files, in a word."""
+    return "healthy" if health.healthy else "damaged"

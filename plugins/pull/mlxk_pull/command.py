@@ -130,7 +130,10 @@ def _dry_run(output: Output, plan: Plan, again: tuple[RemoteFile, ...]) -> dict[
         for file in plan.files:
             mark = "download" if file.digest in blobs else "here"
             output.line(f"{spelled(file.size):>9}  {mark:8}  {file.name}")
-    _say(output, f"{plan.name}: {_amount(plan, sum(blobs.values()))} would be downloaded.")
+    if blobs:
+        _say(output, f"{plan.name} would be downloaded: {_amount(plan, sum(blobs.values()))}.")
+    else:
+        _say(output, f"{plan.name} is here already: nothing would be downloaded.")
     return _data(plan, "dry_run", downloaded=sum(blobs.values()), again=again, verified=None)
 
 

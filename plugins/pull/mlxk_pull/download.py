@@ -70,7 +70,7 @@ def _once(job: Job, bars: type[tqdm]) -> None:
         # A broken file in the place of a link would stay there: huggingface_hub links what is missing only.
         (snapshot / name).unlink(missing_ok=True)
         hf_hub_download(job["repository"], name, force_download=True, **common)
-        job["again"].remove(name)
+        del job["again"][name]
     patterns = [glob.escape(name) for name in job["files"]]
     snapshot_download(job["repository"], allow_patterns=patterns, **common)
 
@@ -121,9 +121,12 @@ def _our_own(error: Exception) -> Exception:
 
 
 def _bytes_here(job: Job) -> int:
-    """Bytes of this job's blobs that are whole."""
+    """Bytes of this job's blobs that are whole and not to be had anew."""
     here = 0
+    again = set(job["again"].values())
     for digest, size in job["blobs"].items():
+        if digest in again:
+            continue
         with suppress(OSError):
             if (Path(job["folder"]) / "blobs" / digest).stat().st_size == size:
                 here += size

@@ -45,7 +45,7 @@ def fetch(plan: Plan, again: tuple[RemoteFile, ...], progress: Progress) -> None
         "locks": str(place.locks),
         "snapshot": str(place.snapshot(plan.commit)),
         "files": [file.name for file in plan.files],
-        "again": [file.name for file in again],
+        "again": {file.name: file.digest for file in again},
         "blobs": blobs,
     }
     first = not place.snapshot(plan.commit).parent.is_dir()

@@ -57,15 +57,18 @@ class Bar:
             TransferSpeedColumn,
         )
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
         self._bar = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            # A long name gives way: the numbers are what one looks for.
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+            BarColumn(bar_width=20),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task(title, total=total)
 
