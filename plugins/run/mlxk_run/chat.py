@@ -46,11 +46,11 @@ class Chat:
                 except (EOFError, KeyboardInterrupt):
                     self.output.note("\nGoodbye!")
                     return
-                remember()
-                if line.strip().lower() in _ENDINGS:
-                    self.output.note("Goodbye!")
-                    return
                 try:
+                    remember()
+                    if line.strip().lower() in _ENDINGS:
+                        self.output.note("Goodbye!")
+                        return
                     self._take(line.strip())
                 except KeyboardInterrupt:  # before the answer was under way, or a second time
                     self.output.note("[stopped]")
