@@ -212,7 +212,9 @@ class EngineThread:
             self._lease(job, resident)
             return True
         try:
-            in_the_way = self.residency.in_the_way(self._estimate(job), job.model.name)
+            if job.need is None:  # while leased models end, this is asked once a step
+                job.need = self._estimate(job)
+            in_the_way = self.residency.in_the_way(job.need, job.model.name)
         except BaseException as error:
             self._fail(job, _load_error(job, error))
             return True

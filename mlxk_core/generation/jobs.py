@@ -82,3 +82,5 @@ class Job:
     resident: Resident | None = None
     row: Row | None = None
     admitted_at: float = 0.0
+    need: int | None = None
+    """Bytes its model takes when it is loaded, once the backend was asked."""

@@ -392,3 +392,14 @@ def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_t
     completion = house.ask(model, tools=(Tool(name="shout"),)).result()
     assert (completion.content, completion.finish_reason) == ("Hey", "tool_calls")
     assert completion.tool_calls[0].name == "shout"
+
+
+def test_how_much_memory_a_model_takes_is_asked_once_though_it_waits_for_room(house):
+    alpha, beta = fake_backend("a" * 50, kind="a", step_seconds=0.001), fake_backend("b", kind="b")
+    asked, estimate = [], beta.estimate
+    beta.estimate = lambda model: asked.append(model) or estimate(model)
+    house.open(alpha, beta, memory=1500)
+    running = house.ask(house.model("alpha", kind="a"))
+    house.until(running, Progress)
+    assert house.ask(house.model("beta", kind="b")).result().content == "b"
+    assert len(asked) == 1
