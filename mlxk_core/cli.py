@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -232,6 +233,17 @@ def main() -> None:
         from click.shell_completion import shell_complete
 
         sys.exit(shell_complete(Root(Output(), None), {}, "mlxk", "_MLXK_COMPLETE", os.environ["_MLXK_COMPLETE"]))
+    code = 1
+
+    def end() -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    # What is registered first is called last: behind everybody else's last acts, and in place of taking down the
+    # interpreter module by module, which takes 0.2 s where MLX and transformers are among them.
+    atexit.register(end)
     _open_standard_streams()
     code = run(sys.argv[1:])
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

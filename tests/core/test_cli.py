@@ -351,3 +351,19 @@ def test_ctrl_c_while_mlxk_is_still_starting_is_quiet(mlxk, tmp_path):
     (tmp_path / "pluggy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     result = mlxk("--version", env={"PYTHONPATH": str(tmp_path)})
     assert (result.code, result.stdout, result.stderr) == (130, "", "")
+
+
+def test_the_last_acts_of_a_library_are_done_and_what_it_printed_is_seen(zoo):
+    zoo.command("greet")
+    zoo.module(
+        "zoo_greet_command",
+        """
+        import atexit, click
+
+        @click.command("greet")
+        def command():
+            atexit.register(print, "and farewell")
+        """,
+    )
+    result = zoo.process("greet")
+    assert (result.code, result.stdout) == (0, "and farewell\n")
