@@ -231,7 +231,8 @@ def serve(host: Host) -> Iterator[Serve]:
     def start(*, limits: Mapping[str, Any] | None = None, doors: Sequence[Any] = (), **config: Any) -> Serving:
         # Fewer threads than usual: starting them is most of what such a server costs.
         settings = ServeConfig(port=0, hosts=("127.0.0.1",), **{"concurrency": 8, "queue": 16, **config})
-        settings = replace(settings, limits=replace(Limits(), **{"threads_in_reserve": 4, **(limits or {})}))
+        laid_over = {"threads_in_reserve": 4, "close_time": PATIENCE, **(limits or {})}
+        settings = replace(settings, limits=replace(Limits(), **laid_over))
         servings.append(Serving(Server(host, settings, doors=list(doors))))
         return servings[-1]
 

@@ -56,6 +56,13 @@ def test_echo_puts_the_prompt_first_streamed_and_not(complete, client):
     assert (refused.status, refused.error["param"]) == (400, "echo")
 
 
+@pytest.mark.parametrize("prompt", [[], [[]], [[72], []], ["one", 2], [["one"]]])
+def test_what_is_no_prompt_is_refused_by_that_name(complete, prompt):
+    refused = complete(prompt)
+    assert refused.status == 400
+    assert refused.error["param"].startswith("prompt")
+
+
 def test_logprobs_have_the_old_shape(complete, client):
     logprobs = complete("go", logprobs=2).json["choices"][0]["logprobs"]
     assert "".join(logprobs["tokens"]) == "Hello, world."

@@ -50,6 +50,7 @@ def test_a_name_that_is_not_listed_is_not_found(models, name, engine):
     answer = models.get(f"/v1/models/{name}") if name else models.chat(model="nobody/nothing")
     assert answer.status == 404
     assert answer.error["code"] in ("model_not_found", "revision_not_found")
+    assert answer.error["param"] == "model"
     if name:
         assert models.chat(model=name).status == 404
     assert engine.script.happened("load") == []

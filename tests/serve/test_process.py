@@ -223,6 +223,30 @@ def json_free(text):
     return text
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_server_that_is_told_to_end_while_it_starts_leaves_nothing(start, tmp_path, number, code):
+    path = Path(os.path.relpath(tmp_path)) / "s"
+    process = start("--unix", str(path), "--model", "fake", script={"load_seconds": 600}, ready=False)
+    while "loading" not in process.popen.stderr.readline():
+        assert process.popen.poll() is None
+    process.signal(number)
+    assert process.end() == code
+    assert "Traceback" not in process.stderr
+    assert not path.exists()
+
+
+def test_a_server_that_still_starts_keeps_its_place(serve_cli, tmp_path):
+    from mlxk_serve import listeners
+
+    path = Path(os.path.relpath(tmp_path)) / "s"
+    (tcp,) = listeners.open_tcp(["127.0.0.1"], 0)
+    with tcp, listeners.open_unix(path):
+        port = str(tcp.getsockname()[1])
+        assert port in usage_error(serve_cli("--host", "127.0.0.1", "--port", port))
+        assert str(path) in usage_error(serve_cli("--unix", str(path)))
+        assert path.exists()
+
+
 def test_a_unix_socket_that_a_dead_server_left_is_replaced(start, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
     process = start("--unix", str(path))

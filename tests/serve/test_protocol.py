@@ -165,6 +165,21 @@ def test_who_sends_too_slowly_is_cut(serve, engine):
         sock.close()
 
 
+def test_an_empty_line_behind_a_body_does_not_cut_the_answer(serve, engine, kit):
+    engine.script.hang.set()
+    client = serve(limits={"header_time": 0.05}).client
+    waiting = client.begin_chat()
+    waiting.sendall(b"\r\n")
+    kit.until(lambda: client.status()["active"] == 1)
+    other = socket.create_connection(("127.0.0.1", client.port), timeout=60)
+    other.sendall(b"\r\n")
+    assert other.recv(1) == b""  # it has no answer to wait for
+    engine.script.hang.clear()
+    assert b"Hello, world." in kit.everything(waiting)
+    for sock in (waiting, other):
+        sock.close()
+
+
 def test_an_idle_connection_is_closed_after_a_while(serve, engine):
     client = serve(limits={"idle_time": 0.2}).client
     with socket.create_connection(("127.0.0.1", client.port), timeout=60) as sock:

@@ -69,8 +69,8 @@ def serve(ctx: click.Context, **options: Any) -> None:
     ctx.with_resource(log.to_stderr(config.log_level, as_json=config.log_json, secrets=config.keys))
     _raise_file_limit()
     sources = Sources() if options["reload"] else None
-    server = Server(session.host, config)
-    end = Lifetime(server, changed=sources.changed if sources else None).run(ready=lambda: _announce(ctx, server))
+    lifetime = Lifetime(lambda: Server(session.host, config), changed=sources.changed if sources else None)
+    end = lifetime.run(ready=lambda server: _announce(ctx, server))
     if end is End.CHANGED:
         start_anew()
     if end is End.INTERRUPTED:

@@ -7,13 +7,26 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mlxk_core.errors import EngineFailure, InvalidOption, MlxkError, ModelNotFound, PluginFailure, QueueFull, kind_of
+from mlxk_core.errors import (
+    AmbiguousModel,
+    BrokenModel,
+    EngineFailure,
+    InvalidOption,
+    MlxkError,
+    ModelNotFound,
+    PluginFailure,
+    QueueFull,
+    RevisionNotFound,
+    UnsupportedModel,
+    kind_of,
+)
 
 # The SDKs give up when they are told to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
 # What these say comes from foreign code, and may hold the text of another request in the same batch.
 _FOREIGN = (EngineFailure, PluginFailure)
+_OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
 _SEE_LOG = "The {} failed on this request. The server's log says more, under this answer's x-request-id."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
 # An absolute path, but for the `/v1/…` of our own routes: an error tells nobody where the server keeps its files.
@@ -98,7 +111,7 @@ def api_error(error: BaseException) -> ApiError:
 def _param(error: MlxkError) -> str | None:
     if isinstance(error, InvalidOption):
         return error.option.removeprefix("--").replace("-", "_")
-    return "model" if isinstance(error, ModelNotFound) else None
+    return "model" if isinstance(error, _OF_THE_MODEL) else None
 
 
 def without_paths(text: str) -> str:

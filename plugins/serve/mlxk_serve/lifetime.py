@@ -31,43 +31,53 @@ class End(Enum):
     """Its code has changed."""
 
 
+class _NeverServed(BaseException):
+    """SIGTERM or SIGHUP came while the server was still being put together."""
+
+
 class Lifetime:
-    """Runs one server until it is told to end.
+    """Runs the one server that `start` gives until it is told to end.
 
     Ctrl-C (SIGINT) drains; a second one cuts what is left, a third leaves at once. SIGTERM and SIGHUP drain for a few
     seconds and then cut. `changed` is asked once in a while whether the server is to make room for its successor.
     """
 
-    def __init__(self, server: Server, *, changed: Callable[[], bool] | None = None) -> None:
-        self._server = server
+    def __init__(self, start: Callable[[], Server], *, changed: Callable[[], bool] | None = None) -> None:
+        self._start = start
+        self._server: Server | None = None
         self._changed = changed
         self._interrupts = 0
         self._terminated = False
 
-    def run(self, ready: Callable[[], None]) -> End:
-        """Lets clients in, calls `ready`, and comes back when the last client is served and the server closed."""
+    def run(self, ready: Callable[[Server], None]) -> End:
+        """Starts the server, lets clients in, calls `ready`, and comes back when the last client is served and the
+        server closed. A Ctrl-C during the start is raised."""
         with self._signals():  # to the very end: a signal while the server closes must not end it halfway
             try:
-                self._server.http.listen()
-                ready()
-                restart = self._serve()
-                self._drain(restart)
+                server = self._server = self._start()
+            except _NeverServed:
+                return End.DONE
+            try:
+                server.http.listen()
+                ready(server)
+                restart = self._serve(server)
+                self._drain(server, restart)
             finally:
-                self._server.close()
+                server.close()
         if self._interrupts > 1:
             return End.INTERRUPTED
         return End.CHANGED if restart else End.DONE
 
-    def _serve(self) -> bool:
+    def _serve(self, server: Server) -> bool:
         """Until somebody ends it; whether that was a change."""
         while not (self._interrupts or self._terminated):
-            self._server.http.turn(_TURN)
+            server.http.turn(_TURN)
             if self._changed is not None and self._changed():
                 return True
         return False
 
-    def _drain(self, restart: bool) -> None:
-        server, limits = self._server, self._server.config.limits
+    def _drain(self, server: Server, restart: bool) -> None:
+        limits = server.config.limits
         server.drain()
         began = time.monotonic()
         cut_at: float | None = None
@@ -105,11 +115,16 @@ class Lifetime:
         self._interrupts += 1
         if self._interrupts > 2:
             leave(_AT_ONCE)
+        if self._server is None:
+            raise KeyboardInterrupt
         self._server.http.wake()
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        self._terminated = True
-        self._server.http.wake()
+        again, self._terminated = self._terminated, True
+        if self._server is not None:
+            self._server.http.wake()
+        elif not again:  # the first one is being obeyed
+            raise _NeverServed
 
 
 def leave(code: int) -> None:

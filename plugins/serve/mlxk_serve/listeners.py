@@ -1,4 +1,8 @@
-"""The sockets a server listens on, opened before anything else is done: what is wrong with them is one line."""
+"""The sockets a server listens on, opened before anything else is done: what is wrong with them is one line.
+
+They listen from the first moment, though nobody is let in yet: Linux lets two bind one port as long as neither listens,
+and a Unix socket that does not listen looks like one whose server is dead.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ def is_loopback(host: str) -> bool:
 
 
 def open_tcp(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """A bound socket for each address of `hosts`, all on one port (0: one that is free everywhere).
+    """A listening socket for each address of `hosts`, all on one port (0: one that is free everywhere).
 
     Raises `InvalidOption` naming the option that has to change.
     """
@@ -77,6 +81,7 @@ def _bind(family: int, host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
+        sock.listen()
         sock.setblocking(False)
         return sock
     except BaseException:
@@ -111,13 +116,14 @@ def _complaint(error: OSError, host: str, port: int) -> InvalidOption:
 
 
 def open_unix(path: Path) -> socket.socket:
-    """A bound Unix socket that only this user may connect to. A file left by a dead server is replaced."""
+    """A listening Unix socket that only this user may connect to. A file left by a dead server is replaced."""
     try:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
             sock.bind(str(path))
+            sock.listen()
         except BaseException:
             sock.close()
             raise

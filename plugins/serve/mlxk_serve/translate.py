@@ -143,7 +143,7 @@ def _prompts(request: TextRequest) -> list[str | list[int]]:
         return [[part for part in prompt if isinstance(part, int)]]
     texts = [part for part in prompt if isinstance(part, str)]
     lists = [part for part in prompt if isinstance(part, list)]
-    if len(texts) != len(prompt) and len(lists) != len(prompt):
+    if (len(texts) != len(prompt) and len(lists) != len(prompt)) or [] in lists:
         raise invalid("`prompt` must be a text, a list of texts, a list of token ids, or a list of those.", "prompt")
     if len(prompt) * (request.n or 1) > MOST_CHOICES:
         raise invalid(f"`prompt` times `n` asks for more than {MOST_CHOICES} answers at once.", "prompt")

@@ -195,10 +195,14 @@ class Channel(HTTPChannel):
             late = now > self._discards_until
         elif self.total_outbufs_len:
             late = now - self.last_activity > limits.stalled_time
+        elif self.requests:
+            late = False
+            if receiving is not None:  # the next request, or the empty line that some clients send behind a body
+                receiving.began = now
         elif receiving is not None:
             late = now - receiving.began > (limits.body_time if receiving.headers_finished else limits.header_time)
         else:
-            late = not self.requests and now - self.last_activity > limits.idle_time
+            late = now - self.last_activity > limits.idle_time
         if late:
             self.handle_close()
 
