@@ -17,16 +17,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LFS_SUFFIXES = (".safetensors", ".gguf", ".bin", ".npz")
 
 
+@lru_cache(maxsize=64)
 def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
+@lru_cache(maxsize=64)
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -180,6 +183,16 @@ class Hub:
 
         self._add_fault(pattern, cut, times)
 
+    def stalls(self, pattern: str, after: int) -> None:
+        """The next request like `pattern` gets `after` bytes of the file and then no more, for as long as the hub
+        lives."""
+
+        def stall(handler: Handler) -> bool:
+            handler.stalls_after = after
+            return False
+
+        self._add_fault(pattern, stall, 1)
+
     def ignores_ranges(self, pattern: str) -> None:
         def ignore(handler: Handler) -> bool:
             handler.ranges = False
@@ -239,6 +252,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     cut_after: int | None = None
     cut_resets = False
+    stalls_after: int | None = None
     ranges = True
 
     @property
@@ -249,7 +263,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.cut_after, self.ranges = None, True
+        self.cut_after, self.stalls_after, self.ranges = None, None, True
         parts = urlsplit(self.path)
         self.route_path, self.query = unquote(parts.path), parse_qs(parts.query)
         self.raw_path = parts.path
@@ -414,7 +428,7 @@ class Handler(BaseHTTPRequestHandler):
             size = repository.claimed_sizes.get(file, len(content))
             entry: dict[str, object] = {"type": "file", "path": file, "size": size, "oid": git_sha1(content)}
             if is_lfs(file):
-                entry["oid"] = git_sha1(b"pointer of " + content)
+                entry["oid"] = git_sha1(f"pointer of {sha256(content)}".encode())
                 entry["lfs"] = {"oid": sha256(content), "size": size, "pointerSize": 134}
             entries.append(entry)
         start = int(self.query.get("cursor", ["0"])[0])
@@ -466,6 +480,10 @@ class Handler(BaseHTTPRequestHandler):
             end = min(sent + self.hub.chunk, len(content))
             if self.cut_after is not None:
                 end = min(end, self.cut_after)
+            if self.stalls_after is not None and end > self.stalls_after:
+                self.server.closing.wait(120)
+                self._hang_up()
+                return
             self.wfile.write(content[sent:end])
             sent = end
             if sent == self.cut_after:

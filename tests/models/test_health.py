@@ -103,15 +103,15 @@ def verified(hub: Any, tmp_path: Path) -> Path:
     return in_hub_cache("org/tiny", random_model, revision=commit)
 
 
-def test_verify_finds_a_flipped_byte_that_no_size_shows(verified: Path, checked_mlxk: Callable[..., Result]) -> None:
-    assert checked_mlxk("health", "org/tiny", "--verify", "--json").code == 0
+def test_verify_finds_a_flipped_byte_that_no_size_shows(verified: Path, alone: Callable[..., Result]) -> None:
+    assert alone("health", "org/tiny", "--verify", "--json").code == 0
     with (verified / "model.safetensors").resolve().open("rb+") as file:
         file.seek(-100, 2)
         byte = file.read(1)[0]
         file.seek(-100, 2)
         file.write(bytes([byte ^ 1]))
-    assert checked_mlxk("health", "org/tiny", "--json").code == 0
-    result = checked_mlxk("health", "org/tiny", "--verify", "--json")
+    assert alone("health", "org/tiny", "--json").code == 0
+    result = alone("health", "org/tiny", "--verify", "--json")
     assert result.code == 1
     [problem] = result.json["data"]["models"][0]["problems"]
     assert (problem["code"], problem["file"]) == ("wrong_checksum", "model.safetensors")
@@ -119,18 +119,18 @@ def test_verify_finds_a_flipped_byte_that_no_size_shows(verified: Path, checked_
 
 
 def test_what_the_hub_does_not_tell_about_is_unknown_and_the_others_are_compared(
-    verified: Path, checked_mlxk: Callable[..., Result]
+    verified: Path, alone: Callable[..., Result]
 ) -> None:
     in_hub_cache("org/only-here", random_model)
-    result = checked_mlxk("health", "--verify", "--json")
+    result = alone("health", "--verify", "--json")
     found = {model["name"]: model["verified"] for model in result.json["data"]["models"]}
     assert result.code == 1 and "org/only-here" in result.json["error"]["message"]
     assert found == {"org/only-here": False, "org/tiny": True}
     assert result.json["data"]["summary"]["unhealthy"] == 0
 
 
-def test_verify_without_a_hub_is_an_error_and_no_verdict(hub_cache: Path, checked_mlxk: Callable[..., Result]) -> None:
+def test_verify_without_a_hub_is_an_error_and_no_verdict(hub_cache: Path, alone: Callable[..., Result]) -> None:
     in_hub_cache("org/tiny", random_model)
-    result = checked_mlxk("health", "org/tiny", "--verify", "--json")
+    result = alone("health", "org/tiny", "--verify", "--json")
     assert (result.code, result.json["error"]["type"]) == (1, "hub_unavailable")
     assert result.json["data"]["models"][0]["verified"] is False

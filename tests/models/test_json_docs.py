@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jsonschema
 import pytest
 
 from mlxk_core.host import Host
-from mlxk_core.testing import Result
+from mlxk_core.testing import Processes, Result
 from mlxk_core.testing.models import in_hub_cache, random_model
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json-api.md").read_text(encoding="utf-8")
@@ -86,8 +87,26 @@ def test_whatever_is_asked_one_document_answers(arguments: list[str], code: int,
 
 @pytest.mark.parametrize(("arguments", "code"), RUNS[5::4], ids=_name)
 def test_a_real_process_answers_the_same(
-    arguments: list[str], code: int, checked_mlxk: Callable[..., Result], ask: Callable[..., Result]
+    arguments: list[str], code: int, alone: Callable[..., Result], ask: Callable[..., Result]
 ) -> None:
     in_hub_cache("org/tiny", random_model)
-    result = checked_mlxk(*arguments)
+    result = alone(*arguments)
     assert (result.code, result.json) == (code, ask(*arguments).json)
+
+
+def test_a_server_says_where_it_listens_in_one_document(
+    mlxk: Processes, schema: jsonschema.Draft202012Validator
+) -> None:
+    process = mlxk.start("serve", "--port", "0", "--json", env={"MLXK_DISABLE_PLUGINS": "smollm2"})
+    assert process.stdout is not None
+    text = ""
+    while not text.endswith("\n}\n"):
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        text += line
+    document = json.loads(text)
+    schema.validate(document)
+    assert document["data"]["port"]
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert rest == ""

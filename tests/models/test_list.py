@@ -186,8 +186,8 @@ def test_a_reason_is_told_for_each_variant_that_does_not_run(ask: Ask, gguf: Cal
     assert "Q8_0: `org/m-GGUF" in model["reason"]
 
 
-def test_no_model_at_all_is_no_error(checked_mlxk: Ask) -> None:
-    result = checked_mlxk("list")
+def test_no_model_at_all_is_no_error(alone: Ask) -> None:
+    result = alone("list")
     assert (result.code, result.stdout) == (0, "") and "mlxk pull" in result.stderr
 
 

@@ -11,12 +11,12 @@ import pytest
 from tests.hub.server import etag
 
 
-@pytest.fixture
-def model_files(tmp_path):
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory):
     """The files of a real tiny model, by name."""
     from mlxk_core.testing.models import random_model
 
-    folder = tmp_path / "model"
+    folder = tmp_path_factory.mktemp("made") / "model"
     random_model(folder)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -50,10 +50,10 @@ def snapshot(hub_cache):
     return files
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def large(model_files):
     """A healthy model whose weights are more than huggingface_hub writes at once (10 MiB): it can be caught midway."""
-    size = 24 << 20
+    size = 16 << 20
     header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     weights = len(header).to_bytes(8, "little") + header + bytes(range(256)) * (size // 256)
     return {**model_files, "model.safetensors": weights}

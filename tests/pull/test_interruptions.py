@@ -46,10 +46,21 @@ def runs(pid):
 @pytest.fixture
 def midway(hub, repository, mlxk, hub_cache):
     """A pull that is in the middle of its weights, with its child."""
-    hub.chunk, hub.pause = 1 << 20, 0.15
+    return caught(hub, mlxk, hub_cache)
+
+
+def caught(hub, mlxk, hub_cache):
+    hub.stalls("GET /cdn/", after=12 << 20)
     pull = mlxk.start("pull", NAME)
-    until(lambda: [part for part in hub_cache.glob(f"{FOLDER}/blobs/*.incomplete") if part.stat().st_size])
+    until(lambda: any(size(part) >= 10 << 20 for part in hub_cache.glob(f"{FOLDER}/blobs/*.incomplete")))
     return pull, children(pull.pid)
+
+
+def size(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a small file whose part has become the whole
+        return 0
 
 
 def test_a_cut_connection_goes_on_where_it_was(hub, repository, mlxk, snapshot, large):
@@ -72,7 +83,7 @@ def test_a_reset_connection_and_a_server_without_ranges_cost_a_new_start(hub, re
 
 def test_an_error_in_the_middle_and_an_expired_signed_address_pass(hub, repository, mlxk, snapshot, large):
     hub.fails("GET /cdn/", 503, times=1)
-    hub.fails("GET /cdn/", 403, times=2)
+    hub.fails("GET /cdn/", 403, times=1)
     hub.fails("GET /org/large/resolve/.*config.json", 429, times=1, headers={"Retry-After": "0"})
     assert mlxk("pull", NAME).code == 0
     assert snapshot(NAME, repository.branches["main"]) == large
@@ -89,16 +100,14 @@ def test_ctrl_c_stops_at_once_and_leaves_no_parts(midway, repository, hub, mlxk,
     assert not list(hub_cache.rglob("*.incomplete"))
     assert of_pull and not [pid for pid in of_pull if runs(pid)]
 
-    hub.pause = 0
     result = mlxk("pull", NAME)
     assert result.code == 0, result
     assert snapshot(NAME, repository.branches["main"]) == large
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_pull_leaves_neither_a_process_nor_parts(midway, repository, hub_cache, end):
+def test_a_killed_pull_leaves_neither_a_process_nor_parts(midway, hub_cache):
     pull, of_pull = midway
-    pull.send_signal(end)
+    pull.kill()
     pull.communicate(timeout=60)
     assert of_pull
     until(lambda: not [pid for pid in of_pull if runs(pid)])
@@ -129,22 +138,14 @@ def test_ctrl_c_in_the_preflight_writes_nothing(hub, repository, mlxk, listing):
     assert listing() == before
 
 
-def test_an_update_that_is_stopped_leaves_the_old_revision_in_use(midway_update, mlxk, hub_cache):
-    pull, old = midway_update
+def test_an_update_that_is_stopped_leaves_the_old_revision_in_use(hub, repository, large, mlxk, hub_cache, cached):
+    old = cached(repository)
+    repository.commit({**large, "model.safetensors": large["model.safetensors"][:-1] + b"\x01"})
+    pull, _ = caught(hub, mlxk, hub_cache)
     pull.send_signal(signal.SIGINT)
     pull.communicate(timeout=60)
     assert (hub_cache / FOLDER / "refs" / "main").read_text() == old
     assert mlxk("health", NAME).code == 0
-
-
-@pytest.fixture
-def midway_update(hub, repository, large, mlxk, hub_cache, cached):
-    old = cached(repository)
-    repository.commit({**large, "model.safetensors": large["model.safetensors"][:-1] + b"\x01"})
-    hub.chunk, hub.pause = 1 << 20, 0.15
-    pull = mlxk.start("pull", NAME)
-    until(lambda: list(hub_cache.glob(f"{FOLDER}/blobs/*.incomplete")))
-    return pull, old
 
 
 def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot, large):
@@ -176,22 +177,23 @@ def test_parts_that_another_program_is_writing_are_left_alone(tmp_path):
     assert [part.name for part in blobs.iterdir()] == ["aa.12345678.incomplete"]
 
 
-def test_a_log_gets_lines_and_json_gets_none(hub, repository, mlxk):
-    hub.chunk, hub.pause = 4 << 20, 0.05
-    result = mlxk("pull", NAME)
-    assert re.search(r"org/large: 10\.5 MB of 25\.2 MB \(42%\), .*/s, \d+ s left", result.stderr), result.stderr
+def test_force_downloads_everything_again_and_a_log_gets_lines_that_count_it_once(hub, repository, mlxk, cached):
+    cached(repository)
+    hub.chunk, hub.pause = 4 << 20, 0.1
+    result = mlxk("pull", NAME, "--force")
+    assert re.search(r"org/large: 10\.5 MB of 16\.8 MB \(62%\), .*/s, \d+ s left", result.stderr), result.stderr
     assert "\r" not in result.stderr and "\x1b" not in result.stderr
-    quiet = mlxk("pull", NAME, "--force", "--json")
-    assert quiet.code == 0 and quiet.stderr == ""
-    assert quiet.json["data"]["downloaded_bytes"] == quiet.json["data"]["size_bytes"]
+    assert len(hub.asked("GET /cdn/")) == 1
 
 
-def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, repository, mlxk):
+def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, large, mlxk):
+    name = "org/" + "quite-long-name-" * 4 + "4bit"
+    hub.add(name, large)
     hub.chunk, hub.pause = 2 << 20, 0.1
     ours, theirs = pty.openpty()
     os.set_inheritable(theirs, True)
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(mlxk.command("pull", NAME), stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(mlxk.command("pull", name), stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""
     try:
@@ -203,5 +205,5 @@ def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, repo
         os.close(ours)
     assert process.wait(timeout=60) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-    assert re.search(r"org/large .*10\.5/25\.2 MB .*MB/s", text), text
+    assert re.search(r"org/quite-long-name-.*10\.5/16\.8 MB .*MB/s", text), text
     assert "Fetching" not in text and "it/s" not in text

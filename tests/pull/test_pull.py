@@ -21,9 +21,10 @@ def repository(hub, model_files):
     return hub.add(NAME, {**model_files, **others, "README.md": b"# tiny", "chat_template.jinja": b"{{ x }}"})
 
 
-def test_a_model_is_its_weights_with_config_and_tokenizer(
+def test_an_accepted_token_pulls_the_weights_with_config_and_tokenizer(
     hub, repository, mlxk, model_files, snapshot, hub_cache, listing
 ):
+    repository.gated, repository.allowed = "manual", {"someone"}
     hub.account("hf_one")
     hub.page_size = 3
     before = listing()
@@ -42,7 +43,7 @@ def test_a_model_is_its_weights_with_config_and_tokenizer(
 
     with hub.watching() as requests:
         before = listing()
-        again = mlxk("pull", NAME, "--json")
+        again = mlxk("pull", NAME, "--json", env={"HF_TOKEN": "hf_one"})
         assert again.json["data"]["status"] == "already_there"
         assert listing() == before
     assert not [one for one in requests if "/resolve/" in one.path]
@@ -58,15 +59,15 @@ def test_a_model_that_is_here_needs_no_hub(hub, repository, mlxk, listing, cache
     assert listing() == before
 
 
-def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, repository, mlxk, hub_cache, model_files):
+def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, mlxk, model_files):
     from mlxk_core.testing.models import in_hub_cache, random_model
 
     in_hub_cache("other/tiny-large", random_model)
     hub.add("mlx-community/tiny", model_files)
-    result = mlxk("pull", "tiny")
+    result = mlxk("pull", "tiny", "--dry-run")
     assert result.code == 0, result
     assert "`tiny` has no owner, so it means mlx-community/tiny." in result.stderr
-    assert (hub_cache / "models--mlx-community--tiny" / "refs" / "main").exists()
+    assert "mlx-community/tiny" in result.stdout
 
 
 def test_a_full_name_never_means_another_model_that_is_cached(hub, mlxk, listing):
@@ -81,17 +82,19 @@ def test_a_full_name_never_means_another_model_that_is_cached(hub, mlxk, listing
 
 
 def test_a_model_lies_under_the_name_the_hub_spells(hub, repository, mlxk, hub_cache):
-    result = mlxk("pull", "Org/TINY", "--json")
-    assert result.json["data"]["model"] == NAME
-    assert [path.name for path in hub_cache.glob("models--*")] == [FOLDER]
+    data = mlxk("pull", "Org/TINY", "--dry-run", "--json").json["data"]
+    assert data["model"] == NAME
+    assert data["path"] == str(hub_cache / FOLDER / "snapshots" / repository.branches["main"])
 
 
 def test_a_tag_a_branch_and_a_commit_are_revisions(hub, repository, mlxk, model_files, snapshot, hub_cache):
     old = repository.branches["main"]
     repository.branches["v1"] = old
     new = repository.commit({**model_files, "README.md": b"new"})
-    tagged = mlxk("pull", f"{NAME}@v1", "--json").json["data"]
-    assert (tagged["revision"], tagged["status"]) == (old, "downloaded")
+    result = mlxk("pull", f"{NAME}@v1", "--json")
+    tagged = result.json["data"]
+    assert (tagged["revision"], tagged["status"], result.stderr) == (old, "downloaded", "")
+    assert tagged["downloaded_bytes"] == tagged["size_bytes"]
     assert (hub_cache / FOLDER / "refs" / "v1").read_text() == old
     assert not (hub_cache / FOLDER / "refs" / "main").exists()
     with hub.watching() as requests:
@@ -128,10 +131,14 @@ def test_a_dry_run_shows_the_files_and_writes_nothing(repository, mlxk, listing)
     assert listing() == before
 
 
-def test_include_takes_the_place_of_the_usual_files(repository, mlxk, snapshot):
-    result = mlxk("pull", NAME, "--include", "*.bin", "--include", "config.json", "--json")
-    assert result.code == 0, result
-    assert sorted(snapshot(NAME, repository.branches["main"])) == ["config.json", "pytorch_model.bin"]
+def test_a_dry_run_of_what_is_here_says_so(repository, mlxk, cached):
+    cached(repository)
+    assert "is here already: nothing would be downloaded" in mlxk("pull", NAME, "--dry-run").stdout
+
+
+def test_include_takes_the_place_of_the_usual_files(repository, mlxk):
+    result = mlxk("pull", NAME, "--include", "*.bin", "--include", "config.json", "--dry-run", "--json")
+    assert [file["name"] for file in result.json["data"]["files"]] == ["config.json", "pytorch_model.bin"]
 
 
 def test_a_truncated_file_is_repaired(hub, repository, mlxk, snapshot, hub_cache, model_files, cached):
@@ -174,13 +181,6 @@ def test_verify_finds_a_flipped_byte_and_repairs_it(repository, mlxk, snapshot, 
     assert snapshot(NAME, commit)["model.safetensors"] == model_files["model.safetensors"]
 
 
-def test_force_downloads_everything_again(hub, repository, mlxk, cached):
-    cached(repository)
-    with hub.watching() as requests:
-        assert mlxk("pull", NAME, "--force").code == 0
-    assert len([one for one in requests if one.method == "GET" and one.path.endswith("model.safetensors")]) == 1
-
-
 def test_a_repository_that_is_broken_itself_is_not_called_fine(hub, mlxk, model_files):
     hub.add(NAME, {**model_files, "model.safetensors": b"not safetensors"})
     result = mlxk("pull", NAME, "--json")
@@ -190,12 +190,6 @@ def test_a_repository_that_is_broken_itself_is_not_called_fine(hub, mlxk, model_
     assert result.json["data"]["revision"]
 
 
-def test_an_accepted_token_pulls_a_gated_model(hub, repository, mlxk):
-    repository.gated, repository.allowed = "manual", {"someone"}
-    hub.account("hf_one")
-    assert mlxk("pull", NAME, env={"HF_TOKEN": "hf_one"}).code == 0
-
-
 def test_a_mirror_without_the_access_route_is_asked_for_a_file(hub, repository, mlxk, listing):
     hub.has_auth_check = False
     repository.gated = "auto"
@@ -203,14 +197,14 @@ def test_a_mirror_without_the_access_route_is_asked_for_a_file(hub, repository, 
     assert mlxk("pull", NAME, "--json").json["error"]["details"]["reason"] == "gated_no_token"
     assert listing() == before
     repository.gated = None
-    assert mlxk("pull", NAME).code == 0
+    assert mlxk("pull", NAME, "--dry-run").code == 0
 
 
 def test_a_busy_hub_is_waited_for(hub, repository, mlxk):
     hub.fails("/auth-check", 429, times=1, headers={"Retry-After": "1"})
     hub.fails("/revision/", 503, times=1, headers={"Retry-After": "0"})
     hub.fails("/tree/", 500, times=1, headers={"Retry-After": "0"})
-    result = mlxk("pull", NAME)
+    result = mlxk("pull", NAME, "--dry-run")
     assert result.code == 0, result
     assert "The hub answered 429. Asking again in 1 s." in result.stderr
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.errors import BrokenModel
+from mlxk_core.errors import BrokenModel, ModelNotFound
 from mlxk_core.hub.client import RemoteFile
-from mlxk_pull.selection import Filter, select
+from mlxk_pull.selection import Filter, NoWeights, select
 
 BESIDE = [
     "config.json",
@@ -69,3 +69,19 @@ def test_exclude_takes_away_and_include_replaces():
 def test_a_model_whose_shards_are_not_all_there_is_refused(name):
     with pytest.raises(BrokenModel, match="not complete on the hub"):
         taken("config.json", name)
+
+
+def test_weights_of_another_world_are_named():
+    with pytest.raises(NoWeights, match=r"Its weights are pytorch_model.bin; --include takes files by name"):
+        taken("config.json", "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("patterns", [{"include": ["*.json"]}, {"exclude": ["*.safetensors"]}], ids=str)
+def test_patterns_that_leave_no_weights_are_refused(patterns):
+    with pytest.raises(NoWeights, match="no weights are left by --include and --exclude"):
+        taken("config.json", "model.safetensors", **patterns)
+
+
+def test_a_variant_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ModelNotFound, match=r"no variant `Q5_K_M`. It has Q4_0, Q8_0"):
+        taken("m-Q4_0.gguf", "m-Q8_0.gguf", variant="Q5_K_M")

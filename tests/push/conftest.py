@@ -30,3 +30,13 @@ def push(mlxk, monkeypatch):
         return mlxk("push", *map(str, arguments), env=environment)
 
     return run
+
+
+@pytest.fixture
+def push_here(cli, host, monkeypatch):
+    """The same in this process, for what asks no hub."""
+    from mlxk_push import plugin
+
+    monkeypatch.setenv("MLXK_ENABLE_EXPERIMENTAL", "push")
+    host.register(plugin, name="push")
+    return lambda *arguments: cli("push", *map(str, arguments))

@@ -28,19 +28,19 @@ def test_the_plugin_is_light():
     assert_light("mlxk_push.plugin")
 
 
-def test_check_only_needs_neither_a_hub_nor_a_token(hub, push, folder):
-    result = push(folder, NAME, "--check-only", "--json")
+def test_check_only_needs_neither_a_hub_nor_a_token(hub, push_here, folder):
+    result = push_here(folder, NAME, "--check-only", "--json")
     assert result.code == 0, result
     assert result.json["data"]["status"] == "checked"
     assert result.json["data"]["problems"] == []
     assert not hub.requests
 
 
-def test_check_only_names_everything_that_is_wrong(hub, push, folder):
+def test_check_only_names_everything_that_is_wrong(hub, push_here, folder):
     (folder / "config.json").write_text("{")
     (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (folder / "other.safetensors.incomplete").touch()
-    result = push(folder, NAME, "--check-only", "--json")
+    result = push_here(folder, NAME, "--check-only", "--json")
     assert result.code == 1
     assert result.json["error"]["type"] == "broken_model"
     files = {problem["file"] for problem in result.json["data"]["problems"]}
@@ -165,8 +165,8 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub, account, p
 
 
 @pytest.mark.parametrize("arguments", [["tiny"], ["me/tiny", "--private"], ["me/tiny", "--commit", " "]])
-def test_what_cannot_be_meant_is_wrong_usage(hub, push, folder, arguments):
-    assert push(folder, *arguments).code == 2
+def test_what_cannot_be_meant_is_wrong_usage(hub, push_here, folder, arguments):
+    assert push_here(folder, *arguments).code == 2
     assert not hub.requests
 
 
