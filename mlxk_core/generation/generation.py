@@ -187,7 +187,7 @@ class Generation:
         if plan.tool_extractor is not None:
             with failures_named(plan.tool_extractor):
                 extractor = plan.tool_extractor(replace(context, inner=extractor))
-        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings)
+        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, tools=bool(request.tools))
         self._clock.handed_in = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))
         self._thread.run_row(self._job, row)

@@ -52,15 +52,18 @@ def failures_named(extractor: object) -> Iterator[None]:
 class TextPipeline:
     """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
 
-    `reason` is why the answer ended, `stop_string` the text that ended it.
+    `reason` is why the answer ended, `stop_string` the text that ended it. Without `tools` nobody could answer a tool
+    call: one that comes all the same is part of the answer, as text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings) -> None:
+    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, *, tools: bool = True) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = tokenizer.detokenizer()
         self._extractor = extractor
         self._stops = stops.matcher()
+        self._tools = tools
         self._called_tools = False
+        self._answer_ends_in = "\n"
         self._logprobs: list[TokenLogprob] = []
         self._undecided = 0
         self._channel: Channel | None = extractor.channel
@@ -108,6 +111,8 @@ class TextPipeline:
         for event in events:
             if self.reason is not None:
                 return
+            if isinstance(event, ToolCallDelta) and not self._tools:
+                event = Delta(Channel.CONTENT, self._as_text(event))
             if isinstance(event, Delta) and event.channel is Channel.CONTENT:
                 shown = self._stops.feed(event.text)
                 if self._stops.match is not None:
@@ -129,7 +134,14 @@ class TextPipeline:
 
     def _content(self, text: str) -> Iterator[ExtractorEvent]:
         if text:
+            self._answer_ends_in = text[-1]
             yield Delta(Channel.CONTENT, text, self._take_logprobs())
+
+    def _as_text(self, call: ToolCallDelta) -> str:
+        """A call as a person would read it: its name at the start of a line, and its arguments."""
+        if call.name is None:
+            return call.arguments
+        return f"{'' if self._answer_ends_in.isspace() else chr(10)}{call.name} {call.arguments}"
 
     def _end(self, reason: FinishReason) -> None:
         self.reason = reason

@@ -95,8 +95,9 @@ def service() -> Iterator[GenerationService]:
         yield service
 
 
-def _request(model: Model, max_tokens: int | None = None, **more: object) -> GenerationRequest:
+def _request(model: Model, max_tokens: int | None = None, *, tools: bool = True, **more: object) -> GenerationRequest:
     return GenerationRequest(
+        tools=(Tool(name="get_weather"),) if tools else (),
         model=model,
         prompt=[Message(role="user", content="Which way?")],
         sampling=Sampling(temperature=0),
@@ -110,8 +111,8 @@ def test_an_answer_is_split_the_same_as_a_stream_and_as_a_whole(
     name: str, service: GenerationService, models: dict[str, Model]
 ) -> None:
     script = _SCRIPTS[name]
-    events = list(service.submit(_request(models[name], tools=(Tool(name="get_weather"),))))
-    whole = service.submit(_request(models[name], tools=(Tool(name="get_weather"),))).result()
+    events = list(service.submit(_request(models[name])))
+    whole = service.submit(_request(models[name])).result()
 
     assert [event.reasoning_format for event in events if isinstance(event, Started)] == [script.format]
     assert (whole.reasoning, whole.content) == (script.reasoning, script.content)
@@ -121,6 +122,14 @@ def test_an_answer_is_split_the_same_as_a_stream_and_as_a_whole(
         assert "".join(e.text for e in events if isinstance(e, Delta) and e.channel is channel) == text
     assert len({event.id for event in events if isinstance(event, ToolCallDelta) and event.id}) == len(script.calls)
     assert 0 < whole.usage.reasoning_tokens < whole.usage.completion_tokens
+
+
+def test_a_call_that_nobody_can_answer_is_part_of_the_answer(
+    service: GenerationService, models: dict[str, Model]
+) -> None:
+    whole = service.submit(_request(models["harmony-call"], tools=False)).result()
+    assert whole.content == 'I will look.\nget_weather {"city": "Oslo"}'
+    assert (whole.tool_calls, whole.finish_reason) == ((), "stop")
 
 
 @pytest.mark.parametrize("name", _SCRIPTS)

@@ -58,13 +58,6 @@ def test_hidden_reasoning_leaves_the_answer_only():
     assert shown(parts, hide_reasoning=True) == shown(letters(parts), hide_reasoning=True) == "It is 4.\n"
 
 
-def test_the_writer_knows_when_only_reasoning_came():
-    writer = AnswerWriter(lambda text: None, hide_reasoning=True)
-    writer.add(R, "Hm.")
-    writer.add(C, "\n")
-    assert writer.reasoned and not writer.answered
-
-
 def test_reasoning_is_dimmed_and_the_answer_is_not():
     text = shown([(R, "a"), (C, "b")], dim=True)
     assert "\x1b[2ma\x1b[0m" in text and text.endswith("**[Answer]**\n\nb\n")

@@ -59,8 +59,7 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
                 if isinstance(event, Delta):
                     writer.add(event.channel, event.text)
         writer.finish()
-        if completion.finish_reason != "cancelled":
-            _explain_silence(writer, view, output)
+    _explain_silence(completion, view, output)
     _explain_end(completion, output)
     if view.verbose:
         output.note(summary(completion))
@@ -138,8 +137,8 @@ def _tell(event: Event, activity: Activity, output: Output) -> None:
             pass
 
 
-def _explain_silence(writer: AnswerWriter, view: View, output: Output) -> None:
-    if writer.answered or not writer.reasoned:
+def _explain_silence(completion: Completion, view: View, output: Output) -> None:
+    if completion.content.strip() or not completion.reasoning.strip() or completion.finish_reason == "cancelled":
         return
     if view.hide_reasoning:
         output.note("All that came was reasoning, and --hide-reasoning hides it.")
@@ -148,7 +147,6 @@ def _explain_silence(writer: AnswerWriter, view: View, output: Output) -> None:
 
 
 def _explain_end(completion: Completion, output: Output) -> None:
-    for call in completion.tool_calls:
-        output.note(f"The model calls a tool, and there is none here: {call.name}({call.arguments})")
     if completion.finish_reason == "length":
-        output.note(f"The answer was cut at {completion.usage.completion_tokens} tokens.")
+        count = completion.usage.completion_tokens
+        output.note(f"The answer was cut at {count} token{'' if count == 1 else 's'}.")

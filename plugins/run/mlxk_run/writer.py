@@ -35,8 +35,6 @@ class AnswerWriter:
         self._last = "\n"
         self.reasoned = False
         """Some reasoning came, shown or not."""
-        self.answered = False
-        """Something of the answer was visible."""
 
     @property
     def began(self) -> bool:
@@ -65,8 +63,6 @@ class AnswerWriter:
             text = self._held + text
             body = text.rstrip()
             self._held, self._held_for, text = text[len(body) :], channel, body
-        else:
-            self.answered = True
         self._out(text, dim=self._dim and channel is Channel.REASONING)
 
     def finish(self) -> None:
