@@ -11,10 +11,14 @@ _CHUNK = 1 << 20
 
 
 def same(path: Path, file: RemoteFile) -> bool:
-    """The content of `path` is the hub's. huggingface_hub itself compares lengths only, so a flipped byte stays."""
+    """The content of `path` is the hub's. huggingface_hub itself compares lengths only, so a flipped byte stays.
+    A file that may not be read is of no more use than a wrong one."""
     # git's own name for a file is the sha1 of this header and the content.
     digest = hashlib.sha256() if file.large else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as content:
-        while chunk := content.read(_CHUNK):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as content:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    except PermissionError:
+        return False
     return digest.hexdigest() == file.digest

@@ -85,10 +85,10 @@ def _foreign(settings: Mapping[str, Any], place: str) -> Declaration:
 
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
     path = model.path / "hf_quant_config.json"
-    if not path.is_file():
-        return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except (OSError, ValueError) as error:
         raise BrokenModel(f"{path.name} of `{model.name}` cannot be read: {error}", file=path.name) from error
     return value if isinstance(value, dict) else {}

@@ -153,8 +153,7 @@ def _snapshot(here: _Manifest) -> Iterator[Problem]:
 
 def _links(here: _Manifest) -> Iterator[Problem]:
     for file in here.files:
-        path = here.path(file.name)
-        if file.size == 0 and path.is_symlink() and not path.exists():
+        if file.size == 0 and _gone(here.path(file.name)):
             yield Problem("dangling_link", f"{file.name} links to a file that is gone.", file.name)
 
 
@@ -162,8 +161,7 @@ def _permissions(here: _Manifest) -> Iterator[Problem]:
     if here.model.path.is_dir() and not os.access(here.model.path, os.R_OK | os.X_OK):
         yield Problem("unreadable_file", f"The folder {here.model.path} may not be read.", str(here.model.path))
     for file in here.files:
-        path = here.path(file.name)
-        if not os.access(path, os.R_OK) and path.exists():
+        if not os.access(here.path(file.name), os.R_OK):
             yield Problem("unreadable_file", f"{file.name} may not be read.", file.name)
 
 
@@ -288,6 +286,17 @@ def _archive_size(path: Path) -> int:
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
     return 0
+
+
+def _gone(path: Path) -> bool:
+    """A file that its folder lists is not there: a link leads nowhere."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _looks_like_json(path: Path) -> bool:

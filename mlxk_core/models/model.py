@@ -23,6 +23,8 @@ Origin = Literal["hub", "path", "source"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
 _CHUNK = 1 << 16
+# What opening a file raises where there is none. Asking first would raise too, in a folder that may not be read.
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Model:
         """The Jinja text, from the first place that has one: the GGUF header, its own file, the tokenizer's config."""
         if self.gguf and (template := _template(self.gguf.metadata.get("tokenizer.chat_template"))):
             return template
-        if (self.path / "chat_template.jinja").is_file() and (template := _template(self._text("chat_template.jinja"))):
+        if template := _template(self._text("chat_template.jinja")):
             return template
         for holder in (self.tokenizer_config, self._json("chat_template.json")):
             if template := _template(holder.get("chat_template")):
@@ -174,8 +176,6 @@ class Model:
     def _tokenizer_added_tokens(self) -> list[Any]:
         """The list in `tokenizer.json`. It stands before the vocabulary, whose megabytes are not read for it."""
         path = self.path / "tokenizer.json"
-        if not path.is_file():
-            return []
         data = b""
         try:
             with path.open("rb") as file:
@@ -189,6 +189,8 @@ class Model:
                             continue
                         value = json.loads(data[match.end() - 1 : end])
                         return value if isinstance(value, list) else []
+        except _ABSENT:
+            return []
         except (OSError, ValueError) as error:
             raise BrokenModel(
                 f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
@@ -197,18 +199,21 @@ class Model:
             raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
         return []
 
-    def _text(self, name: str) -> str:
+    def _text(self, name: str) -> str | None:
+        """The text of a file, None where there is no such file."""
         try:
             return (self.path / name).read_text(encoding="utf-8")
+        except _ABSENT:
+            return None
         except (OSError, UnicodeDecodeError) as error:
             raise BrokenModel(f"{name} of `{self.name}` cannot be read: {error}", model=self.name, file=name) from error
 
     def _json(self, name: str) -> Mapping[str, Any]:
-        path = self.path / name
-        if not self.path.is_dir() or not path.is_file():
+        text = self._text(name)
+        if text is None:
             return _EMPTY
         try:
-            value = json.loads(self._text(name))
+            value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):

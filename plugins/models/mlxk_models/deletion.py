@@ -53,12 +53,16 @@ def plan(cache: Path, name: str, folder: Path, revision: str | None) -> Plan:
     from huggingface_hub import scan_cache_dir
 
     cache, folder = cache.resolve(), cache.resolve() / folder.name
-    info = scan_cache_dir(cache)
-    known = next((repo for repo in info.repos if repo.repo_path == folder), None)
+    try:
+        info = scan_cache_dir(cache)
+    except OSError:  # some other repository may not be read
+        info, known = None, None
+    else:
+        known = next((repo for repo in info.repos if repo.repo_path == folder), None)
     here = _commits(folder)
     chosen = tuple(here) if revision is None else (revision,)
     whole = set(chosen) >= set(here)
-    if known and chosen:
+    if info and known and chosen:
         # Only this repository is searched: two that hold the same commit (a copy, a fork) look alike to the hub's API.
         strategy = replace(info, repos=frozenset({known})).delete_revisions(*chosen)
     elif whole:

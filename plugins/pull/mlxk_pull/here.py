@@ -82,7 +82,7 @@ def held(place: Place, commit: str, files: Iterable[RemoteFile]) -> Held:
         path = place.snapshot(commit) / file.name
         if _size(path) == file.size:
             whole.append(file)
-        elif path.exists():
+        elif _exists(path):
             broken.append(file)
             blobs[file.digest] = file.size
         else:
@@ -90,9 +90,13 @@ def held(place: Place, commit: str, files: Iterable[RemoteFile]) -> Held:
             missing.append(file)
             if _size(place.blobs / file.digest) != file.size:
                 blobs[file.digest] = file.size
-                if (place.blobs / file.digest).exists():
+                if _exists(place.blobs / file.digest):
                     broken.append(missing.pop())
     return Held(tuple(whole), tuple(broken), tuple(missing), sum(blobs.values()))
+
+
+def _exists(path: Path) -> bool:
+    return _size(path) is not None
 
 
 def _size(path: Path) -> int | None:
