@@ -3,58 +3,19 @@
 import json
 import os
 import signal
-import sys
-import types
 
 import pytest
 
-from mlxk_core.api import Channel, Delta, Evidence, ReasoningExtractorSpec, Strength, ToolCallDelta, hookimpl
 from mlxk_core.testing.fake_engine import fake_backend, fake_model
-
-
-class Bracketed:
-    """A format for tests: what stands in (parentheses) is reasoning, `!` is a tool call."""
-
-    def __init__(self, context):
-        self.channel = Channel.CONTENT
-
-    def feed(self, text, /):
-        for character in text:
-            if character in "()":
-                self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
-            elif character == "!":
-                yield ToolCallDelta(0, "call_1", "shout", "{}")
-            else:
-                yield Delta(self.channel, character)
-
-    def close(self):
-        return ()
-
-
-class BracketedPlugin:
-    @hookimpl
-    def mlxk_commands(self):
-        from mlxk_run.plugin import mlxk_commands
-
-        return mlxk_commands()
-
-    @hookimpl
-    def mlxk_reasoning_extractors(self):
-        yield ReasoningExtractorSpec(
-            name="bracketed",
-            summary="(Reasoning) in parentheses.",
-            matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target=f"{__name__}:Bracketed",
-        )
+from mlxk_core.testing.fake_format import FakeFormat
+from mlxk_run import plugin
 
 
 @pytest.fixture
-def say(host, cli, tmp_path, monkeypatch):
+def say(host, cli, tmp_path):
     """`say("answer", "--json")` runs `mlxk run MODEL "Hi" --json` on an engine that answers so."""
-    module = types.ModuleType("bracketed_for_tests")
-    module.Bracketed = Bracketed
-    monkeypatch.setitem(sys.modules, __name__, module)
-    host.register(BracketedPlugin(), name="run")
+    host.register(plugin, name="run")
+    host.register(FakeFormat(), name="format")
     engine = fake_backend("")
     host.register(engine, name="fake")
     folder = fake_model(tmp_path / "talker", context=500).path

@@ -3,29 +3,11 @@
 import pytest
 
 from mlxk_core.generation.engine import Sampled
-from mlxk_core.generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core.generation.events import Channel, Delta
 from mlxk_core.generation.pipeline import PlainText, TextPipeline
 from mlxk_core.generation.stops import StopStrings
 from mlxk_core.testing.fake_engine import END, FakeTokenizer
-
-
-class Bracketed:
-    """A format for tests: what stands in (parentheses) is reasoning, `!` is a tool call."""
-
-    def __init__(self):
-        self.channel = Channel.CONTENT
-
-    def feed(self, text, /):
-        for character in text:
-            if character in "()":
-                self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
-            elif character == "!":
-                yield ToolCallDelta(0, "call_1", "shout", "{}")
-            else:
-                yield Delta(self.channel, character)
-
-    def close(self):
-        return ()
+from mlxk_core.testing.fake_format import FakeExtractor
 
 
 def run(text, *, stops=(), finish="stop", extractor=None):
@@ -61,25 +43,25 @@ def test_usage_ends_with_the_token_that_completed_the_stop_string():
 
 
 def test_stop_strings_act_on_the_answer_and_not_inside_reasoning():
-    pipeline, events = run("(a END b)c END d", stops=["END"], extractor=Bracketed())
+    pipeline, events = run("(a END b)c END d", stops=["END"], extractor=FakeExtractor())
     assert text_of(events, Channel.REASONING) == "a END b"
     assert text_of(events) == "c "
     assert pipeline.reason == "stop"
 
 
 def test_a_held_back_prefix_is_shown_when_another_channel_follows():
-    _, events = run("x E(r)ND", stops=["END"], extractor=Bracketed())
+    _, events = run("x E(r)ND", stops=["END"], extractor=FakeExtractor())
     assert text_of(events) == "x END"
 
 
 def test_reasoning_tokens_count_the_markers():
-    pipeline, _ = run("ab(cde)f", extractor=Bracketed())
+    pipeline, _ = run("ab(cde)f", extractor=FakeExtractor())
     assert pipeline.reasoning_tokens == len("(cde)")
 
 
 def test_a_tool_call_is_a_finish_reason_only_when_the_answer_ended_by_itself():
-    assert run("a!", extractor=Bracketed())[0].reason == "tool_calls"
-    assert run("a!b", finish="length", extractor=Bracketed())[0].reason == "length"
+    assert run("a!", extractor=FakeExtractor())[0].reason == "tool_calls"
+    assert run("a!b", finish="length", extractor=FakeExtractor())[0].reason == "length"
 
 
 def test_logprobs_travel_with_the_text_they_belong_to_and_lose_none():

@@ -1,0 +1,47 @@
+"""A format simple enough to read in a test: what stands in (parentheses) is reasoning, `!` is a tool call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from mlxk_core.generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
+from mlxk_core.generation.extraction import Evidence, ExtractorContext, Strength
+from mlxk_core.specs import ReasoningExtractorSpec
+
+_hookimpl = pluggy.HookimplMarker("mlxk")
+
+
+class FakeExtractor:
+    """Splits `(a)b!` into reasoning `a`, content `b` and a call of `shout` with `{}`."""
+
+    def __init__(self, context: ExtractorContext | None = None) -> None:
+        self.channel: Channel | None = Channel.CONTENT
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        for character in text:
+            if character in "()":
+                self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
+            elif character == "!":
+                yield ToolCallDelta(0, "call_1", "shout", "{}")
+            else:
+                assert self.channel is not None
+                yield Delta(self.channel, character)
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        return ()
+
+
+class FakeFormat:
+    """A plugin object with that one format, for every model."""
+
+    @_hookimpl
+    def mlxk_reasoning_extractors(self) -> Iterable[ReasoningExtractorSpec]:
+        yield ReasoningExtractorSpec(
+            name="parentheses",
+            summary="(Reasoning) in parentheses.",
+            matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
+            target=f"{__name__}:FakeExtractor",
+            tool_calls="own",
+        )
