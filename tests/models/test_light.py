@@ -16,7 +16,7 @@ COUNT = """
 import sys, os
 opened, read = [], 0
 def watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str) and "models--" in arguments[0]:
+    if event == "open" and "models--" in str(arguments[0]) and os.path.exists(arguments[0]):
         opened.append(arguments[0])
 sys.addaudithook(watch)
 from mlxk_core.cli import run

@@ -51,3 +51,9 @@ def test_a_repository_hides_nothing_of_the_others(ask: Ask, closed: Callable[[Pa
     assert states(ask("list", "--json")) == {"org/good": True}
     assert ask("rm", "org/good", "-f").code == 0
     assert not (hub_cache / "models--org--good").exists()
+
+
+def test_a_cache_is_not_called_empty(ask: Ask, closed: Callable[[Path], None], hub_cache: Path) -> None:
+    in_hub_cache("org/good", random_model)
+    closed(hub_cache)
+    assert "may not be read" in ask("list").stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from mlxk_core.models.cache import hub_cache
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import words
@@ -48,9 +50,10 @@ def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbo
 
 
 def _nothing() -> str:
-    from mlxk_core.models.cache import hub_cache
-
-    return f"No model is in {hub_cache()}. `mlxk pull ORG/NAME` downloads one from the hub."
+    cache = hub_cache()
+    if cache.exists() and not os.access(cache, os.R_OK | os.X_OK):
+        return f"The cache {cache} may not be read."
+    return f"No model is in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
 
 
 def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[Row]]:

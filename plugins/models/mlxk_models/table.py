@@ -92,19 +92,26 @@ def _parts(columns: Sequence[Column], widths: Sequence[int], rows: Sequence[Row]
     from rich.table import Table
     from rich.text import Text
 
-    def grid(cells: Sequence[str], style: str = "") -> Table:
+    def grid() -> Table:
         table = Table.grid(padding=(0, len(_GAP), 0, 0))
         for column, width in zip(columns, widths, strict=True):
             table.add_column(width=width, justify="right" if column.right else "left", overflow="fold")
-        table.add_row(*(Text(cell, style) for cell in cells))
         return table
 
-    yield grid([column.title.upper() for column in columns], "bold")
+    table = grid()
+    table.add_row(*(column.title.upper() for column in columns), style="bold")
     for row in rows:
         first, *others = row.cells
+        below = [Padding(Text(note), (0, 0, 0, _INDENT)) for note in row.notes]
         if len(first) > widths[0]:
+            if table.row_count:
+                yield table
             yield Text(first, overflow="fold")
-            first = ""
-        yield grid([first, *others])
-        for note in row.notes:
-            yield Padding(Text(note), (0, 0, 0, _INDENT))
+            first, table = "", grid()
+        table.add_row(*map(Text, (first, *others)))
+        if below:
+            yield table
+            yield from below
+            table = grid()
+    if table.row_count:
+        yield table

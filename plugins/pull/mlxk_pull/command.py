@@ -67,6 +67,8 @@ def pull(
     except MlxkError as error:
         error.args = (f"{error} {_NOTHING}",)
         raise
+    except PermissionError as error:
+        raise MlxkError(f"{error.filename} may not be read. {_NOTHING}", reason="not_readable") from error
     if plan is None:
         return _here_without_hub(output, asked)
     return _have(output, plan, again, filter, verify=verify, repairing=bool(again) and not force)
