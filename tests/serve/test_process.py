@@ -64,7 +64,7 @@ def start(kit):
         process.popen.communicate()
 
 
-LONG = {"answer": "x" * 200, "step_seconds": 0.005}
+LONG = {"answer": "x" * 100, "step_seconds": 0.005}
 ENDLESS = {"answer": "x" * 100_000, "step_seconds": 0.02}
 
 
@@ -124,7 +124,7 @@ def test_an_answer_under_way_is_given_and_nobody_else_let_in(start, number):
         process.signal(number)
         rest = list(events)
     assert rest[-1] == "[DONE]"
-    assert sum(len(e["choices"][0]["delta"].get("content", "")) for e in rest[:-1]) == 200
+    assert sum(len(e["choices"][0]["delta"].get("content", "")) for e in rest[:-1]) == 100
     assert process.end() == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", process.info["port"]))
@@ -143,16 +143,20 @@ def test_a_client_that_comes_in_the_last_moment_is_answered_or_told_to_go(start,
     assert process.end() == 0
 
 
-def test_sigterm_cuts_after_a_few_seconds_with_an_error(start):
-    process = start(script=ENDLESS)
-    began = time.monotonic()
-    with process.client.chat_stream() as events:
+def test_sigterm_cuts_after_a_few_seconds_with_an_error_also_an_engine_that_hangs(start, kit):
+    busy, hanging = start(script=ENDLESS), start(script={"hang": True})
+    stuck = hanging.client.begin_chat(stream=True)
+    kit.until(lambda: hanging.client.status()["active"] == 1)
+    with busy.client.chat_stream() as events:
         next(iter(events))
-        process.signal(signal.SIGTERM)
+        for process in (busy, hanging):
+            process.signal(signal.SIGTERM)
         *_, last = list(events)
     assert last["error"]["code"] == "shutting_down"
-    assert process.end() == 0
-    assert time.monotonic() - began < 15
+    assert b"shutting_down" in kit.everything(stuck)
+    for process in (busy, hanging):
+        assert process.end() == 0
+        free_again(process.info["port"])
 
 
 def test_a_second_ctrl_c_cuts_with_an_error(start, kit):
@@ -181,15 +185,14 @@ def test_a_third_ctrl_c_leaves_at_once(start, kit):
     sock.close()
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
-def test_an_engine_that_hangs_cannot_keep_it_alive(start, kit, signals):
+def test_an_engine_that_hangs_cannot_outlive_a_second_ctrl_c(start, kit):
     process = start(script={"hang": True})
     sock = process.client.begin_chat(stream=True)
     kit.until(lambda: process.client.status()["active"] == 1)
-    for number in signals:
-        process.signal(number)
-        kit.until(lambda: _refused(process.info["port"]))
-    assert process.end() == (0 if len(signals) == 1 else 130)
+    process.signal(signal.SIGINT)
+    kit.until(lambda: _refused(process.info["port"]))
+    process.signal(signal.SIGINT)
+    assert process.end() == 130
     assert b"shutting_down" in kit.everything(sock)
     free_again(process.info["port"])
 
@@ -210,17 +213,9 @@ def test_a_unix_socket_is_ours_alone_and_goes_with_the_server(start, tmp_path, k
         sock.connect(str(path))
         sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert b"200 OK" in kit.everything(sock)
-    second = start("--unix", str(path), ready=False)
-    assert second.end() == 2
-    assert json_free(second.stderr).startswith("mlxk serve: error: --unix:")
     process.signal(signal.SIGTERM)
     assert process.end() == 0
     assert not path.exists()
-
-
-def json_free(text):
-    assert not text.lstrip().startswith("{")
-    return text
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -249,13 +244,11 @@ def test_a_server_that_still_starts_keeps_its_place(serve_cli, tmp_path):
 
 def test_a_unix_socket_that_a_dead_server_left_is_replaced(start, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
     process = start("--unix", str(path))
-    process.signal(signal.SIGKILL)
-    process.end()
-    assert path.exists()
-    again = start("--unix", str(path))
-    again.signal(signal.SIGTERM)
-    assert again.end() == 0
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
 
 
 def usage_error(cli_result):
@@ -324,12 +317,14 @@ def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeyp
     assert "--no-auth" in usage_error(serve_cli("--api-key-file", str(keys), "--no-auth"))
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_before_it_listens(start):
-    process = start("--model", "nobody/nothing", ready=False)
-    assert process.end() == 1
-    assert "nobody/nothing" in process.stderr
-    failing = start("--model", "fake", script={"template": True, "memory": 10**15}, ready=False)
-    assert failing.end() == 1
+def test_a_model_that_cannot_be_loaded_ends_it_before_it_serves(serve_cli, engine):
+    unknown = serve_cli("--port", "0", "--model", "nobody/nothing")
+    assert (unknown.code, unknown.stdout) == (1, "")
+    assert "nobody/nothing" in unknown.stderr
+    engine.script.memory = 10**15
+    too_large = serve_cli("--port", "0", "--model", "fake")
+    assert (too_large.code, too_large.stdout) == (1, "")
+    assert "Traceback" not in too_large.stderr
 
 
 def test_beyond_loopback_it_serves_with_a_key_from_a_file_or_the_environment(start, tmp_path, monkeypatch):
