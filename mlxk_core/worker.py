@@ -18,8 +18,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
+from mlxk_core.errors import Kind, MlxkError, kind_of
+
 Job = dict[str, Any]
 Report = Callable[[Mapping[str, Any]], None]
+
+
+class JobFailed(MlxkError):
+    """The child's error as the parent raises it. It keeps the kind of what the child ran into."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        super().__init__(told["message"], **told["details"])
+        self.kind = Kind(*told["kind"])
+
+
+def as_report(error: Exception) -> dict[str, Any]:
+    """What a child reports of an error, for `JobFailed`."""
+    details = dict(error.details) if isinstance(error, MlxkError) else {}
+    return {"kind": list(kind_of(error)), "message": str(error) or type(error).__name__, "details": details}
 
 
 class Worker:

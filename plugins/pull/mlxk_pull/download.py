@@ -23,10 +23,10 @@ from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import tqdm
 
-from mlxk_core.errors import HubUnavailable, MlxkError, kind_of
+from mlxk_core.errors import HubUnavailable, MlxkError
 from mlxk_core.hub.client import MAIN
 from mlxk_core.hub.refusals import Asked, hub_error, refuse
-from mlxk_core.worker import Job, Report, serve
+from mlxk_core.worker import Job, Report, as_report, serve
 
 _TRIES = 4
 _COUNTED = {"huggingface_hub.snapshot_download", "huggingface_hub.http_get", "huggingface_hub.xet_get"}
@@ -44,7 +44,7 @@ def work(job: Job, report: Report) -> None:
     try:
         _download(job, report)
     except Exception as error:
-        report({"error": _as_data(error, asked)})
+        report({"error": as_report(_told(error, asked))})
     else:
         report({"done": True})
 
@@ -98,16 +98,13 @@ def _is_wrong_length(error: Exception) -> bool:
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
-def _as_data(error: Exception, asked: Asked) -> dict[str, Any]:
+def _told(error: Exception, asked: Asked) -> Exception:
     try:
         refuse(error, asked)
     except MlxkError as refusal:
-        told: Exception = refusal
+        return refusal
     except Exception:
-        told = _our_own(error)
-    kind = kind_of(told)
-    details = dict(told.details) if isinstance(told, MlxkError) else {}
-    return {"kind": list(kind), "message": str(told) or type(told).__name__, "details": details}
+        return _our_own(error)
 
 
 def _our_own(error: Exception) -> Exception:

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from mlxk_core.errors import Interrupted, Kind, MlxkError
+from mlxk_core.errors import Interrupted, MlxkError
 from mlxk_core.hub.client import RemoteFile
-from mlxk_core.worker import Worker
+from mlxk_core.worker import JobFailed, Worker
 from mlxk_pull.leftovers import remove_parts, remove_shell
 from mlxk_pull.plan import Plan, check_space
 from mlxk_pull.progress import Progress
-
-
-class DownloadFailed(MlxkError):
-    """The download began and did not end well. It keeps the kind of what the child ran into."""
-
-    def __init__(self, message: str, kind: Kind, **details: object) -> None:
-        super().__init__(message, **details)
-        self.kind = kind  # type: ignore[misc]
 
 
 def to_fetch(plan: Plan, again: Iterable[RemoteFile]) -> dict[str, int]:
@@ -66,8 +58,7 @@ def _follow(worker: Worker, progress: Progress) -> None:
         elif "note" in report:
             progress.note(report["note"])
         elif "error" in report:
-            told = report["error"]
-            raise DownloadFailed(told["message"], Kind(*told["kind"]), **told["details"])
+            raise JobFailed(report["error"])
         elif "done" in report:
             return
     raise MlxkError(f"The download ended unexpectedly: {worker.last_words()}.", reason="crashed")

@@ -72,31 +72,22 @@ class Held:
     whole: tuple[RemoteFile, ...]
     broken: tuple[RemoteFile, ...]
     missing: tuple[RemoteFile, ...]
-    to_download: int
 
 
 def held(place: Place, commit: str, files: Iterable[RemoteFile]) -> Held:
     whole, broken, missing = [], [], []
-    blobs: dict[str, int] = {}
     for file in files:
-        path = place.snapshot(commit) / file.name
+        path, blob = place.snapshot(commit) / file.name, place.blobs / file.digest
         if _size(path) == file.size:
             whole.append(file)
-        elif _exists(path):
+        elif _size(path) is not None:
             broken.append(file)
-            blobs[file.digest] = file.size
-        else:
-            # Another revision may have brought the same content: then only a link is missing.
+        # Another revision may have brought the same content: then only a link is missing.
+        elif _size(blob) in (None, file.size):
             missing.append(file)
-            if _size(place.blobs / file.digest) != file.size:
-                blobs[file.digest] = file.size
-                if _exists(place.blobs / file.digest):
-                    broken.append(missing.pop())
-    return Held(tuple(whole), tuple(broken), tuple(missing), sum(blobs.values()))
-
-
-def _exists(path: Path) -> bool:
-    return _size(path) is not None
+        else:
+            broken.append(file)
+    return Held(tuple(whole), tuple(broken), tuple(missing))
 
 
 def _size(path: Path) -> int | None:

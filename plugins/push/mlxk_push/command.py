@@ -21,6 +21,8 @@ from mlxk_push.difference import Difference, difference
 from mlxk_push.folder import Folder, read
 from mlxk_push.upload import upload
 
+_MOST_TOLD = 5  # problems in one sentence
+
 
 @click.command("push")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -177,7 +179,9 @@ class _Hub:
 
 
 def _broken(found: Folder, data: dict[str, Any]) -> BrokenModel:
-    told = " ".join(each.message for each in found.problems)
+    told = " ".join(each.message for each in found.problems[:_MOST_TOLD])
+    if more := len(found.problems[_MOST_TOLD:]):
+        told += f" And {more} more, which --check-only --json lists."
     error = BrokenModel(f"{found.path} is not a whole model, so it is not pushed: {told}", folder=str(found.path))
     error.data = {**data, "status": "checked"}
     return error
@@ -201,7 +205,7 @@ def _foretold(repository: str, branch: str, there: _There, changes: Difference) 
 
 
 def _counted(changes: Difference) -> str:
-    kept = f", {len(changes.only_there)} only on the hub are left alone" if changes.only_there else ""
+    kept = f" (left alone: {len(changes.only_there)} only on the hub)" if changes.only_there else ""
     return f"{len(changes.added)} new and {len(changes.modified)} changed files{kept}"
 
 

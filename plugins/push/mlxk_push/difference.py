@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mlxk_core.hub.checksums import same
 from mlxk_core.hub.client import RemoteFile
 from mlxk_push.folder import LocalFile
 
@@ -34,13 +34,4 @@ def difference(local: Iterable[LocalFile], remote: Iterable[RemoteFile]) -> Diff
 
 
 def _differs(local: LocalFile, remote: RemoteFile) -> bool:
-    return local.size != remote.size or _digest(local, remote.large) != remote.digest
-
-
-def _digest(file: LocalFile, large: bool) -> str:
-    # git's own name for a file is the sha1 of this header and the content.
-    digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % file.size)
-    with file.path.open("rb") as content:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return local.size != remote.size or not same(local.path, remote)

@@ -8,16 +8,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from mlxk_core.errors import Interrupted, Kind, MlxkError, kind_of
-from mlxk_core.worker import Job, Report, Worker, serve
-
-
-class UploadFailed(MlxkError):
-    """The upload did not end well. It keeps the kind of what the child ran into."""
-
-    def __init__(self, message: str, kind: Kind, **details: object) -> None:
-        super().__init__(message, **details)
-        self.kind = kind  # type: ignore[misc]
+from mlxk_core.errors import Interrupted, MlxkError
+from mlxk_core.worker import Job, JobFailed, Report, Worker, as_report, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +26,7 @@ def upload(job: Job, *, bars: bool) -> Commit:
             for report in worker.reports():
                 committing = committing or "committing" in report
                 if "error" in report:
-                    told = report["error"]
-                    raise UploadFailed(told["message"], Kind(*told["kind"]), **told["details"])
+                    raise JobFailed(report["error"])
                 if "sha" in report:
                     return Commit(report["sha"], report["url"])
             raise MlxkError(f"The upload ended unexpectedly: {worker.last_words()}.", reason="crashed")
@@ -55,16 +46,15 @@ def work(job: Job, report: Report) -> None:
     try:
         _upload(job, report)
     except Exception as error:
-        told: Exception = error
-        if not (isinstance(error, ValueError) and "README.md" in str(error)):
+        told: Exception
+        if isinstance(error, ValueError) and "README.md" in str(error):
+            told = MlxkError(f"The hub does not accept README.md: {' '.join(str(error).split())}", reason="bad_readme")
+        else:
             try:
                 refuse(error, Asked(job["repository"], job["branch"], constants.ENDPOINT))
             except Exception as refusal:
                 told = refusal
-        else:
-            told = MlxkError(f"The hub does not accept README.md: {' '.join(str(error).split())}", reason="bad_readme")
-        details = dict(told.details) if isinstance(told, MlxkError) else {}
-        report({"error": {"kind": list(kind_of(told)), "message": str(told), "details": details}})
+        report({"error": as_report(told)})
 
 
 def _upload(job: Job, report: Report) -> None:
