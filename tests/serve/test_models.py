@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 
@@ -45,14 +46,17 @@ def test_a_model_that_was_used_is_loaded(models):
     }
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing", "nam", "ORG/NAME", "", "..", "org", "org/name@nonsense"])
+@pytest.mark.parametrize(
+    "name",
+    ["nobody/nothing", "nam", "ORG/NAME", "", "..", "org", "org/name@nonsense", "org/name%20", "org/name%20@main"],
+)
 def test_a_name_that_is_not_listed_is_not_found(models, name, engine):
     answer = models.get(f"/v1/models/{name}") if name else models.chat(model="nobody/nothing")
     assert answer.status == 404
     assert answer.error["code"] in ("model_not_found", "revision_not_found")
     assert answer.error["param"] == "model"
     if name:
-        assert models.chat(model=name).status == 404
+        assert models.chat(model=unquote(name)).status == 404
     assert engine.script.happened("load") == []
 
 

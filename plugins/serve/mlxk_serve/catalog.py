@@ -44,7 +44,8 @@ class Catalog:
         if known is not None and now - seen < _FRESH_SECONDS:
             return known
         model = self._resolver.exact(name)
-        if model is None:
+        blanks = name.split() != [name]
+        if model is None or (blanks and name != model.name):  # the command line forgives blanks; here a name is a name
             self._known.pop(name, None)
             raise ModelNotFound(name, hint="`GET /v1/models` lists what is.")
         if model == known:

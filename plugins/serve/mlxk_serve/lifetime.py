@@ -57,13 +57,11 @@ class Lifetime:
                 server = self._server = self._start()
             except _NeverServed:
                 return End.DONE
-            try:
+            with server:
                 server.http.listen()
                 ready(server)
                 restart = self._serve(server)
                 self._drain(server, restart)
-            finally:
-                server.close()
         if self._interrupts > 1:
             return End.INTERRUPTED
         return End.CHANGED if restart else End.DONE

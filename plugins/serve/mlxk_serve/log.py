@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 LOGGER = logging.getLogger("mlxk.serve")
-LEVELS = ("debug", "info", "warning", "error")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a path or a name somebody sent, they would forge lines
 _SECRETS = (
     re.compile(r"(?i)\b(bearer\s+)[^\s'\",]+"),
