@@ -19,15 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import pluggy
-
+from mlxk_core.api import hookimpl
 from mlxk_core.errors import InsufficientMemory, InvalidOption, TemplateError
 from mlxk_core.generation.engine import EngineContext, Prefilled, Row, Sampled, StepEvent
 from mlxk_core.generation.messages import Message, Tool
 from mlxk_core.models.model import Model
 from mlxk_core.specs import BackendSpec, Verdict
 
-_hookimpl = pluggy.HookimplMarker("mlxk")
 END = 0
 """The fake tokenizer's only stop token; every other id is a Unicode code point."""
 
@@ -199,7 +197,7 @@ class FakeBackend:
         self._attribute = f"backend_{next(_numbers)}"
         setattr(sys.modules[__name__], self._attribute, self)
 
-    @_hookimpl
+    @hookimpl
     def mlxk_backends(self) -> list[BackendSpec]:
         return [
             BackendSpec(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pluggy
-
+from mlxk_core.api import hookimpl
 from mlxk_core.generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core.generation.extraction import Evidence, ExtractorContext, Strength
 from mlxk_core.specs import ReasoningExtractorSpec
-
-_hookimpl = pluggy.HookimplMarker("mlxk")
 
 
 class FakeExtractor:
@@ -36,7 +33,7 @@ class FakeExtractor:
 class FakeFormat:
     """A plugin object with that one format, for every model."""
 
-    @_hookimpl
+    @hookimpl
     def mlxk_reasoning_extractors(self) -> Iterable[ReasoningExtractorSpec]:
         yield ReasoningExtractorSpec(
             name="parentheses",
