@@ -178,7 +178,9 @@ def test_a_third_ctrl_c_leaves_at_once(start, kit):
     process = start(script={**ENDLESS, "hang": True})
     sock = process.client.begin_chat(stream=True)
     kit.until(lambda: process.client.status()["answers"] == 1)
-    for _ in range(3):
+    process.signal(signal.SIGINT)
+    kit.until(lambda: _refused(process.info["port"]))  # signals that come too close to each other are one
+    for _ in range(2):
         process.signal(signal.SIGINT)
         time.sleep(0.02)
     assert process.end() == 130
