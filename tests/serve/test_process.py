@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mlxk_core.errors import InvalidOption
 from mlxk_core.testing import HEAVY, modules_after
+from mlxk_serve import listeners
 
 SCRIPTED = Path(__file__).with_name("scripted_mlxk.py")
 
@@ -232,15 +234,15 @@ def test_a_server_that_is_told_to_end_while_it_starts_leaves_nothing(start, tmp_
     assert not path.exists()
 
 
-def test_a_server_that_still_starts_keeps_its_place(serve_cli, tmp_path):
-    from mlxk_serve import listeners
-
+def test_a_server_that_still_starts_keeps_its_place(tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
     (tcp,) = listeners.open_tcp(["127.0.0.1"], 0)
     with tcp, listeners.open_unix(path):
-        port = str(tcp.getsockname()[1])
-        assert port in usage_error(serve_cli("--host", "127.0.0.1", "--port", port))
-        assert str(path) in usage_error(serve_cli("--unix", str(path)))
+        port = tcp.getsockname()[1]
+        with pytest.raises(InvalidOption, match=f"{port} is in use"):
+            listeners.open_tcp(["127.0.0.1"], port)
+        with pytest.raises(InvalidOption, match="another server"):
+            listeners.open_unix(path)
         assert path.exists()
 
 
