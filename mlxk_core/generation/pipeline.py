@@ -135,6 +135,9 @@ class TextPipeline:
     def _content(self, text: str) -> Iterator[ExtractorEvent]:
         if text:
             self._answer_ends_in = text[-1]
+            # White space that the format left out between the reasoning and the answer is no token of the answer.
+            while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
+                del self._logprobs[0]
             yield Delta(Channel.CONTENT, text, self._take_logprobs())
 
     def _as_text(self, call: ToolCallDelta) -> str:
@@ -156,6 +159,8 @@ class TextPipeline:
             return
         if Channel.REASONING in (before, after):
             self.reasoning_tokens += self._undecided
+            # What of them was not said is a marker, and must not pass for a token of the answer.
+            del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
         self._undecided = 0
         self._channel = after
 

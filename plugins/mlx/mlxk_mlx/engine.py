@@ -45,12 +45,13 @@ class _Chunks:
         """From the device and the network's size only, so that a prompt is cut in the same way every time.
 
         On a CPU a step alone is to take about a second: an old core does some 30 GFLOP/s with OpenBLAS, and 3 without.
+        However small the network, attention to a long context costs too, so no chunk is larger than 512.
         """
         machine = runtime.start()
         if not machine.cpu:
             return cls(beside_others=256, alone=2048, rows=4)
         tokens = (18e9 if machine.fast_blas else 2e9) / max(1, parameters)
-        alone = next((size for size in (2048, 1024, 512, 256, 128, 64) if size <= tokens), _SMALLEST_CHUNK)
+        alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _SMALLEST_CHUNK)
         return cls(beside_others=max(_SMALLEST_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
 
 

@@ -101,3 +101,33 @@ def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
     tokens = [Sampled(1, byte) for byte in data[:-1]] + [Sampled(1, data[-1], "length")]
     events = [event for token in tokens for event in pipeline.feed(token)]
     assert text_of(events) == ("a🙂" if length == 4 else "a")
+
+
+def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
+    pipeline = TextPipeline(FakeTokenizer(), FakeExtractor(), StopStrings([]))
+    tokens = [Sampled(1, ord(c), None, -0.5) for c in "(ab)cd"] + [Sampled(1, END, "stop", -0.1)]
+    deltas = [event for token in tokens for event in pipeline.feed(token)]
+    entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
+    assert b"".join(entry.data for entry in entries) == b"cd"
+
+
+class Stripped(FakeExtractor):
+    """Leaves out the white space in front of the answer, as the formats do."""
+
+    begun = False
+
+    def feed(self, text, /):
+        for event in super().feed(text):
+            if isinstance(event, Delta) and event.channel is Channel.CONTENT and not self.begun:
+                self.begun = bool(event.text.strip())
+                if not self.begun:
+                    continue
+            yield event
+
+
+def test_the_logprobs_of_an_answer_leave_out_white_space_that_the_format_left_out():
+    pipeline = TextPipeline(FakeTokenizer(), Stripped(), StopStrings([]))
+    tokens = [Sampled(1, ord(c), None, -0.5) for c in "(a)\n\nb c"] + [Sampled(1, END, "stop", -0.1)]
+    deltas = [event for token in tokens for event in pipeline.feed(token)]
+    entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
+    assert b"".join(entry.data for entry in entries) == b"b c"
