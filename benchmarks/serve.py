@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def main() -> None:
                     for clients in options.clients:
                         row = asyncio.run(measure(served, model, clients, options.requests, options.max_tokens))
                         rows.setdefault((clients, name), []).append(row)
+                        print(f"{clients} clients of {name}: {row[2]:.1f} tokens/s", file=sys.stderr)
     print(f"{'clients':>7}  {'':<14}{'first text':>12}{'slowest':>10}{'tokens/s':>11}{'requests/s':>12}   (medians)")
     for (clients, name), results in sorted(rows.items()):
         first, slowest, tokens, requests = (statistics.median(column) for column in zip(*results, strict=True))
