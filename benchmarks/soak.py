@@ -35,12 +35,12 @@ MODELS = {"soak/clock": "tick tock ", "soak/bell": "ding dong dang "}
 LONGEST_ANSWER = 120
 MOMENTS = ("in the request", "before the first byte", "a little later", "in the stream", "waiting for all of it")
 PROMPTS = [f"{number}: " + "word " * (number % 61) for number in range(200)]
-"""No more than these: Hugging Face's tokenizers remember up to 10,000 words, and to the tiny models' a prompt is one word
+"""No more: Hugging Face's tokenizers remember up to 10,000 words, and to the tiny models' a prompt is one word
 of 7 kB; ever new ones look like a leak for the first 20,000 streams."""
 MEMORY = "200MB"
 """Of the server's budget. A tenth of it is for prompts that were read, which would look like a leak if it were more."""
 ALLOWED_GROWTH = 128 << 20
-"""Bytes: those prompts, and what allocators keep from the peak (80 MB in the first 4,000 streams, then nothing more)."""
+"""Bytes: those prompts, and what allocators keep from the peak (80 MB in the first 4,000 streams, then no more)."""
 
 
 @dataclass
