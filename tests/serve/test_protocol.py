@@ -152,8 +152,8 @@ def test_a_stream_ends_with_a_proper_last_chunk(client):
     assert received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_who_sends_too_slowly_is_cut(serve, engine):
-    client = serve(limits={"header_time": 0.2, "body_time": 0.2}).client
+def test_who_sends_too_slowly_is_cut(serve, engine, kit):
+    client = serve(limits={"header_time": 1.0, "body_time": 1.0}).client
     slow = [socket.create_connection(("127.0.0.1", client.port), timeout=60) for _ in range(20)]
     for sock in slow:
         sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
@@ -161,7 +161,7 @@ def test_who_sends_too_slowly_is_cut(serve, engine):
     assert body == b""
     assert client.get("/health").status == 200
     for sock in slow:
-        assert sock.recv(100) == b""
+        assert kit.everything(sock) == b""  # closed or reset
         sock.close()
 
 

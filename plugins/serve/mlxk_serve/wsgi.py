@@ -40,6 +40,7 @@ _PROTOCOL_ERRORS = {
 }
 _JUST_NOW = 0.25
 """A client that connected so many seconds ago may still be sending its request, and hears better a 503 than a reset."""
+_TEND_INTERVAL = 1.0
 _INTERNAL = ApiError(500, "The server failed on this request.", code="internal_error")
 _FULL = ApiError(503, "Too many connections are open.", code="too_many_connections", headers={"retry-after": "1"})
 
@@ -240,8 +241,8 @@ class _Listener(BaseWSGIServer):
                     sock.send(_raw_response(_FULL))
 
     def maintenance(self, now: float) -> None:
-        for channel in list(self.active_channels.values()):
-            channel.tend(now)
+        """Nothing: it is called while the poll is put together. A connection closed there is polled all the same, and
+        the error is taken for one of the client that was just let in under its number. `HttpServer.turn` sees to it."""
 
 
 class _TcpListener(_Listener, TcpWSGIServer):
@@ -267,6 +268,7 @@ class HttpServer:
         limits: Limits,
     ) -> None:
         self._closed = False
+        self._tended = 0.0
         self._map: dict[int, Any] = {}
         self._dispatcher = ThreadedTaskDispatcher()
         adjustments = Adjustments(
@@ -307,6 +309,11 @@ class HttpServer:
 
     def turn(self, timeout: float) -> None:
         """Waits for something to happen, `timeout` seconds at most, and does what there is to do."""
+        now = time.time()
+        if now - self._tended >= _TEND_INTERVAL:
+            self._tended = now
+            for channel in self.channels:
+                channel.tend(now)
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
 
     def wake(self) -> None:
