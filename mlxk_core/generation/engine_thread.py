@@ -97,10 +97,6 @@ class EngineThread:
         """Ends a job wherever it is, if it has not ended; `outcome` is what it counts as (None: it was no request)."""
         self._commands.put(lambda: self._end(job, outcome))
 
-    def unload(self, name: str) -> None:
-        """Unloads the idle residents of that name."""
-        self._commands.put(lambda: self._unload(name))
-
     def stop(self) -> None:
         """Ends every job and the thread."""
         self._commands.put(self._stop)
@@ -188,11 +184,6 @@ class EngineThread:
                 self._engine_failed(job.resident, error)
                 return
         self._over(job, outcome)
-
-    def _unload(self, name: str) -> None:
-        for resident in self.residency:
-            if resident.model.name == name and resident.idle:
-                self._drop(resident)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -133,12 +133,6 @@ class GenerationService:
         finally:
             self._thread.end(job, None)
 
-    def unload(self, name: str) -> bool:
-        """Unloads the idle residents called `name`; False if there is none."""
-        found = any(r.model.name == name and r.idle for r in self._thread.residency)
-        self._thread.unload(name)
-        return found
-
     def is_loaded(self, model: Model) -> bool:
         """Whether `model` is resident, in any backend."""
         return any(resident.model == model for resident in self._thread.residency)
@@ -204,14 +198,16 @@ class GenerationService:
                 self._mean_run += 0.1 * (ran - self._mean_run)
 
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
-        """The backend for `model`. A model that is not loaded yet is looked over first: what is broken must not cost
-        another model its place."""
+        """The backend for `model`. One that is loaded is judged no more: that would read its files for every request.
+        One that is not is looked over first: what is broken must not cost another model its place."""
+        for resident in self._thread.residency:
+            if resident.model == model and name in (None, resident.backend.name):
+                return resident.backend
         backend = self._host.backend_for(model, name)
-        if self._thread.residency.get((model, backend.name)) is None:
-            health = check(model)
-            if not health.healthy:
-                problems = "; ".join(problem.message for problem in health.problems)
-                raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)
+        health = check(model)
+        if not health.healthy:
+            problems = "; ".join(problem.message for problem in health.problems)
+            raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)
         return backend
 
     def _plan(self, request: GenerationRequest) -> Plan:

@@ -162,9 +162,8 @@ def test_what_ended_how_is_counted(house):
 
 
 def test_a_model_that_changes_before_it_is_loaded_again_is_read_again(house):
-    house.open(fake_backend("Hello."))
+    house.open(fake_backend("Hello."), ttl=0.05)
     house.ask(house.model(context=100)).result()
-    assert house.service.unload("alpha")
     house.wait_for(lambda: not house.service.status().models)
     changed = house.model(context=60)
     assert house.until(house.ask(changed), Started).max_tokens == 60 - len("<user>Hi\n<assistant>")

@@ -1,6 +1,7 @@
 """The generation service, driven through its public door on scripted engines."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,14 @@ def test_a_loaded_model_is_not_loaded_again(house):
     house.ask(model).result()
     assert not any(isinstance(event, Loading) for event in house.ask(model))
     assert backend.script.happened("load") == ["alpha"]
+
+
+def test_the_files_of_a_loaded_model_are_not_read_for_every_request(house):
+    house.open(fake_backend())
+    model = house.model()
+    house.ask(model).result()
+    (model.path / "config.json").write_text("{damaged")
+    assert house.ask(replace(model)).result().content == "Hello."
 
 
 def test_ten_first_requests_are_one_load(house):
