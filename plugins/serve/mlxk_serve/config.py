@@ -17,6 +17,7 @@ class Limits:
     idle_time: float = 75
     connections: int = 512
     unsent: int = 256 << 10
+    """So much of an answer waits for its reader here, and as much in the system's buffer."""
     stalled_time: float = 30
     """A reader that takes nothing for so long is cut."""
     linger_time: float = 2

@@ -122,6 +122,8 @@ class Channel(HTTPChannel):
     error_task_class = JsonErrorTask
 
     def __init__(self, server: _Listener, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None) -> None:
+        # The system would let its own buffer grow to megabytes: an answer that nobody reads would vanish in there.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, server.limits.unsent)
         self.parser_class = partial(Parser, guard=server.guard)
         self._limits = server.limits
         self._watch_lock = threading.Lock()
@@ -144,8 +146,9 @@ class Channel(HTTPChannel):
             self._tell_left()
 
     def handle_close(self) -> None:
+        self._tell_left()  # before closing wakes a worker that waits to write: it ends the answer, and must know why
         super().handle_close()
-        self._tell_left()
+        self._tell_left()  # who began to watch in between
 
     def _tell_left(self) -> None:
         with self._watch_lock:
