@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["mlxk_core.testing", "tests.json_schema", "tests.hub.fixtures"]
+
+
+def pytest_configure() -> None:
+    """Signals do what they do at a terminal. What a shell starts in the background has Ctrl-C ignored, and so would
+    every process that the tests start."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
