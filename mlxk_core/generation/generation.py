@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
+from mlxk_core.generation.calls import CallGate
 from mlxk_core.generation.completion import Completion, join
 from mlxk_core.generation.engine import Prefilled, Row, Sampled
 from mlxk_core.generation.engine_thread import EngineThread, Outcome
@@ -187,7 +188,8 @@ class Generation:
         if plan.tool_extractor is not None:
             with failures_named(plan.tool_extractor):
                 extractor = plan.tool_extractor(replace(context, inner=extractor))
-        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, tools=bool(request.tools))
+        calls = CallGate(request.tools, parallel=request.parallel_calls)
+        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
         self._clock.handed_in = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))
         self._thread.run_row(self._job, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,11 +36,15 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A function the model may call; `parameters` is its JSON schema."""
+    """A function the model may call; `parameters` is its JSON schema.
+
+    `accepts` judges the arguments of a whole call, as JSON text. A call it refuses stays text.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    accepts: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class GenerationRequest:
     `max_tokens` None means the budget of `token_policy`. `stop` are texts that end the answer and are not part of
     it. `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
     name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
-    handed to the chat template as they are.
+    handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
     """
 
     model: Model
@@ -92,6 +96,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     chat_stops: bool = True
     tools: tuple[Tool, ...] = ()
+    parallel_calls: bool = True
     reasoning_format: str | None = None
     backend: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)

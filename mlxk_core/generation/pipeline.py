@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mlxk_core.errors import MlxkError, PluginFailure
+from mlxk_core.generation.calls import CallGate
 from mlxk_core.generation.engine import Sampled, Tokenizer
 from mlxk_core.generation.events import (
     Channel,
@@ -52,18 +53,15 @@ def failures_named(extractor: object) -> Iterator[None]:
 class TextPipeline:
     """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
 
-    `reason` is why the answer ended, `stop_string` the text that ended it. Without `tools` nobody could answer a tool
-    call: one that comes all the same is part of the answer, as text.
+    `reason` is why the answer ended, `stop_string` the text that ended it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, *, tools: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: CallGate) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = tokenizer.detokenizer()
         self._extractor = extractor
         self._stops = stops.matcher()
-        self._tools = tools
-        self._called_tools = False
-        self._answer_ends_in = "\n"
+        self._calls = calls
         self._logprobs: list[TokenLogprob] = []
         self._undecided = 0
         self._channel: Channel | None = extractor.channel
@@ -97,11 +95,12 @@ class TextPipeline:
         yield from self._feed(rest)
         with failures_named(self._extractor):
             yield from self._route(self._extractor.close())
+        yield from self._take(self._calls.flush())
         if self.reason is None:
             yield from self._content(self._stops.flush())
             if self._logprobs:
                 yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
-            self._end("tool_calls" if self._called_tools and reason == "stop" else reason)
+            self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
 
     def _feed(self, text: str) -> Iterator[ExtractorEvent]:
         with failures_named(self._extractor):
@@ -109,10 +108,16 @@ class TextPipeline:
 
     def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
+            if self.reason is None:
+                yield from self._take(self._calls.feed(event))
+            if self.reason is None and self._calls.closed:
+                yield from self._content(self._stops.flush())
+                self._end("tool_calls")
+
+    def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
             if self.reason is not None:
                 return
-            if isinstance(event, ToolCallDelta) and not self._tools:
-                event = Delta(Channel.CONTENT, self._as_text(event))
             if isinstance(event, Delta) and event.channel is Channel.CONTENT:
                 shown = self._stops.feed(event.text)
                 if self._stops.match is not None:
@@ -127,24 +132,16 @@ class TextPipeline:
             # A stop string does not reach over text of another kind.
             yield from self._content(self._stops.flush())
             if isinstance(event, ToolCallDelta):
-                self._called_tools = True
                 yield event
             elif event.text:
                 yield Delta(event.channel, event.text, self._take_logprobs())
 
     def _content(self, text: str) -> Iterator[ExtractorEvent]:
         if text:
-            self._answer_ends_in = text[-1]
             # White space that the format left out between the reasoning and the answer is no token of the answer.
             while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
                 del self._logprobs[0]
             yield Delta(Channel.CONTENT, text, self._take_logprobs())
-
-    def _as_text(self, call: ToolCallDelta) -> str:
-        """A call as a person would read it: its name at the start of a line, and its arguments."""
-        if call.name is None:
-            return call.arguments
-        return f"{'' if self._answer_ends_in.isspace() else chr(10)}{call.name} {call.arguments}"
 
     def _end(self, reason: FinishReason) -> None:
         self.reason = reason

@@ -15,13 +15,15 @@ class FakeExtractor:
 
     def __init__(self, context: ExtractorContext | None = None) -> None:
         self.channel: Channel | None = Channel.CONTENT
+        self._calls = 0
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         for character in text:
             if character in "()":
                 self.channel = Channel.REASONING if character == "(" else Channel.CONTENT
             elif character == "!":
-                yield ToolCallDelta(0, "call_1", "shout", "{}")
+                yield ToolCallDelta(self._calls, f"call_{self._calls + 1}", "shout", "{}")
+                self._calls += 1
             else:
                 assert self.channel is not None
                 yield Delta(self.channel, character)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mlxk_core.testing.models import (
+    CHATML,
     HARMONY_TOKENS,
     OPENED_THINKING_CHATML,
     THINKING_CHATML,
@@ -30,6 +31,17 @@ TOOL = {
     "type": "function",
     "function": {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}},
 }
+CALLS_TWICE = """\
+Both: <tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>
+<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>"""
+CALLING_CHATML = "{% for tool_call in () %}<tool_call>{{ tool_call.name }}</tool_call>{% endfor %}" + CHATML
+CITY = {"type": "object", "properties": {"city": {"$ref": "#/$defs/name"}}, "required": ["city"]}
+
+
+def strict(name_is):
+    """The tool, held to a schema whose city is of that type."""
+    parameters = {**CITY, "additionalProperties": False, "$defs": {"name": {"type": name_is}}}
+    return {"type": "function", "function": {**TOOL["function"], "parameters": parameters, "strict": True}}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,8 @@ def port(tmp_path_factory):
         in_hub_cache("tiny/opened", lambda folder: scripted_model(folder, THINKS.removeprefix("<think>\n"), **opened))
         muses = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
         in_hub_cache("tiny/muses", lambda folder: scripted_model(folder, "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=muses))
+        calling = {"chat_template": CALLING_CHATML, "added_tokens": ("<tool_call>", "</tool_call>")}
+        in_hub_cache("tiny/twice", lambda folder: scripted_model(folder, CALLS_TWICE, **calling))
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -271,6 +285,26 @@ def test_tool_calls_come_as_openai_has_them(ask):
     ]
     assert message["content"] is None
     assert message["reasoning"] == "Use the tool."
+
+
+@pytest.mark.parametrize("model", ["tiny/calls", "tiny/twice"])
+def test_a_strict_tool_gets_only_calls_that_fit_its_schema(ask, model):
+    message, reason, usage = both(ask(model), "Weather?", tools=[strict("string")])
+    assert reason == "tool_calls"
+    assert all(list(json.loads(c["function"]["arguments"])) == ["city"] for c in message["tool_calls"])
+    unfit, reason, same = both(ask(model), "Weather?", tools=[strict("integer")])
+    assert (reason, same["completion_tokens"]) == ("stop", usage["completion_tokens"])
+    assert "tool_calls" not in unfit
+    assert unfit["content"].count('weather {"city"') == len(message["tool_calls"])
+
+
+def test_no_more_than_one_call_when_no_more_is_asked_for(ask):
+    client = ask("tiny/twice")
+    message, reason, usage = both(client, "Weather?", tools=[TOOL])
+    assert (reason, len(message["tool_calls"])) == ("tool_calls", 2)
+    one, reason, less = both(client, "Weather?", tools=[TOOL], parallel_tool_calls=False)
+    assert (reason, one) == ("tool_calls", message | {"tool_calls": message["tool_calls"][:1]})
+    assert less["completion_tokens"] <= usage["completion_tokens"]
 
 
 def test_tool_calls_and_their_results_are_taken_back(ask):

@@ -86,7 +86,7 @@ def test_what_is_required_is_required(client, missing):
         ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
         ("tool_choice", "required"),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),
-        ("parallel_tool_calls", False), ("functions", [{"name": "f"}]), ("audio", {"voice": "x"}),
+        ("functions", [{"name": "f"}]), ("audio", {"voice": "x"}),
         ("modalities", ["text", "audio"]), ("prediction", {"type": "content"}), ("store", True),
         ("service_tier", "flex"), ("web_search_options", {}), ("guided_json", {}), ("min_tokens", 5),
         ("draft_model", "x"), ("xtc_probability", 0.5), ("best_of", 2), ("grammar", "root ::= x"),
@@ -104,9 +104,23 @@ def test_a_value_that_is_not_supported_is_told_with_those_that_are(client):
     assert client.chat(guided_json={}).error["message"] == "`guided_json` is not supported here. Leave it out."
 
 
-def test_a_strict_tool_is_refused_because_nothing_holds_its_arguments_to_the_schema(client):
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": True}}
-    refused(client.chat(tools=[tool]), "tools[0].function.strict", "unsupported_parameter")
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"type": "objekt"}, "is no JSON schema: 'objekt' is not valid under any of the given schemas."),
+        ({"properties": {"a": {"pattern": "("}}}, "is no JSON schema: '(' is not a 'regex'."),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}}, 'refers to "#/$defs/b", which is not in it.'),
+        ({"$ref": "http://127.0.0.1:9/a.json"}, 'refers to "http://127.0.0.1:9/a.json", which is not in it.'),
+    ],
+)
+def test_a_strict_tool_whose_schema_nothing_can_be_held_to_is_refused(client, engine, parameters, told):
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": True}}
+    at = "tools[0].function.parameters"
+    answer = client.chat(tools=[tool])
+    refused(answer, at)
+    assert answer.error["message"] == f"`{at}` {told}"
+    del tool["function"]["strict"]
+    assert client.chat(tools=[tool]).status == 200
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,8 @@ def test_a_strict_tool_is_refused_because_nothing_holds_its_arguments_to_the_sch
     [
         {"response_format": {"type": "text"}}, {"tool_choice": "none"}, {"tool_choice": "auto"}, {"store": False},
         {"user": "me", "metadata": {"a": "b"}}, {"unheard_of": {"deep": [1]}}, {"service_tier": "auto"},
-        {"parallel_tool_calls": True}, {"n": 1.0, "seed": 5.0, "top_k": 3.0}, {"logit_bias": {}}, {"tools": []},
+        {"parallel_tool_calls": True}, {"parallel_tool_calls": False},
+        {"n": 1.0, "seed": 5.0, "top_k": 3.0}, {"logit_bias": {}}, {"tools": []},
     ],
 )  # fmt: skip
 def test_what_asks_for_nothing_special_is_taken(client, fields):

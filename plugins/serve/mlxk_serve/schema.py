@@ -101,6 +101,7 @@ class ChatRequest(Sampled, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[ToolIn], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -129,7 +130,7 @@ _ANYWHERE: Mapping[str, tuple[Any, ...]] = {
 }  # fmt: skip
 _CHAT: Mapping[str, tuple[Any, ...]] = {
     **_ANYWHERE, "audio": (), "best_of": (1,), "echo": (False,), "function_call": ("none", "auto"), "functions": ([],),
-    "modalities": (["text"],), "parallel_tool_calls": (True,), "prediction": (), "suffix": ("",), "thinking": (),
+    "modalities": (["text"],), "prediction": (), "suffix": ("",), "thinking": (),
     "tool_choice": ("none", "auto"), "verbosity": ("medium",), "web_search_options": (),
 }  # fmt: skip
 _TEXT: Mapping[str, tuple[Any, ...]] = {**_ANYWHERE, "best_of": (1,), "suffix": ("",), "tools": ([],)}

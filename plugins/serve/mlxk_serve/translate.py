@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlxk_core.api import Message, Model, Tool, ToolCall
+from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.generation.messages import GenerationRequest, TokenPolicy
 from mlxk_serve.errors import invalid, unsupported
 from mlxk_serve.sampling import sampling_of
-from mlxk_serve.schema import ChatMessage, ChatRequest, Part, Sampled, TextRequest, ToolIn
+from mlxk_serve.schema import ChatMessage, ChatRequest, Part, Sampled, TextRequest
+from mlxk_serve.tools import tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
@@ -35,7 +36,8 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             max_tokens=asked or default_max_tokens,
             token_policy=TokenPolicy.HALF_CONTEXT,
             stop=_stops(request),
-            tools=() if request.tool_choice == "none" else _tools(request.tools or ()),
+            tools=() if request.tool_choice == "none" else tools_of(request.tools or ()),
+            parallel_calls=request.parallel_tool_calls is not False,
             template_options=_template_options(request),
         ),
     )
@@ -103,21 +105,6 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
         if part.text is None:
             raise invalid(f"`{at}[{i}].text` is required.", f"{at}[{i}].text")
     return "".join(part.text or "" for part in content)
-
-
-def _tools(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
-    for i, tool in enumerate(tools):
-        if tool.function.strict:
-            at = f"tools[{i}].function.strict"
-            raise unsupported(at, f"`{at}`: arguments are not held to the schema here. Leave it out.")
-    return tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description or "",
-            parameters=tool.function.parameters or {},
-        )
-        for tool in tools
-    )
 
 
 def _template_options(request: ChatRequest) -> dict[str, Any]:

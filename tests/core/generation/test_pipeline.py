@@ -2,16 +2,21 @@
 
 import pytest
 
+from mlxk_core.generation.calls import CallGate
 from mlxk_core.generation.engine import Sampled
-from mlxk_core.generation.events import Channel, Delta
+from mlxk_core.generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core.generation.messages import Tool
 from mlxk_core.generation.pipeline import PlainText, TextPipeline
 from mlxk_core.generation.stops import StopStrings
 from mlxk_core.testing.fake_engine import END, FakeTokenizer
 from mlxk_core.testing.fake_format import FakeExtractor
 
+TOOLS = (Tool(name="shout"),)
 
-def run(text, *, stops=(), finish="stop", extractor=None):
-    pipeline = TextPipeline(FakeTokenizer(), extractor or PlainText(), StopStrings(stops))
+
+def run(text, *, stops=(), finish="stop", extractor=None, parallel=True):
+    gate = CallGate(TOOLS, parallel=parallel)
+    pipeline = TextPipeline(FakeTokenizer(), extractor or PlainText(), StopStrings(stops), gate)
     tokens = [Sampled(1, ord(c)) for c in text]
     tokens = (
         [*tokens, Sampled(1, END, "stop")] if finish == "stop" else [*tokens[:-1], Sampled(1, ord(text[-1]), "length")]
@@ -64,8 +69,15 @@ def test_a_tool_call_is_a_finish_reason_only_when_the_answer_ended_by_itself():
     assert run("a!b", finish="length", extractor=FakeExtractor())[0].reason == "length"
 
 
+def test_without_parallel_calls_the_answer_ends_where_the_second_one_begins():
+    pipeline, events = run("a!b!c", extractor=FakeExtractor(), parallel=False)
+    assert text_of(events) == "ab"
+    assert [event.index for event in events if isinstance(event, ToolCallDelta)] == [0]
+    assert (pipeline.reason, pipeline.completion_tokens) == ("tool_calls", 4)
+
+
 def test_logprobs_travel_with_the_text_they_belong_to_and_lose_none():
-    pipeline = TextPipeline(FakeTokenizer(), PlainText(), StopStrings(["\nUser:"]))
+    pipeline = TextPipeline(FakeTokenizer(), PlainText(), StopStrings(["\nUser:"]), CallGate(TOOLS))
     tokens = [Sampled(1, ord(c), None, -0.5, ((ord(c), -0.5),)) for c in "a\nb"] + [Sampled(1, END, "stop", -0.1)]
     events = [event for token in tokens for event in pipeline.feed(token)]
     entries = [entry for event in events for entry in event.tokens]
@@ -96,7 +108,7 @@ class HalfEmoji(FakeTokenizer):
 
 @pytest.mark.parametrize("length", range(1, 5))
 def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
-    pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]))
+    pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]), CallGate(TOOLS))
     data = b"a\xf0\x9f\x99\x82"[: length + 1]
     tokens = [Sampled(1, byte) for byte in data[:-1]] + [Sampled(1, data[-1], "length")]
     events = [event for token in tokens for event in pipeline.feed(token)]
@@ -104,7 +116,7 @@ def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
 
 
 def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
-    pipeline = TextPipeline(FakeTokenizer(), FakeExtractor(), StopStrings([]))
+    pipeline = TextPipeline(FakeTokenizer(), FakeExtractor(), StopStrings([]), CallGate(TOOLS))
     tokens = [Sampled(1, ord(c), None, -0.5) for c in "(ab)cd"] + [Sampled(1, END, "stop", -0.1)]
     deltas = [event for token in tokens for event in pipeline.feed(token)]
     entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
@@ -126,7 +138,7 @@ class Stripped(FakeExtractor):
 
 
 def test_the_logprobs_of_an_answer_leave_out_white_space_that_the_format_left_out():
-    pipeline = TextPipeline(FakeTokenizer(), Stripped(), StopStrings([]))
+    pipeline = TextPipeline(FakeTokenizer(), Stripped(), StopStrings([]), CallGate(TOOLS))
     tokens = [Sampled(1, ord(c), None, -0.5) for c in "(a)\n\nb c"] + [Sampled(1, END, "stop", -0.1)]
     deltas = [event for token in tokens for event in pipeline.feed(token)]
     entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
