@@ -165,3 +165,35 @@ def test_reasoning_beside_content_and_calls_is_kept_from_a_template_that_refuses
     generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content="I look."), result)
     generation.result()
     assert "<|im_start|>assistant\n|I look.<tool_call>" in generation.prompt_text
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_is_sent_back_by_the_name_that_the_template_reads(ask, key):
+    # LFM2.5 reads `thinking` beside content and calls, Solar Open `reasoning` only.
+    template = _CHATML.replace(
+        "{{ message.content }}",
+        f"{{% if message.{key} %}}[{{{{ message.{key} }}}}]{{% endif %}}{{{{ message.content }}}}",
+    )
+    user, call, result = _history("{}")
+    generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content="I look."), result)
+    generation.result()
+    assert "<|im_start|>assistant\n[Hm.]I look.<tool_call>" in generation.prompt_text
+
+
+def test_reasoning_is_sent_back_as_a_part_of_the_content_where_the_template_wants_that(ask):
+    # As Ministral's and Magistral's do.
+    template = _CHATML.replace(
+        "{{ message.content }}",
+        "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for block in message['content'] %}"
+        "{% if block['type'] == 'thinking' %}{{ '[THINK]' + block['thinking'] + '[/THINK]' }}"
+        "{% elif block['type'] == 'text' %}{{ block['text'] }}"
+        "{% else %}{{ raise_exception('no') }}{% endif %}{% endfor %}{% endif %}",
+    )
+    user, call, result = _history("{}")
+    for content in ("I look.", ""):
+        generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content=content), result)
+        generation.result()
+        assert f"<|im_start|>assistant\n[THINK]Hm.[/THINK]{content}<tool_call>" in generation.prompt_text
+    generation = ask("No.", template)(user, replace(call, content="I look."), result)
+    generation.result()
+    assert "<|im_start|>assistant\nI look.<tool_call>" in generation.prompt_text

@@ -62,6 +62,7 @@ _TEMPLATES = {
     "longcat": "{% set content = content.split('</longcat_think>')[-1] %}",
     "k2_horizon": "{{ '<ifm|think_' + reasoning_effort + '>' }}",
     "think_start": "{{ '<|think:start|>' }}",
+    "solar": "{{ '<|begin|>assistant<|think|>' + message.reasoning }}{{ '<|begin|>assistant<|content|>' }}",
 }
 
 
@@ -144,6 +145,12 @@ def test_harmony_ends_at_return_and_call_but_not_at_the_end_of_a_message(
 
 def test_the_markers_of_a_block_end_no_answer(host: Host, a_model: Callable[..., Model]) -> None:
     assert host.stop_policy(a_model(_TEMPLATES["kimi_k3"])).keep_tokens == {"<|open|>", "<|sep|>", "<|close|>"}
+
+
+def test_a_token_that_ends_thoughts_and_answer_alike_ends_no_answer_of_solar(
+    host: Host, a_model: Callable[..., Model]
+) -> None:
+    assert "<|end|>" in host.stop_policy(a_model(_TEMPLATES["solar"])).keep_tokens
 
 
 def test_the_end_of_a_message_stops_other_models(host: Host, a_model: Callable[..., Model]) -> None:

@@ -221,6 +221,21 @@ _FAMILIES = {
         (({}, "<|start|>assistant", _SPEAKS),),
         ("<|start|>", "<|message|>", "<|eom|>", "<|eot|>"),
     ),
+    "Solar Open, which ends every message alike": Family(
+        _template(
+            "<|begin|>user<|content|>{{ m.content }}<|end|>",
+            "{% if m.reasoning_content %}<|begin|>assistant<|think|>{{ m.reasoning_content }}<|end|>{% endif %}"
+            "<|begin|>assistant<|content|>{{ m.content }}<|end|>",
+            _when("<|begin|>assistant<|think|><|end|>") + "<|begin|>assistant",
+        ),
+        "solar",
+        None,
+        (
+            ({}, "<|begin|>assistant", _SPEAKS),
+            (_OFF, "<|begin|>assistant<|think|><|end|><|begin|>assistant", _SPEAKS),
+        ),
+        ("<|begin|>", "<|think|>", "<|content|>", "<|end|>"),
+    ),
     "one whose closed conversation ends like a block begins": Family(
         _template("<user>{{ m.content }}</s>", "<bot>{{ m.content }}</s>", "<think>", "<eos>") + "{# </think> #}",
         "think",

@@ -11,24 +11,33 @@ from typing import Any
 
 from mlxk_core.generation.messages import Message, Tool, ToolCall
 
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_READ = re.compile(rf"""(?:\.|\[ *['"]|get\( *['"])({"|".join(_REASONING_KEYS)})\b""")
+_BLOCK = re.compile(r"""type(?:['"] *\])? *== *['"]thinking['"]""")
+
 
 @dataclass(frozen=True, slots=True)
 class Turns:
     """The form of messages that one template wants. Templates agree on most; what they do not is told from their text.
 
-    `thinking`: gpt-oss' template calls reasoning so, and refuses it beside content and calls. `short_ids`: Mistral's
-    refuse ids of calls that are not nine letters and digits. `text_arguments`: most want the arguments of a call as an
-    object, DeepSeek's as text.
+    `reasoning`: the key of a message they read it from. `blocks`: Mistral's want it as a part of the content instead.
+    `short_ids`: they refuse ids of calls that are not nine letters and digits. `text_arguments`: most want the
+    arguments of a call as an object, DeepSeek's as text. `one_text`: gpt-oss' refuses reasoning beside content and
+    calls.
     """
 
-    thinking: bool = False
+    reasoning: str = _REASONING_KEYS[0]
+    blocks: bool = False
     short_ids: bool = False
     text_arguments: bool = False
+    one_text: bool = False
 
     @classmethod
     def of(cls, template: str) -> Turns:
+        read = {match[1] for match in _READ.finditer(template)}
         return cls(
-            thinking="thinking" in template and "reasoning_content" not in template,
+            reasoning=next((key for key in _REASONING_KEYS if key in read), _REASONING_KEYS[0]),
+            blocks=_BLOCK.search(template) is not None and read <= {"thinking"},
             short_ids=re.search(r"length *[!=]= *9\b", template) is not None,
         )
 
@@ -37,6 +46,8 @@ class Turns:
         yield self
         if any(message.tool_calls for message in messages):
             yield replace(self, text_arguments=True)
+        if any(message.tool_calls and message.content and message.reasoning for message in messages):
+            yield replace(self, one_text=True)
 
     def write(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         names = {call.id: call.name for message in messages for call in message.tool_calls}
@@ -44,8 +55,8 @@ class Turns:
 
     def _message(self, message: Message, names: Mapping[str, str]) -> dict[str, Any]:
         entry: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.reasoning is not None and not (self.thinking and message.content and message.tool_calls):
-            entry["thinking" if self.thinking and not message.content else "reasoning_content"] = message.reasoning
+        if message.reasoning is not None and not (self.one_text and message.content and message.tool_calls):
+            self._reason(entry, message.reasoning)
         # OpenAI's clients name a result by its call only, and some templates (Gemma's) write the function's name.
         name = message.name or names.get(message.tool_call_id or "")
         if name is not None:
@@ -55,6 +66,13 @@ class Turns:
         if message.tool_calls:
             entry["tool_calls"] = [self._call(call) for call in message.tool_calls]
         return entry
+
+    def _reason(self, entry: dict[str, Any], reasoning: str) -> None:
+        if not self.blocks:
+            entry[self.reasoning] = reasoning
+        elif reasoning:
+            said = [{"type": "text", "text": entry["content"]}] if entry["content"] else []
+            entry["content"] = [{"type": "thinking", "thinking": reasoning}, *said]
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         arguments = call.arguments if self.text_arguments else _object(call.arguments)

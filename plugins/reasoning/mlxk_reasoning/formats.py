@@ -131,7 +131,7 @@ MINIMAX_M3 = BlockFormat(
     summary="MiniMax-M3: <mm:think> … </mm:think>",
     openers=("<mm:think>",),
     closers=("</mm:think>",),
-    calls=("<minimax:tool_call>",),
+    calls=("]<]minimax[>[<tool_call>", "<minimax:tool_call>"),
     signs=(("mm:think>",),),
     tokens=("<mm:think>", "</mm:think>"),
 )
@@ -182,16 +182,32 @@ KIMI_TEXT = BlockFormat(
     architectures=("kimi_vl",),
 )
 _MUSE_MESSAGE = "<|start|>assistant"
+_MUSE_ANSWER = (f"{_MUSE_MESSAGE}<|message|>", f"{_MUSE_MESSAGE} to=user<|message|>")
 MUSE_GLIMMER = BlockFormat(
     name="muse_glimmer",
     summary="Muse Glimmer: a message to=self … <|eom|>, the answer in one to=user",
     openers=("to=self<|message|>", f"{_MUSE_MESSAGE} to=self<|message|>"),
     closers=("<|eom|>",),
-    frame=("<|message|>", "to=user<|message|>", f"{_MUSE_MESSAGE}<|message|>", f"{_MUSE_MESSAGE} to=user<|message|>"),
+    frame=("<|message|>", "to=user<|message|>", *_MUSE_ANSWER),
     frame_end=("<|eot|>", "<|eom|>"),
-    ends=(f"{_MUSE_MESSAGE} to=user<|message|>",),
-    noise=("<|eot|>", "<|eom|>"),
+    ends=_MUSE_ANSWER,
+    noise=(*_MUSE_ANSWER, "<|eot|>", "<|eom|>"),
     signs=(("to=self<|message|>", "<|eom|>"),),
+)
+_SOLAR_MESSAGE = "<|begin|>assistant"
+_SOLAR_FRAME = ("<|content|>", f"{_SOLAR_MESSAGE}<|content|>")
+SOLAR = BlockFormat(
+    name="solar",
+    summary="Solar Open: a message <|think|> … <|end|>, the answer in one with <|content|>",
+    openers=("<|think|>", f"{_SOLAR_MESSAGE}<|think|>"),
+    closers=("<|end|>",),
+    frame=_SOLAR_FRAME,
+    frame_end=("<|end|>",),
+    ends=_SOLAR_FRAME,
+    calls=("<|tool_calls|>", f"{_SOLAR_MESSAGE}<|tool_calls|>"),
+    noise=(_SOLAR_MESSAGE, *_SOLAR_FRAME, "<|end|>"),
+    signs=(("<|begin|>assistant", "<|think|>", "<|content|>"),),
+    tokens=("<|begin|>", "<|think|>", "<|content|>", "<|end|>"),
 )
 APRIEL = BlockFormat(
     name="apriel",
@@ -288,6 +304,7 @@ BLOCK_FORMATS: tuple[BlockFormat, ...] = (
     K2_HORIZON,
     THINK_START,
     MUSE_GLIMMER,
+    SOLAR,
     MISTRAL,
     KIMI_TEXT,
     APRIEL,
