@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from mlxk_core.generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core.generation.extraction import Extractor
@@ -32,15 +33,19 @@ def extract(extractor: Extractor, pieces: Iterable[str]) -> Extracted:
     """Feeds `pieces`, closes, and joins the events; fails on an event that no consumer could use."""
     events: list[ExtractorEvent] = []
     for piece in pieces:
-        events += extractor.feed(piece)
+        before = extractor.channel
+        given = _given(partial(extractor.feed, piece), f"feed({piece!r})")
+        _assert_went_to(before, piece, given)
+        events += given
     channel = extractor.channel
-    events += extractor.close()
+    events += _given(extractor.close, "close()")
     runs: list[tuple[Channel | int, str]] = []
     names: list[str] = []
     identifiers: set[str] = set()
     for event in events:
         if isinstance(event, Delta):
-            assert event.text, f"an empty delta: {event}"
+            assert event.text and isinstance(event.text, str), f"an empty delta: {event}"
+            assert isinstance(event.channel, Channel), f"the channel of a delta is a Channel: {event}"
             where: Channel | int = event.channel
             text = event.text
         else:
@@ -76,3 +81,22 @@ def assert_split_invariant(make_extractor: Callable[[], Extractor], text: str) -
         halves = extract(make_extractor(), pieces)
         assert halves == whole, f"{text!r} gives {whole} as a whole, but {halves} as {pieces}"
     return whole
+
+
+def _given(step: Callable[[], Iterable[ExtractorEvent]], name: str) -> list[ExtractorEvent]:
+    try:
+        events = step()
+        assert events is not None, f"{name} gave None; where there is nothing to give, an empty list"
+        return list(events)
+    except Exception as error:
+        error.add_note(f"It came out of {name}.")
+        raise
+
+
+def _assert_went_to(channel: Channel | None, character: str, events: list[ExtractorEvent]) -> None:
+    """`channel` is what the extractor said of the character before it was fed."""
+    if channel is None or len(character) != 1 or not events:
+        return
+    last = events[-1]
+    if isinstance(last, Delta) and last.text.endswith(character):
+        assert last.channel is channel, f"channel was {channel.value}, but {character!r}, fed next, went to {last}"

@@ -52,9 +52,8 @@ class BlockExtractor:
         return list(self._advance(text, final=False))
 
     def close(self) -> list[ExtractorEvent]:
-        format = self._format
-        if self._inside and self._label and self._held and self._held.strip() == format.label.strip():
-            self._held = ""  # cut off right behind the block's name
+        if self._is_cut_marker():
+            self._held = ""
         events = list(self._advance("", final=True))
         part = self._part
         if part.blank and (self._begun or self._untouched):
@@ -127,6 +126,14 @@ class BlockExtractor:
         a call and does not make it."""
         spoken_of = self._format.calls if self._inside else self._format.openers
         return self._begun and marker in spoken_of and self._part.last in _QUOTES
+
+    def _is_cut_marker(self) -> bool:
+        """Whether the response was cut off in a marker that shows by its beginning: a special token is no word, nor is
+        the name right behind an opener. Half a marker of ordinary text stays text."""
+        if self._inside and self._label and self._held and self._held.strip() == self._format.label.strip():
+            return True
+        begun = self._held.startswith(self._format.tokens)
+        return begun and markers(*self._possible()).match(self._held, 0, final=True) is None
 
     def _turn(self, marker: str) -> bool:
         """Goes on behind `marker`; False if the marker is to be read again where it leads to."""

@@ -21,7 +21,8 @@ class BlockFormat:
     beginning of the response alone. `assume_open` begins inside a block when the prompt does not say.
 
     `signs` are texts of which all must stand in a chat template that is for this format, `tokens` those that must be in
-    the vocabulary of a model whose template does not tell, and `architectures` are `model_type`s that write it.
+    the vocabulary of a model whose template does not tell (a marker may begin with one), and `architectures` are
+    `model_type`s that write it.
     """
 
     name: str
@@ -193,6 +194,7 @@ MUSE_GLIMMER = BlockFormat(
     ends=_MUSE_ANSWER,
     noise=(*_MUSE_ANSWER, "<|eot|>", "<|eom|>"),
     signs=(("to=self<|message|>", "<|eom|>"),),
+    tokens=("<|start|>", "<|message|>", "<|eom|>"),
 )
 _SOLAR_MESSAGE = "<|begin|>assistant"
 _SOLAR_FRAME = ("<|content|>", f"{_SOLAR_MESSAGE}<|content|>")
