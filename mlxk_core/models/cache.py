@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "models--"
 _MAIN = "main"
+_COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
 
 
 def hub_cache() -> Path:
@@ -85,16 +87,25 @@ def repositories() -> list[Repository]:
 def _folders(path: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+            return [entry for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
     except OSError:
         return []
 
 
-def _read_ref(path: Path) -> str:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return path.read_text(encoding="ascii").strip()
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a folder that may not be read: the others are here all the same
+        return False
+
+
+def _read_ref(path: Path) -> str:
+    """The commit in a reference; nothing for what could not be the name of a snapshot's folder."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+    return text if _COMMIT.fullmatch(text) else ""
 
 
 def _expanded(path: str) -> str:

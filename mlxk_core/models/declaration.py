@@ -80,7 +80,7 @@ def _foreign(settings: Mapping[str, Any], place: str) -> Declaration:
     inner = settings.get("quantization")  # ModelOpt nests its settings one level deeper
     if isinstance(inner, Mapping):
         settings = {**settings, **inner}
-    return Declaration(method.lower() if isinstance(method, str) else None, settings, place)
+    return Declaration(method.lower() if isinstance(method, str) and method else None, settings, place)
 
 
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
@@ -89,6 +89,6 @@ def _model_optimizer(model: Model) -> Mapping[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BrokenModel(f"{path.name} of `{model.name}` cannot be read: {error}", file=path.name) from error
     return value if isinstance(value, dict) else {}

@@ -37,4 +37,4 @@ def shard(name: str) -> tuple[str, int, int]:
     """
     stem = str(PurePosixPath(name).with_suffix(""))
     match = _SHARD.search(stem)
-    return (stem[: match.start()], int(match[1]), int(match[2])) if match else (stem, 1, 1)
+    return (stem[: match.start()], int(match[1]), int(match[2])) if match and int(match[2]) else (stem, 1, 1)

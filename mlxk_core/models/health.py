@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zipfile
@@ -292,10 +293,8 @@ def _gone(path: Path) -> bool:
     """A file that its folder lists is not there: a link leads nowhere."""
     try:
         path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ELOOP)
     return False
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlxk_core.models.model import Model
 
 DEFAULT_CONTEXT = 4096
+_LONGEST_NUMBER = 18  # digits; a text of thousands is no window, and Python refuses to read it
 
 # In the order they are believed. `model_max_length` of the tokenizer's config is none of them: it is often 1e30.
 _KEYS = (
@@ -66,7 +67,7 @@ def budget(window: int, prompt: int, *, asked: int | None, policy: TokenPolicy) 
 
 
 def _positive(value: object) -> int | None:
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

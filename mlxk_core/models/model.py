@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from mlxk_core.specs import Variant
 Origin = Literal["hub", "path", "source"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
+_TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
 # What opening a file raises where there is none. Asking first would raise too, in a folder that may not be read.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -166,7 +168,7 @@ class Model:
         found: dict[str, AddedToken] = {}
         decoder = self.tokenizer_config.get("added_tokens_decoder")
         for key, entry in decoder.items() if isinstance(decoder, dict) else ():
-            if isinstance(entry, dict) and str(key).isdecimal() and isinstance(entry.get("content"), str):
+            if isinstance(entry, dict) and _TOKEN_ID.fullmatch(key) and isinstance(entry.get("content"), str):
                 found[entry["content"]] = AddedToken(int(key), entry["content"], bool(entry.get("special")))
         for entry in self._tokenizer_added_tokens():
             if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
@@ -191,7 +193,7 @@ class Model:
                         return value if isinstance(value, list) else []
         except _ABSENT:
             return []
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BrokenModel(
                 f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
             ) from error
@@ -242,9 +244,11 @@ def _walk(folder: str, prefix: str) -> Iterator[File]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            elif not entry.is_dir():
-                try:
-                    size = entry.stat().st_size
-                except OSError:  # a dangling link
-                    size = 0
-                yield File(prefix + entry.name, size)
+                continue
+            try:
+                status = entry.stat()
+            except OSError:  # a link that dangles, or goes in a circle
+                yield File(prefix + entry.name, 0)
+            else:
+                if not stat.S_ISDIR(status.st_mode):
+                    yield File(prefix + entry.name, status.st_size)

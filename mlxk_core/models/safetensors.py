@@ -51,7 +51,7 @@ def read_header(path: Path) -> SafetensorsHeader:
             return _header(json.loads(_exactly(file.read(size), size)), 8 + size)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
 
 
@@ -62,12 +62,21 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
     tensors = {}
     last = 0
     for name, entry in entries.items():
-        start, end = entry["data_offsets"]
-        if not 0 <= start <= end:
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str):
+            raise TypeError(f"the dtype of {name} is no text")
+        if not isinstance(shape, list) or not all(map(_is_size, shape)):
+            raise ValueError(f"the shape of {name} is no list of sizes")
+        if not (_is_size(start) and _is_size(end) and start <= end):
             raise ValueError(f"the offsets of {name} are {start} and {end}")
-        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), start, end)
+        tensors[name] = Tensor(dtype, tuple(shape), start, end)
         last = max(last, end)
     return SafetensorsHeader(tensors, metadata, data + last)
+
+
+def _is_size(value: object) -> bool:
+    """The format's own integers have 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
 
 
 def _exactly(data: bytes, length: int) -> bytes:

@@ -70,10 +70,10 @@ def _totals(model: Model) -> tuple[int | None, int | None]:
     try:
         metadata = json.loads(path.read_bytes())["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, None  # no index, or one that health reports
     return _positive(size), _positive(parameters)
 
 
 def _positive(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and value > 0 else None
+    return int(value) if isinstance(value, int | float) and 1 <= value < 1 << 64 else None

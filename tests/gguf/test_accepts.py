@@ -91,6 +91,14 @@ def test_a_missing_part_is_named(original: Callable[..., Any], tmp_path: Path):
     assert "tiny-00002-of-00003.gguf" in verdict.reason
 
 
+@pytest.mark.parametrize("count", [2**32 - 1, "two"])
+def test_a_number_of_parts_that_no_file_could_have_counts_for_nothing(
+    original: Callable[..., Any], tmp_path: Path, count: int | str
+):
+    path = original().to_gguf(tmp_path / "tiny-00001-of-00001.gguf", extra={"split.count": count})
+    assert accepts(in_file(path)).accepted
+
+
 def test_models_in_other_forms_are_none_of_its_business(tmp_path: Path):
     assert accepts(in_file(random_model(tmp_path / "mlx"))).answer == "foreign"
     (tmp_path / "empty").mkdir()

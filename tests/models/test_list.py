@@ -159,6 +159,58 @@ def test_one_bad_folder_spoils_nothing(ask: Ask, hub_cache: Path) -> None:
     assert result.code == 0 and {"org/good", "org/bad-json"} <= set(names(result))
 
 
+def hostile_header(entry: object) -> bytes:
+    header = json.dumps({"a.weight": entry, "a.scales": entry}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(64)
+
+
+DEEP = b"[" * 100_000
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", (100_000).to_bytes(8, "little") + DEEP),
+        ("model.safetensors", hostile_header({"dtype": ["BF16"], "shape": [8, 8], "data_offsets": [0, 64]})),
+        ("model.safetensors", hostile_header({"dtype": "U32", "shape": [8, "x"], "data_offsets": [0, 64]})),
+        ("model.safetensors", hostile_header({"dtype": "U32", "shape": "ab", "data_offsets": [0, 64]})),
+        ("model.safetensors", hostile_header({"dtype": "U32", "shape": [8, 8], "data_offsets": [0, 10**400]})),
+        ("model.safetensors", hostile_header({"dtype": "U32", "shape": [8, 8], "data_offsets": [0.0, float("nan")]})),
+        (INDEX, DEEP),
+        (INDEX, b'{"metadata": {"total_size": 1e999, "total_parameters": 1e999}, "weight_map": {}}'),
+        (INDEX, b'{"metadata": {"total_size": ' + b"9" * 400 + b', "total_parameters": 1}, "weight_map": {}}'),
+        ("hf_quant_config.json", DEEP),
+        ("tokenizer.json", b'{"added_tokens": ' + DEEP),
+        ("tokenizer_config.json", b'{"added_tokens_decoder": {"' + b"9" * 5000 + b'": {"content": "x"}}}'),
+        ("config.json", b'{"model_type": "llama", "max_position_embeddings": "' + b"9" * 5000 + b'"}'),
+        ("config.json", b'{"model_type": "llama", "architectures": 5}'),
+        ("config.json", b'{"model_type": "llama", "architectures": [["LlamaForCausalLM"]]}'),
+        ("config.json", b'{"model_type": "llama", "quantization": {"bits": 4, "group_size": 64, "mode": ""}}'),
+        ("config.json", b'{"model_type": "llama", "quantization_config": {"quant_method": ""}}'),
+    ],
+)
+def test_a_hostile_file_ails_its_own_model_only(ask: Ask, name: str, content: bytes) -> None:
+    in_hub_cache("org/good", random_model)
+    snapshot = in_hub_cache("org/hostile", partial(random_model, seed=1))
+    (snapshot / name).unlink(missing_ok=True)
+    (snapshot / name).write_bytes(content)
+    assert names(ask("list", "--all", "--json")) == ["org/good", "org/hostile"]
+    assert ask("show", "hostile", "--json").code == 0
+    [good, _] = ask("health", "--json").json["data"]["models"]
+    assert good["healthy"]
+
+
+def test_a_link_in_a_circle_hides_no_other_model(ask: Ask, hub_cache: Path) -> None:
+    in_hub_cache("org/good", random_model)
+    (hub_cache / "models--org--circle").symlink_to("models--org--circle")
+    snapshot = in_hub_cache("org/odd", partial(random_model, seed=1))
+    (snapshot / "notes.txt").symlink_to("notes.txt")
+    assert names(ask("list", "--all", "--json")) == ["org/good", "org/odd"]
+    [good, odd] = ask("health", "--json").json["data"]["models"]
+    assert good["healthy"] and [problem["code"] for problem in odd["problems"]] == ["dangling_link"]
+
+
 def test_times_are_utc_wherever_the_machine_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 

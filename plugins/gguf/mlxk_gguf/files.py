@@ -13,6 +13,8 @@ from mlxk_core.errors import BrokenModel
 from mlxk_core.models.gguf import read_header
 from mlxk_core.models.variants import shard
 
+_MOST_PARTS = 99_999  # five digits in a name
+
 
 @dataclass(frozen=True)
 class Part:
@@ -56,7 +58,9 @@ def open_files(model: Model) -> GGUFFiles:
     if first is None or header is None:
         raise ValueError(f"{model.name} holds no GGUF file that was chosen")
     whole, number, total = shard(first.name)
-    total = max(total, header.metadata.get("split.count") or 1)
+    count = header.metadata.get("split.count")
+    if isinstance(count, int) and count <= _MOST_PARTS:  # any other number is damage: names have no room for it
+        total = max(total, count)
     if total == 1:
         return GGUFFiles((Part(first, header),))
     if number != 1 or not re.search(r"-\d{5}-of-\d{5}$", first.stem):

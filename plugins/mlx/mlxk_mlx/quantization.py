@@ -112,7 +112,7 @@ def _declared_schemes(declaration: Declaration | None) -> tuple[Scheme | None, M
 
 def _scheme(settings: Mapping[str, Any]) -> Scheme:
     mode = settings.get("mode")
-    mode = mode if isinstance(mode, str) else AFFINE
+    mode = mode if isinstance(mode, str) and mode else AFFINE
     block = BLOCK_FORMATS.get(mode)
     bits, group = (block.bits, block.group_size) if block else _AFFINE_DEFAULT if mode == AFFINE else (None, None)
     return Scheme(mode, _whole(settings.get("bits"), bits), _whole(settings.get("group_size"), group))

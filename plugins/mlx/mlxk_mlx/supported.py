@@ -64,13 +64,18 @@ def _network(config: Mapping[str, Any]) -> Path | None:
         return None
     by_type, by_architecture = _remapping()
     name = by_type.get(model_type, model_type)
-    architectures = config.get("architectures") or ()
-    for architecture in [architectures] if isinstance(architectures, str) else architectures:
+    for architecture in _classes(config):
         if (model_type, architecture) in by_architecture:
             name = by_architecture[model_type, architecture]
             break
     folder = _package()
     return folder / "models" / f"{name}.py" if folder and name in model_types() else None
+
+
+def _classes(config: Mapping[str, Any]) -> list[str]:
+    """The classes of transformers that a config names."""
+    named = config.get("architectures")
+    return [each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)]
 
 
 @cache
@@ -102,9 +107,8 @@ def _package() -> Path | None:
 
 
 def _not_generative(model: Model, model_type: str) -> str | None:
-    names = model.config.get("architectures") or ()
-    for name in [names] if isinstance(names, str) else names:
-        if isinstance(name, str) and name.endswith(_NOT_GENERATIVE):
+    for name in _classes(model.config):
+        if name.endswith(_NOT_GENERATIVE):
             return f"{name} does not generate text"
     if model_type in _ENCODERS:
         return f"model_type {model_type} does not generate text that mlx-lm could run"

@@ -119,3 +119,9 @@ def test_everything_else_in_the_cache_is_passed_over(tmp_path, monkeypatch):
 def test_a_cache_that_is_not_there_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nowhere"))
     assert cache.repositories() == []
+
+
+@pytest.mark.parametrize("text", ["../../..", "/etc", ".", "..", "a\0b", "x" * 5000, "é"])
+def test_a_reference_that_could_be_no_commit_counts_for_nothing(tmp_path, text):
+    found = repository(tmp_path, "org/name", NEW, main=text)
+    assert (found.main(), found.refs()) == (NEW, {})
