@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mlxk_core.errors import MlxkError, kind_of
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Output:
@@ -71,10 +74,15 @@ def error_object(error: BaseException) -> Mapping[str, Any]:
 
 def error_message(error: BaseException) -> str:
     """The sentence for a person, on one line. Only errors of our own speak for themselves."""
-    text = " ".join(str(error).split())
+    text = harmless(" ".join(str(error).split()))
     if isinstance(error, MlxkError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def harmless(text: str) -> str:
+    """`text` with control characters spelled out (`\\x1b`): what a model's files say is not to steer the terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _document(command: str | None, data: Any, error: BaseException | None) -> str:

@@ -151,6 +151,25 @@ def test_files_and_config_come_when_asked_for(ask: Ask) -> None:
     assert "tokenizer.json" in text and '"model_type": "llama"' in text
 
 
+def test_numbers_that_json_does_not_have_are_shown_as_texts(ask: Ask) -> None:
+    """Configs of Mamba 2 and its relatives hold them."""
+    configured(in_hub_cache("org/mamba", random_model), time_step_limit=[0.0, float("inf")])
+    result = ask("show", "mamba", "--config", "--json")
+    assert result.code == 0 and result.json["data"]["config"]["time_step_limit"] == [0.0, "Infinity"]
+    assert "Infinity" in ask("show", "mamba", "--config").stdout
+
+
+def test_nothing_a_model_says_steers_the_terminal(ask: Ask) -> None:
+    evil = "\x1b]0;owned\x07\x9b2J\n"
+    snapshot = in_hub_cache("org/evil", random_model)
+    configured(snapshot, model_type=evil, quantization_config={"quant_method": evil})
+    (snapshot / f"{evil}.txt").write_text("")
+    for command in (["show", "evil", "--files"], ["list", "--all", "--verbose"], ["health"], ["run", "evil", "Hi"]):
+        result = ask(*command)
+        assert not set("\x1b\x07\x9b") & set(result.stdout + result.stderr), command
+        assert "\\x1b]0;owned\\x07\\x9b2J" in result.stdout + result.stderr, command
+
+
 def test_a_damaged_model_is_shown_with_what_ails_it(ask: Ask) -> None:
     snapshot = in_hub_cache("org/broken", random_model)
     for name in ("config.json", "tokenizer_config.json"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlxk_core.generation.stops import CHAT_STOP_STRINGS
 from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.resolve import Resolver
+from mlxk_core.output import harmless
 from mlxk_core.session import Session, json_option
 from mlxk_models import words
 from mlxk_models.entry import Entry, installed_mlx, satisfied
@@ -44,12 +46,12 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
         if files:
             data["files"] = [{"name": f.name, "size_bytes": f.size, "kind": _kind(f.name)} for f in entry.model.files]
         if config:
-            data["config"] = dict(entry.model.config)
+            data["config"] = _finite(entry.model.config)
         return data
     out = session.output
-    out.line(entry.model.name)
+    out.line(harmless(entry.model.name))
     for label, text in _lines(entry):
-        for first, line in _wrapped(label, text, terminal=out.stdout_is_terminal):
+        for first, line in _wrapped(label, harmless(text), terminal=out.stdout_is_terminal):
             out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()
@@ -180,6 +182,17 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "mlx_version": installed_mlx(),
         "notes": [note for each in entry.quantizations for note in each.notes],
     }
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no `Infinity`, which transformers writes into configs all the same (Mamba 2's time_step_limit)."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _kind(name: str) -> str:

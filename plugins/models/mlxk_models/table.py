@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlxk_core.output import Output
+from mlxk_core.output import Output, harmless
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,6 +34,7 @@ class Row:
 
 
 def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    rows = [Row([harmless(cell) for cell in row.cells], [harmless(note) for note in row.notes]) for row in rows]
     if output.stdout_is_terminal:
         output.write(_rich(columns, rows))
     else:

@@ -11,7 +11,7 @@ from mlxk_core.hub.client import HubClient, RemoteFile
 from mlxk_core.hub.patience import Patience
 from mlxk_core.hub.refusals import NotOnHub
 from mlxk_core.models.health import check
-from mlxk_core.output import Output
+from mlxk_core.output import Output, harmless
 from mlxk_core.session import Session, json_option
 from mlxk_pull.checksums import changed
 from mlxk_pull.fetch import fetch, to_fetch
@@ -131,7 +131,7 @@ def _dry_run(output: Output, plan: Plan, again: tuple[RemoteFile, ...]) -> dict[
     if not output.json:
         for file in plan.files:
             mark = "download" if file.digest in blobs else "here"
-            output.line(f"{spelled(file.size):>9}  {mark:8}  {file.name}")
+            output.line(f"{spelled(file.size):>9}  {mark:8}  {harmless(file.name)}")
     if blobs:
         _say(output, f"{plan.name} would be downloaded: {_amount(plan, sum(blobs.values()))}.")
     else:
