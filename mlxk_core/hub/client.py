@@ -6,6 +6,7 @@ and waits without any limit for some answers, or for as long as Retry-After says
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from mlxk_core.hub.refusals import Asked, refuse
 
 _T = TypeVar("_T")
 MAIN = "main"
+_DIGEST = re.compile(r"[\w:-]+", re.ASCII)  # it becomes the name of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class HubClient:
 
     def files(self, repository: str, commit: str) -> tuple[RemoteFile, ...]:
         """Every file of a commit, by name."""
-        found = [file for page in self._tree(repository, commit) for file in map(_file, page) if file]
+        found = [file for page in self._tree(repository, commit) for file in page]
         return tuple(sorted(found, key=lambda file: file.name))
 
     def branches(self, repository: str) -> tuple[str, ...]:
@@ -91,18 +93,18 @@ class HubClient:
         hf_raise_for_status(response)
         return response
 
-    def _tree(self, repository: str, commit: str) -> Iterator[list[dict[str, Any]]]:
+    def _tree(self, repository: str, commit: str) -> Iterator[list[RemoteFile]]:
         url: str | None = f"{self._route(repository)}/tree/{commit}?recursive=true"
         while url:
             page, url = self.ask(partial(self._tree_page, url), repository, commit)
             yield page
 
-    def _tree_page(self, url: str) -> tuple[list[dict[str, Any]], str | None]:
+    def _tree_page(self, url: str) -> tuple[list[RemoteFile], str | None]:
         response = self._get(url)
         entries = response.json()
         if not isinstance(entries, list):
             raise ValueError("the list of files is no list")
-        return entries, response.links.get("next", {}).get("url")
+        return [file for file in map(_file, entries) if file], response.links.get("next", {}).get("url")
 
     def _check_file(self, repository: str) -> None:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -136,8 +138,9 @@ def _file(entry: dict[str, Any]) -> RemoteFile | None:
     if entry["type"] != "file":
         return None
     name, lfs = entry["path"], entry.get("lfs")
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    if not name or "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise ValueError("a file outside of the repository")
-    if lfs:
-        return RemoteFile(name, int(lfs["size"]), str(lfs["oid"]), True)
-    return RemoteFile(name, int(entry["size"]), str(entry["oid"]), False)
+    size, digest = (lfs or entry)["size"], (lfs or entry)["oid"]
+    if not isinstance(size, int) or size < 0 or not _DIGEST.fullmatch(digest):
+        raise ValueError("a file of no size, or without a checksum")
+    return RemoteFile(name, size, digest, bool(lfs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 NAME = "org/tiny"
@@ -135,6 +137,23 @@ def test_a_repository_without_weights(hub, refused):
     assert "no weights at all" in error["message"]
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"path": "../../evil.json", "size": 1, "oid": "a"},
+        {"path": "a\0.json", "size": 1, "oid": "a"},
+        {"path": "a.json", "size": -1, "oid": "a"},
+        {"path": "a.json", "size": 1, "oid": "../../../a"},
+        {"path": "a.json"},
+        {"path": None, "size": 1, "oid": "a"},
+    ],
+)
+def test_a_list_of_files_that_no_hub_would_give(hub, repository, refused, entry):
+    hub.answers_with("GET /api/models/.*/tree/", json.dumps([{"type": "file", **entry}]).encode(), "application/json")
+    error = refused()
+    assert (error["type"], error["details"]["reason"]) == ("hub_unavailable", "no_hub")
+
+
 def test_more_than_the_disk_holds(repository, refused):
     repository.claimed_sizes["model.safetensors"] = 10**16
     error = refused()
@@ -152,7 +171,20 @@ def test_several_gguf_variants_want_a_choice(hub, refused):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "  ", "org/", "/org", "org//tiny", "a/b/c", "org/" + "x" * 97, "org/a--b", "org/tiny@", "./tiny", "-x/y"],
+    [
+        "",
+        "  ",
+        "org/",
+        "/org",
+        "org//tiny",
+        "a/b/c",
+        "org/" + "x" * 97,
+        "org/a--b",
+        "org/tiny@",
+        "./tiny",
+        "-x/y",
+        "https://hub/o/m",
+    ],
 )
 def test_what_cannot_be_a_name_on_the_hub_is_refused_before_anybody_is_asked(hub, cli, host, name):
     from mlxk_pull import plugin

@@ -73,6 +73,7 @@ def test_only_what_differs_is_pushed_and_nothing_is_deleted(hub, account, push, 
     (folder / "extra" / "new.txt").write_text("new")
     foretold = push(folder, NAME, "--dry-run")
     assert foretold.code == 0
+    assert foretold.stdout.splitlines()[:2] == ["new      extra/new.txt", "changed  config.json"]
     assert "1 new and 1 changed files (left alone: 1 only on the hub) would be pushed" in foretold.stdout
     assert not repository.messages
     result = push(folder, NAME, "--json")

@@ -31,6 +31,8 @@ def wanted(text: str) -> Wanted:
 
     Refuses whatever cannot be a name on the hub, before anybody is asked.
     """
+    if "://" in text:
+        raise InvalidOption("MODEL", f"`{text}` is a web address; a model of the hub is named `org/name`.")
     parsed = parse(text)
     if not isinstance(parsed, NameReference):
         raise InvalidOption("MODEL", f"`{text}` is a path; pull downloads a model of the hub, named `org/name`.")

@@ -15,7 +15,7 @@ from mlxk_core.hub.client import MAIN, HubClient, RemoteFile
 from mlxk_core.hub.names import check_name
 from mlxk_core.hub.patience import Patience
 from mlxk_core.hub.refusals import LOG_IN, NotOnHub
-from mlxk_core.output import Output
+from mlxk_core.output import Output, harmless
 from mlxk_core.session import Session, json_option
 from mlxk_push.difference import Difference, difference
 from mlxk_push.folder import Folder, read
@@ -80,6 +80,9 @@ def push(
         changes = difference(found.files, there.files)
         data |= _changes(there, changes)
         if dry_run:
+            for mark, files in (("new", changes.added), ("changed", changes.modified)):
+                for file in files:
+                    _say(output, f"{mark:7}  {harmless(file.name)}")
             _say(output, _foretold(repository, branch, there, changes))
             return {**data, "status": "dry_run"}
         hub.prepare(there, private=private)

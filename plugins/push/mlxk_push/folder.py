@@ -46,7 +46,7 @@ def read(path: Path) -> Folder:
         each for each in health.problems if each.file is None or each.file in names or not _here(path, each)
     )
     if not problems and not any(weight_format(name) for name in names):
-        problems = (Problem("no_weights", "All weights are left out by .hfignore.", None),)
+        problems = (Problem("no_weights_found", "All weights are left out by .hfignore.", None),)
     return Folder(path, files, problems)
 
 

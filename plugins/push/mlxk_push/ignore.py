@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxk_core.errors import InvalidOption
+
 IGNORE_FILE = ".hfignore"
 # What tools leave in a folder, and what no repository of a model is to hold.
 ALWAYS = (".git/", ".cache/", ".venv/", "venv/", "__pycache__/", "*.pyc", ".DS_Store", ".gitignore", f"/{IGNORE_FILE}")
@@ -28,7 +30,8 @@ class Ignore:
     @classmethod
     def of(cls, folder: Path) -> Ignore:
         path = folder / IGNORE_FILE
-        own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        # As names of files are read: bytes that are no UTF-8 fit themselves.
+        own = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.is_file() else []
         return cls([*ALWAYS, *own])
 
     def __call__(self, name: str) -> bool:
@@ -51,7 +54,10 @@ def _rule(line: str) -> Rule | None:
     body = _as_regex(text.lstrip("/"))
     before = "" if anchored else "(?:.*/)?"
     after = "/.*" if folders_only else "(?:/.*)?"
-    return Rule(re.compile(before + body + after, re.DOTALL), keeps)
+    try:
+        return Rule(re.compile(before + body + after, re.DOTALL), keeps)
+    except re.error as error:  # to pass over it would upload what was to stay
+        raise InvalidOption("DIR", f"`{line.strip()}` in its {IGNORE_FILE} is no pattern ({error.msg}).") from error
 
 
 _PART = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
@@ -64,7 +70,9 @@ def _as_regex(glob: str) -> str:
         if part in _WILD:
             regex += _WILD[part]
         elif part.startswith("[") and part.endswith("]"):
-            regex += "[" + part[1:].replace("!", "^", part[1] == "!")
+            negated = part[1] == "!"
+            inner = re.sub(r"[\[\\&~|]", r"\\\g<0>", part[1 + negated : -1])
+            regex += f"[{'^' if negated else ''}{inner}]"
         else:
             regex += re.escape(part)
     return regex
