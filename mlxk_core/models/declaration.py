@@ -43,6 +43,11 @@ class Declaration:
     place: str
 
     @property
+    def none_packed(self) -> str:
+        """What is to be told where the tensors are plain numbers all the same."""
+        return f"{self.place} names a quantization, but none of the tensors is packed: they are plain numbers."
+
+    @property
     def block_format(self) -> BlockFormat | None:
         """The block format the weights are in although another tool wrote them, or None."""
         settings = self.settings

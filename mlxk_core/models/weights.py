@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlxk_core.models.model import Model
 
 INDEX = "model.safetensors.index.json"
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Weights:
     def present(self) -> bool:
         """There is at least one file, readable or not."""
         return bool(self.headers or self.unreadable)
+
+    @cached_property
+    def plain(self) -> bool:
+        """All files can be read, and hold nothing but floating-point numbers: nobody has packed them."""
+        tensors = self.tensors.values()
+        matrices = any(len(tensor.shape) > 1 for tensor in tensors)
+        return matrices and not self.unreadable and all(tensor.dtype in _FLOATS for tensor in tensors)
 
     @property
     def packed(self) -> Iterable[str]:

@@ -96,6 +96,23 @@ def test_tensors_that_disagree_with_the_config_are_told_about(ask: Ask) -> None:
     assert "The tensors count." in shown(ask("show", "liar", "--json"))["notes"][0]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"quantization": {"bits": 4, "group_size": 64}},
+        {"quantization": {"bits": 4, "group_size": 32, "mode": "mxfp4"}},
+        {"quantization_config": {"quant_method": "mxfp4"}},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+    ],
+)
+def test_plain_tensors_under_a_quantized_config_are_told_about(ask: Ask, settings: dict[str, Any]) -> None:
+    configured(in_hub_cache("org/unpacked", random_model), **settings)
+    model = shown(ask("show", "unpacked", "--json"))
+    assert "none of the tensors is packed" in model["notes"][0]
+    assert "none of the tensors is packed" in ask("show", "unpacked").stdout
+
+
 def test_what_nothing_runs_says_why(ask: Ask) -> None:
     method = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     in_hub_cache("org/bnb", partial(random_model, config={"quantization_config": method}))

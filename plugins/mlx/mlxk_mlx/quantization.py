@@ -76,6 +76,7 @@ def _result(model: Model, declaration: Declaration | None) -> Quantization | Non
         return None
     others = [scheme for scheme, _ in counts.most_common() if scheme != main]
     method = declaration.method if declaration and declaration.method else MLX
+    unpacked = [declaration.none_packed] if declaration and model.weights.plain else []
     return Quantization(
         format="safetensors",
         label=_label(main, others, method),
@@ -86,7 +87,11 @@ def _result(model: Model, declaration: Declaration | None) -> Quantization | Non
         bits_per_weight=_bits_per_weight(model, measured),
         mixed=bool(others),
         requires_mlx=_latest(scheme.since for scheme in (main, *others)),
-        notes=(*_disagreement(declaration, base, overrides, measured), *_exceptions(layers, main, overrides)),
+        notes=(
+            *unpacked,
+            *_disagreement(declaration, base, overrides, measured),
+            *_exceptions(layers, main, overrides),
+        ),
     )
 
 

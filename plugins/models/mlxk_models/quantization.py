@@ -78,7 +78,11 @@ def _pickled(model: Model, declaration: Declaration | None) -> Quantization:
 
 def _described(model: Model, declaration: Declaration) -> Quantization:
     mode, bits, group, label = _words(declaration)
-    nameless = f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed."
+    notes = []
+    if declaration.method is None:
+        notes.append(f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed.")
+    if model.weights.plain:
+        notes.append(declaration.none_packed)
     return Quantization(
         format="safetensors",
         label=label,
@@ -87,7 +91,7 @@ def _described(model: Model, declaration: Declaration) -> Quantization:
         bits=bits,
         group_size=group,
         bits_per_weight=_bits_per_weight(model, bits),
-        notes=(nameless,) if declaration.method is None else (),
+        notes=tuple(notes),
     )
 
 
