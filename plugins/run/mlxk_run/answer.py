@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from mlxk_core.errors import MlxkError
 from mlxk_core.generation.completion import Completion, join
 from mlxk_core.generation.events import Delta, Event, Loading, Progress, Started
 from mlxk_core.generation.generation import Generation
@@ -50,6 +51,10 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
                         writer.add(event.channel, event.text)
                         if writer.began:
                             activity.end()
+        except MlxkError:
+            if writer and writer.began:
+                writer.finish()  # what went wrong is told on a line of its own
+            raise
         finally:
             activity.clear()
     completion = join(seen)
