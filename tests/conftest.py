@@ -12,11 +12,12 @@ pytest_plugins = ["mlxk_core.testing", "tests.json_schema", "tests.hub.fixtures"
 
 
 def pytest_configure() -> None:
-    """Signals do what they do at a terminal. What a shell starts in the background has Ctrl-C ignored, and so would
-    every process that the tests start."""
+    """Signals do what they do at a terminal. What a shell starts in the background has Ctrl-C ignored, what nohup
+    starts a hang-up, and so would every process that the tests start: it inherits what is ignored. A function that does
+    nothing is as good for this process, and is not inherited."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, lambda number, frame: None)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,8 @@ def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkey
     """Neither reads nor writes anything of the person who runs the tests."""
     for name in list(os.environ):
         if name.startswith("MLXK_") and not name.startswith("MLXK_TEST_"):
+            monkeypatch.delenv(name)
+        if name.lower().endswith("_proxy"):  # whoever the tests talk to listens on this machine
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("xdg")
     for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
