@@ -79,6 +79,7 @@ class Lifetime:
         server.drain()
         began = time.monotonic()
         cut_at: float | None = None
+        server.http.turn(0)
         if any(channel.busy for channel in server.http.channels):
             LOGGER.info("waiting for the answers that are under way")
         while True:

@@ -156,6 +156,11 @@ class Channel(HTTPChannel):
         if call is not None:
             call()
 
+    def write_soon(self, data: Any) -> Any:
+        if not self.total_outbufs_len:
+            self.last_activity = time.time()  # who had nothing to read until now has not kept us waiting
+        return super().write_soon(data)
+
     def service(self) -> None:
         self._refused = self.requests[0].error is not None
         super().service()
@@ -195,11 +200,12 @@ class Channel(HTTPChannel):
     def tend(self, now: float) -> None:
         """Closes the connection if it keeps us waiting. `will_close` would wait for a socket that takes no more."""
         limits, receiving = self._limits, self.request
+        answering = bool(self.requests)  # looked at first: a worker writes an answer before it takes the request away
         if self._discards_until is not None:
             late = now > self._discards_until
         elif self.total_outbufs_len:
             late = now - self.last_activity > limits.stalled_time
-        elif self.requests:
+        elif answering:
             late = False
             if receiving is not None:  # the next request, or the empty line that some clients send behind a body
                 receiving.began = now
@@ -334,7 +340,8 @@ class HttpServer:
             wasyncore.dispatcher.close(listener)
 
     def close_idle(self) -> None:
-        """Closes connections on which nothing is going on, and looks after the deadlines of the others."""
+        """Closes connections on which nothing is going on, and looks after the deadlines of the others. What clients
+        have sent by now must have been read, by a `turn`, or those who asked just before are taken for idle."""
         now = time.time()
         for channel in self.channels:
             if not channel.busy and now - channel.last_activity > _JUST_NOW:
