@@ -43,7 +43,7 @@ def test_leaving_an_answer_under_way_ends_it(client, engine, kit, how, stream):
     leave(sock, how)
     gone(client, kit)
     assert len(engine.script.happened("remove")) == 1
-    assert client.metric("mlxk_disconnects_total") == 1
+    kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)  # told when its place is free already
     assert client.status()["counters"]["generated_tokens"] < 2000
 
 
@@ -56,13 +56,13 @@ def test_leaving_while_the_prompt_is_read_ends_it(client, engine, kit, how, stre
     leave(sock, how)
     gone(client, kit)
     assert client.status()["counters"]["generated_tokens"] == 0
-    assert client.metric("mlxk_disconnects_total") == 1
+    kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)  # told when its place is free already
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_the_queue_gives_up_the_place_in_it(serve, engine, kit, how, stream):
-    engine.script.answer = lambda prompt: "x" * 1000
-    engine.script.step_seconds = 0.01
+    engine.script.answer = lambda prompt: "x" * 4000
+    engine.script.step_seconds = 0.02
     client = serve(concurrency=1).client
     first = client.begin_chat("first", stream=True)
     kit.until(lambda: client.status()["active"] == 1)
@@ -77,19 +77,19 @@ def test_leaving_the_queue_gives_up_the_place_in_it(serve, engine, kit, how, str
 
 
 def test_leaving_while_the_model_is_loaded_ends_the_load(client, engine, kit, how):
-    engine.script.load_seconds = 20
+    engine.script.hold_load.set()
     sock = client.begin_chat()
     kit.until(lambda: client.status()["loading"] == "fake")
     leave(sock, how)
     kit.until(lambda: client.status()["loading"] is None)
     assert engine.script.happened("load") == []
-    engine.script.load_seconds = 0
+    engine.script.hold_load.clear()
     assert client.chat().text == "Hello, world."
 
 
 def test_leaving_takes_all_choices_along(client, engine, kit, how):
     engine.script.answer = lambda prompt: "x" * 4000
-    engine.script.step_seconds = 0.01
+    engine.script.step_seconds = 0.02
     sock = client.begin_chat(stream=True, n=4)
     kit.until(lambda: client.status()["active"] == 4)
     leave(sock, how)

@@ -45,7 +45,7 @@ def test_nobody_gets_anothers_words(serve, engine):
 
 def test_a_full_queue_is_told_at_once_and_when_to_come_again(serve, engine, kit):
     engine.script.answer = lambda prompt: "x" * 2000
-    engine.script.step_seconds = 0.01
+    engine.script.step_seconds = 0.02
     client = serve(concurrency=2, queue=3).client
     inside = [client.begin_chat(f"{i}", stream=True) for i in range(5)]
     kit.until(lambda: (status := client.status())["active"] == 2 and status["waiting"] == 3)
@@ -86,7 +86,7 @@ def test_health_is_told_while_every_place_is_taken(serve, engine, kit):
 def test_two_models_run_at_once_when_there_is_room(serve, two, kit):
     one, other = two
     one.script.answer = other.script.answer = lambda prompt: "x" * 2000
-    one.script.step_seconds = other.script.step_seconds = 0.005
+    one.script.step_seconds = other.script.step_seconds = 0.02
     client = serve().client
     with client.chat_stream() as first, client.chat_stream(model="other") as second:
         next(iter(first))
@@ -179,7 +179,7 @@ def test_models_named_at_start_that_do_not_fit_together_end_it(serve, two):
 
 def test_a_failure_in_the_engine_costs_the_requests_in_it_and_no_others(serve, engine, kit):
     engine.script.answer = lambda prompt: "x" * 2000
-    engine.script.step_seconds = 0.005
+    engine.script.step_seconds = 0.02
     client = serve().client
     inside = [client.begin_chat(stream=True) for _ in range(3)]
     kit.until(lambda: client.metric("mlxk_time_to_first_token_seconds_count") == 3)

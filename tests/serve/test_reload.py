@@ -37,6 +37,17 @@ def free_port():
         return sock.getsockname()[1]
 
 
+def start_on_a_free_port(mlxk):
+    """The server keeps its port when it starts again, so the port is chosen here; somebody else may be quicker."""
+    for _ in range(20):
+        port = free_port()
+        process = mlxk.start("serve", "--port", str(port), "--reload")
+        if process.stdout.readline():
+            return process, port
+        assert "is in use" in process.stderr.read()
+    raise AssertionError("no port stays free")
+
+
 def version(kit, port):
     try:
         return kit.Client(port).get("/version").json["version"]
@@ -45,8 +56,7 @@ def version(kit, port):
 
 
 def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk, kit):
-    port = free_port()
-    process = mlxk.start("serve", "--port", str(port), "--reload")
+    process, port = start_on_a_free_port(mlxk)
     assert kit.until(lambda: version(kit, port)) == 1
     idle = socket.create_connection(("127.0.0.1", port))
 
