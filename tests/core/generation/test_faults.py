@@ -146,7 +146,7 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, m
 
 
 def test_what_ended_how_is_counted(house):
-    backend = fake_backend(lambda prompt: "one\nUser: two" + "z" * 500, step_seconds=0.0005)
+    backend = fake_backend(lambda prompt: "one\nUser: two" + "z" * 10_000, step_seconds=0.0005)
     service = house.open(backend)
     model = house.model()
     service.preload(model)

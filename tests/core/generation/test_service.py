@@ -63,26 +63,27 @@ def test_ten_first_requests_are_one_load(house):
 
 
 def test_requests_of_one_model_share_the_batch(house):
-    backend = fake_backend("a long enough answer", step_seconds=0.002)
+    backend = fake_backend("a long enough answer" * 20, step_seconds=0.05)
     house.open(backend)
     model = house.model()
     first, second = house.ask(model), house.ask(model)
     house.until(first, Delta)
     house.until(second, Delta)
     assert house.service.status().active == 2
+    backend.script.step_seconds = 0
     assert first.result().finish_reason == second.result().finish_reason == "stop"
 
 
 def test_cancelling_frees_the_place_and_keeps_what_was_said(house):
-    backend = fake_backend("x" * 1000, step_seconds=0.002)
+    backend = fake_backend("x" * 10_000, step_seconds=0.005)
     house.open(backend)
     generation = house.ask(house.model())
     house.until(generation, Delta)
     generation.cancel()
     last = list(generation)[-1]
     assert isinstance(last, Finished) and last.reason == "cancelled" and last.usage.completion_tokens >= 1
-    house.wait_for(lambda: backend.script.happened("remove"))
-    assert house.service.status().active == 0
+    house.wait_for(lambda: house.service.status().active == 0)
+    assert backend.script.happened("remove")
 
 
 @pytest.mark.parametrize("phase", ["loading", "reading the prompt", "queued"])
@@ -103,8 +104,9 @@ def test_cancelling_works_before_the_first_token(house, phase):
 
 
 def test_a_load_that_nobody_waits_for_is_given_up(house):
-    backend = fake_backend(load_seconds=house.GRACE)
+    backend = fake_backend()
     house.open(backend)
+    backend.script.hold_load.set()
     generation = house.ask(house.model())
     house.until(generation, Loading)
     generation.close()
@@ -113,7 +115,7 @@ def test_a_load_that_nobody_waits_for_is_given_up(house):
 
 
 def test_a_stop_string_ends_the_row_in_the_engine_too(house):
-    backend = fake_backend("one\nUser: two" + "z" * 500, step_seconds=0.001)
+    backend = fake_backend("one\nUser: two" + "z" * 10_000, step_seconds=0.002)
     house.open(backend)
     completion = house.ask(house.model()).result()
     assert (completion.content, completion.finish_reason, completion.stop_string) == ("one", "stop", "\nUser:")
@@ -166,7 +168,7 @@ def test_an_option_the_engine_cannot_use_is_refused(house):
 
 
 def test_an_exception_in_a_step_fails_its_requests_and_the_next_one_works(house):
-    backend = fake_backend("word " * 50, step_seconds=0.002)
+    backend = fake_backend("word " * 1000, step_seconds=0.005)
     house.open(backend)
     model = house.model()
     generations = [house.ask(model) for _ in range(3)]
@@ -176,6 +178,7 @@ def test_an_exception_in_a_step_fails_its_requests_and_the_next_one_works(house)
     for generation in generations:
         with pytest.raises(EngineFailure, match="the matrix is full"):
             list(generation)
+    backend.script.answer = lambda prompt: "well again"
     assert house.ask(model).result().finish_reason == "stop"
     assert backend.script.happened("load") == ["alpha"]
 
@@ -339,19 +342,22 @@ def test_preload_loads_or_raises(house):
 def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(house):
     backend = fake_backend("h" * 100)
     service = house.open(backend)
+    backend.script.hang.set()
     generation = house.ask(house.model())
     house.until(generation, Started)
-    backend.script.hang.set()
     house.wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
     assert not service.close(0.05)
     backend.script.hang.clear()
 
 
 def test_next_gives_up_after_its_time(house):
-    house.open(fake_backend(load_seconds=0.5))
+    backend = fake_backend()
+    house.open(backend)
+    backend.script.hold_load.set()
     generation = house.ask(house.model())
     assert isinstance(generation.next(house.GRACE), Loading)
     assert generation.next(0.01) is None
+    backend.script.hold_load.clear()
     assert generation.result().content == "Hello."
 
 
