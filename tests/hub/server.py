@@ -183,15 +183,17 @@ class Hub:
 
         self._add_fault(pattern, cut, times)
 
-    def stalls(self, pattern: str, after: int) -> None:
+    def stalls(self, pattern: str, after: int) -> threading.Event:
         """The next request like `pattern` gets `after` bytes of the file and then no more, for as long as the hub
-        lives."""
+        lives or until the event is set."""
+        go_on = threading.Event()
 
         def stall(handler: Handler) -> bool:
-            handler.stalls_after = after
+            handler.stalls_after, handler.goes_on = after, go_on
             return False
 
         self._add_fault(pattern, stall, 1)
+        return go_on
 
     def ignores_ranges(self, pattern: str) -> None:
         def ignore(handler: Handler) -> bool:
@@ -253,6 +255,7 @@ class Handler(BaseHTTPRequestHandler):
     cut_after: int | None = None
     cut_resets = False
     stalls_after: int | None = None
+    goes_on: threading.Event
     ranges = True
 
     @property
@@ -481,9 +484,11 @@ class Handler(BaseHTTPRequestHandler):
             if self.cut_after is not None:
                 end = min(end, self.cut_after)
             if self.stalls_after is not None and end > self.stalls_after:
-                self.server.closing.wait(120)
-                self._hang_up()
-                return
+                while not self.goes_on.wait(0.05):
+                    if self.server.closing.is_set():
+                        self._hang_up()
+                        return
+                self.stalls_after = None
             self.wfile.write(content[sent:end])
             sent = end
             if sent == self.cut_after:

@@ -175,7 +175,7 @@ def test_ctrl_c_stops_at_once_and_commits_nothing(hub, account, mlxk, push, fold
     repository = hub.add(NAME, {"config.json": b"{}"}, allowed={"me"})
     hub.hangs("PUT /upload/")
     process = mlxk.start("push", str(folder), NAME)
-    assert hub.hanging.wait(30)
+    assert hub.hanging.wait(120)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130

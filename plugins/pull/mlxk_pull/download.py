@@ -29,6 +29,7 @@ from mlxk_core.hub.refusals import Asked, hub_error, refuse
 from mlxk_core.worker import Job, Report, as_report, serve
 
 _TRIES = 4
+_BIG = 1 << 20
 _COUNTED = {"huggingface_hub.snapshot_download", "huggingface_hub.http_get", "huggingface_hub.xet_get"}
 # What huggingface_hub logs while it helps itself; its own lines quote signed addresses.
 _TOLD = {
@@ -131,7 +132,8 @@ def _bytes_here(job: Job) -> int:
 
 
 class _Tally:
-    """Bytes that have arrived, from all threads, told a few times a second."""
+    """Bytes that have arrived, from all threads, told a few times a second; a big step is always told, since nothing
+    may follow it for a while."""
 
     def __init__(self, report: Report) -> None:
         self._report, self._lock = report, threading.Lock()
@@ -145,7 +147,7 @@ class _Tally:
         with self._lock:
             self._bytes += int(count or 0)
             now = time.monotonic()
-            if now - self._told < 0.1:
+            if now - self._told < 0.1 and (count or 0) < _BIG:
                 return
             self._told, done = now, self._bytes
         self._report({"bytes": done})
