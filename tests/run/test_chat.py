@@ -50,6 +50,15 @@ class Screen(io.BytesIO):
     def isatty(self):
         return True
 
+    def when_written(self, text, act):
+        self._awaited = text, act
+
+    def write(self, data):
+        text, act = self._awaited
+        if text in bytes(data):
+            act()
+        return super().write(data)
+
 
 def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, monkeypatch):
     screen = Screen()
@@ -57,7 +66,10 @@ def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, mon
         monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
     monkeypatch.setenv("TERM", "xterm")
     host.register(plugin, name="run")
-    host.register(fake_backend("ab", step_seconds=0.4), name="fake")  # slower than the line that tells what goes on
+    engine = fake_backend("ab", step_seconds=0.4)  # slower than the line that tells what goes on
+    engine.script.hang.set()
+    screen.when_written(b"Thinking", engine.script.hang.clear)
+    host.register(engine, name="fake")
     assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
     before, _, answer = screen.getvalue().decode().rpartition("\x1b[K")
     assert "Thinking" in before and answer == "ab\n"
