@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import tomllib
 from importlib.metadata import entry_points
@@ -32,7 +33,9 @@ def names(paths):
 
 
 def tracked():
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     if listed.returncode:
         pytest.skip("this is no git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
