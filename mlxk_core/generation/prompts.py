@@ -63,10 +63,22 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
     if text == closed:
         suffix = _behind_last_turn(engine, messages, request)
     else:
-        common = next((i for i, (a, b) in enumerate(zip(text, closed, strict=False)) if a != b), len(closed))
+        common = _common(text, closed)
         begun = _BEGUN.search(text, 0, common)
         suffix = text[begun.start() if begun else common :]
     return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters both begin with. By halves: one by one takes a tenth of a second for 400,000."""
+    same, longest = 0, min(len(a), len(b))
+    while same < longest:
+        middle = (same + longest + 1) // 2
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            longest = middle - 1
+    return same
 
 
 def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> str:

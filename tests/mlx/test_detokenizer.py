@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -112,3 +115,25 @@ def test_streaming_is_linear():
     tokenizer._decode = lambda tokens: calls.append(len(tokens)) or decode(tokens)
     streamed(tokenizer, tokenizer.encode("ab" * 500, add_special_tokens=False))
     assert max(calls) < 20
+
+
+def test_a_long_text_read_as_tokens_holds_up_nobody():
+    adapter = TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=byte_level()), vocab_size=256)
+    text = "Hello world. " * 60_000
+    read, waited = threading.Event(), []
+
+    def live():
+        while not read.is_set():
+            began = time.perf_counter()
+            time.sleep(0.001)
+            waited.append(time.perf_counter() - began)
+
+    alive = threading.Thread(target=live)
+    alive.start()
+    began = time.perf_counter()
+    tokens = adapter.encode(text, add_special_tokens=False)
+    took = time.perf_counter() - began
+    read.set()
+    alive.join()
+    assert len(tokens) == len(text)
+    assert max(waited) < took / 2

@@ -30,7 +30,9 @@ class TokenizerAdapter:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._backend is not None:
-            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+            # The batch call, for one: `encode` keeps the interpreter's lock, and for seconds when a prompt is long.
+            [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+            return list(encoding.ids)
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
 
