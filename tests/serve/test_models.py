@@ -38,6 +38,11 @@ def test_one_model_can_be_asked_for_with_its_slash_raw_or_not(models, path):
     assert models.get(f"/v1/models/{path}").json == next(item for item in listed if item["id"] == "org/name")
 
 
+def test_what_cannot_be_run_is_not_listed_though_somebody_asked_for_it(models):
+    assert models.get("/v1/models/org/other").status == 200
+    assert [item["id"] for item in models.get("/v1/models").json["data"]] == ["fake", "org/name"]
+
+
 def test_a_model_that_was_used_is_loaded(models):
     assert models.chat().status == 200
     assert {item["id"]: item["loaded"] for item in models.get("/v1/models").json["data"]} == {

@@ -152,6 +152,19 @@ def test_characters_cut_over_tokens_come_whole(ask):
     assert stopped["content"] == "Zoë says "
 
 
+def test_log_probabilities_of_a_text_say_where_in_it_each_token_begins(ask):
+    client = ask("tiny/emoji")
+    body = {"model": client.model, "prompt": "Hi", "temperature": 0, "logprobs": 5}
+    choice = client.post("/v1/completions", body).json["choices"][0]
+    assert choice["text"] == "Zoë says 🎉 日本!"
+    assert choice["logprobs"]["text_offset"] == [0, 9, 9, 10, 12, 12, 13]
+    for chosen, top in zip(choice["logprobs"]["token_logprobs"], choice["logprobs"]["top_logprobs"], strict=True):
+        assert max(top.values()) == chosen  # parts of characters have the same text: the likeliest of them counts
+    with client.stream(body, "/v1/completions") as events:
+        parts = [chunk["choices"][0]["logprobs"] for chunk in events if chunk != "[DONE]"]
+    assert [offset for part in parts if part for offset in part["text_offset"]] == choice["logprobs"]["text_offset"]
+
+
 def test_a_seed_gives_the_same_text_alone_and_in_a_batch(ask):
     client = ask("tiny/random")
 

@@ -130,6 +130,7 @@ def test_a_strict_tool_whose_schema_nothing_can_be_held_to_is_refused(client, en
         {"user": "me", "metadata": {"a": "b"}}, {"unheard_of": {"deep": [1]}}, {"service_tier": "auto"},
         {"parallel_tool_calls": True}, {"parallel_tool_calls": False},
         {"n": 1.0, "seed": 5.0, "top_k": 3.0}, {"logit_bias": {}}, {"tools": []},
+        {"logprobs": False, "top_logprobs": 0},
     ],
 )  # fmt: skip
 def test_what_asks_for_nothing_special_is_taken(client, fields):
@@ -144,6 +145,9 @@ def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
     assert client.chat(**dict.fromkeys(optional)).text == "Hello, world."
     body = client.chat_body()
     body["messages"][0] |= dict.fromkeys(["name", "reasoning", "reasoning_content", "tool_calls", "tool_call_id"])
+    call = {"id": "call_1", "type": None, "function": {"name": "f", "arguments": None}}
+    body["messages"] += [{"role": "assistant", "content": None, "tool_calls": [call]}, body["messages"][0]]
+    body["tools"] = [{"type": None, "function": {"name": "f", "description": None, "parameters": None, "strict": None}}]
     assert client.post(CHAT, body).status == 200
 
 
@@ -159,6 +163,7 @@ def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
         b"[" * 200_000,
         b'{"a":' * 200_000,
         b'{"model":"\\ud800"}',
+        b'{"model":"fake","prompt":"x","messages":[{"role":"user","content":"x"}],"\\ud800":1}',
         b"\xff\xfe",
     ],
 )

@@ -27,6 +27,7 @@ class Catalog:
         self._pinned: dict[str, Model] = {}
         self._known: dict[str, tuple[float, Model]] = {}
         self._facts: dict[Model, dict[str, Any]] = {}
+        self._accepted: set[Model] = set()
 
     def pin(self, reference: str) -> Model:
         """Resolves what the server was started with, a path included, and lists it by its name."""
@@ -70,7 +71,7 @@ class Catalog:
         found: dict[str, dict[str, Any]] = {}
         for name, model in [*self._here(), *self._pinned.items()]:
             try:
-                if model in self._facts or any(verdict.accepted for _, verdict in self._host.verdicts(model)):
+                if self._is_runnable(model):
                     found[name] = self.entry(name, model)
             except (MlxkError, OSError):
                 continue
@@ -93,6 +94,11 @@ class Catalog:
             names = list(error.candidates)
         named = ((name, self._resolver.exact(name)) for name in names)
         return [(name, variant) for name, variant in named if variant is not None]
+
+    def _is_runnable(self, model: Model) -> bool:
+        if model not in self._accepted and any(verdict.accepted for _, verdict in self._host.verdicts(model)):
+            self._accepted.add(model)
+        return model in self._accepted
 
     def _capabilities(self, model: Model) -> list[str]:
         reasons = self._host.reasoning_format(model) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -201,6 +202,7 @@ class TextWriter:
         self._echo = echo
         self._logprobs = logprobs
         self._offsets: dict[int, int] = {}
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
         self._begun: set[int] = set()
 
     def piece(self, index: int, event: Event) -> bytes:
@@ -242,15 +244,23 @@ class TextWriter:
 
     def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
         offsets, offset = [], self._offsets.get(index, 0)
+        # A token may be a part of a character, which is one in the text however many tokens it took.
+        decoder = self._decoders.setdefault(index, codecs.getincrementaldecoder("utf-8")("replace"))
         for token in tokens:
             offsets.append(offset)
-            offset += len(token.text)
+            offset += len(token.text if token.data is None else decoder.decode(token.data))
         self._offsets[index] = offset
         return {
             "tokens": [token.text for token in tokens],
             "token_logprobs": [max(token.logprob, _IMPOSSIBLE) for token in tokens],
-            "top_logprobs": [{top.text: max(top.logprob, _IMPOSSIBLE) for top in token.top} for token in tokens]
-            if self._logprobs
-            else None,
+            "top_logprobs": [_by_text(token.top) for token in tokens] if self._logprobs else None,
             "text_offset": offsets,
         }
+
+
+def _by_text(top: Sequence[TokenLogprob]) -> dict[str, float]:
+    """The likeliest first; of several with the same text (parts of characters are all the same sign) that one stays."""
+    best: dict[str, float] = {}
+    for token in top:
+        best.setdefault(token.text, max(token.logprob, _IMPOSSIBLE))
+    return best

@@ -38,13 +38,13 @@ class Part(Struct):
 
 class FunctionCall(Struct):
     name: str
-    arguments: str = ""
+    arguments: str | None = None
 
 
 class ToolCallIn(Struct):
     id: str
     function: FunctionCall
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
 
 
 class ChatMessage(Struct):
@@ -68,7 +68,7 @@ class Function(Struct):
 
 class ToolIn(Struct):
     function: Function
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
 
 
 class Sampled(Struct, kw_only=True):
@@ -162,6 +162,8 @@ def decode(body: bytes, kind: type[_S]) -> _S:
         request = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise _at_fault(error) from None
+    except UnicodeEncodeError:  # a field's name is half a character, which Python reads and JSON does not have
+        raise (fault or ApiError(400, "The body is not JSON.", code="invalid_json")) from None
     if fault:
         raise fault
     return request

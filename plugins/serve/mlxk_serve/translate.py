@@ -24,7 +24,7 @@ _OURS = frozenset(
 
 def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | None) -> list[GenerationRequest]:
     """The generations that answer `request`, one a choice."""
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
     asked = request.max_completion_tokens or request.max_tokens
     return _choices(
@@ -89,7 +89,7 @@ def _message(message: ChatMessage, at: str) -> Message:
         reasoning=message.reasoning_content if message.reasoning_content is not None else message.reasoning,
         name=message.name,
         tool_calls=tuple(
-            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
+            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "")
             for call in message.tool_calls or ()
         ),
         tool_call_id=message.tool_call_id,
