@@ -53,11 +53,12 @@ class ModelError(MlxkError):
 
 
 class ModelNotFound(ModelError):
-    """No model answers to a reference. `hint` says where one could come from."""
+    """No model answers to a reference. `hint` says where one could come from, `pullable` that a hub may have it."""
 
-    def __init__(self, reference: str, *, hint: str = "") -> None:
+    def __init__(self, reference: str, *, hint: str = "", pullable: bool = False) -> None:
         super().__init__(f"No model `{reference}` is on this machine.{' ' + hint if hint else ''}", reference=reference)
         self.reference = reference
+        self.pullable = pullable
 
 
 class AmbiguousModel(ModelError):

@@ -260,7 +260,8 @@ def _with_variant(model: Model, asked: str) -> Model:
     if not model.variants:
         raise ModelNotFound(reference, hint=f"`{model.name}` is here, but holds no GGUF variants.")
     here = ", ".join(_spelled(model, variant) for variant in model.variants)
-    raise ModelNotFound(reference, hint=f"Here are: {here}.{_pull_hint(reference, model)}")
+    hint = f"Here are: {here}.{_pull_hint(reference, model)}"
+    raise ModelNotFound(reference, hint=hint, pullable=model.origin == "hub")
 
 
 def _spelled(model: Model, variant: Variant) -> str:
@@ -301,11 +302,23 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _not_found(text: str, reference: NameReference) -> ModelNotFound:
+    if _is_model_folder(text):
+        return ModelNotFound(
+            text, hint=f"There is a folder of that name here: a path begins with `./`, as in `./{text}`."
+        )
     if reference.is_hub_name:
-        hint = f"`mlxk pull {text}` downloads it from the hub."
-    else:
-        hint = "`mlxk list --all` shows what is here, `mlxk pull ORG/NAME` downloads a model from the hub."
-    return ModelNotFound(text, hint=hint)
+        return ModelNotFound(text, hint=f"`mlxk pull {text}` downloads it from the hub.", pullable=True)
+    hint = "`mlxk list --all` shows what is here, `mlxk pull ORG/NAME` downloads a model from the hub."
+    return ModelNotFound(text, hint=hint, pullable=replace(reference, name=_DEFAULT_OWNER + reference.name).is_hub_name)
+
+
+def _is_model_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir() and _holds_model(Path(text))
+    except OSError:  # too long for a file name, say
+        return False
+    except BrokenModel:
+        return True
 
 
 def _pull_hint(reference: str, model: Model) -> str:

@@ -156,8 +156,8 @@ def _find(ctx: click.Context, reference: str) -> Model:
     resolver = Resolver(session.host)
     try:
         return resolver.resolve(reference)
-    except ModelNotFound:
-        if not _offers_pull(session, reference):
+    except ModelNotFound as missing:
+        if not missing.pullable or not _offers_pull(session, reference):
             raise
     puller = session.host.load(session.host.command("pull").target)
     with puller.make_context("pull", [reference], parent=ctx) as inner:
@@ -167,7 +167,7 @@ def _find(ctx: click.Context, reference: str) -> Model:
 
 def _offers_pull(session: Session, reference: str) -> bool:
     somebody_there = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
-    if session.output.json or not somebody_there or reference.startswith((".", "/", "~")):
+    if session.output.json or not somebody_there:
         return False
     if not any(spec.name == "pull" for spec in session.host.commands()):
         return False

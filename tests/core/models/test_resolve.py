@@ -145,11 +145,31 @@ def test_a_path_that_is_not_there_is_an_error_and_no_name(hub, resolver, tmp_pat
             resolver.resolve(reference)
 
 
-def test_a_relative_folder_without_a_dot_is_a_name(resolver, folder, monkeypatch, tmp_path, hub):
+def test_a_relative_folder_without_a_dot_is_a_name_and_the_error_says_how_to_write_it(
+    resolver, folder, monkeypatch, tmp_path, hub_cache
+):
     folder({"config.json": {}}, name="mine")
+    (tmp_path / "org").mkdir()
+    (tmp_path / "mine").rename(tmp_path / "org" / "mine")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFound):
-        resolver.resolve("mine")
+    with pytest.raises(ModelNotFound, match=r"There is a folder of that name here.*`\./org/mine`") as raised:
+        resolver.resolve("org/mine")
+    assert not raised.value.pullable
+    with pytest.raises(ModelNotFound, match="list --all"):  # a folder, but no model
+        resolver.resolve("org")
+
+
+@pytest.mark.parametrize(
+    "reference, pullable",
+    [(name, True) for name in ("org/name", "org/name@v1", "org/name:Q4_0", "name")]
+    + [(name, False) for name in ("", "a/b/c", "two words", "name.gguf", "name/", "./name", "n" * 5000, "n\0")]
+    + [("smollm2", False)],
+)
+def test_what_a_hub_may_have_can_be_pulled(hub_cache, stand_in, source, reference, pullable):
+    resolver = Resolver(stand_in(source({}, missing=("smollm2",))))
+    with pytest.raises(ModelNotFound) as raised:
+        resolver.resolve(reference)
+    assert raised.value.pullable is pullable
 
 
 def test_a_folder_or_file_that_is_no_model_is_refused(tmp_path, resolver):
