@@ -1,6 +1,7 @@
 """A chat in this process, typed on a scripted terminal, with a scripted engine."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -73,6 +74,20 @@ def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, mon
     assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
     before, _, answer = screen.getvalue().decode().rpartition("\x1b[K")
     assert "Thinking" in before and answer == "ab\n"
+
+
+def test_what_goes_on_stays_on_one_line_of_a_narrow_terminal(host, tmp_path, monkeypatch):
+    screen = Screen()
+    screen.fileno = lambda: 2
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((12, 24)))
+    host.register(plugin, name="run")
+    host.register(fake_backend("ab", step_seconds=0.4), name="fake")
+    assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
+    shown = [line for line in screen.getvalue().decode().split("\r\x1b[K")[:-1] if line]
+    assert shown and all(len(line) < 12 and line.endswith(" s") for line in shown)
 
 
 def test_what_is_typed_is_text_under_any_locale(chat):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from mlxk_core.output import Output
 
 _PATIENCE = 0.3  # seconds; what is faster than this needs no explanation
 _CLEAR = "\r\x1b[K"
+_COLUMNS = 80  # of a terminal that does not say
 _MARKS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 PULSE = 0.1
 """Seconds between two calls of `show` that keep the line moving."""
@@ -31,7 +33,7 @@ class Activity:
         if not self._on or not self._text or elapsed < _PATIENCE:
             return
         mark = _MARKS[int(elapsed / PULSE) % len(_MARKS)]
-        self._output.note(f"{_CLEAR}{mark} {self._text} {elapsed:.0f} s", end="")
+        self._output.note(f"{_CLEAR}{_cut(f'{mark} {self._text}', f' {elapsed:.0f} s')}", end="")
         self._shown = True
 
     def clear(self) -> None:
@@ -44,3 +46,14 @@ class Activity:
         """Takes the line away for good: what stands on the screen's last line now is the answer's."""
         self.clear()
         self._on = False
+
+
+def _cut(text: str, end: str) -> str:
+    """The two on one line of the terminal, at the cost of `text`: of a line that goes on below only the last could be
+    taken away."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # nothing with a size
+        columns = 0
+    room = (columns or _COLUMNS) - 1 - len(end)
+    return (text if len(text) <= room else text[: max(1, room - 1)] + "…") + end
