@@ -152,6 +152,19 @@ def test_the_input_of_a_chat_is_remembered_for_the_next_one(terminal, talker):
     assert "Remember me" in (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text()
 
 
+def test_lines_that_are_pasted_are_one_turn(terminal, talker):
+    if "GNU" not in (pytest.importorskip("readline").__doc__ or ""):
+        pytest.skip("libedit knows no bracketed paste")
+    chat = terminal("run", talker)
+    chat.expect(r"\x1b\[\?2004hYou: ")
+    chat.send("\x1b[200~one\rtwo\rthree\x1b[201~\r")
+    chat.expect(ANSWER)
+    chat.expect("You: ")
+    chat.sendline("exit")
+    assert end_of(chat) == 0
+    assert ANSWER not in chat.before
+
+
 def test_a_terminal_that_cannot_take_a_line_away_gets_none(terminal, babbler):
     run = terminal("run", babbler, "Talk", "--max-tokens", "3", TERM="dumb")
     assert end_of(run) == 0

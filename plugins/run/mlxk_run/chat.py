@@ -125,6 +125,9 @@ def _line_editing(*, on: bool) -> Iterator[Callable[[], None]]:
     if not on:
         yield lambda: None
         return
+    # Python switches it off; with it, several lines that are pasted are one text and not a question each.
+    if os.environ.get("TERM") != "dumb":
+        readline.parse_and_bind("set enable-bracketed-paste on")
     history = _history_file()
     with contextlib.suppress(OSError):
         readline.read_history_file(history)
