@@ -55,7 +55,7 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
         text = engine.render(messages, tools=request.tools, options=request.template_options)
         closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=request.template_options)
     except TemplateError as error:
-        if request.tools:
+        if request.tools or _takes_without_options(engine, messages, request):
             raise
         text = speakers(messages)
         note = f"{error} The conversation is written as Human: and Assistant: turns instead."
@@ -79,6 +79,17 @@ def _common(a: str, b: str) -> int:
         else:
             longest = middle - 1
     return same
+
+
+def _takes_without_options(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
+    """Whether all that the template refuses is an option (an effort it does not know), which the asker can change."""
+    if not request.template_options:
+        return False
+    try:
+        engine.render(messages)
+    except TemplateError:
+        return False
+    return True
 
 
 def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> str:

@@ -14,12 +14,13 @@ from mlxk_core.errors import (
     InvalidOption,
     QueueFull,
     ShuttingDown,
+    TemplateError,
     UnsupportedModel,
 )
 from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Started
 from mlxk_core.generation.messages import Sampling, TokenPolicy
 from mlxk_core.testing import fake_engine
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_core.testing.fake_engine import FakeEngine, fake_backend
 
 
 def test_the_events_come_in_order_and_the_answer_is_the_joined_stream(house):
@@ -135,6 +136,27 @@ def test_without_a_template_the_turns_are_written_with_their_speakers(house):
     started = house.until(generation, Started)
     assert "Human: and Assistant:" in started.notes[0]
     assert generation.prompt_text == "Human: Hi\n\nAssistant:"
+
+
+def test_a_template_that_refuses_only_an_option_is_not_gone_around(house, monkeypatch):
+    """Hy3's raises for an effort it does not know; the conversation without a template would be a worse answer."""
+    render = FakeEngine.render
+
+    def refusing(engine, messages, *, options=None, **more):
+        if (options or {}).get("reasoning_effort") == "medium":
+            raise TemplateError("The template knows no_think, low and high.")
+        return render(engine, messages, **more)
+
+    monkeypatch.setattr(FakeEngine, "render", refusing)
+    house.open(fake_backend())
+    with pytest.raises(TemplateError, match="knows no_think, low and high"):
+        house.ask(house.model(), template_options={"reasoning_effort": "medium"}).result()
+    assert house.ask(house.model(), template_options={"reasoning_effort": "high"}).result().content == "Hello."
+
+
+def test_without_a_template_options_for_it_mean_nothing(house):
+    house.open(fake_backend(lambda prompt: prompt, template=False))
+    assert house.ask(house.model(), template_options={"enable_thinking": True}).result().content.startswith("Human: Hi")
 
 
 def test_the_token_budget_of_a_person_is_the_rest_of_the_context_and_that_of_a_server_half(house):
