@@ -65,6 +65,23 @@ def test_one_revision_means_one_revision(ask: Ask, repository: Path) -> None:
     assert ask("rm", "org/tiny@1111", "-f", "--json").json["error"]["type"] == "revision_not_found"
 
 
+def test_a_part_of_a_name_is_not_enough_where_nothing_is_asked(ask: Ask, hub_cache: Path) -> None:
+    """A script that deletes one model twice must not take another one for it."""
+    in_hub_cache("mlx-community/tiny", partial(random_model, seed=1))
+    in_hub_cache("mlx-community/tiny-dwq", partial(random_model, seed=2))
+    assert ask("rm", "Tiny", "-f").code == 0
+    again = ask("rm", "tiny", "-f")
+    assert again.code == 2 and "only a part of `mlx-community/tiny-dwq`" in again.stderr
+    assert ask("health", "tiny-dwq").code == 0
+
+
+def test_a_repository_that_is_a_link_frees_nothing(ask: Ask, repository: Path, tmp_path: Path) -> None:
+    elsewhere = repository.rename(tmp_path / "elsewhere")
+    repository.symlink_to(elsewhere)
+    data = ask("rm", "org/tiny", "-f", "--json").json["data"]
+    assert data["freed_bytes"] == 0 and not repository.is_symlink() and (elsewhere / "blobs").is_dir()
+
+
 def test_a_branch_names_its_revision(ask: Ask, repository: Path) -> None:
     text = ask("rm", "org/tiny@main", "-f").stdout
     assert "revision 2222222 of org/tiny" in text

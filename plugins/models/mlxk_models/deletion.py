@@ -73,6 +73,8 @@ def plan(cache: Path, name: str, folder: Path, revision: str | None) -> Plan:
     if whole:
         counted = {file.blob_path for revision in known.revisions for file in revision.files} if known else set()
         freed += sum(_own_sizes(folder, counted))
+    if folder.is_symlink():  # only the link goes; what it leads to stays where somebody has put it
+        freed = 0
     return Plan(name=name, folder=folder, revisions=chosen, whole=whole, freed=freed, strategy=strategy)
 
 

@@ -26,9 +26,11 @@ _OWNER = "mlx-community/"
 def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
     """Delete a model, or one revision of it.
 
-    Of MODEL all revisions leave the hub cache, of MODEL@REVISION that one.
+    Of MODEL all revisions leave the hub cache, of MODEL@REVISION that one. With -f the name must be whole.
     """
     name, revision = _chosen(Resolver(session.host), model)
+    if force:
+        _refuse_part(name, model)
     cache = hub_cache()
     lock_files = locks.lock_files(cache, folder_name(name))
     held = locks.held(lock_files)
@@ -84,6 +86,18 @@ def _chosen(resolver: Resolver, text: str) -> tuple[str, str | None]:
     if model.origin != "hub":
         raise UsageError(f"`{model.name}` is not in the hub cache.", model=model.name)
     return model.name, model.revision if reference.revision is not None else None
+
+
+def _refuse_part(name: str, text: str) -> None:
+    """Where nothing is asked, a part of a name will not do: the same command run twice would take the next model that
+    holds the part."""
+    reference = parse(text)
+    given = reference.name.casefold() if isinstance(reference, NameReference) else ""
+    if name.casefold() not in (given, _OWNER + given):
+        raise UsageError(
+            f"`{given}` is only a part of `{name}`, and -f asks nothing. Nothing was deleted: write the whole name.",
+            model=name,
+        )
 
 
 def _left_over(reference: NameReference) -> str | None:
