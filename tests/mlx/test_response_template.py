@@ -95,6 +95,16 @@ def test_the_prompt_may_have_opened_the_reasoning(read):
     assert (result.reasoning, result.content) == (" and on.", "Yes.")
 
 
+def test_a_block_that_the_prompt_closed_costs_no_reasoning_tokens(read, tmp_path):
+    # TRL's templates take the white space behind a closer along, so their parser does not know yet that it was one.
+    field = {"open": "<think>", "close_pattern": r"</think>\s*"}
+    template = {**_THINK, "fields": {**_THINK["fields"], "reasoning_content": field}}
+    suffix = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert read(template, "Yes.", suffix=suffix).runs == ((Channel.CONTENT, "Yes."),)
+    made = extractor(ExtractorContext(model=carrying(tmp_path, template), prompt_suffix=suffix))
+    assert made.channel is not Channel.REASONING
+
+
 def test_reasoning_that_is_never_closed_is_reasoning(read):
     assert read(_THINK, "<think>Hm").runs == ((Channel.REASONING, "Hm"),)
     assert read(_THINK, "Hm", suffix=_OPENED).runs == ((Channel.REASONING, "Hm"),)

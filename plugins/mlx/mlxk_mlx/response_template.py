@@ -187,6 +187,8 @@ class RegionExtractor:
         region = self._region_of(self._region)
         if region.strips and not said.strip():
             self._margins[region.channel].mark()
+        if not region.implicit:
+            self._silent = 1  # the prompt may have closed it as well, in white space that the closer could go on with
 
     def _take(self, step: Callable[[], Iterable[Mapping[str, Any]]]) -> Iterator[ExtractorEvent]:
         try:
