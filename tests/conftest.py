@@ -31,6 +31,7 @@ def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkey
     home = tmp_path_factory.mktemp("xdg")
     for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
+    monkeypatch.setenv("INPUTRC", os.devnull)  # editing-mode vi would draw another prompt
 
 
 def _users_cache() -> Path:

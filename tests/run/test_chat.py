@@ -46,30 +46,29 @@ def test_lines_typed_ahead_are_answered_one_after_the_other(chat):
 
 
 class Screen(io.BytesIO):
-    """A terminal that shows standard output and standard error alike."""
+    """A terminal that shows standard output and standard error alike. The engine does nothing until `text` is there."""
+
+    def __init__(self, engine, text):
+        super().__init__()
+        self._engine, self._text = engine, text
+        engine.script.hang.set()
 
     def isatty(self):
         return True
 
-    def when_written(self, text, act):
-        self._awaited = text, act
-
     def write(self, data):
-        text, act = self._awaited
-        if text in bytes(data):
-            act()
+        if self._text in bytes(data):
+            self._engine.script.hang.clear()
         return super().write(data)
 
 
 def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, monkeypatch):
-    screen = Screen()
+    engine = fake_backend("ab", step_seconds=0.4)  # slower than the line that tells what goes on
+    screen = Screen(engine, b"Thinking")
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
     monkeypatch.setenv("TERM", "xterm")
     host.register(plugin, name="run")
-    engine = fake_backend("ab", step_seconds=0.4)  # slower than the line that tells what goes on
-    engine.script.hang.set()
-    screen.when_written(b"Thinking", engine.script.hang.clear)
     host.register(engine, name="fake")
     assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
     before, _, answer = screen.getvalue().decode().rpartition("\x1b[K")
@@ -77,14 +76,15 @@ def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, mon
 
 
 def test_what_goes_on_stays_on_one_line_of_a_narrow_terminal(host, tmp_path, monkeypatch):
-    screen = Screen()
+    engine = fake_backend("ab")
+    screen = Screen(engine, b"\x1b[K")
     screen.fileno = lambda: 2
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((12, 24)))
     host.register(plugin, name="run")
-    host.register(fake_backend("ab", step_seconds=0.4), name="fake")
+    host.register(engine, name="fake")
     assert run(["run", str(fake_model(tmp_path / "talker").path), "Hi"], host=host) == 0
     shown = [line for line in screen.getvalue().decode().split("\r\x1b[K")[:-1] if line]
     assert shown and all(len(line) < 12 and line.endswith(" s") for line in shown)
