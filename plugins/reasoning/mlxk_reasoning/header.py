@@ -15,6 +15,7 @@ ROLE = "assistant"
 _NAMES = ("analysis", "commentary", "final")
 _NAME = re.compile("|".join(_NAMES))
 _RECIPIENT = re.compile(r"\bto=\s*([^\s<]+)")
+_PUNCTUATION = ".,:;?!'\"`"  # noise beside a recipient: no function's name begins or ends so
 _BUILT_IN = frozenset({"assistant", "browser", "container", "python"})
 # What a header is made of; one of nothing else has no text that could get lost.
 _WORDS = (ROLE, "user", "system", "developer", "tool", *_NAMES, "json", "code", "text")
@@ -82,7 +83,7 @@ class Header:
                 name, at = found[-1], index
         # A recipient that stands with another channel went with that one; the role's own holds for all.
         recipients = _RECIPIENT.findall(" ".join([role, *segments[at:]]))
-        recipient = recipients[-1] if recipients else ""
+        recipient = recipients[-1].strip(_PUNCTUATION) if recipients else ""
         if recipient in functions:
             return Call(recipient)
         if recipient.split(".")[0] in _BUILT_IN or role.lstrip().startswith("functions."):
