@@ -58,10 +58,10 @@ class Health:
         return self.problems[0].message if self.problems else None
 
 
-def check(model: Model) -> Health:
+def check(model: Model, *, left_out: Callable[[str], bool] = lambda name: False) -> Health:
     """Looks at every file's name, size and header, never at the weights. A GGUF variant that was asked for is judged
-    alone, without the others of its repository."""
-    manifest = _Manifest(model)
+    alone, without the others of its repository. Files that are `left_out` by name count as not there."""
+    manifest = _Manifest(model, left_out)
     found = [problem for each in CHECKS for problem in each(manifest)]
     # A file with two problems is told about once: a pointer is no broken JSON besides, a dangling link is not empty.
     first: dict[object, Problem] = {}
@@ -73,10 +73,10 @@ def check(model: Model) -> Health:
 class _Manifest:
     """The files of a model, and what several checks ask about them."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, left_out: Callable[[str], bool]) -> None:
         self.model = model
         self.folder = model.path if model.path.is_dir() else model.path.parent
-        self.files = self._of_variant(model)
+        self.files = tuple(file for file in self._of_variant(model) if not left_out(file.name))
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -93,6 +93,18 @@ def test_no_change_means_no_commit(hub, account, push, folder, contents):
     assert repository.branches["main"] == before and not hub.asked("POST")
 
 
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [("config.json", "config_missing"), ("*.safetensors", "no_weights_found"), ("tokenizer*", "tokenizer_missing")],
+)
+def test_what_hfignore_leaves_out_makes_no_model_whole(push_here, folder, rule, code):
+    (folder / ".hfignore").write_text(rule)
+    result = push_here(folder, NAME, "--check-only", "--json")
+    assert result.code == 1
+    [problem] = result.json["data"]["problems"]
+    assert problem["code"] == code and problem["message"].endswith(".hfignore leaves it out.")
+
+
 def test_hfignore_keeps_files_here(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / ".hfignore").write_text("# mine\n*.log\n/drafts/\n!keep.log\n")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxk_core.errors import InvalidOption
-from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.health import Problem, check
 from mlxk_core.models.model import Model
-from mlxk_push.ignore import Ignore
+from mlxk_push.ignore import IGNORE_FILE, Ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +34,19 @@ class Folder:
 
 
 def read(path: Path) -> Folder:
-    """Reads names, sizes and headers. Offline, and without a token."""
+    """Reads names, sizes and headers, offline and without a token. What would be left out does not count: that must
+    not be what makes a model whole."""
     if not path.is_dir():
         raise InvalidOption("DIR", f"`{path}` is no folder.")
     ignored = Ignore.of(path)
     files = tuple(file for file in _walk(path) if not ignored(file.name))
-    names = {file.name for file in files}
-    health = check(Model(name=path.resolve().name, path=path))
+    model = Model(name=path.resolve().name, path=path)
+    of_all = check(model).problems
     problems = tuple(
-        each for each in health.problems if each.file is None or each.file in names or not _here(path, each)
+        each if each in of_all else replace(each, message=f"{each.message} {IGNORE_FILE} leaves it out.")
+        for each in check(model, left_out=ignored).problems
     )
-    if not problems and not any(weight_format(name) for name in names):
-        problems = (Problem("no_weights_found", "All weights are left out by .hfignore.", None),)
     return Folder(path, files, problems)
-
-
-def _here(folder: Path, problem: Problem) -> bool:
-    return problem.file is not None and (folder / problem.file).exists()
 
 
 def _walk(root: Path) -> Iterator[LocalFile]:
