@@ -128,8 +128,8 @@ class EngineThread:
         try:
             worked = False
             while not self._stopping:
-                self._beat()
                 self._obey(wait=0 if worked else self._idle_for())
+                self._beat()  # behind the wait: what comes next is work, and an idle hour is no sign of death
                 self._serve_wanting()
                 worked = self._admit()
                 worked = self._step() or worked

@@ -1,6 +1,7 @@
 """The generation service, driven through its public door on scripted engines."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -370,6 +371,30 @@ def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(ho
     house.wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
     assert not service.close(0.05)
     backend.script.hang.clear()
+
+
+def test_an_idle_time_is_no_silence_of_the_engine_when_the_next_model_is_loaded(house):
+    alpha, beta = fake_backend(kind="a"), fake_backend("b", kind="b")
+    began, go_on = threading.Event(), threading.Event()
+    load = beta.load
+
+    def load_slowly(model, context):  # as while Python imports a backend's libraries: no sign of life yet
+        began.set()
+        go_on.wait(house.GRACE)
+        return load(model, context)
+
+    beta.load = load_slowly
+    service = house.open(alpha, beta)
+    house.ask(house.model("alpha", kind="a")).result()
+    idle_since = time.monotonic()
+    house.wait_for(lambda: time.monotonic() - idle_since > 0.3)
+    asked = time.monotonic()
+    generation = house.ask(house.model("beta", kind="b"))
+    assert began.wait(house.GRACE)
+    silent = service.status().seconds_since_sign_of_life
+    assert silent <= time.monotonic() - asked
+    go_on.set()
+    assert generation.result().content == "b"
 
 
 def test_next_gives_up_after_its_time(house):
