@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
+from mlxk_core.errors import EngineFailure
 from mlxk_core.generation.calls import CallGate
 from mlxk_core.generation.completion import Completion, join
 from mlxk_core.generation.engine import Prefilled, Row, Sampled
@@ -123,7 +124,12 @@ class Generation:
             except BaseException as error:
                 self._ready.clear()
                 self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
-                raise
+                if isinstance(error, (Exception, KeyboardInterrupt)):
+                    raise
+                # A panic in a Rust extension (tokenizers): nobody further up takes it for a failure of one request.
+                raise EngineFailure(
+                    f"The engine failed on the text of this request: {type(error).__name__}: {error}"
+                ) from error
         return self._ready.popleft()
 
     def cancel(self) -> None:

@@ -82,6 +82,27 @@ def test_a_place_that_a_refused_row_gives_back_is_taken_though_its_owner_does_no
     first.close()
 
 
+@pytest.mark.parametrize("part", ["encode", "detokenizer"])
+def test_a_panic_in_the_text_work_is_a_failure_of_that_request(house, part):
+    backend = fake_backend("Hello.")
+    load = backend.load
+
+    def panic(*args, **options):
+        raise Panic("out of order")
+
+    def load_brittle(model, context):
+        engine = load(model, context)
+        setattr(engine.tokenizer, part, panic)
+        return engine
+
+    backend.load = load_brittle
+    house.open(backend)
+    with pytest.raises(EngineFailure, match="Panic: out of order"):
+        house.ask(house.model()).result()
+    house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
+    assert house.service.status().counters.failed == 1
+
+
 def test_a_backend_that_proves_its_life_from_inside_a_step_steps_nobody(house):
     backend = fake_backend("Hello.")
     load = backend.load
