@@ -339,11 +339,11 @@ class EngineThread:
                     case Prefilled() if event.done == event.total:
                         self.counters.prompt_tokens += event.total
                         self.counters.cached_tokens += event.cached
+            if finished and failure is None:
+                self._over(job, "finished")  # before it is told: who has the answer may ask again at once
             job.outbox.put(Stepped(of_row, now))
             if failure is not None:
                 self._fail(job, _row_error(failure))
-            elif finished:
-                self._over(job, "finished")
 
     def _engine_failed(self, resident: Resident, error: BaseException) -> None:
         """All rows of one engine are lost; the engine begins anew, or is dropped if it cannot."""
@@ -358,8 +358,8 @@ class EngineThread:
     def _fail(self, job: Job, error: Exception) -> None:
         if job.state is JobState.OVER:
             return
-        job.outbox.put(Failed(error))
         self._over(job, "failed")
+        job.outbox.put(Failed(error))
 
     def _over(self, job: Job, outcome: Outcome | None) -> None:
         ran = time.monotonic() - job.admitted_at if job.state is JobState.RUNS else 0.0

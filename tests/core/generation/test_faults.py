@@ -223,3 +223,31 @@ def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house, monk
     with pytest.raises(KeyboardInterrupt):
         list(generation)
     house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
+
+
+@pytest.mark.parametrize("end", ["finished", "failed"])
+def test_who_is_told_that_an_answer_is_over_has_its_place_back(house, end):
+    backend = fake_backend("Hello.")
+    load, hold = backend.load, threading.Event()
+
+    class Thoughtful(fake_engine.FakeEngine):
+        @property
+        def memory(self):  # what it takes is asked when a request is over
+            hold.wait(0.05)
+            return 1000
+
+    def load_thoughtful(model, context):
+        engine = load(model, context)
+        engine.__class__ = Thoughtful
+        return engine
+
+    backend.load = load_thoughtful
+    house.open(backend, concurrency=1, queue=0)
+    model = house.model()
+    for _ in range(3):
+        if end == "failed":
+            backend.script.fail_step = RuntimeError("out of order")
+            with pytest.raises(EngineFailure):
+                house.ask(model).result()
+        else:
+            assert house.ask(model).result().content == "Hello."
