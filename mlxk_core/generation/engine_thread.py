@@ -309,13 +309,12 @@ class EngineThread:
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
-                events = list(resident.engine.step())
-            except BaseException as error:
+                self._hand_over(resident, list(resident.engine.step()))
+            except BaseException as error:  # what it gave may be no events, too
                 self._engine_failed(resident, error)
                 continue
             self.counters.steps += 1
             self._beat()
-            self._hand_over(resident, events)
         return bool(working)
 
     def _hand_over(self, resident: Resident, events: Sequence[StepEvent]) -> None:

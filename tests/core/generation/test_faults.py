@@ -40,6 +40,23 @@ def test_whatever_fails_in_an_engine_the_service_goes_on(house, method, fault):
         assert house.until(generation, Delta).text == "x"
 
 
+@pytest.mark.parametrize("junk", [None, fake_engine.Prefilled(1, None, None)])
+def test_an_engine_that_gives_what_is_no_event_loses_its_own_requests_only(house, junk):
+    backend = fake_backend("Hello.", kind="a")
+    load = backend.load
+
+    def load_odd(model, context):
+        engine = load(model, context)
+        engine.step = lambda: [junk]
+        return engine
+
+    backend.load = load_odd
+    house.open(backend, fake_backend("fine", kind="b"))
+    with pytest.raises(EngineFailure):
+        house.ask(house.model("alpha", kind="a")).result()
+    assert house.ask(house.model("beta", kind="b")).result().content == "fine"
+
+
 def test_an_engine_that_fails_to_close_when_its_time_is_up_harms_nobody(house):
     backend = fake_backend("Hello.")
     backend.script.faults["close"] = RuntimeError("it is stuck")
