@@ -114,6 +114,14 @@ class Task(WSGITask):
         environ[ON_DISCONNECT] = self.channel.on_disconnect
         return environ
 
+    def execute(self) -> None:
+        try:
+            super().execute()
+        except Exception:
+            raise
+        except BaseException as error:  # a plugin's `sys.exit()`: waitress would leave the client without an answer
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
 
 class Channel(HTTPChannel):
     """A connection. It tells at once when the client leaves, has deadlines, and lets a refused client read why."""
@@ -122,8 +130,6 @@ class Channel(HTTPChannel):
     error_task_class = JsonErrorTask
 
     def __init__(self, server: _Listener, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None) -> None:
-        # The system would let its own buffer grow to megabytes: an answer that nobody reads would vanish in there.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, server.limits.unsent)
         self.parser_class = partial(Parser, guard=server.guard)
         self._limits = server.limits
         self._watch_lock = threading.Lock()
@@ -232,8 +238,17 @@ class _Listener(BaseWSGIServer):
             if idle is None:
                 self._turn_away()
                 return
-            idle.handle_close()
+            super().handle_accept()
+            idle.handle_close()  # and not before: what the poll has seen of it would be taken for its successor's
+            return
         super().handle_accept()
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        super().set_socket_options(conn)
+        # The system would let its own buffer grow to megabytes: an answer that nobody reads would vanish in there.
+        # Set here, where waitress expects a failure: macOS refuses the options of a socket whose client has left. In
+        # the channel it would close the listener.
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.limits.unsent)
 
     def accept_waiting(self) -> None:
         """Lets in everybody who is connected as far as the system is concerned."""

@@ -1,0 +1,174 @@
+"""The loop of the server, turned by the test: what a moment brings that clients cannot time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlxk_serve import listeners
+from mlxk_serve.config import Limits
+from mlxk_serve.wsgi import HttpServer
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+class Loop:
+    """A server of one application, on one listening socket. Nothing happens but in `turn` and in its workers."""
+
+    def __init__(self, listening, application, threads, limits):
+        self.refusals = []
+        self.http = HttpServer(
+            application,
+            [listening],
+            guard=lambda method, path, headers: None,
+            refused=lambda id, method, path, refusal: self.refusals.append(refusal.status),
+            threads=threads,
+            limits=replace(Limits(), **limits),
+        )
+        self.http.listen()
+        self._name = listening.getsockname()
+        self._family = listening.family
+
+    def connect(self):
+        sock = socket.socket(self._family)
+        sock.settimeout(60)
+        sock.connect(self._name)
+        return sock
+
+    def read(self, sock, *, between=lambda: None):
+        """All that comes, the loop turning meanwhile."""
+        received, sock_over = b"", False
+        sock.setblocking(False)
+        while not sock_over:
+            self.http.turn(0.01)
+            between()
+            try:
+                data = sock.recv(65536)
+                received, sock_over = received + data, not data
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                break
+        return received
+
+
+@pytest.fixture
+def loop():
+    loops = []
+
+    def start(application, listening=None, threads=2, **limits):
+        loops.append(Loop(listening or listeners.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
+        return loops[-1]
+
+    yield start
+    for each in loops:
+        each.http.stop_listening()
+        each.http.close(60)
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("content-length", "5")])
+    return [b"hello"]
+
+
+def test_who_is_let_in_does_not_inherit_what_was_seen_of_the_connection_closed_for_it(loop, kit):
+    served = loop(hello, connections=1)
+    idle = served.connect()
+    kit.until(lambda: served.http.turn(0.01) or served.http.channels)
+    newcomer = served.connect()
+    idle.sendall(b"G")  # in one poll with the newcomer, whose descriptor may get the number of this one
+    time.sleep(0.05)
+    served.http.turn(1)
+    newcomer.sendall(REQUEST)
+    assert served.read(newcomer).endswith(b"hello")
+    for sock in (idle, newcomer):
+        sock.close()
+
+
+class LeftAlready(socket.socket):
+    """A client's socket as macOS gives it when the client is gone: it takes no options."""
+
+    def setsockopt(self, *args):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+class Accepting(socket.socket):
+    """A listening socket whose first client gets a socket of another kind."""
+
+    first = None
+
+    def accept(self):
+        accepted, address = super().accept()
+        if self.first:
+            accepted, self.first = self.first(fileno=accepted.detach()), None
+        return accepted, address
+
+
+def accepting(first, listening):
+    made = Accepting(fileno=listening.detach())
+    made.first = first
+    return made
+
+
+def test_a_client_that_leaves_before_it_is_let_in_does_not_close_the_door_behind_it(loop, tmp_path):
+    path = Path(os.path.relpath(tmp_path)) / "s"
+    served = loop(hello, accepting(LeftAlready, listeners.open_unix(path)))
+    served.connect().close()
+    served.http.turn(1)
+    newcomer = served.connect()
+    newcomer.sendall(REQUEST)
+    assert served.read(newcomer).endswith(b"hello")
+    newcomer.close()
+
+
+class Sluggish(socket.socket):
+    """A socket on which sending takes a moment, as when the worker that does it is not let on."""
+
+    sending = threading.Event()
+
+    def send(self, data):
+        self.sending.set()
+        time.sleep(0.1)
+        return super().send(data)
+
+
+def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop, kit):
+    listening = listeners.open_tcp(["127.0.0.1"], 0)[0]
+    finished = threading.Event()
+
+    def late(environ, start_response):
+        finished.wait(60)
+        return hello(environ, start_response)
+
+    served = loop(late, accepting(Sluggish, listening), stalled_time=0.5)
+    patient = served.connect()
+    patient.sendall(REQUEST)
+    asked = time.monotonic()
+    kit.until(lambda: served.http.turn(0.01) or time.monotonic() - asked > 0.6)
+    finished.set()
+    assert Sluggish.sending.wait(60)
+    for channel in served.http.channels:
+        channel.tend(time.time())
+    assert served.read(patient).endswith(b"hello")
+    patient.close()
+
+
+@pytest.mark.parametrize("error", [SystemExit("bye"), GeneratorExit()])
+def test_an_application_that_ends_its_thread_is_a_500_and_the_thread_goes_on(loop, error):
+    def leaving(environ, start_response):
+        raise error
+
+    served = loop(leaving)
+    for _ in range(3):  # more than there are workers
+        client = served.connect()
+        client.sendall(REQUEST)
+        assert served.read(client).startswith(b"HTTP/1.1 500 ")
+        client.close()
+    assert served.refusals == [500] * 3
