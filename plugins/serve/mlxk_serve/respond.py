@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -23,6 +23,8 @@ from mlxk_serve.errors import ApiError
 from mlxk_serve.events import HEARTBEAT, Writer
 from mlxk_serve.wsgi import ON_DISCONNECT
 
+REPLY = "mlxk.reply"
+"""The environ's key of the reply that is being given, for who has to end it without having it."""
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
@@ -145,11 +147,14 @@ class Replies:
         self._lock = threading.Lock()
         self._places = limit
         self._open: set[Reply] = set()
+        self._cut = False
 
     def __len__(self) -> int:
         return self._limit - self._places
 
-    def open(self, environ: Mapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]]) -> Reply:
+    def open(
+        self, environ: MutableMapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]]
+    ) -> Reply:
         """Takes a place, submits, and watches the client. Raises `QueueFull` and what `submit` raises."""
         with self._lock:
             if not self._places:
@@ -160,14 +165,18 @@ class Replies:
         except BaseException:
             self._free_place()
             raise
-        reply = Reply(answers, access, environ.get(ON_DISCONNECT), self._closed)
+        reply = environ[REPLY] = Reply(answers, access, environ.get(ON_DISCONNECT), self._closed)
         with self._lock:
             self._open.add(reply)
+            late = self._cut
+        if late:
+            reply.cut()
         return reply
 
     def cut(self) -> None:
-        """Ends every answer early."""
+        """Ends every answer early, those too that are just being opened."""
         with self._lock:
+            self._cut = True
             replies = list(self._open)
         for reply in replies:
             reply.cut()

@@ -1,0 +1,46 @@
+"""Answers that are being given, and what comes between two steps of giving one."""
+
+from __future__ import annotations
+
+import falcon
+import pytest
+
+from mlxk_core.errors import ShuttingDown
+from mlxk_core.generation.messages import GenerationRequest
+from mlxk_core.generation.service import GenerationService
+from mlxk_serve.access import Access, AccessMetrics
+from mlxk_serve.events import Head, TextWriter
+from mlxk_serve.metrics import Registry
+from mlxk_serve.respond import Replies, whole
+
+
+@pytest.fixture
+def access():
+    return Access(AccessMetrics(Registry()), "an id", "POST", "/v1/completions")
+
+
+@pytest.fixture
+def submit(host, engine, kit):
+    with GenerationService(host) as service:
+        model = kit.cached_fake("another")
+        yield lambda: [service.submit(GenerationRequest(model=model, prompt="Hi"))]
+
+
+@pytest.fixture
+def writer():
+    return TextWriter(Head(id="cmpl-1", model="fake", created=0, fingerprint="fp"))
+
+
+def test_an_answer_that_is_opened_while_all_are_cut_is_cut_too(access, submit, writer, engine):
+    engine.script.answer = lambda prompt: "x" * 4000
+    replies = Replies(1)
+
+    def submit_late():
+        generations = submit()
+        replies.cut()
+        return generations
+
+    reply = replies.open({}, access, submit_late)
+    with pytest.raises(ShuttingDown):
+        whole(reply, writer, falcon.Response())
+    assert len(replies) == 0
