@@ -58,6 +58,18 @@ def bad_middleware(server):
     server.add_middleware(BadMiddleware())
 
 
+class HopByHop:
+    """Sets a header that is the server's alone; waitress refuses the answer for it."""
+
+    def process_response(self, req, resp, resource, req_succeeded):
+        if req.method == "POST":
+            resp.set_header("connection", "close")
+
+
+def hop_by_hop(server):
+    server.add_middleware(HopByHop())
+
+
 def door(name):
     return EntryPoint(name=name, value=f"{__name__}:{name}", group="mlxk.serve")
 
@@ -104,10 +116,20 @@ def test_a_taken_route_is_refused_and_its_first_owner_answers(serve, engine):
         serve(doors=[door("taken")])
 
 
-def test_middleware_that_fails_is_one_500_and_no_place_lost(serve, engine, kit):
+def test_middleware_that_fails_is_one_500_and_no_place_lost(serve, engine, kit, caplog):
     client = serve(doors=[door("bad_middleware")]).client
-    answer = client.chat(stream=True)
+    with caplog.at_level("INFO"):
+        answer = client.chat(stream=True)
+        kit.until(lambda: "POST /v1/chat/completions 500" in caplog.messages)
     assert answer.status == 500
+    assert "POST /v1/chat/completions 200" not in caplog.messages
     assert "in the middle" not in answer.error["message"]
     engine.script.answer = lambda prompt: "x" * 3
     assert client.get("/health").status == 500
+
+
+def test_an_answer_that_a_plugin_made_impossible_keeps_no_place(serve, engine, kit):
+    client = serve(concurrency=1, queue=0, doors=[door("hop_by_hop")]).client
+    for _ in range(3):
+        assert client.chat(stream=True).status == 500
+        kit.until(lambda: client.status()["answers"] == client.status()["waiting"] == 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 import falcon
 import msgspec
 
@@ -13,7 +16,24 @@ from mlxk_serve.models import Models, OneModel
 from mlxk_serve.openapi import document
 from mlxk_serve.parts import Parts
 from mlxk_serve.probes import Health, Live, Metrics, Status
-from mlxk_serve.respond import Stream
+from mlxk_serve.respond import REPLY, Stream
+
+
+class App(falcon.App):
+    """Falcon, which leaves an answer open that it cannot begin."""
+
+    def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return super().__call__(env, start_response)
+        except BaseException:  # a plugin's header that WSGI does not allow, say
+            _give_up(env)
+            raise
+
+
+def _give_up(env: Mapping[str, Any]) -> None:
+    reply = env.get(REPLY)
+    if reply is not None:
+        reply.close()
 
 
 def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
@@ -29,7 +49,7 @@ def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
         "/metrics": Metrics(parts),
         "/openapi.json": OpenApi(),
     }
-    app = falcon.App(middleware=[Bracket(parts)])
+    app = App(middleware=[Bracket(parts)])
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
         app.add_route(path, resource)
@@ -77,8 +97,8 @@ class OpenApi:
 def _on_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     told = req.context.access.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
     if isinstance(resp.stream, Stream):  # a plugin's middleware failed behind an answer that had begun
-        resp.stream.close()
         resp.stream = None
+        _give_up(req.env)
     resp.status = told.status
     for name, value in told.headers.items():
         resp.set_header(name, value)
