@@ -8,6 +8,10 @@ import socket
 
 import pytest
 
+from mlxk_serve.config import ServeConfig
+from mlxk_serve.lifetime import End, Lifetime
+from mlxk_serve.server import Server
+
 PLUGIN = """
 class Version:
     def on_get(self, req, resp):
@@ -73,3 +77,14 @@ def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk
     assert process.wait(60) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_told_to_end_while_it_makes_room_for_its_successor_has_none(host, number):
+    def changed():
+        os.kill(os.getpid(), number)
+        return True
+
+    config = ServeConfig(port=0, hosts=("127.0.0.1",), concurrency=1, queue=1)
+    lifetime = Lifetime(lambda: Server(host, config), changed=changed)
+    assert lifetime.run(ready=lambda server: None) is End.DONE

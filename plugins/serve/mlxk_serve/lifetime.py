@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +63,8 @@ class Lifetime:
                 self._drain(server, restart)
         if self._interrupts > 1:
             return End.INTERRUPTED
-        return End.CHANGED if restart else End.DONE
+        told_to_end = self._interrupts or self._terminated
+        return End.CHANGED if restart and not told_to_end else End.DONE
 
     def _serve(self, server: Server) -> bool:
         """Until somebody ends it; whether that was a change."""
@@ -128,9 +128,4 @@ class Lifetime:
 
 def leave(code: int) -> None:
     """Ends the process, whatever any of its threads is doing."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, RuntimeError):  # closed, or being written to right now
-            continue
-    os._exit(code)
+    os._exit(code)  # no flush: all is written at once, and a thread that writes to a full pipe would never let us
