@@ -45,6 +45,8 @@ class Counters:
     cancelled: int = 0
     loads: int = 0
     unloads: int = 0
+    expired: int = 0
+    """Those of the unloads that made no room: the model's time was up."""
     engine_failures: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -156,6 +158,7 @@ class EngineThread:
             pass
         if self._limits.ttl is not None and self._loading is None:
             for resident in self.residency.unused_since(time.monotonic() - self._limits.ttl):
+                self.counters.expired += 1
                 self._drop(resident)
 
     def _want(self, job: Job) -> None:

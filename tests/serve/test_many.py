@@ -177,6 +177,14 @@ def test_models_named_at_start_that_do_not_fit_together_end_it(serve, two):
         serve(models=("nobody/nothing",))
 
 
+def test_a_model_whose_time_is_up_while_others_are_loaded_does_not_end_the_start(serve, two, kit):
+    _, other = two
+    other.script.load_seconds = 0.2
+    kit.cached_fake("third", kind="other")
+    serving = serve(models=("fake", "other", "third"), ttl=0.05)
+    assert serving.client.chat().text == "Hello, world."
+
+
 def test_a_failure_in_the_engine_costs_the_requests_in_it_and_no_others(serve, engine, kit):
     engine.script.answer = lambda prompt: "x" * 2000
     engine.script.step_seconds = 0.02

@@ -141,7 +141,7 @@ class Server:
             LOGGER.info("loading %s", model.name)
             self.service.preload(model)
         lost = [model.name for model in models if not self.service.is_loaded(model)]
-        if lost:
+        if len(lost) > self.service.status().counters.expired:  # whose time was up meanwhile may go
             raise InsufficientMemory(
                 f"The models of --model do not fit into the memory budget together: {', '.join(lost)} had to go. "
                 "Name fewer, or raise --memory.",
