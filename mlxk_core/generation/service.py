@@ -164,6 +164,11 @@ class GenerationService:
             counters=self._thread.counters,
         )
 
+    def full(self) -> QueueFull:
+        """What a request is told that finds every place taken: how many wait, and when one of them should be gone."""
+        rounds = (self._queue + 1) / self._limits.concurrency
+        return QueueFull(self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run))))
+
     def drain(self) -> None:
         """Takes no more requests; those in the house go on."""
         self._draining = True
@@ -181,10 +186,7 @@ class GenerationService:
             if self._draining or self._thread.ended:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
             if self._open >= self._limits.concurrency + self._queue:
-                rounds = (self._queue + 1) / self._limits.concurrency
-                raise QueueFull(
-                    self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run)))
-                )
+                raise self.full()
             self._thread.start()
             self._open += 1
             job = Job(id=next(self._ids), model=model, backend=backend)

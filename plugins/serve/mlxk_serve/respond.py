@@ -140,10 +140,11 @@ class Reply:
 
 class Replies:
     """All answers that are being given. No more than `limit` at once: each holds a thread, and some must stay free
-    for everything else."""
+    for everything else. `full` says what one more is told."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, full: Callable[[], QueueFull]) -> None:
         self._limit = limit
+        self._full = full
         self._lock = threading.Lock()
         self._places = limit
         self._open: set[Reply] = set()
@@ -158,7 +159,7 @@ class Replies:
         """Takes a place, submits, and watches the client. Raises `QueueFull` and what `submit` raises."""
         with self._lock:
             if not self._places:
-                raise QueueFull(self._limit, retry_after=1)
+                raise self._full()
             self._places -= 1
         try:
             answers = Answers(submit())

@@ -128,7 +128,7 @@ class Server:
             host=host,
             service=self.service,
             catalog=Catalog(host, self.service.is_loaded),
-            replies=Replies(self.config.concurrency + self.config.queue),
+            replies=Replies(self.config.concurrency + self.config.queue, self.service.full),
             registry=registry,
             access=AccessMetrics(registry),
             guard=Guard(self.config),
