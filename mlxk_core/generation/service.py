@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty
 from types import TracebackType
 
 from mlxk_core.errors import BrokenModel, QueueFull, ShuttingDown
@@ -28,6 +29,7 @@ from mlxk_core.specs import BackendSpec, StopPolicy
 _SHARE_OF_MEMORY = 0.75
 _SHARE_FOR_PROMPTS = 0.1
 _LONGEST_RETRY = 30
+_PULSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +122,17 @@ class GenerationService:
         plan = self._plan(request)
         return Generation(request, plan, self._open_job(request.model, backend), self._thread)
 
-    def preload(self, model: Model, *, backend: str | None = None) -> None:
-        """Loads a model and waits for it. Raises what `submit` and the load raise."""
+    def preload(self, model: Model, *, backend: str | None = None, waiting: Callable[[], None] = lambda: None) -> None:
+        """Loads a model and waits for it, with a call of `waiting` now and then. Raises what `submit` and the load
+        raise."""
         job = self._open_job(model, self._backend(model, backend))
         try:
             while True:
-                item = job.outbox.get()
+                try:
+                    item = job.outbox.get(timeout=_PULSE)
+                except Empty:
+                    waiting()
+                    continue
                 if isinstance(item, Failed):
                     raise item.error
                 if isinstance(item, Leased):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mlxk_core.cli import run
+from mlxk_core.errors import BrokenModel
 from mlxk_core.testing.fake_engine import fake_backend, fake_model
 from mlxk_run import plugin
 
@@ -100,6 +101,28 @@ def test_ctrl_c_before_the_answer_is_under_way_stops_it_and_not_the_chat(chat):
     chat.script.faults["check"] = KeyboardInterrupt()
     out, notes = chat(b"Hi", b"/help", b"exit")
     assert out == "" and "[stopped]" in notes and "/clear" in notes and notes.endswith("Goodbye!\n")
+
+
+@pytest.mark.parametrize(
+    "options, code, told",
+    [
+        (("--backend", "nope"), 2, "`nope` is not known"),
+        (("--reasoning-format", "nope"), 2, "`nope` is not known"),
+        ((), 1, "the disk is gone"),
+    ],
+)
+def test_a_chat_with_a_model_that_cannot_answer_does_not_begin(
+    host, tmp_path, monkeypatch, capsys, options, code, told
+):
+    host.register(plugin, name="run")
+    backend = fake_backend("Hello.")
+    host.register(backend, name="fake")
+    if not options:
+        backend.script.fail_load = BrokenModel("the disk is gone")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Keyboard(b"Hi\n"), encoding="ascii"))
+    assert run(["run", str(fake_model(tmp_path / "talker").path), *options], host=host) == code
+    out, notes = capsys.readouterr()
+    assert told in notes and "You:" not in out + notes
 
 
 def test_a_failure_ends_the_turn_and_not_the_chat(chat):

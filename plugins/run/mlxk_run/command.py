@@ -14,6 +14,7 @@ from mlxk_core.generation.service import GenerationService, machine_memory
 from mlxk_core.models.model import Model
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
+from mlxk_run.activity import Activity
 from mlxk_run.answer import View, take, tokens_per_second
 from mlxk_run.chat import Chat
 from mlxk_run.prompt import Text, asked
@@ -74,6 +75,7 @@ def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any)
     desk = _Desk(session, service, found, options)
     try:
         if question is None:
+            desk.open()
             Chat(desk.answer, session.output, options["system"]).run()
             return None
         return desk.single(question)
@@ -85,6 +87,7 @@ class _Desk:
     """Where requests to the one model of this run are made."""
 
     def __init__(self, session: Session, service: GenerationService, model: Model, options: dict[str, Any]) -> None:
+        self._host = session.host
         self._output = session.output
         self._service = service
         self._model = model
@@ -92,6 +95,19 @@ class _Desk:
         self._view = View(
             stream=not options["no_stream"], hide_reasoning=options["hide_reasoning"], verbose=options["verbose"]
         )
+
+    def open(self) -> None:
+        """Loads the model. What it cannot do is an error of the command, and not of every turn of a chat."""
+        self._host.reasoning_format(self._model, self._options["reasoning_format"])
+        activity = Activity(self._output)
+        try:
+            self._service.preload(
+                self._model,
+                backend=self._options["backend"],
+                waiting=lambda: activity.show(f"Loading {self._model.name} …"),
+            )
+        finally:
+            activity.clear()
 
     def answer(self, prompt: list[Message] | str) -> Completion:
         """Shows the answer to a conversation or to a raw prompt, and returns it."""
