@@ -307,7 +307,8 @@ def _in_our_terms(error: BaseException) -> BaseException | None:
         return MlxkError("Aborted.")
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "mlxk"
-        return UsageError(f"{error.format_message().rstrip('.')}. See `{where} --help`.")
+        told = error.format_message().rstrip(".")
+        return UsageError(f"{told}{'' if told.endswith('?') else '.'} See `{where} --help`.")
     if isinstance(error, click.ClickException):
         return _Ended(error.exit_code, error.format_message())
     return error

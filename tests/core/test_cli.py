@@ -204,7 +204,8 @@ def test_wrong_usage_is_one_line_with_the_way_to_help(cli, command):
     done = cli("do", "--nonsense")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith("mlxk do: error: No such option")
-    assert done.stderr.endswith("See `mlxk do --help`.\n")
+    assert done.stderr.endswith("'. See `mlxk do --help`.\n")
+    assert cli("do", "--hlep").stderr.endswith("'--help'? See `mlxk do --help`.\n")
 
 
 @pytest.mark.parametrize(
