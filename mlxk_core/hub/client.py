@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status  # type: ignore[attr-defined]
 
 from mlxk_core.hub.patience import Patience
 from mlxk_core.hub.refusals import Asked, refuse
@@ -44,6 +44,11 @@ class HubClient:
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self.endpoint = constants.ENDPOINT
+
+    @property
+    def has_token(self) -> bool:
+        """Requests are sent with a token of the user's."""
+        return get_token() is not None
 
     def check_access(self, repository: str, *, write: bool = False) -> None:
         """Refuses unless the files of `repository` may be read (or written).

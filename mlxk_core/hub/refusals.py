@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import get_token, parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from mlxk_core.errors import AccessDenied, HubUnavailable, Kind, MlxkError, ModelError, RevisionNotFound
 
@@ -54,8 +54,8 @@ def refuse(error: Exception, asked: Asked) -> NoReturn:
     cause = hub_error(error)
     if isinstance(cause, HfHubHTTPError):
         raise _answer(cause, asked) from error
-    if isinstance(cause or error, (UnicodeEncodeError, httpx2.LocalProtocolError)):
-        # The token is all we put into a request that could be wrong. Its text is in the error, so that is not told on.
+    if isinstance(cause or error, httpx2.LocalProtocolError) or _is_about_token(error):
+        # The token is all we put into a header. Its text is in the error, so that is not told on.
         raise AccessDenied(
             f"The token ({_token_source()}) holds characters that no token has, so nothing was sent. Make a new one at "
             f"{asked.token_page}, then {LOG_IN}.",
@@ -63,7 +63,9 @@ def refuse(error: Exception, asked: Asked) -> NoReturn:
             url=asked.page,
             token_url=asked.token_page,
         ) from None
-    if isinstance(cause or error, (FileMetadataError, ValueError, KeyError, TypeError)):
+    if isinstance(cause or error, (FileMetadataError, ValueError, KeyError, TypeError)) and not isinstance(
+        error, UnicodeEncodeError
+    ):
         # Not JSON, JSON of another kind, or without a hub's headers: a captive portal, a proxy's page, a mirror that is
         # none.
         raise HubUnavailable(
@@ -209,6 +211,12 @@ def _bad_token(asked: Asked, said: str) -> AccessDenied:
         url=asked.page,
         token_url=asked.token_page,
     )
+
+
+def _is_about_token(error: Exception) -> bool:
+    """Other texts that cannot be sent are of the caller's: names of files, say."""
+    token = get_token()
+    return isinstance(error, UnicodeEncodeError) and token is not None and token in error.object
 
 
 def _token_source() -> str:

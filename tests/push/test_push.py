@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
@@ -117,6 +118,32 @@ def test_hfignore_keeps_files_here(hub, account, push, folder, contents):
     assert sorted(repository.files()) == sorted([*contents, "keep.log"])
 
 
+def test_hidden_files_never_leave_whatever_the_rules_say(hub, account, push, folder, contents):
+    repository = hub.add(NAME, contents, allowed={"me"})
+    (folder / ".hfignore").write_text("!.env\n.quiet\n")
+    for name in (".env", ".ssh/id", "deep/.netrc", ".aws/.gitattributes", ".quiet", ".gitattributes", "deep/a.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    result = push(folder, NAME, "--json")
+    assert result.code == 0, result
+    assert result.json["data"]["added"] == [".gitattributes", "deep/a.txt"]
+    assert sorted(result.json["data"]["hidden"]) == [".aws/.gitattributes", ".env", ".ssh/id", "deep/.netrc"]
+    assert sorted(repository.files()) == sorted([*contents, ".gitattributes", "deep/a.txt"])
+    told = push(folder, NAME, "--check-only").stderr
+    assert "4 hidden files stay here" in told and "--check-only --json" in told
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_a_name_that_is_no_utf_8_is_told_and_the_token_is_not_blamed(hub, account, push, push_here, folder):
+    (folder / "a\udcff.txt").write_text("x")
+    for result in (push(folder, NAME, "--json"), push_here(folder, NAME, "--check-only", "--json")):
+        assert (result.code, result.json["error"]["type"]) == (2, "invalid_option")
+        assert r"`a\xff.txt`" in result.json["error"]["message"] and "UTF-8" in result.json["error"]["message"]
+    (folder / ".hfignore").write_bytes(b"a\xff*")
+    assert push_here(folder, NAME, "--check-only").code == 0
+    assert not hub.requests
+
+
 def test_a_branch_is_created_where_that_is_asked_for(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / "new.txt").write_text("new")
@@ -177,7 +204,16 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub, account, p
     assert "theirs.txt" in repository.files()
 
 
-@pytest.mark.parametrize("arguments", [["tiny"], ["me/tiny", "--private"], ["me/tiny", "--commit", " "]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tiny"],
+        ["me/tiny", "--private"],
+        ["me/tiny", "--commit", " "],
+        ["me/tiny", "--check-only", "--dry-run"],
+        *(["me/tiny", "--branch", name] for name in ("", "../x y", "a..b", "-x", "a b", "x.lock", "/x", "x/", "@")),
+    ],
+)
 def test_what_cannot_be_meant_is_wrong_usage(hub, push_here, folder, arguments):
     assert push_here(folder, *arguments).code == 2
     assert not hub.requests

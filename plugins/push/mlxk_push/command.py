@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from huggingface_hub import get_token
 
 from mlxk_core.errors import AccessDenied, BrokenModel, InvalidOption, MlxkError, RevisionNotFound
 from mlxk_core.hub.client import MAIN, HubClient, RemoteFile
-from mlxk_core.hub.names import check_name
+from mlxk_core.hub.names import check_branch, check_name
 from mlxk_core.hub.patience import Patience
 from mlxk_core.hub.refusals import LOG_IN, NotOnHub
 from mlxk_core.output import Output, harmless
@@ -48,10 +47,13 @@ def push(
 ) -> dict[str, Any]:
     """Upload the model in DIR to REPO (`org/name`) as one commit. Experimental.
 
-    What .hfignore lists stays here. Files that are only on the hub are left alone: a push deletes nothing. Where
-    nothing has changed, no commit is made.
+    What .hfignore lists stays here, and so does every hidden file but .gitattributes. Files that are only on the hub
+    are left alone: a push deletes nothing. Where nothing has changed, no commit is made.
     """
     check_name(repository, "REPO")
+    check_branch(branch, "--branch")
+    if check_only and dry_run:
+        raise InvalidOption("--dry-run", "it compares with the hub, and --check-only asks none: leave one of them out.")
     if private and not create:
         raise InvalidOption("--private", "it acts on a new repository only; add --create.")
     if not message.strip():
@@ -64,8 +66,11 @@ def push(
         "folder": str(folder),
         "files": len(found.files),
         "size_bytes": found.size,
+        "hidden": list(found.hidden),
         "problems": [{"code": each.code, "message": each.message, "file": each.file} for each in found.problems],
     }
+    if found.hidden:
+        _note(output, f"{_hidden(len(found.hidden))} here (see them with --check-only --json).")
     if found.problems:
         raise _broken(found, data)
     if check_only:
@@ -130,7 +135,7 @@ class _Hub:
 
     def look(self, *, create: bool, dry_run: bool) -> _There:
         """Asks for everything that could refuse the push, and changes nothing."""
-        if get_token() is None and not dry_run:
+        if not self.client.has_token and not dry_run:
             raise AccessDenied(
                 f"A push needs a token that may write to `{self.repository}`, and there is none. Make one at "
                 f"{self.client.endpoint}/settings/tokens, then {LOG_IN}.",
@@ -143,7 +148,7 @@ class _Hub:
             if create:
                 return _There(None, creates_repository=True, creates_branch=self.branch != MAIN)
             raise NotOnHub(f"{error} --create makes it.", **error.details) from error
-        if get_token() is not None:
+        if self.client.has_token:
             self.client.check_access(self.repository, write=True)
         try:
             _, commit = self.client.commit(self.repository, self.branch)
@@ -188,6 +193,10 @@ def _broken(found: Folder, data: dict[str, Any]) -> BrokenModel:
     error = BrokenModel(f"{found.path} is not a whole model, so it is not pushed: {told}", folder=str(found.path))
     error.data = {**data, "status": "checked"}
     return error
+
+
+def _hidden(count: int) -> str:
+    return "1 hidden file stays" if count == 1 else f"{count} hidden files stay"
 
 
 def _changes(there: _There, changes: Difference) -> dict[str, Any]:

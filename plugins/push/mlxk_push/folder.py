@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxk_core.errors import InvalidOption
 from mlxk_core.models.health import Problem, check
 from mlxk_core.models.model import Model
-from mlxk_push.ignore import IGNORE_FILE, Ignore
+from mlxk_push.ignore import IGNORE_FILE, Ignore, is_hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,11 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
+    """`hidden` are the files that no rule leaves out, and that stay here all the same because of their dot."""
+
     path: Path
     files: tuple[LocalFile, ...]
+    hidden: tuple[str, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -39,14 +42,32 @@ def read(path: Path) -> Folder:
     if not path.is_dir():
         raise InvalidOption("DIR", f"`{path}` is no folder.")
     ignored = Ignore.of(path)
-    files = tuple(file for file in _walk(path) if not ignored(file.name))
+    wanted = [file for file in _walk(path) if not ignored(file.name)]
+    files = tuple(file for file in wanted if not is_hidden(file.name))
+    hidden = tuple(_spelled(file.name) for file in wanted if is_hidden(file.name))
+    _refuse_names(files)
     model = Model(name=path.resolve().name, path=path)
     of_all = check(model).problems
     problems = tuple(
         each if each in of_all else replace(each, message=f"{each.message} {IGNORE_FILE} leaves it out.")
         for each in check(model, left_out=ignored).problems
     )
-    return Folder(path, files, problems)
+    return Folder(path, files, hidden, problems)
+
+
+def _refuse_names(files: Iterable[LocalFile]) -> None:
+    for file in files:
+        if _spelled(file.name) != file.name:
+            raise InvalidOption(
+                "DIR",
+                f"the name of `{_spelled(file.name)}` in it is not UTF-8, so no hub can hold it. Rename it, or list it "
+                f"in {IGNORE_FILE}.",
+            )
+
+
+def _spelled(name: str) -> str:
+    """A name for people and for JSON: bytes that are no UTF-8 are spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _walk(root: Path) -> Iterator[LocalFile]:

@@ -10,8 +10,17 @@ from pathlib import Path
 from mlxk_core.errors import InvalidOption
 
 IGNORE_FILE = ".hfignore"
+# The one hidden file that belongs to a repository. All others stay here whatever the rules say: `.env`, `.ssh`,
+# `.netrc` and their like hold secrets, and a hub does not forget.
+_PUBLIC = ".gitattributes"
 # What tools leave in a folder, and what no repository of a model is to hold.
 ALWAYS = (".git/", ".cache/", ".venv/", "venv/", "__pycache__/", "*.pyc", ".DS_Store", ".gitignore", f"/{IGNORE_FILE}")
+
+
+def is_hidden(name: str) -> bool:
+    """File `name` (`/` separated), or a folder it is in, begins with a dot and is not meant for a hub."""
+    *folders, last = name.split("/")
+    return any(folder.startswith(".") for folder in folders) or (last.startswith(".") and last != _PUBLIC)
 
 
 @dataclass(frozen=True, slots=True)
