@@ -12,12 +12,15 @@ pytest_plugins = ["mlxk_core.testing", "tests.json_schema", "tests.hub.fixtures"
 
 
 def pytest_configure() -> None:
-    """Signals do what they do at a terminal. What a shell starts in the background has Ctrl-C ignored, what nohup
-    starts a hang-up, and so would every process that the tests start: it inherits what is ignored. A function that does
-    nothing is as good for this process, and is not inherited."""
+    """The hub is not turned off, and signals do what they do at a terminal. What a shell starts in the background has
+    Ctrl-C ignored, what nohup starts a hang-up, and so would every process that the tests start: it inherits what is
+    ignored. A function that does nothing is as good for this process, and is not inherited."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda number, frame: None)
+    # huggingface_hub looks at these once, when it is imported: too early for a fixture.
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
