@@ -33,7 +33,7 @@ def writer():
 
 def test_an_answer_that_is_opened_while_all_are_cut_is_cut_too(access, submit, writer, engine):
     engine.script.answer = lambda prompt: "x" * 4000
-    replies = Replies(1)
+    replies = Replies(1, lambda: pytest.fail("there is a place"))
 
     def submit_late():
         generations = submit()
