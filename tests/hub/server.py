@@ -1,7 +1,8 @@
 """A model hub over HTTP for tests: what huggingface_hub needs to pull and push, with the faults a real one has.
 
 It listens on 127.0.0.1, keeps everything in memory and writes down every request. Answers, headers and error codes
-are those of the public hub as huggingface_hub 2.4.0 reads them. There is no Xet: no file is said to have a Xet hash.
+are those of the public hub as huggingface_hub 2.4.0 reads them. Of Xet there is the hub's part only:
+`xet_url` is where the storage would be.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Hub:
         self.requests: list[Request] = []
         self.page_size = 1000
         self.has_auth_check = True
+        self.xet_url: str | None = None  # set: large files are said to be in a Xet storage at that address
         self.chunk = 64 * 1024
         self.pause = 0.0  # seconds between two chunks of a file, to be caught in the middle of it
         self.objects: dict[str, bytes] = {}  # LFS objects uploaded, by sha256
@@ -452,9 +454,18 @@ class Handler(BaseHTTPRequestHandler):
         headers["ETag"] = f'"{etag(file, content)}"'
         if is_lfs(file):
             headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": headers["ETag"]}
+            if self.hub.xet_url:
+                token = f"{self.hub.url}/api/models/{name}/xet-read-token/{sha}"
+                headers |= {"X-Xet-Hash": sha256(content), "Link": f'<{token}>; rel="xet-auth"'}
             self.send(302, b"", {**headers, "Location": f"{self.hub.cdn_url}/cdn/{name}/{sha}/{quote(file)}"})
         else:
             self._file(content, headers)
+
+    def xet_token(self, name: str, revision: str) -> None:
+        self._readable(name)
+        expires = str(int(time.time()) + 3600)
+        told = {"X-Xet-Cas-Url": self.hub.xet_url, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": expires}
+        self.json({}, headers=told)
 
     def cdn(self, name: str, sha: str, file: str) -> None:
         content = self.hub.repositories[name].commits[sha][file]
@@ -621,6 +632,7 @@ ROUTES = [
         (("GET",), rf"/api/models/{_NAME}/revision/([^/]+)", Handler.info),
         (("GET",), rf"/api/models/{_NAME}/tree/([^/]+)", Handler.tree),
         (("GET",), rf"/api/models/{_NAME}/refs", Handler.refs),
+        (("GET",), rf"/api/models/{_NAME}/xet-read-token/([^/]+)", Handler.xet_token),
         (("GET",), r"/api/whoami-v2", Handler.whoami),
         (("GET", "HEAD"), rf"/{_NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
         (("GET", "HEAD"), rf"/cdn/{_NAME}/([0-9a-f]+)/(.+)", Handler.cdn),

@@ -89,6 +89,41 @@ def test_an_error_in_the_middle_and_an_expired_signed_address_pass(hub, reposito
     assert snapshot(NAME, repository.branches["main"]) == large
 
 
+@pytest.mark.parametrize(
+    ("status", "type"), [(404, "hub_unavailable"), (403, "access_denied"), (500, "hub_unavailable")]
+)
+def test_a_file_that_is_refused_after_the_preflight_is_named_and_the_rest_is_kept(
+    hub, repository, mlxk, hub_cache, status, type
+):
+    hub.fails("/resolve/.*/model.safetensors", status, headers={"Retry-After": "0"})
+    hub.answers_before(
+        "/resolve/.*/model.safetensors", lambda: until(lambda: set(hub_cache.glob("*/blobs/*")) - parts(hub_cache))
+    )
+    result = mlxk("pull", NAME, "--json")
+    error = result.json["error"]
+    assert (result.code, error["type"], error["details"]["status"]) == (1, type, status)
+    assert error["details"]["file"] == "model.safetensors" and "model.safetensors" in error["message"]
+    assert "does not exist" not in error["message"]
+    assert re.search(r"\d of 5 files are complete and stay in the cache", error["message"])
+
+
+def test_a_file_that_the_disk_does_not_take(repository, mlxk, hub_cache):
+    limited = ["sh", "-c", 'ulimit -f 4096; exec "$@"', "sh", *mlxk.command("pull", NAME, "--json")]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
+    error = json.loads(result.stdout)["error"]
+    assert (result.returncode, error["type"], error["details"]["reason"]) == (1, "error", "file_too_large")
+    assert str(hub_cache) in error["message"] and "4 GB" in error["message"] and "HF_HOME" in error["message"]
+
+
+def test_a_xet_storage_that_cannot_be_reached_is_told_in_our_words(hub, repository, mlxk):
+    hub.xet_url = "http://127.0.0.1:9"
+    few = {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1", "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms"}
+    error = mlxk("pull", NAME, "--json", env=few).json["error"]
+    assert (error["type"], error["details"]["reason"]) == ("hub_unavailable", "xet")
+    assert "HF_HUB_DISABLE_XET=1" in error["message"] and "Task error" not in error["message"]
+    assert mlxk("pull", NAME, env={"HF_HUB_DISABLE_XET": "1"}).code == 0
+
+
 def test_ctrl_c_stops_at_once_and_leaves_no_parts(midway, repository, hub, mlxk, hub_cache, snapshot, large):
     pull, of_pull = midway
     pull.send_signal(signal.SIGINT)

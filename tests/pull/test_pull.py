@@ -59,6 +59,17 @@ def test_a_model_that_is_here_needs_no_hub(hub, repository, mlxk, listing, cache
     assert listing() == before
 
 
+def test_a_dry_run_without_a_hub_foretells_what_a_pull_would_do(hub, repository, mlxk, listing, cached):
+    commit = cached(repository)
+    before = listing()
+    result = mlxk("pull", NAME, "--dry-run", "--json", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    data = result.json["data"]
+    assert (result.code, data["status"], data["revision"], data["downloaded_bytes"]) == (0, "dry_run", commit, 0)
+    assert "model.safetensors" in {file["name"] for file in data["files"]}
+    assert not any(file["download"] for file in data["files"])
+    assert listing() == before
+
+
 def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, mlxk, model_files):
     from mlxk_core.testing.models import in_hub_cache, random_model
 
@@ -167,6 +178,33 @@ def test_a_broken_file_that_is_no_link_is_repaired_too(hub, mlxk, snapshot, mode
     assert result.code == 0, result
     assert "is repaired" in result.stdout
     assert snapshot(NAME, commit) == model_files
+
+
+def test_links_that_are_gone_are_repaired_without_a_download(hub, repository, mlxk, snapshot, hub_cache, cached):
+    commit = cached(repository)
+    before = snapshot(NAME, commit)
+    for name in ("config.json", "model.safetensors"):
+        (hub_cache / FOLDER / "snapshots" / commit / name).unlink()
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert "Repairing" in result.stderr and "only links are missing" in result.stderr
+    assert "is repaired" in result.stdout
+    assert snapshot(NAME, commit) == before
+    assert not hub.asked("GET /org/tiny/resolve/|GET /cdn/")
+    (hub_cache / FOLDER / "snapshots" / commit / "config.json").unlink()
+    data = mlxk("pull", NAME, "--json").json["data"]
+    assert (data["status"], data["downloaded_bytes"]) == ("repaired", 0)
+
+
+def test_parts_beside_a_whole_model_are_cleared(hub, repository, mlxk, hub_cache, cached):
+    cached(repository)
+    part = hub_cache / FOLDER / "blobs" / "0123.deadbeef.incomplete"
+    for offline in ({}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        part.write_bytes(b"of a run that was killed")
+        assert mlxk("pull", NAME, "--dry-run", env=offline).code == 0 and part.exists()
+        result = mlxk("pull", NAME, env=offline)
+        assert result.code == 0 and "Removed 1 part of a download that did not finish." in result.stderr
+        assert not part.exists()
 
 
 def test_verify_finds_a_flipped_byte_and_repairs_it(repository, mlxk, snapshot, hub_cache, model_files, cached):

@@ -196,6 +196,15 @@ def test_what_cannot_be_a_name_on_the_hub_is_refused_before_anybody_is_asked(hub
     assert not hub.requests
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HF_ENDPOINT", "http://[bad"), ("HF_HUB_ETAG_TIMEOUT", "abc"), ("HF_HUB_DOWNLOAD_TIMEOUT", "1.5")],
+)
+def test_a_setting_that_huggingface_hub_cannot_read_is_named(refused, name, value):
+    error = refused(code=2, **{name: value})
+    assert error["type"] == "invalid_option" and error["message"].startswith(f"{name}: `{value}` is no ")
+
+
 def test_a_cache_that_cannot_be_written_is_told(repository, mlxk):
     result = mlxk("pull", NAME, "--json", env={"HF_HUB_CACHE": "/dev/null/hub"})
     assert result.code == 1

@@ -16,6 +16,7 @@ from mlxk_core.session import Session, json_option
 from mlxk_pull.checksums import changed
 from mlxk_pull.fetch import fetch, to_fetch
 from mlxk_pull.here import Place
+from mlxk_pull.leftovers import remove_parts
 from mlxk_pull.plan import Plan, check_space, preflight
 from mlxk_pull.progress import progress, spelled
 from mlxk_pull.selection import Filter
@@ -70,8 +71,8 @@ def pull(
     except PermissionError as error:
         raise MlxkError(f"{error.filename} may not be read. {_NOTHING}", reason="not_readable") from error
     if plan is None:
-        return _here_without_hub(output, asked)
-    return _have(output, plan, again, filter, verify=verify, repairing=bool(again) and not force)
+        return _here_without_hub(output, asked, "dry_run" if dry_run else "already_there")
+    return _have(output, plan, again, filter, verify=verify, repairing=_is_repair(plan, again, force))
 
 
 def _preflight(
@@ -105,6 +106,7 @@ def _have(
 ) -> dict[str, Any]:
     if plan.complete and not again:
         plan.place.remember(plan.wanted.revision, plan.commit)
+        _clear_parts(output, plan.place)
         _check_health(plan, filter)
         _say(output, f"{plan.name} is here already, and healthy{', checksums too' if verify else ''}.")
         return _data(plan, "already_there", verified=verify or None)
@@ -125,6 +127,18 @@ def _have(
     return _data(plan, status, downloaded=sum(blobs.values()), again=again, verified=verify or None)
 
 
+def _is_repair(plan: Plan, again: tuple[RemoteFile, ...], force: bool) -> bool:
+    """Something was here and is damaged: files to have anew, or links that are gone while all they led to is here."""
+    only_links = not to_fetch(plan, again) and plan.place.snapshot(plan.commit).is_dir()
+    return not force and (bool(again) or only_links)
+
+
+def _clear_parts(output: Output, place: Place) -> None:
+    if removed := remove_parts(place.blobs, place.locks):
+        parts = "1 part" if removed == 1 else f"{removed} parts"
+        _note(output, f"Removed {parts} of a download that did not finish.")
+
+
 def _dry_run(output: Output, plan: Plan, again: tuple[RemoteFile, ...]) -> dict[str, Any]:
     blobs = to_fetch(plan, again)
     check_space(plan, sum(blobs.values()))
@@ -139,19 +153,25 @@ def _dry_run(output: Output, plan: Plan, again: tuple[RemoteFile, ...]) -> dict[
     return _data(plan, "dry_run", downloaded=sum(blobs.values()), again=again, verified=None)
 
 
-def _here_without_hub(output: Output, asked: Wanted) -> dict[str, Any]:
+def _here_without_hub(output: Output, asked: Wanted, status: str) -> dict[str, Any]:
+    """What a pull does, and what a dry run foretells, where the hub is silent: the healthy copy stays as it is."""
     place = Place.of(asked.repository)
     commit = place.commit(asked.revision)
     assert commit is not None  # the healthy copy is of this commit
+    if status != "dry_run":
+        _clear_parts(output, place)
     _say(output, f"{asked.reference} ({commit[:7]}) is here already, and healthy.")
     model = place.model(commit, asked.variant)
     return {
         "model": asked.repository,
         "revision": commit,
         "variant": asked.variant,
-        "status": "already_there",
+        "status": status,
         "path": str(model.path),
         "size_bytes": model.size,
+        "downloaded_bytes": 0,
+        "files": [{"name": file.name, "size_bytes": file.size, "download": False} for file in model.files],
+        "verified": None,
     }
 
 
@@ -200,6 +220,8 @@ def _source_of(session: Session, name: str) -> str | None:
 
 
 def _amount(plan: Plan, needed: int) -> str:
+    if not needed:
+        return "only links are missing, and nothing is downloaded"
     return f"{spelled(needed)} of {spelled(plan.size)}, the rest is here" if needed < plan.size else spelled(needed)
 
 
