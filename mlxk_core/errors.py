@@ -103,7 +103,14 @@ class ContextLengthExceeded(ModelError):
 
 
 class TemplateError(ModelError):
-    """The model's chat template is missing or refuses the conversation."""
+    """The model's chat template refuses the conversation."""
+
+
+class NoTemplate(TemplateError):
+    """The model has no chat template."""
+
+    def __init__(self) -> None:
+        super().__init__("The model has no chat template.")
 
 
 class InsufficientMemory(MlxkError):
@@ -154,6 +161,7 @@ KINDS: Mapping[type[BaseException], Kind] = {
     BrokenModel: Kind("broken_model", 1, 500),
     UnsupportedModel: Kind("unsupported_model", 1, 400),
     ContextLengthExceeded: Kind("context_length_exceeded", 1, 400),
+    NoTemplate: Kind("no_template", 1, 400),
     TemplateError: Kind("template_error", 1, 400),
     ModelError: Kind("model_error", 1, 500),
     InsufficientMemory: Kind("insufficient_memory", 1, 503),

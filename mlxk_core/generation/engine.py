@@ -113,7 +113,7 @@ class Engine(Protocol):
         generation_prompt: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """The conversation as the model's chat template writes it. Raises `TemplateError`."""
+        """The conversation as the model's chat template writes it. Raises `TemplateError`; `NoTemplate` without one."""
 
     def check(self, row: Row) -> None:
         """Raises `InvalidOption` or `InsufficientMemory` if `row` cannot run; `add` relies on it."""

@@ -86,6 +86,7 @@ class GenerationRequest:
     it. `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
     name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
     handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
+    `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
     """
 
     model: Model
@@ -100,3 +101,4 @@ class GenerationRequest:
     reasoning_format: str | None = None
     backend: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    keep_to_template: bool = False

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlxk_core.errors import InvalidOption, TemplateError
+from mlxk_core.errors import InvalidOption, NoTemplate, TemplateError
 from mlxk_core.generation.engine import Engine
 from mlxk_core.generation.messages import GenerationRequest, Message
 
 _ASKED = "mlxk asks"
+_FOLDED = "The model's chat template takes no system prompt: it stands in front of the first question instead."
 # A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
 _BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
@@ -52,14 +54,28 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
     if not messages:
         raise InvalidOption("messages", "there is none")
     try:
-        text = engine.render(messages, tools=request.tools, options=request.template_options)
-        closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=request.template_options)
-    except TemplateError as error:
-        if request.tools or _takes_without_options(engine, messages, request):
+        return _templated(engine, messages, request)
+    except NoTemplate as missing:
+        if request.tools:
             raise
-        text = speakers(messages)
-        note = f"{error} The conversation is written as Human: and Assistant: turns instead."
-        return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
+        return _spoken(engine, messages, missing)
+    except TemplateError as refusal:
+        folded = _folded(messages)
+        if folded:
+            with contextlib.suppress(TemplateError):
+                return replace(_templated(engine, folded, request), notes=(_FOLDED,))
+        if request.tools or request.keep_to_template or _takes_without_options(engine, messages, request):
+            raise
+        return _spoken(engine, messages, refusal)
+
+
+def _templated(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+    """Raises `TemplateError`, and `InvalidOption` for tools that the template passes over."""
+    options = request.template_options
+    text = engine.render(messages, tools=request.tools, options=options)
+    if request.tools and text == engine.render(messages, options=options):
+        raise InvalidOption("tools", "the model's chat template has no place for them, so the model would not know")
+    closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
     if text == closed:
         suffix = _behind_last_turn(engine, messages, request)
     else:
@@ -67,6 +83,14 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
         begun = _BEGUN.search(text, 0, common)
         suffix = text[begun.start() if begun else common :]
     return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
+
+
+def _folded(messages: Sequence[Message]) -> list[Message] | None:
+    """The conversation with its system prompt in front of the first question, for a template that takes none."""
+    match messages:
+        case [Message(role="system") as system, Message(role="user") as first, *rest]:
+            return [replace(first, content=f"{system.content}\n\n{first.content}"), *rest]
+    return None
 
 
 def _common(a: str, b: str) -> int:
@@ -100,6 +124,12 @@ def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: Gene
     except TemplateError:
         return ""
     return text.rpartition(_ASKED)[2] if _ASKED in text else ""
+
+
+def _spoken(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
+    text = speakers(messages)
+    note = f"{why} The conversation is written as Human: and Assistant: turns instead."
+    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
 
 
 def speakers(messages: Sequence[Message]) -> str:

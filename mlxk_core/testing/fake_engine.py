@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlxk_core.api import hookimpl
-from mlxk_core.errors import InsufficientMemory, InvalidOption, TemplateError
+from mlxk_core.errors import InsufficientMemory, InvalidOption, NoTemplate, TemplateError
 from mlxk_core.generation.engine import EngineContext, Prefilled, Row, Sampled, StepEvent
 from mlxk_core.generation.messages import Message, Tool
 from mlxk_core.models.model import Model
@@ -67,6 +67,7 @@ class Script:
     `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, and `faults`
     by the engine's method of that name (`{"reset": OSError()}`) for as long as they stand there; `hang` blocks steps
     and `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
+    Without `template` there is none; `refuses` says why it takes no such messages with such options.
     """
 
     answer: Callable[[str], str]
@@ -74,6 +75,7 @@ class Script:
     load_seconds: float = 0.0
     prefill_chunk: int = 1 << 30
     template: bool = True
+    refuses: Callable[[Sequence[Message], Mapping[str, Any]], str | None] = lambda messages, options: None
     memory: int = 1000
     fail_step: BaseException | None = None
     fail_load: BaseException | None = None
@@ -120,8 +122,11 @@ class FakeEngine:
         options: Mapping[str, Any] | None = None,
     ) -> str:
         if not self.script.template:
-            raise TemplateError("The model has no chat template.")
-        turns = "".join(f"<{message.role}>{message.content}\n" for message in messages)
+            raise NoTemplate
+        if why := self.script.refuses(messages, options or {}):
+            raise TemplateError(why)
+        turns = "".join(f"<tool>{tool.name}\n" for tool in tools)
+        turns += "".join(f"<{message.role}>{message.content}\n" for message in messages)
         return turns + ("<assistant>" if generation_prompt else "")
 
     def check(self, row: Row) -> None:

@@ -253,7 +253,7 @@ def test_a_template_in_the_files_is_the_strongest_evidence(tmp_path):
 
 def test_a_model_that_carries_a_template_answers_by_it(tmp_path):
     says = f"Hm.\n</think>\n\nI look.\n{_call()}"
-    template = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    template = "{{ tools }}" + CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     tokens = (*CHATML_TOKENS, "<tool_call>", "</tool_call>")
     folder = scripted_model(tmp_path / "model", says, chat_template=template, added_tokens=tokens)
     config = json.loads((folder / "tokenizer_config.json").read_text())

@@ -95,7 +95,12 @@ def service() -> Iterator[GenerationService]:
         yield service
 
 
-def _request(model: Model, max_tokens: int | None = None, *, tools: bool = True, **more: object) -> GenerationRequest:
+def _request(
+    model: Model, max_tokens: int | None = None, *, tools: bool | None = None, **more: object
+) -> GenerationRequest:
+    """With tools unless told otherwise, where the model's template has a place for them."""
+    if tools is None:
+        tools = "tools" in (model.chat_template or "")
     return GenerationRequest(
         tools=(Tool(name="get_weather"),) if tools else (),
         model=model,

@@ -34,7 +34,13 @@ TOOL = {
 CALLS_TWICE = """\
 Both: <tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>
 <tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>"""
-CALLING_CHATML = "{% for tool_call in () %}<tool_call>{{ tool_call.name }}</tool_call>{% endfor %}" + CHATML
+CALLING_CHATML = (
+    "{% for tool in tools or () %}{{ tool.function.name }}{% endfor %}"
+    "{% for tool_call in () %}<tool_call>{{ tool_call.name }}</tool_call>{% endfor %}" + CHATML
+)
+PICKY_CHATML = (
+    "{% if 'system' in messages | map(attribute='role') %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
+)
 CITY = {"type": "object", "properties": {"city": {"$ref": "#/$defs/name"}}, "required": ["city"]}
 
 
@@ -64,6 +70,7 @@ def port(tmp_path_factory):
         in_hub_cache("tiny/muses", lambda folder: scripted_model(folder, "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=muses))
         calling = {"chat_template": CALLING_CHATML, "added_tokens": ("<tool_call>", "</tool_call>")}
         in_hub_cache("tiny/twice", lambda folder: scripted_model(folder, CALLS_TWICE, **calling))
+        in_hub_cache("tiny/picky", lambda folder: random_model(folder, chat_template=PICKY_CHATML))
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -318,6 +325,28 @@ def test_no_more_than_one_call_when_no_more_is_asked_for(ask):
     one, reason, less = both(client, "Weather?", tools=[TOOL], parallel_tool_calls=False)
     assert (reason, one) == ("tool_calls", message | {"tool_calls": message["tool_calls"][:1]})
     assert less["completion_tokens"] <= usage["completion_tokens"]
+
+
+def test_tools_of_which_the_model_would_not_know_are_refused(ask):
+    refused = ask("tiny/thinks").chat("Weather?", tools=[TOOL])
+    assert (refused.status, refused.error["param"]) == (400, "tools")
+    assert "no place for them" in refused.error["message"]
+    assert ask("tiny/thinks").chat("Weather?", tools=[TOOL], tool_choice="none", max_tokens=1).status == 200
+
+
+def test_a_system_prompt_that_the_template_refuses_is_said_with_the_first_question(ask):
+    client = ask("tiny/picky")
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    folded = client.post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns, "max_tokens": 1})
+    said = client.chat("Be brief.\n\nHi", max_tokens=1)
+    assert folded.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
+
+
+def test_a_conversation_that_the_template_refuses_is_not_written_in_another_way(ask):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}]
+    refused = ask("tiny/picky").post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns})
+    assert (refused.status, refused.error["code"]) == (400, "template_error")
+    assert "no system role" in refused.error["message"]
 
 
 def test_tool_calls_and_their_results_are_taken_back(ask):

@@ -110,6 +110,7 @@ def test_a_value_that_is_not_supported_is_told_with_those_that_are(client):
         ({"type": "objekt"}, "is no JSON schema: 'objekt' is not valid under any of the given schemas."),
         ({"properties": {"a": {"pattern": "("}}}, "is no JSON schema: '(' is not a 'regex'."),
         ({"properties": {"a": {"$ref": "#/$defs/b"}}}, 'refers to "#/$defs/b", which is not in it.'),
+        ({"$ref": "http://[", "$schema": "mine"}, 'refers to "http://[", which is not in it.'),
         ({"$ref": "http://127.0.0.1:9/a.json"}, 'refers to "http://127.0.0.1:9/a.json", which is not in it.'),
     ],
 )

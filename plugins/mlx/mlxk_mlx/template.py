@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlxk_core.errors import TemplateError
+from mlxk_core.errors import NoTemplate, TemplateError
 from mlxk_core.generation.messages import Message, Tool
 from mlxk_mlx.turns import Turns, describe
 
@@ -35,9 +35,9 @@ class ChatTemplate:
         generation_prompt: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """Raises `TemplateError`: the template is missing, or refuses the conversation."""
+        """Raises `NoTemplate`, and `TemplateError` when the template refuses the conversation."""
         if self._text is None and not self._is_code:
-            raise TemplateError("The model has no chat template.")
+            raise NoTemplate
         values: dict[str, Any] = {**(options or {}), "add_generation_prompt": generation_prompt, "tokenize": False}
         if not self._is_code:
             values["chat_template"] = self._text

@@ -126,7 +126,7 @@ _ANYWHERE: Mapping[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},), "role_mapping": (), "service_tier": ("auto", "default"),
     "stop_token_ids": ([],), "store": (False,), "structured_outputs": (), "thinking_budget": (),
     "thinking_token_budget": (), "truncate_prompt_tokens": (), "ttl": (), "typical_p": (1,),
-    "use_beam_search": (False,), "xtc_probability": (0,), "xtc_threshold": (0,),
+    "use_beam_search": (False,), "xtc_probability": (0,),
 }  # fmt: skip
 _CHAT: Mapping[str, tuple[Any, ...]] = {
     **_ANYWHERE, "audio": (), "best_of": (1,), "echo": (False,), "function_call": ("none", "auto"), "functions": ([],),

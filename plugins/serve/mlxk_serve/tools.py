@@ -35,20 +35,28 @@ def _fits(schema: Mapping[str, Any], at: str) -> Callable[[str], bool]:
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
+    if not isinstance(schema.get("$schema", ""), str):
+        raise invalid(f"`{at}.$schema` is no text.", f"{at}.$schema")
     kind = validator_for(schema, default=Draft202012Validator)
-    root = Resource.from_contents(schema, default_specification=DRAFT202012)
     registry: Registry[Any] = Registry()
-    resolver = registry.resolver_with_root(root)
+    resolver = registry.resolver_with_root(Resource.from_contents(schema, default_specification=DRAFT202012))
+
+    def resolves(reference: str) -> bool:
+        try:
+            resolver.lookup(reference)
+        except (Unresolvable, ValueError):  # the second for what is no address at all
+            return False
+        return True
+
     try:
         kind.check_schema(schema)
-        for reference in _references(schema):
-            resolver.lookup(reference)
+        lost = next((reference for reference in _references(schema) if not resolves(reference)), None)
     except SchemaError as error:
         raise invalid(f"`{at}` is no JSON schema: {error.message}.", at) from None
-    except (Unresolvable, ValueError):
-        raise invalid(f"`{at}` refers to {json.dumps(reference)}, which is not in it.", at) from None
     except RecursionError:
         raise invalid(f"`{at}` is nested too deep.", at) from None
+    if lost is not None:
+        raise invalid(f"`{at}` refers to {json.dumps(lost)}, which is not in it.", at)
     validator = kind(schema, registry=registry)
 
     def accepts(arguments: str) -> bool:

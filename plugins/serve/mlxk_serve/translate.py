@@ -39,6 +39,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             tools=() if request.tool_choice == "none" else tools_of(request.tools or ()),
             parallel_calls=request.parallel_tool_calls is not False,
             template_options=_template_options(request),
+            keep_to_template=True,
         ),
     )
 

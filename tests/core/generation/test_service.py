@@ -19,9 +19,9 @@ from mlxk_core.errors import (
     UnsupportedModel,
 )
 from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Started
-from mlxk_core.generation.messages import Sampling, TokenPolicy
+from mlxk_core.generation.messages import Message, Sampling, TokenPolicy
 from mlxk_core.testing import fake_engine
-from mlxk_core.testing.fake_engine import FakeEngine, fake_backend
+from mlxk_core.testing.fake_engine import fake_backend
 
 
 def test_the_events_come_in_order_and_the_answer_is_the_joined_stream(house):
@@ -139,20 +139,35 @@ def test_without_a_template_the_turns_are_written_with_their_speakers(house):
     assert generation.prompt_text == "Human: Hi\n\nAssistant:"
 
 
-def test_a_template_that_refuses_only_an_option_is_not_gone_around(house, monkeypatch):
+def test_a_template_that_refuses_only_an_option_is_not_gone_around(house):
     """Hy3's raises for an effort it does not know; the conversation without a template would be a worse answer."""
-    render = FakeEngine.render
-
-    def refusing(engine, messages, *, options=None, **more):
-        if (options or {}).get("reasoning_effort") == "medium":
-            raise TemplateError("The template knows no_think, low and high.")
-        return render(engine, messages, **more)
-
-    monkeypatch.setattr(FakeEngine, "render", refusing)
-    house.open(fake_backend())
-    with pytest.raises(TemplateError, match="knows no_think, low and high"):
+    backend = fake_backend()
+    backend.script.refuses = lambda messages, options: "No medium." if "medium" in options.values() else None
+    house.open(backend)
+    with pytest.raises(TemplateError, match="No medium"):
         house.ask(house.model(), template_options={"reasoning_effort": "medium"}).result()
     assert house.ask(house.model(), template_options={"reasoning_effort": "high"}).result().content == "Hello."
+
+
+def test_a_system_prompt_that_the_template_refuses_stands_in_front_of_the_first_question(house):
+    """Gemma 2's raises "System role not supported"."""
+    backend = fake_backend()
+    backend.script.refuses = lambda messages, options: "No system." if "system" in {m.role for m in messages} else None
+    house.open(backend)
+    system, question = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
+    folded = house.ask(house.model(), [system, question])
+    assert "stands in front of the first question" in house.until(folded, Started).notes[0]
+    assert folded.prompt_text == "<user>Be brief.\n\nHi\n<assistant>"
+    other = house.ask(house.model(), [question, system])
+    assert "Human: and Assistant:" in house.until(other, Started).notes[0]
+    with pytest.raises(TemplateError, match="No system"):
+        house.ask(house.model(), [question, system], keep_to_template=True).result()
+
+
+def test_tools_that_the_template_has_no_place_for_are_refused(house):
+    house.open(fake_backend(template=False))
+    with pytest.raises(TemplateError, match="no chat template"):
+        house.ask(house.model(), tools=(Tool(name="shout"),)).result()
 
 
 def test_without_a_template_options_for_it_mean_nothing(house):
