@@ -53,6 +53,17 @@ class Repository:
         """The commits whose snapshots are here, sorted."""
         return tuple(sorted(entry.name for entry in _folders(self.path / "snapshots")))
 
+    def parts(self) -> tuple[int, ...]:
+        """The bytes of each file whose download was begun and has not finished; nobody goes on with those that were
+        left behind."""
+        found = []
+        for path in sorted((self.path / "blobs").glob("*.incomplete")):
+            try:
+                found.append(path.stat().st_size)
+            except OSError:  # it has become a file, or was removed, meanwhile
+                continue
+        return tuple(found)
+
     def main(self) -> str | None:
         """The commit the bare name stands for.
 

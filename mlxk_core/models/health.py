@@ -15,6 +15,7 @@ from typing import Any
 
 from mlxk_core.errors import BrokenModel
 from mlxk_core.models import gguf, safetensors
+from mlxk_core.models.cache import Repository
 from mlxk_core.models.filenames import shard, weight_format
 from mlxk_core.models.model import File, Model
 
@@ -68,6 +69,11 @@ def check(model: Model, *, left_out: Callable[[str], bool] = lambda name: False)
     for problem in found:
         first.setdefault(problem.file or problem, problem)
     return Health(tuple(first.values()))
+
+
+def unfinished(model: Model) -> tuple[int, ...]:
+    """The bytes of every part that a download of `model`'s repository has begun and not finished."""
+    return Repository(model.name, model.path.parent.parent).parts() if model.origin == "hub" else ()
 
 
 class _Manifest:
@@ -148,7 +154,15 @@ class _Manifest:
 
 
 def _snapshot(here: _Manifest) -> Iterator[Problem]:
-    if not here.model.path.exists():
+    if here.model.path.exists():
+        return
+    if parts := unfinished(here.model):
+        yield Problem(
+            "download_unfinished",
+            f"Its download has not finished ({sum(parts):,} bytes are here): `mlxk pull {here.model.name}` gets it, "
+            f"`mlxk rm {here.model.name}` clears the rest away.",
+        )
+    else:
         yield Problem("snapshot_missing", "The files of this revision are not on this machine.")
 
 

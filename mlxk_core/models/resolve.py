@@ -86,6 +86,12 @@ class Resolver:
                     continue  # its name is known, its files are not here
         return sorted(found, key=lambda model: (model.name.casefold(), model.name))
 
+    def unfinished(self) -> list[Model]:
+        """The repositories of which there is nothing but parts of a download: models without files, to be told about.
+        Whoever wants to run one finds nothing under its name, so that it is pulled."""
+        found = [each for each in repositories() if not each.commits() and each.parts()]
+        return [Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub") for each in found]
+
     def _offers(self) -> list[_Offer]:
         stored = [_Offer(each.name, repository=each) for each in repositories() if each.commits()]
         offered = [

@@ -134,3 +134,40 @@ def test_verify_without_a_hub_is_an_error_and_no_verdict(hub_cache: Path, alone:
     result = alone("health", "org/tiny", "--verify", "--json")
     assert (result.code, result.json["error"]["type"]) == (1, "hub_unavailable")
     assert result.json["data"]["models"][0]["verified"] is False
+
+
+def part(repository: Path) -> Path:
+    """What a download that was killed leaves."""
+    path = repository / "blobs" / "0123.deadbeef.incomplete"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(4096))
+    return path
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_model_with_nothing_but_parts_is_told_with_what_to_do(ask: Ask, hub_cache: Path, remembered: bool) -> None:
+    repository = hub_cache / "models--org--begun"
+    part(repository)
+    if remembered:
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("a" * 40)
+    for asked in (["health"], ["health", "org/begun"]):
+        result = ask(*asked, "--json")
+        assert (result.code, result.json["error"]["type"]) == (1, "broken_model")
+        [model] = result.json["data"]["models"]
+        [problem] = model["problems"]
+        assert (model["name"], problem["code"]) == ("org/begun", "download_unfinished")
+        assert "`mlxk pull org/begun`" in problem["message"] and "`mlxk rm org/begun`" in problem["message"]
+    assert "org/begun" in ask("list", "--all").stdout and "org/begun" not in ask("list").stdout
+    assert ask("show", "org/begun", "--json").json["error"]["type"] == "model_not_found"
+    assert ask("rm", "org/begun", "-f").code == 0
+    assert ask("health").code == 0 and not repository.exists()
+
+
+def test_parts_beside_a_whole_model_are_a_note(ask: Ask) -> None:
+    part(in_hub_cache("org/good", random_model).parent.parent)
+    result = ask("health", "--json")
+    [model] = result.json["data"]["models"]
+    assert result.code == 0 and model["healthy"] and model["problems"] == []
+    assert "4.1 kB" in model["notes"][0] and "`mlxk pull org/good`" in model["notes"][0]
+    assert "4.1 kB" in ask("health", "org/good").stdout

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from mlxk_core.api import Model
-from mlxk_core.errors import BrokenModel, MlxkError, kind_of
-from mlxk_core.models.health import Health, Problem
+from mlxk_core.errors import BrokenModel, MlxkError, ModelNotFound, kind_of
+from mlxk_core.models.health import Health, Problem, unfinished
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
-from mlxk_models import words
+from mlxk_models import here, words
 from mlxk_models.entry import Entry, problems_as_json
 from mlxk_models.table import Column, Row, show_table
 
@@ -35,6 +35,16 @@ class Finding:
         return self.entry.model.name
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not ail the model, and is worth to be known."""
+        parts = unfinished(self.entry.model) if self.entry.model.path.exists() else ()
+        if not parts:
+            return ()
+        size = words.size(sum(parts))
+        lie = "a part lies" if len(parts) == 1 else f"{len(parts)} parts lie"
+        return (f"Beside it {lie} of a download that has not finished ({size}): `mlxk pull {self.name}` clears up.",)
+
+    @property
     def has_wrong_bytes(self) -> bool:
         return any(problem.code == _WRONG for problem in self.health.problems)
 
@@ -50,7 +60,7 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
     Of MODEL, or of all. The exit code is 1 if any is damaged or cannot be verified, or if MODEL is not here.
     """
     resolver = Resolver(session.host)
-    models = resolver.all() if model is None else [resolver.find(model)]
+    models = here.every(resolver) if model is None else [_find(resolver, model)]
     found = [_check(session, each, verify) for each in models]
     if not session.output.json:
         _show(session, found)
@@ -59,6 +69,15 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
         error.data = data
         raise error
     return data if session.output.json else None
+
+
+def _find(resolver: Resolver, name: str) -> Model:
+    try:
+        return resolver.find(name)
+    except ModelNotFound:
+        if only_begun := here.begun(resolver, name):
+            return only_begun
+        raise
 
 
 def _check(session: Session, model: Model, verify: bool) -> Finding:
@@ -122,7 +141,7 @@ def _row(each: Finding) -> Row:
     if each.refusal:
         told.append(str(each.refusal))
     cells = [each.name, (each.entry.model.revision or "-")[:7], files, each.entry.runs_with or "-"]
-    return Row(cells, tuple(filter(None, told)))
+    return Row(cells, tuple(filter(None, (*told, *each.notes))))
 
 
 def _as_json(found: Sequence[Finding]) -> dict[str, Any]:
@@ -139,6 +158,7 @@ def _model_as_json(each: Finding) -> dict[str, Any]:
         "revision": each.entry.model.revision,
         "healthy": each.health.healthy,
         "problems": problems_as_json(each.health),
+        "notes": list(each.notes),
         "verified": each.verified,
         "runnable": each.entry.runs and not each.has_wrong_bytes,
         "reason": each.health.reason if each.has_wrong_bytes else each.entry.reason,

@@ -12,7 +12,7 @@ import click
 from mlxk_core.models.cache import hub_cache
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
-from mlxk_models import words
+from mlxk_models import here, words
 from mlxk_models.entry import Entry
 from mlxk_models.table import Column, Row, show_table
 
@@ -31,7 +31,7 @@ def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbo
 
     Those that run here (--all: every one); with PATTERN, those whose name holds it.
     """
-    found = [Entry(model, session.host) for model in Resolver(session.host).all()]
+    found = [Entry(model, session.host) for model in here.every(Resolver(session.host))]
     if pattern:
         found = [entry for entry in found if pattern.casefold() in entry.model.name.casefold()]
     shown = found if all_ else [entry for entry in found if entry.runs or (health and not entry.health.healthy)]
