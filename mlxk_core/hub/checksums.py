@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from mlxk_core.hub.client import RemoteFile
+from mlxk_core.models.regular import regular
 
 _CHUNK = 1 << 20
 
@@ -16,7 +17,7 @@ def same(path: Path, file: RemoteFile) -> bool:
     # git's own name for a file is the sha1 of this header and the content.
     digest = hashlib.sha256() if file.large else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     try:
-        with path.open("rb") as content:
+        with regular(path).open("rb") as content:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)
     except PermissionError:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxk_core.models.regular import regular
+
 _PREFIX = "models--"
 _MAIN = "main"
 _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
@@ -113,7 +115,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _read_ref(path: Path) -> str:
     """The commit in a reference; nothing for what could not be the name of a snapshot's folder."""
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = regular(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _COMMIT.fullmatch(text) else ""

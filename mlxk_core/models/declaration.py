@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlxk_core.errors import BrokenModel
+from mlxk_core.models.regular import regular
 
 if TYPE_CHECKING:
     from mlxk_core.models.model import Model
@@ -91,7 +92,7 @@ def _foreign(settings: Mapping[str, Any], place: str) -> Declaration:
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
     path = model.path / "hf_quant_config.json"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from mlxk_core.errors import BrokenModel
 from mlxk_core.models.declaration import MLX, declared
 from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.model import Model
+from mlxk_core.models.regular import regular
 
 Framework = Literal["MLX", "GGUF", "safetensors", "PyTorch", "unknown"]
 Type = Literal["chat", "base", "embedding", "vision", "audio", "image", "classifier", "unknown"]
@@ -189,7 +190,7 @@ class _Card:
 
 def _read_card(model: Model) -> _Card:
     try:
-        with (model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
+        with regular(model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
             text = file.read(_FRONT_MATTER)
     except OSError:
         return _Card()

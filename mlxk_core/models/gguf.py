@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core.errors import BrokenModel
+from mlxk_core.models.regular import regular
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -99,7 +100,7 @@ class GGUFHeader:
 def read_header(path: Path) -> GGUFHeader:
     """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             head = file.read(_FIRST_READ)
             while True:
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from mlxk_core.models import gguf, safetensors
 from mlxk_core.models.cache import Repository
 from mlxk_core.models.filenames import shard, weight_format
 from mlxk_core.models.model import File, Model
+from mlxk_core.models.regular import regular
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _LONGEST_POINTER = 1024  # by git-lfs' specification
@@ -121,7 +123,7 @@ class _Manifest:
 
     def head(self, name: str, length: int) -> bytes:
         try:
-            with self.path(name).open("rb") as file:
+            with regular(self.path(name)).open("rb") as file:
                 return file.read(length)
         except OSError:
             return b""
@@ -129,7 +131,7 @@ class _Manifest:
     def json(self, name: str) -> Any:
         """The value in a JSON file, None if there is none to be had."""
         try:
-            return json.loads(self.path(name).read_bytes())
+            return json.loads(regular(self.path(name)).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -168,8 +170,12 @@ def _snapshot(here: _Manifest) -> Iterator[Problem]:
 
 def _links(here: _Manifest) -> Iterator[Problem]:
     for file in here.files:
-        if file.size == 0 and _gone(here.path(file.name)):
+        if file.size:
+            continue
+        if _gone(here.path(file.name)):
             yield Problem("dangling_link", f"{file.name} links to a file that is gone.", file.name)
+        elif _special(here.path(file.name)):
+            yield Problem("unreadable_file", f"{file.name} is a pipe, a socket or a device, not a file.", file.name)
 
 
 def _permissions(here: _Manifest) -> Iterator[Problem]:
@@ -294,7 +300,7 @@ CHECKS: tuple[Callable[[_Manifest], Iterator[Problem]], ...] = (
 def _archive_size(path: Path) -> int:
     """PyTorch and NumPy write zip archives: what is cut off is the list of contents at the end, so there is no size."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             archive = file.read(4) == b"PK\x03\x04"
         if archive and not zipfile.is_zipfile(path):
             raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name)
@@ -312,10 +318,17 @@ def _gone(path: Path) -> bool:
     return False
 
 
+def _special(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _looks_like_json(path: Path) -> bool:
     """The first and last characters of what may be 20 MB."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             head = file.read(64)
             file.seek(max(0, path.stat().st_size - 64))
             return head.lstrip().startswith(b"{") and file.read().rstrip().endswith(b"}")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mlxk_core.errors import BrokenModel
 from mlxk_core.models.filenames import shard, weight_format
 from mlxk_core.models.gguf import GGUFHeader, read_header
+from mlxk_core.models.regular import regular
 from mlxk_core.models.variants import gguf_variants
 from mlxk_core.models.weights import Weights, read_weights
 from mlxk_core.specs import Variant
@@ -180,7 +181,7 @@ class Model:
         path = self.path / "tokenizer.json"
         data = b""
         try:
-            with path.open("rb") as file:
+            with regular(path).open("rb") as file:
                 while chunk := file.read(_CHUNK + len(data)):
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
@@ -204,7 +205,7 @@ class Model:
     def _text(self, name: str) -> str | None:
         """The text of a file, None where there is no such file."""
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            return regular(self.path / name).read_text(encoding="utf-8")
         except _ABSENT:
             return None
         except (OSError, UnicodeDecodeError) as error:
@@ -251,4 +252,5 @@ def _walk(folder: str, prefix: str) -> Iterator[File]:
                 yield File(prefix + entry.name, 0)
             else:
                 if not stat.S_ISDIR(status.st_mode):
-                    yield File(prefix + entry.name, status.st_size)
+                    # A pipe or a device is in the list, for health to tell about, and has nothing to read.
+                    yield File(prefix + entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0)

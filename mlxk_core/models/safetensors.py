@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlxk_core.errors import BrokenModel
+from mlxk_core.models.regular import regular
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit (safetensors, src/tensor.rs: MAX_HEADER_SIZE)
 
@@ -44,7 +45,7 @@ class SafetensorsHeader:
 def read_header(path: Path) -> SafetensorsHeader:
     """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _LONGEST_HEADER:
                 raise ValueError(f"it claims {size} bytes")

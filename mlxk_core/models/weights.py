@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlxk_core.errors import BrokenModel
+from mlxk_core.models.regular import regular
 from mlxk_core.models.safetensors import SafetensorsHeader, Tensor, read_header
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def read_weights(model: Model) -> Weights:
 def _totals(model: Model) -> tuple[int | None, int | None]:
     path = model.path / INDEX
     try:
-        metadata = json.loads(path.read_bytes())["metadata"]
+        metadata = json.loads(regular(path).read_bytes())["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, None  # no index, or one that health reports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -171,3 +172,19 @@ def test_parts_beside_a_whole_model_are_a_note(ask: Ask) -> None:
     assert result.code == 0 and model["healthy"] and model["problems"] == []
     assert "4.1 kB" in model["notes"][0] and "`mlxk pull org/good`" in model["notes"][0]
     assert "4.1 kB" in ask("health", "org/good").stdout
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(alone: Callable[..., Result]) -> None:
+    places = ("config.json", "tokenizer.json", "model.safetensors", "README.md", "tokenizer_config.json")
+    for number, place in enumerate(places):
+        snapshot = in_hub_cache(f"org/pipe-{number}", random_model)
+        (snapshot / place).unlink(missing_ok=True)
+        os.mkfifo(snapshot / place)
+    listed = alone("list", "--all", "--json").json["data"]["models"]
+    assert len(listed) == len(places)
+    result = alone("health", "--json")
+    assert result.code == 1
+    found = {model["problems"][0]["file"]: model["problems"][0] for model in result.json["data"]["models"]}
+    assert set(found) == set(places)
+    assert {problem["code"] for problem in found.values()} == {"unreadable_file"}
+    assert alone("show", "org/pipe-0", "--json").code == 0

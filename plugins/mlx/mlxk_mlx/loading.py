@@ -14,6 +14,7 @@ from typing import Any
 from mlxk_core.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.generation.engine import EngineContext
 from mlxk_core.models.model import Model
+from mlxk_core.models.regular import regular
 from mlxk_mlx import runtime
 from mlxk_mlx.supported import accepts
 
@@ -147,7 +148,7 @@ def read_ahead(paths: Iterable[Path]) -> None:
         return
     for path in paths:
         try:
-            with path.open("rb") as file:
+            with regular(path).open("rb") as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:
             return  # what is wrong with it is told when it is read
