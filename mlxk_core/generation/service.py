@@ -213,7 +213,7 @@ class GenerationService:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend
         backend = self._host.backend_for(model, name)
-        health = check(model)
+        health = check(model).once_accepted
         if not health.healthy:
             problems = "; ".join(problem.message for problem in health.problems)
             raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)

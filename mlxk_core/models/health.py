@@ -32,6 +32,8 @@ _TOKENIZERS = (
 _WITHOUT_VOCABULARY = frozenset({"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"})
 # Folders with another description than config.json: a pipeline of several models, an adapter.
 _OTHER_CONFIGS = frozenset({"model_index.json", "adapter_config.json"})
+# What a model has beside weights of a form that is known here. Where there are none of these, it may be complete.
+_BESIDE_KNOWN_WEIGHTS = frozenset({"no_weights_found", "config_missing", "tokenizer_missing"})
 # Classes of transformers that read and write text.
 _TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForMaskedLM")
 
@@ -59,6 +61,14 @@ class Health:
     def reason(self) -> str | None:
         """The first problem's sentence, None for a healthy model."""
         return self.problems[0].message if self.problems else None
+
+    @property
+    def once_accepted(self) -> Health:
+        """The same for a model that a backend accepts. One without weights of a form that is known here has a form that
+        only the backend knows: nothing is missing then, and what is there may still be damaged."""
+        if all(problem.code != "no_weights_found" for problem in self.problems):
+            return self
+        return Health(tuple(problem for problem in self.problems if problem.code not in _BESIDE_KNOWN_WEIGHTS))
 
 
 def check(model: Model, *, left_out: Callable[[str], bool] = lambda name: False) -> Health:

@@ -41,7 +41,7 @@ class Entry:
 
     @cached_property
     def health(self) -> Health:
-        return check(self.model)
+        return self._health_of(self.model)
 
     # Who runs it
 
@@ -106,7 +106,8 @@ class Entry:
             yield f"{', '.join(variants)}: {refusal}" if len(self.views) > 1 and all(variants) else refusal
 
     def _health_of(self, view: Model) -> Health:
-        return self.health if view is self.model else check(view)
+        found = check(view)
+        return found.once_accepted if not found.healthy and self._accepted_by(view) else found
 
     @cached_property
     def _accepting(self) -> Mapping[str | None, frozenset[str]]:
