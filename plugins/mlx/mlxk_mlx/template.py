@@ -49,4 +49,5 @@ class ChatTemplate:
                 return str(self._apply(turns.write(messages), **values))
             except Exception as error:  # a template is a program of the model's author: it may raise anything
                 refusal = refusal or error
-        raise TemplateError(f"The model's chat template refuses the conversation: {refusal}") from refusal
+        told = str(refusal).rstrip(".")
+        raise TemplateError(f"The model's chat template refuses the conversation: {told}.") from refusal
