@@ -8,13 +8,15 @@ from dataclasses import replace
 from mlxk_core.generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core.generation.messages import Tool
 
+_NO_ARGUMENTS = "{}"
+
 
 class CallGate:
     """Holds the calls of one answer to what its request said. Feed the extractor's events in order, then `flush`.
 
     A request without `tools` has nobody who could answer a call. A tool with `accepts` gets only calls whose arguments
-    it accepts, each as one event when it is whole. Without `parallel` one call goes through, and the next one ends the
-    answer.
+    it accepts, each as one event when it is whole. A whole call without arguments gets `{}`, which is how JSON says so.
+    Without `parallel` one call goes through, and the next one ends the answer.
     """
 
     def __init__(self, tools: Sequence[Tool], *, parallel: bool = True) -> None:
@@ -23,6 +25,7 @@ class CallGate:
         self._parallel = parallel
         self._passed: dict[int, int] = {}  # a call's index in the extractor's count, and in ours
         self._held: ToolCallDelta | None = None
+        self._bare: int | None = None  # our index of the last call that went through, while it has no arguments
         self._ends_in = "\n"
         self.closed = False
         """A second call came where one was asked for: the answer ends before it."""
@@ -39,19 +42,24 @@ class CallGate:
         elif not self._tools:
             yield self._as_text(event)
         elif event.index in self._passed:
-            yield replace(event, index=self._passed[event.index])
+            yield self._pass(event)
         elif self._held is not None and self._held.index == event.index:
             self._held = replace(self._held, arguments=self._held.arguments + event.arguments)
         else:
             yield from self.flush()
             yield from self._begin(event)
 
-    def flush(self) -> Iterator[ExtractorEvent]:
-        """What is still held back: nothing more of it will come."""
+    def flush(self, *, whole: bool = True) -> Iterator[ExtractorEvent]:
+        """What is still held back: nothing more of it will come. Not `whole` is a call that was cut off."""
         call, self._held = self._held, None
         if call is not None:
+            if whole and not call.arguments.strip():
+                call = replace(call, arguments=_NO_ARGUMENTS)
             judge = self._judges[call.name or ""]
             yield self._pass(call) if judge(call.arguments) else self._as_text(call)
+        bare, self._bare = self._bare, None
+        if whole and bare is not None:
+            yield ToolCallDelta(bare, arguments=_NO_ARGUMENTS)
 
     def _begin(self, call: ToolCallDelta) -> Iterator[ExtractorEvent]:
         if self._passed and not self._parallel:
@@ -62,8 +70,13 @@ class CallGate:
             yield self._pass(call)
 
     def _pass(self, call: ToolCallDelta) -> ToolCallDelta:
-        self._passed[call.index] = len(self._passed)
-        return replace(call, index=self._passed[call.index])
+        begins = call.index not in self._passed
+        index = self._passed.setdefault(call.index, len(self._passed))
+        if call.arguments.strip():
+            self._bare = None
+        elif begins:
+            self._bare = index
+        return replace(call, index=index)
 
     def _as_text(self, call: ToolCallDelta) -> Delta:
         """A call as a person would read it: its name at the start of a line, and its arguments."""

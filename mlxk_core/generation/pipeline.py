@@ -95,7 +95,7 @@ class TextPipeline:
         yield from self._feed(rest)
         with failures_named(self._extractor):
             yield from self._route(self._extractor.close())
-        yield from self._take(self._calls.flush())
+        yield from self._take(self._calls.flush(whole=reason == "stop"))
         if self.reason is None:
             yield from self._content(self._stops.flush())
             if self._logprobs:

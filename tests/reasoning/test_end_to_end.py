@@ -66,6 +66,14 @@ _SCRIPTS = {
         "I will look.",
         (("get_weather", '{"city": "Oslo"}'),),
     ),
+    "harmony-bare-call": Script(
+        "<|channel|>analysis<|message|>Use the tool.<|end|><|start|>assistant<|channel|>commentary "
+        "to=functions.get_weather <|constrain|>json<|message|><|call|>",
+        "harmony",
+        "Use the tool.",
+        "",
+        (("get_weather", "{}"),),
+    ),
     "think": Script(
         "<think>\nWeigh both 🤔 sides.\n</think>\n\nTake the left.",
         "think",

@@ -24,9 +24,12 @@ def content(text):
     return Delta(Channel.CONTENT, text)
 
 
-def through(tools, *events, parallel=True):
+def through(tools, *events, parallel=True, whole=True):
     gate = CallGate(tools, parallel=parallel)
-    return gate, [passed for event in events for passed in gate.feed(event)] + list(gate.flush())
+    return gate, [passed for event in events for passed in gate.feed(event)] + list(gate.flush(whole=whole))
+
+
+NOTHING = Tool(name="weather", accepts=lambda arguments: arguments == "{}")
 
 
 def test_a_call_goes_through_as_it_comes():
@@ -68,3 +71,25 @@ def test_a_refused_call_is_not_the_one_that_was_asked_for():
     gate, events = through([CITY], *call(0, "{}"), *call(1, '{"city": 1}'), parallel=False)
     assert events == [content("weather {}"), ToolCallDelta(0, "id1", "weather", '{"city": 1}')]
     assert not gate.closed
+
+
+@pytest.mark.parametrize("written", [[""], ["", " "], ["\n"]])
+@pytest.mark.parametrize("behind", [[], [content("Done.")], call(1, '{"a": 1}')])
+def test_a_whole_call_without_arguments_gets_an_empty_object(written, behind):
+    _, events = through([ANY], *call(0, *written), *behind)
+    assert events == [*call(0, *written), ToolCallDelta(0, arguments="{}"), *behind]
+
+
+def test_a_judged_call_without_arguments_is_judged_by_an_empty_object():
+    _, events = through([NOTHING], *call(0, "", " "))
+    assert events == [ToolCallDelta(0, "id0", "weather", "{}")]
+
+
+def test_a_call_that_was_cut_before_its_arguments_gets_none():
+    assert through([ANY], *call(0, ""), whole=False)[1] == call(0, "")
+    assert through([NOTHING], *call(0, ""), whole=False)[1] == [content("weather ")]
+
+
+def test_arguments_behind_white_space_are_not_completed():
+    _, events = through([ANY], *call(0, "", "\n", "{}"), *call(1, " {}"))
+    assert events == [*call(0, "", "\n", "{}"), *call(1, " {}")]

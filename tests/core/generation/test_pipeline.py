@@ -1,5 +1,7 @@
 """The text pipeline: tokens in, channels out, with counts that end where the answer ended."""
 
+from dataclasses import replace
+
 import pytest
 
 from mlxk_core.generation.calls import CallGate
@@ -67,6 +69,20 @@ def test_reasoning_tokens_count_the_markers():
 def test_a_tool_call_is_a_finish_reason_only_when_the_answer_ended_by_itself():
     assert run("a!", extractor=FakeExtractor())[0].reason == "tool_calls"
     assert run("a!b", finish="length", extractor=FakeExtractor())[0].reason == "length"
+
+
+class Bare(FakeExtractor):
+    """Its calls have no arguments."""
+
+    def feed(self, text, /):
+        return [replace(e, arguments="") if isinstance(e, ToolCallDelta) else e for e in super().feed(text)]
+
+
+def test_a_call_without_arguments_is_completed_unless_the_limit_cut_it():
+    arguments = {"stop": "{}", "length": ""}
+    for finish, expected in arguments.items():
+        _, events = run("a!", finish=finish, extractor=Bare())
+        assert "".join(e.arguments for e in events if isinstance(e, ToolCallDelta)) == expected
 
 
 def test_without_parallel_calls_the_answer_ends_where_the_second_one_begins():
