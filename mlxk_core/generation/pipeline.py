@@ -50,6 +50,14 @@ def failures_named(extractor: object) -> Iterator[None]:
         ) from error
 
 
+def _check(event: ExtractorEvent) -> None:
+    """What an extractor gives by mistake is better told here than where it is used."""
+    match event:
+        case Delta(channel=Channel(), text=str()) | ToolCallDelta(index=int(), arguments=str()):
+            return
+    raise TypeError(f"{type(event).__name__} is no event of an answer, or has a field of another type")
+
+
 class TextPipeline:
     """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
 
@@ -64,7 +72,7 @@ class TextPipeline:
         self._calls = calls
         self._logprobs: list[TokenLogprob] = []
         self._undecided = 0
-        self._channel: Channel | None = extractor.channel
+        self._channel = self._channel_now()
         self.completion_tokens = 0
         self.reasoning_tokens = 0
         self.reason: FinishReason | None = None
@@ -108,6 +116,7 @@ class TextPipeline:
 
     def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
+            _check(event)
             if self.reason is None:
                 yield from self._take(self._calls.feed(event))
             if self.reason is None and self._calls.closed:
@@ -150,7 +159,7 @@ class TextPipeline:
 
     def _count_reasoning(self) -> None:
         """A token counts as reasoning if the text before or behind it is: markers belong to what they enclose."""
-        before, after = self._channel, self._extractor.channel
+        before, after = self._channel, self._channel_now()
         self._undecided += 1
         if after is None:
             return
@@ -160,6 +169,13 @@ class TextPipeline:
             del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
         self._undecided = 0
         self._channel = after
+
+    def _channel_now(self) -> Channel | None:
+        with failures_named(self._extractor):
+            channel = self._extractor.channel
+            if channel is not None and not isinstance(channel, Channel):
+                raise TypeError(f"{channel!r} is no Channel")
+            return channel
 
     def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
         taken = tuple(self._logprobs)

@@ -6,7 +6,7 @@ import pytest
 
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, hookimpl
 from mlxk_core.errors import EngineFailure, PluginFailure
-from mlxk_core.generation.events import Delta, Loading, Progress, Started
+from mlxk_core.generation.events import Channel, Delta, Loading, Progress, Started, ToolCallDelta
 from mlxk_core.testing import fake_engine
 from mlxk_core.testing.fake_engine import fake_backend
 
@@ -181,6 +181,34 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, m
         list(generation)
     assert list(generation) == []
     house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
+
+
+@pytest.mark.parametrize(
+    ("channel", "event"),
+    [
+        (None, Delta("content", "x")),
+        (None, Delta(Channel.CONTENT, 5)),
+        (None, ToolCallDelta(0, "id", "name", None)),
+        (None, "x"),
+        ("content", Delta(Channel.CONTENT, "x")),
+    ],
+)
+def test_a_format_whose_events_are_none_is_named(house, monkeypatch, channel, event):
+    class Format:
+        def __init__(self, context):
+            self.channel = channel
+
+        def feed(self, text, /):
+            return [event]
+
+        def close(self):
+            return ()
+
+    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
+    house.host.register(Formats(), name="formats")
+    house.open(fake_backend("Hello."))
+    with pytest.raises(PluginFailure, match=r"Format raised TypeError.*--reasoning-format none"):
+        house.ask(house.model()).result()
 
 
 def test_what_ended_how_is_counted(house):
