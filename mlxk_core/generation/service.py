@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty
 from types import TracebackType
@@ -118,14 +118,22 @@ class GenerationService:
     def submit(self, request: GenerationRequest) -> Generation:
         """Takes a request. Raises `UnsupportedModel`, `BrokenModel`, `PluginConflict`, `InvalidOption`, `QueueFull` or
         `ShuttingDown` at once; what else can go wrong is raised by the generation."""
-        backend = self._backend(request.model, request.backend)
-        plan = self._plan(request)
-        return Generation(request, plan, self._open_job(request.model, backend), self._thread)
+        return self.submit_all([request])[0]
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Takes all requests or, if `submit` would refuse one of them, none."""
+        backends = [self._backend(request.model, request.backend) for request in requests]
+        plans = [self._plan(request) for request in requests]
+        jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
+        return [
+            Generation(request, plan, job, self._thread)
+            for request, plan, job in zip(requests, plans, jobs, strict=True)
+        ]
 
     def preload(self, model: Model, *, backend: str | None = None, waiting: Callable[[], None] = lambda: None) -> None:
         """Loads a model and waits for it, with a call of `waiting` now and then. Raises what `submit` and the load
         raise."""
-        job = self._open_job(model, self._backend(model, backend))
+        [job] = self._open_jobs([(model, self._backend(model, backend))])
         try:
             while True:
                 try:
@@ -188,17 +196,18 @@ class GenerationService:
         self._thread.stop()
         return self._thread.join(timeout)
 
-    def _open_job(self, model: Model, backend: BackendSpec) -> Job:
+    def _open_jobs(self, wanted: Sequence[tuple[Model, BackendSpec]]) -> list[Job]:
         with self._lock:
             if self._draining or self._thread.ended:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
-            if self._open >= self._limits.concurrency + self._queue:
+            if self._open + len(wanted) > self._limits.concurrency + self._queue:
                 raise self.full()
             self._thread.start()
-            self._open += 1
-            job = Job(id=next(self._ids), model=model, backend=backend)
-            self._thread.want(job)  # under the lock: a command behind `close`'s stop would never be read
-        return job
+            self._open += len(wanted)
+            jobs = [Job(id=next(self._ids), model=model, backend=backend) for model, backend in wanted]
+            for job in jobs:
+                self._thread.want(job)  # under the lock: a command behind `close`'s stop would never be read
+        return jobs
 
     def _job_over(self, job: Job, ran: float) -> None:
         with self._lock:

@@ -66,9 +66,30 @@ def test_a_full_queue_is_told_at_once_and_when_to_come_again(serve, engine, kit)
 
 
 def test_all_choices_of_a_request_are_let_in_or_none(serve, engine, kit):
+    client = serve(concurrency=2, queue=2).client
+    engine.script.hold_load.set()
+    inside = client.begin_chat(stream=True)
+    kit.until(lambda: client.status()["waiting"] == 1)
+    assert client.chat(n=4).status == 429
+    assert client.status()["waiting"] == 1
+    engine.script.hold_load.clear()
+    kit.everything(inside)
+    assert client.chat(n=4).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "n": 8}, "n", 8),
+        ("/v1/completions", {"prompt": "Hi", "n": 4}, "n", 4),
+        ("/v1/completions", {"prompt": ["a", "b"], "n": 2}, "prompt", 4),
+    ],
+)
+def test_more_choices_than_there_are_places_are_refused_for_good(serve, engine, path, fields, param, asked):
     client = serve(concurrency=2, queue=1).client
-    assert client.chat(n=8).status == 429
-    kit.until(lambda: client.status()["waiting"] + client.status()["active"] == 0)
+    answer = client.post(path, {"model": "fake", **fields})
+    assert (answer.status, answer.error["param"]) == (400, param)
+    assert f"{asked} answers" in answer.error["message"]
     assert client.chat(n=3).status == 200
 
 

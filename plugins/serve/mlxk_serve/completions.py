@@ -9,9 +9,9 @@ import falcon
 
 from mlxk_core.generation.generation import Generation
 from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
 from mlxk_core.models.model import Model
 from mlxk_serve.catalog import fingerprint
+from mlxk_serve.errors import invalid
 from mlxk_serve.events import ChatWriter, Head, TextWriter, Writer
 from mlxk_serve.ids import answer_id
 from mlxk_serve.parts import Parts
@@ -88,24 +88,24 @@ def _answer(
     wanted: Sequence[GenerationRequest],
     writer: Callable[[Sequence[Generation]], Writer],
 ) -> None:
+    _check_places(parts, request, len(wanted))
     generations: list[Generation] = []
     pieces = writer(generations)
-    reply = parts.replies.open(req.env, req.context.access, lambda: _submit(parts.service, wanted, generations))
+
+    def submit() -> Sequence[Generation]:
+        generations.extend(parts.service.submit_all(wanted))
+        return generations
+
+    reply = parts.replies.open(req.env, req.context.access, submit)
     if request.stream:
         stream(reply, pieces, resp, heartbeat=parts.config.limits.heartbeat)
     else:
         whole(reply, pieces, resp)
 
 
-def _submit(
-    service: GenerationService, wanted: Sequence[GenerationRequest], generations: list[Generation]
-) -> list[Generation]:
-    """Fills `generations` with all of them, or raises and leaves none running."""
-    try:
-        for one in wanted:
-            generations.append(service.submit(one))
-    except BaseException:
-        for generation in generations:
-            generation.close()
-        raise
-    return generations
+def _check_places(parts: Parts, request: Sampled, choices: int) -> None:
+    """Refuses what could never be let in: a full queue would send it away for ever."""
+    places = parts.config.concurrency + parts.config.queue
+    if choices > places:
+        field = "n" if choices == request.n else "prompt"
+        raise invalid(f"`{field}` asks for {choices} answers at once, and this server has places for {places}.", field)
