@@ -42,6 +42,11 @@ FIRST_PARTY: Mapping[str, str] = {
     "health": "mlxk-models",
     "rm": "mlxk-models",
 }
+# The same for backends, with what they run.
+FIRST_PARTY_BACKENDS: Mapping[str, tuple[str, str]] = {
+    "mlx": ("mlxk-mlx", "Folders with safetensors"),
+    "gguf": ("mlxk-gguf", "GGUF files"),
+}
 
 
 _T = TypeVar("_T")
@@ -363,15 +368,22 @@ class Host:
 
     def _unsupported(self, model: Model, verdicts: list[tuple[str, Verdict]]) -> UnsupportedModel:
         reasons = {name: verdict.reason for name, verdict in verdicts}
-        told = [f"{v.reason} ({name})" for name, v in verdicts if v.answer == "no"]
-        told = told or [f"{v.reason} ({name})" for name, v in verdicts]
-        if told:
-            message = f"`{model.name}` cannot be run: {'; '.join(told)}"
-        elif self._backends.contested:
-            message = f"`{model.name}` cannot be run: {' '.join(map(str, self._backends.contested.values()))}"
-        else:
-            message = f"`{model.name}` cannot be run: no backend is installed. Try: pip install mlxk-mlx"
-        return UnsupportedModel(message, model=model.name, reasons=reasons)
+        refusals = [f"{v.reason} ({name})" for name, v in verdicts if v.answer == "no"]
+        told = "; ".join(refusals or [f"{v.reason} ({name})" for name, v in verdicts])
+        if not told:
+            told = " ".join(map(str, self._backends.contested.values())) or "there is no backend"
+        if not refusals and (missing := self._missing_backend(model)):
+            told = f"{told.rstrip('.')}. {missing}"
+        return UnsupportedModel(f"`{model.name}` cannot be run: {told}", model=model.name, reasons=reasons)
+
+    def _missing_backend(self, model: Model) -> str | None:
+        """Where the backend of ours comes from that runs such files; None if it is here."""
+        gguf = model.gguf_path is not None or (bool(model.variants) and not model.has_other_weights)
+        name = "gguf" if gguf else "mlx"
+        if name in self._backends.contested or self._backends.get(name):
+            return None
+        distribution, files = FIRST_PARTY_BACKENDS[name]
+        return f"{files} run with {distribution}{self._state_of(distribution)}"
 
     def _off(self, plugin: Plugin, spec: CommandSpec) -> str | None:
         if spec.requires is None:
@@ -383,20 +395,28 @@ class Host:
         import difflib  # only for this sentence
 
         distribution = FIRST_PARTY.get(name)
-        owners = [plugin.record for plugin in self._plugins.plugins]
-        owner = next((r for r in owners if distribution and distribution in (r.distribution, f"mlxk-{r.name}")), None)
         close = difflib.get_close_matches(name, [*BUILTIN_COMMANDS, *(spec.name for spec in self.commands())], n=1)
-        if distribution and owner is None:
-            hint = f"It comes with {distribution}: pip install {distribution}"
-        elif owner and owner.status == "loaded":
-            hint = f"It comes with {distribution}, but {owner.label} does not have it."
-        elif owner:
-            hint = f"It comes with {distribution}, which is {owner.status}: {owner.reason}"
+        if distribution:
+            hint = f"It comes with {distribution}{self._state_of(distribution)}"
         elif close:
             hint = f"Did you mean `{close[0]}`?"
         else:
             hint = "`mlxk --help` lists them."
         return UsageError(f"No such command `{name}`. {hint}", command=name, distribution=distribution)
+
+    def _state_of(self, distribution: str) -> str:
+        """Why something that a distribution of ours brings is not here: the end of the sentence that names both."""
+        owners = [plugin.record for plugin in self._plugins.plugins]
+        owner = next(
+            (record for record in owners if distribution in (record.distribution, f"mlxk-{record.name}")), None
+        )
+        if owner is None:
+            return f": pip install {distribution}"
+        if owner.status == "disabled":
+            return f", which {owner.reason} turns off."
+        if owner.status == "failed":
+            return f", which failed: {owner.reason}."
+        return f", but {owner.label} does not have it."
 
     def _complete(self, plugin: Plugin) -> PluginRecord:
         provides = [f"command {s.name}" for p, s in self._commands.entries() if p is plugin and not self._off(p, s)]

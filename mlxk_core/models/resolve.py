@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from mlxk_core.models.cache import Repository, repositories
 from mlxk_core.models.filenames import weight_format
 from mlxk_core.models.model import Model
 from mlxk_core.models.references import NameReference, PathReference, parse, parse_name
-from mlxk_core.specs import BackendSpec, ModelSource, ModelSourceSpec, Variant, Verdict
+from mlxk_core.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Variant, Verdict
 
 _SHORT = 7
 _DEFAULT_OWNER = "mlx-community/"
@@ -23,6 +23,8 @@ _COMMIT = re.compile(r"[0-9a-f]{1,40}")
 
 class Plugins(Protocol):
     """What resolution asks of the host."""
+
+    def commands(self) -> Sequence[CommandSpec]: ...
 
     def sources(self) -> Sequence[tuple[ModelSourceSpec, ModelSource]]: ...
 
@@ -57,7 +59,7 @@ class Resolver:
         if parsed.revision is not None and len(fitting) > 1:
             fitting = [offer for offer in fitting if offer.has(parsed.revision)] or fitting
         if not fitting:
-            raise _not_found(text, parsed)
+            raise _not_found(text, parsed, {command.name for command in self._host.commands()})
         return _one(text, fitting).model(parsed)
 
     def exact(self, name: str) -> Model | None:
@@ -129,12 +131,14 @@ class Resolver:
             if any(verdict.accepted for _, verdict in verdicts):
                 accepted.append(variant)
             refused = [verdict.reason for _, verdict in verdicts if verdict.answer == "no"]
-            reasons[variant.name] = "; ".join(refused) or "no backend for GGUF files is installed"
+            reasons[variant.name] = "; ".join(refused)
         if len(accepted) == 1:
             return accepted[0]
         if accepted:
             raise AmbiguousModel(model.name, [_spelled(model, each) for each in accepted], what="variants")
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        if not any(reasons.values()):
+            return variants[0]  # nothing here is for GGUF files at all; the host says what would be
+        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
         raise UnsupportedModel(
             f"None of the variants of `{model.name}` can be run here. {told}", model=model.name, reasons=reasons
         )
@@ -307,15 +311,23 @@ def _holds_model(folder: Path) -> bool:
     return next(folder.glob("*/*.gguf"), None) is not None
 
 
-def _not_found(text: str, reference: NameReference) -> ModelNotFound:
+def _not_found(text: str, reference: NameReference, commands: Collection[str]) -> ModelNotFound:
+    """What to do next is told with those of mlxk's `commands` that are here."""
     if _is_model_folder(text):
         return ModelNotFound(
             text, hint=f"There is a folder of that name here: a path begins with `./`, as in `./{text}`."
         )
     if reference.is_hub_name:
-        return ModelNotFound(text, hint=f"`mlxk pull {text}` downloads it from the hub.", pullable=True)
-    hint = "`mlxk list --all` shows what is here, `mlxk pull ORG/NAME` downloads a model from the hub."
-    return ModelNotFound(text, hint=hint, pullable=replace(reference, name=_DEFAULT_OWNER + reference.name).is_hub_name)
+        steps = {"pull": f"`mlxk pull {text}` downloads it from the hub"}
+    else:
+        reference = replace(reference, name=_DEFAULT_OWNER + reference.name)
+        steps = {
+            "list": "`mlxk list --all` shows what is here",
+            "pull": "`mlxk pull ORG/NAME` downloads a model from the hub",
+        }
+    told = ", ".join(step for command, step in steps.items() if command in commands)
+    hint = f"{told or 'A folder or a .gguf file is named by its path'}."
+    return ModelNotFound(text, hint=hint, pullable=reference.is_hub_name)
 
 
 def _is_model_folder(text: str) -> bool:

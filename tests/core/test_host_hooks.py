@@ -210,6 +210,18 @@ def test_without_any_backend_the_error_says_how_to_get_one(host, model):
         host.backend_for(model)
 
 
+def test_files_that_no_backend_here_is_for_are_told_with_what_runs_them(host, model, tmp_path):
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    file = Model(name="tiny.gguf", path=tmp_path / "tiny.gguf")
+    host.register(plugin("mlxk_backends", backend("mlx", Verdict.foreign("it is a GGUF file"))), name="a")
+    with pytest.raises(UnsupportedModel, match=r"file \(mlx\)\. GGUF files run with mlxk-gguf: pip install mlxk-gguf$"):
+        host.backend_for(file)
+    host.register(plugin("mlxk_backends", backend("gguf", Verdict.no("Q9 is not supported."))), name="b")
+    with pytest.raises(UnsupportedModel) as refused:
+        host.backend_for(file)
+    assert "pip install" not in str(refused.value)
+
+
 def test_a_backend_that_is_not_there_is_an_invalid_option(host, model):
     host.register(plugin("mlxk_backends", backend("one", Verdict.yes())), name="a")
     with pytest.raises(InvalidOption, match="--backend: `zero` is not known; there is one"):

@@ -11,7 +11,7 @@ import pytest
 from mlxk_core.errors import ModelNotFound
 from mlxk_core.models.cache import folder_name
 from mlxk_core.models.model import Model
-from mlxk_core.specs import BackendSpec, ModelSourceSpec, Verdict
+from mlxk_core.specs import BackendSpec, CommandSpec, ModelSourceSpec, Verdict
 
 MAIN = "a1b2c3d4" * 5
 
@@ -60,6 +60,9 @@ class StandIn:
 
     def __init__(self, *sources: Source, accepts: Callable[[Model], bool] = lambda model: True) -> None:
         self._sources, self._accepts = sources, accepts
+
+    def commands(self):
+        return [CommandSpec(name=name, summary="", target="a:b") for name in ("list", "pull")]
 
     def sources(self):
         return [(ModelSourceSpec(name=f"s{i}", summary="", target="a:b"), s) for i, s in enumerate(self._sources)]
