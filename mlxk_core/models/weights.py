@@ -54,6 +54,24 @@ class Weights:
             if last == "scales" and f"{layer}.weight" in tensors and tensors[f"{layer}.weight"].dtype == "U32":
                 yield layer
 
+    @cached_property
+    def packer(self) -> str | None:
+        """The tool whose names the tensors have, whatever a config says: `mlx`, `gptq`, `awq` or `bitsandbytes`."""
+        if any(self.packed):
+            return "mlx"
+        names = self.tensors
+        if any(name.endswith((".absmax", ".SCB")) or ".quant_state." in name for name in names):
+            return "bitsandbytes"
+        if any(name.endswith(".g_idx") for name in names):
+            return "gptq"
+        # Both say qweight. GPTQ packs along the inputs, so that its columns are those of the scales; AWQ the outputs.
+        for name, tensor in names.items():
+            layer, _, last = name.rpartition(".")
+            if last == "qweight":
+                scales = names.get(f"{layer}.scales")
+                return "gptq" if scales and scales.shape[-1:] == tensor.shape[-1:] else "awq"
+        return None
+
 
 def weight_files(model: Model) -> tuple[str, ...]:
     """The safetensors files that hold the model, by name: `model*.safetensors`, else all at its top."""

@@ -215,3 +215,35 @@ def test_an_unknown_or_ambiguous_name_is_an_error_with_candidates(ask: Ask) -> N
     assert ask("show", "tiny", "--json").json["error"]["details"]["candidates"] == ["org/one-tiny", "org/two-tiny"]
     missing = ask("show", "nope", "--json")
     assert (missing.code, missing.json["error"]["type"]) == (1, "model_not_found")
+
+
+LAYER = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "method", "label"),
+    [
+        ({"qweight": ("I32", (8, 64)), "scales": ("F16", (1, 64)), "g_idx": ("I32", (64,))}, "gptq", "gptq"),
+        ({"qweight": ("I32", (8, 64)), "scales": ("F16", (1, 64))}, "gptq", "gptq"),
+        ({"qweight": ("I32", (64, 8)), "scales": ("F16", (1, 64))}, "awq", "awq"),
+        ({"weight": ("U8", (2048, 1)), "weight.absmax": ("F32", (64,))}, "bitsandbytes", "bitsandbytes"),
+        (
+            {"weight": ("U32", (64, 8)), "scales": ("F16", (64, 1)), "biases": ("F16", (64, 1))},
+            "mlx",
+            "int4 (group 64)",
+        ),
+        ({"weight": ("F8_E4M3", (64, 64))}, "none", "fp8"),
+        ({"weight": ("I32", (64, 8))}, "none", "unknown"),
+    ],
+)
+def test_packed_tensors_that_no_config_declares_do_not_run(
+    ask: Ask, safetensors: Callable[..., Path], tensors: dict[str, Any], method: str, label: str
+) -> None:
+    snapshot = in_hub_cache("org/packed", random_model)
+    (snapshot / "model.safetensors").unlink()
+    safetensors(snapshot / "model.safetensors", {f"{LAYER}.{name}": each for name, each in tensors.items()})
+    model = ask("show", "packed", "--json").json["data"]["model"]
+    [stored] = model["quantization"]
+    assert (stored["method"], stored["label"], stored["runnable"]) == (method, label, False)
+    assert (model["healthy"], model["runnable"], model["backend"]) == (True, False, None)
+    assert "`org/packed` cannot be run" in model["reason"]

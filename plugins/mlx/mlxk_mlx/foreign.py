@@ -28,7 +28,9 @@ def refusal(model: Model, network: Path) -> str | None:
         declaration = declared(model)
     except BrokenModel as error:
         return str(error)
-    if declaration is None or declaration.method == MLX or declaration.block_format:
+    if declaration is None:
+        return _undeclared(model, network)
+    if declaration.method == MLX or declaration.block_format:
         return None
     settings = declaration.settings
     match declaration.method:
@@ -38,7 +40,7 @@ def refusal(model: Model, network: Path) -> str | None:
             return _integers(model, method, settings)
         case "fp8":
             if not _unpacks_fp8(network):
-                return f"its weights are in fp8, which mlx-lm does not unpack for model_type {network.stem}"
+                return _fp8(network)
         case "compressed-tensors":
             if settings.get("format") not in _COMPRESSED:
                 return (
@@ -51,6 +53,24 @@ def refusal(model: Model, network: Path) -> str | None:
         case method:
             return f"its weights are quantized by {method}, which mlx-lm does not read"
     return None
+
+
+def _undeclared(model: Model, network: Path) -> str | None:
+    """mlx-lm takes what no config declares for plain numbers."""
+    tensors = model.weights.tensors
+    if packer := model.weights.packer:
+        return f"its tensors are packed as {packer} does it, and config.json does not say so"
+    if any(tensor.dtype.startswith("F8_") for tensor in tensors.values()):
+        has_scales = any(name.endswith("weight_scale_inv") for name in tensors)
+        return None if has_scales and _unpacks_fp8(network) else _fp8(network)
+    for name, tensor in tensors.items():
+        if name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype[0] in "IU":
+            return f"{name} holds integers ({tensor.dtype}), and config.json does not say what they stand for"
+    return None
+
+
+def _fp8(network: Path) -> str:
+    return f"its weights are in fp8, which mlx-lm does not unpack for model_type {network.stem}"
 
 
 def _integers(model: Model, method: str, settings: Mapping[str, Any]) -> str | None:

@@ -47,6 +47,9 @@ def _packed_by_mlx(model: Model, declaration: Declaration | None) -> bool:
 def _safetensors(model: Model, declaration: Declaration | None) -> Quantization:
     if declaration:
         return _described(model, declaration)
+    if packer := model.weights.packer:
+        told = f"config.json names no quantization, but the tensors are packed as {packer} does it."
+        return Quantization(format="safetensors", label=packer, method=packer, mode=packer, notes=(told,))
     stored, named = _dtype_of_tensors(model), _dtype_of_config(model)
     disagree = f"config.json says {named}, most of the tensors are {stored}. The tensors count."
     label = stored or named or UNKNOWN
