@@ -33,6 +33,8 @@ class SizedFile(Protocol):
 def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
     """The variants among `files`, smallest first. A set of shards is one variant, incomplete if some are missing.
 
+    Numbers beyond the set (00000 or 00005 of 00002) are no part of it and change nothing about it.
+
     A variant is named after its encoding in upper case (`Q4_K_M`), taken from the file's name or else its folder's;
     after its file where it says none, or where another variant has that encoding too.
     """
@@ -44,7 +46,8 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
     named = {key: _encoding(key[0]) for key in groups}
     shared = Counter(named.values())
     found = []
-    for (whole, total), shards in groups.items():
+    for (whole, total), numbered in groups.items():
+        shards = {number: file for number, file in numbered.items() if 1 <= number <= total} or numbered
         encoding = named[whole, total]
         name = encoding if encoding and shared[encoding] == 1 else whole
         found.append(
@@ -52,7 +55,7 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
                 name=name,
                 size=sum(file.size for file in shards.values()),
                 shards=total,
-                complete=len(shards) == total,
+                complete=set(shards) == set(range(1, total + 1)),
                 files=tuple(file.name for _, file in sorted(shards.items())),
             )
         )

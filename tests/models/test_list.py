@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -84,6 +85,18 @@ def test_a_repository_runs_if_one_of_its_variants_does(ask_with_smollm2: Ask, gg
     assert not model["healthy"] and model["quantization"][0]["runnable"]
 
 
+def test_shards_beyond_the_set_change_nothing_about_it(ask: Ask, gguf: Callable[..., Path]) -> None:
+    def write(folder: Path) -> None:
+        for number in (0, 1, 2, 5):
+            gguf(folder / f"m-Q8_0-{number:05}-of-00002.gguf", [("token_embd.weight", (64, 32), "Q8_0")])
+
+    in_hub_cache("org/m-GGUF", write)
+    model = ask("show", "m-GGUF", "--json").json["data"]["model"]
+    [variant] = model["quantization"][0]["variants"]
+    assert (variant["name"], variant["shards"], variant["complete"]) == ("Q8_0", 2, True)
+    assert model["healthy"] and ask("health", "org/m-GGUF").code == 0
+
+
 def test_the_owner_mlx_community_is_left_out_unless_asked_for(ask: Ask) -> None:
     in_hub_cache("mlx-community/tiny", random_model)
     assert "mlx-community" not in ask("list").stdout
@@ -100,6 +113,17 @@ def test_a_pipe_gets_one_line_a_model_in_aligned_columns(ask: Ask) -> None:
         assert all(row[head.index(title) - 1] == " " != row[head.index(title)] for row in rows)
     assert any("long-" * 18 + "name" in row for row in rows)
     assert any(row.endswith("mxfp4") for row in rows)
+
+
+def test_names_in_wide_characters_keep_the_columns_in_line(ask: Ask, seen: Callable[..., str]) -> None:
+    """A Chinese character takes two columns of a terminal."""
+    for name in ("org/小さなモデル", "org/tiny"):
+        in_hub_cache(name, random_model)
+    for lines in (ask("list").stdout.splitlines(), seen("list").splitlines()):
+        head, *rows = lines
+        for row in rows:
+            wide = sum(unicodedata.east_asian_width(letter) == "W" for letter in row)
+            assert row.index("MLX") + wide == head.index("FRAMEWORK")
 
 
 def test_on_a_terminal_names_stay_whole_and_reasons_stand_below(unsupported: Path, seen: Callable[..., str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +34,17 @@ class Row:
     notes: Sequence[str] = ()
 
 
+def cells(text: str) -> int:
+    """The columns of a terminal that `text` takes: two for a wide character, none for an accent of its own."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
+def _cells_of(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     rows = [Row([harmless(cell) for cell in row.cells], [harmless(note) for note in row.notes]) for row in rows]
     if output.stdout_is_terminal:
@@ -49,14 +61,18 @@ def _plain(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
         columns = [*columns, Column("Notes")]
         for line, last in zip(lines, ["NOTES", *(" ".join(row.notes) for row in rows)], strict=True):
             line.append(last)
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    widths = [max(cells(line[index]) for line in lines) for index in range(len(columns))]
     return [
         _GAP.join(
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, column, width in zip(line, columns, widths, strict=True)
+            _filled(cell, width, right=column.right) for cell, column, width in zip(line, columns, widths, strict=True)
         ).rstrip()
         for line in lines
     ]
+
+
+def _filled(text: str, width: int, *, right: bool) -> str:
+    room = " " * (width - cells(text))
+    return room + text if right else text + room
 
 
 def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -75,7 +91,7 @@ def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row], room: int) -> list[int]:
     """As wide as the longest cell; where that is too much, the widest column that may wrap gives way."""
-    widths = [max(len(cell) for cell in cells) for cells in zip(*_cells(columns, rows), strict=True)]
+    widths = [max(map(cells, column)) for column in zip(*_lines(columns, rows), strict=True)]
     for _ in range(sum(widths) + len(_GAP) * (len(columns) - 1) - room):
         spare = [(width, index) for index, width in enumerate(widths) if 0 < columns[index].wraps < width]
         if not spare:
@@ -84,7 +100,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], room: int) -> list[i
     return widths
 
 
-def _cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[Sequence[str]]:
+def _lines(columns: Sequence[Column], rows: Sequence[Row]) -> list[Sequence[str]]:
     return [[column.title for column in columns], *(row.cells for row in rows)]
 
 
@@ -104,7 +120,7 @@ def _parts(columns: Sequence[Column], widths: Sequence[int], rows: Sequence[Row]
     for row in rows:
         first, *others = row.cells
         below = [Padding(Text(note), (0, 0, 0, _INDENT)) for note in row.notes]
-        if len(first) > widths[0]:
+        if cells(first) > widths[0]:
             if table.row_count:
                 yield table
             yield Text(first, overflow="fold")
