@@ -203,10 +203,7 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
             error = _in_our_terms(raised)
             if error is not None:
                 data = getattr(error, "data", None)
-                if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
-                    import traceback
-
-                    output.note("".join(traceback.format_exception(raised)).rstrip())
+                output.trace(raised)
     try:
         if root.announced:
             if error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -52,6 +53,13 @@ class Output:
         """A line for the person who watches. Nobody watching is no error."""
         with contextlib.suppress(OSError, ValueError):
             _emit(self._stderr, text + end)
+
+    def trace(self, error: BaseException) -> None:
+        """The traceback of `error`, for who asked for it with MLXK_DEBUG."""
+        if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
+            import traceback  # only a failure needs it
+
+            self.note("".join(traceback.format_exception(error)).rstrip())
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
         """The one JSON document of a run with `--json`."""

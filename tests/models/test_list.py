@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from mlxk_core.api import Model, ModelSourceSpec, hookimpl
+from mlxk_core.host import Host
 from mlxk_core.testing import Result
 from mlxk_core.testing.models import in_hub_cache, mxfp4_model, random_model
 
@@ -280,3 +285,41 @@ def test_code_in_a_repository_is_never_run(ask: Ask) -> None:
         ask(*command)
     assert not ran.exists()
     assert json.loads(ask("show", "org/evil", "--config", "--json").stdout)["data"]["config"]["model_file"] == "evil.py"
+
+
+class FaultyFinder:
+    """A third party's source, whose model has no path that anybody could look at."""
+
+    def names(self) -> list[str]:
+        return ["faulty"]
+
+    def find(self, name: str) -> Model:
+        return Model(name=name, path="a text", origin="source", source="faulty")  # type: ignore[arg-type]
+
+
+class FaultySource:
+    @hookimpl
+    def mlxk_model_sources(self) -> Iterable[ModelSourceSpec]:
+        yield ModelSourceSpec(name="faulty", summary="A source with a fault.", target="faulty_source:FaultyFinder")
+
+
+def test_what_nobody_foresaw_of_one_model_spoils_nothing(
+    cli: Ask, schema: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("faulty_source")
+    module.FaultyFinder = FaultyFinder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "faulty_source", module)
+    host = Host.discover(disabled=["smollm2"])
+    host.register(FaultySource(), name="faulty")
+    in_hub_cache("org/good", random_model)
+    for command in (["list", "--all"], ["health"]):
+        result = cli(*command, "--json", host=host)
+        schema.validate(result.json)
+        faulty, good = result.json["data"]["models"]
+        assert (faulty["name"], faulty["healthy"], good["name"], good["healthy"]) == ("faulty", False, "org/good", True)
+        assert faulty["problems"][0]["code"] == "examination_failed"
+        assert "AttributeError" in faulty["problems"][0]["message"]
+        assert "faulty" in cli(*command, host=host).stdout
+    assert "Traceback" not in cli("list", host=host).stderr
+    monkeypatch.setenv("MLXK_DEBUG", "1")
+    assert "Traceback" in cli("list", host=host).stderr

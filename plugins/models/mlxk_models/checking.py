@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
 
 from mlxk_core.api import Model
 from mlxk_core.errors import BrokenModel, MlxkError, ModelNotFound, kind_of
-from mlxk_core.models.health import Health, Problem, unfinished
+from mlxk_core.models.health import Health, Problem
 from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import here, words
 from mlxk_models.entry import Entry, problems_as_json
+from mlxk_models.examination import examined
 from mlxk_models.table import Column, Row, show_table
 
 _WRONG = "wrong_checksum"
@@ -35,18 +37,17 @@ class Finding:
         return self.entry.model.name
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What does not ail the model, and is worth to be known."""
-        parts = unfinished(self.entry.model) if self.entry.model.path.exists() else ()
-        if not parts:
-            return ()
-        size = words.size(sum(parts))
-        lie = "a part lies" if len(parts) == 1 else f"{len(parts)} parts lie"
-        return (f"Beside it {lie} of a download that has not finished ({size}): `mlxk pull {self.name}` clears up.",)
-
-    @property
     def has_wrong_bytes(self) -> bool:
         return any(problem.code == _WRONG for problem in self.health.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A finding, and what is shown of it: whatever could fail has been asked for."""
+
+    finding: Finding
+    row: Row
+    as_json: dict[str, Any]
 
 
 @click.command("health")
@@ -61,10 +62,11 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
     """
     resolver = Resolver(session.host)
     models = here.every(resolver) if model is None else [_find(resolver, model)]
-    found = [_check(session, each, verify) for each in models]
+    looks = [examined(session, each, partial(_look, session, verify)) for each in models]
+    found = [look.finding for look in looks]
     if not session.output.json:
-        _show(session, found)
-    data = _as_json(found)
+        _show(session, looks)
+    data = _as_json(looks)
     if error := _error(found):
         error.data = data
         raise error
@@ -80,8 +82,13 @@ def _find(resolver: Resolver, name: str) -> Model:
         raise
 
 
-def _check(session: Session, model: Model, verify: bool) -> Finding:
-    entry = Entry(model, session.host)
+def _look(session: Session, verify: bool, entry: Entry) -> Look:
+    finding = _check(session, entry, verify)
+    return Look(finding, _row(finding), _model_as_json(finding))
+
+
+def _check(session: Session, entry: Entry, verify: bool) -> Finding:
+    model = entry.model
     if not verify or entry.health.problems:
         return Finding(entry, entry.health, False if verify else None)
     if model.origin != "hub":
@@ -127,10 +134,11 @@ def _remedy(damaged: Sequence[Finding]) -> str:
     return f" `mlxk pull{' --verify' if changed else ''} MODEL` repairs what came from the hub."
 
 
-def _show(session: Session, found: Sequence[Finding]) -> None:
+def _show(session: Session, looks: Sequence[Look]) -> None:
+    found = [look.finding for look in looks]
     if found:
         columns = [Column("Name", wraps=20), Column("Revision"), Column("Files"), Column("Runs with")]
-        show_table(session.output, columns, [_row(each) for each in found])
+        show_table(session.output, columns, [look.row for look in looks])
     healthy = sum(1 for each in found if each.health.healthy)
     session.output.line(f"{words.count(len(found), 'model')}: {healthy} healthy, {len(found) - healthy} damaged.")
 
@@ -141,13 +149,14 @@ def _row(each: Finding) -> Row:
     if each.refusal:
         told.append(str(each.refusal))
     cells = [each.name, (each.entry.model.revision or "-")[:7], files, each.entry.runs_with or "-"]
-    return Row(cells, tuple(filter(None, (*told, *each.notes))))
+    return Row(cells, tuple(filter(None, (*told, *each.entry.notes))))
 
 
-def _as_json(found: Sequence[Finding]) -> dict[str, Any]:
+def _as_json(looks: Sequence[Look]) -> dict[str, Any]:
+    found = [look.finding for look in looks]
     damaged = sum(1 for each in found if each.health.problems)
     return {
-        "models": [_model_as_json(each) for each in found],
+        "models": [look.as_json for look in looks],
         "summary": {"total": len(found), "healthy": len(found) - damaged, "unhealthy": damaged},
     }
 
@@ -158,7 +167,7 @@ def _model_as_json(each: Finding) -> dict[str, Any]:
         "revision": each.entry.model.revision,
         "healthy": each.health.healthy,
         "problems": problems_as_json(each.health),
-        "notes": list(each.notes),
+        "notes": list(each.entry.notes),
         "verified": each.verified,
         "runnable": each.entry.runs and not each.has_wrong_bytes,
         "reason": each.health.reason if each.has_wrong_bytes else each.entry.reason,

@@ -12,7 +12,7 @@ from mlxk_core.api import Model, Quantization
 from mlxk_core.errors import ModelError, PluginConflict
 from mlxk_core.host import Host
 from mlxk_core.models.facts import Facts
-from mlxk_core.models.health import Health, check
+from mlxk_core.models.health import Health, check, unfinished
 from mlxk_models import words
 
 
@@ -23,12 +23,16 @@ class Entry:
     model: Model
     host: Host
 
+    @property
+    def size(self) -> int:
+        return self.model.size
+
     @cached_property
     def modified(self) -> datetime | None:
         """When the files came here, UTC; None when they are not here."""
         try:
             return datetime.fromtimestamp(self.model.path.stat().st_mtime, tz=UTC)
-        except OSError:
+        except (OSError, OverflowError, ValueError):  # a clock may have been anywhere
             return None
 
     @cached_property
@@ -42,6 +46,18 @@ class Entry:
     @cached_property
     def health(self) -> Health:
         return self._health_of(self.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not ail the model, and is worth to be known."""
+        parts = unfinished(self.model) if self.model.path.exists() else ()
+        if not parts:
+            return ()
+        size = words.size(sum(parts))
+        lie = "a part lies" if len(parts) == 1 else f"{len(parts)} parts lie"
+        return (
+            f"Beside it {lie} of a download that has not finished ({size}): `mlxk pull {self.model.name}` clears up.",
+        )
 
     # Who runs it
 
@@ -127,7 +143,7 @@ class Entry:
             "origin": model.origin,
             "source": model.source,
             "path": str(model.path),
-            "size_bytes": model.size,
+            "size_bytes": self.size,
             "modified": words.timestamp(self.modified) if self.modified else None,
             "framework": self.facts.framework,
             "type": self.facts.type,

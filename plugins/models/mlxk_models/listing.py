@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from mlxk_core.models.resolve import Resolver
 from mlxk_core.session import Session, json_option
 from mlxk_models import here, words
 from mlxk_models.entry import Entry
+from mlxk_models.examination import examined
 from mlxk_models.table import Column, Row, show_table
 
 _OWNER = "mlx-community/"
@@ -31,15 +31,25 @@ def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbo
 
     Those that run here (--all: every one); with PATTERN, those whose name holds it.
     """
-    found = [Entry(model, session.host) for model in here.every(Resolver(session.host))]
+    found = here.every(Resolver(session.host))
     if pattern:
-        found = [entry for entry in found if pattern.casefold() in entry.model.name.casefold()]
-    shown = found if all_ else [entry for entry in found if entry.runs or (health and not entry.health.healthy)]
+        found = [model for model in found if pattern.casefold() in model.name.casefold()]
+
+    def is_shown(entry: Entry) -> bool:
+        return all_ or entry.runs or (health and not entry.health.healthy)
+
     if session.output.json:
-        return {"models": [entry.as_json() for entry in shown], "hidden": len(found) - len(shown)}
+        described = [examined(session, each, lambda e: e.as_json() if is_shown(e) else None) for each in found]
+        models = [each for each in described if each]
+        return {"models": models, "hidden": len(found) - len(models)}
+    now = datetime.now(tz=UTC)
+    rows = [
+        examined(session, each, lambda e: _row(e, now, health=health, verbose=verbose) if is_shown(e) else None)
+        for each in found
+    ]
+    shown = [row for row in rows if row]
     if shown:
-        columns, rows = _table(shown, health=health, verbose=verbose)
-        show_table(session.output, columns, rows)
+        show_table(session.output, _columns(health=health, verbose=verbose), shown)
     hidden = len(found) - len(shown)
     if hidden:
         counted = words.count(hidden, "more model" if shown else "model")
@@ -56,7 +66,7 @@ def _nothing() -> str:
     return f"No model is in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
 
 
-def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[list[Column], list[Row]]:
+def _columns(*, health: bool, verbose: bool) -> list[Column]:
     columns = [
         Column("Name", wraps=4),
         Column("Revision"),
@@ -70,8 +80,7 @@ def _table(entries: Sequence[Entry], *, health: bool, verbose: bool) -> tuple[li
         columns.append(Column("Files"))
     if verbose:
         columns.append(Column("Runs with"))
-    now = datetime.now(tz=UTC)
-    return columns, [_row(entry, now, health=health, verbose=verbose) for entry in entries]
+    return columns
 
 
 def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> Row:
@@ -80,7 +89,7 @@ def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> Row:
     cells = [
         model.name if verbose else model.name.removeprefix(_OWNER),
         (model.revision or "-")[:7],
-        words.size(model.size),
+        words.size(entry.size),
         words.age(entry.modified, now) if entry.modified else "-",
         entry.facts.type,
         entry.facts.framework,
