@@ -1,5 +1,6 @@
 """`mlxk run` at a real terminal (a pty), with a real MLX model: chat, Ctrl-C, Ctrl-D."""
 
+import json
 import os
 import signal
 import sys
@@ -163,6 +164,21 @@ def test_lines_that_are_pasted_are_one_turn(terminal, talker):
     chat.sendline("exit")
     assert end_of(chat) == 0
     assert ANSWER not in chat.before
+
+
+def test_lines_that_were_pasted_come_back_as_one_in_the_next_chat(terminal, talker):
+    if "GNU" not in (pytest.importorskip("readline").__doc__ or ""):
+        pytest.skip("libedit knows no bracketed paste")
+    for typed in ("\x1b[200~one\rtwo\x1b[201~\r", "\x1b[A\x1b[A\r"):
+        chat = terminal("run", talker)
+        chat.expect(r"\x1b\[\?2004hYou: ")
+        chat.send(typed)
+        chat.expect(ANSWER)
+        chat.expect("You: ")
+        chat.sendline("exit")
+        assert end_of(chat) == 0
+    lines = (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ["one\ntwo", "exit", "one\ntwo", "exit"]
 
 
 def test_a_terminal_that_cannot_take_a_line_away_gets_none(terminal, babbler):

@@ -129,3 +129,26 @@ def test_a_failure_ends_the_turn_and_not_the_chat(chat):
     chat.script.fail_step = RuntimeError("the matrix is full")
     out, notes = chat(b"Hi", b"again")
     assert out == "Hello.\n" and "the matrix is full" in notes
+
+
+def test_a_note_that_holds_for_the_model_is_told_once_a_chat(chat):
+    chat.script.template = False
+    out, notes = chat(b"one", b"two")
+    assert out == "Hello.\nHello.\n" and notes.count("no chat template") == 1
+
+
+@pytest.mark.parametrize("word", [b"/help", b"/HELP", b"/?"])
+def test_help_is_asked_for_in_several_ways(chat, word):
+    out, notes = chat(word)
+    assert out == "" and "/clear" in notes
+
+
+def test_bye_leaves_like_the_other_words_in_the_help(chat):
+    assert chat(b"/Bye", b"Hi")[0] == ""
+
+
+@pytest.mark.parametrize("line", [b"/clear all", b"/help me", b"/? /clear", b"/exit now"])
+def test_words_behind_a_command_that_takes_none_are_told(chat, line):
+    chat.script.answer = lambda prompt: f"{prompt.count('<user>')}."
+    out, notes = chat(b"one", line, b"two")
+    assert out == "1.\n2.\n" and f"{line.decode().split()[0]} stands alone" in notes

@@ -28,8 +28,9 @@ class View:
     verbose: bool = False
 
 
-def take(generation: Generation, view: View, output: Output) -> Completion:
-    """Shows an answer and returns it whole. With `--json` it is not shown, only noted about.
+def take(generation: Generation, view: View, output: Output, told: set[str]) -> Completion:
+    """Shows an answer and returns it whole. With `--json` it is not shown, only noted about. Notes that were `told` are
+    not told again.
 
     Ctrl-C cancels the answer (a second one raises `KeyboardInterrupt`): its `finish_reason` is `"cancelled"` then.
     """
@@ -44,7 +45,7 @@ def take(generation: Generation, view: View, output: Output) -> Completion:
         try:
             for event in _events(generation, activity):
                 seen.append(event)
-                _tell(event, activity, output)
+                _tell(event, activity, output, told)
                 if isinstance(event, Delta):
                     activity.clear()
                     if writer and view.stream:
@@ -127,7 +128,7 @@ def _events(generation: Generation, activity: Activity) -> Iterator[Event]:
             yield event
 
 
-def _tell(event: Event, activity: Activity, output: Output) -> None:
+def _tell(event: Event, activity: Activity, output: Output, told: set[str]) -> None:
     match event:
         case Loading():
             activity.show(f"Loading {event.model} …")
@@ -135,7 +136,9 @@ def _tell(event: Event, activity: Activity, output: Output) -> None:
             activity.clear()
             activity.show("Thinking …")
             for note in event.notes:
-                output.note(note)
+                if note not in told:
+                    output.note(note)
+            told.update(event.notes)
         case Progress() if event.done < event.total:
             activity.show(f"Reading the prompt … {event.done} of {event.total} tokens")
         case _:

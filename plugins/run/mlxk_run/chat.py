@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +17,14 @@ from mlxk_core.generation.messages import Message
 from mlxk_core.output import Output
 
 _PROMPT = "You: "
-_ENDINGS = ("exit", "quit", "/exit", "/quit")
+_ENDINGS = ("exit", "quit", "/exit", "/quit", "/bye")
+_ALONE = ("/help", "/?", "/clear", "/exit", "/quit", "/bye")
 _HELP = """\
 Type and press Enter; the model answers. Ctrl-C stops an answer.
   /system TEXT   set the system prompt (without TEXT: show it)
   /clear         forget the conversation, keep the system prompt
-  /help          show this
-  exit, quit     leave, as do Ctrl-D and Ctrl-C at the prompt"""
+  /help, /?      show this
+  exit, quit     leave, as do /bye, and Ctrl-D and Ctrl-C at the prompt"""
 _HISTORY_LINES = 1000
 
 
@@ -56,17 +58,20 @@ class Chat:
                     self.output.note("[stopped]")
 
     def _take(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
+        word, rest = [*line.split(maxsplit=1), "", ""][:2]
+        word = word.lower()
         match word:
             case "":
                 pass
-            case "/help":
+            case _ if rest and word in _ALONE:
+                self.output.note(f"{word} stands alone, with nothing behind it.")
+            case "/help" | "/?":
                 self.output.note(_HELP)
             case "/clear":
                 self.turns.clear()
                 self.output.note("The conversation is forgotten.")
             case "/system":
-                self._set_system(rest.strip())
+                self._set_system(rest)
             case _ if word.startswith("/") and word[1:].isalpha() and not rest:
                 self.output.note(f"There is no command {word}; /help lists them.")
             case _:
@@ -129,16 +134,29 @@ def _line_editing(*, on: bool) -> Iterator[Callable[[], None]]:
     if os.environ.get("TERM") != "dumb":
         readline.parse_and_bind("set enable-bracketed-paste on")
     history = _history_file()
-    with contextlib.suppress(OSError):
-        readline.read_history_file(history)
-    readline.set_history_length(_HISTORY_LINES)
+    for said in _read_history(history):
+        readline.add_history(said)
 
     def remember() -> None:
-        with contextlib.suppress(OSError):
-            history.parent.mkdir(parents=True, exist_ok=True)
-            readline.write_history_file(history)
+        last = readline.get_current_history_length()
+        _write_history(history, [readline.get_history_item(number) or "" for number in range(1, last + 1)])
 
     yield remember
+
+
+def _read_history(file: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                yield str(json.loads(line))
+
+
+def _write_history(file: Path, said: list[str]) -> None:
+    """A JSON string a line: a pasted text of several lines is one entry, which readline's own file would tear apart."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text("".join(json.dumps(each) + "\n" for each in said[-_HISTORY_LINES:]), encoding="utf-8")
 
 
 def _history_file() -> Path:

@@ -92,6 +92,7 @@ class _Desk:
         self._service = service
         self._model = model
         self._options = options
+        self._told: set[str] = set()  # what is true of the model is told once, and not at every turn
         self._view = View(
             stream=not options["no_stream"], hide_reasoning=options["hide_reasoning"], verbose=options["verbose"]
         )
@@ -123,7 +124,7 @@ class _Desk:
             reasoning_format=options["reasoning_format"],
             backend=options["backend"],
         )
-        return take(self._service.submit(request), self._view, self._output)
+        return take(self._service.submit(request), self._view, self._output, self._told)
 
     def single(self, question: str) -> dict[str, Any] | None:
         """One answer; its data with `--json`."""
