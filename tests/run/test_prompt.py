@@ -40,3 +40,8 @@ def test_a_closed_standard_input_is_an_empty_one(monkeypatch):
 
 def test_bytes_that_are_no_text_do_not_break_it():
     assert asked([], stdin_is_terminal=False, stdin=io.BytesIO(b"a\xffb")) == "a�b"
+
+
+def test_how_a_windows_editor_stores_a_text_is_no_part_of_it():
+    stored = b"\xef\xbb\xbfone\r\n\r\ntwo\r\n"
+    assert asked([], stdin_is_terminal=False, stdin=io.BytesIO(stored)) == "one\n\ntwo"

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+import mlxk_pull.plugin
 from mlxk_core.generation.events import Channel, Delta
 from mlxk_core.testing.fake_engine import fake_backend, fake_model
 from mlxk_core.testing.fake_format import FakeExtractor, FakeFormat
@@ -163,6 +164,7 @@ def test_json_without_a_prompt_is_wrong_usage(say):
 
 
 def test_a_model_that_is_not_there_is_a_failure_that_names_the_way_to_get_it(cli, host, say):
+    host.register(mlxk_pull.plugin, name="pull")
     result = cli("run", "org/nowhere", "Hi")
     assert result.code == 1 and "mlxk pull org/nowhere" in result.stderr
     assert cli("run", "org/nowhere", "Hi", "--json").json["error"]["type"] == "model_not_found"
@@ -195,3 +197,21 @@ def test_an_interrupt_that_a_script_has_its_background_job_ignore_is_ignored(say
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.code == (0 if ignored else 130)
+
+
+@pytest.mark.parametrize("option", ["--temperature", "--top-p", "--min-p", "--repetition-penalty"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_number_that_is_none_is_wrong_usage(say, option, value):
+    result = say("Hello.", option, value)
+    assert result.code == 2 and option in result.stderr
+    assert f"{value} is not" in result.stderr
+
+
+def test_an_empty_stop_string_is_wrong_usage(say):
+    result = say("Hello.", "--stop", "")
+    assert result.code == 2 and "'--stop': It is empty." in result.stderr
+
+
+def test_the_help_says_when_standard_input_is_read(say):
+    told = " ".join(say("", "--help").stdout.split())
+    assert "where standard input is no terminal, it is the prompt" in told and "only for a word `-`" in told

@@ -25,12 +25,12 @@ _SEEDS = 1 << 64
 
 def check(sampling: Sampling, vocab_size: int) -> None:
     """Raises `InvalidOption` for a value that MLX would fail on, or crash, in the middle of a batch."""
-    _require("temperature", sampling.temperature, "0 or more", 0 <= sampling.temperature < math.inf)
+    _require("temperature", sampling.temperature, "a finite number of 0 or more", 0 <= sampling.temperature < math.inf)
     _require("top_p", sampling.top_p, "above 0 and at most 1", 0 < sampling.top_p <= 1)
     _require("top_k", sampling.top_k, "0 (off) or more", sampling.top_k >= 0)
     _require("min_p", sampling.min_p, "from 0 to 1", 0 <= sampling.min_p <= 1)
     penalty = sampling.repetition_penalty
-    _require("repetition_penalty", penalty, "above 0", 0 < penalty < math.inf)
+    _require("repetition_penalty", penalty, "a finite number above 0", 0 < penalty < math.inf)
     for name in ("presence_penalty", "frequency_penalty"):
         _require(name, getattr(sampling, name), "a finite number", math.isfinite(getattr(sampling, name)))
     for token, bias in sampling.logit_bias.items():

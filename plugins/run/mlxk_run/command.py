@@ -17,7 +17,7 @@ from mlxk_core.session import Session, json_option
 from mlxk_run.activity import Activity
 from mlxk_run.answer import View, take, tokens_per_second
 from mlxk_run.chat import Chat
-from mlxk_run.prompt import Text, asked
+from mlxk_run.prompt import Number, Text, asked
 from mlxk_run.sampling import sampling_for
 
 _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves without it
@@ -30,18 +30,18 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Most tokens of an answer [default: all of the context]."
 )
-@click.option("--temperature", type=click.FloatRange(min=0), help="0 always takes the likeliest token [default: 0.7].")
-@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Nucleus sampling [default: 0.9].")
+@click.option("--temperature", type=Number(min=0), help="0 always takes the likeliest token [default: 0.7].")
+@click.option("--top-p", type=Number(min=0, max=1, min_open=True), help="Nucleus sampling [default: 0.9].")
 @click.option("--top-k", type=click.IntRange(min=0), help="Draw from the K likeliest tokens only (0: from all).")
-@click.option(
-    "--min-p", type=click.FloatRange(min=0, max=1), help="Leave out tokens less likely than this share of the best."
-)
-@click.option(
-    "--repetition-penalty", type=click.FloatRange(min=0, min_open=True), help="Above 1 repeats less [default: 1.1]."
-)
+@click.option("--min-p", type=Number(min=0, max=1), help="Leave out tokens less likely than this share of the best.")
+@click.option("--repetition-penalty", type=Number(min=0, min_open=True), help="Above 1 repeats less [default: 1.1].")
 @click.option("--seed", type=click.IntRange(min=0), help="Draw the same answer again.")
 @click.option(
-    "--stop", multiple=True, type=Text(), metavar="TEXT", help="End the answer before this text (repeatable)."
+    "--stop",
+    multiple=True,
+    type=Text(may_be_empty=False),
+    metavar="TEXT",
+    help="End the answer before this text (repeatable).",
 )
 @click.option("--no-stream", is_flag=True, help="Show the answer when it is whole.")
 @click.option("--no-chat-template", is_flag=True, help="Take the prompt as it is: no turns, no chat stops.")
@@ -57,8 +57,10 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
 def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any) -> dict[str, Any] | None:
     """Answer a prompt with a model, or chat with it.
 
-    MODEL is a name that `mlxk list` shows, a folder or a .gguf file. Without PROMPT this is a chat. A PROMPT of `-`
-    reads standard input, which comes before the other words.
+    MODEL is a name that `mlxk list` shows, a folder or a .gguf file.
+
+    Without PROMPT this is a chat; where standard input is no terminal, it is the prompt. With PROMPT standard input is
+    read only for a word `-`, and comes before the other words.
 
     A model's own sampling values come before the defaults named here.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -18,8 +19,23 @@ class Text(click.ParamType):
 
     name = "text"
 
+    def __init__(self, *, may_be_empty: bool = True) -> None:
+        self._may_be_empty = may_be_empty
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value and not self._may_be_empty:
+            self.fail("It is empty.", param, ctx)
         return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+
+
+class Number(click.FloatRange):
+    """A number in a range; Python reads `inf` and `nan` as numbers too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | None = None) -> str | None:
@@ -42,7 +58,8 @@ def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | No
 def _read(stdin: BinaryIO | None) -> str:
     if stdin is None and sys.stdin is None:  # closed before we started
         return ""
-    return (stdin or sys.stdin.buffer).read().decode("utf-8", errors="replace")
+    # A byte order mark and Windows' ends of lines are how a file is stored, and no words for a model.
+    return (stdin or sys.stdin.buffer).read().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
 def _not_empty(prompt: str) -> str:
