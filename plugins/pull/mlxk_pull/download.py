@@ -44,6 +44,7 @@ _DISK = {
     ),
     errno.EROFS: ("read_only", "The disk of {} is read-only."),
 }
+_SIGNATURE = re.compile(r"\?[^\s)]*")  # of an address: who has it may read the file
 # What huggingface_hub logs while it helps itself; its own lines quote signed addresses.
 _TOLD = {
     "Trying to resume": "The connection broke; going on from where it was.",
@@ -163,7 +164,7 @@ def _our_own(error: Exception, cache: Path) -> Exception:
             "The hub's Xet storage, where large files come from, cannot be reached or has trouble. Check the network "
             "(a firewall or proxy that knows the hub alone?), or try HF_HUB_DISABLE_XET=1, which takes another way.",
             reason="xet",
-            said=" ".join(str(error).split())[:500],
+            said=_SIGNATURE.sub("?...", " ".join(str(error).split()))[:500],
         )
     return error
 
