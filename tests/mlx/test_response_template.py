@@ -11,7 +11,7 @@ from mlxk_core.api import Channel, Delta, ExtractorContext, Message, Model, Samp
 from mlxk_core.generation.messages import GenerationRequest
 from mlxk_core.generation.service import GenerationService
 from mlxk_core.host import Host
-from mlxk_core.testing.models import CHATML, CHATML_TOKENS, scripted_model
+from mlxk_core.testing.models import CHATML, CHATML_TOKENS, gpt_oss_model, scripted_model
 from mlxk_core.testing.splits import Extracted, assert_split_invariant
 from mlxk_mlx.response_template import RegionExtractor, extractor
 
@@ -249,6 +249,37 @@ def test_a_template_in_the_files_is_the_strongest_evidence(tmp_path):
     for other in (None, {}, [1], {"version": 2, "fields": {"content": {}}}, {"fields": [1]}):
         chosen = host.reasoning_format(carrying(tmp_path, other))
         assert chosen is None or chosen[0].name != "response-template"
+
+
+@pytest.mark.parametrize(
+    ("template", "chat_template", "chosen"),
+    [
+        (_CHANNELS, "<|start|><|channel|><|message|>", "harmony"),
+        ({"fields": {"call": {"open_pattern": r"to=(?P<name>\S+)<\|channel\|>"}}}, "<|channel|><|message|>", "harmony"),
+        ({"fields": {"thinking": {"open_pattern": "(?=.*</think>)", "close": "</think>"}}}, "<think></think>", "think"),
+        (_CHANNELS, "a template of another kind", "response-template"),
+    ],
+)
+def test_a_template_that_reads_only_whole_answers_is_a_last_resort(tmp_path, template, chat_template, chosen):
+    config = {"response_template": template, "chat_template": chat_template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    spec, _ = Host.discover(strict=True).reasoning_format(Model(name="carrying", path=tmp_path))
+    assert spec.name == chosen
+
+
+def test_a_model_of_harmony_that_carries_a_template_calls_as_harmony_does(tmp_path):
+    call = '<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>'
+    says = f"<|channel|>commentary<|message|>I look.<|end|><|start|>assistant{call}"
+    folder = gpt_oss_model(tmp_path / "model", says)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "response_template": _CHANNELS}))
+    prompt = (Message(role="user", content="Is it warm?"),)
+    model = Model(name="m", path=folder)
+    with GenerationService(Host.discover(strict=True)) as service:
+        request = GenerationRequest(model=model, prompt=prompt, sampling=Sampling(temperature=0), tools=_TOOLS)
+        completion = service.submit(request).result()
+    assert completion.content == "I look."
+    assert [(c.name, c.arguments) for c in completion.tool_calls] == [("weather", '{"city": "Oslo"}')]
 
 
 def test_a_model_that_carries_a_template_answers_by_it(tmp_path):

@@ -36,7 +36,17 @@ def response_template(model: Model) -> Mapping[str, Any] | None:
 
 
 def responses(model: Model) -> Evidence | None:
-    """Whether `model` carries a `response_template`."""
-    if response_template(model) is None:
+    """Whether `model` carries a `response_template`. One that is made for whole, well-formed answers is a last resort:
+    whatever else knows the model's format reads a stream of them better."""
+    template = response_template(model)
+    if template is None:
         return None
-    return Evidence(Strength.DECLARED, "tokenizer_config.json has a response_template")
+    whole = any(_needs_the_whole(field) for field in template["fields"].values() if isinstance(field, Mapping))
+    return Evidence(Strength.NAME if whole else Strength.DECLARED, "tokenizer_config.json has a response_template")
+
+
+def _needs_the_whole(field: Mapping[str, Any]) -> bool:
+    """Whether a field begins by a look at what follows (TRL's for Nemotron 3: reasoning is none before its end), or
+    by a header of harmony as it should be (TRL's for gpt-oss: recipients and constraints move in there)."""
+    pattern = str(field.get("open_pattern", ""))
+    return pattern.startswith("(?=") or "<|channel|>" in f"{pattern} {field.get('open')}".replace("\\", "")
