@@ -81,7 +81,7 @@ class Residency:
         """
         if need > self.memory:
             raise InsufficientMemory(
-                f"`{name}` needs about {_gigabytes(need)} of memory and the budget is {_gigabytes(self.memory)}.",
+                f"`{name}` needs about {_told(need)} of memory and the budget is {_told(self.memory)}.",
                 needed=need,
                 budget=self.memory,
             )
@@ -109,5 +109,7 @@ class Residency:
         return min((r.last_used for r in self if r.idle), default=None)
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _told(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size} bytes"

@@ -295,9 +295,13 @@ def test_a_damaged_model_is_refused_before_it_costs_anybody_a_place(house):
     assert alpha.script.happened("close") == []
 
 
-def test_a_model_larger_than_the_budget_is_refused_with_both_numbers(house):
-    house.open(fake_backend(memory=3_000_000_000), memory=2_000_000_000)
-    with pytest.raises(InsufficientMemory, match=r"3\.0 GB.*2\.0 GB"):
+@pytest.mark.parametrize(
+    ("need", "budget", "told"),
+    [(3_000_000_000, 2_000_000_000, r"3\.0 GB.*2\.0 GB"), (2_500_000, 10, r"2\.5 MB.* 10 bytes")],
+)
+def test_a_model_larger_than_the_budget_is_refused_with_both_numbers(house, need, budget, told):
+    house.open(fake_backend(memory=need), memory=budget)
+    with pytest.raises(InsufficientMemory, match=told):
         house.ask(house.model()).result()
 
 
