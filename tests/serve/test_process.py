@@ -336,6 +336,11 @@ def test_options_that_cannot_be_are_one_line(serve_cli, args):
         usage_error(result)
 
 
+def test_what_is_no_address_is_told_before_a_key_is_asked_for(serve_cli):
+    assert "is no address" in usage_error(serve_cli("--host", "256.1.1.1"))
+    assert "a key is needed" in usage_error(serve_cli("--host", "0.0.0.0"))
+
+
 def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeypatch):
     keys = tmp_path / "keys"
     keys.write_text("# nothing yet\n\n")

@@ -110,12 +110,13 @@ def _check_unix(ctx: click.Context, options: dict[str, Any], hosts: tuple[str, .
 
 
 def _check_exposure(hosts: tuple[str, ...], keys: tuple[str, ...], no_auth: bool) -> None:
-    from mlxk_serve.listeners import is_loopback
+    from mlxk_serve.listeners import addresses_of, is_loopback
 
     if no_auth and keys:
         raise UsageError("--no-auth and an API key exclude each other.")
     exposed = [host for host in hosts if not is_loopback(host)]
     if exposed and not keys and not no_auth:
+        addresses_of(exposed[0])  # a key would not help what is no address
         raise InvalidOption(
             "--host",
             f"{exposed[0]} can be reached from outside, so a key is needed: --api-key-file PATH or MLXK_API_KEY. "

@@ -39,7 +39,7 @@ def open_tcp(hosts: Sequence[str], port: int) -> list[socket.socket]:
 
     Raises `InvalidOption` naming the option that has to change.
     """
-    names = [_addresses(host) for host in hosts]
+    names = [addresses_of(host) for host in hosts]
     # A name may stand for an address this machine does not have (`localhost` for ::1); so does the default pair.
     groups = [[a for addresses in names for a in addresses]] if tuple(hosts) == LOOPBACK else names
     addresses = list(dict.fromkeys(address for group in groups for address in group))
@@ -98,7 +98,8 @@ def _answers(family: int, host: str, port: int) -> bool:
     return False
 
 
-def _addresses(host: str) -> list[tuple[int, str]]:
+def addresses_of(host: str) -> list[tuple[int, str]]:
+    """The families and numbers `host` stands for. Raises `InvalidOption` if it stands for none."""
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
