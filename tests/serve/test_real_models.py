@@ -41,6 +41,10 @@ CALLING_CHATML = (
 PICKY_CHATML = (
     "{% if 'system' in messages | map(attribute='role') %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
 )
+EFFORTS_CHATML = (
+    "{% if reasoning_effort is defined and reasoning_effort not in ['no_think', 'high'] %}"
+    "{{ raise_exception('no such effort') }}{% endif %}{{ reasoning_effort }}" + CHATML
+)
 CITY = {"type": "object", "properties": {"city": {"$ref": "#/$defs/name"}}, "required": ["city"]}
 
 
@@ -71,6 +75,7 @@ def port(tmp_path_factory):
         calling = {"chat_template": CALLING_CHATML, "added_tokens": ("<tool_call>", "</tool_call>")}
         in_hub_cache("tiny/twice", lambda folder: scripted_model(folder, CALLS_TWICE, **calling))
         in_hub_cache("tiny/picky", lambda folder: random_model(folder, chat_template=PICKY_CHATML))
+        in_hub_cache("tiny/efforts", lambda folder: random_model(folder, chat_template=EFFORTS_CHATML))
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -294,6 +299,16 @@ def test_template_options_reach_the_template(ask):
     assert closed == none > plain
     refused = client.chat(chat_template_kwargs={"messages": []})
     assert (refused.status, refused.error["param"]) == (400, "chat_template_kwargs.messages")
+
+
+def test_no_effort_is_said_in_the_templates_own_word(ask):
+    client = ask("tiny/efforts")
+    own = client.chat(max_tokens=1, chat_template_kwargs={"reasoning_effort": "no_think"})
+    none = client.chat(max_tokens=1, reasoning_effort="none")
+    assert own.json["usage"]["prompt_tokens"] == none.json["usage"]["prompt_tokens"]
+    assert client.chat(max_tokens=1, reasoning_effort="high").status == 200
+    refused = client.chat(max_tokens=1, reasoning_effort="low")
+    assert (refused.status, refused.error["code"]) == (400, "template_error")
 
 
 def test_tool_calls_come_as_openai_has_them(ask):

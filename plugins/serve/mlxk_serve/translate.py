@@ -15,6 +15,7 @@ from mlxk_serve.tools import tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
+_NO_EFFORT = ("none", "no_think")
 # What the server itself hands to a chat template, and what would change who writes the prompt.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -38,7 +39,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             stop=_stops(request),
             tools=() if request.tool_choice == "none" else tools_of(request.tools or ()),
             parallel_calls=request.parallel_tool_calls is not False,
-            template_options=_template_options(request),
+            template_options=_template_options(request, model),
             keep_to_template=True,
         ),
     )
@@ -108,17 +109,24 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
     return "".join(part.text or "" for part in content)
 
 
-def _template_options(request: ChatRequest) -> dict[str, Any]:
+def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if request.reasoning_effort is not None:
+    if request.reasoning_effort == "none":
+        # Templates that know no effort know one of these switches.
+        options |= {"reasoning_effort": _no_effort(model), "enable_thinking": False, "thinking": False}
+    elif request.reasoning_effort is not None:
         options["reasoning_effort"] = request.reasoning_effort
-        if request.reasoning_effort == "none":
-            # Templates that know no effort know one of these switches.
-            options |= {"enable_thinking": False, "thinking": False}
     given = request.chat_template_kwargs or {}
     for name in sorted(_OURS & given.keys()):
         raise unsupported(f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is the server's to set.")
     return options | given
+
+
+def _no_effort(model: Model) -> str:
+    """`none` in the word of the model's template: Hunyuan's refuse any that they do not know."""
+    template = model.chat_template or ""
+    words = (word for word in _NO_EFFORT if f"'{word}'" in template or f'"{word}"' in template)
+    return next(words, _NO_EFFORT[0])
 
 
 def _prompts(request: TextRequest) -> list[str | list[int]]:
