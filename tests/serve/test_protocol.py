@@ -27,6 +27,7 @@ def refusal(received: bytes) -> tuple[int, dict]:
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("POST", "/health", 405, "method_not_allowed"),
         ("DELETE", "/v1/models/fake", 405, "method_not_allowed"),
+        ("FETCH", "/v1/models", 400, "bad_request"),
         ("HEAD", "/v1/models", 405, None),
     ],
 )

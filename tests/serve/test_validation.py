@@ -65,6 +65,41 @@ def test_a_wrong_message_is_named_by_its_path(client, message, param):
     refused(client.post(CHAT, body), param)
 
 
+@pytest.mark.parametrize(
+    ("fields", "param", "told"),
+    [
+        (
+            {"messages": [{"role": "User", "content": "x"}]},
+            "messages[0].role",
+            'must be "system" or "developer" or "user" or "assistant" or "tool"',
+        ),
+        ({"reasoning_effort": "enormous"}, "reasoning_effort", '"minimal" or "low" or "medium"'),
+        ({"tools": [{"type": "x", "function": {"name": "f"}}]}, "tools[0].type", 'must be "function"'),
+    ],
+)
+def test_a_word_that_is_not_known_is_told_with_those_that_are(client, fields, param, told):
+    answer = client.chat(**fields)
+    refused(answer, param)
+    assert told in answer.error["message"]
+
+
+def test_a_call_as_it_was_before_tools_is_refused_by_name(client):
+    body = client.chat_body()
+    body["messages"] += [{"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]
+    refused(client.post(CHAT, body), "messages[1].function_call", "unsupported_parameter")
+
+
+def test_the_empty_one_of_several_prompts_is_named(client):
+    refused(client.post(TEXT, {"model": "fake", "prompt": [[65], []]}), "prompt[1]")
+
+
+def test_half_a_character_is_told_as_such(client):
+    for content in (b"\\ud800", b"\\ud800 and more", b"\xed\xa0\x80"):
+        answer = client.post(CHAT, json.dumps(client.chat_body("?")).encode().replace(b"?", content))
+        refused(answer, None, "invalid_json")
+        assert "surrogate" in answer.error["message"]
+
+
 def test_parts_that_are_no_text_are_refused(client):
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
     body = {"model": "fake", "messages": [{"role": "user", "content": parts}]}
@@ -145,7 +180,9 @@ def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
     assert len(optional) > 25
     assert client.chat(**dict.fromkeys(optional)).text == "Hello, world."
     body = client.chat_body()
-    body["messages"][0] |= dict.fromkeys(["name", "reasoning", "reasoning_content", "tool_calls", "tool_call_id"])
+    body["messages"][0] |= dict.fromkeys(
+        ["name", "reasoning", "reasoning_content", "tool_calls", "tool_call_id", "function_call"]
+    )
     call = {"id": "call_1", "type": None, "function": {"name": "f", "arguments": None}}
     body["messages"] += [{"role": "assistant", "content": None, "tool_calls": [call]}, body["messages"][0]]
     body["tools"] = [{"type": None, "function": {"name": "f", "description": None, "parameters": None, "strict": None}}]

@@ -112,4 +112,6 @@ def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
         return ApiError(404, f"There is no `{req.path}` here.", code="unknown_url")
     if error.status_code == 405:
         return ApiError(405, f"`{req.path}` does not take {req.method}.", code="method_not_allowed", headers=headers)
+    if req.method not in falcon.COMBINED_METHODS:
+        return ApiError(400, f"`{req.method}` is no method that this server knows.", code="bad_request")
     return ApiError(error.status_code, error.title or "The request failed.", headers=headers)

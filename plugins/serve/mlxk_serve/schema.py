@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +21,7 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 Stops = str | Annotated[list[NonEmpty], Meta(max_length=16)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Bias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TokenId = Annotated[int, Meta(ge=0)]
 
@@ -48,15 +49,16 @@ class ToolCallIn(Struct):
 
 
 class ChatMessage(Struct):
-    """A turn of the conversation. Reasoning is taken back under either name."""
+    """A turn of the conversation. Reasoning is taken back under either name; `function_call` is refused by it."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Role
     content: str | list[Part] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCallIn] | None = None
     tool_call_id: str | None = None
+    function_call: dict[str, Any] | None = None
 
 
 class Function(Struct):
@@ -140,6 +142,8 @@ _WHOLE_NUMBERS = ("max_tokens", "max_completion_tokens", "top_k", "n", "seed", "
 _BOM = b"\xef\xbb\xbf"
 _AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"missing required field (?P<field>\w+)")
+_UNKNOWN_WORD = "Invalid enum value "
+_WORDS = {"role": get_args(Role), "reasoning_effort": get_args(Effort), "type": ("function",)}
 
 
 def decode(body: bytes, kind: type[_S]) -> _S:
@@ -162,8 +166,6 @@ def decode(body: bytes, kind: type[_S]) -> _S:
         request = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise _at_fault(error) from None
-    except UnicodeEncodeError:  # a field's name is half a character, which Python reads and JSON does not have
-        raise (fault or ApiError(400, "The body is not JSON.", code="invalid_json")) from None
     if fault:
         raise fault
     return request
@@ -184,11 +186,19 @@ def _read(body: bytes) -> tuple[Any, ApiError | None]:
     except (ValueError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
         reason = "it is nested too deep" if deep else str(error).removeprefix("JSON is malformed: ")
-        fault = ApiError(400, f"The body is not JSON: {reason}.", code="invalid_json")
+        fault = _no_json(reason)
     try:
-        return json.loads(body), fault
+        value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # msgspec takes it for a text that was cut off
+        return None, _no_json("an escape in it stands for half a character (a surrogate without its other half)")
     except (ValueError, RecursionError):
         return None, fault
+    return value, fault
+
+
+def _no_json(reason: str) -> ApiError:
+    return ApiError(400, f"The body is not JSON: {reason}.", code="invalid_json")
 
 
 def _at_fault(error: msgspec.ValidationError) -> ApiError:
@@ -200,4 +210,8 @@ def _at_fault(error: msgspec.ValidationError) -> ApiError:
     if missing:
         path = f"{path}.{missing['field']}" if path else missing["field"]
         return invalid(f"`{path}` is required.", path)
+    words = _WORDS.get(path.rpartition(".")[2])
+    if words and problem.startswith(_UNKNOWN_WORD):
+        one = " or ".join(json.dumps(word) for word in words)
+        return invalid(f"`{path}`: {problem.removeprefix(_UNKNOWN_WORD)} is not known; it must be {one}.", path)
     return invalid(f"`{path}`: {problem[:1].lower()}{problem[1:]}.", path or None)

@@ -83,6 +83,8 @@ def _stops(request: Sampled) -> tuple[str, ...]:
 def _message(message: ChatMessage, at: str) -> Message:
     if message.content is None and not message.tool_calls and message.role != "assistant":
         raise invalid(f"`{at}.content` is required.", f"{at}.content")
+    if message.function_call is not None:
+        raise unsupported(f"{at}.function_call", f"`{at}.function_call` is not supported here; `tool_calls` is.")
     if message.role == "tool" and message.tool_call_id is None:
         raise invalid(f"`{at}.tool_call_id` is required in a message of role tool.", f"{at}.tool_call_id")
     return Message(
@@ -139,8 +141,11 @@ def _prompts(request: TextRequest) -> list[str | list[int]]:
         return [[part for part in prompt if isinstance(part, int)]]
     texts = [part for part in prompt if isinstance(part, str)]
     lists = [part for part in prompt if isinstance(part, list)]
-    if (len(texts) != len(prompt) and len(lists) != len(prompt)) or [] in lists:
+    if len(texts) != len(prompt) and len(lists) != len(prompt):
         raise invalid("`prompt` must be a text, a list of texts, a list of token ids, or a list of those.", "prompt")
+    if [] in lists:
+        at = f"prompt[{lists.index([])}]"
+        raise invalid(f"`{at}` is an empty list.", at)
     if len(prompt) * (request.n or 1) > MOST_CHOICES:
         raise invalid(f"`prompt` times `n` asks for more than {MOST_CHOICES} answers at once.", "prompt")
     return [*texts, *lists]
