@@ -202,6 +202,8 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
                 return _CLOSED_PIPE
             error = _in_our_terms(raised)
             if error is not None:
+                if root.running and not isinstance(error, MlxkError):
+                    error = root.host.failure_of(root.running, error)
                 data = getattr(error, "data", None)
                 output.trace(raised)
     try:

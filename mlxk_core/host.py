@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlxk_core.errors import InvalidOption, MlxkError, ModelError, PluginConflict, UnsupportedModel, UsageError
+from mlxk_core.errors import (
+    InvalidOption,
+    MlxkError,
+    ModelError,
+    PluginConflict,
+    UnsupportedModel,
+    UsageError,
+    kind_of,
+)
 from mlxk_core.plugins import Plugin, PluginRecord, PluginSet, describe
 from mlxk_core.registry import Named, Registry
 from mlxk_core.specs import (
@@ -145,6 +153,15 @@ class Host:
         if reason is not None:
             raise UsageError(f"`{name}` is off: {reason}", command=name, reason=reason)
         return spec
+
+    def failure_of(self, command: str, error: BaseException) -> BaseException:
+        """What a command raised that is none of our errors, told with the plugin it comes from."""
+        found = self._commands.get(command)
+        if found is None:  # one of mlxk's own
+            return error
+        failure = self._plugins.record_failure(found[0], f"`{command}` raised {describe(error)}", error)
+        failure.kind = kind_of(error)
+        return failure
 
     # Backends
 

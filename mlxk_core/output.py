@@ -59,7 +59,8 @@ class Output:
         if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
             import traceback  # only a failure needs it
 
-            self.note("".join(traceback.format_exception(error)).rstrip())
+            lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
+            self.note("\n".join(map(harmless, lines)))
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
         """The one JSON document of a run with `--json`."""

@@ -15,6 +15,7 @@ import pluggy
 from mlxk_core import __version__
 from mlxk_core.errors import InvalidOption, ModelError, PluginFailure
 from mlxk_core.hookspecs import HookSpecs
+from mlxk_core.output import harmless
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -220,7 +221,7 @@ class PluginSet:
 
 def describe(error: BaseException) -> str:
     """What went wrong, in one line, with the place for errors in the code itself."""
-    text = " ".join(str(error).split())
+    text = harmless(" ".join(str(error).split()))
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, (SyntaxError, ImportError, SystemExit, pluggy.PluginValidationError)) or not text:
         return described

@@ -145,10 +145,19 @@ def test_an_error_may_bring_data(cli, command):
     assert cli("do").stderr == "mlxk do: The answer was interrupted.\n"
 
 
-def test_an_unexpected_exception_is_one_line_and_exit_code_1(cli, command):
-    command(raising(KeyError("some\nthing")))
+def test_an_unexpected_exception_is_one_line_that_names_the_plugin_and_the_place(cli, command):
+    command(raising(ValueError("some\nthing \x1b[31mred")))
     done = cli("do")
-    assert (done.code, done.stderr) == (1, "mlxk do: error: KeyError: 'some\\nthing'\n")
+    assert (done.code, done.stderr.count("\n")) == (1, 1)
+    told = "mlxk do: error: Plugin plugin-do failed: `do` raised ValueError: some thing \\x1b[31mred (test_cli.py:"
+    assert done.stderr.startswith(told) and "MLXK_DEBUG=1 shows the traceback" in done.stderr
+
+
+def test_a_traceback_does_not_steer_the_terminal_either(cli, command, monkeypatch):
+    command(raising(ValueError("\x1b[31mred")))
+    monkeypatch.setenv("MLXK_DEBUG", "1")
+    done = cli("do")
+    assert "Traceback" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_debug_shows_where_an_unexpected_exception_came_from(cli, command, monkeypatch):
