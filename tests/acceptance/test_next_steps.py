@@ -1,5 +1,10 @@
 """What to do next is told with what is installed: here some of our own plugins, the others turned off."""
 
+import contextlib
+import ctypes
+import signal
+import sys
+
 import pytest
 
 from mlxk_core.testing.models import in_hub_cache, random_model
@@ -41,3 +46,34 @@ def test_a_model_that_is_not_here_is_told_with_the_commands_that_are(only):
     assert "`mlxk pull org/nope`" in only("run", "pull")("run", "org/nope", "Hi").stderr
     with_both = only("run", "models", "pull")("run", "nope", "Hi").stderr
     assert "mlxk list --all" in with_both and "mlxk pull ORG/NAME" in with_both
+
+
+@pytest.fixture
+def without_openblas(tmp_path):
+    """The environment of a Linux machine that has none."""
+    if sys.platform != "linux":
+        pytest.skip("macOS has a BLAS of its own")
+    mx = pytest.importorskip("mlx.core")
+    if mx.default_device().type != mx.DeviceType.cpu:
+        pytest.skip("MLX does not compute on the CPU here")
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libopenblas.so.0")
+        pytest.skip("this machine's own OpenBLAS serves as well")
+    (tmp_path / "mlxk_openblas.py").write_text("raise ImportError")
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+def test_a_verbose_run_says_that_openblas_is_missing(mlxk, without_openblas):
+    in_hub_cache("org/tiny", random_model)
+    run = ("run", "tiny", "Hi", "--max-tokens", "1")
+    assert mlxk(*run, "--verbose", env=without_openblas).stderr.count("pip install mlxk-openblas") == 1
+    assert "openblas" not in mlxk(*run, env=without_openblas).stderr
+    assert "openblas" not in mlxk(*run, "--verbose").stderr
+
+
+def test_a_server_says_that_openblas_is_missing(mlxk, without_openblas):
+    in_hub_cache("org/tiny", random_model)
+    server = mlxk.start("serve", "--port", "0", "--model", "org/tiny", env=without_openblas)
+    assert "mlxk serves at" in server.stdout.readline()
+    server.send_signal(signal.SIGINT)
+    assert "pip install mlxk-openblas" in server.communicate()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import resource
 import sys
@@ -16,6 +17,7 @@ from mlxk_core.generation.engine import EngineContext
 from mlxk_mlx import blas
 
 _OPEN_FILES = 4096
+_LOGGER = logging.getLogger("mlxk.mlx")
 _lock = threading.Lock()
 _machine: Runtime | None = None
 _started = False
@@ -57,6 +59,8 @@ def _look() -> Runtime:
 
         cpu = mx.default_device().type == mx.DeviceType.cpu
         _machine = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
+        if sys.platform == "linux" and cpu and not fast_blas:
+            _LOGGER.info("MLX is several times slower here than with OpenBLAS: pip install mlxk-openblas")
     return _machine
 
 

@@ -17,6 +17,7 @@ from mlxk_core.session import Session, json_option
 from mlxk_run.activity import Activity
 from mlxk_run.answer import View, take, tokens_per_second
 from mlxk_run.chat import Chat
+from mlxk_run.log import Log, kept
 from mlxk_run.prompt import Number, Text, asked
 from mlxk_run.sampling import sampling_for
 
@@ -74,7 +75,7 @@ def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any)
         raise UsageError("--system and --no-chat-template exclude each other: a system prompt is a turn.")
     found = _find(ctx, model)
     service = GenerationService(session.host, concurrency=1, memory=machine_memory())
-    desk = _Desk(session, service, found, options)
+    desk = _Desk(session, service, found, options, ctx.with_resource(kept(on=options["verbose"])))
     try:
         if question is None:
             desk.open()
@@ -88,12 +89,15 @@ def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any)
 class _Desk:
     """Where requests to the one model of this run are made."""
 
-    def __init__(self, session: Session, service: GenerationService, model: Model, options: dict[str, Any]) -> None:
+    def __init__(
+        self, session: Session, service: GenerationService, model: Model, options: dict[str, Any], log: Log
+    ) -> None:
         self._host = session.host
         self._output = session.output
         self._service = service
         self._model = model
         self._options = options
+        self._log = log
         self._told: set[str] = set()  # what is true of the model is told once, and not at every turn
         self._view = View(
             stream=not options["no_stream"], hide_reasoning=options["hide_reasoning"], verbose=options["verbose"]
@@ -111,6 +115,7 @@ class _Desk:
             )
         finally:
             activity.clear()
+        self._log.tell(self._output)
 
     def answer(self, prompt: list[Message] | str) -> Completion:
         """Shows the answer to a conversation or to a raw prompt, and returns it."""
@@ -126,7 +131,9 @@ class _Desk:
             reasoning_format=options["reasoning_format"],
             backend=options["backend"],
         )
-        return take(self._service.submit(request), self._view, self._output, self._told)
+        completion = take(self._service.submit(request), self._view, self._output, self._told)
+        self._log.tell(self._output)
+        return completion
 
     def single(self, question: str) -> dict[str, Any] | None:
         """One answer; its data with `--json`."""

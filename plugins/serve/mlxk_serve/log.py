@@ -65,12 +65,13 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def to_stderr(level: str, *, as_json: bool, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """While it lasts, everything that any library logs goes to standard error, in our shape."""
+    """While it lasts, everything that we and any library log goes to standard error, in our shape."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(secrets, as_json))
     root = logging.getLogger()
     # It warns whenever a request waits for a worker: that is in our own line.
-    levels = {root: logging.WARNING, LOGGER: level.upper(), logging.getLogger("waitress.queue"): logging.ERROR}
+    ours, queue = logging.getLogger("mlxk"), logging.getLogger("waitress.queue")
+    levels = {root: logging.WARNING, ours: level.upper(), queue: logging.ERROR}
     before = root.handlers[:], {logger: logger.level for logger in levels}
     root.handlers[:] = [handler]
     for logger, wanted in levels.items():
