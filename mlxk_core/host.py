@@ -177,7 +177,9 @@ class Host:
         if name is not None:
             asked = self._backends.get(name)
             if asked is None:
-                raise _unknown("--backend", name, self.backends())
+                distribution, _ = FIRST_PARTY_BACKENDS.get(name, ("", ""))
+                hint = f". It comes with {distribution}{self._state_of(distribution)}" if distribution else ""
+                raise _unknown("--backend", name, self.backends(), hint=hint)
             verdict, error = self._verdict(*asked, model)
             if verdict.accepted:
                 return asked[1]
@@ -460,9 +462,9 @@ def _all(detect: Callable[[Model], Iterable[_T]], of: type[_T]) -> Callable[[Mod
     return detected
 
 
-def _unknown(option: str, name: str, known: Iterable[Named], *, also: str = "") -> InvalidOption:
+def _unknown(option: str, name: str, known: Iterable[Named], *, also: str = "", hint: str = "") -> InvalidOption:
     names = [spec.name for spec in known] + ([also] if also else [])
-    return InvalidOption(option, f"`{name}` is not known; there is {', '.join(names) or 'none'}")
+    return InvalidOption(option, f"`{name}` is not known; there is {', '.join(names) or 'none'}{hint}")
 
 
 def _owned(entries: Iterable[tuple[Plugin, Named]]) -> str:
