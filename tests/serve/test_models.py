@@ -126,6 +126,22 @@ def test_a_damaged_model_costs_a_clear_error_and_nobody_else_anything(models, ki
     assert models.chat().status == 200
 
 
+def test_a_model_whose_weights_are_cut_off_is_not_listed_until_they_are_whole(models, kit):
+    def listed():
+        return "org/cut" in [item["id"] for item in models.get("/v1/models").json["data"]]
+
+    weights = kit.cached_fake("org/cut").path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(whole[:-1])
+    assert not listed()
+    answer = models.chat(model="org/cut")
+    assert (answer.status, answer.error["code"]) == (500, "broken_model")
+    weights.write_bytes(whole)
+    assert listed()
+    kit.until(lambda: models.chat(model="org/cut").status == 200)
+
+
 def test_not_found_is_quick_while_the_engine_is_busy(models, engine):
     engine.script.step_seconds = 0.05
     with models.chat_stream("x") as events:

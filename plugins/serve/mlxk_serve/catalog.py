@@ -10,6 +10,7 @@ from typing import Any
 from mlxk_core import __version__
 from mlxk_core.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
 from mlxk_core.host import Host
+from mlxk_core.models.health import check
 from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.model import Model
 from mlxk_core.models.resolve import Resolver
@@ -49,8 +50,8 @@ class Catalog:
         if model is None or (blanks and name != model.name):  # the command line forgives blanks; here a name is a name
             self._known.pop(name, None)
             raise ModelNotFound(name, hint="`GET /v1/models` lists what is.")
-        if model == known:
-            model = known  # it remembers what it has read of its files
+        if model == known and self._is_loaded(model):
+            model = known  # it remembers what it has read of its files, which may change until it is loaded
         self._known[name] = (now, model)
         return model
 
@@ -96,8 +97,11 @@ class Catalog:
         return [(name, variant) for name, variant in named if variant is not None]
 
     def _is_runnable(self, model: Model) -> bool:
-        if model not in self._accepted and any(verdict.accepted for _, verdict in self._host.verdicts(model)):
-            self._accepted.add(model)
+        """Looked at until it is, and not again: what is damaged later is told to who asks for it."""
+        if model not in self._accepted:
+            accepted = any(verdict.accepted for _, verdict in self._host.verdicts(model))
+            if accepted and check(model).once_accepted.healthy:
+                self._accepted.add(model)
         return model in self._accepted
 
     def _capabilities(self, model: Model) -> list[str]:
