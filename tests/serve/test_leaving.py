@@ -47,6 +47,17 @@ def test_leaving_an_answer_under_way_ends_it(client, engine, kit, how, stream):
     assert client.status()["counters"]["generated_tokens"] < 2000
 
 
+def test_leaving_is_noticed_though_another_request_waits_behind(client, engine, kit, how):
+    engine.script.answer = lambda prompt: "x" * 4000
+    engine.script.step_seconds = 0.02
+    sock = client.begin_chat()
+    sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    kit.until(lambda: client.status()["counters"]["generated_tokens"] > 3)
+    leave(sock, how)
+    gone(client, kit)
+    assert len(engine.script.happened("remove")) == 1
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_while_the_prompt_is_read_ends_it(client, engine, kit, how, stream):
     engine.script.prefill_chunk = 1

@@ -212,7 +212,7 @@ class Channel(HTTPChannel):
         elif self.total_outbufs_len:
             late = now - self.last_activity > limits.stalled_time
         elif answering:
-            late = False
+            late = self._left_unheard()
             if receiving is not None:  # the next request, or the empty line that some clients send behind a body
                 receiving.began = now
         elif receiving is not None:
@@ -221,6 +221,18 @@ class Channel(HTTPChannel):
             late = now - self.last_activity > limits.idle_time
         if late:
             self.handle_close()
+
+    def _left_unheard(self) -> bool:
+        """Whether the client left while nobody listens: once a whole request waits behind the one that is answered,
+        waitress does not poll the connection any more."""
+        if self.readable():
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 class _Listener(BaseWSGIServer):
