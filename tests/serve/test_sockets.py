@@ -92,6 +92,28 @@ def test_who_is_let_in_does_not_inherit_what_was_seen_of_the_connection_closed_f
         sock.close()
 
 
+def test_who_is_turned_away_is_told_under_an_id_that_the_log_has(loop, kit):
+    finished = threading.Event()
+
+    def late(environ, start_response):
+        finished.wait(60)
+        return hello(environ, start_response)
+
+    served = loop(late, connections=1)
+    busy = served.connect()
+    busy.sendall(REQUEST)
+    kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.channels))
+    newcomer = served.connect()
+    told = served.read(newcomer)
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nx-request-id: req_" in told
+    assert served.refusals == [503]
+    finished.set()
+    assert served.read(busy).endswith(b"hello")
+    for sock in (busy, newcomer):
+        sock.close()
+
+
 class LeftAlready(socket.socket):
     """A client's socket as macOS gives it when the client is gone: it takes no options."""
 

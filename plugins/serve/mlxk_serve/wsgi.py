@@ -273,8 +273,10 @@ class _Listener(BaseWSGIServer):
         with contextlib.suppress(OSError):
             accepted = self.accept()
             if accepted:
+                id = request_id(None)
+                self.refused(id, "-", "-", _FULL)
                 with accepted[0] as sock:
-                    sock.send(_raw_response(_FULL))
+                    sock.send(_raw_response(_FULL, id))
 
     def maintenance(self, now: float) -> None:
         """Nothing: it is called while the poll is put together. A connection closed there is polled all the same, and
@@ -399,8 +401,9 @@ def _status_line(status: int) -> str:
     return code_to_http_status(status)
 
 
-def _raw_response(error: ApiError) -> bytes:
+def _raw_response(error: ApiError, id: str) -> bytes:
     body = error.body()
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    lines = [f"HTTP/1.1 {_status_line(error.status)}", *(f"{k}: {v}" for k, v in (headers | error.headers).items())]
+    headers |= {"x-request-id": id, **error.headers}
+    lines = [f"HTTP/1.1 {_status_line(error.status)}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
