@@ -226,7 +226,7 @@ def test_a_backend_that_is_not_there_is_an_invalid_option(host, model):
     host.register(plugin("mlxk_backends", backend("one", Verdict.yes())), name="a")
     with pytest.raises(InvalidOption, match="--backend: `zero` is not known; there is one"):
         host.backend_for(model, "zero")
-    with pytest.raises(InvalidOption, match="there is one. It comes with mlxk-gguf: pip install mlxk-gguf"):
+    with pytest.raises(InvalidOption, match=r"there is one\. It comes with mlxk-gguf: pip install mlxk-gguf"):
         host.backend_for(model, "gguf")
 
 
