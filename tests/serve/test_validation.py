@@ -89,8 +89,20 @@ def test_a_call_as_it_was_before_tools_is_refused_by_name(client):
     refused(client.post(CHAT, body), "messages[1].function_call", "unsupported_parameter")
 
 
-def test_the_empty_one_of_several_prompts_is_named(client):
-    refused(client.post(TEXT, {"model": "fake", "prompt": [[65], []]}), "prompt[1]")
+@pytest.mark.parametrize(
+    ("prompt", "code"),
+    [
+        ([[65], []], None),
+        (["a", ""], None),
+        (["a", "x" * 5000], "context_length_exceeded"),
+        ([[65], [2_000_000]], None),
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, {"n": 2}])
+def test_the_one_of_several_prompts_that_is_at_fault_is_named(client, prompt, code, fields):
+    answer = client.post(TEXT, {"model": "fake", "prompt": prompt, **fields})
+    refused(answer, "prompt[1]", code)
+    assert "prompt[1]" in answer.error["message"]
 
 
 def test_half_a_character_is_told_as_such(client):

@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 
 import falcon
 
+from mlxk_core.errors import ContextLengthExceeded, InvalidOption
 from mlxk_core.generation.generation import Generation
 from mlxk_core.generation.messages import GenerationRequest
 from mlxk_core.models.model import Model
 from mlxk_serve.catalog import fingerprint
-from mlxk_serve.errors import invalid
+from mlxk_serve.errors import ApiError, api_error, invalid
 from mlxk_serve.events import ChatWriter, Head, TextWriter, Writer
 from mlxk_serve.ids import answer_id
 from mlxk_serve.parts import Parts
-from mlxk_serve.respond import stream, whole
+from mlxk_serve.respond import Told, stream, whole
 from mlxk_serve.schema import ChatRequest, Sampled, TextRequest, decode
 from mlxk_serve.translate import chat_requests, text_requests
 
@@ -48,17 +49,20 @@ class Completions:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), TextRequest)
         model = _model(self._parts, req, request)
+        wanted = text_requests(request, model)
+        choices = request.n or 1
         _answer(
             self._parts,
             req,
             resp,
             request,
-            text_requests(request, model),
+            wanted,
             lambda generations: TextWriter(
                 _head("cmpl", request, model),
                 echo=(lambda index: generations[index].prompt_text or "") if request.echo else None,
                 logprobs=request.logprobs,
             ),
+            lambda index, error: error if len(wanted) == choices else _of_prompt(index // choices, error),
         )
 
 
@@ -87,6 +91,7 @@ def _answer(
     request: Sampled,
     wanted: Sequence[GenerationRequest],
     writer: Callable[[Sequence[Generation]], Writer],
+    told: Told = lambda index, error: error,
 ) -> None:
     _check_places(parts, request, len(wanted))
     generations: list[Generation] = []
@@ -96,11 +101,19 @@ def _answer(
         generations.extend(parts.service.submit_all(wanted))
         return generations
 
-    reply = parts.replies.open(req.env, req.context.access, submit)
+    reply = parts.replies.open(req.env, req.context.access, submit, told)
     if request.stream:
         stream(reply, pieces, resp, heartbeat=parts.config.limits.heartbeat)
     else:
         whole(reply, pieces, resp)
+
+
+def _of_prompt(number: int, error: Exception) -> Exception:
+    """Names the one of several prompts that is at fault."""
+    if isinstance(error, ContextLengthExceeded) or (isinstance(error, InvalidOption) and error.option == "prompt"):
+        told = api_error(error)
+        return ApiError(told.status, f"prompt[{number}]: {told.message}", code=told.code, param=f"prompt[{number}]")
+    return error
 
 
 def _check_places(parts: Parts, request: Sampled, choices: int) -> None:

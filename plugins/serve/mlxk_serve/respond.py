@@ -27,12 +27,16 @@ REPLY = "mlxk.reply"
 """The environ's key of the reply that is being given, for who has to end it without having it."""
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
+Told = Callable[[int, Exception], Exception]
+
 
 class Answers:
-    """The events of all choices of one answer, each with its index. Closed by whoever reads it."""
+    """The events of all choices of one answer, each with its index. Closed by whoever reads it. `told` makes of a
+    failure of one of several choices what is raised."""
 
-    def __init__(self, generations: Sequence[Generation]) -> None:
+    def __init__(self, generations: Sequence[Generation], told: Told) -> None:
         self.generations = generations
+        self._told = told
         self._events: SimpleQueue[tuple[int, Event | Exception]] | None = None
 
     def next(self, timeout: float | None) -> tuple[int, Event] | None:
@@ -51,7 +55,7 @@ class Answers:
         except Empty:
             return None
         if isinstance(item, Exception):
-            raise item
+            raise self._told(index, item)
         return index, item
 
     def cancel(self) -> None:
@@ -154,15 +158,16 @@ class Replies:
         return self._limit - self._places
 
     def open(
-        self, environ: MutableMapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]]
-    ) -> Reply:
+        self, environ: MutableMapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]],
+        told: Told = lambda index, error: error,
+    ) -> Reply:  # fmt: skip
         """Takes a place, submits, and watches the client. Raises `QueueFull` and what `submit` raises."""
         with self._lock:
             if not self._places:
                 raise self._full()
             self._places -= 1
         try:
-            answers = Answers(submit())
+            answers = Answers(submit(), told)
         except BaseException:
             self._free_place()
             raise
