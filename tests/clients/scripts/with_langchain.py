@@ -76,7 +76,7 @@ def test_structured_output_is_refused_clearly():
     for method, param in (
         ("json_schema", "response_format"),
         ("json_mode", "response_format"),
-        ("function_calling", "parallel_tool_calls"),
+        ("function_calling", "tool_choice"),
     ):
         with pytest.raises(openai.BadRequestError) as caught:
             chat("tiny/json").with_structured_output(Person, method=method).invoke("Hi")
