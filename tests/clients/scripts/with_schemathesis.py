@@ -21,7 +21,7 @@ CHECKS = [
 
 @schema.parametrize()
 @settings(
-    max_examples=15,
+    max_examples=8,
     derandomize=True,
     database=None,
     deadline=None,
