@@ -347,6 +347,9 @@ def test_tools_of_which_the_model_would_not_know_are_refused(ask):
     assert (refused.status, refused.error["param"]) == (400, "tools")
     assert "no place for them" in refused.error["message"]
     assert ask("tiny/thinks").chat("Weather?", tools=[TOOL], tool_choice="none", max_tokens=1).status == 200
+    capabilities = {m["id"]: m["capabilities"] for m in ask("").get("/v1/models").json["data"]}
+    assert capabilities["tiny/thinks"] == ["chat", "completions", "reasoning"]
+    assert capabilities["tiny/calls"] == ["chat", "completions", "tools", "reasoning"]
 
 
 def test_a_system_prompt_that_the_template_refuses_is_said_with_the_first_question(ask):

@@ -10,6 +10,7 @@ from typing import Any
 from mlxk_core import __version__
 from mlxk_core.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
 from mlxk_core.host import Host
+from mlxk_core.models.facts import Facts
 from mlxk_core.models.health import check
 from mlxk_core.models.limits import model_context_length
 from mlxk_core.models.model import Model
@@ -105,8 +106,11 @@ class Catalog:
         return model in self._accepted
 
     def _capabilities(self, model: Model) -> list[str]:
-        reasons = self._host.reasoning_format(model) is not None
-        return ["chat", "completions", *(["reasoning"] if reasons else [])]
+        more = {
+            "tools": "tools" in Facts(model).capabilities,
+            "reasoning": self._host.reasoning_format(model) is not None,
+        }
+        return ["chat", "completions", *(name for name, holds in more.items() if holds)]
 
 
 def _owner(model: Model) -> str:
