@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -257,3 +258,12 @@ def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, larg
     text = plain(seen)
     assert HALF.search(text), text
     assert "Fetching" not in text and "it/s" not in text
+
+
+def test_pulls_that_end_at_the_same_time_do_not_take_each_others_reference(hub_cache):
+    script = "from mlxk_pull.here import Place\nfor _ in range(300): Place.of('org/large').remember('main', 'a' * 40)"
+    at_once = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
+    told = [process.communicate()[1] for process in at_once]
+    assert [process.returncode for process in at_once] == [0] * 4, told
+    [references] = hub_cache.glob("**/models--org--large/refs")
+    assert [(file.name, file.read_text()) for file in references.iterdir()] == [("main", "a" * 40)]

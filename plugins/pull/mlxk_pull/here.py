@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Place:
             return
         reference = self.folder / "refs" / revision
         reference.parent.mkdir(parents=True, exist_ok=True)
-        new = reference.with_name(f".{reference.name}.new")
+        new = reference.with_name(f".{reference.name}.{os.getpid()}.new")  # another pull may be at the same place
         new.write_text(commit, encoding="ascii")
         new.replace(reference)
 
