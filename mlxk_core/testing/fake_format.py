@@ -1,4 +1,4 @@
-"""A format simple enough to read in a test: what stands in (parentheses) is reasoning, `!` is a tool call."""
+"""A format simple enough to read in a test: (parentheses) hold reasoning, `!` is a tool call, `~` a fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxk_core.specs import ReasoningExtractorSpec
 
 
 class FakeExtractor:
-    """Splits `(a)b!` into reasoning `a`, content `b` and a call of `shout` with `{}`."""
+    """Splits `(a)b!` into reasoning `a`, content `b` and a call of `shout` with `{}`; fails on `~`."""
 
     def __init__(self, context: ExtractorContext | None = None) -> None:
         self.channel: Channel | None = Channel.CONTENT
@@ -24,6 +24,8 @@ class FakeExtractor:
             elif character == "!":
                 yield ToolCallDelta(self._calls, f"call_{self._calls + 1}", "shout", "{}")
                 self._calls += 1
+            elif character == "~":
+                raise ValueError("no such marker")
             else:
                 assert self.channel is not None
                 yield Delta(self.channel, character)

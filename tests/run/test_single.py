@@ -7,9 +7,8 @@ import signal
 import pytest
 
 import mlxk_pull.plugin
-from mlxk_core.generation.events import Channel, Delta
 from mlxk_core.testing.fake_engine import fake_backend, fake_model
-from mlxk_core.testing.fake_format import FakeExtractor, FakeFormat
+from mlxk_core.testing.fake_format import FakeFormat
 from mlxk_run import plugin
 
 
@@ -122,13 +121,7 @@ def test_a_failure_of_the_engine_is_a_failure_of_the_command(say):
     assert envelope.code == 1 and envelope.json["error"]["type"] == "engine_failure"
 
 
-def test_a_failure_in_the_midst_of_an_answer_is_told_on_a_line_of_its_own(say, monkeypatch):
-    def feed(extractor, text):
-        if text == "~":
-            raise ValueError("no such marker")
-        yield Delta(Channel.CONTENT, text)
-
-    monkeypatch.setattr(FakeExtractor, "feed", feed)
+def test_a_failure_in_the_midst_of_an_answer_is_told_on_a_line_of_its_own(say):
     result = say("Hel~lo")
     assert (result.code, result.stdout) == (1, "Hel\n") and "no such marker" in result.stderr
     assert say("~").stdout == ""

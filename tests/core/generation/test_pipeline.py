@@ -131,12 +131,16 @@ def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
     assert text_of(events) == ("a🙂" if length == 4 else "a")
 
 
-def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
-    pipeline = TextPipeline(FakeTokenizer(), FakeExtractor(), StopStrings([]), CallGate(TOOLS))
-    tokens = [Sampled(1, ord(c), None, -0.5) for c in "(ab)cd"] + [Sampled(1, END, "stop", -0.1)]
+def scored(text, extractor):
+    """The tokens of the answer that have logprobs, joined."""
+    pipeline = TextPipeline(FakeTokenizer(), extractor, StopStrings([]), CallGate(TOOLS))
+    tokens = [Sampled(1, ord(c), None, -0.5) for c in text] + [Sampled(1, END, "stop", -0.1)]
     deltas = [event for token in tokens for event in pipeline.feed(token)]
-    entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
-    assert b"".join(entry.data for entry in entries) == b"cd"
+    return b"".join(entry.data for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens)
+
+
+def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
+    assert scored("(ab)cd", FakeExtractor()) == b"cd"
 
 
 class Stripped(FakeExtractor):
@@ -154,8 +158,4 @@ class Stripped(FakeExtractor):
 
 
 def test_the_logprobs_of_an_answer_leave_out_white_space_that_the_format_left_out():
-    pipeline = TextPipeline(FakeTokenizer(), Stripped(), StopStrings([]), CallGate(TOOLS))
-    tokens = [Sampled(1, ord(c), None, -0.5) for c in "(a)\n\nb c"] + [Sampled(1, END, "stop", -0.1)]
-    deltas = [event for token in tokens for event in pipeline.feed(token)]
-    entries = [entry for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens]
-    assert b"".join(entry.data for entry in entries) == b"b c"
+    assert scored("(a)\n\nb c", Stripped()) == b"b c"
