@@ -25,7 +25,7 @@ from chats import Chat, text_of
 from servers import Served, mlx_lm_server, mlxk_serve
 from versus_mlx_lm import export_smollm2
 
-from mlxk_core.testing.models import random_model
+from mlxk_testing.tiny_models import random_model
 
 NUMBERS = itertools.count(1)  # every prompt begins with another one, so that none is remembered
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from chats import Chat, Unfinished, text_of
 from servers import Served, mlxk_serve
 
-from mlxk_core.testing.models import in_hub_cache, scripted_model
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 
 MODELS = {"soak/clock": "tick tock ", "soak/bell": "ding dong dang "}
 LONGEST_ANSWER = 120

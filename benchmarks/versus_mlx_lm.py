@@ -70,16 +70,16 @@ def export_smollm2(folder: Path) -> Path:
     """The model of mlxk-smollm2 as an ordinary folder: float32 safetensors, config and tokenizer."""
     script = f"""
 import json, pathlib
-from mlxk_mlx import runtime
+from mlxk_mlx.loading import runtime
 runtime.start()
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlxk_core.host import Host
-from mlxk_core.models.resolve import Resolver
+from mlxk_core.api.host import Host
+from mlxk_core.api.models import Resolver
 from mlxk_gguf.files import open_files
 from mlxk_gguf.network import build_network
 from mlxk_gguf.tokenizer import build_tokenizer
-from mlxk_mlx.weights import settle
+from mlxk_mlx.loading.materialize import settle
 model = Resolver(Host.discover()).resolve("smollm2")
 files = open_files(model)
 network, config = build_network(files, lambda: None)

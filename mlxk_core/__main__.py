@@ -6,10 +6,10 @@ import sys
 def main() -> None:
     """The process."""
     try:
-        from mlxk_core import cli
+        from mlxk_core._cli import main
     except KeyboardInterrupt:
         sys.exit(130)
-    cli.main()
+    main.main()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["mlxk_core.testing", "tests.json_schema", "tests.hub.fixtures"]
+pytest_plugins = ["tests.json_schema", "tests.hub.fixtures"]
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mlxk_core.testing import Processes, Result
+from mlxk_testing import Processes, Result
 
 _SCHEMA = Path(__file__).parents[1] / "docs" / "json-api.schema.json"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 from mlxk_core.api import CommandSpec, hookimpl
-from mlxk_core.session import Session, json_option
+from mlxk_core.api.commands import Session, json_option
 
 __version__ = "0.1.0"
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from mlxk_core.testing.models import in_hub_cache, random_model, scripted_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model, scripted_model
 
 SAID = "Grüße 🙂👩‍🚀 aus Wörtern.\nAnd a second line"
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from mlxk_core.models.cache import hub_cache as users_hub_cache
-from mlxk_core.testing.models import random_model
+from mlxk_core._models.cache import hub_cache as users_hub_cache
+from mlxk_testing.tiny_models import random_model
 
 _NAMED = [name for name in os.environ.get("MLXK_TEST_MODELS", "").split(",") if name]
 _USERS_CACHE = {"HF_HUB_CACHE": str(users_hub_cache())}  # read before a test gets a cache of its own

@@ -8,8 +8,8 @@ import pytest
 import mlxk_models.plugin
 import mlxk_run.plugin
 from mlxk_core.api import BackendSpec, Verdict, hookimpl
-from mlxk_core.testing.fake_engine import FakeEngine, Script
-from mlxk_core.testing.models import in_hub_cache
+from mlxk_testing.fake_engine import FakeEngine, Script
+from mlxk_testing.tiny_models import in_hub_cache
 
 
 def accepts(model):

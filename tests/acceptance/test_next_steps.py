@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mlxk_core.testing.models import in_hub_cache, random_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 
 @pytest.fixture

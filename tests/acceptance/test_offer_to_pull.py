@@ -6,7 +6,7 @@ import sys
 import pexpect
 import pytest
 
-from mlxk_core.testing.models import scripted_model
+from mlxk_testing.tiny_models import scripted_model
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from mlxk_core.testing.models import random_model, scripted_model
+from mlxk_testing.tiny_models import random_model, scripted_model
 
 GRACE = 60  # seconds after which a test is stuck; never a measure of speed
 ANSWER = "Hello there, this is a scripted answer."

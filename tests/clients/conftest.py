@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.testing.models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
+from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
 
 LONGEST_SECONDS = 3600
 """No server outlives this, whatever becomes of the tests."""

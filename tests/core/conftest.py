@@ -12,8 +12,8 @@ from textwrap import dedent
 
 import pytest
 
-from mlxk_core.host import Host
-from mlxk_core.testing import Processes, Result, run_in_process
+from mlxk_core._host.host import Host
+from mlxk_testing import Processes, Result, run_in_process
 
 IMPORTS = "import click\nfrom mlxk_core.api import *\nfrom mlxk_core.api import hookimpl\n"
 COMMAND = """
@@ -23,7 +23,7 @@ def mlxk_commands():
 """
 COMMAND_MODULE = '''
 import click
-from mlxk_core.session import json_option
+from mlxk_core._cli.session import json_option
 
 @click.command("{name}")
 @json_option

@@ -13,11 +13,11 @@ import click
 import pytest
 
 from mlxk_core import __version__
+from mlxk_core._cli.session import announce, json_option
+from mlxk_core._errors import ContextLengthExceeded, Interrupted
+from mlxk_core._host.host import Host
 from mlxk_core.api import CommandSpec, hookimpl
-from mlxk_core.errors import ContextLengthExceeded, Interrupted
-from mlxk_core.host import Host
-from mlxk_core.session import announce, json_option
-from mlxk_core.testing import HEAVY, modules_after, run_in_process
+from mlxk_testing import HEAVY, modules_after, run_in_process
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ PLUGIN_IMPLEMENTATIONS = ("command", "engine", "listing", "showing", "checking",
     "args", [["--help"], ["--version"], ["--version", "--json"], ["plugins"], ["--help", "--json"]]
 )
 def test_looking_around_imports_nothing_heavy_and_no_implementation(args):
-    loaded = modules_after(f"from mlxk_core.cli import run; run({args!r})")
+    loaded = modules_after(f"from mlxk_core._cli.main import run; run({args!r})")
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
     ours = {name for name in loaded if name.startswith("mlxk_") and not name.startswith("mlxk_core")}
     if "--version" in args:

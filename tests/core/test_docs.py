@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from mlxk_core._host.hookspecs import HookSpecs
 from mlxk_core.api import Channel, ExtractorContext, Model, Strength
-from mlxk_core.hookspecs import HookSpecs
-from mlxk_core.testing.splits import assert_split_invariant
+from mlxk_testing.splits import assert_split_invariant
 
 HOOKS = [name for name in vars(HookSpecs) if name.startswith("mlxk_")]
 

@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
-from mlxk_core import errors
-from mlxk_core.errors import KINDS, Kind, MlxkError, kind_of
+from mlxk_core import _errors
+from mlxk_core._errors import KINDS, Kind, MlxkError, kind_of
 
-OURS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, MlxkError)]
+OURS = [cls for _, cls in inspect.getmembers(_errors, inspect.isclass) if issubclass(cls, MlxkError)]
 
 
 @pytest.mark.parametrize("cls", OURS)
@@ -27,18 +27,18 @@ def test_exit_codes_are_the_four_that_are_promised():
 
 
 def test_wrong_usage_is_2_and_interrupted_130():
-    assert kind_of(errors.InvalidOption("--x", "is wrong")).exit_code == 2
-    assert kind_of(errors.Interrupted("stopped")).exit_code == 130
+    assert kind_of(_errors.InvalidOption("--x", "is wrong")).exit_code == 2
+    assert kind_of(_errors.Interrupted("stopped")).exit_code == 130
 
 
 def test_an_error_of_a_plugin_inherits_its_bases_row_or_brings_its_own():
-    class Derived(errors.BrokenModel):
+    class Derived(_errors.BrokenModel):
         pass
 
     class Own(MlxkError):
         kind = Kind("teapot", 1, 418)
 
-    assert kind_of(Derived("x")) == KINDS[errors.BrokenModel]
+    assert kind_of(Derived("x")) == KINDS[_errors.BrokenModel]
     assert kind_of(Own("x")) == Kind("teapot", 1, 418)
 
 
@@ -47,7 +47,7 @@ def test_anything_else_is_an_internal_error():
 
 
 def test_an_error_carries_its_facts_and_its_data_apart():
-    error = errors.AmbiguousModel("qwen", ["b", "a"])
+    error = _errors.AmbiguousModel("qwen", ["b", "a"])
     assert error.details == {"reference": "qwen", "candidates": ["a", "b"]}
     assert error.data is None
     assert str(error) == "`qwen` fits several models: a, b. Name one of them."

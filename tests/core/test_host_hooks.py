@@ -8,6 +8,17 @@ from types import SimpleNamespace
 import click
 import pytest
 
+from mlxk_core._cli.session import json_option
+from mlxk_core._errors import (
+    BrokenModel,
+    InvalidOption,
+    ModelNotFound,
+    PluginConflict,
+    PluginFailure,
+    UnsupportedModel,
+    UsageError,
+)
+from mlxk_core._host.host import Host
 from mlxk_core.api import (
     BackendSpec,
     CommandSpec,
@@ -22,17 +33,6 @@ from mlxk_core.api import (
     Verdict,
     hookimpl,
 )
-from mlxk_core.errors import (
-    BrokenModel,
-    InvalidOption,
-    ModelNotFound,
-    PluginConflict,
-    PluginFailure,
-    UnsupportedModel,
-    UsageError,
-)
-from mlxk_core.host import Host
-from mlxk_core.session import json_option
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlxk_core import __version__
-from mlxk_core.testing import HEAVY, assert_light, modules_after
+from mlxk_testing import HEAVY, assert_light, modules_after
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -195,7 +195,7 @@ def test_every_plugin_module_is_light():
 
 
 def test_the_modules_plugins_import_are_light():
-    assert_light("mlxk_core.api, mlxk_core.session, mlxk_core.errors")
+    assert_light("mlxk_core.api, mlxk_core._cli.session, mlxk_core._errors")
 
 
 def test_the_check_for_lightness_sees_what_is_heavy(tmp_path, monkeypatch):

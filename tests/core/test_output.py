@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from mlxk_core.output import Output
+from mlxk_core._cli.output import Output
 
 
 class Streams:

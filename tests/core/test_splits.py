@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from mlxk_core.api import Channel, Delta, ToolCallDelta
-from mlxk_core.testing.splits import assert_split_invariant
+from mlxk_testing.splits import assert_split_invariant
 
 
 class _Plain:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mlxk_core.models.gguf import TENSOR_TYPES, GGUFHeader, read_header
-from mlxk_core.testing.models import random_model
+from mlxk_core._models.gguf import TENSOR_TYPES, GGUFHeader, read_header
+from mlxk_testing.tiny_models import random_model
 
 GGUF_NAMES = {
     "model.embed_tokens": "token_embd",

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from mlxk_core._errors import AmbiguousModel, BrokenModel, UnsupportedModel
+from mlxk_core._host.host import Host
+from mlxk_core._models.resolve import Resolver
 from mlxk_core.api import Model
-from mlxk_core.errors import AmbiguousModel, BrokenModel, UnsupportedModel
-from mlxk_core.host import Host
-from mlxk_core.models.resolve import Resolver
-from mlxk_core.testing.models import in_hub_cache, random_model
 from mlxk_gguf import plugin
 from mlxk_gguf.support import accepts
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from mlxk_core.api import Model
-from mlxk_core.testing.engine_contract import CHECKS, Check, EngineBench, describe
+from mlxk_testing.engine_contract import CHECKS, Check, EngineHarness, describe
 
 
 @pytest.fixture(scope="module")
-def bench(quantized_file: Path) -> Iterator[EngineBench]:
+def bench(quantized_file: Path) -> Iterator[EngineHarness]:
     from mlxk_gguf.engine import load
 
-    with EngineBench(load, Model(name="tiny", path=quantized_file)) as bench:
+    with EngineHarness(load, Model(name="tiny", path=quantized_file)) as bench:
         yield bench
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=describe)
-def test_the_engine_contract(bench: EngineBench, check: Check):
+def test_the_engine_contract(bench: EngineHarness, check: Check):
     bench.run(check)

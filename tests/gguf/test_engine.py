@@ -11,12 +11,12 @@ import pytest
 
 import mlxk_gguf.plugin
 import mlxk_mlx.plugin
+from mlxk_core._errors import BrokenModel, UnsupportedModel
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.host import Host
+from mlxk_core._models.resolve import Resolver
 from mlxk_core.api import Message, Model, Sampling
-from mlxk_core.errors import BrokenModel, UnsupportedModel
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_core.models.resolve import Resolver
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.models.gguf import GGUFHeader, read_header
+from mlxk_core._models.gguf import GGUFHeader, read_header
 
 TEXTS = ["Hello  world", "a   1", " 2024-10-11 it's\n\n", "日本語 ünïcode 😀", "<|im_start|>user\nhi<|im_end|>\n"]
 

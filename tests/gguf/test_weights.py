@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mlxk_core.api import Model
-from mlxk_core.testing.models import LLAMA3_ROPE
 from mlxk_gguf.files import open_files
+from mlxk_testing.tiny_models import LLAMA3_ROPE
 
 mx = pytest.importorskip("mlx.core")
 PROMPT = [*b"Once upon a time"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.errors import AccessDenied, HubUnavailable
-from mlxk_core.hub.client import HubClient
-from mlxk_core.hub.refusals import NotOnHub
+from mlxk_core._errors import AccessDenied, HubUnavailable
+from mlxk_hub.client import HubClient
+from mlxk_hub.errors import NotOnHub
 
 NAME = "org/tiny"
 

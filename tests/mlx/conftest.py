@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.generation.engine import Engine, Row
-from mlxk_core.generation.messages import Sampling
-from mlxk_core.models.model import Model
-from mlxk_core.testing.engine_contract import GREEDY, EngineBench, Outcome, drive
-from mlxk_mlx.loading import load
+from mlxk_core._generation.engine import Engine, Row
+from mlxk_core._generation.request import Sampling
+from mlxk_core._models.model import Model
+from mlxk_mlx.loading.load import load
+from mlxk_testing.engine_contract import GREEDY, EngineHarness, Outcome, drive
 
 
 @pytest.fixture
 def bench():
     """`with bench(folder) as engine_bench:` loads the model in `folder`."""
 
-    def make(folder: Path, **options: Any) -> EngineBench:
-        return EngineBench(load, Model(name=folder.name, path=folder), **options)
+    def make(folder: Path, **options: Any) -> EngineHarness:
+        return EngineHarness(load, Model(name=folder.name, path=folder), **options)
 
     return make
 

@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from mlxk_core.generation.engine import Row, Sampled
-from mlxk_core.generation.messages import Sampling
-from mlxk_core.testing.engine_contract import GREEDY, alone
-from mlxk_core.testing.models import SLIDING_WINDOW, random_model
+from mlxk_core._generation.engine import Row, Sampled
+from mlxk_core._generation.request import Sampling
+from mlxk_testing.engine_contract import GREEDY, alone
+from mlxk_testing.tiny_models import SLIDING_WINDOW, random_model
 
 NETWORKS = {"llama": {}, "sliding window": SLIDING_WINDOW}
 

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mlxk_mlx.tokenizer import TokenizerAdapter
+from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 
 TEXTS = [
     "Hello world",

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mlxk_core.models.model import Model
-from mlxk_core.testing.engine_contract import CHECKS, EngineBench, describe
-from mlxk_core.testing.models import LLAMA3_ROPE, SLIDING_WINDOW, gpt_oss_model, mxfp4_model, random_model
-from mlxk_mlx import runtime
-from mlxk_mlx.loading import load
+from mlxk_core._models.model import Model
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import load
+from mlxk_testing.engine_contract import CHECKS, EngineHarness, describe
+from mlxk_testing.tiny_models import LLAMA3_ROPE, SLIDING_WINDOW, gpt_oss_model, mxfp4_model, random_model
 
 
 def hybrid_model(folder):
@@ -66,7 +66,7 @@ NETWORKS = {
 def bench(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / request.param
     NETWORKS[request.param](folder)
-    with EngineBench(load, Model(name=request.param, path=folder)) as bench:
+    with EngineHarness(load, Model(name=request.param, path=folder)) as bench:
         yield bench
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.errors import InsufficientMemory
-from mlxk_core.generation.engine import Row
-from mlxk_core.models.model import Model
-from mlxk_core.testing.engine_contract import GREEDY, EngineBench, drive
-from mlxk_core.testing.models import random_model
-from mlxk_mlx import runtime
-from mlxk_mlx.loading import load, load_tokenizer, prepare
+from mlxk_core._errors import InsufficientMemory
+from mlxk_core._generation.engine import Row
+from mlxk_core._models.model import Model
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import load, load_tokenizer, prepare
+from mlxk_testing.engine_contract import GREEDY, EngineHarness, drive
+from mlxk_testing.tiny_models import random_model
 
 
 def load_with_a_fault(model, context):
@@ -38,7 +38,7 @@ def test_a_step_that_raises_loses_its_rows_and_nothing_else(tmp_path):
     def rows(count):
         return [Row(id=id, prompt=[72, 105, id], max_tokens=12, sampling=GREEDY) for id in range(1, count + 1)]
 
-    with EngineBench(load_with_a_fault, Model(name="model", path=folder)) as bench:
+    with EngineHarness(load_with_a_fault, Model(name="model", path=folder)) as bench:
         before = bench.run(lambda engine: drive(engine, rows(2)))
         with pytest.raises(MemoryError):
             bench.run(lambda engine: drive(engine, rows(3)))
@@ -64,7 +64,7 @@ def test_a_prompt_that_cannot_fit_is_refused_before_it_is_read(tmp_path):
         finally:
             mx.set_memory_limit(limit)
 
-    with EngineBench(load, Model(name="model", path=folder)) as bench:
+    with EngineHarness(load, Model(name="model", path=folder)) as bench:
         bench.run(refuse)
 
 
@@ -76,7 +76,7 @@ def test_memory_is_given_back(tmp_path):
 
         return mx.get_active_memory()
 
-    with EngineBench(load, Model(name="model", path=folder)) as bench:
+    with EngineHarness(load, Model(name="model", path=folder)) as bench:
         held = bench.run(active)
         bench.run(lambda engine: drive(engine, [Row(id=1, prompt=[72] * 300, max_tokens=5, sampling=GREEDY)]))
         bench.run(lambda engine: engine.close())

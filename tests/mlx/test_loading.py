@@ -7,13 +7,13 @@ import struct
 
 import pytest
 
-from mlxk_core.errors import BrokenModel, Interrupted, UnsupportedModel
-from mlxk_core.generation.engine import EngineContext
-from mlxk_core.generation.messages import Message
-from mlxk_core.models.model import Model
-from mlxk_core.testing.models import CHATML_TOKENS, gpt_oss_model, mxfp4_model, random_model, scripted_model
-from mlxk_mlx import memory, runtime
-from mlxk_mlx.loading import load
+from mlxk_core._errors import BrokenModel, Interrupted, UnsupportedModel
+from mlxk_core._generation.engine import EngineContext
+from mlxk_core._generation.request import Message
+from mlxk_core._models.model import Model
+from mlxk_mlx.loading import memory, runtime
+from mlxk_mlx.loading.load import load
+from mlxk_testing.tiny_models import CHATML_TOKENS, gpt_oss_model, mxfp4_model, random_model, scripted_model
 
 
 def dtypes(engine):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.generation.engine import Row
-from mlxk_core.testing.engine_contract import GREEDY, alone, drive
-from mlxk_core.testing.models import SLIDING_WINDOW, random_model
+from mlxk_core._generation.engine import Row
+from mlxk_testing.engine_contract import GREEDY, alone, drive
+from mlxk_testing.tiny_models import SLIDING_WINDOW, random_model
 
 SYSTEM = "You are a helpful assistant who says very little. " * 2
 

@@ -8,15 +8,15 @@ import textwrap
 
 import pytest
 
-from mlxk_core.testing.models import LLAMA3_ROPE, random_model
+from mlxk_testing.tiny_models import LLAMA3_ROPE, random_model
 
 PRELUDE = """
 import resource, sys, threading
 from pathlib import Path
 before = resource.getrlimit(resource.RLIMIT_NOFILE)
-from mlxk_core.generation.engine import EngineContext, Row
-from mlxk_core.generation.messages import Sampling
-from mlxk_core.models.model import Model
+from mlxk_core._generation.engine import EngineContext, Row
+from mlxk_core._generation.request import Sampling
+from mlxk_core._models.model import Model
 
 def no_network(event, arguments):
     if event == "socket.connect":
@@ -25,7 +25,7 @@ def no_network(event, arguments):
 sys.addaudithook(no_network)
 
 def on_a_thread(steps):
-    from mlxk_mlx.loading import load
+    from mlxk_mlx.loading.load import load
     last_acts = []
     def main():
         try:
@@ -112,7 +112,7 @@ def test_the_choice_of_a_backend_imports_nothing_heavy(process):
 def test_nothing_that_the_plugins_name_imports_mlx_before_it_is_started():
     code = """
     import sys
-    from mlxk_core.host import Host
+    from mlxk_core._host.host import Host
     host = Host.discover()
     for target in host.targets():
         host.load(target)
@@ -128,12 +128,12 @@ def test_the_service_loads_a_model_onto_the_fast_blas(tmp_path):
     code = """
     import sys
     from pathlib import Path
-    from mlxk_core.generation.service import GenerationService
-    from mlxk_core.host import Host
-    from mlxk_core.models.model import Model
+    from mlxk_core._generation.service import GenerationService
+    from mlxk_core._host.host import Host
+    from mlxk_core._models.model import Model
     with GenerationService(Host.discover()) as service:
         service.preload(Model(name="tiny", path=Path(sys.argv[1])))
-        from mlxk_mlx import runtime
+        from mlxk_mlx.loading import runtime
         machine = runtime.start()
         print(not machine.cpu or machine.fast_blas is not None)
     """

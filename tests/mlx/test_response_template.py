@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Message, Model, Sampling, Tool, ToolCallDelta
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_core.testing.models import CHATML, CHATML_TOKENS, gpt_oss_model, scripted_model
-from mlxk_core.testing.splits import Extracted, assert_split_invariant
-from mlxk_mlx.response_template import RegionExtractor, extractor
+from mlxk_mlx.formats.response_template import RegionExtractor, extractor
+from mlxk_testing.splits import Extracted, assert_split_invariant
+from mlxk_testing.tiny_models import CHATML, CHATML_TOKENS, gpt_oss_model, scripted_model
 
 _TOOLS = (Tool(name="weather", parameters={"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}),)
 _OPENED = "<|im_start|>assistant\n<think>\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.generation.messages import Sampling
-from mlxk_mlx import runtime, sampling
+from mlxk_core._generation.request import Sampling
+from mlxk_mlx.engine import sampling
+from mlxk_mlx.loading import runtime
 
 runtime.start()
 import mlx.core as mx  # noqa: E402

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from mlxk_core.models.model import Model
-from mlxk_core.testing.models import CHATML, gpt_oss_model, mxfp4_model, random_model
-from mlxk_mlx import supported
+from mlxk_core._models.model import Model
+from mlxk_mlx.support import architectures
+from mlxk_testing.tiny_models import CHATML, gpt_oss_model, mxfp4_model, random_model
 
 
 def verdict(folder):
-    return supported.accepts(Model(name=folder.name, path=folder))
+    return architectures.accepts(Model(name=folder.name, path=folder))
 
 
 @pytest.mark.parametrize("write", [random_model, mxfp4_model, gpt_oss_model], ids=lambda write: write.__name__)
@@ -29,22 +29,22 @@ def test_a_template_is_not_needed(tmp_path):
     "model_type", ["llama", "mistral", "qwen3", "gpt_oss", "kimi_k2", "phi-msft", "gemma4_unified"]
 )
 def test_known_types_and_remapped_ones_are_supported(model_type):
-    assert supported.supports({"model_type": model_type})
+    assert architectures.supports({"model_type": model_type})
 
 
 def test_an_architecture_may_decide(tmp_path):
-    assert supported.supports({"model_type": "bailing_hybrid", "architectures": ["BailingMoeV3ForCausalLM"]})
+    assert architectures.supports({"model_type": "bailing_hybrid", "architectures": ["BailingMoeV3ForCausalLM"]})
 
 
 @pytest.mark.parametrize("config", [{}, {"model_type": None}, {"model_type": "cache"}, {"model_type": "../llama"}])
 def test_parts_of_mlx_lm_are_no_models(config):
-    assert not supported.supports(config)
+    assert not architectures.supports(config)
 
 
 def test_the_table_is_mlx_lms_own():
     from mlx_lm.utils import MODEL_ARCHITECTURE_REMAPPING, MODEL_REMAPPING
 
-    by_type, by_architecture = supported._remapping()
+    by_type, by_architecture = architectures._remapping()
     assert dict(by_type) == MODEL_REMAPPING
     assert dict(by_architecture) == MODEL_ARCHITECTURE_REMAPPING
 
@@ -128,4 +128,4 @@ def test_a_tokenizer_that_is_code_is_refused(tmp_path, edit):
 def test_a_gguf_file_is_none_of_its_business(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")
-    assert supported.accepts(Model(name="model", path=path)).answer == "foreign"
+    assert architectures.accepts(Model(name="model", path=path)).answer == "foreign"

@@ -2,9 +2,9 @@
 
 import pytest
 
+from mlxk_core._errors import TemplateError
 from mlxk_core.api import Message
-from mlxk_core.errors import TemplateError
-from mlxk_mlx.template import ChatTemplate
+from mlxk_mlx.engine.template import ChatTemplate
 
 
 @pytest.mark.parametrize("said", ["No system role", "No system role."])

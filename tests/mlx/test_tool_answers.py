@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from mlxk_core._generation.events import Finished
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.host import Host
 from mlxk_core.api import Delta, Message, Model, Sampling, Tool, ToolCall, ToolCallDelta
-from mlxk_core.generation.events import Finished
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_core.testing.models import CHATML_TOKENS, scripted_model
+from mlxk_testing.tiny_models import CHATML_TOKENS, scripted_model
 
 _TOOLS = (
     Tool(name="weather", description="Now.", parameters={"type": "object", "properties": {"city": {"type": "string"}}}),

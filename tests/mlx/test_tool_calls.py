@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mlxk_core._generation.pipeline import PlainText
+from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Model, Tool, ToolCallDelta
-from mlxk_core.generation.pipeline import PlainText
-from mlxk_core.host import Host
-from mlxk_core.testing.splits import Extracted, assert_split_invariant
-from mlxk_mlx.tool_calls import ToolCallExtractor, around
+from mlxk_mlx.formats.tool_call_scanner import ToolCallExtractor, around
+from mlxk_testing.splits import Extracted, assert_split_invariant
 
 _SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 _TOOLS = (Tool(name="weather", description="The weather.", parameters=_SCHEMA), Tool(name="now"))

@@ -15,9 +15,9 @@ import jsonschema
 import pexpect
 import pytest
 
-from mlxk_core.host import Host
-from mlxk_core.models.gguf import TENSOR_TYPES, GGUFTensor
-from mlxk_core.testing import Processes, Result
+from mlxk_core._host.host import Host
+from mlxk_core._models.gguf import TENSOR_TYPES, GGUFTensor
+from mlxk_testing import Processes, Result
 
 _WIDTHS = {"F64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "U8": 1, "I8": 1, "F8_E4M3": 1}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.testing import Result
-from mlxk_core.testing.models import in_hub_cache, random_model
+from mlxk_testing import Result
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 Ask = Callable[..., Result]
 

@@ -12,9 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mlxk_core.host import Host
-from mlxk_core.testing import Processes, Result
-from mlxk_core.testing.models import in_hub_cache, random_model
+from mlxk_core._host.host import Host
+from mlxk_testing import Processes, Result
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json-api.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)]

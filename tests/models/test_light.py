@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.testing import HEAVY, assert_light, modules_after
-from mlxk_core.testing.models import gpt_oss_model, in_hub_cache, mxfp4_model, random_model
+from mlxk_testing import HEAVY, assert_light, modules_after
+from mlxk_testing.tiny_models import gpt_oss_model, in_hub_cache, mxfp4_model, random_model
 
 COUNT = """
 import sys, os
@@ -19,7 +19,7 @@ def watch(event, arguments):
     if event == "open" and "models--" in str(arguments[0]) and os.path.exists(arguments[0]):
         opened.append(arguments[0])
 sys.addaudithook(watch)
-from mlxk_core.cli import run
+from mlxk_core._cli.main import run
 run(["list", "--all"])
 print(len(opened), max(map(opened.count, opened)), sum("tokenizer.json" in path for path in opened), file=sys.stderr)
 """
@@ -33,13 +33,15 @@ def test_the_plugin_itself_is_light() -> None:
 def test_looking_at_models_imports_nothing_that_runs_them(command: list[str]) -> None:
     in_hub_cache("org/mx", mxfp4_model)
     in_hub_cache("org/gpt-oss-tiny", gpt_oss_model)
-    loaded = {name.partition(".")[0] for name in modules_after(f"from mlxk_core.cli import run; run({command!r})")}
+    loaded = {
+        name.partition(".")[0] for name in modules_after(f"from mlxk_core.api.commands import run; run({command!r})")
+    }
     assert not loaded & HEAVY
 
 
 def test_deleting_one_needs_the_hubs_library_and_no_other(hub_cache: Path) -> None:
     in_hub_cache("org/tiny", random_model)
-    code = "from mlxk_core.cli import run; run(['rm', 'org/tiny', '-f'])"
+    code = "from mlxk_core._cli.main import run; run(['rm', 'org/tiny', '-f'])"
     loaded = {name.partition(".")[0] for name in modules_after(code)}
     assert not loaded & {"mlx", "mlx_lm", "transformers", "torch", "numpy"}
     assert not list(hub_cache.glob("models--*"))

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from mlxk_core._host.host import Host
 from mlxk_core.api import Model, ModelSourceSpec, hookimpl
-from mlxk_core.host import Host
-from mlxk_core.testing import Result
-from mlxk_core.testing.models import in_hub_cache, mxfp4_model, random_model
+from mlxk_testing import Result
+from mlxk_testing.tiny_models import in_hub_cache, mxfp4_model, random_model
 
 Ask = Callable[..., Result]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.testing import Result
-from mlxk_core.testing.models import in_hub_cache, random_model
+from mlxk_testing import Result
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 Ask = Callable[..., Result]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.host import Host
-from mlxk_core.models.model import Model
+from mlxk_core._host.host import Host
+from mlxk_core._models.model import Model
 
 CASES = json.loads((Path(__file__).parent / "quantization_cases.json").read_text(encoding="utf-8"))
 

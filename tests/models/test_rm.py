@@ -12,8 +12,8 @@ import pexpect
 import pytest
 from filelock import FileLock
 
-from mlxk_core.testing import Processes, Result
-from mlxk_core.testing.models import in_hub_cache, random_model
+from mlxk_testing import Processes, Result
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 Ask = Callable[..., Result]
 

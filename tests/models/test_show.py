@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.testing import Result
-from mlxk_core.testing.models import THINKING_CHATML, gpt_oss_model, in_hub_cache, mxfp4_model, random_model
+from mlxk_testing import Result
+from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, mxfp4_model, random_model
 
 Ask = Callable[..., Result]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.testing.models import scripted_model
+from mlxk_testing.tiny_models import scripted_model
 
 ROOT = Path(__file__).parents[2]
 UV = shutil.which("uv") or os.environ.get("UV")

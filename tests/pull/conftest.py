@@ -14,7 +14,7 @@ from tests.hub.server import etag
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory):
     """The files of a real tiny model, by name."""
-    from mlxk_core.testing.models import random_model
+    from mlxk_testing.tiny_models import random_model
 
     folder = tmp_path_factory.mktemp("made") / "model"
     random_model(folder)

@@ -200,7 +200,7 @@ def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot
 def test_parts_that_another_program_is_writing_are_left_alone(tmp_path):
     from filelock import FileLock
 
-    from mlxk_pull.leftovers import remove_parts
+    from mlxk_pull.cleanup import remove_parts
 
     blobs, locks = tmp_path / "blobs", tmp_path / "locks"
     for folder in (blobs, locks):
@@ -261,7 +261,11 @@ def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, larg
 
 
 def test_pulls_that_end_at_the_same_time_do_not_take_each_others_reference(hub_cache):
-    script = "from mlxk_pull.here import Place\nfor _ in range(300): Place.of('org/large').remember('main', 'a' * 40)"
+    script = (
+        "from mlxk_pull.local_state import Place
+"
+        "for _ in range(300): Place.of('org/large').remember('main', 'a' * 40)"
+    )
     at_once = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
     told = [process.communicate()[1] for process in at_once]
     assert [process.returncode for process in at_once] == [0] * 4, told

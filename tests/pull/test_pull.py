@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from mlxk_core.api import Model, ModelSourceSpec, hookimpl
-from mlxk_core.testing import assert_light
+from mlxk_testing import assert_light
 
 NAME = "org/tiny"
 FOLDER = "models--org--tiny"
@@ -71,7 +71,7 @@ def test_a_dry_run_without_a_hub_foretells_what_a_pull_would_do(hub, repository,
 
 
 def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, mlxk, model_files):
-    from mlxk_core.testing.models import in_hub_cache, random_model
+    from mlxk_testing.tiny_models import in_hub_cache, random_model
 
     in_hub_cache("other/tiny-large", random_model)
     hub.add("mlx-community/tiny", model_files)
@@ -82,7 +82,7 @@ def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, ml
 
 
 def test_a_full_name_never_means_another_model_that_is_cached(hub, mlxk, listing):
-    from mlxk_core.testing.models import in_hub_cache, random_model
+    from mlxk_testing.tiny_models import in_hub_cache, random_model
 
     in_hub_cache("org/tiny-large", random_model)
     before = listing()
@@ -168,7 +168,7 @@ def test_a_truncated_file_is_repaired(hub, repository, mlxk, snapshot, hub_cache
 
 
 def test_a_broken_file_that_is_no_link_is_repaired_too(hub, mlxk, snapshot, model_files):
-    from mlxk_core.testing.models import in_hub_cache, random_model
+    from mlxk_testing.tiny_models import in_hub_cache, random_model
 
     repository = hub.add(NAME, model_files)
     commit = repository.branches["main"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.errors import BrokenModel, ModelNotFound
-from mlxk_core.hub.client import RemoteFile
+from mlxk_core._errors import BrokenModel, ModelNotFound
+from mlxk_hub.client import RemoteFile
 from mlxk_pull.selection import Filter, NoWeights, select
 
 BESIDE = [

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def folder(tmp_path):
-    from mlxk_core.testing.models import random_model
+    from mlxk_testing.tiny_models import random_model
 
     path = tmp_path / "model"
     random_model(path)

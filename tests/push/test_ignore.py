@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core.errors import InvalidOption
+from mlxk_core._errors import InvalidOption
 from mlxk_push.ignore import ALWAYS, Ignore
 
 

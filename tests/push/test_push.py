@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mlxk_core.testing import assert_light
+from mlxk_testing import assert_light
 
 NAME = "me/tiny"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from mlxk_core._host.host import Host
 from mlxk_core.api import Extractor, ExtractorContext, Model, Tool
-from mlxk_core.host import Host
-from mlxk_core.testing.splits import assert_split_invariant
 from mlxk_reasoning import plugin
+from mlxk_testing.splits import assert_split_invariant
 
 _CASES = tomllib.loads(Path(__file__).with_name("cases.toml").read_text(encoding="utf-8"))["case"]
 

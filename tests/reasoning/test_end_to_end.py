@@ -12,12 +12,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from mlxk_core._generation.events import Started
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, Message, Model, Sampling, Tool, ToolCallDelta
-from mlxk_core.generation.events import Started
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_core.testing.models import (
+from mlxk_testing.processes import Processes, Result
+from mlxk_testing.tiny_models import (
     CHATML_TOKENS,
     OPENED_THINKING_CHATML,
     THINKING_CHATML,
@@ -25,7 +26,6 @@ from mlxk_core.testing.models import (
     in_hub_cache,
     scripted_model,
 )
-from mlxk_core.testing.processes import Processes, Result
 
 _THINK_TOKENS = (*CHATML_TOKENS, "<think>", "</think>")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from mlxk_core._host.host import Host
 from mlxk_core.api import Model, Strength
-from mlxk_core.host import Host
-from mlxk_core.testing.light import assert_light
 from mlxk_reasoning import plugin
+from mlxk_testing.imports import assert_light
 
 
 @pytest.fixture

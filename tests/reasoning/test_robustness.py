@@ -8,9 +8,9 @@ import re
 import pytest
 
 from mlxk_core.api import Channel, ExtractorContext, Model
-from mlxk_core.testing.splits import assert_split_invariant, extract
 from mlxk_reasoning.formats import BLOCK_FORMATS, BlockFormat
 from mlxk_reasoning.harmony import MARKERS, HarmonyExtractor
+from mlxk_testing.splits import assert_split_invariant, extract
 
 _WORDS = (" ", "\n", "a", "weigh ", "<", "<|", "</", "[", "ü🤔", "Here", "assistant", "x\n\n")
 _HEADER_WORDS = ("assistant", "analysis", "commentary", "final", " to=functions.f", " to=python", "json", " ")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mlxk_core._generation.prompts import render
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.stops import turn_terminator
+from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, ExtractorContext, Message, Model
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.prompts import render
-from mlxk_core.generation.stops import turn_terminator
-from mlxk_core.host import Host
 from mlxk_reasoning import plugin
 
 _ON, _OFF = {"enable_thinking": True}, {"enable_thinking": False}

@@ -7,9 +7,9 @@ from pathlib import Path
 import mlxk_hello_format
 import pytest
 
+from mlxk_core._host.host import Host
 from mlxk_core.api import Extractor, ExtractorContext, Model
-from mlxk_core.host import Host
-from mlxk_core.testing.splits import assert_split_invariant
+from mlxk_testing.splits import assert_split_invariant
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from mlxk_core.cli import run
-from mlxk_core.errors import BrokenModel
-from mlxk_core.testing.fake_engine import fake_backend, fake_model
+from mlxk_core._cli.main import run
+from mlxk_core._errors import BrokenModel
 from mlxk_run import plugin
+from mlxk_testing.fake_engine import fake_backend, fake_model
 
 
 class Keyboard(io.BytesIO):

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from mlxk_core.errors import UsageError
-from mlxk_run.prompt import asked
+from mlxk_core._errors import UsageError
+from mlxk_run.input import asked
 
 
 def test_words_are_the_prompt_and_standard_input_is_left_alone():

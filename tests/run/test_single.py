@@ -7,9 +7,9 @@ import signal
 import pytest
 
 import mlxk_pull.plugin
-from mlxk_core.testing.fake_engine import fake_backend, fake_model
-from mlxk_core.testing.fake_format import FakeFormat
 from mlxk_run import plugin
+from mlxk_testing.fake_engine import fake_backend, fake_model
+from mlxk_testing.fake_format import FakeFormat
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlxk_core.generation.events import Channel
+from mlxk_core._generation.events import Channel
 from mlxk_run.writer import AnswerWriter
 
 R, C = Channel.REASONING, Channel.CONTENT

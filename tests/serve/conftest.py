@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from mlxk_core.host import Host
-from mlxk_core.models.model import Model
-from mlxk_core.testing.fake_engine import FakeBackend, fake_backend, fake_model
-from mlxk_core.testing.models import in_hub_cache
+from mlxk_core._host.host import Host
+from mlxk_core._models.model import Model
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.server import Server
+from mlxk_testing.fake_engine import FakeBackend, fake_backend, fake_model
+from mlxk_testing.tiny_models import in_hub_cache
 
 PATIENCE = 60.0
 """How long a test waits for what must happen; nothing that works comes near."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
-from mlxk_core.cli import run
-from mlxk_core.host import Host
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_core._cli.main import run
+from mlxk_core._host.host import Host
+from mlxk_testing.fake_engine import fake_backend
 
 
 def main() -> int:

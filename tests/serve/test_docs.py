@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_serve.command import serve as command
+from mlxk_serve.serve import serve as command
 
 TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
 

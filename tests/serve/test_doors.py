@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 import falcon
 import pytest
 
-from mlxk_core.errors import PluginFailure
-from mlxk_core.host import Host
+from mlxk_core._errors import PluginFailure
+from mlxk_core._host.host import Host
 
 
 class Hello:

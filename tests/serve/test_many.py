@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_testing.fake_engine import fake_backend
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_models_named_at_start_are_loaded_at_start(serve, two):
 
 
 def test_models_named_at_start_that_do_not_fit_together_end_it(serve, two):
-    from mlxk_core.errors import InsufficientMemory, ModelNotFound
+    from mlxk_core._errors import InsufficientMemory, ModelNotFound
 
     one, other = two
     one.script.memory = other.script.memory = 1000

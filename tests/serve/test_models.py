@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from mlxk_core.api import ModelSourceSpec, hookimpl
-from mlxk_core.testing.fake_engine import fake_model
+from mlxk_testing.fake_engine import fake_model
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import InvalidOption
-from mlxk_core.testing import HEAVY, modules_after
-from mlxk_serve import listeners
+from mlxk_core._errors import InvalidOption
+from mlxk_serve.http import sockets
+from mlxk_testing import HEAVY, modules_after
 
 SCRIPTED = Path(__file__).with_name("scripted_mlxk.py")
 
@@ -263,13 +263,13 @@ def test_a_server_that_is_told_to_end_while_it_starts_leaves_nothing(start, here
 
 def test_a_server_that_still_starts_keeps_its_place(here):
     path = here / "s"
-    (tcp,) = listeners.open_tcp(["127.0.0.1"], 0)
-    with tcp, listeners.open_unix(path):
+    (tcp,) = sockets.open_tcp(["127.0.0.1"], 0)
+    with tcp, sockets.open_unix(path):
         port = tcp.getsockname()[1]
         with pytest.raises(InvalidOption, match=f"{port} is in use"):
-            listeners.open_tcp(["127.0.0.1"], port)
+            sockets.open_tcp(["127.0.0.1"], port)
         with pytest.raises(InvalidOption, match="another server"):
-            listeners.open_unix(path)
+            sockets.open_unix(path)
         assert path.exists()
 
 
@@ -423,6 +423,6 @@ def test_the_log_can_be_quieter(start):
 
 
 def test_help_is_light():
-    loaded = modules_after("from mlxk_core.cli import run; run(['serve', '--help'])")
-    assert "mlxk_serve.command" in loaded
+    loaded = modules_after("from mlxk_core._cli.main import run; run(['serve', '--help'])")
+    assert "mlxk_serve.serve" in loaded
     assert not {name.partition(".")[0] for name in loaded} & {"falcon", "waitress", "msgspec", *HEAVY}

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlxk_core.testing.models import (
+from mlxk_testing.tiny_models import (
     CHATML,
     HARMONY_TOKENS,
     OPENED_THINKING_CHATML,

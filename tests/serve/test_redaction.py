@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import BrokenModel, EngineFailure, MlxkError
-from mlxk_serve.errors import api_error
-from mlxk_serve.log import LOGGER, event, to_stderr
+from mlxk_core._errors import BrokenModel, EngineFailure, MlxkError
+from mlxk_serve.http.errors import api_error
+from mlxk_serve.observability.log import LOGGER, event, to_stderr
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.lifetime import End, Lifetime
+from mlxk_serve.lifecycle import End, Lifetime
 from mlxk_serve.server import Server
 
 PLUGIN = """

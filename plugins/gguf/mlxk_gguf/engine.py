@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from mlxk_core.api import EngineContext, GGUFHeader, Model
-from mlxk_core.errors import BrokenModel, UnsupportedModel
+from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_gguf.config import ending_tokens
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
-from mlxk_mlx import runtime
-from mlxk_mlx.loading import InBackground, prepare, read_ahead
-from mlxk_mlx.memory import DENSE_SHARE, available_memory
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import InBackground, prepare, read_ahead
+from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
 _PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlxk_core.api import GGUFHeader, GGUFTensor, Model
-from mlxk_core.errors import BrokenModel
-from mlxk_core.models.gguf import read_header
-from mlxk_core.models.variants import shard
+from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.models import read_header, shard
 
 _MOST_PARTS = 99_999  # five digits in a name
 

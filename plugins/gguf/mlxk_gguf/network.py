@@ -9,12 +9,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxk_core.errors import BrokenModel
+from mlxk_core.api.errors import BrokenModel
 from mlxk_gguf.config import network_config
 from mlxk_gguf.files import GGUFFiles
 from mlxk_gguf.support import ROPE_FACTORS
 from mlxk_gguf.weights import Weights, read_weights
-from mlxk_mlx import runtime
+from mlxk_mlx.loading import runtime
 
 
 def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Module, dict[str, Any]]:
@@ -62,8 +62,8 @@ class ScaledRoPE(nn.Module):
 def _of_one_type(weights: Weights) -> Weights:
     """All floats of one type. Files keep norms in float32 beside float16, which would make every product float32.
 
-    On a CPU everything is computed in float32 (`mlxk_mlx.weights.settle`). Scales have to be so before they are
-    multiplied out there: in float16 that takes 3.5 times as long, and rounds.
+    On a CPU everything is computed in float32 (`mlxk_mlx.loading.materialize`). Scales are converted before they are
+    multiplied out: in float16 that takes 3.5 times as long, and rounds.
     """
     if runtime.start().cpu:
         kind = mx.float32

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from mlxk_core.api import GGUFHeader, Model, Quantization, Variant
-from mlxk_core.errors import BrokenModel
-from mlxk_core.models.gguf import BLOCKS
+from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.models import BLOCKS
 
 GGUF = "gguf"
 _MOST_NAMES = 3

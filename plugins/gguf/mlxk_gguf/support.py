@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mlxk_core.api import Model, Verdict
-from mlxk_core.errors import BrokenModel
+from mlxk_core.api.errors import BrokenModel
 from mlxk_gguf.files import GGUFFiles, open_files
 
 # What `mx.load` reads. The last three come as float16; any other type vanishes from its result without a word, or

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from mlxk_core.errors import BrokenModel, UnsupportedModel
+from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_gguf.files import GGUFFiles, Part
 from mlxk_gguf.support import ARCHITECTURES, ROPE_FACTORS, hf_name
 

@@ -22,8 +22,8 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         name="mlx",
         summary="Models in MLX form, run by mlx-lm in one continuous batch.",
         accepts=_accepts,
-        target="mlxk_mlx.loading:load",
-        estimate="mlxk_mlx.memory:estimate",
+        target="mlxk_mlx.loading.load:load",
+        estimate="mlxk_mlx.loading.memory:estimate",
     )
 
 
@@ -38,37 +38,37 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         name="tool-calls",
         summary="Tool calls in the formats mlx-lm reads, around any format of reasoning",
         matches=_tool_calls,
-        target="mlxk_mlx.tool_calls:around",
+        target="mlxk_mlx.formats.tool_call_scanner:around",
         tool_calls="around",
     )
     yield ReasoningExtractorSpec(
         name="response-template",
         summary="What the model's own response_template says, read by transformers",
         matches=_responses,
-        target="mlxk_mlx.response_template:extractor",
+        target="mlxk_mlx.formats.response_template:extractor",
         tool_calls="own",
     )
 
 
 def _accepts(model: Model) -> Verdict:
-    from mlxk_mlx.supported import accepts
+    from mlxk_mlx.support.architectures import accepts
 
     return accepts(model)
 
 
 def _detect(model: Model) -> Iterable[Quantization]:
-    from mlxk_mlx.quantization import detect
+    from mlxk_mlx.support.quantization import detect
 
     return detect(model)
 
 
 def _tool_calls(model: Model) -> Evidence | None:
-    from mlxk_mlx.declared import tool_calls
+    from mlxk_mlx.formats.format_evidence import tool_calls
 
     return tool_calls(model)
 
 
 def _responses(model: Model) -> Evidence | None:
-    from mlxk_mlx.declared import responses
+    from mlxk_mlx.formats.format_evidence import responses
 
     return responses(model)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlxk_core.api import Model
-from mlxk_core.hub.checksums import same
-from mlxk_core.hub.client import HubClient
+from mlxk_hub.checksums import same
+from mlxk_hub.client import HubClient
 
 
 def mismatches(model: Model) -> tuple[str, ...]:

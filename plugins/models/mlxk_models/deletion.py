@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxk_core.errors import MlxkError
+from mlxk_core.api.errors import MlxkError
 
 if TYPE_CHECKING:
     from huggingface_hub import DeleteCacheStrategy

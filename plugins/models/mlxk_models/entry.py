@@ -9,11 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from mlxk_core.api import Model, Quantization
-from mlxk_core.errors import ModelError, PluginConflict
-from mlxk_core.host import Host
-from mlxk_core.models.facts import Facts
-from mlxk_core.models.health import Health, check, unfinished
-from mlxk_models import words
+from mlxk_core.api.errors import ModelError, PluginConflict
+from mlxk_core.api.host import Host
+from mlxk_core.api.models import Facts, Health, check, unfinished
+from mlxk_models import humanize
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Entry:
         parts = unfinished(self.model) if self.model.path.exists() else ()
         if not parts:
             return ()
-        size = words.size(sum(parts))
+        size = humanize.size(sum(parts))
         lie = "a part lies" if len(parts) == 1 else f"{len(parts)} parts lie"
         return (
             f"Beside it {lie} of a download that has not finished ({size}): `mlxk pull {self.model.name}` clears up.",
@@ -144,7 +143,7 @@ class Entry:
             "source": model.source,
             "path": str(model.path),
             "size_bytes": self.size,
-            "modified": words.timestamp(self.modified) if self.modified else None,
+            "modified": humanize.timestamp(self.modified) if self.modified else None,
             "framework": self.facts.framework,
             "type": self.facts.type,
             "capabilities": list(self.facts.capabilities),
@@ -197,7 +196,7 @@ def satisfied(quantization: Quantization) -> bool | None:
     if quantization.requires_mlx is None:
         return None
     installed = installed_mlx()
-    return installed is not None and words.at_least(installed, quantization.requires_mlx)
+    return installed is not None and humanize.at_least(installed, quantization.requires_mlx)
 
 
 def installed_mlx() -> str | None:

@@ -9,10 +9,10 @@ from mlxk_core.api import CommandSpec, Model, Quantization, QuantizationDetector
 
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
-    yield CommandSpec(name="list", summary="List the models on this machine.", target="mlxk_models.listing:list_")
-    yield CommandSpec(name="show", summary="Show what is known of a model.", target="mlxk_models.showing:show")
-    yield CommandSpec(name="health", summary="Check the files of models.", target="mlxk_models.checking:health")
-    yield CommandSpec(name="rm", summary="Delete a model, or one revision of it.", target="mlxk_models.removal:rm")
+    yield CommandSpec(name="list", summary="List the models on this machine.", target="mlxk_models.list:list_")
+    yield CommandSpec(name="show", summary="Show what is known of a model.", target="mlxk_models.show:show")
+    yield CommandSpec(name="health", summary="Check the files of models.", target="mlxk_models.health:health")
+    yield CommandSpec(name="rm", summary="Delete a model, or one revision of it.", target="mlxk_models.rm:rm")
 
 
 @hookimpl

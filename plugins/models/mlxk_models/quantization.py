@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlxk_core.api import Model, Quantization
-from mlxk_core.errors import BrokenModel
-from mlxk_core.models.declaration import MLX, Declaration, declared
-from mlxk_core.models.filenames import weight_format
+from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.models import MLX, Declaration, declared, weight_format
 
 _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 _DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mlxk_core.api import Model, StopPolicy
-from mlxk_core.errors import BrokenModel
+from mlxk_core.api.errors import BrokenModel
 
 _GGUF_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlxk_core.output import Output, harmless
+from mlxk_core.api.commands import Output, harmless
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlxk_core.hub.checksums import same
-from mlxk_core.hub.client import RemoteFile
-from mlxk_pull.plan import Plan
+from mlxk_hub.checksums import same
+from mlxk_hub.client import RemoteFile
+from mlxk_pull.preflight import Plan
 
 
 def changed(plan: Plan) -> tuple[RemoteFile, ...]:

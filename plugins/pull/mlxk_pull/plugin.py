@@ -12,5 +12,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         name="pull",
         summary="Download a model from the hub, or repair it.",
-        target="mlxk_pull.command:pull",
+        target="mlxk_pull.pull:pull",
     )

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from mlxk_core.output import Output
+from mlxk_core.api.commands import Output
 
 _LINE_EVERY = 30.0  # seconds, at the latest
 _LINE_STEP = 0.1  # of the whole

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from mlxk_core.errors import AmbiguousModel, BrokenModel, Kind, ModelError, ModelNotFound
-from mlxk_core.hub.client import RemoteFile
-from mlxk_core.models.filenames import shard, weight_format
-from mlxk_core.models.variants import gguf_variants
-from mlxk_core.specs import Variant
+from mlxk_core.api.errors import AmbiguousModel, BrokenModel, Kind, ModelError, ModelNotFound
+from mlxk_core.api.hooks import Variant
+from mlxk_core.api.models import gguf_variants, shard, weight_format
+from mlxk_hub.client import RemoteFile
 
 # Config, tokenizer, chat template and what a licence asks to be kept. Never *.py: no code is run from a repository.
 _BESIDE_WEIGHTS = (

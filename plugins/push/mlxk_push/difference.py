@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlxk_core.hub.checksums import same
-from mlxk_core.hub.client import RemoteFile
+from mlxk_hub.checksums import same
+from mlxk_hub.client import RemoteFile
 from mlxk_push.folder import LocalFile
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlxk_core.errors import InvalidOption
-from mlxk_core.models.health import Problem, check
-from mlxk_core.models.model import Model
+from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.models import Model, Problem, check
 from mlxk_push.ignore import IGNORE_FILE, Ignore, is_hidden
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxk_core.errors import InvalidOption
+from mlxk_core.api.errors import InvalidOption
 
 IGNORE_FILE = ".hfignore"
 # The one hidden file that belongs to a repository. All others stay here whatever the rules say: `.env`, `.ssh`,

@@ -13,7 +13,7 @@ def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         name="push",
         summary="Upload a model folder to the hub (experimental).",
-        target="mlxk_push.command:push",
+        target="mlxk_push.push:push",
         requires=why_off,
     )
 

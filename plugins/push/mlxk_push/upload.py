@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from mlxk_core.errors import Interrupted, MlxkError
-from mlxk_core.worker import Job, JobFailed, Report, Worker, as_report, serve
+from mlxk_core.api.errors import Interrupted, MlxkError
+from mlxk_hub.subprocess_job import Job, JobFailed, Report, Worker, as_report, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def upload(job: Job, *, bars: bool) -> Commit:
 def work(job: Job, report: Report) -> None:
     from huggingface_hub import constants
 
-    from mlxk_core.hub.refusals import Asked, refuse
+    from mlxk_hub.errors import Asked, refuse
 
     try:
         _upload(job, report)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlxk_core.errors import ContextLengthExceeded, MlxkError
-from mlxk_core.generation.completion import Completion
-from mlxk_core.generation.messages import Message
-from mlxk_core.output import Output
+from mlxk_core.api.commands import Output
+from mlxk_core.api.errors import ContextLengthExceeded, MlxkError
+from mlxk_core.api.generation import Completion, Message
 
 _PROMPT = "You: "
 _ENDINGS = ("exit", "quit", "/exit", "/quit", "/bye")

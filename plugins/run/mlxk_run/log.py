@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlxk_core.output import Output
+from mlxk_core.api.commands import Output
 
 
 class Log(logging.Handler):

@@ -12,5 +12,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         name="run",
         summary="Answer a prompt with a model, or chat with it.",
-        target="mlxk_run.command:run",
+        target="mlxk_run.run:run",
     )

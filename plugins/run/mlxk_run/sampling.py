@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxk_core.generation.messages import Sampling
-from mlxk_core.generation.sampling import model_sampling
-from mlxk_core.models.model import Model
+from mlxk_core.api.generation import Sampling, model_sampling
+from mlxk_core.api.models import Model
 
 DEFAULTS = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mlxk_core.generation.events import Channel
+from mlxk_core.api.generation import Channel
 
 _REASONING = "**[Reasoning]**\n\n"
 _ANSWER = "\n\n---\n\n**[Answer]**\n\n"

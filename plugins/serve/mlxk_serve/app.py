@@ -8,15 +8,15 @@ from typing import Any
 import falcon
 import msgspec
 
-from mlxk_serve.access import Access
-from mlxk_serve.completions import ChatCompletions, Completions
-from mlxk_serve.errors import ApiError
-from mlxk_serve.ids import request_id
-from mlxk_serve.models import Models, OneModel
-from mlxk_serve.openapi import document
-from mlxk_serve.parts import Parts
-from mlxk_serve.probes import Health, Live, Metrics, Status
-from mlxk_serve.respond import REPLY, Stream
+from mlxk_serve.context import Parts
+from mlxk_serve.http.errors import ApiError
+from mlxk_serve.http.ids import request_id
+from mlxk_serve.http.responses import REPLY, Stream
+from mlxk_serve.observability.request_log import Access
+from mlxk_serve.openai.openapi import document
+from mlxk_serve.routes.completions import ChatCompletions, Completions
+from mlxk_serve.routes.models import Models, OneModel
+from mlxk_serve.routes.status import Health, Live, Metrics, Status
 
 
 class App(falcon.App):

@@ -8,13 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxk_core import __version__
-from mlxk_core.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
-from mlxk_core.host import Host
-from mlxk_core.models.facts import Facts
-from mlxk_core.models.health import check
-from mlxk_core.models.limits import model_context_length
-from mlxk_core.models.model import Model
-from mlxk_core.models.resolve import Resolver
+from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
+from mlxk_core.api.host import Host
+from mlxk_core.api.models import Facts, Model, Resolver, check, model_context_length
 
 _FRESH_SECONDS = 1.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.errors import InvalidOption
+from mlxk_core.api.errors import InvalidOption
 
 KEY_VARIABLE = "MLXK_API_KEY"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -12,6 +12,6 @@ def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         name="serve",
         summary="Serve models over the OpenAI API.",
-        target="mlxk_serve.command:serve",
+        target="mlxk_serve.serve:serve",
         aliases=("server",),
     )

@@ -11,8 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
-from mlxk_serve.doors import GROUP
-from mlxk_serve.log import LOGGER
+from mlxk_serve.extensions import GROUP
+from mlxk_serve.observability.log import LOGGER
 
 _EVERY = 1.0
 

@@ -9,23 +9,23 @@ from types import TracebackType
 from typing import Any
 
 from mlxk_core import __version__
-from mlxk_core.errors import InsufficientMemory
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_serve import listeners
-from mlxk_serve.access import Access, AccessMetrics
+from mlxk_core.api.errors import InsufficientMemory
+from mlxk_core.api.generation import GenerationService
+from mlxk_core.api.host import Host
 from mlxk_serve.app import build
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.doors import open_doors
-from mlxk_serve.errors import ApiError
-from mlxk_serve.guard import Guard
-from mlxk_serve.log import LOGGER
-from mlxk_serve.metrics import Registry
-from mlxk_serve.parts import Parts
-from mlxk_serve.probes import add_service_metrics
-from mlxk_serve.respond import Replies
-from mlxk_serve.wsgi import HttpServer
+from mlxk_serve.context import Parts
+from mlxk_serve.extensions import open_doors
+from mlxk_serve.http import sockets
+from mlxk_serve.http.access_control import Guard
+from mlxk_serve.http.errors import ApiError
+from mlxk_serve.http.responses import Replies
+from mlxk_serve.http.waitress_server import HttpServer
+from mlxk_serve.observability.log import LOGGER
+from mlxk_serve.observability.metrics import Registry
+from mlxk_serve.observability.request_log import Access, AccessMetrics
+from mlxk_serve.routes.status import add_service_metrics
 
 
 class Server:
@@ -44,11 +44,11 @@ class Server:
     ) -> None:
         self.config = config
         self._sockets = (
-            [listeners.open_unix(config.unix)]
+            [sockets.open_unix(config.unix)]
             if config.unix
-            else listeners.open_tcp(config.hosts or listeners.LOOPBACK, config.port)
+            else sockets.open_tcp(config.hosts or sockets.LOOPBACK, config.port)
         )
-        self.urls = listeners.urls(self._sockets)
+        self.urls = sockets.urls(self._sockets)
         self.service = GenerationService(
             host, memory=config.memory, concurrency=config.concurrency, queue=config.queue, ttl=config.ttl
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from mlxk_core.errors import ModelNotFound
-from mlxk_core.models.model import Model
+from mlxk_core.api.errors import ModelNotFound
+from mlxk_core.api.models import Model
 
 NAME = "smollm2"
 # So small a model is right about France only when greedy (10 of 24 tries were wrong at temperature 0.7), and greedy

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from mlxk_core.generation.messages import GenerationRequest, Message
-from mlxk_core.generation.service import GenerationService
-from mlxk_core.host import Host
-from mlxk_core.testing.fake_engine import fake_model
+from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.host import Host
+from mlxk_testing.fake_engine import fake_model
 
 
 class House:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from mlxk_core.generation.calls import CallGate
-from mlxk_core.generation.events import Channel, Delta, ToolCallDelta
-from mlxk_core.generation.messages import Tool
+from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core._generation.request import Tool
+from mlxk_core._generation.tool_call_filter import ToolCallFilter
 
 CITY = Tool(name="weather", accepts=lambda arguments: "city" in json.loads(arguments))
 ANY = Tool(name="weather")
@@ -25,7 +25,7 @@ def content(text):
 
 
 def through(tools, *events, parallel=True, whole=True):
-    gate = CallGate(tools, parallel=parallel)
+    gate = ToolCallFilter(tools, parallel=parallel)
     return gate, [passed for event in events for passed in gate.feed(event)] + list(gate.flush(whole=whole))
 
 

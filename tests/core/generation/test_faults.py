@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
+from mlxk_core._errors import EngineFailure, PluginFailure
+from mlxk_core._generation.events import Channel, Delta, Loading, Progress, Started, ToolCallDelta
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, hookimpl
-from mlxk_core.errors import EngineFailure, PluginFailure
-from mlxk_core.generation.events import Channel, Delta, Loading, Progress, Started, ToolCallDelta
-from mlxk_core.testing import fake_engine
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_testing import fake_engine
+from mlxk_testing.fake_engine import fake_backend
 
 
 class Panic(BaseException):
@@ -149,7 +149,7 @@ class Formats:
             name="brittle",
             summary="Breaks.",
             matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target="mlxk_core.testing.fake_engine:Format",
+            target="mlxk_testing.fake_engine:Format",
         )
 
 

@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from mlxk_core.generation.calls import CallGate
-from mlxk_core.generation.engine import Sampled
-from mlxk_core.generation.events import Channel, Delta, ToolCallDelta
-from mlxk_core.generation.messages import Tool
-from mlxk_core.generation.pipeline import PlainText, TextPipeline
-from mlxk_core.generation.stops import StopStrings
-from mlxk_core.testing.fake_engine import END, FakeTokenizer
-from mlxk_core.testing.fake_format import FakeExtractor
+from mlxk_core._generation.engine import Sampled
+from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core._generation.pipeline import PlainText, TextPipeline
+from mlxk_core._generation.request import Tool
+from mlxk_core._generation.stops import StopStrings
+from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_testing.fake_engine import END, FakeTokenizer
+from mlxk_testing.fake_format import FakeExtractor
 
 TOOLS = (Tool(name="shout"),)
 
 
 def run(text, *, stops=(), finish="stop", extractor=None, parallel=True):
-    gate = CallGate(TOOLS, parallel=parallel)
+    gate = ToolCallFilter(TOOLS, parallel=parallel)
     pipeline = TextPipeline(FakeTokenizer(), extractor or PlainText(), StopStrings(stops), gate)
     tokens = [Sampled(1, ord(c)) for c in text]
     tokens = (
@@ -93,7 +93,7 @@ def test_without_parallel_calls_the_answer_ends_where_the_second_one_begins():
 
 
 def test_logprobs_travel_with_the_text_they_belong_to_and_lose_none():
-    pipeline = TextPipeline(FakeTokenizer(), PlainText(), StopStrings(["\nUser:"]), CallGate(TOOLS))
+    pipeline = TextPipeline(FakeTokenizer(), PlainText(), StopStrings(["\nUser:"]), ToolCallFilter(TOOLS))
     tokens = [Sampled(1, ord(c), None, -0.5, ((ord(c), -0.5),)) for c in "a\nb"] + [Sampled(1, END, "stop", -0.1)]
     events = [event for token in tokens for event in pipeline.feed(token)]
     entries = [entry for event in events for entry in event.tokens]
@@ -124,7 +124,7 @@ class HalfEmoji(FakeTokenizer):
 
 @pytest.mark.parametrize("length", range(1, 5))
 def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
-    pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]), CallGate(TOOLS))
+    pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]), ToolCallFilter(TOOLS))
     data = b"a\xf0\x9f\x99\x82"[: length + 1]
     tokens = [Sampled(1, byte) for byte in data[:-1]] + [Sampled(1, data[-1], "length")]
     events = [event for token in tokens for event in pipeline.feed(token)]
@@ -133,7 +133,7 @@ def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
 
 def scored(text, extractor):
     """The tokens of the answer that have logprobs, joined."""
-    pipeline = TextPipeline(FakeTokenizer(), extractor, StopStrings([]), CallGate(TOOLS))
+    pipeline = TextPipeline(FakeTokenizer(), extractor, StopStrings([]), ToolCallFilter(TOOLS))
     tokens = [Sampled(1, ord(c), None, -0.5) for c in text] + [Sampled(1, END, "stop", -0.1)]
     deltas = [event for token in tokens for event in pipeline.feed(token)]
     return b"".join(entry.data for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens)

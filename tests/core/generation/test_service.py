@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
-from mlxk_core.errors import (
+from mlxk_core._errors import (
     BrokenModel,
     ContextLengthExceeded,
     EngineFailure,
@@ -18,10 +17,11 @@ from mlxk_core.errors import (
     TemplateError,
     UnsupportedModel,
 )
-from mlxk_core.generation.events import Delta, Finished, Loading, Progress, Started
-from mlxk_core.generation.messages import Message, Sampling, TokenPolicy
-from mlxk_core.testing import fake_engine
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
+from mlxk_core._generation.request import Message, Sampling, TokenPolicy
+from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
+from mlxk_testing import fake_engine
+from mlxk_testing.fake_engine import fake_backend
 
 
 def test_the_events_come_in_order_and_the_answer_is_the_joined_stream(house):
@@ -446,7 +446,7 @@ class Shouting:
             name="shouting",
             summary="Calls with an exclamation mark.",
             matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target="mlxk_core.testing.fake_engine:Shouts",
+            target="mlxk_testing.fake_engine:Shouts",
             tool_calls="around",
         )
 

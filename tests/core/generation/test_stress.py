@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from mlxk_core.errors import EngineFailure, QueueFull, ShuttingDown
-from mlxk_core.generation.events import Delta, Finished
-from mlxk_core.testing.fake_engine import fake_backend
+from mlxk_core._errors import EngineFailure, QueueFull, ShuttingDown
+from mlxk_core._generation.events import Delta, Finished
+from mlxk_testing.fake_engine import fake_backend
 
 CLIENTS, REQUESTS = 6, 8
 ANSWER = "All work and no play makes a model a dull one."

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import ModelNotFound
-from mlxk_core.models.cache import folder_name
-from mlxk_core.models.model import Model
-from mlxk_core.specs import BackendSpec, CommandSpec, ModelSourceSpec, Verdict
+from mlxk_core._errors import ModelNotFound
+from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSourceSpec, Verdict
+from mlxk_core._models.cache import folder_name
+from mlxk_core._models.model import Model
 
 MAIN = "a1b2c3d4" * 5
 

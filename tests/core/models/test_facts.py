@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlxk_core.models.facts import Facts
+from mlxk_core._models.classify import Facts
 
 TEXT = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import BrokenModel
-from mlxk_core.models.gguf import GGUFTensor, read_header
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.gguf import GGUFTensor, read_header
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mlxk_core.errors import ContextLengthExceeded, InvalidOption
-from mlxk_core.generation.messages import TokenPolicy
-from mlxk_core.models.limits import budget, context_length, model_context_length
+from mlxk_core._errors import ContextLengthExceeded, InvalidOption
+from mlxk_core._generation.request import TokenPolicy
+from mlxk_core._models.budget import budget, context_length, model_context_length
 
 FULL, HALF = TokenPolicy.FULL_CONTEXT, TokenPolicy.HALF_CONTEXT
 

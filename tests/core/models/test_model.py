@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import pytest
 
-from mlxk_core.errors import BrokenModel
-from mlxk_core.models.model import AddedToken, File, Model
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.model import AddedToken, File, Model
 
 
 def test_files_of_a_snapshot_have_the_sizes_of_their_blobs(hub):

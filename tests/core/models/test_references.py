@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.models.references import NameReference, PathReference, parse
+from mlxk_core._models.references import NameReference, PathReference, parse
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core.errors import AmbiguousModel, BrokenModel, ModelNotFound, RevisionNotFound, UnsupportedModel
-from mlxk_core.models.resolve import Resolver
+from mlxk_core._errors import AmbiguousModel, BrokenModel, ModelNotFound, RevisionNotFound, UnsupportedModel
+from mlxk_core._models.resolve import Resolver
 
 MAIN, OTHER, THIRD = "a1b2c3d4" * 5, "ffee0011" * 5, "a1ff" * 10
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mlxk_core.models.model import File
-from mlxk_core.models.variants import gguf_variants
+from mlxk_core._models.model import File
+from mlxk_core._models.variants import gguf_variants
 
 
 def variants(*names: str, size: int = 10) -> dict[str, tuple]:

@@ -1,0 +1,318 @@
+"""The command line: from argv to one command, one answer and one exit code."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from mlxk_core import __version__
+from mlxk_core._cli.output import Output, error_message
+from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
+from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
+from mlxk_core._generation import ENGINE_THREAD
+from mlxk_core._host.host import BUILTIN_COMMANDS, Host
+
+_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+_PLUGINS_SUMMARY = "List the plugins, what each provides, and what ails it."
+
+
+class _Answered(Exception):
+    """The run is over with this answer: the text for a person, the data for a program."""
+
+    def __init__(self, command: str | None, text: str, data: Any) -> None:
+        self.command, self.text, self.data = command, text, data
+
+
+class _NoCommand(UsageError):
+    """`mlxk` alone; `help` is what to show."""
+
+    def __init__(self, help: str) -> None:
+        super().__init__("No command is given. `mlxk --help` lists them.")
+        self.help = help
+
+
+class _Ended(MlxkError):
+    """A command left with an exit code of its own; what there was to say it has said, but for `message`."""
+
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(message or f"The command ended with exit code {code}.")
+        self.kind = Kind("error", code, 500)
+        self.silent = not message
+
+
+class LazyCommand(click.Command):
+    """A command that is only a name and a summary until it is typed; then its target is imported and takes over.
+
+    click resolves commands for help and for shell completion too, which is why this is a command and not only a
+    way to look one up.
+    """
+
+    def __init__(self, name: str, summary: str, root: Root) -> None:
+        super().__init__(name, help=summary, short_help=summary)
+        self._root = root
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        command = self._root.load(self.name or "")
+        json = self._root.json or "--json" in _options(args)
+        if json and not extra.get("resilient_parsing"):
+            if not any(isinstance(parameter, JsonOption) for parameter in command.params):
+                raise UsageError(f"`{self.name}` has no JSON output; leave out --json.", command=self.name)
+            with click.Context(command, info_name=info_name, parent=parent) as ctx:
+                if set(command.get_help_option_names(ctx)) & set(_options(args)):
+                    raise _Answered(self.name, "", {"help": command.get_help(ctx)})
+        ctx = command.make_context(info_name, args, parent=parent, **extra)
+        self._root.parsed = True
+        return ctx
+
+
+class Root(click.Group):
+    """`mlxk` itself, made anew for every run: which commands there are is the host's knowledge."""
+
+    def __init__(self, output: Output, host: Host | None) -> None:
+        super().__init__(
+            "mlxk",
+            help="Run and serve local language models on Apple's MLX.",
+            no_args_is_help=False,
+            context_settings={"help_option_names": ["-h", "--help"]},
+            params=[
+                click.Option(["--json"], is_flag=True, help="Print one JSON document instead."),
+                click.Option(["--no-plugins"], is_flag=True, help="Load no plugin at all."),
+                click.Option(
+                    ["--disable-plugin"],
+                    metavar="NAME",
+                    multiple=True,
+                    help="Do not load this plugin or distribution (repeatable).",
+                ),
+                click.Option(["--version"], is_flag=True, help="Show the version."),
+            ],
+        )
+        self._output = output
+        self._given_host = host
+        self.parsed = False
+        """The command line is read to its end, so that `json` holds."""
+        self._meta: dict[str, Any] = {}
+        self.running: str | None = None
+        """The command that runs, by its own name."""
+
+    @property
+    def json(self) -> bool:
+        """Standard output is to hold one JSON document."""
+        return bool(self._meta.get(JSON))
+
+    @property
+    def announced(self) -> bool:
+        """The one JSON document is printed already."""
+        return bool(self._meta.get(ANNOUNCED))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Parsed twice: which plugins to leave out must be known before --help, which click serves first, lists what
+        # they bring.
+        try:
+            options, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.UsageError:
+            if not ctx.resilient_parsing:
+                raise
+            options, rest = {}, []
+        asks_for_help = any(options.get(p.name or "") for p in self.get_params(ctx) if "--help" in p.opts)
+        self._meta = ctx.meta
+        self._meta[JSON] = bool(options.get("json"))
+        if options.get("version"):
+            raise _Answered("version", f"mlxk {__version__}\n", {"version": __version__})
+        self.host = self._given_host or Host.discover(
+            disabled=options.get("disable_plugin") or (), no_plugins=bool(options.get("no_plugins"))
+        )
+        ctx.obj = Session(self.host, self._output)
+        if self.json and not ctx.resilient_parsing:
+            switch_to_json(ctx)
+            if asks_for_help:
+                commands = [{"name": name, "summary": self._summary(name)} for name in self.list_commands(ctx)]
+                raise _Answered(None, "", {"help": self.get_help(ctx), "commands": commands})
+        if not rest and not asks_for_help and not ctx.resilient_parsing:
+            raise _NoCommand(self.get_help(ctx))
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        offered = [spec.name for spec in self.host.commands()]
+        names = sorted({*BUILTIN_COMMANDS, *offered, *self.host.contested_commands()})
+        if not ctx.resilient_parsing:
+            self.host.announce_failures(self._output.note)
+        return names
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return LazyCommand(name, self._summary(name), self)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in BUILTIN_COMMANDS:
+            try:
+                name = self.host.command(name).name
+            finally:
+                self.host.announce_failures(self._output.note)
+        self.running = name
+        return name, self.get_command(ctx, name), args[1:]
+
+    def load(self, name: str) -> click.Command:
+        """The command behind a name."""
+        if name == "plugins":
+            from mlxk_core._cli.plugins import plugins
+
+            return plugins
+        target = self.host.command(name).target
+        command = self.host.load(target)
+        if not isinstance(command, click.Command):
+            raise UsageError(f"`{name}` cannot start: {target} is no click command.", command=name, target=target)
+        return command
+
+    def _summary(self, name: str) -> str:
+        if name == "plugins":
+            return _PLUGINS_SUMMARY
+        if name in self.host.contested_commands():
+            return "(claimed by several plugins, see `mlxk plugins`)"
+        return self.host.command(name).summary
+
+
+def run(args: Sequence[str], *, host: Host | None = None) -> int:
+    """One run of `mlxk` on the process' standard streams; gives the exit code. `host` None: the installed plugins."""
+    output = Output()
+    root = Root(output, host)
+    data: Any = None
+    text = ""
+    error: BaseException | None = None
+    # Whatever a command or a library does to sys.stdout ends here.
+    with contextlib.redirect_stdout(sys.stdout):
+        try:
+            with root.make_context("mlxk", list(args)) as ctx:
+                data = root.invoke(ctx)
+        except _Answered as answer:
+            root.running, text, data = answer.command, answer.text, answer.data
+        except (Exception, SystemExit, KeyboardInterrupt) as raised:
+            if isinstance(raised, BrokenPipeError) and not output.stdout_is_terminal:
+                return _CLOSED_PIPE
+            error = _in_our_terms(raised)
+            if error is not None:
+                if root.running and not isinstance(error, MlxkError):
+                    error = root.host.failure_of(root.running, error)
+                data = getattr(error, "data", None)
+                output.trace(raised)
+    try:
+        if root.announced:
+            if error is not None:
+                _print_error(output, root.running, error)
+        elif root.json or (not root.parsed and "--json" in _options(args)):
+            error = _print_document(output, root.running, data, error)
+        elif error is None:
+            output.write(text)
+        else:
+            _print_error(output, root.running, error)
+    except BrokenPipeError:
+        return _CLOSED_PIPE
+    except MlxkError as unwritten:  # a full disk, or no standard output at all
+        _print_error(output, root.running, unwritten)
+        return 1
+    except KeyboardInterrupt:
+        return kind_of(Interrupted("")).exit_code
+    return kind_of(error).exit_code if error else 0
+
+
+def main() -> None:
+    """The process: `mlxk` and `python -m mlxk_core`."""
+    if "_MLXK_COMPLETE" in os.environ:
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(Root(Output(), None), {}, "mlxk", "_MLXK_COMPLETE", os.environ["_MLXK_COMPLETE"]))
+    code = 1
+
+    def end() -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    # What is registered first is called last: behind everybody else's last acts, and in place of taking down the
+    # interpreter module by module, which takes 0.2 s where MLX and transformers are among them.
+    atexit.register(end)
+    _open_standard_streams()
+    code = run(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; Ctrl-C now is no reason for a traceback
+    if code == _CLOSED_PIPE:
+        # What Python still holds back for the closed pipe would make it complain on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _leave(code)
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where a standard stream is closed. The next file opened would get its number, and then a library
+    takes that file for no file (MLX, with 0) or writes its messages into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. Whoever ran an engine has closed it by now; one that did not end hangs in foreign code, and
+    Python would abort while it takes down the interpreter under it. Nothing is lost: all output is flushed."""
+    if any(thread.name == ENGINE_THREAD for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
+
+
+def _print_document(
+    output: Output, command: str | None, data: Any, error: BaseException | None
+) -> BaseException | None:
+    try:
+        output.envelope(command=command, data=data, error=error)
+    except (TypeError, ValueError) as unfit:  # what the command gave is no JSON: its bug, but one document all the same
+        output.envelope(command=command, data=None, error=unfit)
+        return unfit
+    return error
+
+
+def _print_error(output: Output, command: str | None, error: BaseException) -> None:
+    if isinstance(error, _NoCommand):
+        output.note(error.help)
+    elif isinstance(error, _Ended) and error.silent:
+        return
+    else:
+        program = f"mlxk {command}" if command else "mlxk"
+        output.note(f"{program}: {'' if isinstance(error, Interrupted) else 'error: '}{error_message(error)}")
+
+
+def _in_our_terms(error: BaseException) -> BaseException | None:
+    """What click, a plugin or Python raised, as one of our errors; None for a clean end."""
+    if isinstance(error, click.exceptions.Exit):
+        return _Ended(error.exit_code) if error.exit_code else None
+    if isinstance(error, SystemExit):
+        if isinstance(error.code, str):
+            return _Ended(1, error.code)
+        return _Ended(error.code) if error.code else None
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return error if isinstance(error, MlxkError) else Interrupted("interrupted")
+    if isinstance(error, click.Abort):
+        return MlxkError("Aborted.")
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "mlxk"
+        told = error.format_message().rstrip(".")
+        return UsageError(f"{told}{'' if told.endswith('?') else '.'} See `{where} --help`.")
+    if isinstance(error, click.ClickException):
+        return _Ended(error.exit_code, error.format_message())
+    return error
+
+
+def _options(args: Sequence[str]) -> Sequence[str]:
+    """The words of `args` that may be options: those before `--`."""
+    return args[: args.index("--")] if "--" in args else args

@@ -1,0 +1,126 @@
+"""What the process says: standard output is for answers, standard error for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from mlxk_core._errors import MlxkError, kind_of
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Output:
+    """The two streams of one run, bound when it is made.
+
+    With `json` standard output belongs to the one envelope that `mlxk_core._cli.main` prints: `write` and `line` raise.
+    A reader that went away shows as `BrokenPipeError`; let it pass, it ends the process silently.
+    """
+
+    def __init__(self, *, json: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self.json = json
+        self._stdout = stdout or sys.stdout
+        self._stderr = stderr or sys.stderr
+
+    def for_json(self) -> Output:
+        """The same streams, in JSON mode."""
+        return Output(json=True, stdout=self._stdout, stderr=self._stderr)
+
+    @property
+    def stdout_is_terminal(self) -> bool:
+        return _is_terminal(self._stdout)
+
+    @property
+    def stderr_is_terminal(self) -> bool:
+        return _is_terminal(self._stderr)
+
+    def write(self, text: str) -> None:
+        """Part of the answer: as it is, at once."""
+        if self.json:
+            raise RuntimeError("in JSON mode standard output holds the envelope only; return the data instead")
+        self._answer(text)
+
+    def line(self, text: str = "") -> None:
+        """A line of the answer."""
+        self.write(text + "\n")
+
+    def note(self, text: str, *, end: str = "\n") -> None:
+        """A line for the person who watches. Nobody watching is no error."""
+        with contextlib.suppress(OSError, ValueError):
+            _emit(self._stderr, text + end)
+
+    def trace(self, error: BaseException) -> None:
+        """The traceback of `error`, for who asked for it with MLXK_DEBUG."""
+        if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
+            import traceback  # only a failure needs it
+
+            lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
+            self.note("\n".join(map(harmless, lines)))
+
+    def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
+        """The one JSON document of a run with `--json`."""
+        self._answer(_document(command, data, error) + "\n")
+
+    def _answer(self, text: str) -> None:
+        try:
+            _emit(self._stdout, text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise MlxkError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
+def error_object(error: BaseException) -> Mapping[str, Any]:
+    """`error` as data: its type from the table, its sentence, and the facts in it."""
+    details = error.details if isinstance(error, MlxkError) else {}
+    return {"type": kind_of(error).type, "message": error_message(error), "details": details}
+
+
+def error_message(error: BaseException) -> str:
+    """The sentence for a person, on one line. Only errors of our own speak for themselves."""
+    text = harmless(" ".join(str(error).split()))
+    if isinstance(error, MlxkError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def harmless(text: str) -> str:
+    """`text` with control characters spelled out (`\\x1b`): what a model's files say is not to steer the terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _document(command: str | None, data: Any, error: BaseException | None) -> str:
+    document = {
+        "status": "error" if error else "success",
+        "command": command,
+        "data": data,
+        "error": error_object(error) if error else None,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _emit(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # Python's way to say that the descriptor was closed before we started
+        raise OSError("it is closed")
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(text)
+    else:
+        # UTF-8 whatever the locale says: an answer is not to fail on an emoji under LANG=C. Bytes of a file name that
+        # are no UTF-8 come back as they were; a lone surrogate of a damaged text becomes a question mark.
+        stream.flush()
+        try:
+            data = text.encode("utf-8", errors="surrogateescape")
+        except UnicodeEncodeError:
+            data = text.encode("utf-8", errors="replace")
+        binary.write(data)
+    stream.flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()

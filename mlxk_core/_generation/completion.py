@@ -1,0 +1,69 @@
+"""A whole answer: the events of its stream, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlxk_core._generation.events import (
+    Channel,
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Timings,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from mlxk_core._generation.request import ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a whole answer came to. `tokens` has an entry a content token when logprobs were asked for."""
+
+    content: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop_string: str | None = None
+    tokens: tuple[TokenLogprob, ...] = ()
+
+
+def join(events: Iterable[Event]) -> Completion:
+    """Reads a stream to its end. Batch is this and nothing else, so it cannot differ from the stream."""
+    texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
+    tokens: list[TokenLogprob] = []
+    calls: dict[int, list[ToolCallDelta]] = {}
+    finished = Finished("cancelled")
+    for event in events:
+        match event:
+            case Delta():
+                texts[event.channel].append(event.text)
+                if event.channel is Channel.CONTENT:
+                    tokens.extend(event.tokens)
+            case ToolCallDelta():
+                calls.setdefault(event.index, []).append(event)
+            case Finished():
+                finished = event
+    return Completion(
+        content="".join(texts[Channel.CONTENT]),
+        reasoning="".join(texts[Channel.REASONING]),
+        tool_calls=tuple(_call(parts) for _, parts in sorted(calls.items())),
+        finish_reason=finished.reason,
+        usage=finished.usage,
+        timings=finished.timings,
+        stop_string=finished.stop_string,
+        tokens=tuple(tokens),
+    )
+
+
+def _call(parts: list[ToolCallDelta]) -> ToolCall:
+    return ToolCall(
+        id=next((part.id for part in parts if part.id), ""),
+        name="".join(part.name or "" for part in parts),
+        arguments="".join(part.arguments for part in parts),
+    )

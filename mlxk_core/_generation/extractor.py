@@ -1,0 +1,64 @@
+"""What a reasoning format provides: a stream parser that splits one answer into reasoning, content and tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+from mlxk_core._generation.events import Channel, ExtractorEvent
+from mlxk_core._generation.request import Tool
+
+if TYPE_CHECKING:
+    from mlxk_core._models.model import Model
+
+
+class Strength(IntEnum):
+    """How good the evidence is that a model writes a format; the strongest wins."""
+
+    NAME = 1
+    VOCABULARY = 2
+    TEMPLATE = 3
+    DECLARED = 4
+    """The model's files name the format itself (a `response_template`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a format fits a model; `detail` completes "because …" (`the chat template writes <think>`)."""
+
+    strength: Strength
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorContext:
+    """What an extractor may know of the one response it is made for.
+
+    `prompt_suffix` is what the template wrote behind the last turn to open the answer ("" for a raw prompt): it may
+    hold an opened or a closed block. `tools` are the request's. `inner` is the extractor of the model's format, for one
+    that finds tool calls around it: it takes the text first, and its content is searched.
+    """
+
+    model: Model
+    prompt_suffix: str = ""
+    tools: tuple[Tool, ...] = ()
+    inner: Extractor | None = None
+
+
+class Extractor(Protocol):
+    """Parses one response. The joined events must not depend on how the text was cut into `feed` calls.
+
+    No text is lost, no marker of the format is passed on, nothing raises. `channel` is where text fed next would go,
+    None while a marker or a header is still incomplete; inside a tool call and between messages it is CONTENT, since
+    tokens spent there are not spent on reasoning.
+    """
+
+    @property
+    def channel(self) -> Channel | None: ...
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]: ...
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        """What is still held back. Called once, at the end."""

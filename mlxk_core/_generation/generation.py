@@ -1,0 +1,235 @@
+"""One answer in the making, as its consumer sees it: iterate the events, cancel at any time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from queue import Empty
+from types import TracebackType
+
+from mlxk_core._errors import EngineFailure
+from mlxk_core._generation.completion import Completion, join
+from mlxk_core._generation.engine import Prefilled, Row, Sampled
+from mlxk_core._generation.engine_thread import EngineThread, Outcome
+from mlxk_core._generation.events import (
+    Event,
+    Finished,
+    FinishReason,
+    Loading,
+    Progress,
+    Started,
+    Timings,
+    Usage,
+)
+from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.jobs import Admitted, Cancelled, Failed, Item, Job, Leased, LoadStarted, Stepped
+from mlxk_core._generation.pipeline import PlainText, TextPipeline, failures_named
+from mlxk_core._generation.prompts import render
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.residency import Resident
+from mlxk_core._generation.stops import StopStrings
+from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_core._models.budget import budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the service found out about a request before it ran: fixed for its model, shared by its requests."""
+
+    window: int
+    stop_strings: StopStrings
+    stop_tokens: Callable[[Resident], frozenset[int]]
+    format_name: str | None = None
+    extractor: Callable[[ExtractorContext], Extractor] | None = None
+    tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
+    """Finds tool calls around `extractor`; for requests that have tools."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When the stages of a request were reached, in monotonic seconds."""
+
+    submitted: float
+    leased: float = 0.0
+    handed_in: float = 0.0
+    admitted: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    loaded: bool = False
+
+    def timings(self) -> Timings:
+        waited_for_model = self.leased - self.submitted if self.leased else 0.0
+        waited_for_place = self.admitted - self.handed_in if self.admitted else 0.0
+        return Timings(
+            load=waited_for_model if self.loaded else 0.0,
+            queue=waited_for_place + (0.0 if self.loaded else waited_for_model),
+            prompt=self.first - self.admitted if self.first else 0.0,
+            generation=self.last - self.first if self.first else 0.0,
+        )
+
+
+class Generation:
+    """The events of one request: `Loading`?, `Started`, `Progress`*, deltas, `Finished`.
+
+    `next` and iteration belong to one thread, the request's own; everything but the engine's work is done in it.
+    `cancel` may be called from any thread and from a signal handler. A failure is raised once, as an `MlxkError`.
+    Use it as a context manager, or call `close`: an answer that nobody reads holds a place in the batch.
+    """
+
+    def __init__(self, request: GenerationRequest, plan: Plan, job: Job, engine_thread: EngineThread) -> None:
+        self._request = request
+        self._plan = plan
+        self._job = job
+        self._thread = engine_thread
+        self._ready: deque[Event] = deque()
+        self._pipeline: TextPipeline | None = None
+        self._clock = _Clock(time.monotonic())
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+        self._over = False
+        self._cancelled = False
+        self.prompt_text: str | None = None
+        """The prompt as the engine read it; known from `Started` on."""
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = self.next()
+        assert event is not None
+        return event
+
+    def __enter__(self) -> Generation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event, or None when `timeout` seconds passed without one. Raises `StopIteration` behind the last."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            if self._over:
+                raise StopIteration
+            try:
+                item = self._job.outbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return None
+            try:
+                self._take(item)
+            except BaseException as error:
+                self._ready.clear()
+                self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
+                if isinstance(error, (Exception, KeyboardInterrupt)):
+                    raise
+                # A panic in a Rust extension (tokenizers): nobody further up takes it for a failure of one request.
+                raise EngineFailure(
+                    f"The engine failed on the text of this request: {type(error).__name__}: {error}"
+                ) from error
+        return self._ready.popleft()
+
+    def cancel(self) -> None:
+        """Ends the answer: its place is free within a step, and the events end with `Finished("cancelled")`."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._thread.end(self._job, "cancelled")
+            self._job.outbox.put(Cancelled())
+
+    def close(self) -> None:
+        """Cancels if the answer has not ended, and forgets what was not read."""
+        self._end("cancelled")
+        self._ready.clear()
+
+    def result(self) -> Completion:
+        """Reads the events to the end and joins them."""
+        return join(self)
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case LoadStarted():
+                self._clock.loaded = True
+                self._ready.append(Loading(self._request.model.name))
+            case Leased():
+                self._clock.leased = item.at
+                self._hand_in(item.resident)
+            case Admitted():
+                self._clock.admitted = item.at
+            case Stepped():
+                self._step(item)
+            case Failed():
+                raise item.error
+            case Cancelled():
+                self._finish("cancelled")
+
+    def _hand_in(self, resident: Resident) -> None:
+        """Renders the prompt, settles the budget, and gives the row to the engine thread."""
+        request, plan, engine = self._request, self._plan, resident.engine
+        prompt = render(engine, request)
+        self.prompt_text = prompt.text
+        self._prompt_tokens = len(prompt.tokens)
+        allowed = budget(plan.window, self._prompt_tokens, asked=request.max_tokens, policy=request.token_policy)
+        notes = list(prompt.notes)
+        if request.max_tokens is not None and allowed < request.max_tokens:
+            notes.append(
+                f"max_tokens is {allowed} instead of {request.max_tokens}: the context of {plan.window} tokens "
+                f"holds no more behind a prompt of {self._prompt_tokens}."
+            )
+        row = Row(
+            id=self._job.id,
+            prompt=prompt.tokens,
+            max_tokens=allowed,
+            sampling=request.sampling,
+            stop_tokens=plan.stop_tokens(resident),
+        )
+        engine.check(row)
+        context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
+        extractor: Extractor = PlainText()
+        if plan.extractor is not None:
+            with failures_named(plan.extractor):
+                extractor = plan.extractor(context)
+        if plan.tool_extractor is not None:
+            with failures_named(plan.tool_extractor):
+                extractor = plan.tool_extractor(replace(context, inner=extractor))
+        calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
+        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
+        self._clock.handed_in = time.monotonic()
+        self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))
+        self._thread.run_row(self._job, row)
+
+    def _step(self, item: Stepped) -> None:
+        assert self._pipeline is not None
+        for event in item.events:
+            if isinstance(event, Prefilled):
+                self._cached_tokens = max(self._cached_tokens, event.cached)
+                self._ready.append(Progress(event.done, event.total))
+            elif isinstance(event, Sampled):
+                self._clock.first = self._clock.first or item.at
+                self._clock.last = item.at
+                self._ready.extend(self._pipeline.feed(event))
+                if self._pipeline.reason is not None:
+                    self._finish(self._pipeline.reason)
+                    return
+
+    def _finish(self, reason: FinishReason) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None and pipeline.reason is None:
+            self._ready.extend(pipeline.finish(reason))
+        usage = Usage(
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=pipeline.completion_tokens if pipeline else 0,
+            cached_tokens=self._cached_tokens,
+            reasoning_tokens=pipeline.reasoning_tokens if pipeline else 0,
+        )
+        stop_string = pipeline.stop_string if pipeline else None
+        self._ready.append(Finished(reason, usage, self._clock.timings(), stop_string))
+        # A stop string ends the row; for one that ended by itself this is nothing.
+        self._end("cancelled" if reason == "cancelled" else "finished")
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self._over:
+            self._over = True
+            self._thread.end(self._job, outcome)

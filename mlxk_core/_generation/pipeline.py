@@ -1,0 +1,194 @@
+"""From tokens to text: detokenize, split into channels, and end at a stop string. One pipeline a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from mlxk_core._errors import MlxkError, PluginFailure
+from mlxk_core._generation.engine import Sampled, Tokenizer
+from mlxk_core._generation.events import (
+    Channel,
+    Delta,
+    ExtractorEvent,
+    FinishReason,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from mlxk_core._generation.extractor import Extractor
+from mlxk_core._generation.stops import StopStrings
+from mlxk_core._generation.tool_call_filter import ToolCallFilter
+
+
+class PlainText:
+    """The extractor of a model without a format: everything is content."""
+
+    channel = Channel.CONTENT
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        if text:
+            yield Delta(Channel.CONTENT, text)
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        return ()
+
+
+@contextmanager
+def failures_named(extractor: object) -> Iterator[None]:
+    """What an extractor raises is told as the failure of the plugin it comes from."""
+    try:
+        yield
+    except MlxkError:
+        raise
+    except Exception as error:
+        made = extractor if isinstance(extractor, type) else type(extractor)
+        name = f"{made.__module__}.{made.__qualname__}"
+        raise PluginFailure(
+            f"The reasoning format of this model failed on the answer: {name} raised {type(error).__name__}: {error}. "
+            "--reasoning-format none does without it.",
+            extractor=name,
+        ) from error
+
+
+def _check(event: ExtractorEvent) -> None:
+    """What an extractor gives by mistake is better told here than where it is used."""
+    match event:
+        case Delta(channel=Channel(), text=str()) | ToolCallDelta(index=int(), arguments=str()):
+            return
+    raise TypeError(f"{type(event).__name__} is no event of an answer, or has a field of another type")
+
+
+class TextPipeline:
+    """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
+
+    `reason` is why the answer ended, `stop_string` the text that ended it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: ToolCallFilter) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = tokenizer.detokenizer()
+        self._extractor = extractor
+        self._stops = stops.matcher()
+        self._calls = calls
+        self._logprobs: list[TokenLogprob] = []
+        self._undecided = 0
+        self._channel = self._channel_now()
+        self.completion_tokens = 0
+        self.reasoning_tokens = 0
+        self.reason: FinishReason | None = None
+        self.stop_string: str | None = None
+
+    def feed(self, sampled: Sampled) -> Iterator[ExtractorEvent]:
+        """The events that one token completes."""
+        if self.reason is not None:
+            return
+        self.completion_tokens += 1
+        if sampled.finish == "stop":
+            yield from self.finish("stop")
+            return
+        if sampled.logprob is not None:
+            self._logprobs.append(self._logprob(sampled))
+        yield from self._feed(self._detokenizer.add(sampled.token))
+        self._count_reasoning()
+        if self.reason is None and sampled.finish == "length":
+            yield from self.finish("length")
+
+    def finish(self, reason: FinishReason) -> Iterator[ExtractorEvent]:
+        """What is still held back when the answer ends for `reason`."""
+        if self.reason is not None:
+            return
+        rest = self._detokenizer.finish()
+        if reason != "stop":
+            rest = rest.rstrip("�")  # a character that the limit cut in two
+        yield from self._feed(rest)
+        with failures_named(self._extractor):
+            yield from self._route(self._extractor.close())
+        yield from self._take(self._calls.flush(whole=reason == "stop"))
+        if self.reason is None:
+            yield from self._content(self._stops.flush())
+            if self._logprobs:
+                yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
+            self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
+
+    def _feed(self, text: str) -> Iterator[ExtractorEvent]:
+        with failures_named(self._extractor):
+            yield from self._route(self._extractor.feed(text))
+
+    def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
+            _check(event)
+            if self.reason is None:
+                yield from self._take(self._calls.feed(event))
+            if self.reason is None and self._calls.closed:
+                yield from self._content(self._stops.flush())
+                self._end("tool_calls")
+
+    def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
+            if self.reason is not None:
+                return
+            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
+                shown = self._stops.feed(event.text)
+                if self._stops.match is not None:
+                    if not shown:
+                        self._logprobs.clear()
+                    yield from self._content(shown)
+                    self.stop_string = self._stops.match.string
+                    self._end("stop")
+                    return
+                yield from self._content(shown)
+                continue
+            # A stop string does not reach over text of another kind.
+            yield from self._content(self._stops.flush())
+            if isinstance(event, ToolCallDelta):
+                yield event
+            elif event.text:
+                yield Delta(event.channel, event.text, self._take_logprobs())
+
+    def _content(self, text: str) -> Iterator[ExtractorEvent]:
+        if text:
+            # White space that the format left out between the reasoning and the answer is no token of the answer.
+            while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
+                del self._logprobs[0]
+            yield Delta(Channel.CONTENT, text, self._take_logprobs())
+
+    def _end(self, reason: FinishReason) -> None:
+        self.reason = reason
+        if self._channel is Channel.REASONING:
+            self.reasoning_tokens += self._undecided
+
+    def _count_reasoning(self) -> None:
+        """A token counts as reasoning if the text before or behind it is: markers belong to what they enclose."""
+        before, after = self._channel, self._channel_now()
+        self._undecided += 1
+        if after is None:
+            return
+        if Channel.REASONING in (before, after):
+            self.reasoning_tokens += self._undecided
+            # What of them was not said is a marker, and must not pass for a token of the answer.
+            del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
+        self._undecided = 0
+        self._channel = after
+
+    def _channel_now(self) -> Channel | None:
+        with failures_named(self._extractor):
+            channel = self._extractor.channel
+            if channel is not None and not isinstance(channel, Channel):
+                raise TypeError(f"{channel!r} is no Channel")
+            return channel
+
+    def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
+        taken = tuple(self._logprobs)
+        self._logprobs.clear()
+        return taken
+
+    def _logprob(self, sampled: Sampled) -> TokenLogprob:
+        assert sampled.logprob is not None
+        top = tuple(self._token(token, logprob) for token, logprob in sampled.top)
+        token = self._token(sampled.token, sampled.logprob)
+        return TokenLogprob(token.text, token.logprob, token.data, top)
+
+    def _token(self, token: int, logprob: float) -> TokenLogprob:
+        data = self._tokenizer.piece(token)
+        text = self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")
+        return TokenLogprob(text, logprob, data)

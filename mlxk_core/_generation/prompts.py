@@ -1,0 +1,138 @@
+"""From a request to the text and the tokens the engine reads."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mlxk_core._errors import InvalidOption, NoTemplate, TemplateError
+from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.request import GenerationRequest, Message
+
+_ASKED = "mlxk asks"
+_FOLDED = "The model's chat template takes no system prompt: it stands in front of the first question instead."
+# A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
+_BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
+_SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the engine reads. `suffix` is what opens the answer behind the last turn ("" for a raw prompt)."""
+
+    text: str
+    tokens: Sequence[int]
+    suffix: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def render(engine: Engine, request: GenerationRequest) -> Prompt:
+    """The request's prompt as the engine will see it. Raises `InvalidOption` when it has no token."""
+    if isinstance(request.prompt, str):
+        tokens: Sequence[int] = engine.tokenizer.encode(request.prompt, add_special_tokens=True)
+        prompt = Prompt(request.prompt, tokens)
+    elif request.prompt and all(isinstance(part, int) for part in request.prompt):
+        prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
+    else:
+        prompt = _conversation(engine, [part for part in request.prompt if isinstance(part, Message)], request)
+    if not prompt.tokens:
+        raise InvalidOption("prompt", "it is empty, and a model needs at least one token to go on from")
+    return prompt
+
+
+def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
+    size = engine.tokenizer.vocab_size
+    for token in tokens:
+        if not 0 <= token < size:
+            raise InvalidOption("prompt", f"token id {token} is outside the model's vocabulary of {size}")
+    return Prompt(engine.tokenizer.decode(tokens), tokens)
+
+
+def _conversation(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+    if not messages:
+        raise InvalidOption("messages", "there is none")
+    try:
+        return _templated(engine, messages, request)
+    except NoTemplate as missing:
+        if request.tools:
+            raise
+        return _spoken(engine, messages, missing)
+    except TemplateError as refusal:
+        folded = _folded(messages)
+        if folded:
+            with contextlib.suppress(TemplateError):
+                return replace(_templated(engine, folded, request), notes=(_FOLDED,))
+        if request.tools or request.keep_to_template or _takes_without_options(engine, messages, request):
+            raise
+        return _spoken(engine, messages, refusal)
+
+
+def _templated(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+    """Raises `TemplateError`, and `InvalidOption` for tools that the template passes over."""
+    options = request.template_options
+    text = engine.render(messages, tools=request.tools, options=options)
+    if request.tools and text == engine.render(messages, options=options):
+        raise InvalidOption("tools", "the model's chat template has no place for them, so the model would not know")
+    closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
+    if text == closed:
+        suffix = _behind_last_turn(engine, messages, request)
+    else:
+        common = _common(text, closed)
+        begun = _BEGUN.search(text, 0, common)
+        suffix = text[begun.start() if begun else common :]
+    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
+
+
+def _folded(messages: Sequence[Message]) -> list[Message] | None:
+    """The conversation with its system prompt in front of the first question, for a template that takes none."""
+    match messages:
+        case [Message(role="system") as system, Message(role="user") as first, *rest]:
+            return [replace(first, content=f"{system.content}\n\n{first.content}"), *rest]
+    return None
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters both begin with. By halves: one by one takes a tenth of a second for 400,000."""
+    same, longest = 0, min(len(a), len(b))
+    while same < longest:
+        middle = (same + longest + 1) // 2
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            longest = middle - 1
+    return same
+
+
+def _takes_without_options(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
+    """Whether all that the template refuses is an option (an effort it does not know), which the asker can change."""
+    if not request.template_options:
+        return False
+    try:
+        engine.render(messages)
+    except TemplateError:
+        return False
+    return True
+
+
+def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> str:
+    """What opens the answer of a template that makes no difference between a closed conversation and an open one."""
+    asked = [*messages[:-1], replace(messages[-1], content=_ASKED)]
+    try:
+        text = engine.render(asked, tools=request.tools, options=request.template_options)
+    except TemplateError:
+        return ""
+    return text.rpartition(_ASKED)[2] if _ASKED in text else ""
+
+
+def _spoken(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
+    text = speakers(messages)
+    note = f"{why} The conversation is written as Human: and Assistant: turns instead."
+    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
+
+
+def speakers(messages: Sequence[Message]) -> str:
+    """A conversation for a model that has no template: turns behind their speaker's name, the answer's left open."""
+    turns = [f"{_SPEAKERS[message.role]}: {message.content.strip()}" for message in messages]
+    return "\n\n".join([*turns, "Assistant:"])

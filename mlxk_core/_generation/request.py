@@ -1,0 +1,104 @@
+"""What goes in: messages, tools and sampling values, as the user gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mlxk_core._models.model import Model
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call the assistant made; `arguments` is JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    reasoning: str | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A function the model may call; `parameters` is its JSON schema.
+
+    `accepts` judges the arguments of a whole call, as JSON text. A call it refuses stays text.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    accepts: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is drawn. The defaults change nothing: greedy needs `temperature=0`.
+
+    `top_k=0`, `min_p=0`, `top_p=1`, `repetition_penalty=1` and penalties of 0 are off. `seed` makes this request's
+    draws its own, the same alone and in a batch. `logit_bias` maps token ids to what is added to their logits.
+    `logprobs` asks for the log probability of each token and of that many alternatives (None: do not compute).
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    logprobs: int | None = None
+
+
+class TokenPolicy(Enum):
+    """How many tokens an answer may have when the request names no number."""
+
+    FULL_CONTEXT = "full"
+    """All of the context behind the prompt (a single person at a terminal)."""
+    HALF_CONTEXT = "half"
+    """Half of the context, and no more than is left behind the prompt (a server with several clients)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """Everything one answer depends on.
+
+    `prompt` is a conversation (the chat template is applied), a text (taken as it is) or token ids.
+    `max_tokens` None means the budget of `token_policy`. `stop` are texts that end the answer and are not part of
+    it. `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
+    name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
+    handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
+    `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
+    """
+
+    model: Model
+    prompt: Sequence[Message] | str | Sequence[int]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    token_policy: TokenPolicy = TokenPolicy.FULL_CONTEXT
+    stop: tuple[str, ...] = ()
+    chat_stops: bool = True
+    tools: tuple[Tool, ...] = ()
+    parallel_calls: bool = True
+    reasoning_format: str | None = None
+    backend: str | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    keep_to_template: bool = False

@@ -1,0 +1,27 @@
+"""The sampling a model's own files ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlxk_core._models.model import Model
+
+_FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+def model_sampling(model: Model) -> Mapping[str, float]:
+    """The `Sampling` fields that `generation_config.json` (or the model's source) sets; `do_sample: false` is greedy.
+
+    Values that are no numbers are left out: the file is somebody else's.
+    """
+    config = model.generation_config
+    found = {
+        name: config[name]
+        for name in _FIELDS
+        if isinstance(config.get(name), (int, float)) and not isinstance(config.get(name), bool)
+    }
+    if config.get("do_sample") is False:
+        found["temperature"] = 0.0
+    if "top_k" in found:
+        found["top_k"] = max(0, int(found["top_k"]))
+    return found

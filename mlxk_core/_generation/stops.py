@@ -1,0 +1,152 @@
+"""Where an answer ends: stop token ids of a model, and stop strings in its text."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlxk_core._errors import TemplateError
+from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.request import Message
+from mlxk_core._host.specs import StopPolicy
+from mlxk_core._models.model import Model
+
+CHAT_STOP_STRINGS = ("\nHuman:", "\nAssistant:", "\nUser:", "\nYou:")
+"""What a chat model writes when it goes on with the other side's turn. The core's own policy, for chats only."""
+
+
+def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[int]:
+    """The ids that end an answer: (the model's own, its turn terminator, the policy's) without the policy's keeps."""
+    named = {engine.tokenizer.token_id(text) for text in policy.stop_tokens}
+    kept = {engine.tokenizer.token_id(text) for text in policy.keep_tokens}
+    found = set(engine.native_stops) | named
+    terminator = turn_terminator(engine, model)
+    if terminator is not None:
+        found.add(terminator)
+    return frozenset(token for token in found - kept if token is not None)
+
+
+_ANSWER, _THOUGHT = "mlxk answers 42", "mlxk thinks 41"
+
+
+def turn_terminator(engine: Engine, model: Model) -> int | None:
+    """The special token the model's own template writes behind an assistant's turn, or None.
+
+    Config files are often wrong about it (mlx-vlm #2112), the template never is. A token that also stands inside a
+    turn (Kimi-K3 closes its think block with it) ends no turn.
+    """
+    turns = (Message(role="user", content="mlxk asks"), Message(role="assistant", content=_ANSWER, reasoning=_THOUGHT))
+    try:
+        text = engine.render(turns, generation_prompt=False)
+    except TemplateError:
+        return None
+    before, answer, behind = text.rpartition(_ANSWER)
+    if not answer:
+        return None
+    behind = behind.lstrip()
+    specials = (t for t in model.added_tokens.values() if t.special and behind.startswith(t.text))
+    token = max(specials, key=lambda t: len(t.text), default=None)
+    if token is None or (token.text in before.rpartition(_THOUGHT)[2] and _THOUGHT in before):
+        return None
+    return engine.tokenizer.token_id(token.text)
+
+
+@dataclass(frozen=True, slots=True)
+class StopMatch:
+    """The stop string that was found."""
+
+    string: str
+
+
+class StopStrings:
+    """A set of stop strings, compiled once (Aho-Corasick) so that a match never depends on how the text was cut.
+
+    The string that is complete first wins; of several complete at the same character, the longest. Empty strings are
+    ignored.
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        self._next: list[dict[str, int]] = [{}]
+        self._fail = [0]
+        self._found: list[str | None] = [None]
+        self._depth = [0]
+        for string in strings:
+            if string:
+                self._insert(string)
+        self._link()
+
+    def __bool__(self) -> bool:
+        return len(self._next) > 1
+
+    def matcher(self) -> StopMatcher:
+        """A fresh one, for one answer."""
+        return StopMatcher(self)
+
+    def _insert(self, string: str) -> None:
+        node = 0
+        for character in string:
+            following = self._next[node].get(character)
+            if following is None:
+                following = len(self._next)
+                self._next[node][character] = following
+                self._next.append({})
+                self._fail.append(0)
+                self._found.append(None)
+                self._depth.append(self._depth[node] + 1)
+            node = following
+        self._found[node] = string
+
+    def _link(self) -> None:
+        waiting = deque(self._next[0].values())
+        while waiting:
+            node = waiting.popleft()
+            for character, child in self._next[node].items():
+                self._fail[child] = self.step(self._fail[node], character)
+                self._found[child] = self._found[child] or self._found[self._fail[child]]
+                waiting.append(child)
+
+    def step(self, node: int, character: str) -> int:
+        while node and character not in self._next[node]:
+            node = self._fail[node]
+        return self._next[node].get(character, 0)
+
+    def found(self, node: int) -> str | None:
+        return self._found[node]
+
+    def depth(self, node: int) -> int:
+        return self._depth[node]
+
+
+class StopMatcher:
+    """Finds a stop string in one answer's text, holding back what may still become one."""
+
+    def __init__(self, strings: StopStrings) -> None:
+        self._strings = strings
+        self._node = 0
+        self._held = ""
+        self.match: StopMatch | None = None
+
+    def feed(self, text: str) -> str:
+        """The part of the text so far that can be shown. After a match, nothing more."""
+        if self.match is not None:
+            return ""
+        if not self._strings:
+            return text
+        for position, character in enumerate(text):
+            self._node = self._strings.step(self._node, character)
+            found = self._strings.found(self._node)
+            if found is not None:
+                seen = self._held + text[: position + 1]
+                self.match = StopMatch(found)
+                self._held = ""
+                return seen[: len(seen) - len(found)]
+        seen = self._held + text
+        held = self._strings.depth(self._node)
+        self._held = seen[len(seen) - held :]
+        return seen[: len(seen) - held]
+
+    def flush(self) -> str:
+        """What was held back and is no stop string after all; matching begins anew."""
+        held, self._held, self._node = self._held, "", 0
+        return held

@@ -1,0 +1,161 @@
+"""The six hooks, each with a complete plugin as its example.
+
+A hook is called with the arguments named here; an implementation may take fewer of them. It returns (or yields)
+descriptions, and is light: what it describes is named by a target and imported when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from mlxk_core._host.specs import (
+        BackendSpec,
+        CommandSpec,
+        ModelSourceSpec,
+        QuantizationDetectorSpec,
+        ReasoningExtractorSpec,
+        StopPolicy,
+    )
+    from mlxk_core._models.model import Model
+
+hookspec = pluggy.HookspecMarker("mlxk")
+
+
+class HookSpecs(Protocol):
+    @hookspec
+    def mlxk_commands(self) -> Iterable[CommandSpec]:
+        """Commands of `mlxk`.
+
+        ```python
+        import click
+        from mlxk_core.api import CommandSpec, hookimpl
+
+        @hookimpl
+        def mlxk_commands():
+            yield CommandSpec(name="hello", summary="Say hello.", target="mlxk_hello:hello")
+
+        @click.command("hello")
+        @click.pass_obj
+        def hello(session):
+            '''Say hello.'''
+            session.output.line("Hello, world!")
+        ```
+        """
+
+    @hookspec
+    def mlxk_backends(self) -> Iterable[BackendSpec]:
+        """Things that run models.
+
+        ```python
+        from mlxk_core.api import BackendSpec, Verdict, hookimpl
+
+        @hookimpl
+        def mlxk_backends():
+            yield BackendSpec(
+                name="rwkv",
+                summary="RWKV models.",
+                accepts=accepts,
+                target="mlxk_rwkv.engine:load",
+            )
+
+        def accepts(model):
+            if not str(model.config.get("model_type", "")).startswith("rwkv"):
+                return Verdict.foreign("it is no RWKV model.")
+            if model.config.get("head_size") != 64:
+                return Verdict.no("only heads of size 64 are supported.")
+            return Verdict.yes()
+        ```
+        """
+
+    @hookspec
+    def mlxk_model_sources(self) -> Iterable[ModelSourceSpec]:
+        """Places beside the hub cache that models come from.
+
+        ```python
+        from pathlib import Path
+        from mlxk_core.api import Model, ModelSourceSpec, hookimpl
+
+        @hookimpl
+        def mlxk_model_sources():
+            yield ModelSourceSpec(name="shelf", summary="The models in /srv/models.", target="mlxk_shelf:Shelf")
+
+        class Shelf:
+            folder = Path("/srv/models")
+
+            def names(self):
+                return [path.name for path in self.folder.glob("*") if path.is_dir()]
+
+            def find(self, name):
+                path = self.folder / name
+                return Model(name=name, path=path, origin="source", source="shelf") if name in self.names() else None
+        ```
+        """
+
+    @hookspec
+    def mlxk_stop_policies(self, model: Model) -> Iterable[StopPolicy]:
+        """What ends an answer of `model`, beyond what its own files say.
+
+        ```python
+        from mlxk_core.api import StopPolicy, hookimpl
+
+        @hookimpl
+        def mlxk_stop_policies(model):
+            if model.config.get("model_type") == "chatty":
+                yield StopPolicy(stop_tokens=frozenset({"<|eom|>"}), stop_strings=("\\nNarrator:",))
+        ```
+        """
+
+    @hookspec
+    def mlxk_reasoning_extractors(self) -> Iterable[ReasoningExtractorSpec]:
+        """Formats of reasoning and tool calls.
+
+        ```python
+        from mlxk_core.api import Channel, Delta, Evidence, ReasoningExtractorSpec, Strength, hookimpl
+
+        @hookimpl
+        def mlxk_reasoning_extractors():
+            yield ReasoningExtractorSpec(
+                name="all-thought",
+                summary="A model that only ever thinks.",
+                matches=matches,
+                target="mlxk_thought:Extractor",
+            )
+
+        def matches(model):
+            if "<only-thoughts>" in (model.chat_template or ""):
+                return Evidence(Strength.TEMPLATE, "the chat template writes <only-thoughts>")
+
+        class Extractor:
+            channel = Channel.REASONING
+
+            def __init__(self, context):
+                pass
+
+            def feed(self, text):
+                return [Delta(Channel.REASONING, text)] if text else []
+
+            def close(self):
+                return []
+        ```
+        """
+
+    @hookspec
+    def mlxk_quantization_detectors(self) -> Iterable[QuantizationDetectorSpec]:
+        """Readers of how weights are stored.
+
+        ```python
+        from mlxk_core.api import Quantization, QuantizationDetectorSpec, hookimpl
+
+        @hookimpl
+        def mlxk_quantization_detectors():
+            yield QuantizationDetectorSpec(name="ternary", detect=detect)
+
+        def detect(model):
+            if model.config.get("quantization_config", {}).get("quant_method") == "ternary":
+                yield Quantization(format="safetensors", label="ternary", method="ternary", bits=1.58)
+        ```
+        """

@@ -1,0 +1,156 @@
+"""What plugins contribute: frozen descriptions whose implementation is named by a string and imported when used.
+
+A target is `"package.module:attribute"`. Names are what a user types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from mlxk_core._generation.extractor import Evidence
+    from mlxk_core._models.model import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A command. `target` is a `click.Command` (`"mlxk_run.run:run"`); `summary` is its one line in `--help`.
+
+    `requires` is asked before the command is shown or run: a reason why it is off (an experiment that was not asked
+    for), or None. A command that is off is listed nowhere, and says the reason when it is typed.
+    """
+
+    name: str
+    summary: str
+    target: str
+    aliases: tuple[str, ...] = ()
+    requires: Callable[[], str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A backend's answer about a model. Use `yes()`, `no(reason)` for a model it is meant for but cannot run, and
+    `foreign(reason)` for one that is none of its business."""
+
+    answer: Literal["yes", "no", "foreign"]
+    reason: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        return self.answer == "yes"
+
+    @classmethod
+    def yes(cls) -> Verdict:
+        return cls("yes")
+
+    @classmethod
+    def no(cls, reason: str) -> Verdict:
+        return cls("no", reason)
+
+    @classmethod
+    def foreign(cls, reason: str) -> Verdict:
+        return cls("foreign", reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSpec:
+    """Something that runs models. `accepts` judges a model by its files and is light (no MLX import).
+
+    `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
+    `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
+    thread before a load (None: the size of its weight files).
+    """
+
+    name: str
+    summary: str
+    accepts: Callable[[Model], Verdict]
+    target: str
+    estimate: str | None = None
+
+
+class ModelSource(Protocol):
+    """Models from outside the hub cache, known by name."""
+
+    def names(self) -> Iterable[str]:
+        """Every name it offers, also those whose files are not installed."""
+
+    def find(self, name: str, /) -> Model | None:
+        """The model of that exact name, or None. Raises `ModelNotFound` when the name is known but its files are
+        missing: the error says how to get them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSourceSpec:
+    """A source of models. `target` is `() -> ModelSource`."""
+
+    name: str
+    summary: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    """What ends an answer of one model. All policies are merged without order:
+    stop = (the model's own + every `stop_tokens`) - every `keep_tokens`; `stop_strings` act on text, in chats only."""
+
+    stop_tokens: frozenset[str] = frozenset()
+    keep_tokens: frozenset[str] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningExtractorSpec:
+    """A format of reasoning (and tool calls). `matches` gives its evidence for a model, or None, from the files alone.
+
+    `target` is `(ExtractorContext) -> Extractor`. `tool_calls` says who finds tool calls: "none" leaves them in the
+    content, "own" finds them itself, "around" finds them in the content of another extractor, `ExtractorContext.inner`,
+    and is used only for requests that have tools and whose format does not find its own.
+    """
+
+    name: str
+    summary: str
+    matches: Callable[[Model], Evidence | None]
+    target: str
+    tool_calls: Literal["none", "own", "around"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One GGUF variant in a repository: `Q4_K_M` and the like. `size` is in bytes, all shards together."""
+
+    name: str
+    size: int
+    shards: int = 1
+    complete: bool = True
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How the weights of one format in a repository are stored.
+
+    `label` is the line a person reads (`int4 (group 64)`). `requires_mlx` is the first MLX version that runs it.
+    `notes` are sentences worth knowing (tensors and config disagree). `method`: mlx, gptq, awq, fp8, mxfp4, …, none.
+    """
+
+    format: Literal["safetensors", "gguf", "pytorch"]
+    label: str
+    method: str = "none"
+    mode: str | None = None
+    bits: float | None = None
+    group_size: int | None = None
+    bits_per_weight: float | None = None
+    mixed: bool = False
+    requires_mlx: str | None = None
+    variants: tuple[Variant, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationDetectorSpec:
+    """Reads a pure fact off a model's files. `detect` gives one result a format it knows about, or nothing."""
+
+    name: str
+    detect: Callable[[Model], Iterable[Quantization]]

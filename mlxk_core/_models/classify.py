@@ -1,0 +1,212 @@
+"""What a model is: its framework, its type and what it can do, told from its files and never from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.files import regular, weight_format
+from mlxk_core._models.model import Model
+from mlxk_core._models.quantization_config import MLX, declared
+
+Framework = Literal["MLX", "GGUF", "safetensors", "PyTorch", "unknown"]
+Type = Literal["chat", "base", "embedding", "vision", "audio", "image", "classifier", "unknown"]
+Capability = Literal["text-generation", "chat", "tools", "vision", "audio", "embeddings"]
+_T = TypeVar("_T")
+
+_FRONT_MATTER = 8192  # characters of a model card that its front matter may take
+
+# Written by sentence-transformers beside an embedding model; a decoder among them has a chat template all the same.
+_EMBEDDING_FILES = frozenset(
+    {"modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json"}
+)
+# `pipeline_tag` of model cards, where it says more than the class (Qwen3-Embedding is a Qwen3ForCausalLM).
+_DECLARED: Mapping[str, Type] = {
+    "feature-extraction": "embedding",
+    "sentence-similarity": "embedding",
+    "text-ranking": "classifier",
+    "text-classification": "classifier",
+    "token-classification": "classifier",
+    "automatic-speech-recognition": "audio",
+    "text-to-speech": "audio",
+    "text-to-audio": "audio",
+    "text-to-image": "image",
+}
+# By class of transformers, or by architecture of a GGUF header; the first that is found in one.
+_CLASSES: tuple[tuple[re.Pattern[str], Type], ...] = (
+    (re.compile(r"For(Sequence|Token)Classification$|ForQuestionAnswering$"), "classifier"),
+    (
+        re.compile(r"(?i)^whisper|wav2vec|^parakeet|^moonshine|ForCTC$|ForSpeechSeq2Seq$|ForAudio|ForTextToSpeech"),
+        "audio",
+    ),
+    (re.compile(r"ForMaskedLM$|EncoderModel$|(Bert|Roberta|MPNet|Electra|RobertaXL)Model$|^T5Encoder$"), "embedding"),
+    (re.compile(r"^[a-z0-9-]*(bert|-embedding)(-v?\d+|-moe)?$|^t5encoder$"), "embedding"),
+    (re.compile(r"^(CLIP|Siglip)\w*Model$|^clip$|ForImageClassification$|ForObjectDetection$"), "vision"),
+)
+_WRITES_TEXT = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
+_SEES = ("vision_config", "vision_tower", "mm_vision_tower", "image_token_id", "image_token_index", "img_processor")
+_HEARS = ("audio_config", "audio_token_id", "audio_token_index", "n_audio_ctx", "num_mel_bins")
+_POOLING_RANK = 4  # llama.cpp's LLAMA_POOLING_TYPE_RANK: the header of a reranker
+_TOOLS = re.compile(r"\btools\b")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the files of `model` say it is. A damaged one says nothing here; health tells about it."""
+
+    model: Model
+
+    @cached_property
+    def framework(self) -> Framework:
+        """Who the weights are made for. `safetensors` is nobody in particular: mlx-lm runs many of them as they are."""
+        formats = {weight_format(file.name) for file in self.model.files}
+        if "npz" in formats:
+            return "MLX"  # its own archive
+        if "safetensors" in formats:
+            return "MLX" if self._made_by_mlx() else "safetensors"
+        if "gguf" in formats:
+            return "GGUF"
+        return "PyTorch" if "pytorch" in formats else "unknown"
+
+    @cached_property
+    def type(self) -> Type:
+        """What it is for. Chat and base models write text; a vision or audio model may write it besides."""
+        names = {file.name for file in self.model.files}
+        if "model_index.json" in names:
+            return "image"
+        if self._by_class == "classifier" or self._pooling == _POOLING_RANK:
+            return "classifier"
+        if names & _EMBEDDING_FILES or self._pooling:
+            return "embedding"
+        if told := self._by_class or _DECLARED.get(self._card.pipeline):
+            return told
+        if self._sees:
+            return "vision"
+        if self._hears:
+            return "audio"
+        if self.chat_template:
+            return "chat"
+        writes = any(_WRITES_TEXT.search(name) for name in self._classes)
+        return "base" if writes or self._header or (self.architecture and not self._classes) else "unknown"
+
+    @cached_property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can do, as many as hold."""
+        template = self.chat_template or ""
+        found: dict[Capability, bool] = {
+            "text-generation": self._writes_text,
+            "chat": self._writes_text and bool(template),
+            "tools": self._writes_text and bool(_TOOLS.search(template)),
+            "vision": self._sees,
+            "audio": self._hears,
+            "embeddings": self.type == "embedding",
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+    @property
+    def architecture(self) -> str | None:
+        """`qwen3`, as the config or the GGUF header calls it."""
+        value = self._header.get("general.architecture", self._config.get("model_type"))
+        return value if isinstance(value, str) and value else None
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The model's chat template, also that of GGUF variants of which none is chosen yet."""
+        own = _told(lambda: self.model.chat_template, None)
+        of_variants = self._header.get("tokenizer.chat_template")
+        return own or (of_variants if isinstance(of_variants, str) else None)
+
+    @cached_property
+    def _header(self) -> Mapping[str, Any]:
+        """The GGUF metadata; nothing for a model in another form."""
+        header = _told(lambda: self.model.shared_gguf, None)
+        return header.metadata if header else {}
+
+    @cached_property
+    def _config(self) -> Mapping[str, Any]:
+        return _told(lambda: self.model.config, {})
+
+    @cached_property
+    def _classes(self) -> tuple[str, ...]:
+        if self._header:
+            return (self.architecture,) if self.architecture else ()
+        named = self._config.get("architectures")
+        return tuple(each for each in named if isinstance(each, str)) if isinstance(named, list) else ()
+
+    @property
+    def _writes_text(self) -> bool:
+        if self.type in ("chat", "base"):
+            return True
+        # What sees or hears answers in words if it is built on a language model: it has a template, or a class, for it.
+        speaks = bool(self.chat_template) or any(_WRITES_TEXT.search(name) for name in self._classes)
+        return self.type in ("vision", "audio") and self._by_class is None and speaks
+
+    @property
+    def _sees(self) -> bool:
+        return self._has(_SEES) or self._by_class == "vision"
+
+    @property
+    def _hears(self) -> bool:
+        return self._has(_HEARS) or "audio" in (self._by_class, _DECLARED.get(self._card.pipeline))
+
+    def _has(self, keys: tuple[str, ...]) -> bool:
+        """One of `keys` holds something: configs of text models carry some of them as null."""
+        held = (self._config.get(key) for key in keys)
+        return any(value is not None and value is not False and value != {} for value in held)
+
+    @cached_property
+    def _by_class(self) -> Type | None:
+        return next((told for pattern, told in _CLASSES for name in self._classes if pattern.search(name)), None)
+
+    @property
+    def _pooling(self) -> int:
+        value = self._header.get(f"{self.architecture}.pooling_type")
+        return value if isinstance(value, int) else 0
+
+    @cached_property
+    def _card(self) -> _Card:
+        return _read_card(self.model)
+
+    def _made_by_mlx(self) -> bool:
+        """MLX's quantization in the config, its tag on the card, or its mark in the weights."""
+        declaration = _told(lambda: declared(self.model), None)
+        if (declaration is not None and declaration.method == MLX) or self._card.mlx:
+            return True
+        return any(header.metadata.get("format") == MLX for header in self.model.weights.headers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """What the front matter of the model card says."""
+
+    pipeline: str = ""
+    mlx: bool = False
+
+
+def _read_card(model: Model) -> _Card:
+    try:
+        with regular(model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_FRONT_MATTER)
+    except OSError:
+        return _Card()
+    if not text.startswith("---"):
+        return _Card()
+    front = text.removeprefix("---").partition("\n---")[0]
+    pipeline = re.search(r"^pipeline_tag:\s*[\"']?([\w-]+)", front, re.MULTILINE)
+    library = re.search(r"^library_name:\s*[\"']?mlx[\"']?\s*$", front, re.MULTILINE)
+    listed = re.search(r"^tags:[ \t]*(\[.*\]|(?:\n[ \t]*-.*)*)", front, re.MULTILINE)
+    tagged = listed is not None and re.search(
+        r"(?:^\s*-|[\[,])\s*[\"']?mlx[\"']?\s*(?:$|[\],])", listed[1], re.MULTILINE
+    )
+    return _Card(pipeline[1] if pipeline else "", bool(library or tagged))
+
+
+def _told(ask: Callable[[], _T], otherwise: _T) -> _T:
+    try:
+        return ask()
+    except BrokenModel:
+        return otherwise

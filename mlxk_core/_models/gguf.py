@@ -1,0 +1,249 @@
+"""The header of a GGUF file: metadata and the list of tensors, read without the weights."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.files import regular
+
+# Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+_CONTROL, _USER_DEFINED = 3, 4  # token types
+_ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
+
+# No real header comes near these; a damaged one must not make us read for minutes.
+_MOST_ENTRIES = 1 << 20
+_LONGEST_HEADER = 1 << 28
+_FIRST_READ = 1 << 20
+
+TENSOR_TYPES: Mapping[int, str] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+    20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+    29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
+}  # fmt: skip
+
+BLOCKS: Mapping[str, tuple[int, int]] = {
+    "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "F64": (1, 8), "I8": (1, 1), "I16": (1, 2), "I32": (1, 4),
+    "I64": (1, 8), "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
+    "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+    "Q8_K": (256, 292), "IQ1_S": (256, 50), "IQ1_M": (256, 56), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74),
+    "IQ2_S": (256, 82), "IQ3_XXS": (256, 98), "IQ3_S": (256, 110), "IQ4_NL": (32, 18), "IQ4_XS": (256, 136),
+    "TQ1_0": (256, 54), "TQ2_0": (256, 66), "MXFP4": (32, 17), "NVFP4": (64, 36),
+    "Q1_0": (128, 18),
+}  # fmt: skip
+"""Weights in a block of each type, and the bytes a block takes; compared with gguf 0.19, entry by entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFTensor:
+    """A tensor as the header lists it: `shape` in ggml's order (fastest axis first), `type` by name (`Q4_K`),
+    `offset` in bytes from where the weights begin."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    offset: int = 0
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int | None:
+        """Its bytes in the file, None for a type whose blocks we do not know."""
+        if self.type not in BLOCKS:
+            return None
+        weights, size = BLOCKS[self.type]
+        return -(-self.elements // weights) * size
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    """What stands before the weights. They begin `data_offset` bytes into the file."""
+
+    version: int
+    metadata: Mapping[str, Any]
+    tensors: tuple[GGUFTensor, ...]
+    data_offset: int = 0
+
+    @property
+    def architecture(self) -> str | None:
+        value = self.metadata.get("general.architecture")
+        return value if isinstance(value, str) else None
+
+    @property
+    def file_size(self) -> int:
+        """The bytes a file with this header has at least."""
+        return max((self.data_offset + tensor.offset + (tensor.size or 0) for tensor in self.tensors), default=0)
+
+    def added_tokens(self) -> Iterator[tuple[int, str, bool]]:
+        """(id, text, special) of the control and user-defined tokens."""
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        types = self.metadata.get("tokenizer.ggml.token_type")
+        if not isinstance(tokens, Texts | list) or not isinstance(types, list):
+            return  # a damaged header may hold a number there
+        for index, (text, kind) in enumerate(zip(tokens, types, strict=False)):
+            if kind in (_CONTROL, _USER_DEFINED) and isinstance(text, str):
+                yield index, text, kind == _CONTROL
+
+
+def read_header(path: Path) -> GGUFHeader:
+    """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
+    try:
+        with regular(path).open("rb") as file:
+            head = file.read(_FIRST_READ)
+            while True:
+                try:
+                    return _Parser(head).header()
+                except _CutOff:
+                    # Most headers fit the first read; a vocabulary of 150,000 takes some megabytes.
+                    if len(head) >= _LONGEST_HEADER:
+                        raise ValueError(f"it is longer than {_LONGEST_HEADER >> 20} MiB") from None
+                    more = file.read(3 * len(head)) if head else b""
+                    if not more:
+                        raise
+                    head += more
+    except OSError as error:
+        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+    except (ValueError, KeyError, RecursionError) as error:
+        reason = f"it has a value of unknown type {error}" if isinstance(error, KeyError) else error
+        raise BrokenModel(f"{path.name} has a damaged GGUF header: {reason}", file=path.name) from error
+
+
+class Texts(Sequence[str]):
+    """An array of texts. They are decoded when one is asked for: most readers of a header want no vocabulary, and
+    150,000 tokens with their merges take 0.1 s."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self._data = data
+        self._count = count
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        data, at = self._data, 0
+        length_at = _LENGTH.unpack_from
+        parts = []
+        for _ in range(self._count):
+            start = at + 8
+            at = start + length_at(data, at)[0]
+            parts.append(data[start:at])
+        return [part.decode("utf-8", "replace") for part in parts]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._texts[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+
+class _CutOff(ValueError):
+    def __init__(self) -> None:
+        super().__init__("it is cut off")
+
+
+class _Parser:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def header(self) -> GGUFHeader:
+        if self._data[:4] != b"GGUF"[: len(self._data)]:
+            raise ValueError("it does not begin with GGUF")
+        self._at = 4
+        version = self._scalar("I")
+        if version not in (2, 3):
+            raise ValueError(f"version {version} is not 2 or 3")
+        tensors, entries = self._count(), self._count()
+        metadata = {}
+        for _ in range(entries):
+            key = self._string()
+            metadata[key] = self._value(self._scalar("I"))
+        listed = tuple(self._tensor() for _ in range(tensors))
+        alignment = metadata.get("general.alignment")
+        if not isinstance(alignment, int) or alignment <= 0:
+            alignment = _ALIGNMENT
+        return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment)
+
+    def _tensor(self) -> GGUFTensor:
+        name = self._string()
+        axes = self._scalar("I")
+        if axes > 8:
+            raise ValueError(f"tensor {name!r} claims {axes} axes")
+        shape = tuple(self._scalar("Q") for _ in range(axes))
+        kind, offset = self._scalar("I"), self._scalar("Q")
+        return GGUFTensor(name, shape, TENSOR_TYPES.get(kind, f"type {kind}"), offset)
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            inner, length = self._scalar("I"), self._scalar("Q")
+            if length > _LONGEST_HEADER:
+                raise ValueError(f"an array claims {length} entries")
+            if inner == _STRING:
+                return self._texts(length)
+            if inner in _SCALARS:
+                return list(self._unpack(f"<{length}{_SCALARS[inner]}"))
+            if inner == _ARRAY:
+                return [self._value(inner) for _ in range(length)]
+            raise KeyError(inner)
+        return self._scalar(_SCALARS[kind])
+
+    def _count(self) -> int:
+        count = int(self._scalar("Q"))
+        if count > _MOST_ENTRIES:
+            raise ValueError(f"it claims {count} entries")
+        return count
+
+    def _string(self) -> str:
+        start = self._at
+        self._skip_texts(1)
+        return self._data[start + 8 : self._at].decode("utf-8", "replace")
+
+    def _texts(self, count: int) -> Texts:
+        start = self._at
+        self._skip_texts(count)
+        return Texts(self._data[start : self._at], count)
+
+    def _skip_texts(self, count: int) -> None:
+        """Vocabularies go through here, so this is the one loop that is written for speed."""
+        data, at, end = self._data, self._at, len(self._data)
+        length_at = _LENGTH.unpack_from
+        try:
+            for _ in range(count):
+                at += 8 + length_at(data, at)[0]
+        except (struct.error, OverflowError):
+            at = max(at, end + 1)
+        if at > end:
+            if at - end > _LONGEST_HEADER:
+                raise ValueError(f"a text claims to end {at - end} bytes further on")
+            raise _CutOff
+        self._at = at
+
+    def _scalar(self, code: str) -> Any:
+        return self._unpack(f"<{code}")[0]
+
+    def _unpack(self, layout: str) -> tuple[Any, ...]:
+        try:
+            values = struct.unpack_from(layout, self._data, self._at)
+        except struct.error:
+            raise _CutOff from None
+        self._at += struct.calcsize(layout)
+        return values

@@ -1,0 +1,255 @@
+"""One resolved model: where its files are, and what they say, read when asked for and never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._host.specs import Variant
+from mlxk_core._models.files import regular, shard, weight_format
+from mlxk_core._models.gguf import GGUFHeader, read_header
+from mlxk_core._models.variants import gguf_variants
+from mlxk_core._models.weights import Weights, read_weights
+
+Origin = Literal["hub", "path", "source"]
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+_ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
+_TOKEN_ID = re.compile(r"[0-9]{1,18}")
+_CHUNK = 1 << 16
+# What opening a file raises where there is none. Asking first would raise too, in a folder that may not be read.
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a model: its path inside the model (`/` separated) and its size in bytes (links followed)."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddedToken:
+    """A token that is more than text to the tokenizer. `special` ones are markers, others are words kept whole."""
+
+    id: int
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model on this machine, resolved once and passed on as this.
+
+    `name` is what lists show (`org/name`, a source's name, or a folder's name); `path` its folder, or a single
+    `.gguf` file. `revision` is the hub's commit, None elsewhere. `variant` is the GGUF variant that was asked for.
+    `defaults` come before the model's own `generation_config.json` (a source knows its model best).
+    Reading a file that is not there gives an empty value; one that is damaged raises `BrokenModel`.
+    """
+
+    name: str
+    path: Path
+    origin: Origin = "path"
+    revision: str | None = None
+    source: str | None = None
+    variant: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what has been read is cheap to read again and may be megabytes."""
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "defaults": dict(self.defaults)}
+
+    @cached_property
+    def files(self) -> tuple[File, ...]:
+        """Every file, sorted by name. Hidden ones are left out, a dangling link has size 0.
+
+        A single `.gguf` file is just itself, together with its other shards if it is one of several.
+        """
+        if self.path.is_dir():
+            found: Iterator[File] | list[File] = _walk(str(self.path), "")
+        elif self.path.is_file():
+            whole, _, total = shard(self.path.name)
+            beside = list(self.path.parent.glob("*.gguf")) if total > 1 else [self.path]
+            found = [File(path.name, path.stat().st_size) for path in beside if shard(path.name)[::2] == (whole, total)]
+        else:
+            found = []
+        return tuple(sorted(found, key=lambda file: file.name))
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, all files together."""
+        return sum(file.size for file in self.files)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The GGUF variants among the files, smallest first."""
+        return gguf_variants(self.files)
+
+    @cached_property
+    def gguf_variant(self) -> Variant | None:
+        """The variant that is meant: the one asked for, or the only one of a model that has no other weights."""
+        if self.variant is not None:
+            asked = self.variant.casefold()
+            return next((each for each in self.variants if each.name.casefold() == asked), None)
+        if len(self.variants) == 1 and not self.has_other_weights:
+            return self.variants[0]
+        return None
+
+    @property
+    def has_other_weights(self) -> bool:
+        """There are weights in another form than GGUF."""
+        return any(weight_format(file.name) not in (None, "gguf") for file in self.files)
+
+    @property
+    def gguf_path(self) -> Path | None:
+        """The GGUF file to run: the first shard of the variant that is meant, or the file this model is."""
+        if self.gguf_variant:
+            folder = self.path if self.path.is_dir() else self.path.parent
+            return folder / self.gguf_variant.files[0]
+        return self.path if self.path.suffix.lower() == ".gguf" and not self.path.is_dir() else None
+
+    @cached_property
+    def gguf(self) -> GGUFHeader | None:
+        """The header of `gguf_path`, or None for a model in another form."""
+        path = self.gguf_path
+        return read_header(path) if path else None
+
+    @cached_property
+    def shared_gguf(self) -> GGUFHeader | None:
+        """The header of `gguf_path`; where no variant is chosen, the smallest one's, for what all of them share."""
+        if self.gguf_variant or not self.variants or self.has_other_weights:
+            return self.gguf
+        return replace(self, variant=self.variants[0].name).gguf
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The safetensors weights as their headers list them (empty without any); damaged files are named in it."""
+        return read_weights(self)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        return self._json("config.json")
+
+    @cached_property
+    def tokenizer_config(self) -> Mapping[str, Any]:
+        return self._json("tokenizer_config.json")
+
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """`generation_config.json`, with `defaults` laid over it."""
+        return {**self._json("generation_config.json"), **self.defaults}
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The Jinja text, from the first place that has one: the GGUF header, its own file, the tokenizer's config."""
+        if self.gguf and (template := _template(self.gguf.metadata.get("tokenizer.chat_template"))):
+            return template
+        if template := _template(self._text("chat_template.jinja")):
+            return template
+        for holder in (self.tokenizer_config, self._json("chat_template.json")):
+            if template := _template(holder.get("chat_template")):
+                return template
+        return None
+
+    @cached_property
+    def added_tokens(self) -> Mapping[str, AddedToken]:
+        """The added tokens by their text, from `tokenizer.json`, `tokenizer_config.json` or the GGUF header."""
+        if self.gguf:
+            return {t.text: t for t in (AddedToken(*entry) for entry in self.gguf.added_tokens())}
+        found: dict[str, AddedToken] = {}
+        decoder = self.tokenizer_config.get("added_tokens_decoder")
+        for key, entry in decoder.items() if isinstance(decoder, dict) else ():
+            if isinstance(entry, dict) and _TOKEN_ID.fullmatch(key) and isinstance(entry.get("content"), str):
+                found[entry["content"]] = AddedToken(int(key), entry["content"], bool(entry.get("special")))
+        for entry in self._tokenizer_added_tokens():
+            if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
+                found[entry["content"]] = AddedToken(entry["id"], entry["content"], bool(entry.get("special")))
+        return found
+
+    def _tokenizer_added_tokens(self) -> list[Any]:
+        """The list in `tokenizer.json`. It stands before the vocabulary, whose megabytes are not read for it."""
+        path = self.path / "tokenizer.json"
+        data = b""
+        try:
+            with regular(path).open("rb") as file:
+                while chunk := file.read(_CHUNK + len(data)):
+                    data += chunk
+                    if match := _ADDED_TOKENS.search(data):
+                        try:
+                            # latin-1 maps every byte, so a character cut by the chunk is no error here.
+                            end = json.JSONDecoder().raw_decode(data.decode("latin-1"), match.end() - 1)[1]
+                        except ValueError:
+                            continue
+                        value = json.loads(data[match.end() - 1 : end])
+                        return value if isinstance(value, list) else []
+        except _ABSENT:
+            return []
+        except (OSError, ValueError, RecursionError) as error:
+            raise BrokenModel(
+                f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
+            ) from error
+        if match := _ADDED_TOKENS.search(data):
+            raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
+        return []
+
+    def _text(self, name: str) -> str | None:
+        """The text of a file, None where there is no such file."""
+        try:
+            return regular(self.path / name).read_text(encoding="utf-8")
+        except _ABSENT:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BrokenModel(f"{name} of `{self.name}` cannot be read: {error}", model=self.name, file=name) from error
+
+    def _json(self, name: str) -> Mapping[str, Any]:
+        text = self._text(name)
+        if text is None:
+            return _EMPTY
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
+        if not isinstance(value, dict):
+            raise BrokenModel(f"{name} of `{self.name}` holds no JSON object.", model=self.name, file=name)
+        return value
+
+
+def _template(value: Any) -> str | None:
+    """A chat template out of one place: a text, or the default among several named ones."""
+    if isinstance(value, list):
+        named = {each.get("name"): each.get("template") for each in value if isinstance(each, dict)}
+        value = named.get("default") or next((each for each in named.values() if each), None)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _walk(folder: str, prefix: str) -> Iterator[File]:
+    """Links to files are followed (a snapshot is made of them), links to folders are not (they may lead in circles).
+    A folder that may not be read has no files; health tells about it."""
+    try:
+        listing = os.scandir(folder)
+    except OSError:
+        return
+    with listing as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                continue
+            try:
+                status = entry.stat()
+            except OSError:  # a link that dangles, or goes in a circle
+                yield File(prefix + entry.name, 0)
+            else:
+                if not stat.S_ISDIR(status.st_mode):
+                    # A pipe or a device is in the list, for health to tell about, and has nothing to read.
+                    yield File(prefix + entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0)

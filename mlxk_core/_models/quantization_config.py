@@ -1,0 +1,100 @@
+"""What a model's config declares about the storage of its weights, before anyone looks at a tensor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.files import regular
+
+if TYPE_CHECKING:
+    from mlxk_core._models.model import Model
+
+MLX = "mlx"
+
+
+class BlockFormat(NamedTuple):
+    """A float format with one scale a block (OCP Microscaling, NVFP4): the same bits whoever wrote them."""
+
+    name: str
+    bits: int
+    group_size: int
+
+
+MXFP4 = BlockFormat("mxfp4", 4, 32)
+MXFP8 = BlockFormat("mxfp8", 8, 32)
+NVFP4 = BlockFormat("nvfp4", 4, 16)
+BLOCK_FORMATS: Mapping[str, BlockFormat] = {each.name: each for each in (MXFP4, MXFP8, NVFP4)}
+_COMPRESSED = {"mxfp4-pack-quantized": MXFP4, "nvfp4-pack-quantized": NVFP4}
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """The quantization a config names.
+
+    `method` is its `quant_method`, `"mlx"` for MLX's own key, None when settings name no method. `place` says where
+    it stands (`config.json: quantization_config`).
+    """
+
+    method: str | None
+    settings: Mapping[str, Any]
+    place: str
+
+    @property
+    def none_packed(self) -> str:
+        """What is to be told where the tensors are plain numbers all the same."""
+        return f"{self.place} names a quantization, but none of the tensors is packed: they are plain numbers."
+
+    @property
+    def block_format(self) -> BlockFormat | None:
+        """The block format the weights are in although another tool wrote them, or None."""
+        settings = self.settings
+        match self.method:
+            case "mxfp4" | "mxfp8":
+                return BLOCK_FORMATS[self.method]
+            case "fp8":
+                # Scales that are powers of two over 32x32 blocks are mxfp8 under another name (DeepSeek-V4.1).
+                blocks = settings.get("weight_block_size")
+                return MXFP8 if settings.get("scale_fmt") == "ue8m0" and blocks == [32, 32] else None
+            case "compressed-tensors":
+                return _COMPRESSED.get(str(settings.get("format")))
+            case "modelopt":
+                return NVFP4 if str(settings.get("quant_algo")).upper() == "NVFP4" else None
+        return None
+
+
+def declared(model: Model) -> Declaration | None:
+    """What `model` says of itself: MLX's key first, then `quantization_config`, then ModelOpt's own file."""
+    config = model.config
+    own = config.get("quantization")
+    if isinstance(own, Mapping) and own:
+        return Declaration(MLX, own, "config.json: quantization")
+    nested = config.get("text_config")
+    for holder, place in ((config, "quantization_config"), (nested, "text_config.quantization_config")):
+        settings = holder.get("quantization_config") if isinstance(holder, Mapping) else None
+        if isinstance(settings, Mapping) and settings:
+            return _foreign(settings, f"config.json: {place}")
+    settings = _model_optimizer(model)
+    return _foreign({"quant_method": "modelopt", **settings}, "hf_quant_config.json") if settings else None
+
+
+def _foreign(settings: Mapping[str, Any], place: str) -> Declaration:
+    method = settings.get("quant_method")
+    inner = settings.get("quantization")  # ModelOpt nests its settings one level deeper
+    if isinstance(inner, Mapping):
+        settings = {**settings, **inner}
+    return Declaration(method.lower() if isinstance(method, str) and method else None, settings, place)
+
+
+def _model_optimizer(model: Model) -> Mapping[str, Any]:
+    path = model.path / "hf_quant_config.json"
+    try:
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise BrokenModel(f"{path.name} of `{model.name}` cannot be read: {error}", file=path.name) from error
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,86 @@
+"""The header of a safetensors file: its tensors by name, type and place, read without the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.files import regular
+
+_LONGEST_HEADER = 100_000_000  # the format's own limit (safetensors, src/tensor.rs: MAX_HEADER_SIZE)
+
+
+class Tensor(NamedTuple):
+    """A tensor as the header lists it; `start` and `end` are its bytes behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    """What stands before the weights. `length` is how many bytes the whole file must have."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    length: int
+
+
+def read_header(path: Path) -> SafetensorsHeader:
+    """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
+    try:
+        with regular(path).open("rb") as file:
+            size = int.from_bytes(_exactly(file.read(8), 8), "little")
+            if size > _LONGEST_HEADER:
+                raise ValueError(f"it claims {size} bytes")
+            return _header(json.loads(_exactly(file.read(size), size)), 8 + size)
+    except OSError as error:
+        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
+
+
+def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
+    metadata = entries.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict):
+        raise TypeError("its __metadata__ is no object")
+    tensors = {}
+    last = 0
+    for name, entry in entries.items():
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str):
+            raise TypeError(f"the dtype of {name} is no text")
+        if not isinstance(shape, list) or not all(map(_is_size, shape)):
+            raise ValueError(f"the shape of {name} is no list of sizes")
+        if not (_is_size(start) and _is_size(end) and start <= end):
+            raise ValueError(f"the offsets of {name} are {start} and {end}")
+        tensors[name] = Tensor(dtype, tuple(shape), start, end)
+        last = max(last, end)
+    return SafetensorsHeader(tensors, metadata, data + last)
+
+
+def _is_size(value: object) -> bool:
+    """The format's own integers have 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
+
+
+def _exactly(data: bytes, length: int) -> bytes:
+    if len(data) != length:
+        raise ValueError("it is cut off")
+    return data

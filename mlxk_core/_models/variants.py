@@ -1,0 +1,70 @@
+"""The GGUF variants of a repository: which of its files belong together, told from their names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from mlxk_core._host.specs import Variant
+from mlxk_core._models.files import shard
+
+# The names of encodings, as the GGUF naming convention and the uploads of unsloth, bartowski and ggml-org spell them.
+_ENCODING = re.compile(
+    r"(?<![A-Z0-9])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Z0-9])",
+    re.IGNORECASE,
+)
+# Files that go with a model: the image encoder, a quantizer's statistics, a bare vocabulary, an adapter.
+_COMPANION = re.compile(r"mmproj|imatrix|(?<![a-z0-9])(?:vocab|lora)(?![a-z0-9])", re.IGNORECASE)
+
+
+class SizedFile(Protocol):
+    """A file by its path inside the repository."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
+    """The variants among `files`, smallest first. A set of shards is one variant, incomplete if some are missing.
+
+    Numbers beyond the set (00000 or 00005 of 00002) are no part of it and change nothing about it.
+
+    A variant is named after its encoding in upper case (`Q4_K_M`), taken from the file's name or else its folder's;
+    after its file where it says none, or where another variant has that encoding too.
+    """
+    groups: dict[tuple[str, int], dict[int, SizedFile]] = defaultdict(dict)
+    for file in files:
+        if file.name.lower().endswith(".gguf") and not _COMPANION.search(PurePosixPath(file.name).name):
+            whole, number, total = shard(file.name)
+            groups[whole, total][number] = file
+    named = {key: _encoding(key[0]) for key in groups}
+    shared = Counter(named.values())
+    found = []
+    for (whole, total), numbered in groups.items():
+        shards = {number: file for number, file in numbered.items() if 1 <= number <= total} or numbered
+        encoding = named[whole, total]
+        name = encoding if encoding and shared[encoding] == 1 else whole
+        found.append(
+            Variant(
+                name=name,
+                size=sum(file.size for file in shards.values()),
+                shards=total,
+                complete=set(shards) == set(range(1, total + 1)),
+                files=tuple(file.name for _, file in sorted(shards.items())),
+            )
+        )
+    return tuple(sorted(found, key=lambda variant: (variant.size, variant.name)))
+
+
+def _encoding(whole: str) -> str | None:
+    """The last encoding named in the file's name, else in the nearest folder that names one."""
+    for part in reversed(PurePosixPath(whole).parts):
+        if found := _ENCODING.findall(part):
+            return str(found[-1]).upper()
+    return None

@@ -1,0 +1,106 @@
+"""The safetensors weights of a model, seen as one set: all tensors of the files that belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models.files import regular
+from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_header
+
+if TYPE_CHECKING:
+    from mlxk_core._models.model import Model
+
+INDEX = "model.safetensors.index.json"
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the headers and the index say. A file that cannot be read is in `unreadable`, with the reason."""
+
+    headers: Mapping[str, SafetensorsHeader]
+    unreadable: Mapping[str, str]
+    total_size: int | None = None
+    total_parameters: int | None = None
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All tensors by name."""
+        return {name: tensor for header in self.headers.values() for name, tensor in header.tensors.items()}
+
+    @property
+    def present(self) -> bool:
+        """There is at least one file, readable or not."""
+        return bool(self.headers or self.unreadable)
+
+    @cached_property
+    def plain(self) -> bool:
+        """All files can be read, and hold nothing but floating-point numbers: nobody has packed them."""
+        tensors = self.tensors.values()
+        matrices = any(len(tensor.shape) > 1 for tensor in tensors)
+        return matrices and not self.unreadable and all(tensor.dtype in _FLOATS for tensor in tensors)
+
+    @property
+    def packed(self) -> Iterable[str]:
+        """The layers MLX has packed: 32-bit words in `.weight` beside `.scales` (GPTQ and AWQ say `.qweight`)."""
+        tensors = self.tensors
+        for name in tensors:
+            layer, _, last = name.rpartition(".")
+            if last == "scales" and f"{layer}.weight" in tensors and tensors[f"{layer}.weight"].dtype == "U32":
+                yield layer
+
+    @cached_property
+    def packer(self) -> str | None:
+        """The tool whose names the tensors have, whatever a config says: `mlx`, `gptq`, `awq` or `bitsandbytes`."""
+        if any(self.packed):
+            return "mlx"
+        names = self.tensors
+        if any(name.endswith((".absmax", ".SCB")) or ".quant_state." in name for name in names):
+            return "bitsandbytes"
+        if any(name.endswith(".g_idx") for name in names):
+            return "gptq"
+        # Both say qweight. GPTQ packs along the inputs, so that its columns are those of the scales; AWQ the outputs.
+        for name, tensor in names.items():
+            layer, _, last = name.rpartition(".")
+            if last == "qweight":
+                scales = names.get(f"{layer}.scales")
+                return "gptq" if scales and scales.shape[-1:] == tensor.shape[-1:] else "awq"
+        return None
+
+
+def weight_files(model: Model) -> tuple[str, ...]:
+    """The safetensors files that hold the model, by name: `model*.safetensors`, else all at its top."""
+    top = [f.name for f in model.files if f.name.endswith(".safetensors") and "/" not in f.name]
+    return tuple([name for name in top if name.startswith("model")] or top)
+
+
+def read_weights(model: Model) -> Weights:
+    """Reads the headers of `weight_files(model)` and the totals of its index; never raises for a damaged file."""
+    headers: dict[str, SafetensorsHeader] = {}
+    unreadable: dict[str, str] = {}
+    for name in weight_files(model):
+        try:
+            headers[name] = read_header(model.path / name)
+        except BrokenModel as error:
+            unreadable[name] = str(error)
+    size, parameters = _totals(model)
+    return Weights(headers, unreadable, size, parameters)
+
+
+def _totals(model: Model) -> tuple[int | None, int | None]:
+    path = model.path / INDEX
+    try:
+        metadata = json.loads(regular(path).read_bytes())["metadata"]
+        size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, None  # no index, or one that health reports
+    return _positive(size), _positive(parameters)
+
+
+def _positive(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and 1 <= value < 1 << 64 else None

@@ -1,0 +1,146 @@
+"""The public API. The names most plugins need, importable from here; each topic is a submodule.
+
+Importing this package is cheap: a submodule is imported when one of its names is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlxk_core.api.backends import (
+        Detokenizer,
+        Engine,
+        EngineContext,
+        Prefilled,
+        Row,
+        RowFailed,
+        Sampled,
+        StepEvent,
+        Tokenizer,
+    )
+    from mlxk_core.api.formats import Evidence, Extractor, ExtractorContext, Strength
+    from mlxk_core.api.generation import (
+        Channel,
+        Delta,
+        ExtractorEvent,
+        Message,
+        Sampling,
+        Tool,
+        ToolCall,
+        ToolCallDelta,
+    )
+    from mlxk_core.api.hooks import (
+        BackendSpec,
+        CommandSpec,
+        ModelSource,
+        ModelSourceSpec,
+        Quantization,
+        QuantizationDetectorSpec,
+        ReasoningExtractorSpec,
+        StopPolicy,
+        Variant,
+        Verdict,
+        hookimpl,
+    )
+    from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model
+
+_TOPICS = {
+    "backends": (
+        "Detokenizer",
+        "Engine",
+        "EngineContext",
+        "Prefilled",
+        "Row",
+        "RowFailed",
+        "Sampled",
+        "StepEvent",
+        "Tokenizer",
+    ),
+    "formats": (
+        "Evidence",
+        "Extractor",
+        "ExtractorContext",
+        "Strength",
+    ),
+    "generation": (
+        "Channel",
+        "Delta",
+        "ExtractorEvent",
+        "Message",
+        "Sampling",
+        "Tool",
+        "ToolCall",
+        "ToolCallDelta",
+    ),
+    "hooks": (
+        "BackendSpec",
+        "CommandSpec",
+        "ModelSource",
+        "ModelSourceSpec",
+        "Quantization",
+        "QuantizationDetectorSpec",
+        "ReasoningExtractorSpec",
+        "StopPolicy",
+        "Variant",
+        "Verdict",
+        "hookimpl",
+    ),
+    "models": (
+        "AddedToken",
+        "File",
+        "GGUFHeader",
+        "GGUFTensor",
+        "Model",
+    ),
+}
+_TOPIC_OF = {name: topic for topic, names in _TOPICS.items() for name in names}
+
+__all__ = [
+    "AddedToken",
+    "BackendSpec",
+    "Channel",
+    "CommandSpec",
+    "Delta",
+    "Detokenizer",
+    "Engine",
+    "EngineContext",
+    "Evidence",
+    "Extractor",
+    "ExtractorContext",
+    "ExtractorEvent",
+    "File",
+    "GGUFHeader",
+    "GGUFTensor",
+    "Message",
+    "Model",
+    "ModelSource",
+    "ModelSourceSpec",
+    "Prefilled",
+    "Quantization",
+    "QuantizationDetectorSpec",
+    "ReasoningExtractorSpec",
+    "Row",
+    "RowFailed",
+    "Sampled",
+    "Sampling",
+    "StepEvent",
+    "StopPolicy",
+    "Strength",
+    "Tokenizer",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "Variant",
+    "Verdict",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TOPIC_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_TOPIC_OF[name]}"), name)
+    globals()[name] = value
+    return value

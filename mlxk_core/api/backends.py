@@ -1,0 +1,27 @@
+"""The engine protocol: what a backend provides and what it is given."""
+
+from __future__ import annotations
+
+from mlxk_core._generation.engine import (
+    Detokenizer,
+    Engine,
+    EngineContext,
+    Prefilled,
+    Row,
+    RowFailed,
+    Sampled,
+    StepEvent,
+    Tokenizer,
+)
+
+__all__ = [
+    "Detokenizer",
+    "Engine",
+    "EngineContext",
+    "Prefilled",
+    "Row",
+    "RowFailed",
+    "Sampled",
+    "StepEvent",
+    "Tokenizer",
+]

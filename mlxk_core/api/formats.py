@@ -1,0 +1,12 @@
+"""Reasoning and tool-call formats: parsers, their context and their evidence."""
+
+from __future__ import annotations
+
+from mlxk_core._generation.extractor import Evidence, Extractor, ExtractorContext, Strength
+
+__all__ = [
+    "Evidence",
+    "Extractor",
+    "ExtractorContext",
+    "Strength",
+]

@@ -1,0 +1,53 @@
+"""Requests, the generation service and the events of a generation."""
+
+from __future__ import annotations
+
+from mlxk_core._generation.completion import Completion, join
+from mlxk_core._generation.events import (
+    Channel,
+    Delta,
+    Event,
+    ExtractorEvent,
+    Finished,
+    Loading,
+    Progress,
+    Started,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from mlxk_core._generation.generation import Generation
+from mlxk_core._generation.pipeline import PlainText
+from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy, Tool, ToolCall
+from mlxk_core._generation.sampling import model_sampling
+from mlxk_core._generation.service import GenerationService, ServiceStatus, machine_memory
+from mlxk_core._generation.stops import CHAT_STOP_STRINGS
+
+__all__ = [
+    "CHAT_STOP_STRINGS",
+    "Channel",
+    "Completion",
+    "Delta",
+    "Event",
+    "ExtractorEvent",
+    "Finished",
+    "Generation",
+    "GenerationRequest",
+    "GenerationService",
+    "Loading",
+    "Message",
+    "PlainText",
+    "Progress",
+    "Sampling",
+    "ServiceStatus",
+    "Started",
+    "TokenLogprob",
+    "TokenPolicy",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "join",
+    "machine_memory",
+    "model_sampling",
+]

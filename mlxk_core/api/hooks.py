@@ -1,0 +1,34 @@
+"""Hook marker and the descriptions that hooks return."""
+
+from __future__ import annotations
+
+import pluggy
+
+from mlxk_core._host.specs import (
+    BackendSpec,
+    CommandSpec,
+    ModelSource,
+    ModelSourceSpec,
+    Quantization,
+    QuantizationDetectorSpec,
+    ReasoningExtractorSpec,
+    StopPolicy,
+    Variant,
+    Verdict,
+)
+
+hookimpl = pluggy.HookimplMarker("mlxk")
+
+__all__ = [
+    "BackendSpec",
+    "CommandSpec",
+    "ModelSource",
+    "ModelSourceSpec",
+    "Quantization",
+    "QuantizationDetectorSpec",
+    "ReasoningExtractorSpec",
+    "StopPolicy",
+    "Variant",
+    "Verdict",
+    "hookimpl",
+]

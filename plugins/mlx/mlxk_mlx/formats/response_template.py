@@ -1,0 +1,298 @@
+"""Answers split as the model's own `response_template` says, by transformers' streaming parser of such templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mlxk_core.api.formats import Extractor, ExtractorContext
+from mlxk_core.api.generation import Channel, ExtractorEvent, PlainText
+from mlxk_mlx.formats import tool_call_scanner
+from mlxk_mlx.formats.format_evidence import response_template
+from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader, Margin
+from mlxk_mlx.loading import runtime
+
+if TYPE_CHECKING:
+    from mlxk_core.api.models import Model
+
+_REASONING = re.compile("reason|think|thought|analysis", re.IGNORECASE)
+_CALLS = re.compile("tool_calls?")
+_REST, _NOISE, _ANCHOR = "mlxk_rest", "mlxk_noise", "mlxk_anchor"
+_SILENCE = 32
+"""A parser that is silent is fed in steps of this part of what it holds back."""
+_EDGES = ("open", "open_pattern", "close", "close_pattern")
+
+
+def extractor(context: ExtractorContext) -> Extractor:
+    """The plugin's target. A template that transformers refuses leaves the text whole, for mlx-lm's tool formats."""
+    template = response_template(context.model) or {}
+    finds_calls = any(_CALLS.fullmatch(name) for name in template.get("fields", ()))
+    try:
+        found: Extractor = _build(template, context)
+    except Exception:  # transformers checks what the model's author wrote
+        found, finds_calls = PlainText(), False
+    if context.tools and not finds_calls:
+        return tool_call_scanner.around(replace(context, inner=found))
+    return found
+
+
+def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
+    runtime.start()
+    from transformers.utils.chat_parsing import ResponseParser
+
+    ResponseParser(template, prefix="")  # refuses what it does not know
+    regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
+    parser = ResponseParser(_watched(template, regions, context.model), prefix=context.prompt_suffix)
+    return RegionExtractor(parser, regions)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What becomes of the text of one field. `calls` reads it if it is a call, which ends where `closer` matches.
+
+    `stops` are tokens in the closer: one that ends the answer never comes as text.
+    """
+
+    channel: Channel
+    field: Mapping[str, Any]
+    calls: CallReader | None = None
+    closer: Any = None
+    stops: tuple[str, ...] = ()
+
+    @property
+    def implicit(self) -> bool:
+        return not self.field.keys() & {"open", "open_pattern"}
+
+    @property
+    def strips(self) -> bool:
+        return bool(_mapping(self.field.get("content_args")).get("strip", True))
+
+
+_OUTSIDE = Region(Channel.CONTENT, {})
+
+
+def _regions(template: Mapping[str, Any], context: ExtractorContext) -> dict[str, Region]:
+    regions = {}
+    for name, field in template["fields"].items():
+        if _CALLS.fullmatch(name):
+            regions[name] = _call_region(template, name, context)
+        else:
+            channel = Channel.REASONING if _REASONING.search(name) else Channel.CONTENT
+            regions[name] = Region(channel, field)
+    return regions
+
+
+def _call_region(template: Mapping[str, Any], name: str, context: ExtractorContext) -> Region:
+    import regex
+    from transformers.utils.chat_parsing import parse_response
+
+    field = template["fields"][name]
+    alone = {**template, "defaults": {}, "fields": {name: {**field, "optional": True}}}
+
+    def parse(text: str, tools: list[dict[str, Any]]) -> Any:
+        return parse_response(text, alone, prefix="", tools=tools)[name]
+
+    end = _pattern(field, "close")
+    closer = regex.compile(end, regex.DOTALL) if end else None
+    tokens = [token.text for token in context.model.added_tokens.values() if token.special]
+    stops = tuple(token for token in tokens if token in end or re.escape(token) in end)
+    return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer, stops)
+
+
+def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
+    """`template` so that its parser tells where all text belongs, never drops any and never has a reason to raise.
+
+    Every field is text, and no field is required. A group keeps the opener of a call, for it may turn out to be none.
+    Where the template drops what is outside of its fields, one more field keeps it, without the tokens that only hold
+    messages together.
+    """
+    fields: dict[str, Any] = {}
+    for name, region in regions.items():
+        edges = {key: region.field[key] for key in _EDGES if key in region.field}
+        transform: Any = "{content}"
+        if region.calls:
+            transform = {"body": "{content}"}
+            if start := _pattern(edges, "open"):
+                edges = {key: value for key, value in edges.items() if "close" in key}
+                edges["open_pattern"] = f"(?P<mlxk_open>{start})"
+                transform["open"] = "{mlxk_open}"
+        fields[name] = {**edges, "content": "text", "content_args": {"strip": False}, "transform": transform}
+    anchor = {key: template[key] for key in ("start_anchor", "start_anchor_pattern") if key in template}
+    if not any(region.implicit for region in regions.values()):
+        fields[_REST] = {"content": "text"}
+        written = model.chat_template or ""
+        if noise := [token.text for token in model.added_tokens.values() if token.special and token.text in written]:
+            fields[_NOISE] = {"open": noise, "close_pattern": ""}
+        opens = {key.replace("start_anchor", "open"): value for key, value in anchor.items()}
+        fields[_ANCHOR] = {**opens, "close_pattern": "", "transform": "{content}"}
+    return {"version": template.get("version", 1), "fields": fields, **anchor}
+
+
+class RegionExtractor:
+    """The events of `parser` as those of a response; `regions` says what each of its fields is.
+
+    Where the parser is fed does not depend on the cuts, since its regular expressions match differently in pieces of
+    other sizes: character by character, in longer steps only while it holds much back and would search it all again.
+    """
+
+    def __init__(self, parser: Any, regions: Mapping[str, Region]) -> None:
+        self._parser = parser
+        self._regions = regions
+        self._implicit = next((name for name, region in regions.items() if region.implicit), _REST)
+        self._margins = {channel: Margin(channel) for channel in Channel}
+        self._calls = CallEvents()
+        self._region = self._implicit
+        self._next = ""  # what is fed with the next step
+        self._silent = 0  # how many characters the parser was fed since it last had an event
+        self._raw = ""  # the end of what it was fed: all that it has not given back, and perhaps a marker before it
+        self._closing: _Closing | None = None
+        self._resume(parser.initial_events)
+
+    @property
+    def channel(self) -> Channel | None:
+        return None if self._silent or self._next else self._region_of(self._region).channel
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        for position, character in enumerate(text):
+            if self._parser is None:
+                yield from self._margins[Channel.CONTENT].write(text[position:])
+                return
+            self._next += character
+            if len(self._next) > self._silent // _SILENCE:
+                yield from self._step()
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        if self._next:
+            yield from self._step()
+        if self._parser is not None:
+            yield from self._take(lambda: self._parser.finalize()[1])
+        yield from self._settle()
+        for margin in self._margins.values():
+            yield from margin.close()
+
+    def _step(self) -> Iterator[ExtractorEvent]:
+        text, self._next = self._next, ""
+        self._raw += text
+        self._silent += len(text)
+        yield from self._take(lambda: self._parser.feed(text))
+
+    def _resume(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """The prompt may have opened a region, and even begun its text."""
+        said = ""
+        for event in events:
+            self._move(event)
+            said = said + event["text"] if event["type"] == "region_chunk" else ""
+        region = self._region_of(self._region)
+        if region.strips and not said.strip():
+            self._margins[region.channel].mark()
+        if not region.implicit:
+            self._silent = 1  # the prompt may have closed it as well, in white space that the closer could go on with
+
+    def _take(self, step: Callable[[], Iterable[Mapping[str, Any]]]) -> Iterator[ExtractorEvent]:
+        try:
+            events = list(step())
+        except Exception:  # whatever it stumbled over, the text goes on
+            self._parser, self._region, self._silent = None, self._implicit, 0
+            yield from self._margins[Channel.CONTENT].write(self._raw)
+            return
+        if events:
+            self._silent = 0
+        for event in events:
+            self._move(event)
+            yield from self._translate(event)
+
+    def _move(self, event: Mapping[str, Any]) -> None:
+        match event["type"]:
+            case "region_open":
+                self._region = event["field"]
+            case "region_close":
+                self._region = self._implicit
+
+    def _translate(self, event: Mapping[str, Any]) -> Iterator[ExtractorEvent]:
+        region = self._region_of(event["field"])
+        margin = self._margins[region.channel]
+        kind = event["type"]
+        if kind == "region_open" and not region.implicit:
+            yield from self._settle()
+        if region.calls:
+            if kind == "region_close":
+                yield from self._call(region, event["value"])
+            return
+        if kind == "region_chunk":
+            self._raw = self._raw[len(event["text"]) :]
+            if self._closing is None:
+                yield from margin.write(event["text"])
+            elif not self._closing.takes(event["text"]):
+                yield from self._settle()
+            return
+        if kind == "region_open" and not region.implicit:
+            margin.part(region.field.get("join") or "\n")
+        if region.strips:
+            margin.mark()
+
+    def _call(self, region: Region, value: Mapping[str, str]) -> Iterator[ExtractorEvent]:
+        assert region.calls is not None
+        text = value.get("open", "") + value["body"]
+        begin = self._raw.rfind(text)
+        end = begin + len(text)
+        closer = region.closer.match(self._raw, end) if region.closer else None
+        end = closer.end() if closer else end
+        text, self._raw = self._raw[begin:end], self._raw[end:]
+        if closer and closer.group():
+            calls = region.calls.closed(text)
+        else:
+            ends = (region.calls.closed(text + stop) for stop in region.stops)
+            calls = region.calls.unclosed(text) or next(filter(None, ends), ())
+        margin = self._margins[Channel.CONTENT]
+        if calls:
+            margin.mark()
+            yield from self._calls.of(calls)
+            self._closing = _Closing(region.closer, closer.group()) if closer else None
+        else:
+            yield from margin.write(text)
+
+    def _settle(self) -> Iterator[ExtractorEvent]:
+        if self._closing is not None:
+            yield from self._margins[Channel.CONTENT].write(self._closing.rest())
+            self._closing = None
+
+    def _region_of(self, name: str) -> Region:
+        return self._regions.get(name, _OUTSIDE)
+
+
+class _Closing:
+    """The text behind a call while it may still be part of its closer, whose end can be optional: the parser takes a
+    closer that it has seen for the whole of it."""
+
+    def __init__(self, closer: Any, text: str) -> None:
+        self._closer = closer
+        self._text = text
+        self._least = len(text)
+
+    def takes(self, text: str) -> bool:
+        self._text += text
+        return self._closer.fullmatch(self._text, partial=True) is not None
+
+    def rest(self) -> str:
+        found = self._closer.match(self._text)
+        return self._text[max(self._least, found.end() if found else 0) :]
+
+
+def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """For requests without tools: what looks like a call is text."""
+    return {**template, "fields": {k: v for k, v in template["fields"].items() if not _CALLS.fullmatch(k)}}
+
+
+def _pattern(field: Mapping[str, Any], edge: str) -> str:
+    """The opener or closer of a field as one regular expression; empty if it has none."""
+    literal = field.get(edge)
+    if literal is None:
+        return str(field.get(f"{edge}_pattern", ""))
+    literals = [literal] if isinstance(literal, str) else sorted(literal, key=len, reverse=True)
+    return "|".join(map(re.escape, literals))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

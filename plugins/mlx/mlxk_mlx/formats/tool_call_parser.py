@@ -1,0 +1,161 @@
+"""Tool calls out of the hands of a foreign parser: checked, numbered, and with arguments that are JSON text."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlxk_core.api.generation import Channel, Delta, Tool, ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. `id` is what the model wrote itself, if it did."""
+
+    name: str
+    arguments: str
+    id: str | None = None
+
+
+class CallReader:
+    """Reads calls with `parse`, which takes a text and OpenAI's `tools`, returns anything and raises at will."""
+
+    def __init__(self, parse: Callable[[str, list[dict[str, Any]]], Any], tools: Sequence[Tool]) -> None:
+        self._parse = parse
+        self._properties = {tool.name: _mapping(tool.parameters.get("properties")) for tool in tools}
+        self._tools = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": {"properties": {}, **tool.parameters},
+                },
+            }
+            for tool in tools
+        ]
+
+    def closed(self, text: str) -> tuple[Call, ...]:
+        """The calls in `text`, which the model has ended with a marker; none if any of it is no call."""
+        calls = self._read(text)
+        return calls if all(map(self._meant, calls)) else ()
+
+    def unclosed(self, text: str) -> tuple[Call, ...]:
+        """The calls in `text`, which the end of the answer may have cut off.
+
+        They count only if without the last character there would be fewer: then nothing stands behind the last one
+        that a parser passed over, like the beginning of another.
+        """
+        calls = self.closed(text)
+        known = all(call.name in self._properties for call in calls)
+        return calls if known and len(self._read(text.rstrip()[:-1])) < len(calls) else ()
+
+    def _read(self, text: str) -> tuple[Call, ...]:
+        try:
+            return tuple(map(_call, _flat(self._parse(text, self._tools))))
+        except Exception:  # text of a model: parsers raise whatever they stumble over
+            return ()
+
+    def _meant(self, call: Call) -> bool:
+        """More than markers around a word of prose. A made-up function with arguments is the client's to refuse."""
+        keys = json.loads(call.arguments).keys()
+        if call.name not in self._properties:
+            return bool(keys) and keys != {"raw"}
+        # What mlx-lm's parser of GLM cannot read it passes on as an argument of this name.
+        return keys != {"raw"} or "raw" in self._properties[call.name]
+
+
+class CallEvents:
+    """Numbers the calls of one answer and gives each an id of its own."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def of(self, calls: Iterable[Call]) -> Iterator[ToolCallDelta]:
+        for call in calls:
+            # A model that writes ids expects to read them again in the history (Kimi K2).
+            identifier = call.id if call.id and call.id not in self._ids else f"call_{uuid.uuid4().hex[:24]}"
+            yield ToolCallDelta(len(self._ids), identifier, call.name, call.arguments)
+            self._ids.add(identifier)
+
+
+class Margin:
+    """The text of one channel on its way out: white space beside a mark counts only between two stretches of ink.
+
+    A mark is what stands in the text and is none of it: a call, the edge of a region.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._blank = ""
+        self._inked = False
+        self._marked = False
+
+    def write(self, text: str) -> Iterator[Delta]:
+        inked = text.rstrip()
+        if not inked:
+            self._blank += text
+            return
+        lead = self._blank + inked
+        self._blank = text[len(inked) :]
+        yield Delta(self._channel, lead if self._inked or not self._marked else lead.lstrip())
+        self._inked, self._marked = True, False
+
+    def mark(self) -> None:
+        self._marked = True
+
+    def part(self, between: str) -> None:
+        """Another stretch begins; `between` parts it from the one before if no white space does."""
+        if self._inked:
+            self._blank = self._blank or between
+
+    def close(self) -> Iterator[Delta]:
+        if self._blank and not self._marked:
+            yield Delta(self._channel, self._blank)
+        self._blank = ""
+
+
+def _call(parsed: Any) -> Call:
+    function = _object(parsed)
+    identifier = function.get("id")
+    function = _object(function.get("function", function))
+    name = function["name"]
+    arguments = function.get("arguments", function.get("parameters"))
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    if not isinstance(name, str) or not re.fullmatch(r"[^\s<>]+", name):
+        raise ValueError(f"{name!r} is no name of a function")
+    name.encode()
+    text = _json({} if arguments is None else _object(arguments))
+    return Call(name, text, identifier if isinstance(identifier, str) and identifier else None)
+
+
+def _json(arguments: Mapping[Any, Any]) -> str:
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and UTF-8 cannot
+        text = json.dumps(arguments)
+    return text
+
+
+def _flat(parsed: Any) -> Iterator[Any]:
+    if isinstance(parsed, list):
+        for each in parsed:
+            yield from _flat(each)
+    else:
+        yield parsed
+
+
+def _object(value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no JSON object")
+    return value
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,232 @@
+"""From a model's files to an engine: weights on this thread, the tokenizer beside it in another."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlxk_core.api.backends import EngineContext
+from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
+from mlxk_core.api.models import Model, regular
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.support.architectures import accepts
+
+_SIGN_OF_LIFE = 0.2
+_LONGEST_REASON = 200
+
+
+def load(model: Model, context: EngineContext) -> Any:
+    """The backend's target: the engine of `model`. Reads only its own files, and runs no code from them.
+
+    Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`.
+    """
+    verdict = accepts(model)
+    if not verdict.accepted:  # who names the backend is told what the choice of one would have told
+        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
+    read_ahead(model.path / name for name in model.weights.headers)
+    runtime.start_on_engine_thread(context)
+    context.alive()
+    tokenizer = InBackground(lambda: load_tokenizer(model))
+    try:
+        with _in_words(model):
+            network, _ = _read_network(model)
+            return prepare(model, network, lambda: tokenizer.result(context.alive), context)
+    finally:
+        tokenizer.join()
+
+
+def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: EngineContext) -> Any:
+    """The engine of a network that was read from any kind of file (also used by other backends).
+
+    `network` is an mlx-lm model whose weights are set, possibly lazily; they are brought into the form that runs
+    fastest here. `tokenizer` gives a transformers tokenizer when it is called, after the weights: by then one that is
+    read beside them (`InBackground`) is done. `model` names the stop tokens, and its `chat_template` is the template.
+    """
+    from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
+    from mlxk_mlx.engine.template import ChatTemplate
+    from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+    from mlxk_mlx.loading.materialize import settle
+
+    settle(network, context.alive)
+    hf = tokenizer()
+    template = _code_template(model) or ChatTemplate.of(hf, model.chat_template)
+    return MlxEngine(
+        network,
+        TokenizerAdapter(hf, vocab_size=logit_count(network)),
+        native_stops=native_stops(model, hf),
+        template=template,
+        context=context,
+    )
+
+
+def native_stops(model: Model, hf: Any = None) -> frozenset[int]:
+    """Every token id that some file of the model names as an end: no place is complete, and 0 is an id like others."""
+    config = model.config
+    nested = config.get("text_config")
+    places: list[Any] = [config.get("eos_token_id"), model.generation_config.get("eos_token_id")]
+    if isinstance(nested, Mapping):
+        places.append(nested.get("eos_token_id"))
+    if hf is not None:
+        places.append(hf.eos_token_id)
+    return frozenset(token for place in places for token in _ids(place))
+
+
+def _ids(value: Any) -> Iterable[int]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [token for token in values if isinstance(token, int) and not isinstance(token, bool) and token >= 0]
+
+
+class InBackground:
+    """A call in a thread of its own, whose result or error is asked for later."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="mlxk-tokenizer")
+        self._thread.start()
+
+    def result(self, alive: Callable[[], None]) -> Any:
+        while self._thread.is_alive():
+            self._thread.join(_SIGN_OF_LIFE)
+            alive()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:
+            self._error = error
+
+
+def load_tokenizer(model: Model) -> Any:
+    """The transformers tokenizer in `model`'s folder."""
+    runtime.start()  # transformers' lazy modules fail when two threads import them at once
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    folder = str(model.path)
+    whole = (model.path / "tokenizer.json").is_file()
+    try:
+        if whole:
+            json.loads((model.path / "tokenizer.json").read_bytes())
+        elif not any(file.name in _OTHER_TOKENIZERS for file in model.files):
+            raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception:
+            if not whole:
+                raise
+            # A tokenizer class that is code in the repository, or unknown: tokenizer.json needs neither.
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except MlxkError:
+        raise
+    except Exception as error:
+        raise BrokenModel(
+            f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
+        ) from error
+
+
+_OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
+
+
+def read_ahead(paths: Iterable[Path]) -> None:
+    """Has the system read weight files from disk while Python imports MLX and transformers (more than a second)."""
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is None:
+        return
+    for path in paths:
+        try:
+            with regular(path).open("rb") as file:
+                advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        except OSError:
+            return  # what is wrong with it is told when it is read
+
+
+def _read_network(model: Model) -> Any:
+    from mlx_lm.utils import load_model
+
+    native_stops(model)  # reads the small files; what is wrong with them is told by name
+    _check_weights(model)
+    return load_model(model.path, lazy=True)
+
+
+@contextmanager
+def _in_words(model: Model) -> Iterator[None]:
+    """What MLX and mlx-lm raise while they read a model, as what is wrong with the model."""
+    try:
+        yield
+    except MlxkError:
+        raise
+    except FileNotFoundError as error:
+        raise BrokenModel(f"`{model.name}` is incomplete: {_brief(error)}", model=model.name) from error
+    except (RuntimeError, OSError) as error:
+        text = _brief(error)
+        if "allocate" in text:
+            raise InsufficientMemory(f"There is not enough memory to load `{model.name}`: {text}") from error
+        raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        text = _brief(error)
+        if "not supported" in text.lower() or "unsupported" in text.lower():
+            raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {text}", model=model.name) from error
+        raise BrokenModel(
+            f"The config and the weights of `{model.name}` do not go together: {text}", model=model.name
+        ) from error
+
+
+def _check_weights(model: Model) -> None:
+    """Reading past the end of a truncated file is not always an error of MLX's, so sizes are compared first."""
+    for problem in model.weights.unreadable.values():
+        raise BrokenModel(f"`{model.name}` is damaged: {problem}", model=model.name)
+    sizes = {file.name: file.size for file in model.files}
+    for name, header in model.weights.headers.items():
+        if sizes.get(name, 0) < header.length:
+            raise BrokenModel(
+                f"`{model.name}` is damaged: {name} has {sizes.get(name, 0)} bytes of {header.length}. "
+                "Pull the model again.",
+                model=model.name,
+                file=name,
+            )
+    index = model.path / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_bytes())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # MLX reads the files it finds; the strict load tells what they lack
+        if missing := sorted(shards - model.weights.headers.keys()):
+            raise BrokenModel(
+                f"`{model.name}` is incomplete: {', '.join(missing)} missing. Pull the model again.", model=model.name
+            )
+
+
+def _code_template(model: Model) -> Any:
+    """The template of a model type whose conversations mlx-lm writes by code of its own (DeepSeek-V3.2)."""
+    kind = model.tokenizer_config.get("chat_template_type")
+    if not isinstance(kind, str) or not kind.isidentifier():
+        return None
+    from mlxk_mlx.engine.template import ChatTemplate
+
+    try:
+        module = importlib.import_module(f"mlx_lm.chat_templates.{kind}")
+    except ImportError:
+        return None
+
+    def apply(messages: Any, *, tokenize: bool, **values: Any) -> Any:
+        return module.apply_chat_template(messages, **values)
+
+    return ChatTemplate(apply, None, is_code=True)
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:_LONGEST_REASON]
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) or not text else text

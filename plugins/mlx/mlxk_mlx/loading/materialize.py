@@ -1,0 +1,93 @@
+"""The form a network's weights are held in: as they are on a GPU, in float32 and dense if that fits on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
+
+_STEP = 1 << 28
+
+
+def settle(network: Any, alive: Callable[[], None]) -> None:
+    """Puts the weights in the form this machine runs fastest and computes every array the network holds.
+
+    `network`'s arrays may still be lazy. On a CPU half precision is emulated (30 to 100 times slower), so it becomes
+    float32; with a fast BLAS a dense product beats a quantized one, so quantized layers become dense if they fit.
+    """
+    machine = runtime.start()
+    if machine.cpu:
+        if machine.fast_blas and _dense_bytes(network) <= DENSE_SHARE * available_memory():
+            _make_dense(network)
+        network.set_dtype(mx.float32)
+    batch: list[mx.array] = []
+    for array in _arrays(network):
+        batch.append(array)
+        if sum(each.nbytes for each in batch) >= _STEP:
+            mx.eval(batch)
+            batch.clear()
+            alive()
+    mx.eval(batch)
+    mx.clear_cache()
+    alive()
+
+
+def _quantized(network: Any) -> Iterator[tuple[str, Any]]:
+    kinds = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, kinds))
+
+
+def _dense_bytes(network: Any) -> int:
+    return sum(4 * module.weight.size * 32 // module.bits for _, module in _quantized(network))
+
+
+def _make_dense(network: Any) -> None:
+    replaced = []
+    for name, module in _quantized(network):
+        weight = mx.dequantize(
+            module.weight,
+            _wide(module.scales),
+            _wide(module.get("biases")),
+            module.group_size,
+            module.bits,
+            module.mode,
+        ).astype(mx.float32)
+        dense = _empty(module, weight)
+        dense.weight = weight
+        if "bias" in module:
+            dense.bias = module.bias
+        replaced.append((name, dense))
+    if replaced:
+        network.update_modules(tree_unflatten(replaced))
+
+
+def _wide(array: mx.array | None) -> mx.array | None:
+    """Scales in half precision become float32 before they are multiplied out: after that takes 3.5 times as long, and
+    the products are rounded. Those that are bare exponents (mxfp4) stay."""
+    return array.astype(mx.float32) if array is not None and mx.issubdtype(array.dtype, mx.floating) else array
+
+
+def _empty(module: Any, weight: mx.array) -> nn.Module:
+    if isinstance(module, nn.QuantizedEmbedding):
+        return nn.Embedding(*weight.shape)
+    if isinstance(module, nn.QuantizedLinear):
+        return nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in module)
+    experts, outputs, inputs = weight.shape
+    return SwitchLinear(inputs, outputs, experts, bias="bias" in module)
+
+
+def _arrays(network: Any) -> Iterator[mx.array]:
+    """Every array, also those that are no parameters: a lazy one (the frequencies of a scaled rope) belongs to the
+    thread that made it, and fails in any other."""
+    for module in network.modules():
+        for value in [*module.values(), *vars(module).values()]:
+            for _, leaf in tree_flatten(value) if isinstance(value, list | dict | tuple) else [("", value)]:
+                if isinstance(leaf, mx.array):
+                    yield leaf

@@ -1,0 +1,54 @@
+"""What a model will take when it is loaded here, told before MLX is started, and what there is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mlxk_core.api.models import Model
+from mlxk_mlx.loading import runtime
+
+DENSE_SHARE = 0.5
+"""Quantized weights are held dense when that takes at most this share of the memory that is free now."""
+
+_HALVES = {"F16", "BF16"}
+
+
+def estimate(model: Model) -> int:
+    """Bytes `model` takes when it is loaded here, in the form `mlxk_mlx.loading.materialize.settle` would give it."""
+    tensors = model.weights.tensors
+    machine = runtime.machine()
+    if not machine.cpu:
+        return sum(tensor.nbytes for tensor in tensors.values())
+    plain = sum(4 * tensor.size if tensor.dtype in _HALVES else tensor.nbytes for tensor in tensors.values())
+    if not machine.fast_blas:
+        return plain
+    dense = sum(4 * _unpacked(model, layer) for layer in model.weights.packed)
+    packed = sum(
+        tensor.nbytes
+        for layer in model.weights.packed
+        for part in ("weight", "scales", "biases")
+        if (tensor := tensors.get(f"{layer}.{part}")) is not None
+    )
+    whole = plain - packed + dense
+    return whole if dense and dense <= DENSE_SHARE * available_memory() else plain
+
+
+def _unpacked(model: Model, layer: str) -> int:
+    """The number of weights in a packed layer, by the bits its own or the model's settings name."""
+    settings = model.config.get("quantization") or model.config.get("quantization_config") or {}
+    own = settings.get(layer)
+    bits = (own if isinstance(own, dict) else settings).get("bits") or 4
+    return model.weights.tensors[f"{layer}.weight"].size * 32 // int(bits)
+
+
+def available_memory() -> int:
+    """Bytes that can be used without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,141 @@
+"""Which models mlx-lm can run, told from their files and its module names, without importing it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mlxk_core.api.hooks import Verdict
+from mlxk_mlx.support import quantization_support
+
+if TYPE_CHECKING:
+    from mlxk_core.api.models import Model
+
+_NO_MODELS = {
+    *("__init__", "activations", "base", "bitlinear_layers", "cache", "gated_delta", "mla", "pipeline"),
+    *("rope_utils", "ssm", "switch_layers"),
+}
+"""Modules of `mlx_lm.models` that are parts of models."""
+
+_NOT_GENERATIVE = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+_ENCODERS = {
+    *("bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta", "deberta-v2", "mpnet"),
+    *("nomic_bert", "modernbert", "camembert", "clip", "siglip", "vit", "whisper", "wav2vec2", "t5", "mt5", "bart"),
+}
+
+
+def accepts(model: Model) -> Verdict:
+    """Whether the mlx backend runs `model`; the reason is a sentence about its files."""
+    if model.gguf_path is not None or not model.path.is_dir():
+        return Verdict.foreign("it is a GGUF file, not a folder with safetensors")
+    if not model.config:
+        return Verdict.foreign("it has no config.json")
+    model_type = model.config.get("model_type")
+    if not isinstance(model_type, str):
+        return Verdict.foreign("its config.json names no model_type")
+    if reason := _not_generative(model, model_type):
+        return Verdict.no(reason)
+    if reason := _needs_code(model, model_type):
+        return Verdict.no(reason)
+    network = _network(model.config)
+    if network is None:
+        return Verdict.no(f"model_type {model_type} is not among the {len(model_types())} that mlx-lm knows")
+    if not any(_is_weights(file.name) for file in model.files):
+        return Verdict.no(_other_weights(model))
+    if reason := quantization_support.refusal(model, network):
+        return Verdict.no(reason)
+    return Verdict.yes()
+
+
+def supports(config: Mapping[str, Any]) -> bool:
+    """Whether mlx-lm has a module for the config's model type (and architecture, where that decides)."""
+    return _network(config) is not None
+
+
+def _network(config: Mapping[str, Any]) -> Path | None:
+    """mlx-lm's module for a config, None if it has none."""
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        return None
+    by_type, by_architecture = _remapping()
+    name = by_type.get(model_type, model_type)
+    for architecture in _classes(config):
+        if (model_type, architecture) in by_architecture:
+            name = by_architecture[model_type, architecture]
+            break
+    folder = _package()
+    return folder / "models" / f"{name}.py" if folder and name in model_types() else None
+
+
+def _classes(config: Mapping[str, Any]) -> list[str]:
+    """The classes of transformers that a config names."""
+    named = config.get("architectures")
+    return [each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)]
+
+
+@cache
+def model_types() -> frozenset[str]:
+    """The names of mlx-lm's model modules; empty without mlx-lm."""
+    folder = _package()
+    if folder is None:
+        return frozenset()
+    return frozenset(path.stem for path in (folder / "models").glob("*.py")) - _NO_MODELS
+
+
+@cache
+def _remapping() -> tuple[Mapping[str, str], Mapping[tuple[str, str], str]]:
+    """mlx-lm's two tables from model types to modules, read from its source text."""
+    tables: dict[str, Any] = {"MODEL_REMAPPING": {}, "MODEL_ARCHITECTURE_REMAPPING": {}}
+    folder = _package()
+    if folder is not None:
+        for statement in ast.parse((folder / "utils.py").read_text(encoding="utf-8")).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in tables:
+                    tables[name] = ast.literal_eval(value)
+    return tuple(MappingProxyType(table) for table in tables.values())  # type: ignore[return-value]
+
+
+def _package() -> Path | None:
+    """Where mlx_lm lies. A top-level package is found without being imported."""
+    spec = find_spec("mlx_lm")
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def _not_generative(model: Model, model_type: str) -> str | None:
+    for name in _classes(model.config):
+        if name.endswith(_NOT_GENERATIVE):
+            return f"{name} does not generate text"
+    if model_type in _ENCODERS:
+        return f"model_type {model_type} does not generate text that mlx-lm could run"
+    if any(file.name == "1_Pooling/config.json" for file in model.files):
+        return "it is an embedding model (it has a pooling layer), which does not generate text"
+    return None
+
+
+def _needs_code(model: Model, model_type: str) -> str | None:
+    if model.config.get("model_file"):
+        return f"its network is code in the repository ({model.config['model_file']}), which mlxk never runs"
+    if model.config.get("auto_map") and not supports(model.config):
+        return f"model_type {model_type} is code in the repository, which mlxk never runs"
+    own = model.tokenizer_config.get("auto_map")
+    if isinstance(own, Mapping) and own.get("AutoTokenizer") and not (model.path / "tokenizer.json").is_file():
+        return "its tokenizer is code in the repository, which mlxk never runs, and it has no tokenizer.json"
+    return None
+
+
+def _is_weights(name: str) -> bool:
+    """mlx-lm reads these and no others."""
+    return name.startswith("model") and name.endswith(".safetensors") and "/" not in name
+
+
+def _other_weights(model: Model) -> str:
+    names = [file.name for file in model.files]
+    for ending, form in ((".safetensors", "safetensors under another name"), (".bin", "PyTorch"), (".npz", "NumPy")):
+        if any(name.endswith(ending) for name in names):
+            return f"its weights are {form}, and mlx-lm reads model*.safetensors only"
+    return "it has no weights (model*.safetensors)"

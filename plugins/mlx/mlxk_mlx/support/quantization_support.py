@@ -1,0 +1,97 @@
+"""Which weights that another tool has packed mlx-lm reads, told from the config, the headers and mlx-lm's source text.
+
+mlx-lm itself finds out while it loads the model (`mlx_lm.utils.load_model`), and runs on bytes it misreads where it
+does not know a method.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.models import MLX, declared
+
+if TYPE_CHECKING:
+    from mlxk_core.api.models import Model
+
+_COMPRESSED = ("pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized")
+_NEIGHBOURS = re.compile(r"^from \.(\w*) import (.+)$", re.MULTILINE)
+
+
+def refusal(model: Model, network: Path) -> str | None:
+    """Why mlx-lm would not read the weights of `model`, None if it does; `network` is mlx-lm's module for it."""
+    try:
+        declaration = declared(model)
+    except BrokenModel as error:
+        return str(error)
+    if declaration is None:
+        return _undeclared(model, network)
+    if declaration.method == MLX or declaration.block_format:
+        return None
+    settings = declaration.settings
+    match declaration.method:
+        case None:
+            return "its quantization_config names no quant_method"
+        case "gptq" | "awq" as method:
+            return _integers(model, method, settings)
+        case "fp8":
+            if not _unpacks_fp8(network):
+                return _fp8(network)
+        case "compressed-tensors":
+            if settings.get("format") not in _COMPRESSED:
+                return (
+                    f"its weights are compressed-tensors of format {settings.get('format')}, which mlx-lm does not read"
+                )
+        case "modelopt":
+            return f"its weights are ModelOpt's {settings.get('quant_algo')}, and mlx-lm reads NVFP4 only"
+        case "bitnet":
+            return None
+        case method:
+            return f"its weights are quantized by {method}, which mlx-lm does not read"
+    return None
+
+
+def _undeclared(model: Model, network: Path) -> str | None:
+    """mlx-lm takes what no config declares for plain numbers."""
+    tensors = model.weights.tensors
+    if packer := model.weights.packer:
+        return f"its tensors are packed as {packer} does it, and config.json does not say so"
+    if any(tensor.dtype.startswith("F8_") for tensor in tensors.values()):
+        has_scales = any(name.endswith("weight_scale_inv") for name in tensors)
+        return None if has_scales and _unpacks_fp8(network) else _fp8(network)
+    for name, tensor in tensors.items():
+        if name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype[0] in "IU":
+            return f"{name} holds integers ({tensor.dtype}), and config.json does not say what they stand for"
+    return None
+
+
+def _fp8(network: Path) -> str:
+    return f"its weights are in fp8, which mlx-lm does not unpack for model_type {network.stem}"
+
+
+def _integers(model: Model, method: str, settings: Mapping[str, Any]) -> str | None:
+    bits = settings.get("bits", 4)
+    if bits != 4:
+        return f"its weights are {method} of {bits} bits, and mlx-lm reads 4 bits only"
+    if any(name.endswith(".g_idx") for name in model.weights.tensors):
+        return f"its {method} weights are in groups of their own order (g_idx), which mlx-lm does not read"
+    return None
+
+
+@cache
+def _unpacks_fp8(network: Path) -> bool:
+    """A network of mlx-lm unpacks fp8 itself, or one that it is made of does."""
+    try:
+        source = network.read_text(encoding="utf-8")
+    except OSError:
+        return False
+    if "weight_scale_inv" in source:
+        return True
+    parts = {
+        name for module, names in _NEIGHBOURS.findall(source) for name in ([module] if module else names.split(","))
+    }
+    return any(_unpacks_fp8(network.with_name(f"{name.strip()}.py")) for name in parts)

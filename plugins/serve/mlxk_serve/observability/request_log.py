@@ -1,0 +1,111 @@
+"""One line in the log and a few counts for every answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from mlxk_core.api.errors import MlxkError, ShuttingDown
+from mlxk_core.api.generation import Delta, Event, Finished, Started, ToolCallDelta
+from mlxk_serve.http.errors import ApiError, api_error
+from mlxk_serve.observability import log
+from mlxk_serve.observability.log import LOGGER
+from mlxk_serve.observability.metrics import Registry
+
+CLIENT_LEFT = 499
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class AccessMetrics:
+    """What is counted of answers, in one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.requests = registry.counter(
+            "mlxk_requests_total",
+            "Answers by route and status (499: the client left).",
+            labels=("route", "status"),
+        )
+        self.disconnects = registry.counter("mlxk_disconnects_total", "Answers cut off because the client left.")
+        self.prompt_tokens = registry.counter("mlxk_prompt_tokens_total", "Prompt tokens of ended answers.")
+        self.cached_tokens = registry.counter("mlxk_cached_tokens_total", "Prompt tokens that were not read anew.")
+        self.completion_tokens = registry.counter("mlxk_completion_tokens_total", "Tokens of ended answers.")
+        self.first_token = registry.histogram(
+            "mlxk_time_to_first_token_seconds", "From the request to its first token.", bounds=_SECONDS
+        )
+        self.speed = registry.histogram(
+            "mlxk_tokens_per_second", "Tokens per second of one answer, behind its first.", bounds=_SPEEDS
+        )
+
+
+@dataclass
+class Access:
+    """What becomes of one request. `close` it once, when nothing more will be sent."""
+
+    metrics: AccessMetrics
+    id: str
+    method: str
+    path: str
+    route: str = "unknown"
+    status: int = 200
+    model: str | None = None
+    error: str | None = None
+    left: bool = False
+    began: float = field(default_factory=time.monotonic)
+    first_token: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int = 0
+    _speed: float | None = None
+    _closed: bool = False
+
+    def take(self, event: Event) -> None:
+        """Counts an event of the answer."""
+        if isinstance(event, (Delta, ToolCallDelta)):
+            if self.first_token is None:
+                self.first_token = time.monotonic() - self.began
+                self.metrics.first_token.observe(self.first_token)
+        elif isinstance(event, Started):
+            for note in event.notes:
+                log.event(logging.INFO, note, request_id=self.id)
+        elif isinstance(event, Finished):
+            usage, seconds = event.usage, event.timings.generation
+            self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
+            self.metrics.prompt_tokens.add(usage.prompt_tokens)
+            self.metrics.cached_tokens.add(usage.cached_tokens)
+            self.metrics.completion_tokens.add(usage.completion_tokens)
+            if usage.completion_tokens > 1 and seconds > 0:
+                self._speed = (usage.completion_tokens - 1) / seconds
+                self.metrics.speed.observe(self._speed)
+
+    def fail(self, error: Exception) -> ApiError:
+        """What the client is told about `error`; the log is told all of it."""
+        told = api_error(error)
+        self.error = told.code
+        if told.status >= 500 and not isinstance(error, ShuttingDown):
+            facts = {"request_id": self.id, "model": self.model}
+            unexpected = error if not isinstance(error, (MlxkError, ApiError)) else error.__cause__
+            LOGGER.error("%s: %s", type(error).__name__, error, exc_info=unexpected, extra={"facts": facts})
+        return told
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self.left:
+            self.status = CLIENT_LEFT
+            self.metrics.disconnects.add()
+        self.metrics.requests.add(route=self.route, status=str(self.status))
+        log.event(
+            logging.INFO,
+            f"{self.method} {self.path} {self.status}",
+            ms=round((time.monotonic() - self.began) * 1000, 1),
+            model=self.model,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens if self.prompt_tokens is not None else None,
+            first_token_ms=None if self.first_token is None else round(self.first_token * 1000, 1),
+            tokens_per_second=None if self._speed is None else round(self._speed, 1),
+            error=self.error,
+            request_id=self.id,
+        )

@@ -1,0 +1,37 @@
+"""How a request's tokens are drawn: as it says, else as the model's makers advise, else OpenAI's neutral defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlxk_core.api import Model, Sampling
+from mlxk_core.api.generation import model_sampling
+from mlxk_serve.http.errors import invalid
+from mlxk_serve.openai.requests import Sampled
+
+_DRAWN = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+
+
+def sampling_of(request: Sampled, model: Model, *, logprobs: int | None) -> Sampling:
+    """The sampling values of `request` on `model`; `logprobs` is the number of alternatives, None for none at all."""
+    values: dict[str, Any] = dict(model_sampling(model))
+    values |= {name: asked for name in _DRAWN if (asked := getattr(request, name)) is not None}
+    values["top_k"] = max(0, values.get("top_k", 0))  # -1 is vLLM's word for off
+    seed = None if request.seed is None else request.seed % 2**63  # OpenAI allows negative ones, random keys do not
+    return Sampling(**values, seed=seed, logit_bias=_bias(request.logit_bias or {}), logprobs=logprobs)
+
+
+def _bias(bias: Mapping[str, float]) -> dict[int, float]:
+    try:
+        return {int(token): value for token, value in bias.items()}
+    except ValueError:
+        raise invalid("`logit_bias`: every key must be a token id, a whole number as a string.", "logit_bias") from None

@@ -1,0 +1,492 @@
+"""What every engine must do: checks to run on a backend's own engine, and a thread to run them on.
+
+    @pytest.fixture(scope="module")
+    def bench(tmp_path_factory):
+        folder = random_model(tmp_path_factory.mktemp("models") / "random")
+        with EngineHarness(load, Model(name="random", path=folder)) as bench:
+            yield bench
+
+    @pytest.mark.parametrize("check", CHECKS, ids=describe)
+    def test_the_engine_contract(bench, check):
+        bench.run(check)
+
+The model's greedy answers must go on for 40 tokens (`mlxk_testing.tiny_models.random_model` does), and its numbers
+must be the same in every batch (float32).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from mlxk_core.api.backends import Engine, EngineContext, Prefilled, Row, RowFailed, Sampled
+from mlxk_core.api.errors import InvalidOption, TemplateError
+from mlxk_core.api.generation import Message, Sampling
+from mlxk_core.api.models import Model
+
+Load = Callable[[Model, EngineContext], Engine]
+Check = Callable[[Engine], None]
+_T = TypeVar("_T")
+
+GREEDY = Sampling(temperature=0)
+_MOST_STEPS = 10_000
+
+
+class EngineHarness:
+    """An engine on a thread of its own, made and used and closed there as the service does it.
+
+    `run(check)` runs a function of the engine on that thread and gives its result or raises its error.
+    """
+
+    def __init__(self, load: Load, model: Model, *, cache_bytes: int = 1 << 26, concurrency: int = 8) -> None:
+        self._load = load
+        self._model = model
+        self._last_acts: list[Callable[[], None]] = []
+        self._context = EngineContext(
+            alive=lambda: None,
+            at_thread_exit=self._at_thread_exit,
+            cache_bytes=cache_bytes,
+            concurrency=concurrency,
+        )
+        self._calls: SimpleQueue[tuple[Check, Future[object]] | None] = SimpleQueue()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, name="engine-bench")
+
+    def __enter__(self) -> EngineHarness:
+        self._thread.start()
+        self._ready.result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls.put(None)
+        self._thread.join()
+
+    def run(self, function: Callable[[Engine], _T]) -> _T:
+        future: Future[object] = Future()
+        self._calls.put((function, future))  # type: ignore[arg-type]
+        return future.result()  # type: ignore[return-value]
+
+    def _at_thread_exit(self, act: Callable[[], None]) -> None:
+        if act not in self._last_acts:
+            self._last_acts.append(act)
+
+    def _main(self) -> None:
+        try:
+            try:
+                engine = self._load(self._model, self._context)
+            except BaseException as error:
+                self._ready.set_exception(error)
+                return
+            self._ready.set_result(None)
+            while (call := self._calls.get()) is not None:
+                function, future = call
+                try:
+                    future.set_result(function(engine))
+                except BaseException as error:
+                    future.set_exception(error)
+                    engine.reset()
+                del function, future, call
+            engine.close()
+            del engine
+        finally:
+            for act in self._last_acts:
+                act()
+
+
+@dataclass
+class Outcome:
+    """What became of one row."""
+
+    tokens: list[int] = field(default_factory=list)
+    finish: Literal["stop", "length"] | None = None
+    sampled: list[Sampled] = field(default_factory=list)
+    prefilled: list[Prefilled] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def cached(self) -> int:
+        return self.prefilled[-1].cached if self.prefilled else 0
+
+
+def drive(
+    engine: Engine,
+    rows: Iterable[Row],
+    *,
+    later: Mapping[int, Row] | None = None,
+    remove: Mapping[int, int] | None = None,
+) -> dict[int, Outcome]:
+    """Runs `rows` to their ends. `later` rows are added before the step of their key, ids that are values of `remove`
+    are removed before the step of theirs."""
+    later, remove = dict(later or {}), dict(remove or {})
+    outcomes: dict[int, Outcome] = {}
+    running: set[int] = set()
+
+    def add(row: Row) -> None:
+        engine.check(row)
+        engine.add(row)
+        outcomes[row.id] = Outcome()
+        running.add(row.id)
+
+    for row in rows:
+        add(row)
+    for step in range(_MOST_STEPS):
+        if step in later:
+            add(later.pop(step))
+        if step in remove:
+            running.discard(remove[step])
+            engine.remove(remove.pop(step))
+        if not running and not later:
+            return outcomes
+        for event in engine.step():
+            assert event.id in running, f"an event of row {event.id}, which is over or was never added: {event}"
+            outcome = outcomes[event.id]
+            match event:
+                case Prefilled():
+                    assert not outcome.tokens, "the prompt is read before the first token"
+                    outcome.prefilled.append(event)
+                case Sampled():
+                    outcome.sampled.append(event)
+                    outcome.tokens.append(event.token)
+                    outcome.finish = event.finish
+                    if event.finish:
+                        running.discard(event.id)
+                case RowFailed():
+                    outcome.error = event.error
+                    running.discard(event.id)
+    raise AssertionError(f"rows {sorted(running)} did not end in {_MOST_STEPS} steps")
+
+
+def alone(engine: Engine, row: Row) -> Outcome:
+    """Runs one row on an engine that knows nothing of earlier prompts."""
+    engine.reset()
+    return drive(engine, [row])[row.id]
+
+
+def prompt(engine: Engine, text: str) -> list[int]:
+    return engine.tokenizer.encode(text, add_special_tokens=False)
+
+
+_TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "Hi",
+    "A much longer prompt, which takes more than one chunk to read when other rows are being decoded. " * 3,
+    "1, 2, 3, 4,",
+)
+
+
+def _rows(engine: Engine, *, sampling: Sampling = GREEDY, max_tokens: int = 24) -> list[Row]:
+    return [
+        Row(id=number, prompt=prompt(engine, text), max_tokens=max_tokens, sampling=sampling)
+        for number, text in enumerate(_TEXTS, start=1)
+    ]
+
+
+def a_batch_gives_each_row_what_it_gets_alone(engine: Engine) -> None:
+    rows = _rows(engine)
+    expected = {row.id: alone(engine, row).tokens for row in rows}
+    engine.reset()
+    assert {id: outcome.tokens for id, outcome in drive(engine, rows).items()} == expected
+
+
+def a_seeded_row_draws_the_same_alone_and_in_a_batch(engine: Engine) -> None:
+    seeded = Sampling(temperature=0.9, top_p=0.95, seed=7)
+    rows = _rows(engine, sampling=seeded)
+    expected = {row.id: alone(engine, row).tokens for row in rows}
+    engine.reset()
+    unseeded = Row(id=99, prompt=rows[0].prompt, max_tokens=30, sampling=Sampling(temperature=0.9))
+    outcomes = drive(engine, [unseeded, *rows])
+    assert {row.id: outcomes[row.id].tokens for row in rows} == expected
+    other = alone(engine, Row(id=1, prompt=rows[0].prompt, max_tokens=24, sampling=Sampling(temperature=0.9, seed=8)))
+    assert other.tokens != expected[1], "another seed draws other tokens"
+
+
+def rows_that_join_later_change_nothing(engine: Engine) -> None:
+    rows = _rows(engine)
+    expected = {row.id: alone(engine, row).tokens for row in rows}
+    engine.reset()
+    outcomes = drive(engine, rows[:1], later={3: rows[1], 5: rows[2], 9: rows[3]})
+    assert {id: outcome.tokens for id, outcome in outcomes.items()} == expected
+
+
+def a_removed_row_says_no_more_and_the_others_do_not_notice(engine: Engine) -> None:
+    rows = _rows(engine)
+    expected = {row.id: alone(engine, row).tokens for row in rows}
+    engine.reset()
+    outcomes = drive(engine, rows, remove={1: 3, 7: 1})  # one while its prompt is read, one while it is decoded
+    assert {id: outcomes[id].tokens for id in (2, 4)} == {id: expected[id] for id in (2, 4)}
+    assert outcomes[1].finish is None and outcomes[3].finish is None
+    engine.remove(1)
+    engine.remove(12345)
+
+
+def a_stopped_answer_can_be_asked_for_again(engine: Engine) -> None:
+    row = _rows(engine)[2]
+    expected = alone(engine, row).tokens
+    for step in (1, 8):
+        engine.reset()
+        drive(engine, [row], remove={step: row.id})
+        again = Row(id=50 + step, prompt=row.prompt, max_tokens=row.max_tokens, sampling=row.sampling)
+        assert drive(engine, [again])[again.id].tokens == expected
+
+
+def a_stop_token_ends_the_row_and_is_its_last_token(engine: Engine) -> None:
+    row = _rows(engine)[0]
+    tokens = alone(engine, row).tokens
+    stop = tokens[5]
+    stopped = Row(id=2, prompt=row.prompt, max_tokens=24, sampling=GREEDY, stop_tokens=frozenset({stop, 1 << 40}))
+    outcome = drive(engine, [stopped])[2]
+    assert outcome.tokens == tokens[: tokens.index(stop) + 1]
+    assert outcome.finish == "stop"
+
+
+def max_tokens_is_exact(engine: Engine) -> None:
+    rows = [Row(id=count, prompt=prompt(engine, "Count"), max_tokens=count, sampling=GREEDY) for count in (1, 2, 3, 17)]
+    for row, outcome in zip(rows, drive(engine, rows).values(), strict=True):
+        assert len(outcome.tokens) == row.max_tokens
+        assert outcome.finish == "length"
+
+
+def reading_a_prompt_is_told_until_it_is_done(engine: Engine) -> None:
+    row = _rows(engine)[2]
+    told = alone(engine, row).prefilled
+    assert told and told[-1].done == told[-1].total == len(row.prompt)
+    assert [each.done for each in told] == sorted(each.done for each in told)
+    assert all(each.cached == 0 for each in told)
+
+
+def a_known_beginning_changes_no_token(engine: Engine) -> None:
+    first = _rows(engine)[2]
+    answer = alone(engine, first).tokens
+    continued = Row(
+        id=10, prompt=[*first.prompt, *answer, *prompt(engine, " And then?")], max_tokens=12, sampling=GREEDY
+    )
+    parted = Row(id=11, prompt=[*first.prompt[:100], *prompt(engine, " Or not?")], max_tokens=12, sampling=GREEDY)
+    same = Row(id=12, prompt=first.prompt, max_tokens=24, sampling=GREEDY)
+    fresh = {row.id: alone(engine, row).tokens for row in (continued, parted, same)}
+    engine.reset()
+    drive(engine, [first])
+    for row in (parted, same, continued):
+        outcome = drive(engine, [row])[row.id]
+        assert outcome.tokens == fresh[row.id]
+        assert 0 <= outcome.cached < len(row.prompt), "at least one token of a prompt is computed"
+
+
+def rows_are_gone_after_a_reset(engine: Engine) -> None:
+    rows = _rows(engine)
+    expected = alone(engine, rows[0]).tokens
+    for row in rows:
+        engine.add(row)
+    engine.step()
+    engine.reset()
+    assert not list(engine.step())
+    assert drive(engine, [rows[0]])[1].tokens == expected
+
+
+def log_probabilities_come_when_they_are_asked_for(engine: Engine) -> None:
+    ids = prompt(engine, "Probably")
+    asked = {1: None, 2: 0, 3: 3, 4: 5}
+    rows = [
+        Row(id=id, prompt=ids, max_tokens=6, sampling=Sampling(temperature=0, logprobs=count))
+        for id, count in asked.items()
+    ]
+    outcomes = drive(engine, rows)
+    for sampled in outcomes[1].sampled:
+        assert sampled.logprob is None and not sampled.top
+    for id in (2, 3, 4):
+        for sampled in outcomes[id].sampled:
+            assert sampled.logprob is not None and sampled.logprob <= 0
+            assert len(sampled.top) == asked[id]
+            values = [value for _, value in sampled.top]
+            assert values == sorted(values, reverse=True)
+            assert not sampled.top or sampled.top[0][1] >= sampled.logprob
+
+
+def a_bias_moves_the_choice(engine: Engine) -> None:
+    ids = prompt(engine, "Say")
+    wanted = prompt(engine, "z")[0]
+    row = Row(id=1, prompt=ids, max_tokens=5, sampling=Sampling(temperature=0, logit_bias={wanted: 1000.0}))
+    assert alone(engine, row).tokens == [wanted] * 5
+
+
+def penalties_keep_an_answer_from_repeating_itself(engine: Engine) -> None:
+    ids = prompt(engine, "Say")
+    wanted = prompt(engine, "z")[0]
+    push = {wanted: 30.0}
+    for penalty in (
+        Sampling(temperature=0, logit_bias=push, presence_penalty=1000.0),
+        Sampling(temperature=0, logit_bias=push, frequency_penalty=1000.0),
+    ):
+        tokens = alone(engine, Row(id=1, prompt=ids, max_tokens=8, sampling=penalty)).tokens
+        assert len(set(tokens)) == len(tokens)
+    prompted = Row(
+        id=1,
+        prompt=[*ids, wanted],
+        max_tokens=1,
+        sampling=Sampling(temperature=0, logit_bias=push, presence_penalty=1000.0),
+    )
+    assert alone(engine, prompted).tokens == [wanted], "the penalty is on the answer, not on the prompt"
+
+
+def what_cannot_run_is_refused_before_it_runs(engine: Engine) -> None:
+    ids = prompt(engine, "No")
+    vocab = engine.tokenizer.vocab_size
+    good = Row(id=1, prompt=ids, max_tokens=8, sampling=GREEDY)
+    expected = alone(engine, good).tokens
+    bad = [
+        Row(id=2, prompt=[], max_tokens=8, sampling=GREEDY),
+        Row(id=2, prompt=ids, max_tokens=0, sampling=GREEDY),
+        Row(id=2, prompt=[vocab], max_tokens=8, sampling=GREEDY),
+        Row(id=2, prompt=[-1], max_tokens=8, sampling=GREEDY),
+        *(
+            Row(id=2, prompt=ids, max_tokens=8, sampling=sampling)
+            for sampling in (
+                Sampling(temperature=-1),
+                Sampling(temperature=float("nan")),
+                Sampling(top_p=0),
+                Sampling(top_p=1.5),
+                Sampling(top_k=-1),
+                Sampling(min_p=1.1),
+                Sampling(repetition_penalty=0),
+                Sampling(logit_bias={vocab: 1.0}),
+                Sampling(logit_bias={-1: 1.0}),
+                Sampling(logit_bias={0: float("inf")}),
+                Sampling(logprobs=-1),
+            )
+        ),
+    ]
+    for row in bad:
+        try:
+            engine.check(row)
+        except InvalidOption:
+            continue
+        raise AssertionError(f"{row} was not refused")
+    assert drive(engine, [good])[1].tokens == expected
+
+
+def extreme_values_run(engine: Engine) -> None:
+    ids = prompt(engine, "Yes")
+    greedy = alone(engine, Row(id=1, prompt=ids, max_tokens=6, sampling=GREEDY)).tokens
+    narrow = (
+        Sampling(temperature=1.0, top_k=1),
+        Sampling(temperature=1.0, top_p=1e-6),
+        Sampling(temperature=1.0, min_p=1.0),
+        Sampling(temperature=1e-30),
+    )
+    wide = (
+        Sampling(temperature=1.0, top_k=1 << 30),
+        Sampling(temperature=50.0, top_p=0.5, top_k=5, min_p=0.5, repetition_penalty=2.0, seed=-1),
+        Sampling(temperature=1.0, seed=1 << 70),
+    )
+    rows = [
+        Row(id=id, prompt=ids, max_tokens=6, sampling=sampling) for id, sampling in enumerate((*narrow, *wide), start=1)
+    ]
+    outcomes = drive(engine, rows)
+    assert [outcomes[id].tokens for id in range(1, len(narrow) + 1)] == [greedy] * len(narrow)
+    assert all(len(outcome.tokens) == 6 for outcome in outcomes.values())
+
+
+_DIFFICULT = (
+    " A leading blank",
+    "  two of them\n\nand a line\n",
+    "emoji 🙂👩‍👩‍👧‍👦🇨🇭 between words",
+    "日本語のテキスト",
+    "trailing blanks   ",
+    "\ttabs\tand\r\n",
+)
+
+
+def streamed_text_is_decoded_text(engine: Engine) -> None:
+    tokenizer = engine.tokenizer
+    texts = [tokenizer.encode(text, add_special_tokens=False) for text in _DIFFICULT]
+    noise = [(index * 7919) % tokenizer.vocab_size for index in range(300)]
+    for tokens in (*texts, *(text[:-1] for text in texts), *(text[1:] for text in texts), noise):
+        assert _streamed(engine, tokens) == tokenizer.decode(tokens)
+
+
+def a_character_is_whole_or_held_back(engine: Engine) -> None:
+    tokens = prompt(engine, "x 🙂 y")
+    detokenizer = engine.tokenizer.detokenizer()
+    parts = [*map(detokenizer.add, tokens), detokenizer.finish()]
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(parts)
+    assert "🙂" in "".join(parts)
+
+
+def a_cut_off_character_is_told_at_the_end(engine: Engine) -> None:
+    tokens = prompt(engine, "🙂")
+    if len(tokens) > 1:
+        assert _streamed(engine, tokens[:-1]).endswith("\N{REPLACEMENT CHARACTER}")
+
+
+def pieces_join_to_the_text(engine: Engine) -> None:
+    for text in _DIFFICULT:
+        tokens = prompt(engine, text)
+        pieces = [engine.tokenizer.piece(token) for token in tokens]
+        if None not in pieces:
+            joined = b"".join(piece for piece in pieces if piece is not None).decode()
+            assert joined.lstrip(" ") == engine.tokenizer.decode(tokens).lstrip(" ")
+
+
+def the_vocabulary_is_known(engine: Engine) -> None:
+    tokenizer = engine.tokenizer
+    assert all(0 <= token < tokenizer.vocab_size for token in prompt(engine, "".join(_DIFFICULT)))
+    assert tokenizer.token_id("no single token says all of this") is None
+    for token in engine.native_stops:
+        text = tokenizer.decode([token])
+        assert tokenizer.token_id(text) == token, "a special token appears as its text, and is found by it"
+
+
+def a_conversation_is_rendered_or_refused(engine: Engine) -> None:
+    turns = [Message(role="user", content="Is this rendered?")]
+    try:
+        opened = engine.render(turns)
+    except TemplateError:
+        return
+    assert "Is this rendered?" in opened
+    assert engine.render(turns, generation_prompt=False) in opened
+
+
+def memory_is_counted(engine: Engine) -> None:
+    assert engine.memory > 0
+
+
+CHECKS: Sequence[Check] = (
+    a_batch_gives_each_row_what_it_gets_alone,
+    a_seeded_row_draws_the_same_alone_and_in_a_batch,
+    rows_that_join_later_change_nothing,
+    a_removed_row_says_no_more_and_the_others_do_not_notice,
+    a_stopped_answer_can_be_asked_for_again,
+    a_stop_token_ends_the_row_and_is_its_last_token,
+    max_tokens_is_exact,
+    reading_a_prompt_is_told_until_it_is_done,
+    a_known_beginning_changes_no_token,
+    rows_are_gone_after_a_reset,
+    log_probabilities_come_when_they_are_asked_for,
+    a_bias_moves_the_choice,
+    penalties_keep_an_answer_from_repeating_itself,
+    what_cannot_run_is_refused_before_it_runs,
+    extreme_values_run,
+    streamed_text_is_decoded_text,
+    a_character_is_whole_or_held_back,
+    a_cut_off_character_is_told_at_the_end,
+    pieces_join_to_the_text,
+    the_vocabulary_is_known,
+    a_conversation_is_rendered_or_refused,
+    memory_is_counted,
+)
+
+
+def describe(check: Check) -> str:
+    """A check's name, for pytest's `ids`."""
+    return getattr(check, "__name__", repr(check))
+
+
+def _streamed(engine: Engine, tokens: Iterable[int]) -> str:
+    detokenizer = engine.tokenizer.detokenizer()
+    return "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
