@@ -1,0 +1,1 @@
+"""The command line: argv, sessions, output, and the built-in commands."""

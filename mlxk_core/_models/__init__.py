@@ -1,1 +1,1 @@
-"""What is on disk: references, resolution, the hub cache, integrity, token limits."""
+"""Models on disk: references, resolution, the hub cache, health, token budgets."""

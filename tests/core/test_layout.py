@@ -18,10 +18,16 @@ from mlxk_testing import HEAVY, assert_light, modules_after
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
-LIBRARIES = {"openblas"}  # no entry point, no command: found by whoever looks for it
+LIBRARIES = {"openblas", "hub"}  # no entry point, no command: imported by other plugins
 FEATURES = {"run", "serve", "pull", "push", "models", "reasoning", "smollm2"}
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
-MAY_IMPORT = {"gguf": {"mlxk_mlx"}, "mlx": {"mlxk_openblas"}}
+MAY_IMPORT = {
+    "gguf": {"mlxk_mlx"},
+    "mlx": {"mlxk_openblas"},
+    "models": {"mlxk_hub"},
+    "pull": {"mlxk_hub"},
+    "push": {"mlxk_hub"},
+}
 
 
 def project(folder):
@@ -48,6 +54,23 @@ def imports(source):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module or ""
+
+
+def private_imports(folder):
+    """`file: module` for everything under `folder` that imports a module of core outside `mlxk_core.api`."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module == "mlxk_core":
+                modules = [f"mlxk_core.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            found |= {f"{path.name}: {name}" for name in modules if re.match(r"mlxk_core\._(?!_version__)", name)}
+    return found
 
 
 # Names
@@ -127,7 +150,7 @@ def test_pip_and_uv_have_the_same_pins():
 def test_people_without_uv_get_every_distribution_too():
     lines = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
     editable = {line.split()[1] for line in lines if line.startswith("-e ")}
-    assert editable == {".[testing]", *(f.relative_to(ROOT).as_posix() for f in [*PLUGINS, *EXAMPLES])}
+    assert editable == {".", "testing", *(f.relative_to(ROOT).as_posix() for f in [*PLUGINS, *EXAMPLES])}
 
 
 # Who imports whom
@@ -147,13 +170,18 @@ def test_a_plugin_imports_core_and_no_other_plugin(folder):
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=names(PLUGINS))
 def test_a_plugin_uses_no_private_module_of_core(folder):
-    private = {
-        f"{path.name}: {module}"
-        for path in (folder / f"mlxk_{folder.name}").rglob("*.py")
-        for module in imports(path.read_text(encoding="utf-8"))
-        if module.startswith("mlxk_core") and re.search(r"\._|testing", module)
-    }
-    assert private == set()
+    assert private_imports(folder) == set()
+
+
+def test_the_test_kit_uses_no_private_module_of_core():
+    assert private_imports(ROOT / "testing") == set()
+
+
+def test_a_private_import_is_found(tmp_path):
+    (tmp_path / "x.py").write_text(
+        "from mlxk_core._models import cache\nimport mlxk_core.api\nfrom mlxk_core import _errors"
+    )
+    assert private_imports(tmp_path) == {"x.py: mlxk_core._models", "x.py: mlxk_core._errors"}
 
 
 def test_core_imports_no_plugin_and_no_engine():
@@ -174,14 +202,14 @@ def test_only_the_plugin_set_and_the_markers_touch_pluggy():
         if "pluggy" in set(imports(path.read_text(encoding="utf-8")))
     }
     assert users == {
-        "mlxk_core/api.py",
-        "mlxk_core/hookspecs.py",
-        "mlxk_core/plugins.py",
+        "mlxk_core/api/hooks.py",
+        "mlxk_core/_host/hookspecs.py",
+        "mlxk_core/_host/loader.py",
     }
 
 
 def test_features_are_all_accounted_for():
-    assert FEATURES | LIBRARIES | set(MAY_IMPORT) == {folder.name for folder in PLUGINS}
+    assert FEATURES | LIBRARIES | {"mlx", "gguf"} == {folder.name for folder in PLUGINS}
 
 
 # Light
@@ -195,7 +223,7 @@ def test_every_plugin_module_is_light():
 
 
 def test_the_modules_plugins_import_are_light():
-    assert_light("mlxk_core.api, mlxk_core._cli.session, mlxk_core._errors")
+    assert_light("mlxk_core.api.hooks, mlxk_core.api.commands, mlxk_core.api.errors")
 
 
 def test_the_check_for_lightness_sees_what_is_heavy(tmp_path, monkeypatch):

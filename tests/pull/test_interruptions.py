@@ -262,9 +262,7 @@ def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, larg
 
 def test_pulls_that_end_at_the_same_time_do_not_take_each_others_reference(hub_cache):
     script = (
-        "from mlxk_pull.local_state import Place
-"
-        "for _ in range(300): Place.of('org/large').remember('main', 'a' * 40)"
+        "from mlxk_pull.local_state import Place\nfor _ in range(300): Place.of('org/large').remember('main', 'a' * 40)"
     )
     at_once = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
     told = [process.communicate()[1] for process in at_once]

@@ -1,0 +1,1 @@
+"""One loaded network: batching, sampling, prompt cache, tokenizer, templates."""

@@ -1,0 +1,1 @@
+"""From model files to an engine: MLX start-up, weights, memory."""

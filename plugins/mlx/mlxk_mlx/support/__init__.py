@@ -1,0 +1,1 @@
+"""What mlx-lm can run, determined from files without importing it."""

@@ -1,0 +1,1 @@
+"""HTTP on waitress: sockets, access control, errors, responses."""

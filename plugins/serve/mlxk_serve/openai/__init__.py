@@ -1,0 +1,1 @@
+"""OpenAI's protocol: requests, their translation, response encoders, OpenAPI."""
