@@ -44,6 +44,15 @@ class InvalidOption(UsageError):
         self.problem = problem
 
 
+class InvalidConstraint(InvalidOption):
+    """A schema, pattern or grammar is invalid or not supported. `path` is where in it (`$.properties.age.minimum`)."""
+
+    def __init__(self, option: str, problem: str, *, path: str | None = None) -> None:
+        super().__init__(option, problem if path in (None, "$") else f"at {path}: {problem}")
+        self.path = path
+        self.details = {**self.details, "path": path}
+
+
 class PluginConflict(UsageError):
     """Two plugins claim the same thing, and the user has to choose."""
 
@@ -121,6 +130,10 @@ class EngineFailure(MlxkError):
     """The engine raised while it ran a request. The service goes on; the request is lost."""
 
 
+class ConstraintFailure(MlxkError):
+    """A constraint could not be kept to the end of a response: its grammar went beyond a limit."""
+
+
 class QueueFull(MlxkError):
     """Too many requests are waiting. `retry_after` is in seconds."""
 
@@ -166,6 +179,7 @@ KINDS: Mapping[type[BaseException], Kind] = {
     ModelError: Kind("model_error", 1, 500),
     InsufficientMemory: Kind("insufficient_memory", 1, 503),
     EngineFailure: Kind("engine_failure", 1, 503),
+    ConstraintFailure: Kind("constraint_failure", 1, 422),
     QueueFull: Kind("queue_full", 1, 429),
     ShuttingDown: Kind("shutting_down", 1, 503),
     Interrupted: Kind("interrupted", 130, 499),

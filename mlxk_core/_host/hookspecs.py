@@ -1,4 +1,4 @@
-"""The six hooks, each with a complete plugin as its example.
+"""The seven hooks, each with a complete plugin as its example.
 
 A hook is called with the arguments named here; an implementation may take fewer of them. It returns (or yields)
 descriptions, and is light: what it describes is named by a target and imported when it is used.
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlxk_core._host.specs import (
         BackendSpec,
         CommandSpec,
+        ConstraintSpec,
         ModelSourceSpec,
         QuantizationDetectorSpec,
         ReasoningExtractorSpec,
@@ -157,5 +158,47 @@ class HookSpecs(Protocol):
         def detect(model):
             if model.config.get("quantization_config", {}).get("quant_method") == "ternary":
                 yield Quantization(format="safetensors", label="ternary", method="ternary", bits=1.58)
+        ```
+        """
+
+    @hookspec
+    def mlxk_constraints(self) -> Iterable[ConstraintSpec]:
+        """Compilers of what an answer must match.
+
+        ```python
+        from mlxk_core.api import ConstraintSpec, hookimpl
+        from mlxk_core.api.errors import InvalidConstraint
+        from mlxk_core.api.generation import Matches
+
+        @hookimpl
+        def mlxk_constraints():
+            yield ConstraintSpec(kind="token", target="mlxk_one_token:COMPILER")
+
+        class OneToken:
+            '''An answer of one token: the value is its text.'''
+
+            def check(self, grammar):
+                if not isinstance(grammar, Matches) or not isinstance(grammar.value, str):
+                    raise InvalidConstraint("token", "it must be a text")
+
+            def compile(self, grammar, vocabulary):
+                token = vocabulary.tokenizer.token_id(grammar.value)
+                if token is None:
+                    raise InvalidConstraint("token", f"{grammar.value!r} is not one token of this model")
+                return Only(token)
+
+        class Only:
+            complete = False
+
+            def __init__(self, token):
+                self.token = token
+
+            def mask(self):
+                return bytes(self.token // 8) + bytes([1 << self.token % 8])
+
+            def accept(self, token):
+                self.complete = True
+
+        COMPILER = OneToken()
         ```
         """

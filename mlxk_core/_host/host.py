@@ -23,6 +23,7 @@ from mlxk_core._host.loader import Plugin, PluginRecord, PluginSet, describe
 from mlxk_core._host.specs import (
     BackendSpec,
     CommandSpec,
+    ConstraintSpec,
     ModelSource,
     ModelSourceSpec,
     Quantization,
@@ -33,6 +34,7 @@ from mlxk_core._host.specs import (
 )
 
 if TYPE_CHECKING:
+    from mlxk_core._generation.constraint import ConstraintCompiler
     from mlxk_core._generation.extractor import Evidence
     from mlxk_core._models.model import Model
 
@@ -56,6 +58,7 @@ FIRST_PARTY_BACKENDS: Mapping[str, tuple[str, str]] = {
     "gguf": ("mlxk-gguf", "GGUF files"),
 }
 
+FIRST_PARTY_CONSTRAINTS = "mlxk-structured"
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
@@ -268,6 +271,23 @@ class Host:
         evidence, _, spec = best[0]
         return spec, evidence
 
+    def constraint_kinds(self) -> list[str]:
+        """The languages in which a request may say what its answer must match."""
+        return [spec.kind for _, spec in self._constraints.entries()]
+
+    def constraint_compiler(self, kind: str, option: str) -> ConstraintCompiler:
+        """The compiler of constraints of `kind`; `option` is what asked for one. Raises `InvalidOption` if no plugin
+        compiles that kind, `PluginConflict` if several do."""
+        found = self._constraints.get(kind)
+        if found is None:
+            distribution = FIRST_PARTY_CONSTRAINTS
+            raise InvalidOption(
+                option, f"structured output of kind {kind} needs {distribution}{self._state_of(distribution)}"
+            )
+        compiler = self.load(found[1].target)
+        made: ConstraintCompiler = compiler() if isinstance(compiler, type) else compiler
+        return made
+
     def quantizations(self, model: Model) -> list[Quantization]:
         """What every detector reads off `model`, sorted by format. Where two speak of one format, both are there and
         a note says who read it."""
@@ -325,6 +345,12 @@ class Host:
         return Registry("reasoning format", claims, reserved=("none",))
 
     @cached_property
+    def _constraints(self) -> Registry[ConstraintSpec]:
+        return Registry(
+            "constraint", self._own_targets("mlxk_constraints", ConstraintSpec, lambda spec: (spec.target,))
+        )
+
+    @cached_property
     def _source_specs(self) -> Registry[ModelSourceSpec]:
         claims = self._own_targets("mlxk_model_sources", ModelSourceSpec, lambda spec: (spec.target,))
         return Registry("model source", claims)
@@ -343,7 +369,7 @@ class Host:
         return source
 
     def _forget(self) -> None:
-        for name in ("_commands", "_backends", "_extractors", "_source_specs", "_sources"):
+        for name in ("_commands", "_backends", "_constraints", "_extractors", "_source_specs", "_sources"):
             self.__dict__.pop(name, None)
 
     def _collect(self, hook: str, of: type[_T], **arguments: object) -> list[tuple[Plugin, _T]]:
@@ -439,7 +465,7 @@ class Host:
 
     def _complete(self, plugin: Plugin) -> PluginRecord:
         provides = [f"command {s.name}" for p, s in self._commands.entries() if p is plugin and not self._off(p, s)]
-        kinds: tuple[Registry[Any], ...] = (self._backends, self._source_specs, self._extractors)
+        kinds: tuple[Registry[Any], ...] = (self._backends, self._source_specs, self._extractors, self._constraints)
         for registry in kinds:
             provides += [f"{registry.kind} {spec.name}" for owner, spec in registry.entries() if owner is plugin]
         detectors = self._collect("mlxk_quantization_detectors", QuantizationDetectorSpec)

@@ -117,6 +117,21 @@ class ReasoningExtractorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConstraintSpec:
+    """A language in which a request may say what its answer must match: `json_schema`, `regex`, …
+
+    `target` is a `ConstraintCompiler`, or `() -> ConstraintCompiler`.
+    """
+
+    kind: str
+    target: str
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One GGUF variant in a repository: `Q4_K_M` and the like. `size` is in bytes, all shards together."""
 

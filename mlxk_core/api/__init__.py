@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mlxk_core.api.hooks import (
         BackendSpec,
         CommandSpec,
+        ConstraintSpec,
         ModelSource,
         ModelSourceSpec,
         Quantization,
@@ -77,6 +78,7 @@ _TOPICS = {
     "hooks": (
         "BackendSpec",
         "CommandSpec",
+        "ConstraintSpec",
         "ModelSource",
         "ModelSourceSpec",
         "Quantization",
@@ -102,6 +104,7 @@ __all__ = [
     "BackendSpec",
     "Channel",
     "CommandSpec",
+    "ConstraintSpec",
     "Delta",
     "Detokenizer",
     "Engine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core._generation.completion import Completion, join
+from mlxk_core._generation.constraint import Constraint, ConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import (
     Channel,
     Delta,
@@ -17,6 +18,20 @@ from mlxk_core._generation.events import (
     Usage,
 )
 from mlxk_core._generation.generation import Generation
+from mlxk_core._generation.grammar import (
+    AnyText,
+    Literal,
+    Matches,
+    OneOf,
+    Part,
+    RawString,
+    Repeat,
+    Sequence,
+    UpTo,
+    leaves,
+    optional,
+    sequence,
+)
 from mlxk_core._generation.pipeline import PlainText
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy, Tool, ToolCall
 from mlxk_core._generation.sampling import model_sampling
@@ -25,8 +40,11 @@ from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 
 __all__ = [
     "CHAT_STOP_STRINGS",
+    "AnyText",
     "Channel",
     "Completion",
+    "Constraint",
+    "ConstraintCompiler",
     "Delta",
     "Event",
     "ExtractorEvent",
@@ -34,20 +52,33 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "GenerationService",
+    "Literal",
     "Loading",
+    "Matches",
     "Message",
+    "OneOf",
+    "Part",
     "PlainText",
     "Progress",
+    "RawString",
+    "Repeat",
     "Sampling",
+    "Sequence",
     "ServiceStatus",
     "Started",
+    "TokenConstraint",
     "TokenLogprob",
     "TokenPolicy",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "UpTo",
     "Usage",
+    "Vocabulary",
     "join",
+    "leaves",
     "machine_memory",
     "model_sampling",
+    "optional",
+    "sequence",
 ]

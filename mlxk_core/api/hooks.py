@@ -7,6 +7,7 @@ import pluggy
 from mlxk_core._host.specs import (
     BackendSpec,
     CommandSpec,
+    ConstraintSpec,
     ModelSource,
     ModelSourceSpec,
     Quantization,
@@ -22,6 +23,7 @@ hookimpl = pluggy.HookimplMarker("mlxk")
 __all__ = [
     "BackendSpec",
     "CommandSpec",
+    "ConstraintSpec",
     "ModelSource",
     "ModelSourceSpec",
     "Quantization",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from mlxk_core._errors import InvalidConstraint
+from mlxk_core._generation.grammar import Matches
 from mlxk_core._host.hookspecs import HookSpecs
 from mlxk_core.api import Channel, ExtractorContext, Model, Strength
 from mlxk_testing.splits import assert_split_invariant
@@ -118,6 +120,20 @@ def test_the_example_detector_reads_the_config(host, example, tmp_path):
     assert host.quantizations(Model(name="m", path=tmp_path)) == []
     (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "ternary"}}')
     assert [fact.label for fact in host.quantizations(Model(name="m", path=tmp_path))] == ["ternary"]
+
+
+def test_the_example_constraint_allows_its_one_token(host, example):
+    module = example("mlxk_constraints", "mlxk_one_token")
+    module.COMPILER = module.OneToken()
+    host.register(module, name="one-token")
+    compiler = host.constraint_compiler("token", "--token")
+    with pytest.raises(InvalidConstraint):
+        compiler.check(Matches("token", 3))
+    vocabulary = SimpleNamespace(tokenizer=SimpleNamespace(token_id={"yes": 11}.get))
+    constraint = compiler.compile(Matches("token", "yes"), vocabulary)
+    assert constraint.mask() == b"\x00\x08"
+    constraint.accept(11)
+    assert constraint.complete
 
 
 def test_the_installed_example_greets(mlxk):

@@ -22,6 +22,7 @@ from mlxk_core._host.host import Host
 from mlxk_core.api import (
     BackendSpec,
     CommandSpec,
+    ConstraintSpec,
     Evidence,
     Model,
     ModelSourceSpec,
@@ -441,6 +442,30 @@ def detector(name, *facts, detect=None):
 
 INT4 = Quantization(format="safetensors", label="int4 (group 64)")
 Q4 = Quantization(format="gguf", label="Q4_0")
+
+
+class Compiler:
+    def check(self, grammar):
+        pass
+
+
+def test_hook_mlxk_constraints(host):
+    spec = ConstraintSpec(kind="sql", target=f"{__name__}:Compiler")
+    host.register(plugin("mlxk_constraints", spec), name="a")
+    assert host.constraint_kinds() == ["sql"]
+
+
+def test_a_kind_of_constraint_that_two_plugins_compile_is_an_error_that_names_both(lenient):
+    for name in ("a", "b"):
+        lenient.register(plugin("mlxk_constraints", ConstraintSpec(kind="sql", target="x:y")), name=name)
+    with pytest.raises(PluginConflict) as conflict:
+        lenient.constraint_compiler("sql", "--sql")
+    assert conflict.value.details["plugins"] == ["a", "b"]
+
+
+def test_a_constraint_without_a_compiler_names_the_distribution(host):
+    with pytest.raises(InvalidOption, match="mlxk-structured"):
+        host.constraint_compiler("json_schema", "--schema")
 
 
 def test_hook_mlxk_quantization_detectors(host, model):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
 LIBRARIES = {"openblas", "hub"}  # no entry point, no command: imported by other plugins
-FEATURES = {"run", "serve", "pull", "push", "models", "reasoning", "smollm2"}
+FEATURES = {"run", "serve", "pull", "push", "models", "reasoning", "smollm2", "structured"}
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {
     "gguf": {"mlxk_mlx"},

@@ -1,0 +1,65 @@
+"""Constraints: what a response must match, and what compiles them for the tokens of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mlxk_core._generation.grammar import Part
+
+if TYPE_CHECKING:
+    from mlxk_core._generation.engine import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """What the answer of a request must match.
+
+    `kind` is the language of `value`: `json_schema` and `json_object` (True), `regex`, `choice` (a list of texts),
+    `lark`, `gbnf`, or what another plugin compiles. `option` is the field or the command-line option it came from.
+    """
+
+    kind: str
+    value: Any
+    option: str = "constraint"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vocabulary:
+    """The tokens that a constraint is compiled for.
+
+    `markers` are the added tokens that mark structure, with their ids: ordinary text never contains them.
+    `stop_tokens` end a response.
+    """
+
+    tokenizer: Tokenizer
+    markers: Mapping[str, int]
+    stop_tokens: frozenset[int]
+
+
+class TokenConstraint(Protocol):
+    """Which tokens one row may have next. Used on the engine thread: `mask` before a token is drawn, then `accept`.
+
+    What either raises fails this row only.
+    """
+
+    @property
+    def complete(self) -> bool:
+        """Nothing can follow: the row ends with the token accepted last."""
+
+    def mask(self) -> bytes | None:
+        """One bit a token id, least significant bit first, set where the token may come next. None: any token."""
+
+    def accept(self, token: int, /) -> None:
+        """Take the token that was drawn. Raises `ConstraintFailure`."""
+
+
+class ConstraintCompiler(Protocol):
+    """Compiles constraints of one or more kinds. Used from any thread."""
+
+    def check(self, grammar: Part, /) -> None:
+        """Raise `InvalidConstraint` if the constraints in `grammar` are invalid or unsupported. Bounded in time."""
+
+    def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
+        """Return a fresh constraint for one row. Raises `InvalidConstraint`."""

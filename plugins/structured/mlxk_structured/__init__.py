@@ -1,0 +1,1 @@
+"""Structured output: constraints compiled for llguidance."""

@@ -1,0 +1,161 @@
+"""The constraint compiler: checks what a client sends, and compiles it for the tokens of one model."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import llguidance
+
+from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
+from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
+from mlxk_structured import json_schema
+from mlxk_structured.lark import json_grammar, lark
+from mlxk_structured.tokenizer import Tokenizers
+
+_CACHED = 128
+_PLACES = 200
+"""Parts of a schema that are tried to find the one at fault."""
+# A hostile grammar costs at most this: about 60 MB, and 20 ms in a step.
+_LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+
+
+class Compiler:
+    """`ConstraintCompiler` on llguidance. Compiled grammars are cached, by model; each row gets a copy."""
+
+    def __init__(self) -> None:
+        self._tokenizers = Tokenizers()
+        self._lock = threading.Lock()
+        self._checked: OrderedDict[Part | str, None] = OrderedDict()
+        self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
+
+    def check(self, grammar: Part, /) -> None:
+        text = lark(grammar, {})
+        with self._lock:
+            if text in self._checked:
+                self._checked.move_to_end(text)
+                return
+        matcher = llguidance.LLMatcher(_bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # a grammar without any answer shows here
+        if matcher.is_error():
+            raise _at_fault(grammar, matcher.get_error())
+        with self._lock:
+            _remember(self._checked, text, None)
+
+    def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
+        tokenizer = self._tokenizers.get(vocabulary)
+        text = lark(grammar, vocabulary.markers)
+        key = (id(tokenizer), text)
+        with self._lock:
+            found = self._compiled.get(key)
+            if found is not None:
+                self._compiled.move_to_end(key)
+        if found is None:
+            matcher = llguidance.LLMatcher(tokenizer, _lark(text), log_level=0, limits=_LIMITS)
+            if matcher.is_error():
+                raise _at_fault(grammar, matcher.get_error())
+            matcher.compute_bitmask()
+            if matcher.is_error():
+                raise _at_fault(grammar, matcher.get_error())
+            found = (matcher, tokenizer)  # the tokenizer is kept: its id is the key
+            with self._lock:
+                _remember(self._compiled, key, found)
+        return Matcher(found[0].deep_copy())
+
+
+class Matcher:
+    """`TokenConstraint` on one llguidance matcher."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def mask(self) -> bytes | None:
+        mask: bytes = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            raise ConstraintFailure(f"The constraint is too complex: {_reason(self._matcher.get_error())}.")
+        return mask
+
+    def accept(self, token: int, /) -> None:
+        if not self._matcher.consume_token(token):
+            raise ConstraintFailure(
+                f"The constraint does not allow token {token}: {_reason(self._matcher.get_error())}."
+            )
+
+
+def _lark(text: str) -> str:
+    return str(llguidance.LLMatcher.grammar_from_lark(text))
+
+
+def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    cache[key] = value
+    while len(cache) > _CACHED:
+        cache.popitem(last=False)
+
+
+def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
+    """The error that names the part of a schema which cannot be compiled, as far as it can be told."""
+    for leaf in leaves(grammar):
+        if not isinstance(leaf, Matches):
+            continue
+        if leaf.kind != "json_schema":
+            if isinstance(grammar, Matches):
+                return InvalidConstraint(leaf.kind, f"it is not valid: {_reason(error)}")
+            continue
+        for path, reason in _faults(json_schema.normalize(leaf.value, lenient=leaf.lenient)):
+            return InvalidConstraint(leaf.kind, reason, path=path)
+    return InvalidConstraint("constraint", f"it cannot be compiled: {_reason(error)}")
+
+
+def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
+    """Parts of a schema that do not compile, innermost first."""
+    tokenizer = _bytes_tokenizer()
+    for path, part in schema.places[:_PLACES]:
+        grammar = _lark(f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
+        matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+        if not matcher.is_error():
+            matcher.compute_bitmask()
+        if matcher.is_error():
+            yield path, _reason(matcher.get_error())
+
+
+def _reason(error: str) -> str:
+    """llguidance's own words, without its internal state."""
+    text = error.partition("\n")[0].rpartition("failed to compile JSON schema: ")[2].strip().rstrip(".")
+    if not text or text.startswith(("NoExtension", "Unsatisfiable schema: anyOf is empty")):
+        return "no text matches it"
+    if text.startswith("oneOf constraints"):
+        return "oneOf is supported only where a value can match one of the schemas at most; use anyOf"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    """A vocabulary of bytes, for checks without a model."""
+
+    tokens: tuple[bytes, ...] = (*(bytes([byte]) for byte in range(256)), b"<end>")
+    special_token_ids: tuple[int, ...] = (256,)
+    eos_token_id: int = 256
+    bos_token_id: int | None = None
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text if isinstance(text, bytes) else text.encode())
+
+
+_made_of_bytes: list[Any] = []
+
+
+def _bytes_tokenizer() -> Any:
+    if not _made_of_bytes:
+        _made_of_bytes.append(llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()), eos_token=[256]))
+    return _made_of_bytes[0]
+
+
+COMPILER = Compiler()

@@ -1,0 +1,467 @@
+"""JSON Schemas as clients write them, checked and rewritten into the dialect that llguidance compiles.
+
+Drafts 4 to 2020-12, OpenAPI's `nullable` and `discriminator`, and what pydantic and zod generate. The result allows
+nothing that the schema forbids; where the schema is open, it may allow less (properties come in the order of the
+schema, and an object with `properties` gets no others unless the schema asks for them).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+from urllib.parse import unquote
+
+from mlxk_structured.ecma_regex import UnsupportedPattern, whole_match
+
+MAX_VALUES = 50_000
+"""JSON values in a schema, all levels together."""
+MAX_SCHEMAS = 3_000
+MAX_ENUM_PARTS = 5_000
+"""Objects and arrays in all enums, and their values: llguidance makes a rule of each."""
+MAX_DEPTH = 64
+MAX_MULTIPLE = 10_000
+MAX_COUNT = 1_000_000
+
+_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+_FORMATS = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
+)  # fmt: skip
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_UNSUPPORTED = (
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependencies", "dependentRequired",
+    "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
+)  # fmt: skip
+_OF_TYPE = {
+    "object": ("properties", "patternProperties", "additionalProperties", "required", "propertyNames",
+               "minProperties", "maxProperties"),
+    "array": ("items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+}  # fmt: skip
+_COMBINING = ("$ref", "allOf", "anyOf", "oneOf")
+
+
+class SchemaError(ValueError):
+    """A schema is invalid or not supported. `path` is where, in the form `$.properties.age.minimum`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema in llguidance's dialect. `places` are its parts with the path each had in the client's schema."""
+
+    root: Mapping[str, Any]
+    definitions: Mapping[str, Any]
+    places: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def document(self, part: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The schema, or one part of it, as a document of its own."""
+        document = dict(self.root if part is None else part)
+        if self.definitions:
+            document["$defs"] = dict(self.definitions)
+        return document
+
+
+def normalize(schema: Any, *, lenient: bool = False) -> Schema:
+    """Check `schema` and rewrite it. Raises `SchemaError`.
+
+    `lenient` drops what is valid but not supported, so that the result may allow more than the schema.
+    """
+    if not isinstance(schema, (Mapping, bool)):
+        raise SchemaError("$", f"a schema must be an object, not {_kind(schema)}")
+    _check_size(schema)
+    rewriting = _Rewriting(schema, lenient)
+    root = rewriting.rewrite(schema, "$", 0)
+    while rewriting.pending:
+        pointer, name = rewriting.pending.popitem()
+        target = rewriting.target(pointer, f"$ref {pointer}")
+        rewriting.definitions[name] = rewriting.rewrite(target, _path_of(pointer), 0)
+    return Schema(root, rewriting.definitions, tuple(rewriting.places))
+
+
+def _check_size(schema: Any) -> None:
+    values, levels = [schema], 0
+    count = 0
+    while values:
+        count += len(values)
+        levels += 1
+        if count > MAX_VALUES:
+            raise SchemaError("$", f"the schema has more than {MAX_VALUES} values")
+        if levels > 2 * MAX_DEPTH:
+            raise SchemaError("$", f"the schema is nested deeper than {MAX_DEPTH} levels")
+        values = [inner for value in values for inner in _children(value)]
+
+
+def _children(value: Any) -> Sequence[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return value if isinstance(value, list) else ()
+
+
+@dataclass(slots=True)
+class _Rewriting:
+    document: Any
+    lenient: bool
+    definitions: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+    places: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    schemas: int = 0
+    enum_parts: int = 0
+    anchors: dict[str, Any] = field(default_factory=dict)
+    combines: bool = False
+    multiples: int = 1
+
+    def __post_init__(self) -> None:
+        for part in _every_object(self.document):
+            for key in ("$anchor", "$id", "id"):
+                if isinstance(name := part.get(key), str) and part is not self.document:
+                    self.anchors.setdefault(f"#{name}" if key == "$anchor" else name, part)
+            combining = part.keys() & set(_COMBINING)
+            objects = part.keys() & {"properties", "required", "additionalProperties"}
+            self.combines |= "allOf" in combining or len(combining) > 1 or bool(combining and objects)
+
+    def rewrite(self, schema: Any, path: str, depth: int) -> Any:
+        self.schemas += 1
+        if self.schemas > MAX_SCHEMAS:
+            raise SchemaError(path, f"the schema has more than {MAX_SCHEMAS} parts")
+        if depth > MAX_DEPTH:
+            raise SchemaError(path, f"the schema is nested deeper than {MAX_DEPTH} levels")
+        if schema is True:
+            return {}
+        if schema is False:
+            if path == "$":
+                raise SchemaError("$", "no value is valid")
+            return False
+        if not isinstance(schema, Mapping):
+            raise SchemaError(path, f"a schema must be an object or a boolean, not {_kind(schema)}")
+        result = self._object(schema, path, depth)
+        self.places.append((path, result))
+        return result
+
+    def target(self, pointer: str, path: str) -> Any:
+        """The schema that a local reference names."""
+        if pointer in self.anchors:
+            return self.anchors[pointer]
+        if pointer in ("#", ""):
+            return self.document
+        if not pointer.startswith("#/"):
+            if pointer.startswith("#"):
+                raise SchemaError(path, f"{pointer!r} is not an anchor of this schema")
+            raise SchemaError(path, f"{pointer!r} is not in this schema, and references are never fetched")
+        value = self.document
+        for word in pointer[2:].split("/"):
+            word = unquote(word).replace("~1", "/").replace("~0", "~")
+            if isinstance(value, Mapping) and word in value:
+                value = value[word]
+            elif isinstance(value, list) and word.isascii() and word.isdigit() and int(word) < len(value):
+                value = value[int(word)]
+            else:
+                raise SchemaError(path, f"{pointer!r} is not in this schema")
+        if not isinstance(value, (Mapping, bool)):
+            raise SchemaError(path, f"{pointer!r} names {_kind(value)}, not a schema")
+        return value
+
+    def _object(self, schema: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
+        self._unsupported(schema, path)
+        result: dict[str, Any] = {}
+        self._type(schema, path, result)
+        for key in ("const", "enum"):
+            if key in schema:
+                self._values(schema, key, path, result)
+        self._strings(schema, path, result)
+        self._numbers(schema, path, result)
+        self._counts(schema, path, result)
+        self._array(schema, path, depth, result)
+        self._properties(schema, path, depth, result)
+        self._combined(schema, path, depth, result)
+        if schema.get("nullable") is True:
+            result = _nullable(result)
+        elif "nullable" in schema and not isinstance(schema["nullable"], bool):
+            raise SchemaError(f"{path}.nullable", f"it must be true or false, not {_kind(schema['nullable'])}")
+        return result
+
+    def _unsupported(self, schema: Mapping[str, Any], path: str) -> None:
+        for key in _UNSUPPORTED:
+            if key in schema and not self.lenient and schema[key] not in ({}, [], True, None):
+                raise SchemaError(f"{path}.{key}", "this keyword is not supported")
+
+    def _type(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
+        kinds = schema.get("type")
+        if kinds is None:
+            if not schema.keys() & {"enum", "const", *_COMBINING}:
+                inferred = [kind for kind, keys in _OF_TYPE.items() if schema.keys() & set(keys)]
+                if len(inferred) == 1:
+                    result["type"] = inferred[0]
+            return
+        listed = kinds if isinstance(kinds, list) else [kinds]
+        for kind in listed:
+            if not isinstance(kind, str) or kind not in _TYPES:
+                raise SchemaError(f"{path}.type", f"{_quote(kind)} is not a type; the types are {', '.join(_TYPES)}")
+        if not listed:
+            raise SchemaError(f"{path}.type", "the list of types is empty")
+        result["type"] = kinds
+
+    def _values(self, schema: Mapping[str, Any], key: str, path: str, result: dict[str, Any]) -> None:
+        value = schema[key]
+        if key == "enum":
+            if not isinstance(value, list):
+                raise SchemaError(f"{path}.enum", f"it must be a list, not {_kind(value)}")
+            if not value:
+                raise SchemaError(f"{path}.enum", "the list is empty, so that no value is valid")
+        inner = [value] if key == "const" else value
+        while inner := [each for each in inner if _children(each)]:
+            self.enum_parts += len(inner)
+            inner = [part for each in inner for part in _children(each)]
+            self.enum_parts += len(inner)
+            if self.enum_parts > MAX_ENUM_PARTS:
+                raise SchemaError(f"{path}.{key}", f"the values of all enums have more than {MAX_ENUM_PARTS} parts")
+        result[key] = value
+
+    def _strings(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
+        if "pattern" in schema:
+            first, *others = self._pattern(schema["pattern"], f"{path}.pattern")
+            result["pattern"] = first
+            if others:
+                result["allOf"] = [{"type": "string", "pattern": other} for other in others]
+        if "format" in schema:
+            if not isinstance(schema["format"], str):
+                raise SchemaError(f"{path}.format", f"it must be a string, not {_kind(schema['format'])}")
+            if schema["format"] in _FORMATS and "pattern" not in schema:
+                result["format"] = schema["format"]
+
+    def _pattern(self, pattern: Any, path: str) -> list[str]:
+        if not isinstance(pattern, str):
+            raise SchemaError(path, f"it must be a string, not {_kind(pattern)}")
+        try:
+            return [f"^(?:{each})$" for each in whole_match(pattern)]
+        except UnsupportedPattern as error:
+            if self.lenient:
+                return ["^(?s:.)*$"]
+            raise SchemaError(path, f"the pattern {_quote(pattern)} is not supported: {error}") from None
+
+    def _numbers(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
+        for key in _LIMITS:
+            value = schema.get(key)
+            if value is None or (isinstance(value, bool) and key.startswith("exclusive")):
+                continue
+            result[key] = self._number(value, f"{path}.{key}")
+        for key, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+            if schema.get(key) is True and limit in result:  # draft 4
+                result[key] = result.pop(limit)
+        if schema.get("multipleOf") is not None:
+            value = self._number(schema["multipleOf"], f"{path}.multipleOf")
+            exact = Fraction(str(value))
+            if exact <= 0:
+                raise SchemaError(f"{path}.multipleOf", f"it must be above 0, not {value}")
+            self.multiples = math.lcm(self.multiples, exact.numerator) if self.combines else exact.numerator
+            if max(self.multiples, exact.denominator) > MAX_MULTIPLE:
+                raise SchemaError(f"{path}.multipleOf", f"{value} is not supported: the limit is {MAX_MULTIPLE}")
+            result["multipleOf"] = value
+
+    def _number(self, value: Any, path: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise SchemaError(path, f"it must be a number, not {_kind(value)}")
+        return value
+
+    def _counts(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
+        for key in _COUNTS:
+            value = schema.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value != int(value):
+                raise SchemaError(f"{path}.{key}", f"it must be a whole number of 0 or more, not {_quote(value)}")
+            if value > MAX_COUNT:
+                if key.startswith("max"):
+                    continue  # no answer is that long
+                raise SchemaError(f"{path}.{key}", f"{value} is not supported: the limit is {MAX_COUNT}")
+            result[key] = int(value)
+
+    def _array(self, schema: Mapping[str, Any], path: str, depth: int, result: dict[str, Any]) -> None:
+        items, prefix = schema.get("items"), schema.get("prefixItems")
+        rest = items
+        if isinstance(items, list):  # before 2020-12
+            prefix, rest = items, schema.get("additionalItems")
+        if prefix is not None:
+            result["prefixItems"] = self._list(prefix, f"{path}.prefixItems", depth, may_be_empty=True)
+        if rest is not None:
+            result["items"] = False if rest is False else self.rewrite(rest, f"{path}.items", depth + 1)
+        unique = schema.get("uniqueItems")
+        if unique is not None and not isinstance(unique, bool):
+            raise SchemaError(f"{path}.uniqueItems", f"it must be true or false, not {_kind(unique)}")
+        if unique and result.get("maxItems", 2) > 1 and not self.lenient:
+            raise SchemaError(f"{path}.uniqueItems", "this keyword is not supported")
+
+    def _properties(self, schema: Mapping[str, Any], path: str, depth: int, result: dict[str, Any]) -> None:
+        properties = self._map(schema, "properties", path, depth)
+        if properties is not None:
+            result["properties"] = properties
+        patterns = self._map(schema, "patternProperties", path, depth)
+        if patterns:
+            result["patternProperties"] = {}
+            for pattern, inner in patterns.items():
+                found = self._pattern(pattern, f"{path}.patternProperties")
+                if len(found) > 1:
+                    raise SchemaError(f"{path}.patternProperties", f"the pattern {_quote(pattern)} is not supported")
+                result["patternProperties"][found[0]] = inner
+        required = schema.get("required")
+        if isinstance(required, bool):  # draft 3, which some clients still write
+            required = None
+        if required is not None:
+            if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+                raise SchemaError(f"{path}.required", "it must be a list of strings")
+            result["required"] = list(dict.fromkeys(required))
+        extra = schema.get("additionalProperties")
+        if extra is not None:
+            result["additionalProperties"] = (
+                extra if isinstance(extra, bool) else self.rewrite(extra, f"{path}.additionalProperties", depth + 1)
+            )
+        elif properties and not self.combines and not patterns and set(result.get("required", ())) <= properties.keys():
+            result["additionalProperties"] = False
+        if schema.get("propertyNames") is not None:
+            self._names(schema["propertyNames"], f"{path}.propertyNames", result)
+        self._property_counts(path, result)
+
+    def _names(self, names: Any, path: str, result: dict[str, Any]) -> None:
+        """`propertyNames`, for maps: what zod's records and pydantic's dicts with constrained keys need."""
+        if names is True or (
+            isinstance(names, Mapping) and not names.keys() & {*_OF_TYPE["string"], "enum", "const", *_COMBINING}
+        ):
+            return
+        values = result.get("additionalProperties", {})
+        if isinstance(names, Mapping) and not result.get("properties") and not result.get("patternProperties"):
+            allowed = names.get("enum") if "const" not in names else [names["const"]]
+            if isinstance(allowed, list) and all(isinstance(name, str) for name in allowed):
+                if values is not False:
+                    result["properties"] = {name: {} if values is True else values for name in allowed}
+                result["additionalProperties"] = False
+                return
+            if "pattern" in names and not names.keys() & {"minLength", "maxLength", "format", *_COMBINING}:
+                found = self._pattern(names["pattern"], f"{path}.pattern")
+                if len(found) == 1 and values is not False:
+                    result["patternProperties"] = {found[0]: {} if values is True else values}
+                    result["additionalProperties"] = False
+                    return
+        if not self.lenient:
+            raise SchemaError(path, "only an enum or a pattern is supported here, for objects without `properties`")
+
+    def _property_counts(self, path: str, result: dict[str, Any]) -> None:
+        required = len(result.get("required", ()))
+        if result.get("minProperties", 0) <= required:
+            result.pop("minProperties", None)
+        if result.get("additionalProperties") is False and not result.get("patternProperties"):
+            if result.get("maxProperties", 0) >= len(result.get("properties", ())):
+                result.pop("maxProperties", None)
+        elif result.get("minProperties", 0) > 1:
+            # llguidance lets a map repeat a key, and a parser keeps the last one only.
+            if not self.lenient:
+                raise SchemaError(f"{path}.minProperties", "more than 1 is not supported for a map")
+            del result["minProperties"]
+
+    def _combined(self, schema: Mapping[str, Any], path: str, depth: int, result: dict[str, Any]) -> None:
+        if "$ref" in schema:
+            result["$ref"] = self._reference(schema["$ref"], f"{path}.$ref")
+        tag = self._tag(schema, path)
+        for key in ("allOf", "anyOf", "oneOf"):
+            if schema.get(key) is None:
+                continue
+            parts = self._list(schema[key], f"{path}.{key}", depth, may_be_empty=False)
+            if tag and key != "allOf":
+                for part in parts if all(isinstance(part, dict) for part in parts) else ():
+                    part["required"] = list(dict.fromkeys([*part.get("required", ()), tag]))
+            if key == "oneOf" and self.lenient:
+                key = "anyOf" if "anyOf" not in result else "allOf"
+                parts = parts if key == "anyOf" else [{"anyOf": parts}]
+            result[key] = [*result.get(key, ()), *parts]
+
+    def _tag(self, schema: Mapping[str, Any], path: str) -> str | None:
+        discriminator = schema.get("discriminator")
+        if not isinstance(discriminator, Mapping):
+            return None
+        name = discriminator.get("propertyName")
+        return name if isinstance(name, str) else None
+
+    def _reference(self, pointer: Any, path: str) -> str:
+        if not isinstance(pointer, str):
+            raise SchemaError(path, f"it must be a string, not {_kind(pointer)}")
+        self.target(pointer, path)
+        name = self.names.get(pointer)
+        if name is None:
+            name = self.names[pointer] = f"r{len(self.names)}"
+            self.pending[pointer] = name
+        return f"#/$defs/{name}"
+
+    def _list(self, parts: Any, path: str, depth: int, *, may_be_empty: bool) -> list[dict[str, Any]]:
+        if not isinstance(parts, list) or (not parts and not may_be_empty):
+            raise SchemaError(path, "it must be a list of schemas" + ("" if may_be_empty else " with at least one"))
+        return [self.rewrite(part, f"{path}[{i}]", depth + 1) for i, part in enumerate(parts)]
+
+    def _map(self, schema: Mapping[str, Any], key: str, path: str, depth: int) -> dict[str, Any] | None:
+        parts = schema.get(key)
+        if parts is None:
+            return None
+        if not isinstance(parts, Mapping):
+            raise SchemaError(f"{path}.{key}", f"it must be an object, not {_kind(parts)}")
+        return {name: self.rewrite(part, _member(f"{path}.{key}", name), depth + 1) for name, part in parts.items()}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = schema.get("type")
+    plain = not schema.keys() & {"enum", "const", *_COMBINING}
+    if plain and kinds is None:
+        return schema
+    if plain:
+        listed = kinds if isinstance(kinds, list) else [kinds]
+        return {**schema, "type": [*listed, *(() if "null" in listed else ("null",))]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _every_object(value: Any) -> Iterator[Mapping[str, Any]]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            yield value
+        waiting.extend(_children(value))
+
+
+def _member(path: str, name: str) -> str:
+    return f"{path}.{name}" if name.replace("_", "").isalnum() and name.isascii() else f"{path}[{json.dumps(name)}]"
+
+
+def _path_of(pointer: str) -> str:
+    words = [unquote(word).replace("~1", "/").replace("~0", "~") for word in pointer.removeprefix("#").split("/")[1:]]
+    path = "$"
+    for word in words:
+        path = f"{path}[{word}]" if word.isdigit() else _member(path, word)
+    return path
+
+
+def _quote(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case Mapping():
+            return "an object"
+    return type(value).__name__

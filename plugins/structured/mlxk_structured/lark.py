@@ -1,0 +1,202 @@
+"""Grammar parts written as a Lark grammar in llguidance's dialect."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlxk_core.api.errors import InvalidConstraint
+from mlxk_core.api.generation import AnyText, Literal, Matches, OneOf, Part, RawString, Repeat, Sequence, UpTo
+from mlxk_structured import json_schema
+from mlxk_structured.ecma_regex import ANY, UnsupportedPattern, as_whole, literal, whole_match
+from mlxk_structured.json_schema import SchemaError
+
+MAX_LENGTH = 256_000
+"""Characters of a grammar or a pattern that a client sends."""
+MAX_CHOICES = 10_000
+_COMPACT = {"whitespace_flexible": False}
+_RULE = re.compile(r"^[ \t]*(?:start[ \t]*:|%llguidance\b)", re.MULTILINE)
+
+
+def json_grammar(schema: json_schema.Schema, part: Mapping[str, Any] | None = None) -> str:
+    """Return the `%json` expression of a schema: compact, since endless white space is a known failure."""
+    return "%json " + json.dumps({**schema.document(part), "x-guidance": _COMPACT})
+
+
+def lark(part: Part, markers: Mapping[str, int]) -> str:
+    """Return the grammar of `part` for a vocabulary with `markers`. Raises `InvalidConstraint` without an option."""
+    if isinstance(part, Matches) and part.kind in ("lark", "gbnf"):
+        return user_grammar(part)
+    writing = _Writing(markers)
+    writing.rules["start"] = writing.write(part)
+    return "%llguidance {}\n" + "\n".join(f"{name}: {body}" for name, body in writing.rules.items()) + "\n"
+
+
+def user_grammar(part: Matches) -> str:
+    """Return a client's Lark or GBNF grammar as Lark. Raises `InvalidConstraint`."""
+    import llguidance
+
+    text = part.value
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidConstraint(part.kind, "a grammar must be a text that is not empty")
+    if len(text) > MAX_LENGTH:
+        raise InvalidConstraint(part.kind, f"the grammar has {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    if _RULE.search(text):
+        return text
+    try:
+        return str(llguidance.gbnf_to_lark.gbnf_to_lark(text))
+    except RecursionError:
+        raise InvalidConstraint(part.kind, "the grammar is nested too deep") from None
+    except Exception as error:  # its parser raises bare exceptions
+        raise InvalidConstraint(part.kind, f"the grammar is not valid: {error}") from None
+
+
+@dataclass(slots=True)
+class _Writing:
+    markers: Mapping[str, int]
+    rules: dict[str, str] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
+
+    def write(self, part: Part) -> str:
+        match part:
+            case Literal(text):
+                return self._literal(text)
+            case AnyText(without):
+                return self._any_text(without)
+            case UpTo(ends):
+                return self._up_to(ends)
+            case Matches():
+                return self._matches(part)
+            case RawString():
+                return self._raw_string(part)
+            case Sequence(parts):
+                return " ".join(filter(None, (self.write(inner) for inner in parts))) or '""'
+            case OneOf(parts):
+                return "(" + " | ".join(self.write(inner) or '""' for inner in parts) + ")"
+            case Repeat(inner, least, most):
+                body = self._rule(self.write(inner))
+                if (least, most) == (1, 1):
+                    return body
+                return body + {(0, 1): "?", (0, None): "*", (1, None): "+"}.get(
+                    (least, most), f"{{{least},{'' if most is None else most}}}"
+                )
+        raise TypeError(f"{part!r} is not a grammar part")
+
+    def _rule(self, body: str, *, options: str = "", terminal: bool = False) -> str:
+        """The name of a rule with this body."""
+        key = f"{options}{terminal}{body}"
+        if key not in self.known:
+            name = f"{'T' if terminal else 'r'}{len(self.rules)}"
+            self.known[key] = name
+            self.rules[name + options] = body
+        return self.known[key]
+
+    def _literal(self, text: str) -> str:
+        pieces = self._split(text)
+        return " ".join(f"<[{piece}]>" if isinstance(piece, int) else _quoted(piece) for piece in pieces) or '""'
+
+    def _split(self, text: str) -> list[str | int]:
+        """`text` cut into markers (their ids) and what is between them; the longest marker at a place wins."""
+        known = sorted((marker for marker in self.markers if marker and marker in text), key=len, reverse=True)
+        if not known:
+            return [text] if text else []
+        pieces = re.split("(" + "|".join(map(re.escape, known)) + ")", text)
+        return [self.markers.get(piece, piece) if i % 2 else piece for i, piece in enumerate(pieces) if piece]
+
+    def _any_text(self, without: tuple[str, ...]) -> str:
+        plain = [text for text in without if text not in self.markers]
+        body = "/(?s:.)*/"
+        for text in plain:
+            body += f" & ~(/(?s:.)*/ {_quoted(text)} /(?s:.)*/)"
+        return self._rule(body, terminal=True)
+
+    def _up_to(self, ends: tuple[str, ...]) -> str:
+        options = []
+        plain = [text for text in ends if text not in self.markers]
+        tokens = [self.markers[text] for text in ends if text in self.markers]
+        if plain:
+            options.append(self._rule(f"/(?s:.)*/ ({' | '.join(map(_quoted, plain))})", options="[lazy]"))
+        if tokens:
+            text = self._any_text(tuple(plain))
+            options.append(f"{text} ({' | '.join(f'<[{token}]>' for token in tokens)})")
+        return options[0] if len(options) == 1 else "(" + " | ".join(options) + ")"
+
+    def _matches(self, part: Matches) -> str:
+        match part.kind:
+            case "json_schema":
+                try:
+                    schema = json_schema.normalize(part.value, lenient=part.lenient)
+                except SchemaError as error:
+                    raise InvalidConstraint(part.kind, error.problem, path=error.path) from None
+                return self._rule(json_grammar(schema))
+            case "json_object":
+                return self._rule('%json {"type": "object", "x-guidance": {"whitespace_flexible": false}}')
+            case "regex":
+                return self._rule(_intersection(_regex(part)), terminal=True)
+            case "choice":
+                return "(" + " | ".join(map(_quoted, _choices(part))) + ")"
+            case "lark" | "gbnf":
+                return self._nested(part)
+        raise InvalidConstraint(part.kind, f"a constraint of kind {part.kind} cannot be part of another grammar")
+
+    def _nested(self, part: Matches) -> str:
+        """A client's grammar inside another one, as a grammar of its own: its rule names are its own too."""
+        text = re.sub(r"(?m)^[ \t]*%llguidance[^\n]*\n", "", user_grammar(part))
+        return self._rule("%lark {\n" + text + "\n}")
+
+    def _raw_string(self, part: RawString) -> str:
+        patterns = _string_patterns(part)
+        body = _intersection(patterns)
+        if part.end not in self.markers:
+            body = f"{body} & ~(/(?s:.)*/ {_quoted(part.end)} /(?s:.)*/)"
+        return self._rule(body, terminal=True)
+
+
+def _regex(part: Matches) -> tuple[str, ...]:
+    if not isinstance(part.value, str) or not part.value:
+        raise InvalidConstraint(part.kind, "a regular expression must be a text that is not empty")
+    try:
+        return as_whole(part.value)
+    except UnsupportedPattern as error:
+        raise InvalidConstraint(part.kind, f"the pattern is not supported: {error}") from None
+
+
+def _choices(part: Matches) -> list[str]:
+    values = part.value
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
+        raise InvalidConstraint(part.kind, "it must be a list of texts that are not empty, with at least one")
+    if len(values) > MAX_CHOICES or sum(map(len, values)) > MAX_LENGTH:
+        raise InvalidConstraint(part.kind, f"more than {MAX_CHOICES} choices or {MAX_LENGTH} characters")
+    return list(dict.fromkeys(values))
+
+
+def _string_patterns(part: RawString) -> tuple[str, ...]:
+    """What a raw string must match as a whole, all at once."""
+    schema = part.schema if isinstance(part.schema, Mapping) else {}
+    allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if isinstance(allowed, list):
+        texts = [value for value in allowed if isinstance(value, str)]
+        if texts:
+            return ("|".join(map(literal, texts)),)
+    patterns: list[str] = []
+    least, most = schema.get("minLength"), schema.get("maxLength")
+    if least is not None or most is not None:
+        patterns.append(f"(?s:.){{{least or 0},{'' if most is None else most}}}")
+    if isinstance(schema.get("pattern"), str):
+        try:
+            patterns += whole_match(schema["pattern"])
+        except UnsupportedPattern as error:
+            if not part.lenient:
+                raise InvalidConstraint("json_schema", f"the pattern is not supported: {error}") from None
+    return tuple(patterns) or (ANY,)
+
+
+def _intersection(patterns: tuple[str, ...]) -> str:
+    return " & ".join(f"/(?:{pattern})/" for pattern in patterns)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

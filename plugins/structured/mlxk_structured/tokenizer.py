@@ -1,0 +1,88 @@
+"""A model's vocabulary as llguidance needs it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import llguidance
+
+from mlxk_core.api.backends import Tokenizer
+from mlxk_core.api.errors import InvalidConstraint
+from mlxk_core.api.generation import Vocabulary
+
+_MARKER = re.compile(r"\[?[<\[◁｜].*[>\]▷｜]", re.DOTALL)
+_LONGEST_TOKEN = 64
+
+
+class Tokenizers:
+    """The llguidance tokenizers of loaded models, made once for each (0.8 s with 150,000 tokens)."""
+
+    def __init__(self) -> None:
+        self._made: weakref.WeakKeyDictionary[Tokenizer, dict[Any, Any]] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def get(self, vocabulary: Vocabulary) -> Any:
+        """Return the `LLTokenizer` of `vocabulary`. Raises `InvalidConstraint` if its tokens have no bytes."""
+        key = (vocabulary.stop_tokens, frozenset(vocabulary.markers.values()))
+        with self._lock:
+            of_model = self._made.setdefault(vocabulary.tokenizer, {})
+            if key not in of_model:
+                of_model[key] = _make(vocabulary)
+            return of_model[key]
+
+
+class _Pieces:
+    """The tokens in the form that llguidance asks for. Its ids end with one more than the model has: the end of a
+    response of a model without stop tokens."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        tokenizer = vocabulary.tokenizer
+        pieces = [tokenizer.piece(token) for token in range(tokenizer.vocab_size)]
+        if not any(pieces):
+            raise InvalidConstraint("constraint", "the tokenizer of this model does not tell the bytes of its tokens")
+        self.special_token_ids = sorted({*vocabulary.markers.values(), *vocabulary.stop_tokens, len(pieces)})
+        self.tokens = [piece or b"" for piece in pieces] + [b"<mlxk:end>"]
+        self.eos_token_id = min(vocabulary.stop_tokens, default=len(pieces))
+        self.bos_token_id = None
+        self._tokenizer = tokenizer
+        special = set(self.special_token_ids)
+        self._ids = {piece: token for token, piece in enumerate(self.tokens) if piece and token not in special}
+        self._longest = min(_LONGEST_TOKEN, max(map(len, self._ids), default=1))
+
+    def __call__(self, text: str | bytes) -> Sequence[int]:
+        """The tokens of `text`, in the way the model writes it where that can be told."""
+        data = text if isinstance(text, bytes) else text.encode()
+        try:
+            tokens = self._tokenizer.encode(data.decode(), add_special_tokens=False)
+        except UnicodeDecodeError:
+            return self._greedy(data)
+        joined = b"".join(self.tokens[token] for token in tokens)
+        return tokens if joined == data else self._greedy(data)
+
+    def _greedy(self, data: bytes) -> Sequence[int]:
+        tokens, at = [], 0
+        while at < len(data):
+            for length in range(min(self._longest, len(data) - at), 0, -1):
+                token = self._ids.get(data[at : at + length])
+                if token is not None:
+                    tokens.append(token)
+                    at += length
+                    break
+            else:
+                return tokens  # a byte that no token writes
+        return tokens
+
+
+def _make(vocabulary: Vocabulary) -> Any:
+    pieces = _Pieces(vocabulary)
+    stops = sorted(vocabulary.stop_tokens) or [pieces.eos_token_id]
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops)
+
+
+def structure_markers(added: Mapping[str, tuple[int, bool]]) -> dict[str, int]:
+    """Return the added tokens that mark structure: special ones, and those that look like a tag."""
+    return {text: token for text, (token, special) in added.items() if special or _MARKER.fullmatch(text)}
