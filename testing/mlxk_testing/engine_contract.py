@@ -349,7 +349,7 @@ def what_cannot_run_is_refused_before_it_runs(engine: Engine) -> None:
             for sampling in (
                 Sampling(temperature=-1),
                 Sampling(temperature=float("nan")),
-                Sampling(top_p=0),
+                Sampling(top_p=-0.1),
                 Sampling(top_p=1.5),
                 Sampling(top_k=-1),
                 Sampling(min_p=1.1),

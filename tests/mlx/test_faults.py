@@ -59,7 +59,7 @@ def test_a_prompt_that_cannot_fit_is_refused_before_it_is_read(tmp_path):
         engine.check(row)
         limit = mx.set_memory_limit(mx.get_active_memory() + 1000)
         try:
-            with pytest.raises(InsufficientMemory, match="500 prompt tokens"):
+            with pytest.raises(InsufficientMemory, match="500"):
                 engine.check(row)
         finally:
             mx.set_memory_limit(limit)

@@ -29,6 +29,7 @@ def drawn(**settings):
         ({"top_k": 5}, {0, 1, 2, 3, 4}),
         ({"top_k": 1000}, {0, 1, 2, 3, 4}),
         ({"top_p": 0.5}, {0}),
+        ({"top_p": 0}, {0}),
         ({"top_p": 0.51}, {0, 1}),
         ({"top_p": 0.9}, {0, 1, 2}),
         ({"min_p": 0.29}, {0, 1, 2}),
@@ -95,7 +96,7 @@ def test_a_processor_that_raises_is_told_once_and_harms_nothing():
         raise ValueError("broken")
 
     errors = []
-    guarded = sampling.Guarded(broken, errors.append)
+    guarded = sampling.GuardedProcessor(broken, errors.append)
     logits = mx.array([[1.0]])
     assert guarded(mx.array([0]), logits) is logits
     assert guarded(mx.array([0]), logits) is logits

@@ -1,13 +1,13 @@
-"""One loaded network that decodes many rows at once, on mlx-lm's batch generator.
+"""The MLX engine: one loaded network that decodes many rows at once on mlx-lm's batch generator.
 
-The class knows nothing of how the network came to be: any backend whose models are MLX networks with mlx-lm's
-interface (called with tokens and `cache=`, caches from `make_prompt_cache`) can use it. See `MlxEngine`.
+It does not depend on how the network was made: any backend whose models are MLX networks with mlx-lm's interface
+(called with tokens and `cache=`, caches from `make_prompt_cache`) can use it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -26,54 +26,66 @@ from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 from mlxk_mlx.loading import runtime
 
-_MOST_STOPS = 64
-_SMALLEST_CHUNK = 16
+_STOP_SEQUENCE_CACHE = 64
+_MIN_CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunks:
-    """How many prompt tokens a step may read, all rows together: while others decode, and else.
+class _PrefillChunks:
+    """Prompt tokens that one step may read, all rows together: while other rows decode, and while none does.
 
-    A step is how long a cancelled request and a waiting one have to wait, and how long others fall silent.
+    The time of a step is the latency of a cancel, the wait before a new row is admitted, and the pause in the output
+    of other rows.
     """
 
-    beside_others: int
+    while_decoding: int
     alone: int
     rows: int
 
     @classmethod
-    def of(cls, parameters: int) -> _Chunks:
-        """From the device and the network's size only, so that a prompt is cut in the same way every time.
+    def of(cls, parameters: int) -> _PrefillChunks:
+        """Choose from the device and the network's size only, so that equal prompts are cut equally.
 
-        On a CPU a step alone is to take about a second: an old core does some 30 GFLOP/s with OpenBLAS, and 3 without.
-        However small the network, attention to a long context costs too, so no chunk is larger than 512.
+        On a CPU a step should take about a second: an old core does some 30 GFLOP/s with OpenBLAS, and 3 without it.
+        Attention to a long context costs time in small networks too, so no chunk is larger than 512 tokens.
         """
         machine = runtime.start()
         if not machine.cpu:
-            return cls(beside_others=256, alone=2048, rows=4)
+            return cls(while_decoding=256, alone=2048, rows=4)
         tokens = (18e9 if machine.fast_blas else 2e9) / max(1, parameters)
-        alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _SMALLEST_CHUNK)
-        return cls(beside_others=max(_SMALLEST_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
+        alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _MIN_CHUNK)
+        return cls(while_decoding=max(_MIN_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
 
 
 @dataclass(slots=True)
-class _Running:
+class _ActiveRow:
+    """A row in the generator. `cached` prompt tokens came from the prompt cache; `checkpoints` are prompt lengths at
+    which a copy of its cache is kept."""
+
     row: Row
     uid: int
     cached: int
     checkpoints: frozenset[int]
     decoding: bool = False
-    failure: Exception | None = field(default=None)
+    failure: Exception | None = None
 
     def fail(self, error: Exception) -> None:
         self.failure = error
 
 
-class MlxEngine:
-    """`mlxk_core.api.backends.Engine` over an MLX network.
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """Log probability of a sampled token, and of the most probable alternatives as (token id, logprob), best first."""
 
-    `network` is ready to run (`mlxk_mlx.loading.load.prepare`): its arrays are evaluated. `native_stops` are the stop
-    tokens its files name, `template` writes its conversations. Made and used on the engine thread.
+    token: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class MlxEngine:
+    """`mlxk_core.api.backends.Engine` for an MLX network.
+
+    `network` is ready to run (`mlxk_mlx.loading.load.prepare`): all its arrays are evaluated. `native_stops` are the
+    stop tokens named by its files. The object is created and used on the engine thread.
     """
 
     def __init__(
@@ -92,19 +104,19 @@ class MlxEngine:
         self._concurrency = context.concurrency
         weights = [array for _, array in tree_flatten(network.parameters())]
         self._weight_bytes = sum(array.nbytes for array in weights)
-        self._footprint = _Footprint.of(network)
-        self._chunks = _Chunks.of(sum(array.size for array in weights))
-        self._prefixes = PromptCache(context.cache_bytes)
-        self._opening = self._answer_opening()
-        self._rows: dict[int, _Running] = {}
-        self._by_uid: dict[int, _Running] = {}
+        self._footprint = _CacheFootprint.of(network)
+        self._chunks = _PrefillChunks.of(sum(array.size for array in weights))
+        self._prompt_cache = PromptCache(context.cache_bytes)
+        self._generation_prompt = self._tokenize_generation_prompt()
+        self._rows: dict[int, _ActiveRow] = {}
+        self._by_uid: dict[int, _ActiveRow] = {}
         self._generator = self._new_generator()
         # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
 
     @property
     def memory(self) -> int:
-        return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prefixes.nbytes
+        return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes
 
     def render(
         self,
@@ -118,23 +130,24 @@ class MlxEngine:
 
     def check(self, row: Row) -> None:
         if not row.prompt:
-            raise InvalidOption("prompt", "is empty: there is nothing to continue")
+            raise InvalidOption("prompt", "must not be empty")
         if row.max_tokens < 1:
             raise InvalidOption("max_tokens", f"must be 1 or more, not {row.max_tokens}")
         vocab_size = self.tokenizer.vocab_size
-        if min(row.prompt) < 0 or max(row.prompt) >= vocab_size:
-            raise InvalidOption("prompt", f"holds a token that is none: the model has {vocab_size}, from 0 on")
+        for token in (min(row.prompt), max(row.prompt)):
+            if not 0 <= token < vocab_size:
+                raise InvalidOption("prompt", f"token id {token} is out of range (vocabulary size {vocab_size})")
         sampling.check(row.sampling, vocab_size)
         self._footprint.check(len(row.prompt))
 
     def add(self, row: Row) -> None:
         prompt = list(row.prompt)
-        cache, cached = self._prefixes.take(prompt)
+        cache, cached = self._prompt_cache.fetch(prompt)
         rest = prompt[cached:]
         checkpoints = self._checkpoints(prompt, cached)
-        running = _Running(row, -1, cached, frozenset(checkpoints))
+        active = _ActiveRow(row, -1, cached, frozenset(checkpoints))
         processors = [
-            sampling.Guarded(processor, running.fail)
+            sampling.GuardedProcessor(processor, active.fail)
             for processor in sampling.processors_for(row.sampling, len(prompt))
         ]
         cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
@@ -147,8 +160,8 @@ class MlxEngine:
             logits_processors=[processors],
             stop_sequences=[_stop_sequences(row.stop_tokens)],
         )
-        running.uid = uid
-        self._rows[row.id] = self._by_uid[uid] = running
+        active.uid = uid
+        self._rows[row.id] = self._by_uid[uid] = active
 
     def step(self) -> Sequence[StepEvent]:
         if not self._rows:
@@ -156,46 +169,45 @@ class MlxEngine:
         self._generator.prefill_batch_size = self._prompts_at_once()
         self._generator.prefill_step_size = self._chunk()
         read, sampled = self._generator.next()
-        failed = [running for running in self._rows.values() if running.failure is not None]
+        failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
         events: list[StepEvent] = [self._prefilled(response) for response in read]
-        details = self._logprobs(sampled)
+        logprobs = self._logprobs(sampled)
         for response in sampled:
-            running = self._by_uid[response.uid]
-            logprob, top = details.get(response.uid, (None, ()))
-            if running.failure is None:
-                events.append(Sampled(running.row.id, response.token, response.finish_reason, logprob, top))
+            active = self._by_uid[response.uid]
+            if active.failure is None:
+                events.append(_sampled(active.row, response, logprobs.get(response.uid)))
             if response.finish_reason is not None:
-                self._forget(running)
-                self._prefixes.put(response.all_tokens, response.prompt_cache)
-        for running in failed:
-            events = [event for event in events if event.id != running.row.id]
-            events.append(RowFailed(running.row.id, running.failure))
-            if running.row.id in self._rows:
-                self._generator.remove([running.uid])
-                self._forget(running)
+                self._forget(active)
+                self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
+        for active, failure in failed:
+            events = [event for event in events if event.id != active.row.id]
+            events.append(RowFailed(active.row.id, failure))
+            if active.row.id in self._rows:
+                self._generator.remove([active.uid])
+                self._forget(active)
         return events
 
     def remove(self, id: int, /) -> None:
-        running = self._rows.get(id)
-        if running is None:
+        active = self._rows.get(id)
+        if active is None:
             return
-        self._forget(running)
-        held = self._generator.remove([running.uid], return_prompt_caches=True)
-        cache, tokens = held.get(running.uid, (None, []))
-        if cache is not None:  # who stopped an answer often asks on from there
-            self._prefixes.put(tokens, cache)
+        self._forget(active)
+        held = self._generator.remove([active.uid], return_prompt_caches=True)
+        cache, tokens = held.get(active.uid, (None, []))
+        if cache is not None:  # a stopped answer is often continued
+            self._prompt_cache.insert(tokens, cache)
 
     def reset(self) -> None:
         self._rows.clear()
         self._by_uid.clear()
-        self._prefixes.clear()
+        self._prompt_cache.clear()
         self._generator = self._new_generator()
         mx.clear_cache()
 
     def close(self) -> None:
         self._rows.clear()
         self._by_uid.clear()
-        self._prefixes.clear()
+        self._prompt_cache.clear()
         self._generator = self._network = None
         self._weight_bytes = 0
         runtime.free_memory()
@@ -208,78 +220,86 @@ class MlxEngine:
             prefill_step_size=self._chunks.alone,
             stream=mx.default_stream(mx.default_device()),
         )
-        # It sets Metal's wired limit. With that, many rows and much churn of buffers, macOS panics
-        # (ml-explore/mlx#3186); closing takes it back, and is all that closing does.
+        # The generator sets Metal's wired limit, with which macOS panics under load (ml-explore/mlx#3186).
+        # Closing only restores the limit.
         generator.close()
         return generator
 
-    def _forget(self, running: _Running) -> None:
-        del self._rows[running.row.id], self._by_uid[running.uid]
+    def _forget(self, active: _ActiveRow) -> None:
+        del self._rows[active.row.id], self._by_uid[active.uid]
 
     def _prompts_at_once(self) -> int:
-        """mlx-lm 0.32.2 confuses the rows of a sliding window when one that has a history, or that stops at a
-        checkpoint, is read beside others: their answers change. Such a row is read by itself."""
-        reading = (each for each in self._rows.values() if not each.decoding)
-        if self._footprint.forgets and any(each.cached or each.checkpoints for each in reading):
+        """Return the number of rows whose prompts are read in one step.
+
+        With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or a checkpoint is read together
+        with others: their answers change. Such a row is read alone.
+        """
+        reading = (active for active in self._rows.values() if not active.decoding)
+        if self._footprint.sliding_window and any(active.cached or active.checkpoints for active in reading):
             return 1
         return self._chunks.rows
 
     def _chunk(self) -> int:
-        """Prompt tokens for one row in the next step: rows that are read together share the step."""
-        decoding = sum(running.decoding for running in self._rows.values())
+        """Return the prompt tokens to read for one row in the next step, which its rows share."""
+        decoding = sum(active.decoding for active in self._rows.values())
         reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
-        budget = self._chunks.beside_others if decoding else self._chunks.alone
-        return max(_SMALLEST_CHUNK, budget // max(1, reading))
+        budget = self._chunks.while_decoding if decoding else self._chunks.alone
+        return max(_MIN_CHUNK, budget // max(1, reading))
 
     def _prefilled(self, response: Any) -> Prefilled:
-        running = self._by_uid[response.uid]
-        total = len(running.row.prompt)
-        running.decoding = response.end_of_prompt
-        done = total if response.end_of_prompt else min(total, running.cached + response.progress[0])
-        if done in running.checkpoints and response.end_of_segment and not response.end_of_prompt:
-            cache, tokens = self._generator.extract_cache([running.uid])[running.uid]
-            self._prefixes.put(tokens, cache, shared=True)
-        return Prefilled(running.row.id, done, total, running.cached)
+        active = self._by_uid[response.uid]
+        total = len(active.row.prompt)
+        active.decoding = response.end_of_prompt
+        done = total if response.end_of_prompt else min(total, active.cached + response.progress[0])
+        if done in active.checkpoints and response.end_of_segment and not response.end_of_prompt:
+            cache, tokens = self._generator.extract_cache([active.uid])[active.uid]
+            self._prompt_cache.insert(tokens, cache, shared=True)
+        return Prefilled(active.row.id, done, total, active.cached)
 
-    def _logprobs(self, sampled: Sequence[Any]) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
-        """For the rows that ask: one computation for all of them, since one a row costs a third of the throughput."""
-        asked = [response for response in sampled if self._by_uid[response.uid].row.sampling.logprobs is not None]
-        if not asked:
+    def _logprobs(self, sampled: Sequence[Any]) -> dict[int, Logprobs]:
+        """Return the log probabilities of the rows that asked for them, by generator uid.
+
+        One computation serves all rows: one per row costs a third of the throughput.
+        """
+        wanted = [response for response in sampled if self._by_uid[response.uid].row.sampling.logprobs is not None]
+        if not wanted:
             return {}
-        table = mx.stack([response.logprobs for response in asked]).astype(mx.float32)
-        chosen = mx.take_along_axis(table, mx.array([[response.token] for response in asked]), axis=-1)
-        most = max(self._by_uid[response.uid].row.sampling.logprobs or 0 for response in asked)
+        counts = [self._by_uid[response.uid].row.sampling.logprobs or 0 for response in wanted]
+        table = mx.stack([response.logprobs for response in wanted]).astype(mx.float32)  # [rows, vocab]
+        chosen = mx.take_along_axis(table, mx.array([[response.token] for response in wanted]), axis=-1)  # [rows, 1]
+        most = max(counts)
         if most == 0:
-            return {response.uid: (value, ()) for response, [value] in zip(asked, chosen.tolist(), strict=True)}
-        best = mx.argpartition(-table, most - 1, axis=-1)[:, :most]
+            return {response.uid: Logprobs(value) for response, [value] in zip(wanted, chosen.tolist(), strict=True)}
+        best = mx.argpartition(-table, most - 1, axis=-1)[:, :most]  # [rows, most], in no order
         values = mx.take_along_axis(table, best, axis=-1)
         mx.eval(chosen, best, values)
-        details = {}
-        for response, [value], tokens, row in zip(asked, chosen.tolist(), best.tolist(), values.tolist(), strict=True):
-            count = self._by_uid[response.uid].row.sampling.logprobs or 0
+        found = {}
+        for response, count, [value], tokens, row in zip(
+            wanted, counts, chosen.tolist(), best.tolist(), values.tolist(), strict=True
+        ):
             ranked = sorted(zip(tokens, row, strict=True), key=lambda pair: (-pair[1], pair[0]))
-            details[response.uid] = (value, tuple(ranked[:count]))
-        return details
+            found[response.uid] = Logprobs(value, tuple(ranked[:count]))
+        return found
 
     def _checkpoints(self, prompt: Sequence[int], cached: int) -> list[int]:
-        """Where in the prompt to keep a copy of a cache that cannot be cut back: before the answer's opening, which
-        the next turn may write differently, and where this prompt parts from those seen before."""
+        """Return the prompt lengths at which to keep a copy of a cache that cannot be trimmed: before the generation
+        prompt, which the next turn may replace, and at the end of the prefix shared with earlier prompts."""
         if self._footprint.trimmable:
             return []
-        places = {self._prefixes.common(prompt)}
-        if self._opening and prompt[-len(self._opening) :] == self._opening:
-            places.add(len(prompt) - len(self._opening))
-        return sorted(place for place in places if cached < place < len(prompt))
+        lengths = {self._prompt_cache.longest_shared_prefix(prompt)}
+        if self._generation_prompt and prompt[-len(self._generation_prompt) :] == self._generation_prompt:
+            lengths.add(len(prompt) - len(self._generation_prompt))
+        return sorted(length for length in lengths if cached < length < len(prompt))
 
-    def _answer_opening(self) -> list[int]:
-        """The tokens the template writes behind the last turn to open an answer."""
+    def _tokenize_generation_prompt(self) -> list[int]:
+        """Return the tokens with which the chat template opens an answer, empty if there are none."""
         if self._footprint.trimmable:
             return []
         turn = [Message(role="user", content="x")]
         try:
             closed = self.render(turn, generation_prompt=False)
             opened = self.render(turn)
-        except Exception:  # no template: then there is no opening either
+        except Exception:  # without a template there is no generation prompt
             return []
         if not opened.startswith(closed):
             return []
@@ -287,44 +307,49 @@ class MlxEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class _Footprint:
-    """What a prompt costs and leaves: bytes for each of its tokens, whether caches can be cut back, and whether some
-    forget (a sliding window)."""
+class _CacheFootprint:
+    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed."""
 
     bytes_per_token: float
     trimmable: bool
-    forgets: bool
+    sliding_window: bool
 
     @classmethod
-    def of(cls, network: Any) -> _Footprint:
-        """Read off the shapes of one token's pass, which is never computed."""
+    def of(cls, network: Any) -> _CacheFootprint:
+        """Measure the shapes of a one-token pass, which is never evaluated."""
         cache: Cache = make_prompt_cache(network)
         network(mx.array([[0]]), cache=cache)
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         growing = [layer for layer in flat if not hasattr(layer, "max_size")]
         held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
-        forgets = len(growing) < len(flat)
-        return cls(held, not forgets and all(layer.is_trimmable() for layer in flat), forgets)
+        windowed = len(growing) < len(flat)
+        return cls(held, not windowed and all(layer.is_trimmable() for layer in flat), windowed)
 
     def check(self, prompt_tokens: int) -> None:
-        """Metal ends the process when memory runs out, so a prompt that cannot fit must not begin."""
+        """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
         needed = int(self.bytes_per_token * prompt_tokens)
         limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
         free = max(0, int(limit) - mx.get_active_memory())
         if needed > free:
             raise InsufficientMemory(
-                f"Reading {prompt_tokens} prompt tokens takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
-                "free. Shorten the prompt or run a smaller model.",
+                f"Not enough memory for a prompt of {prompt_tokens} tokens: it needs {needed / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free. Shorten the prompt or use a smaller model.",
                 needed=needed,
                 free=free,
             )
 
 
-@lru_cache(maxsize=_MOST_STOPS)
+def _sampled(row: Row, response: Any, logprobs: Logprobs | None) -> Sampled:
+    if logprobs is None:
+        return Sampled(row.id, response.token, response.finish_reason)
+    return Sampled(row.id, response.token, response.finish_reason, logprobs.token, logprobs.top)
+
+
+@lru_cache(maxsize=_STOP_SEQUENCE_CACHE)
 def _stop_sequences(tokens: frozenset[int]) -> StopSequences:
     return StopSequences([(token,) for token in sorted(tokens)])
 
 
 def logit_count(network: Any) -> int:
-    """How many ids the network gives a logit: the last axis of an output that is never computed."""
+    """Return the number of token ids the network has logits for: the last axis of an output that is not evaluated."""
     return int(network(mx.array([[0]]), cache=make_prompt_cache(network)).shape[-1])

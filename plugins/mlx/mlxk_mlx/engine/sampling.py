@@ -1,9 +1,10 @@
-"""How a row's next token is drawn: penalties on the logits, then a sampler."""
+"""Sampling of one row: logits processors, then a sampler."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import mlx.core as mx
@@ -12,21 +13,24 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Sampling
 
 Sampler = Callable[[mx.array], mx.array]
+"""Draw tokens. `logprobs: mx.array, shape [rows, vocab]` -> `mx.array, shape [rows], uint32`."""
 Processor = Callable[[mx.array, mx.array], mx.array]
+"""Change logits. `context: mx.array, shape [tokens], int32` (prompt and answer so far) and `logits: mx.array, shape
+[1, vocab]` -> logits of the same shape."""
 
 _REPETITION_WINDOW = 64
-"""The repetition penalty looks at this many tokens back (llama.cpp's number). Over all of a conversation it would
-weigh down the end-of-turn token too, until no answer ended."""
-_COLDEST = 1e-6
-"""Below this a division by the temperature leaves the numbers float32 has."""
-_MOST_SAMPLERS = 256
+"""Tokens the repetition penalty looks back at (llama.cpp's default). Over a whole conversation it would also penalize
+the end-of-turn token, and answers would not end."""
+_GREEDY_BELOW = 1e-6
+"""Dividing logits by a lower temperature overflows float32."""
+_SHARED_SAMPLERS = 256
 _SEEDS = 1 << 64
 
 
 def check(sampling: Sampling, vocab_size: int) -> None:
-    """Raises `InvalidOption` for a value that MLX would fail on, or crash, in the middle of a batch."""
-    _require("temperature", sampling.temperature, "a finite number of 0 or more", 0 <= sampling.temperature < math.inf)
-    _require("top_p", sampling.top_p, "above 0 and at most 1", 0 < sampling.top_p <= 1)
+    """Raise `InvalidOption` for a value that would make MLX fail or crash inside a batch step."""
+    _require("temperature", sampling.temperature, "a finite number, 0 or more", 0 <= sampling.temperature < math.inf)
+    _require("top_p", sampling.top_p, "from 0 to 1", 0 <= sampling.top_p <= 1)
     _require("top_k", sampling.top_k, "0 (off) or more", sampling.top_k >= 0)
     _require("min_p", sampling.min_p, "from 0 to 1", 0 <= sampling.min_p <= 1)
     penalty = sampling.repetition_penalty
@@ -35,7 +39,7 @@ def check(sampling: Sampling, vocab_size: int) -> None:
         _require(name, getattr(sampling, name), "a finite number", math.isfinite(getattr(sampling, name)))
     for token, bias in sampling.logit_bias.items():
         if not 0 <= token < vocab_size:
-            raise InvalidOption("logit_bias", f"{token} is no token: the model has {vocab_size}, from 0 on")
+            raise InvalidOption("logit_bias", f"token id {token} is out of range (vocabulary size {vocab_size})")
         _require("logit_bias", bias, "finite numbers", math.isfinite(bias))
     if sampling.logprobs is not None and not 0 <= sampling.logprobs <= vocab_size:
         raise InvalidOption("logprobs", f"must be from 0 to {vocab_size}, not {sampling.logprobs}")
@@ -47,73 +51,78 @@ def _require(option: str, value: float, what: str, holds: bool) -> None:
 
 
 def sampler_for(sampling: Sampling, vocab_size: int) -> Sampler:
-    """The sampler of one row. Rows with equal settings and no seed share one: the batch is then drawn in one call."""
-    if sampling.temperature < _COLDEST:
+    """Return the sampler of one row.
+
+    Rows with equal settings and no seed get the same object: mlx-lm then draws for all of them in one call.
+    """
+    if sampling.temperature < _GREEDY_BELOW:
         return greedy
     top_k = sampling.top_k if sampling.top_k < vocab_size else 0
-    keep = _Keep(sampling.temperature, sampling.top_p, top_k, sampling.min_p)
-    return _shared(keep) if sampling.seed is None else _seeded(keep, sampling.seed)
+    token_filter = _TokenFilter(sampling.temperature, sampling.top_p, top_k, sampling.min_p)
+    return _shared_sampler(token_filter) if sampling.seed is None else _seeded_sampler(token_filter, sampling.seed)
 
 
 def greedy(logprobs: mx.array) -> mx.array:
+    """Return the most probable token of each row."""
     return mx.argmax(logprobs, axis=-1)
 
 
-class _Keep(tuple[float, float, int, float]):
-    """Temperature, top_p, top_k, min_p: which tokens may be drawn, and how likely."""
+@dataclass(frozen=True, slots=True)
+class _TokenFilter:
+    """Scale logits by the temperature and exclude improbable tokens, in the order of OpenAI's API."""
 
-    __slots__ = ()
-
-    def __new__(cls, temperature: float, top_p: float, top_k: int, min_p: float) -> _Keep:
-        return super().__new__(cls, (temperature, top_p, top_k, min_p))
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
 
     def __call__(self, logprobs: mx.array) -> mx.array:
-        """Scaled logits; what may not be drawn is minus infinity. The temperature comes first, as in OpenAI's API."""
-        temperature, top_p, top_k, min_p = self
-        scaled = logprobs.astype(mx.float32) * (1 / temperature)
-        if top_k:
-            weakest = mx.min(mx.topk(scaled, top_k, axis=-1), axis=-1, keepdims=True)
-            scaled = _without(scaled, scaled < weakest)
-        if top_p < 1:
+        """Return scaled logits, shape [rows, vocab], float32, with minus infinity for excluded tokens."""
+        scaled = logprobs.astype(mx.float32) * (1 / self.temperature)
+        if self.top_k:
+            weakest = mx.min(mx.topk(scaled, self.top_k, axis=-1), axis=-1, keepdims=True)
+            scaled = _exclude(scaled, scaled < weakest)
+        if self.top_p < 1:
             ordered = mx.sort(scaled, axis=-1)
             probabilities = mx.softmax(ordered, axis=-1)
             above = mx.cumsum(probabilities, axis=-1, reverse=True, inclusive=False)
-            dropped = mx.sum(above >= top_p, axis=-1, keepdims=True)
-            scaled = _without(scaled, scaled < mx.take_along_axis(ordered, dropped, axis=-1))
-        if min_p:
+            dropped = mx.sum(above >= self.top_p, axis=-1, keepdims=True)
+            dropped = mx.minimum(dropped, ordered.shape[-1] - 1)  # the best token stays, also with top_p 0
+            scaled = _exclude(scaled, scaled < mx.take_along_axis(ordered, dropped, axis=-1))
+        if self.min_p:
             best = mx.max(scaled, axis=-1, keepdims=True)
-            scaled = _without(scaled, scaled < best + math.log(min_p))
+            scaled = _exclude(scaled, scaled < best + math.log(self.min_p))
         return scaled
 
 
-def _without(logits: mx.array, unwanted: mx.array) -> mx.array:
-    return mx.where(unwanted, -mx.inf, logits)
+def _exclude(logits: mx.array, excluded: mx.array) -> mx.array:
+    return mx.where(excluded, -mx.inf, logits)
 
 
-@lru_cache(maxsize=_MOST_SAMPLERS)
-def _shared(keep: _Keep) -> Sampler:
-    return lambda logprobs: mx.random.categorical(keep(logprobs))
+@lru_cache(maxsize=_SHARED_SAMPLERS)
+def _shared_sampler(token_filter: _TokenFilter) -> Sampler:
+    return lambda logprobs: mx.random.categorical(token_filter(logprobs))
 
 
-def _seeded(keep: _Keep, seed: int) -> Sampler:
-    """Draws with a key of its own, one split a token, so that other rows have no influence."""
+def _seeded_sampler(token_filter: _TokenFilter, seed: int) -> Sampler:
+    """Return a sampler with its own random key, split once per token, independent of the other rows."""
     key = mx.random.key(seed % _SEEDS)
 
     def sample(logprobs: mx.array) -> mx.array:
         nonlocal key
-        key, now = mx.random.split(key)
-        return mx.random.categorical(keep(logprobs), key=now)
+        key, current = mx.random.split(key)
+        return mx.random.categorical(token_filter(logprobs), key=current)
 
     return sample
 
 
 def processors_for(sampling: Sampling, prompt_length: int) -> list[Processor]:
-    """What changes one row's logits; the context a processor gets holds the prompt and all tokens so far."""
+    """Return the logits processors of one row. `prompt_length` is in tokens."""
     processors: list[Processor] = []
     if sampling.repetition_penalty != 1:
-        processors.append(_repetition(sampling.repetition_penalty))
+        processors.append(_repetition_penalty(sampling.repetition_penalty))
     if sampling.presence_penalty or sampling.frequency_penalty:
-        processors.append(_Occurrences(sampling.presence_penalty, sampling.frequency_penalty, prompt_length))
+        processors.append(_OccurrencePenalty(sampling.presence_penalty, sampling.frequency_penalty, prompt_length))
     if sampling.logit_bias:
         tokens = mx.array(list(sampling.logit_bias))
         bias = mx.array(list(sampling.logit_bias.values()))
@@ -121,8 +130,8 @@ def processors_for(sampling: Sampling, prompt_length: int) -> list[Processor]:
     return processors
 
 
-def _repetition(penalty: float) -> Processor:
-    """Weakens the tokens of the last part of the context by a factor, whatever their logits' sign."""
+def _repetition_penalty(penalty: float) -> Processor:
+    """Divide positive logits of recent tokens by `penalty` and multiply negative ones."""
 
     def process(context: mx.array, logits: mx.array) -> mx.array:
         recent = context[-_REPETITION_WINDOW:]
@@ -133,14 +142,14 @@ def _repetition(penalty: float) -> Processor:
     return process
 
 
-class _Occurrences:
-    """OpenAI's presence and frequency penalties: subtracted for tokens of the answer, never for those of the prompt."""
+class _OccurrencePenalty:
+    """OpenAI's presence and frequency penalties: they count tokens of the answer, not those of the prompt."""
 
     def __init__(self, presence: float, frequency: float, prompt_length: int) -> None:
         self._presence = presence
         self._frequency = frequency
         self._prompt_length = prompt_length
-        self._counts: mx.array | None = None
+        self._counts: mx.array | None = None  # shape [vocab]
 
     def __call__(self, context: mx.array, logits: mx.array) -> mx.array:
         if self._counts is None:
@@ -150,15 +159,15 @@ class _Occurrences:
         return logits - self._frequency * self._counts - self._presence * (self._counts > 0)
 
 
-class Guarded:
-    """A processor that cannot fail the batch: its first error is handed to `failed`, then it changes nothing more.
+class GuardedProcessor:
+    """A processor that cannot fail the batch: its first error goes to `on_error`, and then it changes nothing more.
 
-    An exception inside a step would leave all rows half updated.
+    An exception inside a batch step would leave all rows half updated.
     """
 
-    def __init__(self, processor: Processor, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, processor: Processor, on_error: Callable[[Exception], None]) -> None:
         self._processor: Processor | None = processor
-        self._failed = failed
+        self._on_error = on_error
 
     def __call__(self, context: mx.array, logits: mx.array) -> mx.array:
         if self._processor is None:
@@ -167,5 +176,5 @@ class Guarded:
             return self._processor(context, logits)
         except Exception as error:
             self._processor = None
-            self._failed(error)
+            self._on_error(error)
             return logits
