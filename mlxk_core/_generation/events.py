@@ -64,6 +64,8 @@ class Started:
     max_tokens: int
     reasoning_format: str | None = None
     notes: tuple[str, ...] = ()
+    prompt_text: str = ""
+    """The prompt as the model reads it."""
 
 
 @dataclass(frozen=True, slots=True)

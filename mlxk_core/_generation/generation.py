@@ -132,6 +132,13 @@ class Generation:
                 ) from error
         return self._ready.popleft()
 
+    def on_ready(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now and whenever `next(0)` may have more to return, on another thread. It must not block.
+
+        For a consumer of many generations. Until `Started`, `next(0)` may take long: it renders the prompt.
+        """
+        self._job.outbox.notify(callback)
+
     def cancel(self) -> None:
         """Ends the answer: its place is free within a step, and the events end with `Finished("cancelled")`."""
         if not self._cancelled:
@@ -197,7 +204,7 @@ class Generation:
         calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
         self._clock.handed_in = time.monotonic()
-        self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes)))
+        self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes), prompt.text))
         self._thread.run_row(self._job, row)
 
     def _step(self, item: Stepped) -> None:

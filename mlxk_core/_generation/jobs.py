@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from queue import SimpleQueue
@@ -70,6 +70,28 @@ class Cancelled:
 Item = LoadStarted | Leased | Admitted | Stepped | Failed | Cancelled
 
 
+class Outbox:
+    """Items on their way from the engine thread to the consumer of a request, in order."""
+
+    def __init__(self) -> None:
+        self._items: SimpleQueue[Item] = SimpleQueue()
+        self._notify: Callable[[], None] | None = None
+
+    def put(self, item: Item) -> None:
+        self._items.put(item)
+        if self._notify is not None:
+            self._notify()
+
+    def get(self, timeout: float | None = None) -> Item:
+        """Return the next item. Raises `queue.Empty` after `timeout` seconds without one."""
+        return self._items.get(timeout=timeout)
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now and after each item that is put, on the thread that puts it."""
+        self._notify = callback
+        callback()
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """One request on its way. `outbox` is read by the request's own thread; all else belongs to the engine thread."""
@@ -77,7 +99,7 @@ class Job:
     id: int
     model: Model
     backend: BackendSpec
-    outbox: SimpleQueue[Item] = field(default_factory=SimpleQueue)
+    outbox: Outbox = field(default_factory=Outbox)
     state: JobState = JobState.WANTS_MODEL
     resident: Resident | None = None
     row: Row | None = None

@@ -1,0 +1,22 @@
+"""Consumers of many generations: notified instead of blocked."""
+
+import threading
+
+from mlxk_core.api.generation import Finished, Started, join
+from mlxk_testing.fake_engine import fake_backend
+
+
+def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
+    house.open(fake_backend("Hello there."))
+    model = house.model()
+    ready, events = threading.Event(), []
+    generation = house.ask(model)
+    generation.on_ready(ready.set)
+    while not (events and isinstance(events[-1], Finished)):
+        assert ready.wait(10)
+        ready.clear()
+        while not (events and isinstance(events[-1], Finished)) and (event := generation.next(0)) is not None:
+            events.append(event)
+    [started] = [event for event in events if isinstance(event, Started)]
+    assert started.prompt_text == "<user>Hi\n<assistant>"
+    assert join(events).content == house.ask(model).result().content == "Hello there."
