@@ -1,4 +1,4 @@
-"""The seven hooks, each with a complete plugin as its example.
+"""The hooks, each with a complete plugin as its example.
 
 A hook is called with the arguments named here; an implementation may take fewer of them. It returns (or yields)
 descriptions, and is light: what it describes is named by a target and imported when it is used.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ModelSourceSpec,
         QuantizationDetectorSpec,
         ReasoningExtractorSpec,
+        ServerExtensionSpec,
         StopPolicy,
     )
     from mlxk_core._models.model import Model
@@ -200,5 +201,29 @@ class HookSpecs(Protocol):
                 self.complete = True
 
         COMPILER = OneToken()
+        ```
+        """
+
+    @hookspec
+    def mlxk_server_extensions(self) -> Iterable[ServerExtensionSpec]:
+        """Routes and middleware for `mlxk serve`.
+
+        ```python
+        from mlxk_core.api import ServerExtensionSpec, hookimpl
+
+        @hookimpl
+        def mlxk_server_extensions():
+            yield ServerExtensionSpec(name="ping", summary="GET /ping.", target="mlxk_ping:extend")
+
+        def extend(server):
+            server.add_route("/ping", Ping(server.metrics.counter("ping_total", "Pings answered.")))
+
+        class Ping:
+            def __init__(self, pings):
+                self.pings = pings
+
+            def on_get(self, req, resp):
+                self.pings.add()
+                resp.media = {"pong": True}
         ```
         """

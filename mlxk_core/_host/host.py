@@ -29,7 +29,9 @@ from mlxk_core._host.specs import (
     Quantization,
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
+    ServerExtensionSpec,
     StopPolicy,
+    Target,
     Verdict,
 )
 
@@ -101,7 +103,7 @@ class Host:
 
     def __init__(self, *, strict: bool = False) -> None:
         self._plugins = PluginSet(strict=strict)
-        self._targets: dict[str, Plugin] = {}
+        self._targets: dict[Target, Plugin] = {}
 
     @property
     def strict(self) -> bool:
@@ -304,10 +306,30 @@ class Host:
         ]
         return sorted(named, key=lambda fact: fact.format)
 
+    # Server extensions
+
+    def server_extensions(self) -> list[ServerExtensionSpec]:
+        """Every server extension, sorted by name: no contested ones."""
+        return [spec for _, spec in self._server_extensions.entries()]
+
+    def attempt(self, spec: ServerExtensionSpec, function: Callable[[], None]) -> bool:
+        """Run `function`; an error in it is recorded as a failure of the plugin that brought `spec`. Returns whether
+        it succeeded; raises `PluginFailure` in strict mode."""
+        owner = next(plugin for plugin, own in self._server_extensions.entries() if own is spec)
+
+        def succeeded() -> bool:
+            function()
+            return True
+
+        return self._plugins.guard(owner, f"server extension {spec.name}", succeeded, default=False)
+
     # Loading
 
-    def load(self, target: str) -> Any:
-        """The object that `package.module:attribute` names. Raises `PluginFailure` naming the plugin it belongs to."""
+    def load(self, target: Target) -> Any:
+        """Import the object that `package.module:attribute` names; a callable is returned as it is. Raises
+        `PluginFailure` naming the plugin it belongs to."""
+        if not isinstance(target, str):
+            return target
         owner = self._targets.get(target) or Plugin(PluginRecord(name=target.partition(".")[0].partition(":")[0]))
         try:
             module, _, attributes = target.partition(":")
@@ -323,7 +345,7 @@ class Host:
     def targets(self) -> list[str]:
         """Every target that some plugin names; `mlxk plugins --check` loads them all."""
         self.plugins()
-        return sorted(self._targets)
+        return sorted(target for target in self._targets if isinstance(target, str))
 
     # Private
 
@@ -356,6 +378,11 @@ class Host:
         return Registry("model source", claims)
 
     @cached_property
+    def _server_extensions(self) -> Registry[ServerExtensionSpec]:
+        claims = self._own_targets("mlxk_server_extensions", ServerExtensionSpec, lambda spec: (spec.target,))
+        return Registry("server extension", claims)
+
+    @cached_property
     def _sources(self) -> list[tuple[ModelSourceSpec, ModelSource]]:
         made: list[tuple[ModelSourceSpec, ModelSource]] = []
         for plugin, spec in self._source_specs.entries():
@@ -369,13 +396,16 @@ class Host:
         return source
 
     def _forget(self) -> None:
-        for name in ("_commands", "_backends", "_constraints", "_extractors", "_source_specs", "_sources"):
-            self.__dict__.pop(name, None)
+        for name in tuple(self.__dict__):
+            if isinstance(getattr(type(self), name, None), cached_property):
+                del self.__dict__[name]
 
     def _collect(self, hook: str, of: type[_T], **arguments: object) -> list[tuple[Plugin, _T]]:
         return self._plugins.collect(hook, of, **arguments)
 
-    def _own_targets(self, hook: str, of: type[_T], targets: Callable[[_T], Iterable[str]]) -> list[tuple[Plugin, _T]]:
+    def _own_targets(
+        self, hook: str, of: type[_T], targets: Callable[[_T], Iterable[Target]]
+    ) -> list[tuple[Plugin, _T]]:
         claims = self._collect(hook, of)
         for plugin, spec in claims:
             self._targets.update(dict.fromkeys(targets(spec), plugin))
@@ -465,7 +495,13 @@ class Host:
 
     def _complete(self, plugin: Plugin) -> PluginRecord:
         provides = [f"command {s.name}" for p, s in self._commands.entries() if p is plugin and not self._off(p, s)]
-        kinds: tuple[Registry[Any], ...] = (self._backends, self._source_specs, self._extractors, self._constraints)
+        kinds: tuple[Registry[Any], ...] = (
+            self._backends,
+            self._source_specs,
+            self._extractors,
+            self._constraints,
+            self._server_extensions,
+        )
         for registry in kinds:
             provides += [f"{registry.kind} {spec.name}" for owner, spec in registry.entries() if owner is plugin]
         detectors = self._collect("mlxk_quantization_detectors", QuantizationDetectorSpec)

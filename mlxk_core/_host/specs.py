@@ -1,17 +1,20 @@
-"""What plugins contribute: frozen descriptions whose implementation is named by a string and imported when used.
+"""Descriptions of what plugins contribute: frozen dataclasses that name their implementation by a target.
 
-A target is `"package.module:attribute"`. Names are what a user types.
+Names are what a user types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from mlxk_core._generation.extractor import Evidence
     from mlxk_core._models.model import Model
+
+Target = str | Callable[..., Any]
+"""An implementation: `"package.module:attribute"`, imported when it is used, or the callable itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class CommandSpec:
 
     name: str
     summary: str
-    target: str
+    target: Target
     aliases: tuple[str, ...] = ()
     requires: Callable[[], str | None] | None = None
 
@@ -66,8 +69,8 @@ class BackendSpec:
     name: str
     summary: str
     accepts: Callable[[Model], Verdict]
-    target: str
-    estimate: str | None = None
+    target: Target
+    estimate: Target | None = None
 
 
 class ModelSource(Protocol):
@@ -87,7 +90,7 @@ class ModelSourceSpec:
 
     name: str
     summary: str
-    target: str
+    target: Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +115,7 @@ class ReasoningExtractorSpec:
     name: str
     summary: str
     matches: Callable[[Model], Evidence | None]
-    target: str
+    target: Target
     tool_calls: Literal["none", "own", "around"] = "none"
 
 
@@ -124,11 +127,21 @@ class ConstraintSpec:
     """
 
     kind: str
-    target: str
+    target: Target
 
     @property
     def name(self) -> str:
         return self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerExtensionSpec:
+    """Routes and middleware for `mlxk serve`. `target` is `(ServerContext) -> None`, called before the server accepts
+    connections."""
+
+    name: str
+    summary: str
+    target: Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

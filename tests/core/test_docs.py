@@ -139,3 +139,16 @@ def test_the_example_constraint_allows_its_one_token(host, example):
 def test_the_installed_example_greets(mlxk):
     assert mlxk("hello").stdout == "Hello, world!\n"
     assert mlxk("hello", "you", "--json").json["data"] == {"greeting": "Hello, you!"}
+
+
+def test_the_example_extension_adds_its_route(host, example):
+    host.register(example("mlxk_server_extensions", "mlxk_ping"), name="ping")
+    [spec] = host.server_extensions()
+    added = {}
+    server = SimpleNamespace(
+        metrics=SimpleNamespace(counter=lambda name, help: name),
+        add_route=lambda path, resource: added.update({path: resource}),
+    )
+    assert host.attempt(spec, lambda: host.load(spec.target)(server))
+    assert list(added) == ["/ping"]
+    assert added["/ping"].pings == "ping_total"

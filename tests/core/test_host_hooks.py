@@ -29,6 +29,7 @@ from mlxk_core.api import (
     Quantization,
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
+    ServerExtensionSpec,
     StopPolicy,
     Strength,
     Verdict,
@@ -532,3 +533,22 @@ def test_a_plugin_that_fails_late_is_named_when_it_fails_and_once(lenient, model
 def test_a_host_finds_nothing_by_itself():
     assert Host().plugins() == []
     assert Host().commands() == []
+
+
+# Server extensions
+
+
+def test_hook_mlxk_server_extensions(host, lenient):
+    def extend(server):
+        server.append("added")
+
+    spec = ServerExtensionSpec(name="ping", summary="GET /ping.", target=extend)
+    for each in host, lenient:
+        each.register(plugin("mlxk_server_extensions", spec), name="a")
+    assert host.server_extensions() == [spec]
+    assert host.plugins()[0].provides == ("server extension ping",)
+    server = []
+    assert host.attempt(spec, lambda: host.load(spec.target)(server))
+    assert server == ["added"]
+    assert not lenient.attempt(spec, failing)
+    assert "server extension ping raised ZeroDivisionError" in lenient.plugins()[0].reason

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -232,12 +232,12 @@ def serve(host: Host) -> Iterator[Serve]:
     """`serve(**config)`: a server on the fixture `host`; `limits` are laid over the default ones."""
     servings: list[Serving] = []
 
-    def start(*, limits: Mapping[str, Any] | None = None, doors: Sequence[Any] = (), **config: Any) -> Serving:
+    def start(*, limits: Mapping[str, Any] | None = None, **config: Any) -> Serving:
         # Fewer threads than usual: starting them is most of what such a server costs.
         settings = ServeConfig(port=0, hosts=("127.0.0.1",), **{"concurrency": 8, "queue": 16, **config})
         laid_over = {"threads_in_reserve": 4, "close_time": PATIENCE, **(limits or {})}
         settings = replace(settings, limits=replace(Limits(), **laid_over))
-        servings.append(Serving(Server(host, settings, doors=list(doors))))
+        servings.append(Serving(Server(host, settings)))
         return servings[-1]
 
     yield start

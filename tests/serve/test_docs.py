@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import EntryPoint
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -38,11 +39,12 @@ def test_every_request_field_is_explained(client):
             assert f"`{field}" in TEXT, field
 
 
-def test_the_example_of_a_door_works(serve, engine):
-    code = re.search(r"```python\n(class Hello.*?)```", TEXT, re.S)[1]
-    exec(code, globals())
-    door_point = EntryPoint(name="hello", value=f"{__name__}:door", group="mlxk.serve")
-    client = serve(doors=[door_point]).client
+def test_the_example_extension_works(serve, engine, host, monkeypatch):
+    module = ModuleType("mlxk_hello_server")
+    exec(re.search(r"```python\n(from mlxk_core.*?)```", TEXT, re.S)[1], vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    host.register(module, name="hello")
+    client = serve().client
     assert client.get("/hello").json == {"hello": "world"}
     assert client.metric("hello_greeted_total") == 1
 

@@ -1,4 +1,4 @@
-"""An installed plugin's door in a real process, and `--reload` when its code changes."""
+"""An installed plugin's route in a real process, and `--reload` when its code changes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from mlxk_serve.lifecycle import End, Lifetime
 from mlxk_serve.server import Server
 
 PLUGIN = """
+from mlxk_core.api import ServerExtensionSpec, hookimpl
+
+@hookimpl
+def mlxk_server_extensions():
+    yield ServerExtensionSpec(name="version", summary="GET /version.", target="mlxk_versioned:extend")
+
 class Version:
     def on_get(self, req, resp):
         resp.media = {{"version": {version}}}
 
-def door(server):
+def extend(server):
     server.add_route("/version", Version())
 """
 
@@ -28,7 +34,7 @@ def site(tmp_path, monkeypatch):
     info = tmp_path / "mlxk_versioned-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlxk-versioned\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[mlxk.serve]\nversioned = mlxk_versioned:door\n")
+    (info / "entry_points.txt").write_text("[mlxk]\nversioned = mlxk_versioned\n")
     code = tmp_path / "mlxk_versioned.py"
     code.write_text(PLUGIN.format(version=1))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

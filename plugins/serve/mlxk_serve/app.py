@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import falcon
@@ -53,8 +54,8 @@ def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
         app.add_route(path, resource)
-    app.add_error_handler(Exception, _on_error)
-    app.add_error_handler(falcon.HTTPError, _on_error)
+    app.add_error_handler(Exception, partial(_on_error, parts))
+    app.add_error_handler(falcon.HTTPError, partial(_on_error, parts))
     return app, routes
 
 
@@ -94,7 +95,7 @@ class OpenApi:
         resp.data = msgspec.json.encode(document())
 
 
-def _on_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+def _on_error(parts: Parts, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     told = req.context.access.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
     if isinstance(resp.stream, Stream):  # a plugin's middleware failed behind an answer that had begun
         resp.stream = None
@@ -103,7 +104,8 @@ def _on_error(req: falcon.Request, resp: falcon.Response, error: Exception, para
     for name, value in told.headers.items():
         resp.set_header(name, value)
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = told.body()
+    encode = parts.error_encoders.get(req.uri_template or "")
+    resp.data = told.body() if encode is None else encode(told.info)
 
 
 def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:

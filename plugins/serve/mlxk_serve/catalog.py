@@ -64,6 +64,10 @@ class Catalog:
             }
         return {"id": name, "object": "model", **facts, "loaded": self._is_loaded(model)}
 
+    def names(self) -> list[str]:
+        """Return the name of every model that can be run, sorted."""
+        return [entry["id"] for entry in self.entries()]
+
     def entries(self) -> list[dict[str, Any]]:
         """Every model that can be named and run, by name. A damaged one is left out: `mlxk health` is for those."""
         found: dict[str, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.host import Host
+from mlxk_core.api.server import ErrorEncoder
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.access_control import Guard
@@ -28,5 +29,7 @@ class Parts:
     registry: Registry
     access: AccessMetrics
     guard: Guard
+    error_encoders: dict[str, ErrorEncoder] = field(default_factory=dict)
+    """By URI template: how a route of an extension writes its errors."""
     draining: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)

@@ -11,7 +11,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
-from mlxk_serve.extensions import GROUP
 from mlxk_serve.observability.log import LOGGER
 
 _EVERY = 1.0
@@ -58,8 +57,7 @@ class Sources:
 
 def _folders() -> list[Path]:
     modules = {"mlxk_core"}
-    for group in ("mlxk", GROUP):
-        modules |= {point.value.partition(":")[0].partition(".")[0] for point in entry_points(group=group)}
+    modules |= {point.value.partition(":")[0].partition(".")[0] for point in entry_points(group="mlxk")}
     return sorted(set(_places(modules)))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +16,7 @@ from mlxk_serve.app import build
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.context import Parts
-from mlxk_serve.extensions import open_doors
+from mlxk_serve.extensions import add_extensions
 from mlxk_serve.http import sockets
 from mlxk_serve.http.access_control import Guard
 from mlxk_serve.http.errors import ApiError
@@ -40,7 +40,6 @@ class Server:
         config: ServeConfig,
         *,
         note: Callable[[str], None] = LOGGER.warning,
-        doors: Sequence[EntryPoint] | None = None,
     ) -> None:
         self.config = config
         self._sockets = (
@@ -56,7 +55,8 @@ class Server:
             self.parts = self._parts(host)
             self.models = self._preload()
             app, routes = build(self.parts)
-            self.plugins = open_doors(app, self.parts, list(routes), note=note, points=doors)
+            host.announce_failures(note)
+            self.extensions = add_extensions(app, self.parts, routes)
             # A thread for every answer that is let in, and some that are never taken by one, so that `/health` answers.
             self.http = HttpServer(
                 app,
@@ -88,7 +88,7 @@ class Server:
             "ttl": config.ttl,
             "memory": self.service.status().memory,
             "max_tokens": config.max_tokens,
-            "plugins": self.plugins,
+            "extensions": [asdict(extension) for extension in self.extensions],
         }
 
     def drain(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from mlxk_serve.http.errors import ApiError
 from mlxk_serve.http.sockets import is_loopback
 
 _OPEN = frozenset({"/health", "/livez"})
+_FIELD = re.compile(r"\{[^}]*\}")
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -21,6 +23,7 @@ class Guard:
 
     def __init__(self, config: ServeConfig) -> None:
         self._keys = [key.encode() for key in config.keys]
+        self._open: list[re.Pattern[str]] = []
         self._origins = frozenset(origin.rstrip("/").lower() for origin in config.allow_origins)
         self._hosts = frozenset(host.lower() for host in (*config.allow_hosts, *config.hosts))
         self._beyond_loopback = any(not is_loopback(host) for host in config.hosts)
@@ -28,13 +31,19 @@ class Guard:
             name = socket.gethostname().lower()  # not getfqdn(), which asks a name server that may not answer
             self._hosts |= {name, f"{name.partition('.')[0]}.local"}
 
+    def serve_without_key(self, template: str) -> None:
+        """Ask for no API key on the paths of a URI template. Called before the server accepts connections."""
+        literal = [re.escape(part) for part in _FIELD.split(template.rstrip("/"))]
+        kinds = [".+" if ":path" in field else "[^/]+" for field in _FIELD.findall(template)]
+        self._open.append(re.compile("".join(a + b for a, b in zip(literal, [*kinds, ""], strict=True)) + "/?"))
+
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raises the `ApiError` that a request from outside deserves."""
         self._check_host(headers)
         self._check_origin(method, headers)
         if method == "OPTIONS" and "ACCESS_CONTROL_REQUEST_METHOD" in headers:
             return  # a preflight carries no key
-        if self._keys and path not in _OPEN:
+        if self._keys and path not in _OPEN and not any(open.fullmatch(path) for open in self._open):
             self._check_key(headers)
 
     def cors(self, origin: str | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ from mlxk_core.api.errors import (
     UnsupportedModel,
     kind_of,
 )
+from mlxk_core.api.server import ErrorInfo
 
 # The SDKs give up when they are told to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
@@ -54,11 +55,20 @@ class ApiError(Exception):
         self.type = type or _type_of(status)
         self.headers = dict(headers or {})
 
+    @property
+    def info(self) -> ErrorInfo:
+        """The same for the error encoder of an extension's route."""
+        return ErrorInfo(status=self.status, message=self.message, type=self.type, code=self.code, param=self.param)
+
     def body(self) -> bytes:
         """The JSON object, one line."""
-        return msgspec.json.encode(
-            {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-        )
+        return error_body(self.info)
+
+
+def error_body(error: ErrorInfo) -> bytes:
+    """Return OpenAI's error object, one line."""
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": fields})
 
 
 def _type_of(status: int) -> str:

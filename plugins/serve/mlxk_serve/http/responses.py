@@ -16,14 +16,13 @@ import falcon
 
 from mlxk_core.api.errors import QueueFull, ShuttingDown
 from mlxk_core.api.generation import Event, Finished, Generation, join
+from mlxk_core.api.server import ResponseEncoder
 from mlxk_serve.http.errors import ApiError
 from mlxk_serve.http.waitress_server import ON_DISCONNECT
 from mlxk_serve.observability.request_log import CLIENT_LEFT, Access
-from mlxk_serve.openai.encoders import HEARTBEAT, Writer
 
 REPLY = "mlxk.reply"
 """The environ's key of the reply that is being given, for who has to end it without having it."""
-EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 Told = Callable[[int, Exception], Exception]
 
@@ -195,7 +194,7 @@ class Replies:
             self._places += 1
 
 
-def whole(reply: Reply, writer: Writer, resp: falcon.Response) -> None:
+def whole(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response) -> None:
     """Waits for all of the answer and makes it the response's body."""
     events: dict[int, list[Event]] = {}
     try:
@@ -206,15 +205,15 @@ def whole(reply: Reply, writer: Writer, resp: falcon.Response) -> None:
     finally:
         reply.close()
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = writer.whole([join(events[index]) for index in sorted(events)])
+    resp.data = encoder.whole([join(events[index]) for index in sorted(events)])
 
 
-def stream(reply: Reply, writer: Writer, resp: falcon.Response, *, heartbeat: float) -> None:
+def stream(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response, *, heartbeat: float) -> None:
     """Makes the answer the response's stream. Waits for its first piece, so that what goes wrong before has a status
     of its own; after `heartbeat` seconds without one the stream begins with a comment."""
-    streamed = Stream(reply, writer, heartbeat)
+    streamed = Stream(reply, encoder, heartbeat)
     streamed.begin()
-    resp.content_type = EVENT_STREAM
+    resp.content_type = encoder.content_type
     resp.set_header("cache-control", "no-cache")
     resp.set_header("x-accel-buffering", "no")
     resp.stream = streamed
@@ -224,9 +223,9 @@ class Stream:
     """The pieces of one answer, as WSGI wants them. A class and no generator: `close` must act before the first
     `next`, too."""
 
-    def __init__(self, reply: Reply, writer: Writer, heartbeat: float) -> None:
+    def __init__(self, reply: Reply, encoder: ResponseEncoder, heartbeat: float) -> None:
         self._reply = reply
-        self._writer = writer
+        self._encoder = encoder
         self._heartbeat = heartbeat
         self._first: bytes | None = None
         self._ended = False
@@ -255,7 +254,7 @@ class Stream:
             raise StopIteration from None
         except Exception as error:
             self._ended = True
-            return b"data: " + self._reply.access.fail(error).body() + b"\n\n"
+            return self._encoder.error(self._reply.access.fail(error).info)
 
     def close(self) -> None:
         """Called by the server, whether all was written or not."""
@@ -267,9 +266,12 @@ class Stream:
         while self._reply.running:
             item = self._reply.next(max(0.0, deadline - time.monotonic()))
             if item is None:
-                return HEARTBEAT
-            piece = self._writer.piece(*item)
+                if self._encoder.heartbeat:
+                    return self._encoder.heartbeat
+                deadline = time.monotonic() + self._heartbeat
+                continue
+            piece = self._encoder.piece(*item)
             if piece:
                 return piece
         self._ended = True
-        return self._writer.end()
+        return self._encoder.end()

@@ -5,29 +5,27 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from mlxk_core.api.generation import Channel, Completion, Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
+from mlxk_serve.http.errors import error_body
 
-HEARTBEAT = b": still here\n\n"
 DONE = b"data: [DONE]\n\n"
 _json = msgspec.json.encode
 _IMPOSSIBLE = -9999.0  # OpenAI's word for minus infinity, which JSON has none for
 
 
-class Writer(Protocol):
-    """One answer's protocol. `piece` and `end` make the stream, `whole` the body of an answer that is not streamed."""
+class _EventStream:
+    """What both encoders share: server-sent events, and errors as OpenAI writes them."""
 
-    def piece(self, index: int, event: Event) -> bytes:
-        """What `event` of choice `index` adds to the stream; often nothing."""
+    content_type = EVENT_STREAM
+    heartbeat = b": still here\n\n"
 
-    def end(self) -> bytes:
-        """What stands behind the last event of all choices."""
-
-    def whole(self, completions: Sequence[Completion]) -> bytes:
-        """All choices at once, in order."""
+    def error(self, error: ErrorInfo) -> bytes:
+        return b"data: " + error_body(error) + b"\n\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ def usage_object(usages: Sequence[Usage], choices: int) -> dict[str, Any]:
     }
 
 
-class ChatWriter:
+class ChatWriter(_EventStream):
     """`chat.completion` and its chunks. Reasoning goes by both names that clients look for, or is left out."""
 
     def __init__(self, head: Head, *, hide_reasoning: bool = False, logprobs: bool = False) -> None:
@@ -192,7 +190,7 @@ def _chat_token(token: TokenLogprob) -> dict[str, Any]:
     }
 
 
-class TextWriter:
+class TextWriter(_EventStream):
     """`text_completion`, the same shape streamed and not. `echo` gives the prompt's text of a choice, if asked for."""
 
     def __init__(self, head: Head, *, echo: Callable[[int], str] | None = None, logprobs: int | None = None) -> None:

@@ -10,12 +10,13 @@ import falcon
 from mlxk_core.api.errors import ContextLengthExceeded, InvalidOption
 from mlxk_core.api.generation import Generation, GenerationRequest
 from mlxk_core.api.models import Model
+from mlxk_core.api.server import ResponseEncoder
 from mlxk_serve.catalog import fingerprint
 from mlxk_serve.context import Parts
 from mlxk_serve.http.errors import ApiError, api_error, invalid
 from mlxk_serve.http.ids import answer_id
 from mlxk_serve.http.responses import Told, stream, whole
-from mlxk_serve.openai.encoders import ChatWriter, Head, TextWriter, Writer
+from mlxk_serve.openai.encoders import ChatWriter, Head, TextWriter
 from mlxk_serve.openai.requests import ChatRequest, Sampled, TextRequest, decode
 from mlxk_serve.openai.translate import chat_requests, text_requests
 
@@ -89,7 +90,7 @@ def _answer(
     resp: falcon.Response,
     request: Sampled,
     wanted: Sequence[GenerationRequest],
-    writer: Callable[[Sequence[Generation]], Writer],
+    writer: Callable[[Sequence[Generation]], ResponseEncoder],
     told: Told = lambda index, error: error,
 ) -> None:
     _check_places(parts, request, len(wanted))

@@ -1,0 +1,180 @@
+"""Server extensions: what a plugin adds to `mlxk serve`, and what the server gives it.
+
+An extension is a callable named by `ServerExtensionSpec.target`. It is called once, with a `ServerContext`, before the
+server accepts its first connection. Resources and middleware are Falcon's; `req` and `resp` are Falcon's request and
+response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mlxk_core.api.generation import Completion, Event, GenerationRequest, GenerationService
+    from mlxk_core.api.host import Host
+    from mlxk_core.api.models import Model
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+"""Content type of server-sent events."""
+NDJSON = "application/x-ndjson"
+"""Content type of one JSON document a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorInfo:
+    """A failed request, before it is written in the words of one protocol.
+
+    `status` is the HTTP status, `type` OpenAI's class of errors, `code` the error's type in mlxk's table (or None),
+    `param` the path of the request field at fault (`messages[0].content`).
+    """
+
+    status: int
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+ErrorEncoder = Callable[[ErrorInfo], bytes]
+"""Writes an error as the JSON body of one protocol."""
+
+
+class ResponseEncoder(Protocol):
+    """Writes the events of one response in one protocol. Made for one response, used by one thread.
+
+    The body of a response that is not streamed is `whole`; a streamed one is every `piece`, then `end`.
+    """
+
+    content_type: str
+    """Content type of the stream: `EVENT_STREAM`, `NDJSON`."""
+    heartbeat: bytes
+    """Sent when nothing else was for a while, so that proxies keep the connection: an SSE comment. May be empty."""
+
+    def piece(self, index: int, event: Event, /) -> bytes:
+        """Return what `event` of choice `index` adds to the stream; often nothing."""
+
+    def end(self) -> bytes:
+        """Return what follows the last event of all choices."""
+
+    def whole(self, completions: Sequence[Completion], /) -> bytes:
+        """Return the JSON body with all choices, in order."""
+
+    def error(self, error: ErrorInfo, /) -> bytes:
+        """Return the last piece of a stream that fails after it began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Options of the running server that a protocol needs.
+
+    `max_tokens` is the default budget of a chat response (None: half of the context), `places` the number of choices
+    that can run or wait at once, `authenticated` whether an API key is required.
+    """
+
+    max_tokens: int | None
+    hide_reasoning: bool
+    places: int
+    authenticated: bool
+
+
+class ServedModels(Protocol):
+    """The models that a client may name."""
+
+    def names(self) -> list[str]:
+        """Return the name of every model that can be run, sorted."""
+
+    def get(self, name: str, /) -> Model:
+        """Return the model of that exact name. Raises `ModelNotFound`, or `MlxkError` for a broken one."""
+
+
+class MetricCounter(Protocol):
+    """A number that only grows, one for each combination of label values."""
+
+    def add(self, amount: float = 1, **labels: str) -> None: ...
+
+
+class MetricHistogram(Protocol):
+    """Counts of values below each bound."""
+
+    def observe(self, value: float) -> None: ...
+
+
+class MetricRegistry(Protocol):
+    """Metrics of one server, shown by `/metrics`. Each method raises `ValueError` for a name that is taken."""
+
+    def counter(self, name: str, help: str, *, labels: Sequence[str] = ()) -> MetricCounter:
+        """Register a counter; `add` needs a value for each of `labels`."""
+
+    def gauge(self, name: str, help: str, read: Callable[[], Iterable[tuple[Mapping[str, str], float]]]) -> None:
+        """Register a gauge; `read` returns pairs of labels and value and is called for each scrape."""
+
+    def histogram(self, name: str, help: str, *, bounds: Sequence[float]) -> MetricHistogram:
+        """Register a histogram with these upper bounds."""
+
+
+class ServerContext(Protocol):
+    """What an extension gets. All it adds takes effect together, after it returned; if it raises, nothing does.
+
+    Log with `logging.getLogger("mlxk.NAME")`: keys and home folders are redacted, and `--log-json` applies.
+    """
+
+    @property
+    def host(self) -> Host:
+        """The plugin host."""
+
+    @property
+    def service(self) -> GenerationService:
+        """The generation service all routes share."""
+
+    @property
+    def models(self) -> ServedModels:
+        """The models that a client may name."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The options of this server."""
+
+    @property
+    def metrics(self) -> MetricRegistry:
+        """Counters, gauges and histograms for `/metrics`."""
+
+    def add_route(
+        self, path: str, resource: object, *, errors: ErrorEncoder | None = None, authenticated: bool = True
+    ) -> None:
+        """Serve `path` (a Falcon URI template) by a Falcon resource.
+
+        `errors` writes this route's errors (default: OpenAI's object). `authenticated=False` serves it without an API
+        key, for static pages; Host and Origin are checked all the same. Raises `ValueError` if the path is taken.
+        """
+
+    def add_middleware(self, component: object) -> None:
+        """Add a Falcon middleware component around every request, inside mlxk's own."""
+
+    def respond(
+        self,
+        req: Any,
+        resp: Any,
+        requests: Sequence[GenerationRequest],
+        encoder: ResponseEncoder,
+        *,
+        stream: bool,
+    ) -> None:
+        """Run `requests`, one choice each, and write them to `resp` with `encoder`.
+
+        Call it last in a responder. The generations are cancelled when the client disconnects or the server cuts off
+        its responses; they are counted and logged like every other. Raises `QueueFull` and what
+        `GenerationService.submit` raises; let it pass, the route's error encoder writes it.
+        """
+
+    def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:
+        """Call `callback` once, on another thread, if the client leaves before its response is complete.
+
+        For work that does not go through `respond`. It replaces an earlier callback of the same request; None removes
+        it.
+        """
+
+
+ServerExtension = Callable[[ServerContext], None]
+"""What `ServerExtensionSpec.target` names."""

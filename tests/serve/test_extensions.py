@@ -1,0 +1,254 @@
+"""Server extensions: what a plugin adds to a running server, and what happens when it fails."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import falcon
+import pytest
+
+from mlxk_core.api import ServerExtensionSpec, hookimpl
+from mlxk_core.api.errors import PluginFailure
+from mlxk_core.api.generation import Delta, Finished, GenerationRequest, Message
+from mlxk_core.api.host import Host
+from mlxk_core.api.server import NDJSON
+
+
+class Hello:
+    def __init__(self, greeted):
+        self.greeted = greeted
+
+    def on_get(self, req, resp, name):
+        self.greeted.add()
+        resp.media = {"hello": name}
+
+    def on_post(self, req, resp, name):
+        raise falcon.HTTPUnprocessableEntity(title="Not so.")
+
+
+class Stamp:
+    def process_response(self, req, resp, resource, req_succeeded):
+        resp.set_header("x-stamp", "hello")
+
+
+def good(server):
+    greeted = server.metrics.counter("hello_greeted_total", "Greetings given.")
+    server.add_route("/hello/{name}", Hello(greeted))
+    server.add_middleware(Stamp())
+
+
+def taken(server):
+    server.metrics.counter("half_done_total", "Never seen.")
+    server.add_route("/half/done", Hello(None))
+    server.add_route("/v1/models/{something}", Hello(None))
+
+
+def raising(server):
+    server.add_middleware(Stamp())
+    raise RuntimeError("not today")
+
+
+def exiting(server):
+    raise SystemExit("bye")
+
+
+class BadMiddleware:
+    def process_response(self, req, resp, resource, req_succeeded):
+        raise RuntimeError("in the middle")
+
+
+def bad_middleware(server):
+    server.add_middleware(BadMiddleware())
+
+
+class HopByHop:
+    """Sets a header that is the server's alone; waitress refuses the answer for it."""
+
+    def process_response(self, req, resp, resource, req_succeeded):
+        if req.method == "POST":
+            resp.set_header("connection", "close")
+
+
+def hop_by_hop(server):
+    server.add_middleware(HopByHop())
+
+
+class Lines:
+    """A protocol of one JSON document a line."""
+
+    content_type = NDJSON
+    heartbeat = b""
+
+    def piece(self, index, event):
+        match event:
+            case Delta(text=text):
+                return json.dumps({"text": text}).encode() + b"\n"
+            case Finished(reason=reason):
+                return json.dumps({"done": reason}).encode() + b"\n"
+        return b""
+
+    def end(self):
+        return b""
+
+    def whole(self, completions):
+        return json.dumps({"text": completions[0].content}).encode()
+
+    def error(self, error):
+        return json.dumps({"failed": error.code}).encode() + b"\n"
+
+
+class Tell:
+    def __init__(self, server):
+        self._server = server
+
+    def on_post(self, req, resp):
+        body = json.loads(req.bounded_stream.read())
+        model = self._server.models.get(body["model"])
+        request = GenerationRequest(model=model, prompt=[Message(role="user", content=body["say"])])
+        self._server.respond(req, resp, [request], Lines(), stream=body.get("stream", False))
+
+
+def tell(server):
+    errors = lambda error: json.dumps({"failed": error.code, "status": error.status}).encode()  # noqa: E731
+    server.add_route("/tell", Tell(server), errors=errors)
+
+
+class Static:
+    def on_get(self, req, resp, name="index"):
+        resp.text = name
+
+
+def page(server):
+    server.add_route("/page", Static(), authenticated=False)
+    server.add_route("/page/{name}", Static(), authenticated=False)
+
+
+def bad_component(server):
+    server.add_route("/half/done", Hello(None))
+    server.add_middleware(object())
+
+
+def extension(function, name=None):
+    """A plugin with one server extension."""
+    name = name or function.__name__
+
+    @hookimpl
+    def mlxk_server_extensions():
+        yield ServerExtensionSpec(name=name, summary="For the test.", target=function)
+
+    return SimpleNamespace(mlxk_server_extensions=mlxk_server_extensions)
+
+
+@pytest.fixture
+def extend(host):
+    """`extend(function)`: a plugin of the fixture `host` brings that extension."""
+    return lambda function: host.register(extension(function), name=function.__name__)
+
+
+def test_a_plugin_adds_a_route_middleware_and_a_metric(serve, engine, extend):
+    extend(good)
+    serving = serve()
+    client = serving.client
+    answer = client.get("/hello/you")
+    assert (answer.json, answer.headers["x-stamp"]) == ({"hello": "you"}, "hello")
+    assert client.metric("hello_greeted_total") == 1
+    assert client.post("/hello/you", {}).error["message"] == "Not so."
+    assert client.chat().headers["x-stamp"] == "hello"
+    assert serving.server.info["extensions"] == [
+        {"name": "good", "routes": ("/hello/{name}",), "middleware": ("Stamp",)}
+    ]
+
+
+def test_the_guard_protects_a_plugins_route_too(serve, engine, extend):
+    extend(good)
+    client = serve(keys=("correct-horse",)).client
+    assert client.get("/hello/you").status == 401
+    assert client.get("/hello/you", host="evil.com", x_api_key="correct-horse").status == 403
+    assert client.get("/hello/you", x_api_key="correct-horse").status == 200
+
+
+def test_a_route_without_key_is_open_and_no_other_is(serve, engine, extend):
+    extend(page)
+    client = serve(keys=("correct-horse",)).client
+    assert client.get("/page").body == b"index"
+    assert client.get("/page/about").body == b"about"
+    assert client.get("/page", host="evil.com").status == 403
+    assert {client.get(path).status for path in ("/v1/models", "/page/a/b", "/pages", "/page/../v1/models")} == {401}
+
+
+def test_a_protocol_of_a_plugin_answers_whole_streamed_and_with_its_own_errors(serve, engine, extend):
+    extend(tell)
+    client = serve().client
+    assert client.post("/tell", {"model": "fake", "say": "Hi"}).json == {"text": "Hello, world."}
+    streamed = client.post("/tell", {"model": "fake", "say": "Hi", "stream": True})
+    lines = [json.loads(line) for line in streamed.body.splitlines()]
+    assert streamed.headers["content-type"] == NDJSON
+    assert "".join(line.get("text", "") for line in lines) == "Hello, world."
+    assert lines[-1] == {"done": "stop"}
+    missing = client.post("/tell", {"model": "nobody/nothing", "say": "Hi"})
+    assert (missing.status, missing.json) == (404, {"failed": "model_not_found", "status": 404})
+    assert client.metric('mlxk_requests_total{route="/tell",status="200"}') == 2
+
+
+def test_a_request_to_a_plugins_route_is_cancelled_when_its_client_leaves(serve, engine, extend, kit):
+    extend(tell)
+    engine.script.answer = lambda prompt: "x" * 100_000
+    engine.script.step_seconds = 0.005
+    client = serve().client
+    sock = client.begin("/tell", {"model": "fake", "say": "Hi", "stream": True})
+    sock.recv(1)
+    sock.close()
+    kit.until(lambda: engine.script.happened("remove"))
+    kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)
+
+
+@pytest.mark.parametrize("function", [taken, raising, exiting, bad_component], ids=lambda f: f.__name__)
+def test_an_extension_that_fails_adds_nothing_and_its_plugin_is_named(tmp_path, function, kit):
+    from mlxk_serve.config import ServeConfig
+    from mlxk_serve.server import Server
+
+    notes, host = [], Host()
+    host.register(extension(function), name="bad")
+    host.register(extension(good), name="fine")
+    config = ServeConfig(port=0, hosts=("127.0.0.1",), queue=1, concurrency=1)
+    with Server(host, config, note=notes.append) as server:
+        assert [extension.name for extension in server.extensions] == ["good"]
+        assert len(notes) == 1
+        assert "bad" in notes[0]
+        assert "half_done_total" not in server.parts.registry.names()
+        assert "hello_greeted_total" in server.parts.registry.names()
+    assert host.plugins()[0].status == "failed"
+
+
+def test_a_target_that_is_missing_is_its_plugins_failure(host, serve):
+    host.register(extension("nowhere_at_all:extend", name="missing"), name="hollow")
+    with pytest.raises(PluginFailure, match="hollow"):
+        serve()
+
+
+def test_a_taken_route_is_refused_and_its_first_owner_answers(serve, engine, extend):
+    extend(taken)
+    with pytest.raises(PluginFailure, match="taken"):
+        serve()
+
+
+def test_middleware_that_fails_is_one_500_and_no_place_lost(serve, engine, kit, caplog, extend):
+    extend(bad_middleware)
+    client = serve().client
+    with caplog.at_level("INFO"):
+        answer = client.chat(stream=True)
+        kit.until(lambda: "POST /v1/chat/completions 500" in caplog.messages)
+    assert answer.status == 500
+    assert "POST /v1/chat/completions 200" not in caplog.messages
+    assert "in the middle" not in answer.error["message"]
+    engine.script.answer = lambda prompt: "x" * 3
+    assert client.get("/health").status == 500
+
+
+def test_an_answer_that_a_plugin_made_impossible_keeps_no_place(serve, engine, kit, extend):
+    extend(hop_by_hop)
+    client = serve(concurrency=1, queue=0).client
+    for _ in range(3):
+        assert client.chat(stream=True).status == 500
+        kit.until(lambda: client.status()["answers"] == client.status()["waiting"] == 0)
