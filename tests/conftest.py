@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 pytest_plugins = ["tests.json_schema", "tests.hub.fixtures"]
 
@@ -35,6 +40,28 @@ def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkey
     for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
     monkeypatch.setenv("INPUTRC", os.devnull)  # editing-mode vi would draw another prompt
+
+
+@pytest.fixture(scope="session")
+def installed_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every distribution of `examples/` installed; the environment itself has none of them."""
+    folder = tmp_path_factory.mktemp("examples")
+    uv = os.environ.get("UV") or shutil.which("uv")
+    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+    projects = sorted(path.parent for path in EXAMPLES.glob("*/pyproject.toml"))
+    command = [*installer, "--quiet", "--no-deps", "--target", folder, *projects]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def examples(installed_examples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the example plugins visible to this process and those it starts."""
+    monkeypatch.syspath_prepend(installed_examples)
+    paths = [str(installed_examples), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    return installed_examples
 
 
 def _users_cache() -> Path:

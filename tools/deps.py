@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from distributions import ROOT, folders, project
 
@@ -23,7 +24,7 @@ def main(wanted: list[str]) -> int:
             continue
         module = modules[name]
         print(f"{name}", flush=True)
-        command = ["deptry", module, "--no-ansi", "--known-first-party", module.removesuffix(".py")]
+        command = ["deptry", module, "--no-ansi", "--known-first-party", name.replace("-", "_")]
         command += ["--package-module-name-map", mapping]
         done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
         if done.returncode:
@@ -32,9 +33,9 @@ def main(wanted: list[str]) -> int:
     return status
 
 
-def _module(folder):
-    name = project(folder)["project"]["name"].replace("-", "_")
-    return name if (folder / name).is_dir() else f"{name}.py"
+def _module(folder: Path) -> str:
+    name = str(project(folder)["project"]["name"]).replace("-", "_")
+    return name if (folder / name).is_dir() else "."
 
 
 if __name__ == "__main__":

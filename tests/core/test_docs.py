@@ -136,6 +136,7 @@ def test_the_example_constraint_allows_its_one_token(host, example):
     assert constraint.complete
 
 
+@pytest.mark.usefixtures("examples")
 def test_the_installed_example_greets(mlxk):
     assert mlxk("hello").stdout == "Hello, world!\n"
     assert mlxk("hello", "you", "--json").json["data"] == {"greeting": "Hello, you!"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlxk_hello_format
 import pytest
 
 from mlxk_core._host.host import Host
 from mlxk_core.api import Extractor, ExtractorContext, Model
 from mlxk_testing.splits import assert_split_invariant
+
+pytestmark = pytest.mark.usefixtures("examples")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ from mlxk_testing.splits import assert_split_invariant
 )
 def test_the_example_splits_the_same_in_every_cut(suffix: str, text: str, reasoning: str, content: str) -> None:
     model = Model(name="a model", path=Path("nowhere"))
+
+    mlxk_hello_format = pytest.importorskip("mlxk_hello_format")
 
     def extractor() -> Extractor:
         return mlxk_hello_format.MuseExtractor(ExtractorContext(model=model, prompt_suffix=suffix))

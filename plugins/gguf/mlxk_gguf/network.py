@@ -88,8 +88,9 @@ def _quantize(network: nn.Module, weights: Weights) -> dict[str, Any]:
         if not {f"{path}.scales", f"{path}.weight"} <= weights.keys() or not hasattr(layer, "to_quantized"):
             return False
         width, packed = layer.weight.shape[-1], weights[f"{path}.weight"].shape[-1]
-        packing[path] = {"group_size": width // weights[f"{path}.scales"].shape[-1], "bits": 32 * packed // width}
-        return packing[path]
+        found = {"group_size": width // weights[f"{path}.scales"].shape[-1], "bits": 32 * packed // width}
+        packing[path] = found
+        return found
 
     nn.quantize(network, class_predicate=pack)
     return packing

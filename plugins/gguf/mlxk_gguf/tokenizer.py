@@ -79,7 +79,7 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
         for theirs, ours in GGUF_TOKENIZER_MAPPING["tokenizer"].items()
         if f"tokenizer.{theirs}" in metadata
     }
-    tokenizer, _ = convert_gguf_tokenizer(header.architecture, described)
+    tokenizer: Tokenizer = convert_gguf_tokenizer(header.architecture, described)[0]
     if header.architecture in GGUF_SENTENCEPIECE_BUILDERS:
         return tokenizer
     # A blank before every text, also behind a marker, but no second one: Llama 2 was trained on `<s>▁[INST]`, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 
@@ -51,7 +52,7 @@ def _read(part: Part) -> Weights:
             file=part.path.name,
         )
     try:
-        arrays = mx.load(str(part.path), format="gguf")
+        arrays: Any = mx.load(str(part.path), format="gguf")
     except (RuntimeError, ValueError) as error:
         raise UnsupportedModel(f"{part.path.name} cannot be read by MLX: {error}", file=part.path.name) from error
     vanished = sorted({tensor.type for tensor in listed if tensor.name not in arrays})
@@ -62,7 +63,8 @@ def _read(part: Part) -> Weights:
             file=part.path.name,
             types=vanished,
         )
-    return arrays
+    weights: Weights = arrays
+    return weights
 
 
 def _separated(array: mx.array, heads: int) -> mx.array:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
-from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status
 
 from mlxk_hub.errors import Asked, refuse
 from mlxk_hub.retry import RetryPolicy
@@ -94,7 +94,7 @@ class HubClient:
         return f"{self.endpoint}/api/models/{repository}"
 
     def _get(self, url: str) -> httpx2.Response:
-        response = get_session().get(url, headers=build_hf_headers(), timeout=_timeout())
+        response: httpx2.Response = get_session().get(url, headers=build_hf_headers(), timeout=_timeout())
         hf_raise_for_status(response)
         return response
 

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import get_token, parse_ratelimit_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import get_token, parse_ratelimit_headers
 
 from mlxk_core.api.errors import AccessDenied, HubUnavailable, Kind, MlxkError, ModelError, RevisionNotFound
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils import validate_repo_id
 
 from mlxk_core.api.errors import InvalidOption
 

@@ -144,7 +144,7 @@ def _show(session: Session, looks: Sequence[Look]) -> None:
 
 def _row(each: Finding) -> Row:
     files = "unverified" if each.refusal else humanize.state(each.health)
-    told = [problem.message for problem in each.health.problems] or [each.entry.reason]
+    told = [problem.message for problem in each.health.problems] or [each.entry.reason or ""]
     if each.refusal:
         told.append(str(each.refusal))
     cells = [each.name, (each.entry.model.revision or "-")[:7], files, each.entry.runs_with or "-"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from mlxk_core.api.commands import Output
 
@@ -15,7 +14,7 @@ _LINE_STEP = 0.1  # of the whole
 class Progress(Protocol):
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: Any) -> None: ...
 
     def at(self, done: int) -> None:
         """`done` bytes of the whole are here."""
@@ -76,7 +75,7 @@ class Bar:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def at(self, done: int) -> None:

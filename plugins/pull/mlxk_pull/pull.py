@@ -177,7 +177,7 @@ def _here_without_hub(output: Output, asked: Wanted, status: str) -> dict[str, A
 def _healthy_copy(asked: Wanted) -> bool:
     place = Place.of(asked.repository)
     commit = place.commit(asked.revision)
-    return bool(commit) and place.snapshot(commit).is_dir() and check(place.model(commit, asked.variant)).healthy
+    return commit is not None and place.snapshot(commit).is_dir() and check(place.model(commit, asked.variant)).healthy
 
 
 def _is_healthy(plan: Plan) -> bool:

@@ -14,7 +14,7 @@ from mlxk_core.api.errors import UsageError
 _STDIN = "-"
 
 
-class Text(click.ParamType):
+class Text(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.2
     """Words for the model. Bytes that are no UTF-8, which Python keeps as lone surrogates, are none for a tokenizer."""
 
     name = "text"

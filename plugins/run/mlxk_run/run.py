@@ -52,7 +52,7 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
 @click.option("--verbose", is_flag=True, help="Note counts, times and the reason of the end on standard error.")
 @json_option
 @click.pass_context
-def run(ctx: click.Context, model: str, prompt: tuple[str, ...], **options: Any) -> dict[str, Any] | None:
+def run(ctx: click.Context, /, model: str, prompt: tuple[str, ...], **options: Any) -> dict[str, Any] | None:
     """Answer a prompt with a model, or chat with it.
 
     MODEL is a name that `mlxk list` shows, a folder or a .gguf file.

@@ -37,7 +37,7 @@ def _give_up(env: Mapping[str, Any]) -> None:
         reply.close()
 
 
-def build(parts: Parts) -> tuple[falcon.App, dict[str, object]]:
+def build(parts: Parts) -> tuple[App, dict[str, object]]:
     """The application, and its resources by route."""
     routes: dict[str, object] = {
         "/v1/models": Models(parts),

@@ -17,7 +17,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_KEY = 8
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.2
     """`8GB`, `7.5GiB`, or bytes."""
 
     name = "size"
@@ -34,7 +34,7 @@ class Size(click.ParamType):
         return size
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """`90`, `90s`, `15m`, `2h`."""
 
     name = "duration"

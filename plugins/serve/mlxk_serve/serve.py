@@ -47,7 +47,7 @@ _FILES = 4096
 @click.option("--reload", is_flag=True, help="Start anew when the code of mlxk or a plugin changes (development).")
 @json_option
 @click.pass_context
-def serve(ctx: click.Context, **options: Any) -> None:
+def serve(ctx: click.Context, /, **options: Any) -> None:
     """Serve models over the OpenAI API.
 
     Point any OpenAI client at the address shown. A request names a model as GET /v1/models lists it; it is loaded

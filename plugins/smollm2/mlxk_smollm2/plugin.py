@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mlxk_core.api import ModelSourceSpec, hookimpl
 
 
 @hookimpl
-def mlxk_model_sources():
+def mlxk_model_sources() -> Iterator[ModelSourceSpec]:
     yield ModelSourceSpec(
         name="smollm2",
         summary="SmolLM2-135M-Instruct out of a wheel: a small chat model that needs no download.",

@@ -122,7 +122,8 @@ def _alternation(patterns: Sequence[str]) -> str:
 
 def _alternatives(node: _Node) -> list[tuple[_Node, ...]]:
     """The pattern as alternatives whose anchors and lookaheads are at their ends."""
-    pending, done = [_flat(node)], []
+    pending = [_flat(node)]
+    done: list[tuple[_Node, ...]] = []
     while pending:
         items = pending.pop(0)
         if len(pending) + len(done) > _MAX_ALTERNATIVES:

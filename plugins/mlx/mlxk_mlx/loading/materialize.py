@@ -51,10 +51,12 @@ def _dense_bytes(network: Any) -> int:
 def _make_dense(network: Any) -> None:
     replaced = []
     for name, module in _quantized(network):
+        scales: Any = _wide(module.scales)
+        biases: Any = _wide(module.get("biases"))
         weight = mx.dequantize(
             module.weight,
-            _wide(module.scales),
-            _wide(module.get("biases")),
+            scales,
+            biases,
             module.group_size,
             module.bits,
             module.mode,

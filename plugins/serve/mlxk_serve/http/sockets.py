@@ -19,7 +19,7 @@ from mlxk_core.api.errors import InvalidOption
 
 # `localhost` is ::1 to Node and to macOS, 127.0.0.1 to most others.
 LOOPBACK = ("127.0.0.1", "::1")
-_FAMILIES = [socket.AF_INET, socket.AF_INET6]
+_FAMILIES: list[int] = [socket.AF_INET, socket.AF_INET6]
 _TRIES = 20
 _PROBE_SECONDS = 0.2
 

@@ -55,7 +55,7 @@ class Parser(HTTPRequestParser):
         self._guard = guard
 
     def received(self, data: bytes) -> int:
-        taken = super().received(data)
+        taken: int = super().received(data)
         if self.error:
             self.expect_continue = False  # else waitress asks for the body that was just refused
         return taken
@@ -126,6 +126,7 @@ class Task(WSGITask):
 class Channel(HTTPChannel):
     """A connection. It tells at once when the client leaves, has deadlines, and lets a refused client read why."""
 
+    close_when_flushed: bool
     task_class = Task
     error_task_class = JsonErrorTask
 
@@ -398,7 +399,8 @@ class HttpServer:
 def _status_line(status: int) -> str:
     from falcon.util import code_to_http_status
 
-    return code_to_http_status(status)
+    line: str = code_to_http_status(status)
+    return line
 
 
 def _raw_response(error: ApiError, id: str) -> bytes:

@@ -71,7 +71,7 @@ def to_stderr(level: str, *, as_json: bool, secrets: Sequence[str] = ()) -> Iter
     root = logging.getLogger()
     # It warns whenever a request waits for a worker: that is in our own line.
     ours, queue = logging.getLogger("mlxk"), logging.getLogger("waitress.queue")
-    levels = {root: logging.WARNING, ours: level.upper(), queue: logging.ERROR}
+    levels: dict[logging.Logger, int | str] = {root: logging.WARNING, ours: level.upper(), queue: logging.ERROR}
     before = root.handlers[:], {logger: logger.level for logger in levels}
     root.handlers[:] = [handler]
     for logger, wanted in levels.items():
