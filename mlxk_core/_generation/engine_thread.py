@@ -1,7 +1,7 @@
-"""The engine thread: the only one that touches an engine. It loads models, admits rows and steps everybody's batch.
+"""The engine thread: the only one that calls an engine. It loads models, admits rows and steps all batches.
 
-Every call of foreign code is caught as `BaseException`: nobody interrupts this thread, a panic in a Rust extension
-(tokenizers, safetensors) is no `Exception`, and whatever it is, only the requests it concerns may be lost.
+Every call into a backend is caught as `BaseException`: nothing interrupts this thread, a panic in a Rust extension
+(tokenizers, safetensors) is not an `Exception`, and an error may only cost the requests it concerns.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Literal
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._generation.engine import EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
-from mlxk_core._generation.jobs import Admitted, Failed, Job, JobState, Leased, LoadStarted, Stepped
+from mlxk_core._generation.job_state import Actor, JobState
+from mlxk_core._generation.jobs import Job, JobFailed, LoadStarted, ModelLeased, RowAdmitted, RowStepped
 from mlxk_core._generation.residency import Key, Residency, Resident
 from mlxk_core._host.host import Host
-
-Outcome = Literal["finished", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the service may use. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded)."""
+    """Resources of the service. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded)."""
 
     memory: int
     cache_bytes: int
@@ -38,7 +36,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Counters:
-    """What has happened since the start; only ever grows. Written by the engine thread."""
+    """Totals since the start, which only grow. Written by the engine thread."""
 
     finished: int = 0
     failed: int = 0
@@ -46,7 +44,7 @@ class Counters:
     loads: int = 0
     unloads: int = 0
     expired: int = 0
-    """Those of the unloads that made no room: the model's time was up."""
+    """Unloads of models that were idle for `ttl`; the other unloads made room for another model."""
     engine_failures: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -55,57 +53,60 @@ class Counters:
 
 
 class EngineThread:
-    """Runs commands posted from other threads between steps. `over` is told when a job has ended, with its run time."""
+    """Runs commands that other threads post, and steps the engines between them.
 
-    def __init__(self, host: Host, limits: Limits, over: Callable[[Job, float], None]) -> None:
-        # A daemon, so that an engine that hangs cannot keep the process alive; whoever closes the service joins it.
+    `on_job_end(job, seconds)` is called on this thread when a job is over, with the time its row ran.
+    """
+
+    def __init__(self, host: Host, limits: Limits, on_job_end: Callable[[Job, float], None]) -> None:
+        # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
         self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
         self._host = host
         self._limits = limits
-        self._tell_over = over
+        self._on_job_end = on_job_end
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._wanting: deque[Job] = deque()
-        self._waiting: deque[Job] = deque()
+        self._queued: deque[Job] = deque()
+        self._ready: deque[Job] = deque()
         self._jobs: set[Job] = set()
         self._loading: Key | None = None
         self._stopping = False
         self._at_exit: dict[Callable[[], None], None] = {}
         self.residency = Residency(limits.memory)
         self.counters = Counters()
-        self.last_sign_of_life = time.monotonic()
+        self.last_progress = time.monotonic()
 
     # Called from any thread.
 
     def start(self) -> None:
-        """Starts the thread, if it has not been started."""
+        """Start the thread unless it was started."""
         if self._thread.ident is None:
             self._thread.start()
 
     def join(self, timeout: float | None) -> bool:
-        """Waits for the thread to end; False if it still runs after `timeout` seconds."""
+        """Wait for the thread to end; False if it still runs after `timeout` seconds."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def want(self, job: Job) -> None:
-        """Leases the job's model, loading it if need be; the job hears of it through its outbox."""
-        self._commands.put(lambda: self._want(job))
+    def request_lease(self, job: Job) -> None:
+        """Lease the job's model, loading it if necessary. The outcome is put into the job's outbox."""
+        self._commands.put(lambda: self._enqueue(job))
 
-    def run_row(self, job: Job, row: Row) -> None:
-        """Runs a row of a job that holds a lease."""
-        self._commands.put(lambda: self._run_row(job, row))
+    def submit_row(self, job: Job, row: Row) -> None:
+        """Run the row of a job whose model is leased."""
+        self._commands.put(lambda: self._make_ready(job, row))
 
-    def end(self, job: Job, outcome: Outcome | None) -> None:
-        """Ends a job wherever it is, if it has not ended; `outcome` is what it counts as (None: it was no request)."""
-        self._commands.put(lambda: self._end(job, outcome))
+    def end_job(self, job: Job, state: JobState) -> None:
+        """End a job on behalf of its request, in the terminal `state`. One that is over stays as it is."""
+        self._commands.put(lambda: self._end_on_request(job, state))
 
     def stop(self) -> None:
-        """Ends every job and the thread."""
-        self._commands.put(self._stop)
+        """Fail every job and end the thread."""
+        self._commands.put(self._request_stop)
 
     @property
     def ended(self) -> bool:
-        """The thread ran and is gone: nobody would answer."""
+        """Whether the thread ran and ended: a command would never be executed."""
         return self._thread.ident is not None and not self._thread.is_alive()
 
     @property
@@ -121,34 +122,34 @@ class EngineThread:
 
     @property
     def busy(self) -> bool:
-        """Whether there is work whose progress should show in `last_sign_of_life`."""
+        """Whether there is work whose progress should show in `last_progress`."""
         return self._loading is not None or self.running > 0
 
-    # The thread itself.
+    # On the engine thread: the loop.
 
     def _run(self) -> None:
         try:
             worked = False
             while not self._stopping:
-                self._obey(wait=0 if worked else self._idle_for())
-                self._beat()  # behind the wait: what comes next is work, and an idle hour is no sign of death
-                self._serve_wanting()
+                self._run_commands(wait=0 if worked else self._idle_timeout())
+                self._record_progress()  # after the wait: an idle hour is not a stall
+                self._lease_models()
                 worked = self._admit()
                 worked = self._step() or worked
         finally:
             self._shut_down()
 
-    def _beat(self) -> None:
-        self.last_sign_of_life = time.monotonic()
+    def _record_progress(self) -> None:
+        self.last_progress = time.monotonic()
 
-    def _idle_for(self) -> float | None:
-        """How long to wait for a command when there is nothing to step: until a model's time is up, or for ever."""
+    def _idle_timeout(self) -> float | None:
+        """Return the seconds to wait for a command without work: until a model expires, or without limit."""
         if self._limits.ttl is None:
             return None
         since = self.residency.next_idle_since()
         return None if since is None else max(0.05, since + self._limits.ttl - time.monotonic())
 
-    def _obey(self, *, wait: float | None) -> None:
+    def _run_commands(self, *, wait: float | None) -> None:
         try:
             command = self._commands.get(timeout=wait) if wait != 0 else self._commands.get_nowait()
             while True:
@@ -159,63 +160,68 @@ class EngineThread:
         if self._limits.ttl is not None and self._loading is None:
             for resident in self.residency.unused_since(time.monotonic() - self._limits.ttl):
                 self.counters.expired += 1
-                self._drop(resident)
+                self._unload(resident)
 
-    def _want(self, job: Job) -> None:
-        if job.state is JobState.OVER:
+    # On the engine thread: commands.
+
+    def _enqueue(self, job: Job) -> None:
+        if job.over:
             return
         self._jobs.add(job)
         if self._stopping:
-            self._fail(job, ShuttingDown("mlxk is shutting down."))
+            self._fail(job, Actor.SERVICE, _shutting_down())
         else:
-            self._wanting.append(job)
+            self._queued.append(job)
 
-    def _run_row(self, job: Job, row: Row) -> None:
-        if job.state is not JobState.HAS_MODEL:
+    def _make_ready(self, job: Job, row: Row) -> None:
+        if job.over:
             return
+        job.to(JobState.READY, by=Actor.REQUEST)
         job.row = row
-        job.state = JobState.WAITS
-        self._waiting.append(job)
+        self._ready.append(job)
 
-    def _end(self, job: Job, outcome: Outcome | None) -> None:
-        if job.state is JobState.OVER:
+    def _end_on_request(self, job: Job, state: JobState) -> None:
+        if job.over:
             return
-        if job.state is JobState.RUNS and job.resident is not None:
+        if job.state is JobState.RUNNING and job.resident is not None:
             try:
                 job.resident.engine.remove(job.id)
             except BaseException as error:
-                self._engine_failed(job.resident, error)
+                self._lose_rows(job.resident, error)
                 return
-        self._over(job, outcome)
+        self._end(job, state, Actor.REQUEST)
 
-    def _stop(self) -> None:
+    def _request_stop(self) -> None:
         self._stopping = True
 
-    # Models.
+    # On the engine thread: models.
 
-    def _serve_wanting(self) -> None:
-        """Leases strictly in order of arrival: a job whose model has no room yet holds back those behind it, so that
-        it does not wait for ever while others keep the old model busy."""
-        while self._wanting and self._loading is None and self._advance(self._wanting[0]):
+    def _lease_models(self) -> None:
+        """Lease strictly in order of arrival: a job whose model has no room yet holds back the later ones. Otherwise it
+        could wait without end while they keep the old model busy."""
+        while self._queued and self._loading is None and self._lease_or_load(self._queued[0]):
             pass
 
-    def _advance(self, job: Job) -> bool:
-        """Leases the job's model or loads it; False while leased models must end first."""
+    def _lease_or_load(self, job: Job) -> bool:
+        """Lease the job's model or load it. Return False while leased models must be released first."""
         resident = self.residency.get((job.model, job.backend.name))
         if resident is not None:
             self._lease(job, resident)
             return True
         try:
-            if job.need is None:  # while leased models end, this is asked once a step
-                job.need = self._estimate(job)
-            in_the_way = self.residency.in_the_way(job.need, job.model.name)
-        except BaseException as error:
-            self._fail(job, _load_error(job, error))
+            if job.estimate is None:  # asked once: this runs every step while leased models finish
+                job.estimate = self._estimate(job)
+            evicted = self.residency.to_evict(job.estimate, job.model.name)
+        except InsufficientMemory as error:
+            self._fail(job, Actor.SERVICE, error)
             return True
-        if in_the_way is None:
+        except BaseException as error:
+            self._fail(job, Actor.ENGINE, _load_error(job, error))
+            return True
+        if evicted is None:
             return False
-        for resident in in_the_way:
-            self._drop(resident)
+        for resident in evicted:
+            self._unload(resident)
         self._load(job)
         return True
 
@@ -227,11 +233,10 @@ class EngineThread:
     def _load(self, first: Job) -> None:
         key = (first.model, first.backend.name)
         self._loading = key
-        for job in self._wanting:
-            if (job.model, job.backend.name) == key:
-                job.outbox.put(LoadStarted())
+        for job in self._queued_for(key):
+            job.outbox.put(LoadStarted())
         context = EngineContext(
-            alive=lambda: self._alive(key),
+            alive=lambda: self._on_load_progress(key),
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency,
@@ -240,30 +245,30 @@ class EngineThread:
             engine = self._host.load(first.backend.target)(first.model, context)
         except BaseException as error:
             failure = _load_error(first, error)
-            gc.collect()  # a half loaded model must not sit in the memory that the next one needs
+            gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
-            for job in self._wanting_for(key):
-                self._fail(job, failure)
+            for job in self._queued_for(key):
+                self._fail(job, Actor.ENGINE, failure)
             return
         self._loading = None
         self.counters.loads += 1
         resident = Resident(first.model, first.backend, engine)
         self.residency.add(resident)
-        for job in self._wanting_for(key):
+        for job in self._queued_for(key):
             self._lease(job, resident)
 
-    def _wanting_for(self, key: Key) -> list[Job]:
-        return [job for job in self._wanting if (job.model, job.backend.name) == key]
+    def _queued_for(self, key: Key) -> list[Job]:
+        return [job for job in self._queued if (job.model, job.backend.name) == key]
 
-    def _alive(self, key: Key) -> None:
-        """Called from inside a load: others go on meanwhile, and a load that nobody waits for ends."""
-        self._beat()
+    def _on_load_progress(self, key: Key) -> None:
+        """Called from inside a load. Other models go on meanwhile, and a load that no job waits for is interrupted."""
+        self._record_progress()
         if self._loading is not key:
-            return  # that load is over, and its backend calls from inside a step: others are not stepped in there
-        self._obey(wait=0)
-        if self._stopping or not self._wanting_for(key):
-            raise Interrupted("Nobody waits for this model any more.")
-        for job in list(self._wanting):  # the load has its room already, so these take nothing from anybody
+            return  # the load is over and its backend calls from inside a step: stepping here would be re-entrant
+        self._run_commands(wait=0)
+        if self._stopping or not self._queued_for(key):
+            raise Interrupted("The load was interrupted: no request waits for this model.")
+        for job in list(self._queued):  # the load has its memory already, so these take nothing away
             resident = self.residency.get((job.model, job.backend.name))
             if resident is not None:
                 self._lease(job, resident)
@@ -271,56 +276,58 @@ class EngineThread:
         self._step()
 
     def _lease(self, job: Job, resident: Resident) -> None:
-        self._wanting.remove(job)
+        job.to(JobState.LEASED, by=Actor.SERVICE)
+        self._queued.remove(job)
         self.residency.lease(resident)
         job.resident = resident
-        job.state = JobState.HAS_MODEL
-        job.outbox.put(Leased(resident, time.monotonic()))
+        job.outbox.put(ModelLeased(resident, time.monotonic()))
 
-    def _drop(self, resident: Resident) -> None:
+    def _unload(self, resident: Resident) -> None:
         self.counters.unloads += 1
         try:
             self.residency.unload(resident)
         except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
 
-    # Rows.
+    # On the engine thread: rows.
 
     def _admit(self) -> bool:
-        """Gives waiting rows to their engines; False if there was none to give, or no place."""
+        """Add ready rows to their engines. Return False if none was ready or the batch is full."""
         admitted = False
-        while self._waiting and self.running < self._limits.concurrency:
+        while self._ready and self.running < self._limits.concurrency:
             admitted = True
-            job = self._waiting.popleft()
+            job = self._ready.popleft()
             assert job.resident is not None and job.row is not None
             if job.resident.closed:
-                self._fail(job, EngineFailure("The model was unloaded after a failure of its engine. Try again."))
+                error = EngineFailure("The model was unloaded after a failure of its engine. Try again.")
+                self._fail(job, Actor.ENGINE, error)
                 continue
             try:
                 job.resident.engine.add(job.row)
             except BaseException as error:
-                self._fail(job, _row_error(error))
+                self._fail(job, Actor.ENGINE, _row_error(error))
                 continue
-            job.state = JobState.RUNS
+            job.to(JobState.RUNNING, by=Actor.SERVICE)
             job.admitted_at = time.monotonic()
             job.resident.rows[job.id] = job
-            job.outbox.put(Admitted(job.admitted_at))
+            job.outbox.put(RowAdmitted(job.admitted_at))
         return admitted
 
     def _step(self) -> bool:
-        """One step of every engine that has rows; False if none has."""
+        """Step every engine that has rows. Return False if none has."""
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
-                self._hand_over(resident, list(resident.engine.step()))
-            except BaseException as error:  # what it gave may be no events, too
-                self._engine_failed(resident, error)
+                self._deliver(resident, list(resident.engine.step()))
+            except BaseException as error:  # also what a malformed event raises
+                self._lose_rows(resident, error)
                 continue
             self.counters.steps += 1
-            self._beat()
+            self._record_progress()
         return bool(working)
 
-    def _hand_over(self, resident: Resident, events: Sequence[StepEvent]) -> None:
+    def _deliver(self, resident: Resident, events: Sequence[StepEvent]) -> None:
+        """Put the events of one step into the outboxes of their jobs, and end the jobs whose rows ended."""
         now = time.monotonic()
         by_row: dict[int, list[StepEvent]] = {}
         for event in events:
@@ -342,58 +349,65 @@ class EngineThread:
                         self.counters.prompt_tokens += event.total
                         self.counters.cached_tokens += event.cached
             if finished and failure is None:
-                self._over(job, "finished")  # before it is told: who has the answer may ask again at once
-            job.outbox.put(Stepped(of_row, now))
+                # Before the outbox: a consumer that has the whole response may submit the next request at once.
+                self._end(job, JobState.FINISHED, Actor.ENGINE)
+            job.outbox.put(RowStepped(of_row, now))
             if failure is not None:
-                self._fail(job, _row_error(failure))
+                self._fail(job, Actor.ENGINE, _row_error(failure))
 
-    def _engine_failed(self, resident: Resident, error: BaseException) -> None:
-        """All rows of one engine are lost; the engine begins anew, or is dropped if it cannot."""
+    def _lose_rows(self, resident: Resident, error: BaseException) -> None:
+        """Fail all rows of one engine and reset it; unload it if even that fails."""
         self.counters.engine_failures += 1
         for job in list(resident.rows.values()):
-            self._fail(job, _row_error(error))
+            self._fail(job, Actor.ENGINE, _row_error(error))
         try:
             resident.engine.reset()
         except BaseException:
-            self._drop(resident)
+            self._unload(resident)
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        if job.state is JobState.OVER:
-            return
-        self._over(job, "failed")
-        job.outbox.put(Failed(error))
+    # On the engine thread: the end of jobs.
 
-    def _over(self, job: Job, outcome: Outcome | None) -> None:
-        ran = time.monotonic() - job.admitted_at if job.state is JobState.RUNS else 0.0
-        if job.state is JobState.WANTS_MODEL and job in self._wanting:
-            self._wanting.remove(job)
-        if job.state is JobState.WAITS and job in self._waiting:
-            self._waiting.remove(job)
+    def _fail(self, job: Job, by: Actor, error: Exception) -> None:
+        if not job.over:
+            self._end(job, JobState.FAILED, by)
+            job.outbox.put(JobFailed(error))
+
+    def _end(self, job: Job, state: JobState, by: Actor) -> None:
+        """Move a job to a terminal state and release all it holds."""
+        before = job.state
+        job.to(state, by)
+        if before is JobState.QUEUED and job in self._queued:
+            self._queued.remove(job)
+        if before is JobState.READY and job in self._ready:
+            self._ready.remove(job)
         if job.resident is not None:
             job.resident.rows.pop(job.id, None)
             self.residency.release(job.resident)
-        job.state = JobState.OVER
-        match outcome:
-            case "finished":
+        match state:
+            case JobState.FINISHED:
                 self.counters.finished += 1
-            case "failed":
+            case JobState.FAILED:
                 self.counters.failed += 1
-            case "cancelled":
+            case JobState.CANCELLED:
                 self.counters.cancelled += 1
         self._jobs.discard(job)
-        self._tell_over(job, ran)
+        self._on_job_end(job, time.monotonic() - job.admitted_at if before is JobState.RUNNING else 0.0)
 
     def _shut_down(self) -> None:
         self._stopping = True
-        self._obey(wait=0)
+        self._run_commands(wait=0)
         for job in list(self._jobs):
-            self._fail(job, ShuttingDown("mlxk is shutting down."))
+            self._fail(job, Actor.SERVICE, _shutting_down())
         for resident in self.residency:
-            self._drop(resident)
+            self._unload(resident)
         gc.collect()
         for call in self._at_exit:
-            with contextlib.suppress(BaseException):  # the others still have their turn
+            with contextlib.suppress(BaseException):  # the remaining calls still run
                 call()
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("mlxk is shutting down.")
 
 
 def _load_error(job: Job, error: BaseException) -> Exception:

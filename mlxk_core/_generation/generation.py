@@ -1,4 +1,4 @@
-"""One answer in the making, as its consumer sees it: iterate the events, cancel at any time."""
+"""A running request as its consumer sees it: iterate the events, cancel at any time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 from mlxk_core._errors import EngineFailure
 from mlxk_core._generation.completion import Completion, join
 from mlxk_core._generation.engine import Prefilled, Row, Sampled
-from mlxk_core._generation.engine_thread import EngineThread, Outcome
+from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
     Event,
     Finished,
@@ -24,36 +24,51 @@ from mlxk_core._generation.events import (
     Usage,
 )
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
-from mlxk_core._generation.jobs import Admitted, Cancelled, Failed, Item, Job, Leased, LoadStarted, Stepped
+from mlxk_core._generation.job_state import JobState
+from mlxk_core._generation.jobs import (
+    Job,
+    JobCancelled,
+    JobFailed,
+    JobUpdate,
+    LoadStarted,
+    ModelLeased,
+    RowAdmitted,
+    RowStepped,
+)
 from mlxk_core._generation.pipeline import PlainText, TextPipeline, failures_named
 from mlxk_core._generation.prompts import render
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.residency import Resident
-from mlxk_core._generation.stops import StopStrings
+from mlxk_core._generation.stops import StopStrings, StopTokenCache
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.budget import budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the service found out about a request before it ran: fixed for its model, shared by its requests."""
+    """How to run one request: what the plugins and the model's files say about it, made before it is queued.
+
+    `window` is the context length in tokens.
+    """
 
     window: int
     stop_strings: StopStrings
-    stop_tokens: Callable[[Resident], frozenset[int]]
+    stop_policy: StopPolicy
+    stop_tokens: StopTokenCache
     format_name: str | None = None
     extractor: Callable[[ExtractorContext], Extractor] | None = None
     tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
-    """Finds tool calls around `extractor`; for requests that have tools."""
+    """Finds tool calls in the content of `extractor`; for requests that have tools."""
 
 
 @dataclass(slots=True)
 class _Clock:
-    """When the stages of a request were reached, in monotonic seconds."""
+    """When each stage of a request was reached, in monotonic seconds."""
 
     submitted: float
     leased: float = 0.0
-    handed_in: float = 0.0
+    submitted_row: float = 0.0
     admitted: float = 0.0
     first: float = 0.0
     last: float = 0.0
@@ -61,7 +76,7 @@ class _Clock:
 
     def timings(self) -> Timings:
         waited_for_model = self.leased - self.submitted if self.leased else 0.0
-        waited_for_place = self.admitted - self.handed_in if self.admitted else 0.0
+        waited_for_place = self.admitted - self.submitted_row if self.admitted else 0.0
         return Timings(
             load=waited_for_model if self.loaded else 0.0,
             queue=waited_for_place + (0.0 if self.loaded else waited_for_model),
@@ -73,9 +88,9 @@ class _Clock:
 class Generation:
     """The events of one request: `Loading`?, `Started`, `Progress`*, deltas, `Finished`.
 
-    `next` and iteration belong to one thread, the request's own; everything but the engine's work is done in it.
-    `cancel` may be called from any thread and from a signal handler. A failure is raised once, as an `MlxkError`.
-    Use it as a context manager, or call `close`: an answer that nobody reads holds a place in the batch.
+    `next` and iteration belong to one thread, the request's own: templates, tokens and text are processed there.
+    `cancel` may be called from any thread and from a signal handler. An error is raised once, as an `MlxkError`.
+    Use it as a context manager, or call `close`: a generation that is not read keeps its place in the batch.
     """
 
     def __init__(self, request: GenerationRequest, plan: Plan, job: Job, engine_thread: EngineThread) -> None:
@@ -91,7 +106,7 @@ class Generation:
         self._over = False
         self._cancelled = False
         self.prompt_text: str | None = None
-        """The prompt as the engine read it; known from `Started` on."""
+        """The prompt as the engine reads it; set before `Started` is returned."""
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -110,23 +125,25 @@ class Generation:
         self.close()
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """The next event, or None when `timeout` seconds passed without one. Raises `StopIteration` behind the last."""
+        """Return the next event, or None after `timeout` seconds without one. Raises `StopIteration` after the last."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
             if self._over:
                 raise StopIteration
             try:
-                item = self._job.outbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+                update = self._job.outbox.get(
+                    timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+                )
             except Empty:
                 return None
             try:
-                self._take(item)
+                self._process(update)
             except BaseException as error:
                 self._ready.clear()
-                self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
+                self._end(JobState.CANCELLED if isinstance(error, KeyboardInterrupt) else JobState.FAILED)
                 if isinstance(error, (Exception, KeyboardInterrupt)):
                     raise
-                # A panic in a Rust extension (tokenizers): nobody further up takes it for a failure of one request.
+                # A panic in a Rust extension (tokenizers): callers handle `Exception` only.
                 raise EngineFailure(
                     f"The engine failed on the text of this request: {type(error).__name__}: {error}"
                 ) from error
@@ -140,40 +157,40 @@ class Generation:
         self._job.outbox.notify(callback)
 
     def cancel(self) -> None:
-        """Ends the answer: its place is free within a step, and the events end with `Finished("cancelled")`."""
+        """End the generation: its row is free within a step, and the events end with `Finished("cancelled")`."""
         if not self._cancelled:
             self._cancelled = True
-            self._thread.end(self._job, "cancelled")
-            self._job.outbox.put(Cancelled())
+            self._thread.end_job(self._job, JobState.CANCELLED)
+            self._job.outbox.put(JobCancelled())
 
     def close(self) -> None:
-        """Cancels if the answer has not ended, and forgets what was not read."""
-        self._end("cancelled")
+        """Cancel unless the generation has ended, and discard the unread events."""
+        self._end(JobState.CANCELLED)
         self._ready.clear()
 
     def result(self) -> Completion:
-        """Reads the events to the end and joins them."""
+        """Read the events to the end and join them."""
         return join(self)
 
-    def _take(self, item: Item) -> None:
-        match item:
+    def _process(self, update: JobUpdate) -> None:
+        match update:
             case LoadStarted():
                 self._clock.loaded = True
                 self._ready.append(Loading(self._request.model.name))
-            case Leased():
-                self._clock.leased = item.at
-                self._hand_in(item.resident)
-            case Admitted():
-                self._clock.admitted = item.at
-            case Stepped():
-                self._step(item)
-            case Failed():
-                raise item.error
-            case Cancelled():
+            case ModelLeased():
+                self._clock.leased = update.at
+                self._submit_row(update.resident)
+            case RowAdmitted():
+                self._clock.admitted = update.at
+            case RowStepped():
+                self._process_step(update)
+            case JobFailed():
+                raise update.error
+            case JobCancelled():
                 self._finish("cancelled")
 
-    def _hand_in(self, resident: Resident) -> None:
-        """Renders the prompt, settles the budget, and gives the row to the engine thread."""
+    def _submit_row(self, resident: Resident) -> None:
+        """Render the prompt, decide the token budget and submit the row to the engine thread."""
         request, plan, engine = self._request, self._plan, resident.engine
         prompt = render(engine, request)
         self.prompt_text = prompt.text
@@ -183,14 +200,14 @@ class Generation:
         if request.max_tokens is not None and allowed < request.max_tokens:
             notes.append(
                 f"max_tokens is {allowed} instead of {request.max_tokens}: the context of {plan.window} tokens "
-                f"holds no more behind a prompt of {self._prompt_tokens}."
+                f"has no room for more after a prompt of {self._prompt_tokens}."
             )
         row = Row(
             id=self._job.id,
             prompt=prompt.tokens,
             max_tokens=allowed,
             sampling=request.sampling,
-            stop_tokens=plan.stop_tokens(resident),
+            stop_tokens=plan.stop_tokens.get(resident, plan.stop_policy),
         )
         engine.check(row)
         context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
@@ -203,19 +220,19 @@ class Generation:
                 extractor = plan.tool_extractor(replace(context, inner=extractor))
         calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
-        self._clock.handed_in = time.monotonic()
+        self._clock.submitted_row = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes), prompt.text))
-        self._thread.run_row(self._job, row)
+        self._thread.submit_row(self._job, row)
 
-    def _step(self, item: Stepped) -> None:
+    def _process_step(self, step: RowStepped) -> None:
         assert self._pipeline is not None
-        for event in item.events:
+        for event in step.events:
             if isinstance(event, Prefilled):
                 self._cached_tokens = max(self._cached_tokens, event.cached)
                 self._ready.append(Progress(event.done, event.total))
             elif isinstance(event, Sampled):
-                self._clock.first = self._clock.first or item.at
-                self._clock.last = item.at
+                self._clock.first = self._clock.first or step.at
+                self._clock.last = step.at
                 self._ready.extend(self._pipeline.feed(event))
                 if self._pipeline.reason is not None:
                     self._finish(self._pipeline.reason)
@@ -233,10 +250,10 @@ class Generation:
         )
         stop_string = pipeline.stop_string if pipeline else None
         self._ready.append(Finished(reason, usage, self._clock.timings(), stop_string))
-        # A stop string ends the row; for one that ended by itself this is nothing.
-        self._end("cancelled" if reason == "cancelled" else "finished")
+        # A stop string ends the row; a row that ended by itself is over already.
+        self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, state: JobState) -> None:
         if not self._over:
             self._over = True
-            self._thread.end(self._job, outcome)
+            self._thread.end_job(self._job, state)

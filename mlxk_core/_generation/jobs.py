@@ -1,14 +1,14 @@
-"""What passes between a request's own thread and the engine thread: the job, and the items in its outbox."""
+"""Jobs: what a request's own thread and the engine thread share about one request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mlxk_core._generation.engine import Row, StepEvent
+from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.model import Model
 
@@ -16,93 +16,99 @@ if TYPE_CHECKING:
     from mlxk_core._generation.residency import Resident
 
 
-class JobState(Enum):
-    """Where a job is. Only the engine thread changes it."""
-
-    WANTS_MODEL = auto()
-    HAS_MODEL = auto()
-    """The model is leased; the request's own thread is rendering the prompt."""
-    WAITS = auto()
-    RUNS = auto()
-    OVER = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class LoadStarted:
-    """The job's model was not resident; its load begins."""
+    """The job's model is not loaded; its load begins."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leased:
-    """The job's model is resident until the job is over. `at` is monotonic seconds."""
+class ModelLeased:
+    """The job's model stays loaded until the job is over. `at` is monotonic seconds."""
 
     resident: Resident
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """The row is with the engine."""
+class RowAdmitted:
+    """The engine accepted the row. `at` is monotonic seconds."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
-    """What one step of the engine brought for this job."""
+class RowStepped:
+    """The events of one engine step that concern this job. `at` is monotonic seconds."""
 
     events: Sequence[StepEvent]
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class JobFailed:
     """The job is over; it failed."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Somebody cancelled the job; put by whoever did, so that nobody waits for the engine."""
+class JobCancelled:
+    """The job was cancelled; put by the thread that cancelled it, so that the consumer need not wait for the engine."""
 
 
-Item = LoadStarted | Leased | Admitted | Stepped | Failed | Cancelled
+JobUpdate = LoadStarted | ModelLeased | RowAdmitted | RowStepped | JobFailed | JobCancelled
+"""What the request's own thread reads from a job's outbox."""
 
 
 class Outbox:
-    """Items on their way from the engine thread to the consumer of a request, in order."""
+    """Updates from the engine thread to the consumer of a request, in order."""
 
     def __init__(self) -> None:
-        self._items: SimpleQueue[Item] = SimpleQueue()
+        self._updates: SimpleQueue[JobUpdate] = SimpleQueue()
         self._notify: Callable[[], None] | None = None
 
-    def put(self, item: Item) -> None:
-        self._items.put(item)
+    def put(self, update: JobUpdate) -> None:
+        self._updates.put(update)
         if self._notify is not None:
             self._notify()
 
-    def get(self, timeout: float | None = None) -> Item:
-        """Return the next item. Raises `queue.Empty` after `timeout` seconds without one."""
-        return self._items.get(timeout=timeout)
+    def get(self, timeout: float | None = None) -> JobUpdate:
+        """Return the next update. Raises `queue.Empty` after `timeout` seconds without one."""
+        return self._updates.get(timeout=timeout)
 
     def notify(self, callback: Callable[[], None]) -> None:
-        """Call `callback` now and after each item that is put, on the thread that puts it."""
+        """Call `callback` now and after each update, on the thread that puts it."""
         self._notify = callback
         callback()
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One request on its way. `outbox` is read by the request's own thread; all else belongs to the engine thread."""
+    """One request in the service.
+
+    `outbox` is read by the request's own thread; everything else belongs to the engine thread.
+    """
 
     id: int
     model: Model
     backend: BackendSpec
     outbox: Outbox = field(default_factory=Outbox)
-    state: JobState = JobState.WANTS_MODEL
     resident: Resident | None = None
     row: Row | None = None
     admitted_at: float = 0.0
-    need: int | None = None
-    """Bytes its model takes when it is loaded, once the backend was asked."""
+    estimate: int | None = None
+    """Bytes its model takes once loaded; None until the backend was asked."""
+    _state: JobState = JobState.QUEUED
+
+    @property
+    def state(self) -> JobState:
+        return self._state
+
+    @property
+    def over(self) -> bool:
+        return self._state.terminal
+
+    def to(self, state: JobState, by: Actor) -> None:
+        """Change the state. Raises `InvalidTransition` where the table of `job_state` does not allow it."""
+        check_transition(self._state, state, by)
+        self._state = state

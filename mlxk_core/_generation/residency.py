@@ -1,4 +1,8 @@
-"""Which models are loaded: leases, the memory budget, and what is unloaded to make room. Engine thread only."""
+"""Loaded models: leases, the memory budget, and which model to unload to make room.
+
+Only the engine thread changes a `Residency` or a `Resident`. Other threads may iterate and read: they see a consistent
+list of models, and numbers that may be one step old.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,13 @@ from mlxk_core._models.model import Model
 Key = tuple[Model, str]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Resident:
-    """A loaded model. `leases` are the jobs that need it, `rows` those of them that the engine runs; `memory` is what
-    the engine held when it was last asked, in bytes."""
+    """A loaded model.
+
+    `leases` counts the jobs that need it, `rows` has those that the engine runs, by id. `memory` is what the engine
+    held when it was last asked, in bytes.
+    """
 
     model: Model
     backend: BackendSpec
@@ -29,12 +36,10 @@ class Resident:
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
-    stop_tokens: frozenset[int] | None = None
-    """What ends an answer, once a request has worked it out."""
 
-    def weigh(self) -> int:
-        """Asks the engine what it holds now. One that cannot tell holds what it held."""
-        with contextlib.suppress(BaseException):  # see engine_thread: an engine's failure costs nobody else's requests
+    def refresh_memory(self) -> int:
+        """Ask the engine how many bytes it holds now. After an error the last known number stays."""
+        with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
             self.memory = self.engine.memory
         return self.memory
 
@@ -55,13 +60,13 @@ class Residency:
         self._residents: dict[Key, Resident] = {}
 
     def __iter__(self) -> Iterator[Resident]:
-        return iter(list(self._residents.values()))  # a copy: the engine thread may change it while another reads
+        return iter(list(self._residents.values()))  # a copy: the engine thread may change it meanwhile
 
     def get(self, key: Key) -> Resident | None:
         return self._residents.get(key)
 
     def add(self, resident: Resident) -> None:
-        resident.weigh()
+        resident.refresh_memory()
         self._residents[resident.key] = resident
 
     def lease(self, resident: Resident) -> None:
@@ -70,22 +75,22 @@ class Residency:
     def release(self, resident: Resident) -> None:
         resident.leases -= 1
         if not resident.closed:
-            resident.weigh()
+            resident.refresh_memory()
         resident.last_used = time.monotonic()
 
-    def in_the_way(self, need: int, name: str) -> list[Resident] | None:
-        """The idle models to unload, the longest unused first, so that `need` bytes are free.
+    def to_evict(self, need: int, name: str) -> list[Resident] | None:
+        """Return the idle models to unload, the least recently used first, so that `need` bytes are free.
 
-        None if leased ones must end first: nothing is unloaded unless that is enough. Raises `InsufficientMemory` if
-        an empty memory would not hold it.
+        None if leased models must be released first: nothing is unloaded unless that is enough. Raises
+        `InsufficientMemory` if the whole budget is too small. `name` is the model's, for the message.
         """
         if need > self.memory:
             raise InsufficientMemory(
-                f"`{name}` needs about {_told(need)} of memory and the budget is {_told(self.memory)}.",
+                f"`{name}` needs about {_size(need)} of memory and the budget is {_size(self.memory)}.",
                 needed=need,
                 budget=self.memory,
             )
-        excess = sum(resident.weigh() for resident in self) + need - self.memory
+        excess = sum(resident.refresh_memory() for resident in self) + need - self.memory
         found: list[Resident] = []
         for resident in sorted((r for r in self if r.idle), key=lambda r: r.last_used):
             if excess <= 0:
@@ -95,21 +100,21 @@ class Residency:
         return found if excess <= 0 else None
 
     def unload(self, resident: Resident) -> None:
-        """Gives back a resident's memory."""
+        """Close the engine and forget the model."""
         self._residents.pop(resident.key, None)
         resident.closed = True
         resident.engine.close()
 
     def unused_since(self, moment: float) -> list[Resident]:
-        """The idle models that nobody has used after `moment`."""
+        """Return the idle models last used at or before `moment` (monotonic seconds)."""
         return [resident for resident in self if resident.idle and resident.last_used <= moment]
 
     def next_idle_since(self) -> float | None:
-        """When the longest unused resident was last used, or None if all are leased."""
+        """Return when the least recently used idle model was last used; None if all are leased."""
         return min((r.last_used for r in self if r.idle), default=None)
 
 
-def _told(size: int) -> str:
+def _size(size: int) -> str:
     if size >= 1e9:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size} bytes"

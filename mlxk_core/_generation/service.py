@@ -1,4 +1,4 @@
-"""The generation service: submit a request, iterate its events. One per process, shared by everybody in it."""
+"""The generation service: submit a request, iterate its events. One per process, shared by all its threads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
-from mlxk_core._generation.jobs import Failed, Job, Leased
+from mlxk_core._generation.job_state import JobState
+from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased
 from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._generation.residency import Resident
-from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, stop_tokens
+from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
 from mlxk_core._models.budget import model_context_length
@@ -47,7 +47,7 @@ class ResidentModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """The service at one moment. `seconds_since_sign_of_life` counts only while `busy`."""
+    """The service at one moment. `memory` in bytes; `seconds_since_progress` is 0 unless `busy`."""
 
     models: tuple[ResidentModel, ...]
     loading: str | None
@@ -57,13 +57,13 @@ class ServiceStatus:
     queue: int
     memory: int
     busy: bool
-    seconds_since_sign_of_life: float
+    seconds_since_progress: float
     counters: Counters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the plugins say of a model; asked once, since it means reading the model's files."""
+    """What the plugins say about a model; asked once, because it means reading the model's files."""
 
     policy: StopPolicy
     window: int
@@ -73,11 +73,11 @@ class _Facts:
 
 
 class GenerationService:
-    """Runs requests on the models they name, in one batch a model.
+    """Runs requests on the models they name, one batch per model. A context manager; `close` releases everything.
 
-    `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` what an engine
-    may keep of prompts it has read, `concurrency` how many requests run at once, `queue` how many may wait beside
-    them, `ttl` after how many idle seconds a model is unloaded. A context manager that always cleans up.
+    `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` the size of an
+    engine's prompt cache, `concurrency` the number of requests that run at once, `queue` the number that may wait in
+    addition, `ttl` the idle time in seconds after which a model is unloaded (None: never).
     """
 
     def __init__(
@@ -99,13 +99,14 @@ class GenerationService:
             ttl=ttl,
         )
         self._queue = queue
-        self._thread = EngineThread(host, self._limits, self._job_over)
+        self._thread = EngineThread(host, self._limits, self._on_job_end)
         self._lock = threading.Lock()
         self._open = 0
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
         self._facts: dict[tuple[Model, str | None], _Facts] = {}
+        self._stop_tokens = StopTokenCache()
 
     def __enter__(self) -> GenerationService:
         return self
@@ -116,12 +117,15 @@ class GenerationService:
         self.close()
 
     def submit(self, request: GenerationRequest) -> Generation:
-        """Takes a request. Raises `UnsupportedModel`, `BrokenModel`, `PluginConflict`, `InvalidOption`, `QueueFull` or
-        `ShuttingDown` at once; what else can go wrong is raised by the generation."""
+        """Submit a request and return its generation.
+
+        Raises `UnsupportedModel`, `BrokenModel`, `PluginConflict`, `InvalidOption`, `QueueFull` or `ShuttingDown`;
+        later errors are raised by the generation.
+        """
         return self.submit_all([request])[0]
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """Takes all requests or, if `submit` would refuse one of them, none."""
+        """Submit all requests or, if `submit` would reject one of them, none."""
         backends = [self._backend(request.model, request.backend) for request in requests]
         plans = [self._plan(request) for request in requests]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
@@ -131,29 +135,31 @@ class GenerationService:
         ]
 
     def preload(self, model: Model, *, backend: str | None = None, waiting: Callable[[], None] = lambda: None) -> None:
-        """Loads a model and waits for it, with a call of `waiting` now and then. Raises what `submit` and the load
-        raise."""
+        """Load a model and wait for it, calling `waiting` ten times a second.
+
+        Raises what `submit` raises, and the error of the load.
+        """
         [job] = self._open_jobs([(model, self._backend(model, backend))])
         try:
             while True:
                 try:
-                    item = job.outbox.get(timeout=_PULSE)
+                    update = job.outbox.get(timeout=_PULSE)
                 except Empty:
                     waiting()
                     continue
-                if isinstance(item, Failed):
-                    raise item.error
-                if isinstance(item, Leased):
+                if isinstance(update, JobFailed):
+                    raise update.error
+                if isinstance(update, ModelLeased):
                     return
         finally:
-            self._thread.end(job, None)
+            self._thread.end_job(job, JobState.RELEASED)
 
     def is_loaded(self, model: Model) -> bool:
-        """Whether `model` is resident, in any backend."""
+        """Return whether `model` is loaded, by any backend."""
         return any(resident.model == model for resident in self._thread.residency)
 
     def status(self) -> ServiceStatus:
-        """How the service is doing; cheap, from any thread."""
+        """Return the current state of the service. Cheap; from any thread."""
         now, running, busy = time.monotonic(), self._thread.running, self._thread.busy
         return ServiceStatus(
             models=tuple(
@@ -175,49 +181,49 @@ class GenerationService:
             queue=self._queue,
             memory=self._limits.memory,
             busy=busy,
-            seconds_since_sign_of_life=now - self._thread.last_sign_of_life if busy else 0.0,
+            seconds_since_progress=now - self._thread.last_progress if busy else 0.0,
             counters=self._thread.counters,
         )
 
     def full(self) -> QueueFull:
-        """What a request is told that finds every place taken: how many wait, and when one of them should be gone."""
+        """Return the `QueueFull` error for a rejected request, with an estimated retry delay in seconds."""
         rounds = (self._queue + 1) / self._limits.concurrency
         return QueueFull(self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run))))
 
     def drain(self) -> None:
-        """Takes no more requests; those in the house go on."""
+        """Stop accepting requests; running and queued ones complete."""
         self._draining = True
 
     def close(self, timeout: float | None = None) -> bool:
-        """Ends every request and gives everything back. False if the engine thread did not end within `timeout`
-        seconds: it hangs in the engine, and only ending the process (`os._exit`) is left."""
+        """Fail every request and release all models. Return False if the engine thread did not end within `timeout`
+        seconds: it hangs inside an engine, and only `os._exit` can end the process."""
         with self._lock:
             self._draining = True
         self._thread.stop()
         return self._thread.join(timeout)
 
-    def _open_jobs(self, wanted: Sequence[tuple[Model, BackendSpec]]) -> list[Job]:
+    def _open_jobs(self, pairs: Sequence[tuple[Model, BackendSpec]]) -> list[Job]:
         with self._lock:
             if self._draining or self._thread.ended:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
-            if self._open + len(wanted) > self._limits.concurrency + self._queue:
+            if self._open + len(pairs) > self._limits.concurrency + self._queue:
                 raise self.full()
             self._thread.start()
-            self._open += len(wanted)
-            jobs = [Job(id=next(self._ids), model=model, backend=backend) for model, backend in wanted]
+            self._open += len(pairs)
+            jobs = [Job(id=next(self._ids), model=model, backend=backend) for model, backend in pairs]
             for job in jobs:
-                self._thread.want(job)  # under the lock: a command behind `close`'s stop would never be read
+                self._thread.request_lease(job)  # under the lock: a command after that of `close` would never run
         return jobs
 
-    def _job_over(self, job: Job, ran: float) -> None:
+    def _on_job_end(self, job: Job, ran: float) -> None:
         with self._lock:
             self._open -= 1
             if ran:
                 self._mean_run += 0.1 * (ran - self._mean_run)
 
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
-        """The backend for `model`. One that is loaded is judged no more: that would read its files for every request.
-        One that is not is looked over first: what is broken must not cost another model its place."""
+        """Return the backend for `model`. For a loaded model no file is read. The files of any other are checked first:
+        a damaged model must not cause another one to be unloaded."""
         for resident in self._thread.residency:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend
@@ -230,9 +236,9 @@ class GenerationService:
 
     def _plan(self, request: GenerationRequest) -> Plan:
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
-        # A raw prompt is for raw text: its markers are split off only when somebody asks for it.
-        asked = request.reasoning_format if chat or request.reasoning_format is not None else "none"
-        facts = self._facts_of(request.model, asked)
+        # The response to a raw prompt is raw text, unless the request names a format.
+        format_name = request.reasoning_format if chat or request.reasoning_format is not None else "none"
+        facts = self._facts_of(request.model, format_name)
         tool_extractor = None
         if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
             tool_extractor = self._host.load(spec.target)
@@ -242,14 +248,15 @@ class GenerationService:
         return Plan(
             window=facts.window,
             stop_strings=StopStrings(strings),
-            stop_tokens=lambda resident: _stops_of(resident, facts.policy),
+            stop_policy=facts.policy,
+            stop_tokens=self._stop_tokens,
             format_name=facts.format_name,
             extractor=facts.extractor,
             tool_extractor=tool_extractor,
         )
 
     def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
-        """Kept while the model is loaded: before a load its files may change, and a server lives long."""
+        """Cached while the model is loaded: its files may change before the next load."""
         facts = self._facts.get((model, reasoning_format))
         if facts is not None and self.is_loaded(model):
             return facts
@@ -268,12 +275,6 @@ class GenerationService:
         return facts
 
 
-def _stops_of(resident: Resident, policy: StopPolicy) -> frozenset[int]:
-    if resident.stop_tokens is None:
-        resident.stop_tokens = stop_tokens(resident.engine, resident.model, policy)
-    return resident.stop_tokens
-
-
 def machine_memory() -> int:
-    """The machine's physical memory in bytes."""
+    """Return the machine's physical memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

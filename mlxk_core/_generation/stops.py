@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from mlxk_core._errors import TemplateError
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.request import Message
+from mlxk_core._generation.residency import Resident
 from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.model import Model
 
@@ -25,6 +28,24 @@ def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[i
     if terminator is not None:
         found.add(terminator)
     return frozenset(token for token in found - kept if token is not None)
+
+
+class StopTokenCache:
+    """The stop tokens of loaded models, computed once per load. Thread-safe; an entry goes with its model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: WeakKeyDictionary[Resident, frozenset[int]] = WeakKeyDictionary()
+
+    def get(self, resident: Resident, policy: StopPolicy) -> frozenset[int]:
+        """Return the stop tokens of a loaded model. Its policy must not change while it is loaded."""
+        with self._lock:
+            known = self._known.get(resident)
+        if known is None:  # computed outside of the lock: it renders a template
+            known = stop_tokens(resident.engine, resident.model, policy)
+            with self._lock:
+                self._known[resident] = known
+        return known
 
 
 _ANSWER, _THOUGHT = "mlxk answers 42", "mlxk thinks 41"

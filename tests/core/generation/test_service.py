@@ -387,7 +387,7 @@ def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(ho
     backend.script.hang.set()
     generation = house.ask(house.model())
     house.until(generation, Started)
-    house.wait_for(lambda: service.status().busy and service.status().seconds_since_sign_of_life > 0.05)
+    house.wait_for(lambda: service.status().busy and service.status().seconds_since_progress > 0.05)
     assert not service.close(0.05)
     backend.script.hang.clear()
 
@@ -410,7 +410,7 @@ def test_an_idle_time_is_no_silence_of_the_engine_when_the_next_model_is_loaded(
     asked = time.monotonic()
     generation = house.ask(house.model("beta", kind="b"))
     assert began.wait(house.GRACE)
-    silent = service.status().seconds_since_sign_of_life
+    silent = service.status().seconds_since_progress
     assert silent <= time.monotonic() - asked
     go_on.set()
     assert generation.result().content == "b"

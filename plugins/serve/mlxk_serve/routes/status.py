@@ -29,7 +29,7 @@ class Health:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         status = self._parts.service.status()
-        silent = status.seconds_since_sign_of_life
+        silent = status.seconds_since_progress
         word = "ok"
         if silent > self._parts.config.limits.stalled_engine:
             word = "engine_stalled"
@@ -89,7 +89,7 @@ def add_service_metrics(registry: Registry, service: GenerationService) -> None:
     gauge("mlxk_requests_waiting", "Requests that wait for a model or a place.", lambda s: s.waiting)
     gauge("mlxk_queue_limit", "How many requests may wait.", lambda s: s.queue)
     gauge("mlxk_memory_budget_bytes", "The budget for loaded models.", lambda s: s.memory)
-    gauge("mlxk_seconds_since_sign_of_life", "0 without work.", lambda s: s.seconds_since_sign_of_life)
+    gauge("mlxk_seconds_since_sign_of_life", "0 without work.", lambda s: s.seconds_since_progress)
     gauge("mlxk_model_memory_bytes", "What a loaded model holds.", _by_model)
     for name, help in (
         ("loads", "Models loaded."),
