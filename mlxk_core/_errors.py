@@ -167,6 +167,7 @@ class PluginFailure(MlxkError):
 KINDS: Mapping[type[BaseException], Kind] = {
     UsageError: Kind("usage_error", 2, 400),
     InvalidOption: Kind("invalid_option", 2, 400),
+    InvalidConstraint: Kind("invalid_constraint", 2, 400),
     PluginConflict: Kind("plugin_conflict", 2, 500),
     ModelNotFound: Kind("model_not_found", 1, 404),
     AmbiguousModel: Kind("ambiguous_model", 1, 400),

@@ -7,11 +7,9 @@ model = fake_model(tmp_path / "fake")
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -199,8 +197,6 @@ class FakeBackend:
     def __init__(self, script: Script, kind: str) -> None:
         self.script = script
         self.kind = kind
-        self._attribute = f"backend_{next(_numbers)}"
-        setattr(sys.modules[__name__], self._attribute, self)
 
     @hookimpl
     def mlxk_backends(self) -> list[BackendSpec]:
@@ -209,8 +205,8 @@ class FakeBackend:
                 name=self.kind,
                 summary="A scripted engine.",
                 accepts=self._accepts,
-                target=f"{__name__}:{self._attribute}.load",
-                estimate=f"{__name__}:{self._attribute}.estimate",
+                target=self.load,
+                estimate=self.estimate,
             )
         ]
 
@@ -234,9 +230,6 @@ class FakeBackend:
 
     def _at_exit(self) -> None:
         self.script.log.append(("exit", None))
-
-
-_numbers = itertools.count(1)
 
 
 def fake_backend(answer: str | Callable[[str], str] = "Hello.", *, kind: str = "fake", **script: Any) -> FakeBackend:

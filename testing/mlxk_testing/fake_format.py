@@ -43,6 +43,6 @@ class FakeFormat:
             name="parentheses",
             summary="(Reasoning) in parentheses.",
             matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target=f"{__name__}:FakeExtractor",
+            target=FakeExtractor,
             tool_calls="own",
         )

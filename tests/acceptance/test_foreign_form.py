@@ -1,6 +1,5 @@
 """A model of a form that only somebody's plugin knows: it is run, shown and listed like any other."""
 
-import sys
 from types import ModuleType
 
 import pytest
@@ -30,15 +29,14 @@ def echo(folder):
 
 
 @pytest.fixture
-def mlxk(host, cli, monkeypatch):
+def mlxk(host, cli):
     """`mlxk("list")`: the commands, and one backend whose models are a config.json and an echo.txt."""
     module = ModuleType("mlxk_echo")
     module.load = load
     module.mlxk_backends = hookimpl(
-        lambda: [BackendSpec(name="echo", summary="Echoes.", accepts=accepts, target="mlxk_echo:load")],
+        lambda: [BackendSpec(name="echo", summary="Echoes.", accepts=accepts, target=load)],
         specname="mlxk_backends",
     )
-    monkeypatch.setitem(sys.modules, "mlxk_echo", module)
     host.register(module, name="echo")
     host.register(mlxk_run.plugin, name="run")
     host.register(mlxk_models.plugin, name="models")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,16 +20,14 @@ from mlxk_testing import HEAVY, modules_after, run_in_process
 
 
 @pytest.fixture
-def command(host, monkeypatch, request):
+def command(host):
     """`command(function)` makes `mlxk do` of it; the function gets the session, what it returns is the data."""
-    monkeypatch.setitem(sys.modules, __name__, request.module)
 
     def register(function, *decorators, name="do", with_json=True):
         made = click.pass_obj(function)
         for decorate in (*decorators, *([json_option] if with_json else [])):
             made = decorate(made)
-        monkeypatch.setattr(request.module, name, click.command(name)(made), raising=False)
-        spec = CommandSpec(name=name, summary="Do it.", target=f"{__name__}:{name}")
+        spec = CommandSpec(name=name, summary="Do it.", target=click.command(name)(made))
         host.register(SimpleNamespace(mlxk_commands=hookimpl(lambda: [spec])), name=f"plugin-{name}")
 
     return register

@@ -76,13 +76,7 @@ def hello(session):
 
 
 def command(name="hello", **fields):
-    return CommandSpec(name=name, summary="Say hello.", target=f"{__name__}:hello", **fields)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch, request):
-    # pytest's importlib mode leaves a test module unknown to `import`; targets name this one.
-    monkeypatch.setitem(__import__("sys").modules, __name__, request.module)
+    return CommandSpec(name=name, summary="Say hello.", target=hello, **fields)
 
 
 def test_hook_mlxk_commands(host, cli):
@@ -294,11 +288,11 @@ class OddShelf:
 
 
 def source(name, target):
-    return ModelSourceSpec(name=name, summary="Has models.", target=f"{__name__}:{target}")
+    return ModelSourceSpec(name=name, summary="Has models.", target=target)
 
 
 def test_hook_mlxk_model_sources(host):
-    host.register(plugin("mlxk_model_sources", source("shelf", "Shelf")), name="a")
+    host.register(plugin("mlxk_model_sources", source("shelf", Shelf)), name="a")
     ((spec, shelf),) = host.sources()
     assert spec.name == "shelf"
     assert list(shelf.names()) == ["toy"]
@@ -310,10 +304,10 @@ def test_hook_mlxk_model_sources(host):
 
 
 def test_a_source_that_cannot_be_made_or_raises_leaves_the_others(lenient):
-    lenient.register(plugin("mlxk_model_sources", source("absent", "Nowhere")), name="absent")
-    lenient.register(plugin("mlxk_model_sources", source("broken", "BrokenShelf")), name="broken")
-    lenient.register(plugin("mlxk_model_sources", source("odd", "OddShelf")), name="odd")
-    lenient.register(plugin("mlxk_model_sources", source("good", "Shelf")), name="good")
+    lenient.register(plugin("mlxk_model_sources", source("absent", "nowhere_at_all:Shelf")), name="absent")
+    lenient.register(plugin("mlxk_model_sources", source("broken", BrokenShelf)), name="broken")
+    lenient.register(plugin("mlxk_model_sources", source("odd", OddShelf)), name="odd")
+    lenient.register(plugin("mlxk_model_sources", source("good", Shelf)), name="good")
     sources = {spec.name: source for spec, source in lenient.sources()}
     assert sorted(sources) == ["broken", "good", "odd"]
     assert (list(sources["broken"].names()), sources["broken"].find("toy")) == ([], None)
@@ -451,7 +445,7 @@ class Compiler:
 
 
 def test_hook_mlxk_constraints(host):
-    spec = ConstraintSpec(kind="sql", target=f"{__name__}:Compiler")
+    spec = ConstraintSpec(kind="sql", target=Compiler)
     host.register(plugin("mlxk_constraints", spec), name="a")
     assert host.constraint_kinds() == ["sql"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -300,15 +298,12 @@ class FaultyFinder:
 class FaultySource:
     @hookimpl
     def mlxk_model_sources(self) -> Iterable[ModelSourceSpec]:
-        yield ModelSourceSpec(name="faulty", summary="A source with a fault.", target="faulty_source:FaultyFinder")
+        yield ModelSourceSpec(name="faulty", summary="A source with a fault.", target=FaultyFinder)
 
 
 def test_what_nobody_foresaw_of_one_model_spoils_nothing(
     cli: Ask, schema: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = ModuleType("faulty_source")
-    module.FaultyFinder = FaultyFinder  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "faulty_source", module)
     host = Host.discover(disabled=["smollm2"])
     host.register(FaultySource(), name="faulty")
     in_hub_cache("org/good", random_model)

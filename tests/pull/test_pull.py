@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -258,7 +256,7 @@ def test_a_refusal_after_the_preflight_leaves_nothing(hub, repository, mlxk, lis
     assert not [name for name in listing() if "models--" in name and ".locks" not in name]
 
 
-def test_a_name_that_a_source_offers_needs_no_pull(hub, host, cli, monkeypatch):
+def test_a_name_that_a_source_offers_needs_no_pull(hub, host, cli):
     from mlxk_pull import plugin
 
     class Source:
@@ -273,11 +271,8 @@ def test_a_name_that_a_source_offers_needs_no_pull(hub, host, cli, monkeypatch):
     class Sources:
         @hookimpl
         def mlxk_model_sources(self):
-            yield ModelSourceSpec(name="wheel", summary="A model out of a wheel.", target="a_wheel:Source")
+            yield ModelSourceSpec(name="wheel", summary="A model out of a wheel.", target=Source)
 
-    module = ModuleType("a_wheel")
-    module.Source = Source
-    monkeypatch.setitem(sys.modules, "a_wheel", module)
     host.register(plugin, name="pull")
     host.register(Sources(), name="wheel")
     result = cli("pull", "built-in", "--json")

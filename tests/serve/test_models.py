@@ -156,11 +156,10 @@ def test_not_found_is_quick_while_the_engine_is_busy(models, engine):
 class _Shelf:
     def __init__(self, folder):
         self.folder = folder
-        _shelves.append(self)
 
     @hookimpl
     def mlxk_model_sources(self):
-        yield ModelSourceSpec(name="shelf", summary="A shelf.", target=f"{__name__}:open_shelf")
+        yield ModelSourceSpec(name="shelf", summary="A shelf.", target=lambda: self)
 
     def names(self):
         return ["shelved"]
@@ -169,10 +168,3 @@ class _Shelf:
         return (
             replace(fake_model(self.folder / "shelved"), origin="source", source="shelf") if name == "shelved" else None
         )
-
-
-_shelves: list[_Shelf] = []
-
-
-def open_shelf():
-    return _shelves[-1]

@@ -141,7 +141,10 @@ def test_a_backend_that_proves_its_life_from_inside_a_step_steps_nobody(house):
 
 
 class Formats:
-    """A plugin whose one reasoning format is the class that `fake_engine.Format` names."""
+    """A plugin with one reasoning format, the given class."""
+
+    def __init__(self, format):
+        self.format = format
 
     @hookimpl
     def mlxk_reasoning_extractors(self):
@@ -149,12 +152,12 @@ class Formats:
             name="brittle",
             summary="Breaks.",
             matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target="mlxk_testing.fake_engine:Format",
+            target=self.format,
         )
 
 
 @pytest.mark.parametrize("moment", ["made", "fed", "closed"])
-def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, moment):
+def test_a_format_that_raises_is_named_and_frees_its_place(house, moment):
     class Format:
         channel = None
 
@@ -173,8 +176,7 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, m
             if here == moment:
                 raise LookupError("no such channel")
 
-    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
-    house.host.register(Formats(), name="formats")
+    house.host.register(Formats(Format), name="formats")
     house.open(fake_backend("Hello."))
     generation = house.ask(house.model())
     with pytest.raises(PluginFailure, match=r"Format raised LookupError.*--reasoning-format none"):
@@ -193,7 +195,7 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, monkeypatch, m
         ("content", Delta(Channel.CONTENT, "x")),
     ],
 )
-def test_a_format_whose_events_are_none_is_named(house, monkeypatch, channel, event):
+def test_a_format_whose_events_are_none_is_named(house, channel, event):
     class Format:
         def __init__(self, context):
             self.channel = channel
@@ -204,8 +206,7 @@ def test_a_format_whose_events_are_none_is_named(house, monkeypatch, channel, ev
         def close(self):
             return ()
 
-    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
-    house.host.register(Formats(), name="formats")
+    house.host.register(Formats(Format), name="formats")
     house.open(fake_backend("Hello."))
     with pytest.raises(PluginFailure, match=r"Format raised TypeError.*--reasoning-format none"):
         house.ask(house.model()).result()
@@ -248,7 +249,7 @@ def test_a_consumer_that_does_not_read_holds_its_own_place_only(house):
         assert not any(thread.is_alive() for thread in threads)
 
 
-def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house, monkeypatch):
+def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house):
     class Format:
         channel = None
 
@@ -261,8 +262,7 @@ def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house, monk
         def close(self):
             return ()
 
-    monkeypatch.setattr(fake_engine, "Format", Format, raising=False)
-    house.host.register(Formats(), name="formats")
+    house.host.register(Formats(Format), name="formats")
     house.open(fake_backend("z" * 4000, step_seconds=0.01))
     generation = house.ask(house.model())
     with pytest.raises(KeyboardInterrupt):

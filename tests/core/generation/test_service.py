@@ -20,7 +20,6 @@ from mlxk_core._errors import (
 from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
 from mlxk_core._generation.request import Message, Sampling, TokenPolicy
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
-from mlxk_testing import fake_engine
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -440,18 +439,21 @@ def test_token_ids_are_a_prompt_too_and_strangers_among_them_are_refused(house):
 class Shouting:
     """A plugin that finds tool calls around whatever format a model has: `!` is one."""
 
+    def __init__(self, shouts):
+        self.shouts = shouts
+
     @hookimpl
     def mlxk_reasoning_extractors(self):
         yield ReasoningExtractorSpec(
             name="shouting",
             summary="Calls with an exclamation mark.",
             matches=lambda model: Evidence(Strength.TEMPLATE, "the test says so"),
-            target="mlxk_testing.fake_engine:Shouts",
+            target=self.shouts,
             tool_calls="around",
         )
 
 
-def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_tools(house, monkeypatch):
+def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_tools(house):
     class Shouts:
         def __init__(self, context):
             self.inner = context.inner
@@ -465,8 +467,7 @@ def test_tool_calls_are_looked_for_around_the_format_only_when_the_request_has_t
         def close(self):
             return self.inner.close()
 
-    monkeypatch.setattr(fake_engine, "Shouts", Shouts, raising=False)
-    house.host.register(Shouting(), name="shouting")
+    house.host.register(Shouting(Shouts), name="shouting")
     house.open(fake_backend("Hey!"))
     model = house.model()
     assert house.ask(model).result().content == "Hey!"
