@@ -60,7 +60,7 @@ class Output:
             import traceback  # only a failure needs it
 
             lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
-            self.note("\n".join(map(harmless, lines)))
+            self.note("\n".join(map(escape_control, lines)))
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
         """The one JSON document of a run with `--json`."""
@@ -83,13 +83,13 @@ def error_object(error: BaseException) -> Mapping[str, Any]:
 
 def error_message(error: BaseException) -> str:
     """The sentence for a person, on one line. Only errors of our own speak for themselves."""
-    text = harmless(" ".join(str(error).split()))
+    text = escape_control(" ".join(str(error).split()))
     if isinstance(error, MlxkError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def harmless(text: str) -> str:
+def escape_control(text: str) -> str:
     """`text` with control characters spelled out (`\\x1b`): what a model's files say is not to steer the terminal."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 

@@ -61,7 +61,7 @@ def json_option(command: _F) -> _F:
     )(command)
 
 
-def announce(ctx: click.Context, data: Any) -> None:
+def emit_result(ctx: click.Context, data: Any) -> None:
     """With `--json`, prints the document of a command that goes on running now, and not at its end. What happens later
     is told on standard error only."""
     session = ctx.find_object(Session)

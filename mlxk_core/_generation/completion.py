@@ -33,7 +33,7 @@ class Completion:
     tokens: tuple[TokenLogprob, ...] = ()
 
 
-def join(events: Iterable[Event]) -> Completion:
+def join_events(events: Iterable[Event]) -> Completion:
     """Reads a stream to its end. Batch is this and nothing else, so it cannot differ from the stream."""
     texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
     tokens: list[TokenLogprob] = []

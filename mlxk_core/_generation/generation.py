@@ -10,7 +10,7 @@ from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import EngineFailure
-from mlxk_core._generation.completion import Completion, join
+from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.engine import Prefilled, Row, Sampled
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
@@ -170,7 +170,7 @@ class Generation:
 
     def result(self) -> Completion:
         """Read the events to the end and join them."""
-        return join(self)
+        return join_events(self)
 
     def _process(self, update: JobUpdate) -> None:
         match update:

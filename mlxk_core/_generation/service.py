@@ -23,7 +23,7 @@ from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopToke
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
 from mlxk_core._models.budget import model_context_length
-from mlxk_core._models.health import check
+from mlxk_core._models.health import check_health
 from mlxk_core._models.model import Model
 
 _SHARE_OF_MEMORY = 0.75
@@ -228,7 +228,7 @@ class GenerationService:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend
         backend = self._host.backend_for(model, name)
-        health = check(model).once_accepted
+        health = check_health(model).once_accepted
         if not health.healthy:
             problems = "; ".join(problem.message for problem in health.problems)
             raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)

@@ -19,7 +19,7 @@ from mlxk_core._errors import (
     kind_of,
 )
 from mlxk_core._host.contributions import Named, Registry
-from mlxk_core._host.loader import Plugin, PluginRecord, PluginSet, describe
+from mlxk_core._host.loader import Plugin, PluginRecord, PluginSet, describe_error
 from mlxk_core._host.specs import (
     BackendSpec,
     CommandSpec,
@@ -164,7 +164,7 @@ class Host:
         found = self._commands.get(command)
         if found is None:  # one of mlxk's own
             return error
-        failure = self._plugins.record_failure(found[0], f"`{command}` raised {describe(error)}", error)
+        failure = self._plugins.record_failure(found[0], f"`{command}` raised {describe_error(error)}", error)
         failure.kind = kind_of(error)
         return failure
 
@@ -340,7 +340,9 @@ class Host:
         except MlxkError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._plugins.record_failure(owner, f"{target} cannot be loaded: {describe(error)}", error) from error
+            raise self._plugins.record_failure(
+                owner, f"{target} cannot be loaded: {describe_error(error)}", error
+            ) from error
 
     def targets(self) -> list[str]:
         """Every target that some plugin names; `mlxk plugins --check` loads them all."""

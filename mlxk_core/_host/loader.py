@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pluggy
 
 from mlxk_core import __version__
-from mlxk_core._cli.output import harmless
+from mlxk_core._cli.output import escape_control
 from mlxk_core._errors import InvalidOption, ModelError, PluginFailure
 from mlxk_core._host.hookspecs import HookSpecs
 
@@ -146,7 +146,7 @@ class PluginSet:
             self._announce(plugin)
             return default
         except (Exception, SystemExit) as error:
-            self.fail(plugin, f"{what} raised {describe(error)}", error)
+            self.fail(plugin, f"{what} raised {describe_error(error)}", error)
             return default
 
     def fail(self, plugin: Plugin, reason: str, cause: BaseException | None = None) -> PluginFailure:
@@ -202,7 +202,7 @@ class PluginSet:
             # pluggy leaves a plugin that does not validate registered, with the hooks it had scanned so far.
             if self._manager.get_plugin(key) is not None:
                 self._manager.unregister(name=key)
-            self.fail(plugin, describe(error), error)
+            self.fail(plugin, describe_error(error), error)
 
     def _hooks_of(self, implementation: object) -> dict[str, list[pluggy.HookImpl]]:
         hooks: dict[str, list[pluggy.HookImpl]] = {}
@@ -219,9 +219,9 @@ class PluginSet:
         return hooks
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What went wrong, in one line, with the place for errors in the code itself."""
-    text = harmless(" ".join(str(error).split()))
+    text = escape_control(" ".join(str(error).split()))
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, (SyntaxError, ImportError, SystemExit, pluggy.PluginValidationError)) or not text:
         return described

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxk_core._models.files import regular
+from mlxk_core._models.files import regular_file
 
 _PREFIX = "models--"
 _MAIN = "main"
@@ -29,7 +29,7 @@ def hub_cache() -> Path:
     return Path(_expanded(os.environ.get("HF_HUB_CACHE", os.environ.get("HUGGINGFACE_HUB_CACHE", default))))
 
 
-def folder_name(name: str) -> str:
+def cache_folder_name(name: str) -> str:
     """The folder of repository `name`: `models--org--name`."""
     return _PREFIX + name.replace("/", "--")
 
@@ -91,7 +91,7 @@ class Repository:
         return dict(sorted(found.items()))
 
 
-def repositories() -> list[Repository]:
+def cached_repositories() -> list[Repository]:
     """Every model repository of the cache, by name; none when there is no cache."""
     found = [(repository_name(entry.name), entry) for entry in _folders(hub_cache())]
     return sorted((Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda one: one.name)
@@ -115,7 +115,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _read_ref(path: Path) -> str:
     """The commit in a reference; nothing for what could not be the name of a snapshot's folder."""
     try:
-        text = regular(path).read_text(encoding="ascii").strip()
+        text = regular_file(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _COMMIT.fullmatch(text) else ""

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular, weight_format
+from mlxk_core._models.files import regular_file, weight_format
 from mlxk_core._models.model import Model
-from mlxk_core._models.quantization_config import MLX, declared
+from mlxk_core._models.quantization_config import MLX_METHOD, declared_quantization
 
 Framework = Literal["MLX", "GGUF", "safetensors", "PyTorch", "unknown"]
 Type = Literal["chat", "base", "embedding", "vision", "audio", "image", "classifier", "unknown"]
@@ -173,10 +173,10 @@ class Facts:
 
     def _made_by_mlx(self) -> bool:
         """MLX's quantization in the config, its tag on the card, or its mark in the weights."""
-        declaration = _told(lambda: declared(self.model), None)
-        if (declaration is not None and declaration.method == MLX) or self._card.mlx:
+        declaration = _told(lambda: declared_quantization(self.model), None)
+        if (declaration is not None and declaration.method == MLX_METHOD) or self._card.mlx:
             return True
-        return any(header.metadata.get("format") == MLX for header in self.model.weights.headers.values())
+        return any(header.metadata.get("format") == MLX_METHOD for header in self.model.weights.headers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class _Card:
 
 def _read_card(model: Model) -> _Card:
     try:
-        with regular(model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
+        with regular_file(model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
             text = file.read(_FRONT_MATTER)
     except OSError:
         return _Card()

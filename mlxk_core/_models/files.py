@@ -32,7 +32,7 @@ def weight_format(name: str) -> WeightFormat | None:
     return "pytorch" if _PYTORCH.fullmatch(path.name) else None
 
 
-def shard(name: str) -> tuple[str, int, int]:
+def parse_shard(name: str) -> tuple[str, int, int]:
     """What a weight file's name says of shards: the name without suffix and numbers, its number and how many there are.
 
     (`m-Q4_0`, 2, 3) for `m-Q4_0-00002-of-00003.gguf`; a whole file is number 1 of 1.
@@ -42,7 +42,7 @@ def shard(name: str) -> tuple[str, int, int]:
     return (stem[: match.start()], int(match[1]), int(match[2])) if match and int(match[2]) else (stem, 1, 1)
 
 
-def regular(path: Path) -> Path:
+def regular_file(path: Path) -> Path:
     """`path`, if it is a regular file. Raises `OSError` where there is none, and for a pipe, a socket, a device or a
     folder: to open a pipe that nobody writes to takes for ever."""
     if not stat.S_ISREG(path.stat().st_mode):

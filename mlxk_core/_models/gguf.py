@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular
+from mlxk_core._models.files import regular_file
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -32,7 +32,7 @@ TENSOR_TYPES: Mapping[int, str] = {
     29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
 }  # fmt: skip
 
-BLOCKS: Mapping[str, tuple[int, int]] = {
+GGUF_BLOCKS: Mapping[str, tuple[int, int]] = {
     "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "F64": (1, 8), "I8": (1, 1), "I16": (1, 2), "I32": (1, 4),
     "I64": (1, 8), "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
     "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
@@ -61,9 +61,9 @@ class GGUFTensor:
     @property
     def size(self) -> int | None:
         """Its bytes in the file, None for a type whose blocks we do not know."""
-        if self.type not in BLOCKS:
+        if self.type not in GGUF_BLOCKS:
             return None
-        weights, size = BLOCKS[self.type]
+        weights, size = GGUF_BLOCKS[self.type]
         return -(-self.elements // weights) * size
 
 
@@ -97,10 +97,10 @@ class GGUFHeader:
                 yield index, text, kind == _CONTROL
 
 
-def read_header(path: Path) -> GGUFHeader:
+def read_gguf_header(path: Path) -> GGUFHeader:
     """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
     try:
-        with regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             head = file.read(_FIRST_READ)
             while True:
                 try:

@@ -17,7 +17,7 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.cache import Repository
-from mlxk_core._models.files import regular, shard, weight_format
+from mlxk_core._models.files import parse_shard, regular_file, weight_format
 from mlxk_core._models.model import File, Model
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -70,7 +70,7 @@ class Health:
         return Health(tuple(problem for problem in self.problems if problem.code not in _BESIDE_KNOWN_WEIGHTS))
 
 
-def check(model: Model, *, left_out: Callable[[str], bool] = lambda name: False) -> Health:
+def check_health(model: Model, *, left_out: Callable[[str], bool] = lambda name: False) -> Health:
     """Looks at every file's name, size and header, never at the weights. A GGUF variant that was asked for is judged
     alone, without the others of its repository. Files that are `left_out` by name count as not there."""
     manifest = _Manifest(model, left_out)
@@ -82,7 +82,7 @@ def check(model: Model, *, left_out: Callable[[str], bool] = lambda name: False)
     return Health(tuple(first.values()))
 
 
-def unfinished(model: Model) -> tuple[int, ...]:
+def partial_downloads(model: Model) -> tuple[int, ...]:
     """The bytes of every part that a download of `model`'s repository has begun and not finished."""
     return Repository(model.name, model.path.parent.parent).parts() if model.origin == "hub" else ()
 
@@ -132,7 +132,7 @@ class _Manifest:
 
     def head(self, name: str, length: int) -> bytes:
         try:
-            with regular(self.path(name)).open("rb") as file:
+            with regular_file(self.path(name)).open("rb") as file:
                 return file.read(length)
         except OSError:
             return b""
@@ -140,7 +140,7 @@ class _Manifest:
     def json(self, name: str) -> Any:
         """The value in a JSON file, None if there is none to be had."""
         try:
-            return json.loads(regular(self.path(name)).read_bytes())
+            return json.loads(regular_file(self.path(name)).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -148,12 +148,12 @@ class _Manifest:
         """The bytes that file of weights has at least, by what it says of itself. Raises `BrokenModel`."""
         match weight_format(name):
             case "safetensors":
-                header = self.model.weights.headers.get(name) or safetensors.read_header(self.path(name))
+                header = self.model.weights.headers.get(name) or safetensors.read_safetensors_header(self.path(name))
                 return header.length
             case "gguf":
                 path = self.path(name)
                 header_of_model = self.model.gguf if path == self.model.gguf_path else None
-                return (header_of_model or gguf.read_header(path)).file_size
+                return (header_of_model or gguf.read_gguf_header(path)).file_size
         return _archive_size(self.path(name))
 
     @staticmethod
@@ -167,7 +167,7 @@ class _Manifest:
 def _snapshot(here: _Manifest) -> Iterator[Problem]:
     if here.model.path.exists():
         return
-    if parts := unfinished(here.model):
+    if parts := partial_downloads(here.model):
         yield Problem(
             "download_unfinished",
             f"Its download has not finished ({sum(parts):,} bytes are here): `mlxk pull {here.model.name}` gets it, "
@@ -238,7 +238,7 @@ def _shards(here: _Manifest) -> Iterator[Problem]:
     indexed = {name for index in here.indexes for name in here.shards(index)}
     sets: dict[tuple[str, int, str], set[int]] = defaultdict(set)
     for file in here.weights:
-        whole, number, total = shard(file.name)
+        whole, number, total = parse_shard(file.name)
         if total > 1 and file.name not in indexed:
             sets[whole, total, PurePosixPath(file.name).suffix].add(number)
     for (whole, total, suffix), numbers in sorted(sets.items()):
@@ -309,7 +309,7 @@ CHECKS: tuple[Callable[[_Manifest], Iterator[Problem]], ...] = (
 def _archive_size(path: Path) -> int:
     """PyTorch and NumPy write zip archives: what is cut off is the list of contents at the end, so there is no size."""
     try:
-        with regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             archive = file.read(4) == b"PK\x03\x04"
         if archive and not zipfile.is_zipfile(path):
             raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name)
@@ -337,7 +337,7 @@ def _special(path: Path) -> bool:
 def _looks_like_json(path: Path) -> bool:
     """The first and last characters of what may be 20 MB."""
     try:
-        with regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             head = file.read(64)
             file.seek(max(0, path.stat().st_size - 64))
             return head.lstrip().startswith(b"{") and file.read().rstrip().endswith(b"}")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._host.specs import Variant
-from mlxk_core._models.files import regular, shard, weight_format
-from mlxk_core._models.gguf import GGUFHeader, read_header
+from mlxk_core._models.files import parse_shard, regular_file, weight_format
+from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 
@@ -77,9 +77,11 @@ class Model:
         if self.path.is_dir():
             found: Iterator[File] | list[File] = _walk(str(self.path), "")
         elif self.path.is_file():
-            whole, _, total = shard(self.path.name)
+            whole, _, total = parse_shard(self.path.name)
             beside = list(self.path.parent.glob("*.gguf")) if total > 1 else [self.path]
-            found = [File(path.name, path.stat().st_size) for path in beside if shard(path.name)[::2] == (whole, total)]
+            found = [
+                File(path.name, path.stat().st_size) for path in beside if parse_shard(path.name)[::2] == (whole, total)
+            ]
         else:
             found = []
         return tuple(sorted(found, key=lambda file: file.name))
@@ -121,7 +123,7 @@ class Model:
     def gguf(self) -> GGUFHeader | None:
         """The header of `gguf_path`, or None for a model in another form."""
         path = self.gguf_path
-        return read_header(path) if path else None
+        return read_gguf_header(path) if path else None
 
     @cached_property
     def shared_gguf(self) -> GGUFHeader | None:
@@ -180,7 +182,7 @@ class Model:
         path = self.path / "tokenizer.json"
         data = b""
         try:
-            with regular(path).open("rb") as file:
+            with regular_file(path).open("rb") as file:
                 while chunk := file.read(_CHUNK + len(data)):
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
@@ -204,7 +206,7 @@ class Model:
     def _text(self, name: str) -> str | None:
         """The text of a file, None where there is no such file."""
         try:
-            return regular(self.path / name).read_text(encoding="utf-8")
+            return regular_file(self.path / name).read_text(encoding="utf-8")
         except _ABSENT:
             return None
         except (OSError, UnicodeDecodeError) as error:

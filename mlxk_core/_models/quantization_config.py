@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular
+from mlxk_core._models.files import regular_file
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
-MLX = "mlx"
+MLX_METHOD = "mlx"
 
 
 class BlockFormat(NamedTuple):
@@ -27,12 +27,12 @@ class BlockFormat(NamedTuple):
 MXFP4 = BlockFormat("mxfp4", 4, 32)
 MXFP8 = BlockFormat("mxfp8", 8, 32)
 NVFP4 = BlockFormat("nvfp4", 4, 16)
-BLOCK_FORMATS: Mapping[str, BlockFormat] = {each.name: each for each in (MXFP4, MXFP8, NVFP4)}
+FLOAT_BLOCK_FORMATS: Mapping[str, BlockFormat] = {each.name: each for each in (MXFP4, MXFP8, NVFP4)}
 _COMPRESSED = {"mxfp4-pack-quantized": MXFP4, "nvfp4-pack-quantized": NVFP4}
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class QuantizationDeclaration:
     """The quantization a config names.
 
     `method` is its `quant_method`, `"mlx"` for MLX's own key, None when settings name no method. `place` says where
@@ -54,7 +54,7 @@ class Declaration:
         settings = self.settings
         match self.method:
             case "mxfp4" | "mxfp8":
-                return BLOCK_FORMATS[self.method]
+                return FLOAT_BLOCK_FORMATS[self.method]
             case "fp8":
                 # Scales that are powers of two over 32x32 blocks are mxfp8 under another name (DeepSeek-V4.1).
                 blocks = settings.get("weight_block_size")
@@ -66,12 +66,12 @@ class Declaration:
         return None
 
 
-def declared(model: Model) -> Declaration | None:
+def declared_quantization(model: Model) -> QuantizationDeclaration | None:
     """What `model` says of itself: MLX's key first, then `quantization_config`, then ModelOpt's own file."""
     config = model.config
     own = config.get("quantization")
     if isinstance(own, Mapping) and own:
-        return Declaration(MLX, own, "config.json: quantization")
+        return QuantizationDeclaration(MLX_METHOD, own, "config.json: quantization")
     nested = config.get("text_config")
     for holder, place in ((config, "quantization_config"), (nested, "text_config.quantization_config")):
         settings = holder.get("quantization_config") if isinstance(holder, Mapping) else None
@@ -81,18 +81,18 @@ def declared(model: Model) -> Declaration | None:
     return _foreign({"quant_method": "modelopt", **settings}, "hf_quant_config.json") if settings else None
 
 
-def _foreign(settings: Mapping[str, Any], place: str) -> Declaration:
+def _foreign(settings: Mapping[str, Any], place: str) -> QuantizationDeclaration:
     method = settings.get("quant_method")
     inner = settings.get("quantization")  # ModelOpt nests its settings one level deeper
     if isinstance(inner, Mapping):
         settings = {**settings, **inner}
-    return Declaration(method.lower() if isinstance(method, str) and method else None, settings, place)
+    return QuantizationDeclaration(method.lower() if isinstance(method, str) and method else None, settings, place)
 
 
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
     path = model.path / "hf_quant_config.json"
     try:
-        value = json.loads(regular(path).read_text(encoding="utf-8"))
+        value = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:

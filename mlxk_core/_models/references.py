@@ -40,7 +40,7 @@ class NameReference:
 Reference = PathReference | NameReference
 
 
-def parse(text: str) -> Reference:
+def parse_reference(text: str) -> Reference:
     """Takes `text` apart.
 
     It is a path if it begins with `/`, `./`, `../` or `~`, is `.` or `..`, or ends with `/` or `.gguf`: there, `@` and

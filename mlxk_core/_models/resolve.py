@@ -11,10 +11,10 @@ from typing import Protocol
 
 from mlxk_core._errors import AmbiguousModel, BrokenModel, ModelError, ModelNotFound, RevisionNotFound, UnsupportedModel
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Variant, Verdict
-from mlxk_core._models.cache import Repository, repositories
+from mlxk_core._models.cache import Repository, cached_repositories
 from mlxk_core._models.files import weight_format
 from mlxk_core._models.model import Model
-from mlxk_core._models.references import NameReference, PathReference, parse, parse_name
+from mlxk_core._models.references import NameReference, PathReference, parse_name, parse_reference
 
 _SHORT = 7
 _DEFAULT_OWNER = "mlx-community/"
@@ -52,7 +52,7 @@ class Resolver:
         text = reference.strip()
         offers = self._offers()
         whole = [offer for offer in offers if offer.name == text]
-        parsed = NameReference(text) if whole else parse(text)
+        parsed = NameReference(text) if whole else parse_reference(text)
         if isinstance(parsed, PathReference):
             return _at_path(text, parsed.path)
         fitting = whole or _fitting(parsed.name, offers)
@@ -91,11 +91,11 @@ class Resolver:
     def unfinished(self) -> list[Model]:
         """The repositories of which there is nothing but parts of a download: models without files, to be told about.
         Whoever wants to run one finds nothing under its name, so that it is pulled."""
-        found = [each for each in repositories() if not each.commits() and each.parts()]
+        found = [each for each in cached_repositories() if not each.commits() and each.parts()]
         return [Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub") for each in found]
 
     def _offers(self) -> list[_Offer]:
-        stored = [_Offer(each.name, repository=each) for each in repositories() if each.commits()]
+        stored = [_Offer(each.name, repository=each) for each in cached_repositories() if each.commits()]
         offered = [
             _Offer(name, source=source, origin=spec.name)
             for spec, source in self._host.sources()

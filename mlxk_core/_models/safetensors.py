@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular
+from mlxk_core._models.files import regular_file
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit (safetensors, src/tensor.rs: MAX_HEADER_SIZE)
 
@@ -42,10 +42,10 @@ class SafetensorsHeader:
     length: int
 
 
-def read_header(path: Path) -> SafetensorsHeader:
+def read_safetensors_header(path: Path) -> SafetensorsHeader:
     """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
     try:
-        with regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _LONGEST_HEADER:
                 raise ValueError(f"it claims {size} bytes")

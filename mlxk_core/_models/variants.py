@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from mlxk_core._host.specs import Variant
-from mlxk_core._models.files import shard
+from mlxk_core._models.files import parse_shard
 
 # The names of encodings, as the GGUF naming convention and the uploads of unsloth, bartowski and ggml-org spell them.
 _ENCODING = re.compile(
@@ -41,7 +41,7 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
     groups: dict[tuple[str, int], dict[int, SizedFile]] = defaultdict(dict)
     for file in files:
         if file.name.lower().endswith(".gguf") and not _COMPANION.search(PurePosixPath(file.name).name):
-            whole, number, total = shard(file.name)
+            whole, number, total = parse_shard(file.name)
             groups[whole, total][number] = file
     named = {key: _encoding(key[0]) for key in groups}
     shared = Counter(named.values())

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular
-from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_header
+from mlxk_core._models.files import regular_file
+from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -85,7 +85,7 @@ def read_weights(model: Model) -> Weights:
     unreadable: dict[str, str] = {}
     for name in weight_files(model):
         try:
-            headers[name] = read_header(model.path / name)
+            headers[name] = read_safetensors_header(model.path / name)
         except BrokenModel as error:
             unreadable[name] = str(error)
     size, parameters = _totals(model)
@@ -95,7 +95,7 @@ def read_weights(model: Model) -> Weights:
 def _totals(model: Model) -> tuple[int | None, int | None]:
     path = model.path / INDEX
     try:
-        metadata = json.loads(regular(path).read_bytes())["metadata"]
+        metadata = json.loads(regular_file(path).read_bytes())["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, None  # no index, or one that health reports

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from mlxk_core._cli.main import run
-from mlxk_core._cli.output import Output, harmless
-from mlxk_core._cli.session import Session, announce, json_option
+from mlxk_core._cli.output import Output, escape_control
+from mlxk_core._cli.session import Session, emit_result, json_option
 
 __all__ = [
     "Output",
     "Session",
-    "announce",
-    "harmless",
+    "emit_result",
+    "escape_control",
     "json_option",
     "run",
 ]

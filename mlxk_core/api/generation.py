@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.completion import Completion, join
+from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.constraint import Constraint, ConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import (
     Channel,
@@ -75,7 +75,7 @@ __all__ = [
     "UpTo",
     "Usage",
     "Vocabulary",
-    "join",
+    "join_events",
     "leaves",
     "machine_memory",
     "model_sampling",

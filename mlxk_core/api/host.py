@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlxk_core._host.host import Host
-from mlxk_core._host.loader import describe
+from mlxk_core._host.loader import describe_error
 
 __all__ = [
     "Host",
-    "describe",
+    "describe_error",
 ]

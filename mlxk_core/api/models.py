@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from mlxk_core._models.budget import model_context_length
-from mlxk_core._models.cache import Repository, folder_name, hub_cache, repositories
+from mlxk_core._models.cache import Repository, cache_folder_name, cached_repositories, hub_cache
 from mlxk_core._models.classify import Facts
-from mlxk_core._models.files import regular, shard, weight_format
-from mlxk_core._models.gguf import BLOCKS, GGUFHeader, GGUFTensor, read_header
-from mlxk_core._models.health import Health, Problem, check, unfinished
+from mlxk_core._models.files import parse_shard, regular_file, weight_format
+from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
+from mlxk_core._models.health import Health, Problem, check_health, partial_downloads
 from mlxk_core._models.model import AddedToken, File, Model
-from mlxk_core._models.quantization_config import BLOCK_FORMATS, MLX, Declaration, declared
-from mlxk_core._models.references import NameReference, PathReference, parse
+from mlxk_core._models.quantization_config import (
+    FLOAT_BLOCK_FORMATS,
+    MLX_METHOD,
+    QuantizationDeclaration,
+    declared_quantization,
+)
+from mlxk_core._models.references import NameReference, PathReference, parse_reference
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
 from mlxk_core._models.variants import gguf_variants
 
 __all__ = [
-    "BLOCKS",
-    "BLOCK_FORMATS",
-    "MLX",
+    "FLOAT_BLOCK_FORMATS",
+    "GGUF_BLOCKS",
+    "MLX_METHOD",
     "AddedToken",
-    "Declaration",
     "Facts",
     "File",
     "GGUFHeader",
@@ -30,20 +34,21 @@ __all__ = [
     "NameReference",
     "PathReference",
     "Problem",
+    "QuantizationDeclaration",
     "Repository",
     "Resolver",
     "Tensor",
-    "check",
-    "declared",
-    "folder_name",
+    "cache_folder_name",
+    "cached_repositories",
+    "check_health",
+    "declared_quantization",
     "gguf_variants",
     "hub_cache",
     "model_context_length",
-    "parse",
-    "read_header",
-    "regular",
-    "repositories",
-    "shard",
-    "unfinished",
+    "parse_reference",
+    "parse_shard",
+    "partial_downloads",
+    "read_gguf_header",
+    "regular_file",
     "weight_format",
 ]

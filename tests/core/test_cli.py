@@ -12,7 +12,7 @@ import click
 import pytest
 
 from mlxk_core import __version__
-from mlxk_core._cli.session import announce, json_option
+from mlxk_core._cli.session import emit_result, json_option
 from mlxk_core._errors import ContextLengthExceeded, Interrupted
 from mlxk_core._host.host import Host
 from mlxk_core.api import CommandSpec, hookimpl
@@ -94,7 +94,7 @@ def test_data_that_is_no_json_is_the_commands_bug_and_still_one_document(cli, co
 
 def test_a_command_that_goes_on_running_prints_its_document_at_the_start_and_only_then(cli, command):
     def do(session):
-        announce(click.get_current_context(), {"port": 8000})
+        emit_result(click.get_current_context(), {"port": 8000})
         session.output.note("later")
         raise ContextLengthExceeded(90, 64)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mlxk_core._models.gguf import TENSOR_TYPES, GGUFHeader, read_header
+from mlxk_core._models.gguf import TENSOR_TYPES, GGUFHeader, read_gguf_header
 from mlxk_testing.tiny_models import random_model
 
 GGUF_NAMES = {
@@ -194,7 +194,7 @@ def original(tmp_path: Path) -> Callable[..., Original]:
 @pytest.fixture
 def header(tmp_path: Path) -> Callable[[Mapping[str, Any]], GGUFHeader]:
     """The header of a file with this metadata and no tensors, as it is read."""
-    return lambda metadata: read_header(write_gguf(tmp_path / "header.gguf", metadata, {}))
+    return lambda metadata: read_gguf_header(write_gguf(tmp_path / "header.gguf", metadata, {}))
 
 
 @pytest.fixture(scope="module")

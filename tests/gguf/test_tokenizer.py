@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlxk_core._models.gguf import GGUFHeader, read_header
+from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 
 TEXTS = ["Hello  world", "a   1", " 2024-10-11 it's\n\n", "日本語 ünïcode 😀", "<|im_start|>user\nhi<|im_end|>\n"]
 
@@ -52,7 +52,7 @@ def test_it_gives_the_originals_tokens(original: Callable[..., Any], tmp_path: P
 
     model = original()
     theirs = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
-    ours = tokenizer(read_header(model.to_gguf(tmp_path / "tiny.gguf")))
+    ours = tokenizer(read_gguf_header(model.to_gguf(tmp_path / "tiny.gguf")))
     for text in TEXTS:
         assert ours.encode(text) == theirs.encode(text).ids
         assert ours.decode(ours.encode(text)) == text

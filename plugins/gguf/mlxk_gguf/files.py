@@ -10,7 +10,7 @@ from typing import Any
 
 from mlxk_core.api import GGUFHeader, GGUFTensor, Model
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import read_header, shard
+from mlxk_core.api.models import parse_shard, read_gguf_header
 
 _MOST_PARTS = 99_999  # five digits in a name
 
@@ -56,7 +56,7 @@ def open_files(model: Model) -> GGUFFiles:
     first, header = model.gguf_path, model.gguf
     if first is None or header is None:
         raise ValueError(f"{model.name} holds no GGUF file that was chosen")
-    whole, number, total = shard(first.name)
+    whole, number, total = parse_shard(first.name)
     count = header.metadata.get("split.count")
     if isinstance(count, int) and count <= _MOST_PARTS:  # any other number is damage: names have no room for it
         total = max(total, count)
@@ -72,4 +72,4 @@ def open_files(model: Model) -> GGUFFiles:
             model=model.name,
             missing=missing,
         )
-    return GGUFFiles((Part(first, header), *(Part(path, read_header(path)) for path in paths[1:])))
+    return GGUFFiles((Part(first, header), *(Part(path, read_gguf_header(path)) for path in paths[1:])))

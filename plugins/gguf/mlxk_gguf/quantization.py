@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from mlxk_core.api import GGUFHeader, Model, Quantization, Variant
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import BLOCKS
+from mlxk_core.api.models import GGUF_BLOCKS
 
 GGUF = "gguf"
 _MOST_NAMES = 3
@@ -69,7 +69,7 @@ def _listed(variants: tuple[Variant, ...]) -> str:
 
 
 def _bits_per_weight(header: GGUFHeader | None) -> float | None:
-    if header is None or any(tensor.type not in BLOCKS for tensor in header.tensors):
+    if header is None or any(tensor.type not in GGUF_BLOCKS for tensor in header.tensors):
         return None
     weights = sum(tensor.elements for tensor in header.tensors)
     return round(sum(tensor.size or 0 for tensor in header.tensors) * 8 / weights, 2) if weights else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from mlxk_core.api.models import regular
+from mlxk_core.api.models import regular_file
 from mlxk_hub.client import RemoteFile
 
 _CHUNK = 1 << 20
@@ -17,7 +17,7 @@ def same(path: Path, file: RemoteFile) -> bool:
     # git's own name for a file is the sha1 of this header and the content.
     digest = hashlib.sha256() if file.large else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     try:
-        with regular(path).open("rb") as content:
+        with regular_file(path).open("rb") as content:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)
     except PermissionError:

@@ -11,7 +11,7 @@ from typing import Any
 from mlxk_core.api import Model, Quantization
 from mlxk_core.api.errors import ModelError, PluginConflict
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, Health, check, unfinished
+from mlxk_core.api.models import Facts, Health, check_health, partial_downloads
 from mlxk_models import humanize
 
 
@@ -49,7 +49,7 @@ class Entry:
     @property
     def notes(self) -> tuple[str, ...]:
         """What does not ail the model, and is worth to be known."""
-        parts = unfinished(self.model) if self.model.path.exists() else ()
+        parts = partial_downloads(self.model) if self.model.path.exists() else ()
         if not parts:
             return ()
         size = humanize.size(sum(parts))
@@ -121,7 +121,7 @@ class Entry:
             yield f"{', '.join(variants)}: {refusal}" if len(self.views) > 1 and all(variants) else refusal
 
     def _health_of(self, view: Model) -> Health:
-        found = check(view)
+        found = check_health(view)
         return found.once_accepted if not found.healthy and self._accepted_by(view) else found
 
     @cached_property

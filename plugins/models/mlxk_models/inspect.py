@@ -9,7 +9,7 @@ from typing import TypeVar
 from mlxk_core.api import Model
 from mlxk_core.api.commands import Session
 from mlxk_core.api.errors import PluginFailure
-from mlxk_core.api.host import describe
+from mlxk_core.api.host import describe_error
 from mlxk_core.api.models import Facts, Health, Problem
 from mlxk_models.entry import Entry
 
@@ -28,7 +28,7 @@ def examined(session: Session, model: Model, look: Callable[[Entry], _T]) -> _T:
         if session.host.strict:
             raise
         session.output.trace(error)
-        return look(FailedEntry(model, session.host, describe(error)))
+        return look(FailedEntry(model, session.host, describe_error(error)))
 
 
 class _NoFacts(Facts):

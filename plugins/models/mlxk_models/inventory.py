@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core.api import Model
-from mlxk_core.api.models import NameReference, Resolver, parse
+from mlxk_core.api.models import NameReference, Resolver, parse_reference
 
 _OWNER = "mlx-community/"
 
@@ -16,7 +16,7 @@ def every(resolver: Resolver) -> list[Model]:
 
 def begun(resolver: Resolver, reference: str) -> Model | None:
     """The model of that whole name of which there are only parts."""
-    parsed = parse(reference)
+    parsed = parse_reference(reference)
     if not isinstance(parsed, NameReference) or parsed.revision or parsed.variant:
         return None
     asked = {parsed.name.casefold(), (_OWNER + parsed.name).casefold()}

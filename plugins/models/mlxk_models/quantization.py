@@ -9,7 +9,7 @@ from typing import Any
 
 from mlxk_core.api import Model, Quantization
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import MLX, Declaration, declared, weight_format
+from mlxk_core.api.models import MLX_METHOD, QuantizationDeclaration, declared_quantization, weight_format
 
 _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 _DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
@@ -26,7 +26,7 @@ UNKNOWN = "unknown"
 def detect(model: Model) -> Iterable[Quantization]:
     """One result for safetensors, one for pickled files; nothing for what MLX has packed, or for GGUF alone."""
     try:
-        declaration = declared(model)
+        declaration = declared_quantization(model)
     except BrokenModel:  # health tells about it; the tensors may still speak
         declaration = None
     formats = {weight_format(file.name) for file in model.files}
@@ -37,13 +37,13 @@ def detect(model: Model) -> Iterable[Quantization]:
         yield _pickled(model, declaration)
 
 
-def _packed_by_mlx(model: Model, declaration: Declaration | None) -> bool:
+def _packed_by_mlx(model: Model, declaration: QuantizationDeclaration | None) -> bool:
     if declaration is None:
         return any(model.weights.packed)
-    return declaration.method == MLX or declaration.block_format is not None
+    return declaration.method == MLX_METHOD or declaration.block_format is not None
 
 
-def _safetensors(model: Model, declaration: Declaration | None) -> Quantization:
+def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
     if declaration:
         return _described(model, declaration)
     if packer := model.weights.packer:
@@ -62,9 +62,9 @@ def _safetensors(model: Model, declaration: Declaration | None) -> Quantization:
     )
 
 
-def _pickled(model: Model, declaration: Declaration | None) -> Quantization:
+def _pickled(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
     """Pickles are never opened (they are programs); only the config speaks for them."""
-    if declaration and declaration.method != MLX:
+    if declaration and declaration.method != MLX_METHOD:
         mode, bits, group, label = _words(declaration)
         return Quantization(
             format="pytorch",
@@ -78,7 +78,7 @@ def _pickled(model: Model, declaration: Declaration | None) -> Quantization:
     return Quantization(format="pytorch", label=label, bits=_BITS.get(label))
 
 
-def _described(model: Model, declaration: Declaration) -> Quantization:
+def _described(model: Model, declaration: QuantizationDeclaration) -> Quantization:
     mode, bits, group, label = _words(declaration)
     notes = []
     if declaration.method is None:
@@ -97,7 +97,7 @@ def _described(model: Model, declaration: Declaration) -> Quantization:
     )
 
 
-def _words(declaration: Declaration) -> tuple[str | None, float | None, int | None, str]:
+def _words(declaration: QuantizationDeclaration) -> tuple[str | None, float | None, int | None, str]:
     """(mode, bits, group size, label) of a method."""
     settings = declaration.settings
     method = declaration.method

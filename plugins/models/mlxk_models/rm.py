@@ -9,7 +9,15 @@ import click
 
 from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, MlxkError, ModelNotFound, RevisionNotFound, UsageError
-from mlxk_core.api.models import NameReference, PathReference, Resolver, folder_name, hub_cache, parse, repositories
+from mlxk_core.api.models import (
+    NameReference,
+    PathReference,
+    Resolver,
+    cache_folder_name,
+    cached_repositories,
+    hub_cache,
+    parse_reference,
+)
 from mlxk_models import humanize, locks
 from mlxk_models.deletion import Plan, plan
 
@@ -30,7 +38,7 @@ def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
     if force:
         _refuse_part(name, model)
     cache = hub_cache()
-    lock_files = locks.lock_files(cache, folder_name(name))
+    lock_files = locks.lock_files(cache, cache_folder_name(name))
     held = locks.held(lock_files)
     if held and not force:
         raise MlxkError(
@@ -39,12 +47,12 @@ def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
             model=name,
             locks=[str(path) for path in held],
         )
-    deletion = plan(cache, name, cache / folder_name(name), revision)
+    deletion = plan(cache, name, cache / cache_folder_name(name), revision)
     if not force:
         _ask(session, deletion)
     deletion.execute()
     removed = [path for path in lock_files if path not in held] if deletion.whole else []
-    locks.remove(cache, folder_name(name), removed)
+    locks.remove(cache, cache_folder_name(name), removed)
     if session.output.json:
         return {
             "model": name,
@@ -62,7 +70,7 @@ def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
 
 def _chosen(resolver: Resolver, text: str) -> tuple[str, str | None]:
     """The repository that is meant, and the commit (None: all of it). Never what is not the cache's."""
-    reference = parse(text)
+    reference = parse_reference(text)
     if isinstance(reference, PathReference):
         raise UsageError(f"rm deletes from the hub cache only, and `{text}` is a path. Delete it yourself.", model=text)
     if reference.variant is not None:
@@ -89,7 +97,7 @@ def _chosen(resolver: Resolver, text: str) -> tuple[str, str | None]:
 def _refuse_part(name: str, text: str) -> None:
     """Where nothing is asked, a part of a name will not do: the same command run twice would take the next model that
     holds the part."""
-    reference = parse(text)
+    reference = parse_reference(text)
     given = reference.name.casefold() if isinstance(reference, NameReference) else ""
     if name.casefold() not in (given, _OWNER + given):
         raise UsageError(
@@ -100,7 +108,7 @@ def _refuse_part(name: str, text: str) -> None:
 
 def _left_over(reference: NameReference) -> str | None:
     """The repository of exactly that name, however little of it is left."""
-    here = {each.name for each in repositories()}
+    here = {each.name for each in cached_repositories()}
     return next((name for name in (reference.name, _OWNER + reference.name) if name in here), None)
 
 

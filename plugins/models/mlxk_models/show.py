@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mlxk_core.api import Quantization
-from mlxk_core.api.commands import Session, harmless, json_option
+from mlxk_core.api.commands import Session, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
 from mlxk_core.api.generation import CHAT_STOP_STRINGS
 from mlxk_core.api.models import Resolver, model_context_length, weight_format
@@ -46,9 +46,9 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
             data["config"] = _finite(entry.model.config)
         return data
     out = session.output
-    out.line(harmless(entry.model.name))
+    out.line(escape_control(entry.model.name))
     for label, text in _lines(entry):
-        for first, line in _wrapped(label, harmless(text), terminal=out.stdout_is_terminal):
+        for first, line in _wrapped(label, escape_control(text), terminal=out.stdout_is_terminal):
             out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlxk_core.api.commands import Output, harmless
+from mlxk_core.api.commands import Output, escape_control
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +46,9 @@ def _cells_of(character: str) -> int:
 
 
 def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    rows = [Row([harmless(cell) for cell in row.cells], [harmless(note) for note in row.notes]) for row in rows]
+    rows = [
+        Row([escape_control(cell) for cell in row.cells], [escape_control(note) for note in row.notes]) for row in rows
+    ]
     if output.stdout_is_terminal:
         output.write(_rich(columns, rows))
     else:

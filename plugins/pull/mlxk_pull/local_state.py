@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxk_core.api.models import Model, Repository, folder_name, hub_cache
+from mlxk_core.api.models import Model, Repository, cache_folder_name, hub_cache
 from mlxk_hub.client import MAIN, RemoteFile
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -27,7 +27,7 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        return self.cache / folder_name(self.repository)
+        return self.cache / cache_folder_name(self.repository)
 
     @property
     def blobs(self) -> Path:
@@ -35,7 +35,7 @@ class Place:
 
     @property
     def locks(self) -> Path:
-        return self.cache / ".locks" / folder_name(self.repository)
+        return self.cache / ".locks" / cache_folder_name(self.repository)
 
     def snapshot(self, commit: str) -> Path:
         return self.folder / "snapshots" / commit

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Output, Session, harmless, json_option
+from mlxk_core.api.commands import Output, Session, escape_control, json_option
 from mlxk_core.api.errors import AccessDenied, BrokenModel, HubUnavailable, Interrupted, MlxkError, RevisionNotFound
-from mlxk_core.api.models import check
+from mlxk_core.api.models import check_health
 from mlxk_hub.client import HubClient, RemoteFile
 from mlxk_hub.errors import NotOnHub
 from mlxk_hub.retry import RetryPolicy
@@ -144,7 +144,7 @@ def _dry_run(output: Output, plan: Plan, again: tuple[RemoteFile, ...]) -> dict[
     if not output.json:
         for file in plan.files:
             mark = "download" if file.digest in blobs else "here"
-            output.line(f"{spelled(file.size):>9}  {mark:8}  {harmless(file.name)}")
+            output.line(f"{spelled(file.size):>9}  {mark:8}  {escape_control(file.name)}")
     if blobs:
         _say(output, f"{plan.name} would be downloaded: {_amount(plan, sum(blobs.values()))}.")
     else:
@@ -177,18 +177,22 @@ def _here_without_hub(output: Output, asked: Wanted, status: str) -> dict[str, A
 def _healthy_copy(asked: Wanted) -> bool:
     place = Place.of(asked.repository)
     commit = place.commit(asked.revision)
-    return commit is not None and place.snapshot(commit).is_dir() and check(place.model(commit, asked.variant)).healthy
+    return (
+        commit is not None
+        and place.snapshot(commit).is_dir()
+        and check_health(place.model(commit, asked.variant)).healthy
+    )
 
 
 def _is_healthy(plan: Plan) -> bool:
-    return check(plan.place.model(plan.commit, plan.wanted.variant)).healthy
+    return check_health(plan.place.model(plan.commit, plan.wanted.variant)).healthy
 
 
 def _check_health(plan: Plan, filter: Filter) -> None:
     """Refuses to call a model fine that is not, unless it was the user who left out what it lacks."""
     if not filter.is_default:
         return
-    health = check(plan.place.model(plan.commit, plan.wanted.variant))
+    health = check_health(plan.place.model(plan.commit, plan.wanted.variant))
     if not health.healthy:
         error = BrokenModel(
             f"`{plan.wanted.reference}` is here as the hub has it, and is broken there too: "

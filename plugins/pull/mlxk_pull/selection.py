@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from mlxk_core.api.errors import AmbiguousModel, BrokenModel, Kind, ModelError, ModelNotFound
 from mlxk_core.api.hooks import Variant
-from mlxk_core.api.models import gguf_variants, shard, weight_format
+from mlxk_core.api.models import gguf_variants, parse_shard, weight_format
 from mlxk_hub.client import RemoteFile
 
 # Config, tokenizer, chat template and what a licence asks to be kept. Never *.py: no code is run from a repository.
@@ -80,7 +80,7 @@ def _refuse_gaps(repository: str, files: Iterable[RemoteFile]) -> None:
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
     for file in files:
         if weight_format(file.name):
-            stem, number, total = shard(file.name)
+            stem, number, total = parse_shard(file.name)
             numbers[stem, total].add(number)
     for (stem, total), found in sorted(numbers.items()):
         if len(found) < total:

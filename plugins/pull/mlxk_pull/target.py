@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.models import NameReference, parse
+from mlxk_core.api.models import NameReference, parse_reference
 from mlxk_hub.names import check_name
 
 DEFAULT_OWNER = "mlx-community"
@@ -33,7 +33,7 @@ def wanted(text: str) -> Wanted:
     """
     if "://" in text:
         raise InvalidOption("MODEL", f"`{text}` is a web address; a model of the hub is named `org/name`.")
-    parsed = parse(text)
+    parsed = parse_reference(text)
     if not isinstance(parsed, NameReference):
         raise InvalidOption("MODEL", f"`{text}` is a path; pull downloads a model of the hub, named `org/name`.")
     if not parsed.name:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.models import Model, Problem, check
+from mlxk_core.api.models import Model, Problem, check_health
 from mlxk_push.ignore import IGNORE_FILE, Ignore, is_hidden
 
 
@@ -46,10 +46,10 @@ def read(path: Path) -> Folder:
     hidden = tuple(_spelled(file.name) for file in wanted if is_hidden(file.name))
     _refuse_names(files)
     model = Model(name=path.resolve().name, path=path)
-    of_all = check(model).problems
+    of_all = check_health(model).problems
     problems = tuple(
         each if each in of_all else replace(each, message=f"{each.message} {IGNORE_FILE} leaves it out.")
-        for each in check(model, left_out=ignored).problems
+        for each in check_health(model, left_out=ignored).problems
     )
     return Folder(path, files, hidden, problems)
 

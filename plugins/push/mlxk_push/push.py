@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Output, Session, harmless, json_option
+from mlxk_core.api.commands import Output, Session, escape_control, json_option
 from mlxk_core.api.errors import AccessDenied, BrokenModel, InvalidOption, MlxkError, RevisionNotFound
 from mlxk_hub.client import MAIN, HubClient, RemoteFile
 from mlxk_hub.errors import LOG_IN, NotOnHub
@@ -86,7 +86,7 @@ def push(
         if dry_run:
             for mark, files in (("new", changes.added), ("changed", changes.modified)):
                 for file in files:
-                    _say(output, f"{mark:7}  {harmless(file.name)}")
+                    _say(output, f"{mark:7}  {escape_control(file.name)}")
             _say(output, _foretold(repository, branch, there, changes))
             return {**data, "status": "dry_run"}
         hub.prepare(there, private=private)

@@ -12,7 +12,7 @@ from types import FrameType
 
 from mlxk_core.api.commands import Output
 from mlxk_core.api.errors import MlxkError
-from mlxk_core.api.generation import Completion, Delta, Event, Generation, Loading, Progress, Started, join
+from mlxk_core.api.generation import Completion, Delta, Event, Generation, Loading, Progress, Started, join_events
 from mlxk_run.spinner import PULSE, Activity
 from mlxk_run.writer import AnswerWriter
 
@@ -56,7 +56,7 @@ def take(generation: Generation, view: View, output: Output, told: set[str]) -> 
             raise
         finally:
             activity.clear()
-    completion = join(seen)
+    completion = join_events(seen)
     if writer:
         if not view.stream:
             for event in seen:

@@ -10,7 +10,7 @@ from typing import Any
 from mlxk_core import __version__
 from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, Model, Resolver, check, model_context_length
+from mlxk_core.api.models import Facts, Model, Resolver, check_health, model_context_length
 
 _FRESH_SECONDS = 1.0
 
@@ -101,7 +101,7 @@ class Catalog:
         """Looked at until it is, and not again: what is damaged later is told to who asks for it."""
         if model not in self._accepted:
             accepted = any(verdict.accepted for _, verdict in self._host.verdicts(model))
-            if accepted and check(model).once_accepted.healthy:
+            if accepted and check_health(model).once_accepted.healthy:
                 self._accepted.add(model)
         return model in self._accepted
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, announce, json_option
+from mlxk_core.api.commands import Session, emit_result, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.options import Duration, Size, api_keys, origin
@@ -128,7 +128,7 @@ def _announce(ctx: click.Context, server: Any) -> None:
     """Where the server listens, for a person or for a program."""
     session: Session = ctx.obj
     if session.output.json:
-        announce(ctx, server.info)
+        emit_result(ctx, server.info)
         return
     first, *others = server.urls
     also = f" (also at {', '.join(others)})" if others else ""

@@ -2,7 +2,7 @@
 
 import threading
 
-from mlxk_core.api.generation import Finished, Started, join
+from mlxk_core.api.generation import Finished, Started, join_events
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -19,4 +19,4 @@ def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
             events.append(event)
     [started] = [event for event in events if isinstance(event, Started)]
     assert started.prompt_text == "<user>Hi\n<assistant>"
-    assert join(events).content == house.ask(model).result().content == "Hello there."
+    assert join_events(events).content == house.ask(model).result().content == "Hello there."

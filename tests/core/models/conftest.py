@@ -10,7 +10,7 @@ import pytest
 
 from mlxk_core._errors import ModelNotFound
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSourceSpec, Verdict
-from mlxk_core._models.cache import folder_name
+from mlxk_core._models.cache import cache_folder_name
 from mlxk_core._models.model import Model
 
 MAIN = "a1b2c3d4" * 5
@@ -23,7 +23,7 @@ def hub(tmp_path, monkeypatch) -> Callable[..., Path]:
     monkeypatch.setenv("HF_HUB_CACHE", str(root))
 
     def add(name: str, files: dict[str, bytes] | None = None, *, commit: str = MAIN, ref: str | None = "main") -> Path:
-        repository = root / folder_name(name)
+        repository = root / cache_folder_name(name)
         snapshot = repository / "snapshots" / commit
         snapshot.mkdir(parents=True)
         (repository / "blobs").mkdir(exist_ok=True)

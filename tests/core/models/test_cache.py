@@ -13,7 +13,7 @@ OLD, NEW = "a" * 40, "b" * 40
 
 
 def repository(hub: Path, name: str, *commits: str, **refs: str) -> cache.Repository:
-    folder = hub / cache.folder_name(name)
+    folder = hub / cache.cache_folder_name(name)
     for age, commit in enumerate(reversed(commits)):
         (folder / "snapshots" / commit).mkdir(parents=True)
         os.utime(folder / "snapshots" / commit, (1_000_000 - age, 1_000_000 - age))
@@ -64,7 +64,7 @@ def test_asking_for_the_cache_imports_no_huggingface_hub():
 
 @pytest.mark.parametrize("name", ["org/name", "gpt2", "org/my-model_v1.0"])
 def test_a_name_and_its_folder_lead_to_each_other(name):
-    assert cache.repository_name(cache.folder_name(name)) == name
+    assert cache.repository_name(cache.cache_folder_name(name)) == name
 
 
 def test_a_damaged_folder_name_is_shown_as_it_is():
@@ -111,12 +111,12 @@ def test_everything_else_in_the_cache_is_passed_over(tmp_path, monkeypatch):
     (tmp_path / "datasets--org--d").mkdir()
     (tmp_path / "CACHEDIR.TAG").write_text("")
     (tmp_path / "models--org--file").write_text("")
-    assert [one.name for one in cache.repositories()] == ["org/a", "org/b"]
+    assert [one.name for one in cache.cached_repositories()] == ["org/a", "org/b"]
 
 
 def test_a_cache_that_is_not_there_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nowhere"))
-    assert cache.repositories() == []
+    assert cache.cached_repositories() == []
 
 
 @pytest.mark.parametrize("text", ["../../..", "/etc", ".", "..", "a\0b", "x" * 5000, "é"])

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.gguf import GGUFTensor, read_header
+from mlxk_core._models.gguf import GGUFTensor, read_gguf_header
 
 
 @pytest.fixture
 def read(tmp_path):
     def header(data: bytes):
         (tmp_path / "m.gguf").write_bytes(data)
-        return read_header(tmp_path / "m.gguf")
+        return read_gguf_header(tmp_path / "m.gguf")
 
     return header
 
@@ -106,4 +106,4 @@ def test_no_damage_at_all_leads_to_another_error(read, gguf):
 
 def test_a_file_that_is_not_there_is_broken_too():
     with pytest.raises(BrokenModel, match="cannot be read"):
-        read_header(Path("/nowhere/m.gguf"))
+        read_gguf_header(Path("/nowhere/m.gguf"))

@@ -9,7 +9,7 @@ import pytest
 
 from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
-from mlxk_core._models.health import check
+from mlxk_core._models.health import check_health
 from mlxk_core._models.model import Model
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -17,7 +17,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64
 
 
 def codes(model: Model) -> list[str]:
-    return [problem.code for problem in check(model).problems]
+    return [problem.code for problem in check_health(model).problems]
 
 
 def index(*shards: str) -> dict:
@@ -31,14 +31,14 @@ def whole(safetensors) -> dict:
 
 
 def test_a_whole_model_is_healthy(folder, whole):
-    health = check(folder(whole))
+    health = check_health(folder(whole))
     assert health.healthy
     assert health.reason is None
 
 
 def test_a_whole_snapshot_of_links_is_healthy(hub, whole):
     files = {name: data if isinstance(data, bytes) else json.dumps(data).encode() for name, data in whole.items()}
-    assert check(Model(name="org/m", path=hub("org/m", files))).healthy
+    assert check_health(Model(name="org/m", path=hub("org/m", files))).healthy
 
 
 def test_shards_with_their_index_are_healthy(folder, whole, safetensors):
@@ -93,11 +93,11 @@ def test_a_gguf_file_needs_neither_config_nor_tokenizer(folder, gguf, tmp_path):
 )
 def test_what_is_wrong_is_named(folder, whole, change, code, file):
     model = folder({name: data for name, data in {**whole, **change}.items() if data is not None})
-    (problem,) = check(model).problems
+    (problem,) = check_health(model).problems
     assert (problem.code, problem.file) == (code, file)
     assert problem.message.endswith(".")
     assert file is None or file.rpartition("/")[2].split(".")[0] in problem.message
-    assert check(model).reason == problem.message
+    assert check_health(model).reason == problem.message
 
 
 def test_truncated_safetensors_are_found_wherever_they_end(folder, whole, safetensors):
@@ -128,7 +128,7 @@ def test_a_shard_the_index_names_must_be_there(folder, whole, suffix, safetensor
     del whole["model.safetensors"]
     names = [f"model-0000{number}-of-00004.{suffix}" for number in (1, 2, 3, 4)]
     files = {**whole, f"model.{suffix}.index.json": index(*names), names[0]: safetensors()}
-    (problem,) = check(folder(files)).problems
+    (problem,) = check_health(folder(files)).problems
     assert problem.code == "index_missing_shard"
     assert problem.message == f"{names[1]}, {names[2]} and 1 more are missing, named in model.{suffix}.index.json."
     assert codes(folder({**whole, f"model.{suffix}.index.json": index(*names)}, name="none")) == ["index_missing_shard"]
@@ -144,7 +144,7 @@ def test_numbered_shards_must_be_complete_without_an_index(folder, whole, suffix
     del whole["model.safetensors"]
     data = {"safetensors": safetensors(), "gguf": gguf(), "bin": b"x"}[suffix]
     files = {**whole, **{f"model-{number:05}-of-00003.{suffix}": data for number in (1, 3)}}
-    (problem,) = check(folder(files)).problems
+    (problem,) = check_health(folder(files)).problems
     assert (problem.code, problem.file) == ("missing_shard", f"model-00002-of-00003.{suffix}")
 
 
@@ -219,5 +219,5 @@ def test_whatever_stands_in_the_files_there_is_an_answer(folder, safetensors, gg
     model = folder(files)
     facts = Facts(model)
     told = (facts.framework, facts.type, facts.capabilities, facts.architecture, model_context_length(model))
-    assert all(each.message for each in check(model).problems)
+    assert all(each.message for each in check_health(model).problems)
     assert told[-1] > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core._models.references import NameReference, PathReference, parse
+from mlxk_core._models.references import NameReference, PathReference, parse_reference
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from mlxk_core._models.references import NameReference, PathReference, parse
     ],
 )
 def test_a_name_carries_revision_and_variant(text, name, revision, variant):
-    assert parse(text) == NameReference(name, revision, variant)
+    assert parse_reference(text) == NameReference(name, revision, variant)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_a_name_carries_revision_and_variant(text, name, revision, variant):
     ["./x", "../x", ".", "..", "/abs/x", "x/", "x.gguf", "sub/X.GGUF", "./a@b", "./a:Q4_0", "/m/name@1:2", "a@b.gguf"],
 )
 def test_a_path_is_left_as_it_is(text):
-    assert parse(text) == PathReference(Path(text))
+    assert parse_reference(text) == PathReference(Path(text))
 
 
 def test_home_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert parse("~/models/x") == PathReference(Path("/home/me/models/x"))
-    assert parse("~nobody-of-that-name/x") == PathReference(Path("~nobody-of-that-name/x"))
+    assert parse_reference("~/models/x") == PathReference(Path("/home/me/models/x"))
+    assert parse_reference("~nobody-of-that-name/x") == PathReference(Path("~nobody-of-that-name/x"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
-from mlxk_core.api.models import Model, regular
+from mlxk_core.api.models import Model, regular_file
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.support.architectures import accepts
 
@@ -147,7 +147,7 @@ def read_ahead(paths: Iterable[Path]) -> None:
         return
     for path in paths:
         try:
-            with regular(path).open("rb") as file:
+            with regular_file(path).open("rb") as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:
             return  # what is wrong with it is told when it is read

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mlxk_core.api import Model, Quantization
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import BLOCK_FORMATS, MLX, Declaration, Tensor, declared
+from mlxk_core.api.models import FLOAT_BLOCK_FORMATS, MLX_METHOD, QuantizationDeclaration, Tensor, declared_quantization
 
 AFFINE = "affine"
 
@@ -52,12 +52,12 @@ class Scheme(NamedTuple):
 def detect(model: Model) -> Iterable[Quantization]:
     """One result if MLX's packing is declared, or found in the tensors; nothing for a model stored in another way."""
     try:
-        declaration = declared(model)
+        declaration = declared_quantization(model)
     except BrokenModel:  # health tells about it; the tensors may still speak
         declaration = None
     if declaration is None and not any(model.weights.packed):
         return
-    if declaration and declaration.method != MLX and not declaration.block_format:
+    if declaration and declaration.method != MLX_METHOD and not declaration.block_format:
         return
     if not model.weights.present and model.variants:
         return  # the config describes what the GGUF files were made from
@@ -65,7 +65,7 @@ def detect(model: Model) -> Iterable[Quantization]:
         yield found
 
 
-def _result(model: Model, declaration: Declaration | None) -> Quantization | None:
+def _result(model: Model, declaration: QuantizationDeclaration | None) -> Quantization | None:
     base, overrides = _declared_schemes(declaration)
     measured = dict(_measured(model, base, overrides))
     layers = measured or {path: scheme for path, scheme in overrides.items() if scheme}
@@ -74,7 +74,7 @@ def _result(model: Model, declaration: Declaration | None) -> Quantization | Non
     if main is None:
         return None
     others = [scheme for scheme, _ in counts.most_common() if scheme != main]
-    method = declaration.method if declaration and declaration.method else MLX
+    method = declaration.method if declaration and declaration.method else MLX_METHOD
     unpacked = [declaration.none_packed] if declaration and model.weights.plain else []
     return Quantization(
         format="safetensors",
@@ -97,7 +97,7 @@ def _result(model: Model, declaration: Declaration | None) -> Quantization | Non
 # What the config says
 
 
-def _declared_schemes(declaration: Declaration | None) -> tuple[Scheme | None, Mapping[str, Scheme | None]]:
+def _declared_schemes(declaration: QuantizationDeclaration | None) -> tuple[Scheme | None, Mapping[str, Scheme | None]]:
     """The scheme for all layers, and the layers that have their own (None: not quantized)."""
     if declaration is None:
         return None, {}
@@ -117,7 +117,7 @@ def _declared_schemes(declaration: Declaration | None) -> tuple[Scheme | None, M
 def _scheme(settings: Mapping[str, Any]) -> Scheme:
     mode = settings.get("mode")
     mode = mode if isinstance(mode, str) and mode else AFFINE
-    block = BLOCK_FORMATS.get(mode)
+    block = FLOAT_BLOCK_FORMATS.get(mode)
     bits, group = (block.bits, block.group_size) if block else _AFFINE_DEFAULT if mode == AFFINE else (None, None)
     return Scheme(mode, _whole(settings.get("bits"), bits), _whole(settings.get("group_size"), group))
 
@@ -155,7 +155,9 @@ def _measured(
 
 def _block_scheme(weight: Tensor, scales: Tensor) -> Scheme | None:
     product = weight.shape[-1] * 32 // scales.shape[-1]
-    return next((Scheme(*each) for each in BLOCK_FORMATS.values() if each.bits * each.group_size == product), None)
+    return next(
+        (Scheme(*each) for each in FLOAT_BLOCK_FORMATS.values() if each.bits * each.group_size == product), None
+    )
 
 
 def _affine_scheme(
@@ -229,11 +231,11 @@ def _label(main: Scheme, others: list[Scheme], method: str) -> str:
             label = f"{shorts[0]} (groups {', '.join(str(g) for g in sorted(filter(None, groups)))})"
         else:
             label = " + ".join(shorts) + (f" (group {main.group_size})" if alike else "")
-    return label if method in (MLX, main.mode, "fp8") else f"{label} ({method})"
+    return label if method in (MLX_METHOD, main.mode, "fp8") else f"{label} ({method})"
 
 
 def _disagreement(
-    declaration: Declaration | None,
+    declaration: QuantizationDeclaration | None,
     base: Scheme | None,
     overrides: Mapping[str, Scheme | None],
     measured: Mapping[str, Scheme],

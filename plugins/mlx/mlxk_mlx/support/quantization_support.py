@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import MLX, declared
+from mlxk_core.api.models import MLX_METHOD, declared_quantization
 
 if TYPE_CHECKING:
     from mlxk_core.api.models import Model
@@ -25,12 +25,12 @@ _NEIGHBOURS = re.compile(r"^from \.(\w*) import (.+)$", re.MULTILINE)
 def refusal(model: Model, network: Path) -> str | None:
     """Why mlx-lm would not read the weights of `model`, None if it does; `network` is mlx-lm's module for it."""
     try:
-        declaration = declared(model)
+        declaration = declared_quantization(model)
     except BrokenModel as error:
         return str(error)
     if declaration is None:
         return _undeclared(model, network)
-    if declaration.method == MLX or declaration.block_format:
+    if declaration.method == MLX_METHOD or declaration.block_format:
         return None
     settings = declaration.settings
     match declaration.method:

@@ -15,7 +15,7 @@ from typing import Any
 import falcon
 
 from mlxk_core.api.errors import QueueFull, ShuttingDown
-from mlxk_core.api.generation import Event, Finished, Generation, join
+from mlxk_core.api.generation import Event, Finished, Generation, join_events
 from mlxk_core.api.server import ResponseEncoder
 from mlxk_serve.http.errors import ApiError
 from mlxk_serve.http.waitress_server import ON_DISCONNECT
@@ -205,7 +205,7 @@ def whole(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response) -> None
     finally:
         reply.close()
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = encoder.whole([join(events[index]) for index in sorted(events)])
+    resp.data = encoder.whole([join_events(events[index]) for index in sorted(events)])
 
 
 def stream(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response, *, heartbeat: float) -> None:
