@@ -12,7 +12,7 @@ import pytest
 
 from mlxk_testing import Processes, Result
 
-_SCHEMA = Path(__file__).parents[1] / "docs" / "json-api.schema.json"
+_SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "json-api.schema.json"
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ _BOUND = re.compile(r'"(mlxk[a-z0-9-]*)(\[[a-z0-9,-]+\])?>=[0-9][^,"]*,<[0-9][^"
 
 
 def folders() -> list[Path]:
-    """Return the folder of every distribution, the root (mlxk-core) first."""
+    """Return the folder of every distribution of ours, the root (mlxk-core) first; examples are a third party's."""
     members = project(ROOT)["tool"]["uv"]["workspace"]["members"]
     found = {path.parent for pattern in members for path in ROOT.glob(f"{pattern}/pyproject.toml")}
-    return [ROOT, *sorted(found)]
+    return [ROOT, *sorted(folder for folder in found if folder.parent.name != "examples")]
 
 
 def project(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/plugins.md keeps its word: every hook is there with its signature, and every example in it works."""
+"""docs/plugins/hooks.md keeps its word: every hook is there with its signature, and every example in it works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOOKS = [name for name in vars(HookSpecs) if name.startswith("mlxk_")]
 
 @pytest.fixture
 def page(repository):
-    return (repository / "docs" / "plugins.md").read_text(encoding="utf-8")
+    return (repository / "docs" / "plugins" / "hooks.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

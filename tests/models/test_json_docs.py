@@ -1,4 +1,4 @@
-"""docs/json-api.md and its schema: the examples hold, every command is in both, and real output keeps to them."""
+"""The JSON documentation and its schema: examples hold, every command is in both, and real output matches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlxk_core._host.host import Host
 from mlxk_testing import Processes, Result
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "json-api.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "json-api.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)]
 
 

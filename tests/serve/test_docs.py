@@ -1,4 +1,4 @@
-"""`docs/server.md` says what there is, and what it shows works."""
+"""`docs/reference/server.md` says what there is, and what it shows works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mlxk_serve.serve import serve as command
 
-TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
 
 
 def test_every_option_is_explained():
