@@ -1,6 +1,6 @@
 """The life cycle of a job: its states, the transitions between them, and who may cause each.
 
-Everything that affects the state machine is in this file. The table is drawn in `docs/job-states.md` by
+Everything that affects the state machine is in this file. The table is drawn in `docs/explanation/job-states.md` by
 `tools/job_states.py`. All transitions are carried out on the engine thread, also those that a request causes.
 """
 

@@ -17,7 +17,7 @@ def job(state=JobState.QUEUED):
 
 def test_the_documented_diagram_is_current(repository):
     script = runpy.run_path(str(repository / "tools" / "job_states.py"))
-    page = (repository / "docs" / "job-states.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "explanation" / "job-states.md").read_text(encoding="utf-8")
     assert script["updated"](page) == page, "run `uv run python tools/job_states.py`"
     assert all(f"| {t.source.value} | {t.target.value} |" in page for t in TRANSITIONS)
 
