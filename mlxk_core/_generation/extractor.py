@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
-from mlxk_core._generation.events import Channel, ExtractorEvent
+from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
 from mlxk_core._generation.request import Tool
 
 if TYPE_CHECKING:
@@ -62,3 +63,21 @@ class Extractor(Protocol):
 
     def close(self) -> Iterable[ExtractorEvent]:
         """What is still held back. Called once, at the end."""
+
+
+class PlainText:
+    """The extractor of a model without a format: everything is content."""
+
+    channel = Channel.CONTENT
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        if text:
+            yield Delta(Channel.CONTENT, text)
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        return ()
+
+
+def new_call_id() -> str:
+    """Return the id of a tool call that the model gave none: unique, and in the form that clients know."""
+    return f"call_{uuid.uuid4().hex[:24]}"

@@ -23,7 +23,7 @@ from mlxk_core._generation.events import (
     Timings,
     Usage,
 )
-from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import (
     Job,
@@ -35,7 +35,7 @@ from mlxk_core._generation.jobs import (
     RowAdmitted,
     RowStepped,
 )
-from mlxk_core._generation.pipeline import PlainText, TextPipeline, failures_named
+from mlxk_core._generation.pipeline import TextPipeline, failures_named
 from mlxk_core._generation.prompts import render
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.residency import Resident

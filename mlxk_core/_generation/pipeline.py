@@ -20,19 +20,6 @@ from mlxk_core._generation.stops import StopStrings
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 
 
-class PlainText:
-    """The extractor of a model without a format: everything is content."""
-
-    channel = Channel.CONTENT
-
-    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
-        if text:
-            yield Delta(Channel.CONTENT, text)
-
-    def close(self) -> Iterable[ExtractorEvent]:
-        return ()
-
-
 @contextmanager
 def failures_named(extractor: object) -> Iterator[None]:
     """What an extractor raises is told as the failure of the plugin it comes from."""

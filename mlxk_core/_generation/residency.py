@@ -16,6 +16,7 @@ from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.jobs import Job
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.model import Model
+from mlxk_core._text.units import human_size
 
 Key = tuple[Model, str]
 
@@ -86,7 +87,7 @@ class Residency:
         """
         if need > self.memory:
             raise InsufficientMemory(
-                f"`{name}` needs about {_size(need)} of memory and the budget is {_size(self.memory)}.",
+                f"`{name}` needs about {human_size(need)} of memory and the budget is {human_size(self.memory)}.",
                 needed=need,
                 budget=self.memory,
             )
@@ -112,9 +113,3 @@ class Residency:
     def next_idle_since(self) -> float | None:
         """Return when the least recently used idle model was last used; None if all are leased."""
         return min((r.last_used for r in self if r.idle), default=None)
-
-
-def _size(size: int) -> str:
-    if size >= 1e9:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size} bytes"

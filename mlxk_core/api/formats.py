@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.extractor import Evidence, Extractor, ExtractorContext, Strength
+from mlxk_core._generation.extractor import (
+    Evidence,
+    Extractor,
+    ExtractorContext,
+    PlainText,
+    Strength,
+    new_call_id,
+)
 
 __all__ = [
     "Evidence",
     "Extractor",
     "ExtractorContext",
+    "PlainText",
     "Strength",
+    "new_call_id",
 ]

@@ -32,7 +32,6 @@ from mlxk_core._generation.grammar import (
     optional,
     sequence,
 )
-from mlxk_core._generation.pipeline import PlainText
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy, Tool, ToolCall
 from mlxk_core._generation.sampling import model_sampling
 from mlxk_core._generation.service import GenerationService, ServiceStatus, machine_memory
@@ -58,7 +57,6 @@ __all__ = [
     "Message",
     "OneOf",
     "Part",
-    "PlainText",
     "Progress",
     "RawString",
     "Repeat",

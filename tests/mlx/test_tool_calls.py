@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core._generation.pipeline import PlainText
 from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Model, Tool, ToolCallDelta
+from mlxk_core.api.formats import PlainText
 from mlxk_mlx.formats.tool_call_scanner import ToolCallExtractor, around
 from mlxk_testing.splits import Extracted, assert_split_invariant
 
@@ -142,7 +142,7 @@ def test_text_around_calls_stays_and_white_space_beside_them_goes(read):
     assert read(_JSON, f"I look.\n\n{_CALL}\n").content == "I look."
     assert read(_JSON, f"{_CALL}\n That is all. ").content == "That is all. "
     result = read(_JSON, f"First\n{_CALL}\nthen.")
-    assert (result.content, len(result.tool_calls)) == ("First\n\nthen.", 1)
+    assert (result.content, len(result.tool_calls)) == ("First\nthen.", 1)
 
 
 def test_without_a_call_every_character_stays(read):

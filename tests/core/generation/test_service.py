@@ -296,7 +296,7 @@ def test_a_damaged_model_is_refused_before_it_costs_anybody_a_place(house):
 
 @pytest.mark.parametrize(
     ("need", "budget", "told"),
-    [(3_000_000_000, 2_000_000_000, r"3\.0 GB.*2\.0 GB"), (2_500_000, 10, r"2\.5 MB.* 10 bytes")],
+    [(3_000_000_000, 2_000_000_000, r"3\.0 GB.*2\.0 GB"), (2_500_000, 10, r"2\.5 MB.* 10 B")],
 )
 def test_a_model_larger_than_the_budget_is_refused_with_both_numbers(house, need, budget, told):
     house.open(fake_backend(memory=need), memory=budget)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlxk_core.api.formats import Extractor, ExtractorContext
-from mlxk_core.api.generation import Channel, ExtractorEvent, PlainText
+from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
+from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
+from mlxk_core.api.text import EdgeTrimmer
 from mlxk_mlx.formats import tool_call_scanner
 from mlxk_mlx.formats.format_evidence import response_template
-from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader, Margin
+from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class RegionExtractor:
         self._parser = parser
         self._regions = regions
         self._implicit = next((name for name, region in regions.items() if region.implicit), _REST)
-        self._margins = {channel: Margin(channel) for channel in Channel}
+        self._trimmers = {channel: EdgeTrimmer() for channel in Channel}
         self._calls = CallEvents()
         self._region = self._implicit
         self._next = ""  # what is fed with the next step
@@ -157,7 +158,7 @@ class RegionExtractor:
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         for position, character in enumerate(text):
             if self._parser is None:
-                yield from self._margins[Channel.CONTENT].write(text[position:])
+                yield from self._write(Channel.CONTENT, text[position:])
                 return
             self._next += character
             if len(self._next) > self._silent // _SILENCE:
@@ -169,8 +170,9 @@ class RegionExtractor:
         if self._parser is not None:
             yield from self._take(lambda: self._parser.finalize()[1])
         yield from self._settle()
-        for margin in self._margins.values():
-            yield from margin.close()
+        for channel, trimmer in self._trimmers.items():
+            if rest := trimmer.close():
+                yield Delta(channel, rest)
 
     def _step(self) -> Iterator[ExtractorEvent]:
         text, self._next = self._next, ""
@@ -186,7 +188,7 @@ class RegionExtractor:
             said = said + event["text"] if event["type"] == "region_chunk" else ""
         region = self._region_of(self._region)
         if region.strips and not said.strip():
-            self._margins[region.channel].mark()
+            self._trimmers[region.channel].remove()
         if not region.implicit:
             self._silent = 1  # the prompt may have closed it as well, in white space that the closer could go on with
 
@@ -195,7 +197,7 @@ class RegionExtractor:
             events = list(step())
         except Exception:  # whatever it stumbled over, the text goes on
             self._parser, self._region, self._silent = None, self._implicit, 0
-            yield from self._margins[Channel.CONTENT].write(self._raw)
+            yield from self._write(Channel.CONTENT, self._raw)
             return
         if events:
             self._silent = 0
@@ -212,7 +214,7 @@ class RegionExtractor:
 
     def _translate(self, event: Mapping[str, Any]) -> Iterator[ExtractorEvent]:
         region = self._region_of(event["field"])
-        margin = self._margins[region.channel]
+        trimmer = self._trimmers[region.channel]
         kind = event["type"]
         if kind == "region_open" and not region.implicit:
             yield from self._settle()
@@ -223,14 +225,14 @@ class RegionExtractor:
         if kind == "region_chunk":
             self._raw = self._raw[len(event["text"]) :]
             if self._closing is None:
-                yield from margin.write(event["text"])
+                yield from self._write(region.channel, event["text"])
             elif not self._closing.takes(event["text"]):
                 yield from self._settle()
             return
         if kind == "region_open" and not region.implicit:
-            margin.part(region.field.get("join") or "\n")
+            trimmer.separate(region.field.get("join") or "\n")
         if region.strips:
-            margin.mark()
+            trimmer.remove()
 
     def _call(self, region: Region, value: Mapping[str, str]) -> Iterator[ExtractorEvent]:
         assert region.calls is not None
@@ -245,18 +247,21 @@ class RegionExtractor:
         else:
             ends = (region.calls.closed(text + stop) for stop in region.stops)
             calls = region.calls.unclosed(text) or next(filter(None, ends), ())
-        margin = self._margins[Channel.CONTENT]
         if calls:
-            margin.mark()
+            self._trimmers[Channel.CONTENT].remove()
             yield from self._calls.of(calls)
             self._closing = _Closing(region.closer, closer.group()) if closer else None
         else:
-            yield from margin.write(text)
+            yield from self._write(Channel.CONTENT, text)
 
     def _settle(self) -> Iterator[ExtractorEvent]:
         if self._closing is not None:
-            yield from self._margins[Channel.CONTENT].write(self._closing.rest())
+            yield from self._write(Channel.CONTENT, self._closing.rest())
             self._closing = None
+
+    def _write(self, channel: Channel, text: str) -> Iterator[Delta]:
+        if shown := self._trimmers[channel].write(text):
+            yield Delta(channel, shown)
 
     def _region_of(self, name: str) -> Region:
         return self._regions.get(name, _OUTSIDE)

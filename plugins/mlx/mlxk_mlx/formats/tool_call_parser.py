@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlxk_core.api.generation import Channel, Delta, Tool, ToolCallDelta
+from mlxk_core.api.formats import new_call_id
+from mlxk_core.api.generation import Tool, ToolCallDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +78,9 @@ class CallEvents:
     def of(self, calls: Iterable[Call]) -> Iterator[ToolCallDelta]:
         for call in calls:
             # A model that writes ids expects to read them again in the history (Kimi K2).
-            identifier = call.id if call.id and call.id not in self._ids else f"call_{uuid.uuid4().hex[:24]}"
+            identifier = call.id if call.id and call.id not in self._ids else new_call_id()
             yield ToolCallDelta(len(self._ids), identifier, call.name, call.arguments)
             self._ids.add(identifier)
-
-
-class Margin:
-    """The text of one channel on its way out: white space beside a mark counts only between two stretches of ink.
-
-    A mark is what stands in the text and is none of it: a call, the edge of a region.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._blank = ""
-        self._inked = False
-        self._marked = False
-
-    def write(self, text: str) -> Iterator[Delta]:
-        inked = text.rstrip()
-        if not inked:
-            self._blank += text
-            return
-        lead = self._blank + inked
-        self._blank = text[len(inked) :]
-        yield Delta(self._channel, lead if self._inked or not self._marked else lead.lstrip())
-        self._inked, self._marked = True, False
-
-    def mark(self) -> None:
-        self._marked = True
-
-    def part(self, between: str) -> None:
-        """Another stretch begins; `between` parts it from the one before if no white space does."""
-        if self._inked:
-            self._blank = self._blank or between
-
-    def close(self) -> Iterator[Delta]:
-        if self._blank and not self._marked:
-            yield Delta(self._channel, self._blank)
-        self._blank = ""
 
 
 def _call(parsed: Any) -> Call:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlxk_core.api.formats import Extractor, ExtractorContext
-from mlxk_core.api.generation import Channel, Delta, ExtractorEvent, PlainText
-from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader, Margin
+from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
+from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
+from mlxk_core.api.text import EdgeTrimmer, markers
+from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class ToolCallExtractor:
         self._form = form
         self._reader = reader
         self._events = CallEvents()
-        self._margin = Margin(Channel.CONTENT)
+        self._trimmer = EdgeTrimmer()
+        self._opener = markers(form.start)
         self._text = ""  # content that is not decided yet: what may be an opener, or an open call with its opener
         self._open = False
         self._tries = _TRIES
@@ -104,7 +106,8 @@ class ToolCallExtractor:
     def close(self) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.close())
         yield from self._scan(final=True)
-        yield from self._margin.close()
+        if rest := self._trimmer.close():
+            yield Delta(Channel.CONTENT, rest)
 
     def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
@@ -119,12 +122,10 @@ class ToolCallExtractor:
         """Decides as much of the text as can be; all of it if no more will come."""
         while self._text:
             if not self._open:
-                at = self._text.find(self._form.start)
-                if at < 0:
-                    held = 0 if final else _begun(self._text, self._form.start)
-                    yield from self._say(len(self._text) - held)
+                found = self._opener.search(self._text, final=final)
+                yield from self._say(found.start if found else len(self._text))
+                if found is None or found.marker is None:
                     return
-                yield from self._say(at)
                 self._open, self._searched = True, len(self._form.start)
             end = self._form.end
             at = self._text.find(end, self._searched) if end else -1
@@ -135,7 +136,7 @@ class ToolCallExtractor:
             self._open = False
             if calls:
                 self._text = self._text[used:]
-                self._margin.mark()
+                self._trimmer.remove()
                 yield from self._events.of(calls)
             else:
                 yield from self._say(len(self._form.start))
@@ -157,15 +158,5 @@ class ToolCallExtractor:
 
     def _say(self, length: int) -> Iterator[Delta]:
         said, self._text = self._text[:length], self._text[length:]
-        if said:
-            yield from self._margin.write(said)
-
-
-def _begun(text: str, marker: str) -> int:
-    """The length of the longest end of `text` that `marker` begins with."""
-    at = max(0, len(text) - len(marker) + 1)
-    while (at := text.find(marker[0], at)) >= 0:
-        if marker.startswith(text[at:]):
-            return len(text) - at
-        at += 1
-    return 0
+        if shown := self._trimmer.write(said):
+            yield Delta(Channel.CONTENT, shown)

@@ -1,0 +1,18 @@
+"""Markers in streamed text, white space at their edges, and sizes and counts in words."""
+
+from __future__ import annotations
+
+from mlxk_core._text.edges import EdgeTrimmer
+from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
+from mlxk_core._text.units import human_size, plural
+
+__all__ = [
+    "EdgeTrimmer",
+    "MarkerMatch",
+    "MarkerScanner",
+    "Markers",
+    "Piece",
+    "human_size",
+    "markers",
+    "plural",
+]
