@@ -7,18 +7,22 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
+from mlxk_core._generation.engine import Tokenizer
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased
+from mlxk_core._generation.prompts import Prompt, render
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.residency import Resident
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
@@ -139,18 +143,33 @@ class GenerationService:
 
         Raises what `submit` raises, and the error of the load.
         """
+        with self._leased(model, backend, waiting):
+            pass
+
+    def prompt(self, request: GenerationRequest) -> Prompt:
+        """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
+
+        Raises what `submit` raises, the error of the load, and `TemplateError`.
+        """
+        with self._leased(request.model, request.backend) as resident:
+            return render(resident.engine, request)
+
+    @contextmanager
+    def tokenizer(self, model: Model) -> Iterator[Tokenizer]:
+        """Lend the tokenizer of `model`, which stays loaded until the `with` block ends.
+
+        Raises what `submit` raises, and the error of the load.
+        """
+        with self._leased(model) as resident:
+            yield resident.engine.tokenizer
+
+    @contextmanager
+    def _leased(
+        self, model: Model, backend: str | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[Resident]:
         [job] = self._open_jobs([(model, self._backend(model, backend))])
         try:
-            while True:
-                try:
-                    update = job.outbox.get(timeout=_PULSE)
-                except Empty:
-                    waiting()
-                    continue
-                if isinstance(update, JobFailed):
-                    raise update.error
-                if isinstance(update, ModelLeased):
-                    return
+            yield _wait_for_model(job, waiting)
         finally:
             self._thread.end_job(job, JobState.RELEASED)
 
@@ -278,3 +297,16 @@ class GenerationService:
 def machine_memory() -> int:
     """Return the machine's physical memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:
+    while True:
+        try:
+            update = job.outbox.get(timeout=_PULSE)
+        except Empty:
+            waiting()
+            continue
+        if isinstance(update, JobFailed):
+            raise update.error
+        if isinstance(update, ModelLeased):
+            return update.resident

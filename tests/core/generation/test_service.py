@@ -18,7 +18,7 @@ from mlxk_core._errors import (
     UnsupportedModel,
 )
 from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
-from mlxk_core._generation.request import Message, Sampling, TokenPolicy
+from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
 from mlxk_testing.fake_engine import fake_backend
 
@@ -369,6 +369,19 @@ def test_an_idle_model_is_unloaded_when_its_time_is_up(house):
     house.ask(house.model()).result()
     house.wait_for(lambda: backend.script.happened("close") == ["alpha"])
     assert house.service.status().models == ()
+
+
+def test_the_prompt_of_a_request_is_what_its_engine_reads(house):
+    service, model = house.open(fake_backend()), house.model()
+    request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")], max_tokens=1)
+    prompt = service.prompt(request)
+    started = next(event for event in service.submit(request) if isinstance(event, Started))
+    assert len(prompt.tokens) == started.prompt_tokens
+    assert "Hi" in prompt.text
+    with service.tokenizer(model) as tokenizer:
+        assert tokenizer.decode(list(prompt.tokens)) == prompt.text
+        assert service.status().models[0].leases == 1
+    house.wait_for(lambda: service.status().models[0].leases == 0)
 
 
 def test_preload_loads_or_raises(house):
