@@ -14,8 +14,8 @@ from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
-from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.engine import Tokenizer
+from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
