@@ -49,6 +49,7 @@ class InvalidConstraint(InvalidOption):
 
     def __init__(self, option: str, problem: str, *, path: str | None = None) -> None:
         super().__init__(option, problem if path in (None, "$") else f"at {path}: {problem}")
+        self.reason = problem
         self.path = path
         self.details = {**self.details, "path": path}
 

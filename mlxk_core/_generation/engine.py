@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.request import Message, Sampling, Tool
 
 
@@ -44,23 +45,31 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One request as the engine sees it. `id` is unique for the engine's life."""
+    """One request as the engine sees it. `id` is unique for the engine's life.
+
+    `constraint` says which tokens may come next. It belongs to this row, and is used on the engine thread only.
+    """
 
     id: int
     prompt: Sequence[int]
     max_tokens: int
     sampling: Sampling
     stop_tokens: frozenset[int] = frozenset()
+    constraint: TokenConstraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A token of row `id`. `finish` is set on the row's last: "stop" when the token is a stop token, "length" at
-    `max_tokens`. `logprob` and `top` (id, logprob; best first) are there if the row's sampling asks for them."""
+    """A token of row `id`.
+
+    `finish` is set on the row's last: "stop" when the token is a stop token, "length" at `max_tokens`, "complete" when
+    the row's constraint allows nothing after it. `logprob` and `top` (id, logprob; best first) are there if the row's
+    sampling asks for them.
+    """
 
     id: int
     token: int
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "complete"] | None = None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
 

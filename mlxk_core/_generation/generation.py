@@ -11,6 +11,7 @@ from types import TracebackType
 
 from mlxk_core._errors import EngineFailure
 from mlxk_core._generation.completion import Completion, join_events
+from mlxk_core._generation.constraint_plan import ConstraintPlan
 from mlxk_core._generation.engine import Prefilled, Row, Sampled
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
@@ -35,7 +36,7 @@ from mlxk_core._generation.jobs import (
     RowAdmitted,
     RowStepped,
 )
-from mlxk_core._generation.pipeline import TextPipeline, failures_named
+from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
 from mlxk_core._generation.prompts import render
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.residency import Resident
@@ -60,6 +61,7 @@ class Plan:
     extractor: Callable[[ExtractorContext], Extractor] | None = None
     tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
     """Finds tool calls in the content of `extractor`; for requests that have tools."""
+    constraint: ConstraintPlan | None = None
 
 
 @dataclass(slots=True)
@@ -202,27 +204,38 @@ class Generation:
                 f"max_tokens is {allowed} instead of {request.max_tokens}: the context of {plan.window} tokens "
                 f"has no room for more after a prompt of {self._prompt_tokens}."
             )
+        context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
+        stop_tokens = plan.stop_tokens.get(resident, plan.stop_policy)
         row = Row(
             id=self._job.id,
             prompt=prompt.tokens,
             max_tokens=allowed,
             sampling=request.sampling,
-            stop_tokens=plan.stop_tokens.get(resident, plan.stop_policy),
+            stop_tokens=stop_tokens,
+            constraint=plan.constraint.token_constraint(
+                resident, stop_tokens, context, lambda: self._format_parser(context)
+            )
+            if plan.constraint is not None
+            else None,
         )
         engine.check(row)
-        context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
-        extractor: Extractor = PlainText()
-        if plan.extractor is not None:
-            with failures_named(plan.extractor):
-                extractor = plan.extractor(context)
+        extractor = self._format_parser(context)
         if plan.tool_extractor is not None:
             with failures_named(plan.tool_extractor):
                 extractor = plan.tool_extractor(replace(context, inner=extractor))
+        if request.constraint is not None:
+            extractor = VerbatimAnswer(extractor)
         calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
         self._clock.submitted_row = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes), prompt.text))
         self._thread.submit_row(self._job, row)
+
+    def _format_parser(self, context: ExtractorContext) -> Extractor:
+        if self._plan.extractor is None:
+            return PlainText()
+        with failures_named(self._plan.extractor):
+            return self._plan.extractor(context)
 
     def _process_step(self, step: RowStepped) -> None:
         assert self._pipeline is not None

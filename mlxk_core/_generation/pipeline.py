@@ -20,6 +20,38 @@ from mlxk_core._generation.stops import StopStrings
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 
 
+class VerbatimAnswer:
+    """The extractor of a constrained answer: `inner` reads the reasoning, and the answer is passed on as it is.
+
+    A value may contain any text, also what would be a marker outside of it.
+    """
+
+    def __init__(self, inner: Extractor) -> None:
+        self._inner: Extractor | None = inner
+
+    @property
+    def channel(self) -> Channel | None:
+        return Channel.CONTENT if self._inner is None else self._inner.channel
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        if self._inner is None:
+            if text:
+                yield Delta(Channel.CONTENT, text)
+            return
+        answered = False
+        for event in self._inner.feed(text):
+            yield event
+            answered = answered or (
+                isinstance(event, Delta) and event.channel is Channel.CONTENT and not event.text.isspace()
+            )
+        if answered:
+            yield from self.close()
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        inner, self._inner = self._inner, None
+        return () if inner is None else inner.close()
+
+
 @contextmanager
 def failures_named(extractor: object) -> Iterator[None]:
     """What an extractor raises is told as the failure of the plugin it comes from."""
@@ -79,6 +111,8 @@ class TextPipeline:
         self._count_reasoning()
         if self.reason is None and sampled.finish == "length":
             yield from self.finish("length")
+        elif self.reason is None and sampled.finish == "complete":
+            yield from self.finish("stop")
 
     def finish(self, reason: FinishReason) -> Iterator[ExtractorEvent]:
         """What is still held back when the answer ends for `reason`."""

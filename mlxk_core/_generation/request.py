@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlxk_core._generation.constraint import Constraint
+
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
@@ -38,12 +40,14 @@ class Message:
 class Tool:
     """A function the model may call; `parameters` is its JSON schema.
 
-    `accepts` judges the arguments of a whole call, as JSON text. A call it refuses stays text.
+    The arguments of a `strict` one always match the schema. `accepts` judges the arguments of a whole call, as JSON
+    text. A call it refuses stays text.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
     accepts: Callable[[str], bool] | None = None
 
 
@@ -86,6 +90,9 @@ class GenerationRequest:
     it. `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
     name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
     handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
+    `constraint` is what the answer must match; reasoning is not constrained. With `must_call` the answer is tool calls
+    and nothing else; `tool_names` narrows which tools they may call (empty: all of them). `thinking_budget` is the
+    number of reasoning tokens after which the model's own end marker is written for it (None: no limit).
     `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
     """
 
@@ -98,7 +105,16 @@ class GenerationRequest:
     chat_stops: bool = True
     tools: tuple[Tool, ...] = ()
     parallel_calls: bool = True
+    constraint: Constraint | None = None
+    must_call: bool = False
+    tool_names: tuple[str, ...] = ()
+    thinking_budget: int | None = None
     reasoning_format: str | None = None
     backend: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     keep_to_template: bool = False
+
+    @property
+    def callable_tools(self) -> tuple[Tool, ...]:
+        """The tools that the answer may call."""
+        return tuple(tool for tool in self.tools if not self.tool_names or tool.name in self.tool_names)

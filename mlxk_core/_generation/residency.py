@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlxk_core._errors import InsufficientMemory
+from mlxk_core._generation.constraint import Vocabulary
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.jobs import Job
 from mlxk_core._host.specs import BackendSpec
@@ -37,6 +38,8 @@ class Resident:
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
+    vocabulary: Vocabulary | None = None
+    """What constraints are compiled for, once a request has needed it."""
 
     def refresh_memory(self) -> int:
         """Ask the engine how many bytes it holds now. After an error the last known number stays."""

@@ -14,6 +14,7 @@ from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
+from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
 from mlxk_core._generation.engine import Tokenizer
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
@@ -74,6 +75,7 @@ class _Facts:
     format_name: str | None
     extractor: Callable[[ExtractorContext], Extractor] | None
     finds_tool_calls: bool
+    grammar: Grammar | None
 
 
 class GenerationService:
@@ -131,7 +133,7 @@ class GenerationService:
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
         backends = [self._backend(request.model, request.backend) for request in requests]
-        plans = [self._plan(request) for request in requests]
+        plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
         return [
             Generation(request, plan, job, self._thread)
@@ -253,16 +255,17 @@ class GenerationService:
             raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)
         return backend
 
-    def _plan(self, request: GenerationRequest) -> Plan:
+    def _plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
         # The response to a raw prompt is raw text, unless the request names a format.
         format_name = request.reasoning_format if chat or request.reasoning_format is not None else "none"
         facts = self._facts_of(request.model, format_name)
-        tool_extractor = None
+        tool_extractor, tool_grammar = None, None
         if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
             tool_extractor = self._host.load(spec.target)
+            tool_grammar = self._host.load(spec.grammar) if spec.grammar else None
         strings = list(request.stop)
-        if chat and request.chat_stops:
+        if chat and request.chat_stops and request.constraint is None:
             strings += [*CHAT_STOP_STRINGS, *facts.policy.stop_strings]
         return Plan(
             window=facts.window,
@@ -272,6 +275,12 @@ class GenerationService:
             format_name=facts.format_name,
             extractor=facts.extractor,
             tool_extractor=tool_extractor,
+            constraint=plan_constraint(
+                self._host,
+                request,
+                backend,
+                Formats(name=facts.format_name, grammar=facts.grammar, tool_grammar=tool_grammar),
+            ),
         )
 
     def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
@@ -285,6 +294,7 @@ class GenerationService:
             window=model_context_length(model),
             format_name=chosen[0].name if chosen else None,
             extractor=self._host.load(chosen[0].target) if chosen else None,
+            grammar=self._host.load(chosen[0].grammar) if chosen and chosen[0].grammar else None,
             finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
         )
         for known in list(self._facts):

@@ -173,7 +173,7 @@ class HookSpecs(Protocol):
 
         @hookimpl
         def mlxk_constraints():
-            yield ConstraintSpec(kind="token", target="mlxk_one_token:COMPILER")
+            yield ConstraintSpec(kind="token", target=OneToken)
 
         class OneToken:
             '''An answer of one token: the value is its text.'''
@@ -199,8 +199,6 @@ class HookSpecs(Protocol):
 
             def accept(self, token):
                 self.complete = True
-
-        COMPILER = OneToken()
         ```
         """
 

@@ -286,9 +286,8 @@ class Host:
             raise InvalidOption(
                 option, f"structured output of kind {kind} needs {distribution}{self._state_of(distribution)}"
             )
-        compiler = self.load(found[1].target)
-        made: ConstraintCompiler = compiler() if isinstance(compiler, type) else compiler
-        return made
+        compiler: ConstraintCompiler = self.load(found[1].target)()
+        return compiler
 
     def quantizations(self, model: Model) -> list[Quantization]:
         """What every detector reads off `model`, sorted by format. Where two speak of one format, both are there and
@@ -365,7 +364,11 @@ class Host:
 
     @cached_property
     def _extractors(self) -> Registry[ReasoningExtractorSpec]:
-        claims = self._own_targets("mlxk_reasoning_extractors", ReasoningExtractorSpec, lambda spec: (spec.target,))
+        claims = self._own_targets(
+            "mlxk_reasoning_extractors",
+            ReasoningExtractorSpec,
+            lambda spec: (spec.target, *([spec.grammar] if spec.grammar else [])),
+        )
         return Registry("reasoning format", claims, reserved=("none",))
 
     @cached_property

@@ -63,7 +63,8 @@ class BackendSpec:
 
     `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
     `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
-    thread before a load (None: the size of its weight files).
+    thread before a load (None: the size of its weight files). `constraints` says that its engines keep to
+    `Row.constraint`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class BackendSpec:
     accepts: Callable[[Model], Verdict]
     target: Target
     estimate: Target | None = None
+    constraints: bool = False
 
 
 class ModelSource(Protocol):
@@ -110,6 +112,10 @@ class ReasoningExtractorSpec:
     `target` is `(ExtractorContext) -> Extractor`. `tool_calls` says who finds tool calls: "none" leaves them in the
     content, "own" finds them itself, "around" finds them in the content of another extractor, `ExtractorContext.inner`,
     and is used only for requests that have tools and whose format does not find its own.
+
+    `grammar` names `(ExtractorContext) -> ResponseGrammar | None`: how the format is written, so that a constraint
+    applies to the answer and never to the reasoning. A format without one can be constrained where the prompt does not
+    open its reasoning; the model then answers without reasoning.
     """
 
     name: str
@@ -117,13 +123,14 @@ class ReasoningExtractorSpec:
     matches: Callable[[Model], Evidence | None]
     target: Target
     tool_calls: Literal["none", "own", "around"] = "none"
+    grammar: Target | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstraintSpec:
     """A language in which a request may say what its answer must match: `json_schema`, `regex`, …
 
-    `target` is a `ConstraintCompiler`, or `() -> ConstraintCompiler`.
+    `target` is `() -> ConstraintCompiler`.
     """
 
     kind: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.extractor import (
     Evidence,
     Extractor,
@@ -16,6 +17,7 @@ __all__ = [
     "Extractor",
     "ExtractorContext",
     "PlainText",
+    "ResponseGrammar",
     "Strength",
     "new_call_id",
 ]

@@ -105,7 +105,7 @@ class Outcome:
     """What became of one row."""
 
     tokens: list[int] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "complete"] | None = None
     sampled: list[Sampled] = field(default_factory=list)
     prefilled: list[Prefilled] = field(default_factory=list)
     error: Exception | None = None

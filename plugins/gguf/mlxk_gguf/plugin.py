@@ -15,6 +15,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         accepts=_accepts,
         target="mlxk_gguf.engine:load",
         estimate="mlxk_gguf.engine:estimate",
+        constraints=True,
     )
 
 

@@ -24,6 +24,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         accepts=_accepts,
         target="mlxk_mlx.loading.load:load",
         estimate="mlxk_mlx.loading.memory:estimate",
+        constraints=True,
     )
 
 

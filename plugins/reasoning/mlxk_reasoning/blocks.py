@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mlxk_core.api import Channel, Delta, ExtractorEvent
 from mlxk_reasoning.formats import BlockFormat
@@ -17,6 +18,13 @@ _TURN = re.compile(
     r"<\|[^<>|\s]+\|?>|<｜[^<>｜\s]+｜>|\[\|[^\[\]|\s]+\|\]|\[/?INST\]|</?s>|<(?:start|end)_of_turn>"
     r"|<seed:[be]os>|\]~b\]"
 )
+
+
+class State(NamedTuple):
+    """Whether a response is inside a block, and whether it is inside the frame of its answer."""
+
+    inside: bool
+    framed: bool
 
 
 class BlockExtractor:
@@ -47,6 +55,11 @@ class BlockExtractor:
         if self._held:
             return None
         return Channel.REASONING if self._inside else Channel.CONTENT
+
+    @property
+    def state(self) -> State:
+        """Where the response is; of a new extractor, where the prompt left it."""
+        return State(self._inside, self._framed)
 
     def feed(self, text: str, /) -> list[ExtractorEvent]:
         return list(self._advance(text, final=False))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlxk_core.api import Extractor, ExtractorContext
+    from mlxk_core.api.formats import ResponseGrammar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,9 @@ class BlockFormat:
     has tools (without, the model only speaks of them). `noise` is dropped wherever it stands in the answer; special
     tokens only, for they are never a word. `sentences` says that the openers are ordinary prose and count at the
     beginning of the response alone. `assume_open` begins inside a block when the prompt does not say.
+
+    `opening` is what the model writes between a closer and its answer, `direct` what it writes before an answer
+    without reasoning; a constrained answer stands behind them.
 
     `signs` are texts of which all must stand in a chat template that is for this format, `tokens` those that must be in
     the vocabulary of a model whose template does not tell (a marker may begin with one), and `architectures` are
@@ -37,6 +41,8 @@ class BlockFormat:
     noise: tuple[str, ...] = ()
     sentences: bool = False
     assume_open: bool = False
+    opening: str = ""
+    direct: str = ""
     signs: tuple[tuple[str, ...], ...] = ()
     tokens: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
@@ -44,6 +50,12 @@ class BlockFormat:
     @property
     def target(self) -> str:
         return f"{__name__}:{self.name.upper()}"
+
+    def grammar(self, context: ExtractorContext) -> ResponseGrammar:
+        """How a response in this format is written."""
+        from mlxk_reasoning.block_grammar import block_grammar
+
+        return block_grammar(self, context)
 
     def __call__(self, context: ExtractorContext) -> Extractor:
         from mlxk_reasoning.blocks import BlockExtractor
@@ -83,6 +95,8 @@ KIMI_K3 = BlockFormat(
     closers=("<|close|>think<|sep|>",),
     frame=("<|open|>response<|sep|>",),
     frame_end=("<|close|>response<|sep|>",),
+    opening="<|open|>response<|sep|>",
+    direct="<|open|>response<|sep|>",
     ends=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|open|>tools<|sep|>", "<|close|>message<|sep|>"),
     noise=(
         "<|close|>think<|sep|>",
@@ -101,6 +115,7 @@ COHERE = BlockFormat(
     openers=("<|START_THINKING|>",),
     closers=("<|END_THINKING|>",),
     frame=_COHERE_FRAME,
+    opening="<|START_RESPONSE|>",
     frame_end=_COHERE_FRAME_END,
     ends=_COHERE_FRAME,
     calls=("<|START_ACTION|>",),
@@ -191,6 +206,8 @@ MUSE_GLIMMER = BlockFormat(
     closers=("<|eom|>",),
     frame=("<|message|>", "to=user<|message|>", *_MUSE_ANSWER),
     frame_end=("<|eot|>", "<|eom|>"),
+    opening="<|start|>assistant to=user<|message|>",
+    direct=" to=user<|message|>",
     ends=_MUSE_ANSWER,
     noise=(*_MUSE_ANSWER, "<|eot|>", "<|eom|>"),
     signs=(("to=self<|message|>", "<|eom|>"),),
@@ -204,6 +221,8 @@ SOLAR = BlockFormat(
     openers=("<|think|>", f"{_SOLAR_MESSAGE}<|think|>"),
     closers=("<|end|>",),
     frame=_SOLAR_FRAME,
+    opening="<|begin|>assistant<|content|>",
+    direct="<|content|>",
     frame_end=("<|end|>",),
     ends=_SOLAR_FRAME,
     calls=("<|tool_calls|>", f"{_SOLAR_MESSAGE}<|tool_calls|>"),
@@ -245,6 +264,7 @@ HUNYUAN = BlockFormat(
     closers=("</think>", "</think:opensource>"),
     frame=("<answer>", "<answer:opensource>"),
     frame_end=("</answer>", "</answer:opensource>"),
+    opening="<answer>\n",
     calls=("<tool_calls>", "<tool_calls:opensource>"),
     # The second writes its tags with a suffix from a variable of the template.
     signs=(("think>", "<answer>"), ("<think{}>",), ("think:opensource",)),
@@ -258,6 +278,7 @@ GRANITE = BlockFormat(
     openers=("<think>",),
     closers=("</think>",),
     frame=_RESPONSE,
+    opening="<response>",
     frame_end=_RESPONSE_END,
     calls=("<|tool_call|>", *_TOOL_CALLS),
     signs=(("<|start_of_role|>", "think>", "<response>"),),
@@ -268,6 +289,7 @@ ERNIE = BlockFormat(
     openers=("<think>",),
     closers=("</think>",),
     frame=_RESPONSE,
+    opening="<response>\n",
     frame_end=_RESPONSE_END,
     calls=_TOOL_CALLS,
     # MiniMax-M2 writes <response>, without the new line, around a tool's answer.

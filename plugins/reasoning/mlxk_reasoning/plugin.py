@@ -18,10 +18,15 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         matches=partial(evidence, name=HARMONY),
         target="mlxk_reasoning.harmony:HarmonyExtractor",
         tool_calls="own",
+        grammar="mlxk_reasoning.harmony_grammar:harmony_grammar",
     )
     for row in BLOCK_FORMATS:
         yield ReasoningExtractorSpec(
-            name=row.name, summary=row.summary, matches=partial(evidence, name=row.name), target=row.target
+            name=row.name,
+            summary=row.summary,
+            matches=partial(evidence, name=row.name),
+            target=row.target,
+            grammar=f"{row.target}.grammar",
         )
 
 

@@ -158,4 +158,9 @@ def _bytes_tokenizer() -> Any:
     return _made_of_bytes[0]
 
 
-COMPILER = Compiler()
+_COMPILER = Compiler()
+
+
+def compiler() -> Compiler:
+    """The plugin's target: one compiler for all requests, since it caches."""
+    return _COMPILER

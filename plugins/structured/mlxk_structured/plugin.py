@@ -12,4 +12,4 @@ KINDS = ("json_schema", "json_object", "regex", "choice", "lark", "gbnf", "gramm
 @hookimpl
 def mlxk_constraints() -> Iterable[ConstraintSpec]:
     for kind in KINDS:
-        yield ConstraintSpec(kind=kind, target="mlxk_structured.compiler:COMPILER")
+        yield ConstraintSpec(kind=kind, target="mlxk_structured.compiler:compiler")

@@ -6,11 +6,12 @@ It does not depend on how the network was made: any backend whose models are MLX
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -21,6 +22,7 @@ from mlxk_core.api.backends import EngineContext, Prefilled, Row, RowFailed, Sam
 from mlxk_core.api.errors import InsufficientMemory, InvalidOption
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import sampling
+from mlxk_mlx.engine.constraining import ConstraintProcessor
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
@@ -68,6 +70,12 @@ class _ActiveRow:
     checkpoints: frozenset[int]
     decoding: bool = False
     failure: Exception | None = None
+    constraint: ConstraintProcessor | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the constraint allows nothing after the last token."""
+        return self.constraint is not None and self.constraint.complete
 
     def fail(self, error: Exception) -> None:
         self.failure = error
@@ -146,10 +154,10 @@ class MlxEngine:
         rest = prompt[cached:]
         checkpoints = self._checkpoints(prompt, cached)
         active = _ActiveRow(row, -1, cached, frozenset(checkpoints))
-        processors = [
-            sampling.GuardedProcessor(processor, active.fail)
-            for processor in sampling.processors_for(row.sampling, len(prompt))
-        ]
+        processors = sampling.processors_for(row.sampling, len(prompt))
+        if row.constraint is not None:  # the last one: what a penalty or a bias does, no token it forbids is drawn
+            active.constraint = ConstraintProcessor(row.constraint)
+            processors.append(active.constraint)
         cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
         [uid] = self._generator.insert_segments(
             [[rest[start:end] for start, end in pairwise(cuts)]],
@@ -157,7 +165,7 @@ class MlxEngine:
             caches=[cache] if cache is not None else None,
             all_tokens=[prompt[:cached]],
             samplers=[sampling.sampler_for(row.sampling, self.tokenizer.vocab_size)],
-            logits_processors=[processors],
+            logits_processors=[[sampling.GuardedProcessor(processor, active.fail) for processor in processors]],
             stop_sequences=[_stop_sequences(row.stop_tokens)],
         )
         active.uid = uid
@@ -175,10 +183,12 @@ class MlxEngine:
         for response in sampled:
             active = self._by_uid[response.uid]
             if active.failure is None:
-                events.append(_sampled(active.row, response, logprobs.get(response.uid)))
+                events.append(_sampled(active, response, logprobs.get(response.uid)))
             if response.finish_reason is not None:
                 self._forget(active)
                 self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
+            elif active.complete and active.failure is None:
+                self.remove(active.row.id)
         for active, failure in failed:
             events = [event for event in events if event.id != active.row.id]
             events.append(RowFailed(active.row.id, failure))
@@ -277,7 +287,8 @@ class MlxEngine:
         for response, count, [value], tokens, row in zip(
             wanted, counts, chosen.tolist(), best.tolist(), values.tolist(), strict=True
         ):
-            ranked = sorted(zip(tokens, row, strict=True), key=lambda pair: (-pair[1], pair[0]))
+            possible = [pair for pair in zip(tokens, row, strict=True) if pair[1] > -math.inf]  # not masked
+            ranked = sorted(possible, key=lambda pair: (-pair[1], pair[0]))
             found[response.uid] = Logprobs(value, tuple(ranked[:count]))
         return found
 
@@ -339,10 +350,13 @@ class _CacheFootprint:
             )
 
 
-def _sampled(row: Row, response: Any, logprobs: Logprobs | None) -> Sampled:
+def _sampled(active: _ActiveRow, response: Any, logprobs: Logprobs | None) -> Sampled:
+    finish: Literal["stop", "length", "complete"] | None = response.finish_reason
+    if active.complete and finish != "stop":
+        finish = "complete"
     if logprobs is None:
-        return Sampled(row.id, response.token, response.finish_reason)
-    return Sampled(row.id, response.token, response.finish_reason, logprobs.token, logprobs.top)
+        return Sampled(active.row.id, response.token, finish)
+    return Sampled(active.row.id, response.token, finish, logprobs.token, logprobs.top)
 
 
 @lru_cache(maxsize=_STOP_SEQUENCE_CACHE)

@@ -1,0 +1,38 @@
+"""How a response in harmony is written: analysis, then a final message or calls of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlxk_core.api.formats import ExtractorContext, ResponseGrammar
+from mlxk_core.api.generation import Matches, OneOf, Part, Repeat, Tool, UpTo, sequence
+from mlxk_reasoning.harmony import END
+from mlxk_reasoning.header import CHANNEL, CONSTRAIN, MESSAGE, ROLE, START
+
+_FINAL = f"{CHANNEL}final{MESSAGE}"
+_NEXT = f"{START}{ROLE}"
+
+
+def harmony_grammar(context: ExtractorContext) -> ResponseGrammar:
+    """Return the grammar of a response whose prompt ends with `<|start|>assistant`."""
+    analysis = sequence(f"{CHANNEL}analysis{MESSAGE}", UpTo((END,)), _NEXT)
+    return ResponseGrammar(
+        reasoning=Repeat(analysis),
+        reasoning_end=f"{END}{_NEXT}{_FINAL}",
+        before_answer=_FINAL,
+        calls=_calls,
+        calls_after_text=False,
+    )
+
+
+def _calls(tools: Sequence[Tool], parallel: bool) -> Part:
+    """One call: a response of harmony ends with the first one."""
+    return OneOf(
+        tuple(
+            sequence(
+                f"{CHANNEL}commentary to=functions.{tool.name} {CONSTRAIN}json{MESSAGE}",
+                Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict),
+            )
+            for tool in tools
+        )
+    )
