@@ -10,9 +10,11 @@ from mlxk_core._generation.events import (
     Event,
     ExtractorEvent,
     Finished,
+    FinishReason,
     Loading,
     Progress,
     Started,
+    Timings,
     TokenLogprob,
     ToolCallDelta,
     Usage,
@@ -34,7 +36,7 @@ from mlxk_core._generation.grammar import (
 )
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy, Tool, ToolCall
 from mlxk_core._generation.sampling import model_sampling
-from mlxk_core._generation.service import GenerationService, ServiceStatus, machine_memory
+from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus, machine_memory
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Delta",
     "Event",
     "ExtractorEvent",
+    "FinishReason",
     "Finished",
     "Generation",
     "GenerationRequest",
@@ -60,10 +63,12 @@ __all__ = [
     "Progress",
     "RawString",
     "Repeat",
+    "ResidentModel",
     "Sampling",
     "Sequence",
     "ServiceStatus",
     "Started",
+    "Timings",
     "TokenConstraint",
     "TokenLogprob",
     "TokenPolicy",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
-
-LONGEST_SECONDS = 3600
-"""No server outlives this, whatever becomes of the tests."""
+from tests.server_process import ServerProcess, own_home
 
 # As it was before any test changed it: uv finds its cache by it.
 _USERS_ENVIRONMENT = dict(os.environ)
@@ -52,77 +45,11 @@ def _write_models() -> None:
     )
 
 
-class ServerProcess:
-    """`mlxk serve`, listening. `close` ends it as a supervisor would and looks at what it leaves."""
-
-    def __init__(self, folder: Path, *args: str) -> None:
-        self._log = folder / "log.txt"
-        command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", *args]
-        with self._log.open("wb") as log:
-            self.popen = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                preexec_fn=lambda: signal.alarm(LONGEST_SECONDS),  # outlives the exec, and ends it if nobody else does
-            )
-        document = ""
-        assert self.popen.stdout
-        while not document.endswith("\n}\n"):
-            line = self.popen.stdout.readline()
-            assert line, self._log.read_text()
-            document += line
-        self.base_url: str = json.loads(document)["data"]["base_url"]
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """All that a client is told: another base URL, and a key because it wants one."""
-        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "none-needed"}
-
-    @property
-    def status(self) -> dict:
-        with urllib.request.urlopen(f"{self.base_url}/status", timeout=60) as response:
-            return json.load(response)
-
-    def close(self) -> None:
-        try:
-            for _ in range(1200):
-                left = [self.status[name] for name in ("active", "waiting", "answers")]
-                if not any(left):
-                    break
-                time.sleep(0.05)
-            assert not any(left), left
-            self.popen.send_signal(signal.SIGTERM)
-            assert self.popen.wait(timeout=60) == 0
-            assert "Traceback" not in self._log.read_text(), self._log.read_text()
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.communicate()
-
-
-@contextlib.contextmanager
-def _home_of(folder: Path) -> Iterator[None]:
-    """Every test has a hub cache of its own; what lives for the session needs another."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name in ("HF_HUB_CACHE", "HF_TOKEN") or name.startswith("MLXK_"):
-                patch.delenv(name)
-        patch.setenv("HF_HOME", str(folder))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
-            patch.setenv(f"XDG_{kind}_HOME", str(folder / kind.lower()))
-        yield
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all clients, with the tiny models of `_write_models`."""
     folder = tmp_path_factory.mktemp("server")
-    with _home_of(folder):
+    with own_home(folder):
         _write_models()
         process = ServerProcess(folder)
     try:
@@ -139,7 +66,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     processes: list[ServerProcess] = []
 
     def start(*args: str) -> ServerProcess:
-        with _home_of(tmp_path):
+        with own_home(tmp_path):
             processes.append(ServerProcess(tmp_path, *args))
         return processes[-1]
 

@@ -1,0 +1,1 @@
+"""Shared pieces of the HTTP protocols: request decoding, sampling defaults, conversations, tools."""

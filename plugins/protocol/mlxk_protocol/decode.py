@@ -1,0 +1,72 @@
+"""Request bodies decoded into msgspec structs, with errors that name the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from mlxk_core.api.errors import InvalidOption
+
+_T = TypeVar("_T")
+_BOM = b"\xef\xbb\xbf"
+_AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_MISSING = re.compile(r"missing required field (?P<field>\w+)")
+
+
+def decode(body: bytes, kind: type[_T]) -> _T:
+    """Return `body`, a JSON object, as a `kind`.
+
+    Unknown fields are skipped without being built. `5.0` is a whole number, as JavaScript writes it. Raises
+    `InvalidOption` whose `option` is the path of the field at fault (`input[0].content`), or `body`.
+    """
+    body = body.removeprefix(_BOM)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise _field_error(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidOption("body", f"invalid JSON: {_reason(error)}") from None
+    return convert(_whole_numbers(msgspec.json.decode(body)), kind)
+
+
+def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:
+    """Return a decoded JSON value as a `kind`. `path` is where it comes from, for errors."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _field_error(error, path) from None
+
+
+def _whole_numbers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _whole_numbers(item) for name, item in value.items()}
+        case list():
+            return [_whole_numbers(item) for item in value]
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error).removeprefix("JSON is malformed: ")
+
+
+def _field_error(error: msgspec.ValidationError, path: str = "") -> InvalidOption:
+    text = str(error)
+    at = _AT.search(text)
+    inner = at["path"].removesuffix("[...]") if at else ""
+    problem = (text[: at.start()] if at else text).replace(" | null", "").replace("`", "")
+    joined = _join(path, inner)
+    if missing := _MISSING.search(problem):
+        return InvalidOption(_join(joined, missing["field"]), "required")
+    return InvalidOption(joined or "body", f"{problem[:1].lower()}{problem[1:]}")
+
+
+def _join(path: str, inner: str) -> str:
+    return f"{path}.{inner}" if path and inner and not inner.startswith("[") else path + inner

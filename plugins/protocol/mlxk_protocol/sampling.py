@@ -1,0 +1,40 @@
+"""Sampling values of a request: its own, else the model's, else neutral defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlxk_core.api import Model, Sampling
+from mlxk_core.api.generation import model_sampling
+
+
+def request_sampling(
+    model: Model,
+    *,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    frequency_penalty: float | None = None,
+    seed: int | None = None,
+    logprobs: int | None = None,
+) -> Sampling:
+    """Return the sampling of a request on `model`; None means that the request does not say.
+
+    `top_k` of 0 or -1 and `top_p` of 0 or 1 are off. `seed` may be negative. `logprobs` is the number of alternatives.
+    """
+    asked = {
+        "temperature": temperature,
+        "top_p": top_p or None,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+    }
+    values: dict[str, Any] = dict(model_sampling(model))
+    values |= {name: value for name, value in asked.items() if value is not None}
+    values["top_k"] = max(0, int(values.get("top_k", 0)))
+    return Sampling(**values, seed=None if seed is None else seed % 2**63, logprobs=logprobs)
