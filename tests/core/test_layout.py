@@ -18,8 +18,20 @@ from mlxk_testing import HEAVY, assert_light, modules_after
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
-LIBRARIES = {"openblas", "hub"}  # no entry point, no command: imported by other plugins
-FEATURES = {"run", "serve", "pull", "push", "models", "reasoning", "smollm2", "structured"}
+LIBRARIES = {"openblas", "hub", "protocol"}  # no entry point, no command: imported by other plugins
+FEATURES = {
+    "run",
+    "serve",
+    "pull",
+    "push",
+    "models",
+    "reasoning",
+    "smollm2",
+    "structured",
+    "responses",
+    "messages",
+    "ollama",
+}
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {
     "gguf": {"mlxk_mlx"},
@@ -27,6 +39,9 @@ MAY_IMPORT = {
     "models": {"mlxk_hub"},
     "pull": {"mlxk_hub"},
     "push": {"mlxk_hub"},
+    "responses": {"mlxk_protocol"},
+    "messages": {"mlxk_protocol"},
+    "ollama": {"mlxk_protocol"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Server extension: Anthropic's Messages API."""

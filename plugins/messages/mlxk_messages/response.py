@@ -1,0 +1,99 @@
+"""The message object and its content blocks, as they are written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from mlxk_core.api.generation import Completion, FinishReason, ToolCall
+from mlxk_core.api.generation import Usage as TokenUsage
+from mlxk_messages.conversation import UNPARSED
+
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+_STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "cancelled": "max_tokens", "tool_calls": "tool_use"}
+
+
+class TextBlock(Struct):
+    text: str
+    type: str = "text"
+
+
+class ThinkingBlock(Struct):
+    thinking: str
+    signature: str
+    type: str = "thinking"
+
+
+class ToolUseBlock(Struct):
+    id: str
+    name: str
+    input: Any
+    type: str = "tool_use"
+
+
+ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock
+
+
+class Usage(Struct):
+    """Token counts. `input_tokens` are those that were read, without the ones from the prompt cache."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+
+    @classmethod
+    def of(cls, usage: TokenUsage) -> Usage:
+        return cls(
+            input_tokens=usage.prompt_tokens - usage.cached_tokens,
+            output_tokens=usage.completion_tokens,
+            cache_read_input_tokens=usage.cached_tokens,
+        )
+
+
+class MessageObject(Struct, kw_only=True):
+    """One response."""
+
+    id: str
+    type: str = "message"
+    role: str = "assistant"
+    model: str
+    content: list[ContentBlock]
+    stop_reason: StopReason | None = None
+    stop_sequence: str | None = None
+    usage: Usage
+
+
+def signature(thinking: str) -> str:
+    """Return the signature of a thinking block. Blocks are accepted back with any."""
+    return base64.b64encode(hashlib.sha256(thinking.encode("utf-8", "surrogatepass")).digest()).decode()
+
+
+def stop_reason(reason: FinishReason, stop_string: str | None) -> StopReason:
+    """Return Anthropic's word for why a generation ended."""
+    if reason == "stop" and stop_string is not None:
+        return "stop_sequence"
+    return _STOP_REASONS.get(reason, "end_turn")
+
+
+def content_blocks(completion: Completion, *, thinking: bool) -> list[ContentBlock]:
+    """Return the blocks of a whole response: thinking, text, calls."""
+    blocks: list[ContentBlock] = []
+    if thinking and completion.reasoning:
+        blocks.append(ThinkingBlock(completion.reasoning, signature(completion.reasoning)))
+    if completion.content:
+        blocks.append(TextBlock(completion.content))
+    return [*blocks, *(tool_use(call) for call in completion.tool_calls)]
+
+
+def tool_use(call: ToolCall) -> ToolUseBlock:
+    """Return a call as a block; arguments that are no JSON object are kept as text."""
+    try:
+        arguments = msgspec.json.decode(call.arguments or "{}")
+    except msgspec.DecodeError:
+        arguments = None
+    return ToolUseBlock(call.id, call.name, arguments if isinstance(arguments, dict) else {UNPARSED: call.arguments})

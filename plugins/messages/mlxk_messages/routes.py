@@ -1,0 +1,44 @@
+"""The routes of the Messages API."""
+
+from __future__ import annotations
+
+import falcon
+
+from mlxk_core.api.server import ServerContext
+from mlxk_messages.encoder import MessagesEncoder
+from mlxk_messages.errors import encode_error
+from mlxk_messages.generation import counted, generated, shows_thinking
+from mlxk_messages.requests import CountRequest, MessageRequest
+from mlxk_protocol.decode import decode
+
+
+def extend(server: ServerContext) -> None:
+    """Add the routes to a server."""
+    server.add_route("/v1/messages", Messages(server), errors=encode_error)
+    server.add_route("/v1/messages/count_tokens", CountTokens(server), errors=encode_error)
+
+
+class Messages:
+    """`POST /v1/messages`."""
+
+    def __init__(self, server: ServerContext) -> None:
+        self._server = server
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        request = decode(req.bounded_stream.read(), MessageRequest)
+        generation = generated(request, self._server.models.get(request.model))
+        hidden = self._server.settings.hide_reasoning
+        encoder = MessagesEncoder(request.model, thinking=shows_thinking(request) and not hidden)
+        self._server.respond(req, resp, [generation], encoder, stream=bool(request.stream))
+
+
+class CountTokens:
+    """`POST /v1/messages/count_tokens`. The model is loaded: only its own tokenizer counts right."""
+
+    def __init__(self, server: ServerContext) -> None:
+        self._server = server
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        request = decode(req.bounded_stream.read(), CountRequest)
+        prompt = self._server.service.prompt(counted(request, self._server.models.get(request.model)))
+        resp.media = {"input_tokens": len(prompt.tokens)}

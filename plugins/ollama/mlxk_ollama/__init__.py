@@ -1,0 +1,1 @@
+"""Server extension: Ollama's API."""

@@ -1,0 +1,110 @@
+"""Models as Ollama lists and describes them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from mlxk_core.api import Model
+from mlxk_core.api.errors import ModelNotFound
+from mlxk_core.api.generation import ResidentModel, model_sampling
+from mlxk_core.api.models import Facts, model_context_length
+from mlxk_core.api.server import ServerContext
+from mlxk_ollama.encoders import timestamp
+
+_LATEST = ":latest"
+
+
+def find_model(server: ServerContext, name: str) -> Model:
+    """Return the model a client means; `name:latest` is `name`. Raises `ModelNotFound`."""
+    try:
+        return server.models.get(name)
+    except ModelNotFound:
+        if not name.endswith(_LATEST):
+            raise
+        return server.models.get(name.removesuffix(_LATEST))
+
+
+def list_models(server: ServerContext) -> list[dict[str, Any]]:
+    """Return every model that can be run, for `/api/tags`."""
+    return [_entry(server, name, server.models.get(name)) for name in server.models.names()]
+
+
+def running_models(server: ServerContext) -> list[dict[str, Any]]:
+    """Return the loaded models, for `/api/ps`."""
+    return [_running(server, resident) for resident in server.service.status().models]
+
+
+def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
+    """Return the details of a model, for `/api/show`."""
+    facts = Facts(model)
+    capabilities = ["completion"]
+    capabilities += ["tools"] if "tools" in facts.capabilities else []
+    capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []
+    architecture = facts.architecture or "unknown"
+    return {
+        "modelfile": f"FROM {model.name}\n",
+        "parameters": "\n".join(f"{name} {value}" for name, value in model_sampling(model).items()),
+        "template": facts.chat_template or "",
+        "details": _details(server, model),
+        "model_info": {
+            "general.architecture": architecture,
+            f"{architecture}.context_length": model_context_length(model),
+        },
+        "capabilities": capabilities,
+        "modified_at": _modified(model),
+    }
+
+
+def _entry(server: ServerContext, name: str, model: Model) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _modified(model),
+        "size": model.size,
+        "digest": _digest(model),
+        "details": _details(server, model),
+    }
+
+
+def _running(server: ServerContext, resident: ResidentModel) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": resident.name,
+        "model": resident.name,
+        "size": resident.memory,
+        "size_vram": resident.memory,
+        "expires_at": timestamp(datetime.max.replace(tzinfo=UTC, microsecond=0)),
+    }
+    try:
+        model = server.models.get(resident.name)
+    except ModelNotFound:  # deleted since it was loaded
+        return entry
+    return {
+        **entry,
+        "digest": _digest(model),
+        "details": _details(server, model),
+        "context_length": model_context_length(model),
+    }
+
+
+def _details(server: ServerContext, model: Model) -> dict[str, Any]:
+    quantizations = server.host.quantizations(model)
+    family = Facts(model).architecture or ""
+    return {
+        "parent_model": "",
+        "format": quantizations[0].format if quantizations else "",
+        "family": family,
+        "families": [family] if family else [],
+        "parameter_size": "",
+        "quantization_level": quantizations[0].label if quantizations else "",
+    }
+
+
+def _digest(model: Model) -> str:
+    """Stands for the files of a model: the same while its name and revision are."""
+    return hashlib.sha256(f"{model.name}@{model.revision or model.path}".encode()).hexdigest()
+
+
+def _modified(model: Model) -> str:
+    return timestamp(datetime.fromtimestamp(int(model.path.stat().st_mtime), UTC))

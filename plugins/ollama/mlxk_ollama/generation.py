@@ -1,0 +1,139 @@
+"""Ollama's requests as generation requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mlxk_core.api import Message, Model, Tool, ToolCall
+from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy
+from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, ToolIn
+from mlxk_protocol.reasoning import effort_options, thinking_options
+from mlxk_protocol.sampling import request_sampling
+
+
+def chat_generation(request: ChatRequest, model: Model, default_max_tokens: int | None) -> GenerationRequest:
+    """Return the generation that answers a chat. Raises `InvalidOption` for what is not supported."""
+    prompt = _conversation(request.messages or ())
+    return _generation(request, model, prompt, default_max_tokens, tools=_tools(request.tools or ()))
+
+
+def text_generation(request: GenerateRequest, model: Model, default_max_tokens: int | None) -> GenerationRequest:
+    """Return the generation that continues or answers a prompt. Raises `InvalidOption` for what is not supported."""
+    if request.images:
+        raise InvalidOption("images", "not supported")
+    if request.suffix:
+        raise InvalidOption("suffix", "not supported")
+    if request.template:
+        raise InvalidOption("template", "not supported; use raw with a prompt that is written out")
+    if request.context:
+        raise InvalidOption("context", "not supported; use /api/chat with the conversation")
+    prompt: Sequence[Message] | str
+    if request.raw:
+        prompt = request.prompt or ""
+    else:
+        system = [Message(role="system", content=request.system)] if request.system else []
+        prompt = [*system, Message(role="user", content=request.prompt or "")]
+    return _generation(request, model, prompt, default_max_tokens)
+
+
+def _generation(
+    request: Common,
+    model: Model,
+    prompt: Sequence[Message] | str,
+    default_max_tokens: int | None,
+    tools: tuple[Tool, ...] = (),
+) -> GenerationRequest:
+    options = request.options
+    if options is not None and options.mirostat:
+        raise InvalidOption("options.mirostat", "not supported; use top_p or min_p")
+    limit = options.num_predict if options else None
+    stop = (options.stop if options else None) or ()
+    return GenerationRequest(
+        model=model,
+        prompt=prompt,
+        sampling=request_sampling(
+            model,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            repetition_penalty=options.repeat_penalty,
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            seed=options.seed,
+        )
+        if options
+        else request_sampling(model),
+        max_tokens=limit if limit is not None and limit > 0 else default_max_tokens,
+        token_policy=TokenPolicy.HALF_CONTEXT,
+        stop=tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text),
+        tools=tools,
+        constraint=_constraint(request.format),
+        template_options=_template_options(request, model),
+        keep_to_template=True,
+    )
+
+
+def _constraint(format: Any) -> Constraint | None:
+    if format is None or format == "":
+        return None
+    if format == "json":
+        return Constraint(kind="json_object", value=True, option="format")
+    if isinstance(format, dict):
+        return Constraint(kind="json_schema", value=format, option="format")
+    raise InvalidOption("format", "expected `json` or a JSON schema")
+
+
+def _template_options(request: Common, model: Model) -> dict[str, Any]:
+    match request.think:
+        case None:
+            return {}
+        case bool(thinking):
+            return thinking_options(thinking)
+        case effort:
+            return {**thinking_options(True), **effort_options(model, effort)}
+
+
+def _tools(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
+    return tuple(
+        Tool(
+            name=tool.function.name,
+            description=tool.function.description or "",
+            parameters=tool.function.parameters or {},
+        )
+        for tool in tools
+    )
+
+
+def _conversation(messages: Sequence[MessageIn]) -> list[Message]:
+    found: list[Message] = []
+    waiting: list[str] = []  # ids of calls without a result yet
+    for index, message in enumerate(messages):
+        at = f"messages[{index}]"
+        if message.images:
+            raise InvalidOption(f"{at}.images", "not supported")
+        calls = []
+        for number, call in enumerate(message.tool_calls or ()):
+            id = call.id or f"call_{index}_{number}"
+            arguments = msgspec.json.encode(call.function.arguments or {}).decode()
+            calls.append(ToolCall(id=id, name=call.function.name, arguments=arguments))
+            waiting.append(id)
+        result_of = None
+        if message.role == "tool":
+            result_of = message.tool_call_id or (waiting[0] if waiting else f"call_{index}")
+            waiting = [id for id in waiting if id != result_of]
+        found.append(
+            Message(
+                role=message.role,
+                content=message.content or "",
+                reasoning=message.thinking or None,
+                name=message.tool_name or message.name,
+                tool_calls=tuple(calls),
+                tool_call_id=result_of,
+            )
+        )
+    return found

@@ -1,0 +1,94 @@
+"""The bodies of Ollama's requests, typed and range-checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(min_length=1)]
+Think = bool | Literal["low", "medium", "high", "max"]
+Stops = str | Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=16)]
+
+
+class Function(Struct):
+    name: Name
+    arguments: dict[str, Any] | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolCallIn(Struct):
+    function: Function
+    id: str | None = None
+
+
+class MessageIn(Struct):
+    """One turn. Calls have no ids: results belong to the calls before them, in order."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    thinking: str | None = None
+    images: list[Any] | None = None
+    tool_calls: list[ToolCallIn] | None = None
+    tool_name: str | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+
+
+class ToolIn(Struct):
+    function: Function
+    type: Literal["function"] = "function"
+
+
+class Options(Struct):
+    """`options`. Those that tune Ollama's own engine (`num_ctx`, `num_gpu`, `num_thread`, …) are skipped."""
+
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: Stops | None = None
+    num_predict: int | None = None
+    mirostat: int | None = None
+
+
+class Common(Struct, kw_only=True):
+    """What both kinds of request have. `format` is `json` or a JSON schema."""
+
+    model: Name
+    stream: bool = True
+    format: Any = None
+    options: Options | None = None
+    think: Think | None = None
+    keep_alive: float | str | None = None
+
+
+class ChatRequest(Common, kw_only=True):
+    """`POST /api/chat`."""
+
+    messages: list[MessageIn] | None = None
+    tools: list[ToolIn] | None = None
+
+
+class GenerateRequest(Common, kw_only=True):
+    """`POST /api/generate`. With `raw` the prompt goes to the model as it is."""
+
+    prompt: str | None = None
+    system: str | None = None
+    raw: bool = False
+    suffix: str | None = None
+    images: list[Any] | None = None
+    template: str | None = None
+    context: list[int] | None = None
+
+
+class ShowRequest(Struct, kw_only=True):
+    """`POST /api/show`; older clients say `name`."""
+
+    model: str | None = None
+    name: str | None = None

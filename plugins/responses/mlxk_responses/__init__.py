@@ -1,0 +1,1 @@
+"""Server extension: OpenAI's Responses API."""

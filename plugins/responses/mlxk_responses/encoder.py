@@ -1,0 +1,271 @@
+"""Events of a generation as the Responses API streams them, numbered and in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from mlxk_core.api.generation import (
+    Channel,
+    Completion,
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
+from mlxk_protocol.ids import new_id
+from mlxk_responses.response import (
+    FunctionCallItem,
+    IncompleteDetails,
+    ItemStatus,
+    Logprob,
+    MessageItem,
+    OutputItem,
+    OutputText,
+    Presentation,
+    ReasoningItem,
+    ReasoningText,
+    Response,
+    ResponseError,
+    Usage,
+    call_item,
+    logprobs,
+    output_items,
+    reasoning_item,
+)
+
+_json = msgspec.json.encode
+
+
+class ResponsesEncoder:
+    """Writes one response. `finished` gets it when it is complete, before its last byte is written."""
+
+    content_type = EVENT_STREAM
+    heartbeat = b": keep-alive\n\n"
+
+    def __init__(self, response: Response, how: Presentation, finished: Callable[[Response], None]) -> None:
+        self._response = response
+        self._how = how
+        self._on_finished = finished
+        self._number = 0
+        self._started = False
+        self._item: _OpenItem | None = None
+        self._calls_seen = -1
+
+    def piece(self, index: int, event: Event) -> bytes:
+        """Return the events that `event` adds to the stream."""
+        out = self._start()
+        match event:
+            case Delta(channel=Channel.REASONING, text=text):
+                if text and not self._how.hide_reasoning:
+                    out += self._switch(_Reasoning)
+                    out += self._open.add(text)
+            case Delta(text=text, tokens=tokens):
+                if text or tokens:
+                    out += self._switch(_Message)
+                    out += self._open.add(text, tokens if self._how.logprobs else ())
+            case ToolCallDelta():
+                if event.index != self._calls_seen:
+                    self._calls_seen = event.index
+                    out += self._close_item("completed") + self._begin(_Call(self, event))
+                out += self._open.add(event.arguments)
+            case Finished():
+                out += self._finish(event)
+        return out
+
+    def end(self) -> bytes:
+        """Return nothing: the last event ended the stream."""
+        return b""
+
+    def whole(self, completions: Sequence[Completion]) -> bytes:
+        """Return the response object."""
+        [completion] = completions
+        self._response.output = output_items(completion, self._how)
+        self._settle(completion.finish_reason)
+        self._response.usage = Usage.of(completion.usage)
+        self._on_finished(self._response)
+        return _json(self._response)
+
+    def error(self, error: ErrorInfo) -> bytes:
+        """Return the events of a response that fails after it began."""
+        self._response.status = "failed"
+        self._response.error = ResponseError(error.code or error.type, error.message)
+        return self._start() + self.event("response.failed", response=self._response)
+
+    def event(self, type: str, **fields: Any) -> bytes:
+        """Return one server-sent event with the next sequence number."""
+        data = _json({"type": type, "sequence_number": self._number, **fields})
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
+
+    @property
+    def response(self) -> Response:
+        return self._response
+
+    @property
+    def how(self) -> Presentation:
+        return self._how
+
+    @property
+    def _open(self) -> _OpenItem:
+        assert self._item is not None
+        return self._item
+
+    def _start(self) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        return self.event("response.created", response=self._response) + self.event(
+            "response.in_progress", response=self._response
+        )
+
+    def _switch(self, kind: type[_Reasoning] | type[_Message]) -> bytes:
+        if isinstance(self._item, kind):
+            return b""
+        return self._close_item("completed") + self._begin(kind(self))
+
+    def _begin(self, item: _OpenItem) -> bytes:
+        self._item = item
+        return item.begin()
+
+    def _close_item(self, status: ItemStatus) -> bytes:
+        item, self._item = self._item, None
+        if item is None:
+            return b""
+        out, done = item.close(status)
+        self._response.output.append(done)
+        return out
+
+    def _finish(self, event: Finished) -> bytes:
+        status: ItemStatus = "incomplete" if event.reason in ("length", "cancelled") else "completed"
+        out = self._close_item(status)
+        if all(isinstance(item, ReasoningItem) for item in self._response.output):
+            out += self._begin(_Message(self)) + self._close_item(status)
+        self._settle(event.reason)
+        self._response.usage = Usage.of(event.usage)
+        self._on_finished(self._response)
+        return out + self.event(f"response.{self._response.status}", response=self._response)
+
+    def _settle(self, reason: FinishReason) -> None:
+        if reason == "length":
+            self._response.status = "incomplete"
+            self._response.incomplete_details = IncompleteDetails("max_output_tokens")
+        elif reason == "cancelled":
+            self._response.status = "incomplete"
+            self._response.incomplete_details = IncompleteDetails("cancelled")
+        else:
+            self._response.status = "completed"
+
+
+class _OpenItem(ABC):
+    """An output item that is being written. `index` is its place in the output."""
+
+    def __init__(self, encoder: ResponsesEncoder, prefix: str) -> None:
+        self.encoder = encoder
+        self.id = new_id(prefix)
+        self.index = len(encoder.response.output)
+        self.text = ""
+
+    def event(self, type: str, **fields: Any) -> bytes:
+        return self.encoder.event(type, item_id=self.id, output_index=self.index, **fields)
+
+    def added(self, item: OutputItem) -> bytes:
+        return self.encoder.event("response.output_item.added", output_index=self.index, item=item)
+
+    def done(self, item: OutputItem) -> bytes:
+        return self.encoder.event("response.output_item.done", output_index=self.index, item=item)
+
+    @abstractmethod
+    def begin(self) -> bytes:
+        """Return the events that open the item."""
+
+    @abstractmethod
+    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+        """Return the events of more text."""
+
+    @abstractmethod
+    def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
+        """Return the events that close the item, and the whole item."""
+
+
+class _Message(_OpenItem):
+    def __init__(self, encoder: ResponsesEncoder) -> None:
+        super().__init__(encoder, "msg")
+        self.logprobs: list[Logprob] = []
+
+    def begin(self) -> bytes:
+        return self.added(MessageItem(self.id, [], "in_progress")) + self.event(
+            "response.content_part.added", content_index=0, part=OutputText("")
+        )
+
+    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+        self.text += text
+        new = logprobs(tokens)
+        self.logprobs += new
+        return self.event("response.output_text.delta", content_index=0, delta=text, logprobs=new)
+
+    def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
+        part = OutputText(self.text, logprobs=self.logprobs)
+        item = MessageItem(self.id, [part], status)
+        out = self.event("response.output_text.done", content_index=0, text=self.text, logprobs=self.logprobs)
+        return out + self.event("response.content_part.done", content_index=0, part=part) + self.done(item), item
+
+
+class _Reasoning(_OpenItem):
+    def __init__(self, encoder: ResponsesEncoder) -> None:
+        super().__init__(encoder, "rs")
+        self.summarize = encoder.how.summarize
+
+    def begin(self) -> bytes:
+        out = self.added(ReasoningItem(self.id, status="in_progress"))
+        if self.summarize:
+            part = ReasoningText("", "summary_text")
+            return out + self.event("response.reasoning_summary_part.added", summary_index=0, part=part)
+        return out + self.event("response.content_part.added", content_index=0, part=ReasoningText(""))
+
+    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+        self.text += text
+        if self.summarize:
+            return self.event("response.reasoning_summary_text.delta", summary_index=0, delta=text)
+        return self.event("response.reasoning_text.delta", content_index=0, delta=text)
+
+    def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
+        item = reasoning_item(self.id, self.text, self.encoder.how, status)
+        if self.summarize:
+            out = self.event("response.reasoning_summary_text.done", summary_index=0, text=self.text)
+            out += self.event("response.reasoning_summary_part.done", summary_index=0, part=item.summary[0])
+        else:
+            out = self.event("response.reasoning_text.done", content_index=0, text=self.text)
+            out += self.event("response.content_part.done", content_index=0, part=item.content[0])
+        return out + self.done(item), item
+
+
+class _Call(_OpenItem):
+    def __init__(self, encoder: ResponsesEncoder, first: ToolCallDelta) -> None:
+        super().__init__(encoder, "fc")
+        self.call_id = first.id or new_id("call")
+        self.name = first.name or ""
+
+    def _item(self, status: ItemStatus) -> OutputItem:
+        return call_item(self.id, self.call_id, self.name, self.text, self.encoder.how, status)
+
+    def begin(self) -> bytes:
+        return self.added(self._item("in_progress"))
+
+    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+        if not text:
+            return b""
+        self.text += text
+        return self.event("response.function_call_arguments.delta", delta=text)
+
+    def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
+        item = self._item(status)
+        assert isinstance(item, FunctionCallItem)
+        out = self.event("response.function_call_arguments.done", name=item.name, arguments=self.text)
+        return out + self.done(item), item

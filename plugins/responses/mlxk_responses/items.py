@@ -1,0 +1,148 @@
+"""Input items as messages of a conversation, and output items as input of the next turn."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlxk_core.api import Message, ToolCall
+from mlxk_core.api.errors import InvalidOption
+from mlxk_responses.requests import Item
+from mlxk_responses.tools import qualified_name
+
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+_ENVELOPE = "mlxk1."
+
+
+def encode_reasoning(text: str) -> str:
+    """Return reasoning as `encrypted_content`: text a client can send back. It is encoded, not encrypted."""
+    return _ENVELOPE + base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()
+
+
+def to_messages(items: Sequence[Item], *, path: str = "input") -> list[Message]:
+    """Return the conversation in `items`. Raises `InvalidOption` that names the item at fault.
+
+    Reasoning, text and calls of one assistant turn become one message.
+    """
+    messages: list[Message] = []
+    turn = _AssistantTurn()
+    for index, item in enumerate(items):
+        at = f"{path}[{index}]"
+        kind = item.get("type") or "message"
+        match kind:
+            case "message" if item.get("role") == "assistant":
+                turn.add_text(_text(item.get("content"), f"{at}.content"), messages)
+            case "reasoning":
+                turn.add_reasoning(_reasoning(item, at), messages)
+            case "function_call":
+                turn.calls.append(_call(item, at))
+            case "message":
+                turn.flush(messages)
+                messages.append(_message(item, at))
+            case "function_call_output":
+                turn.flush(messages)
+                messages.append(_output(item, at))
+            case _:
+                raise InvalidOption(
+                    f"{at}.type",
+                    f"items of type `{kind}` are not supported; supported are message, reasoning, function_call and "
+                    "function_call_output",
+                )
+    turn.flush(messages)
+    return messages
+
+
+class _AssistantTurn:
+    """The parts of one assistant turn, until something else follows."""
+
+    def __init__(self) -> None:
+        self.reasoning = ""
+        self.text: str | None = None
+        self.calls: list[ToolCall] = []
+
+    def add_reasoning(self, text: str, messages: list[Message]) -> None:
+        if self.text is not None or self.calls:
+            self.flush(messages)
+        self.reasoning += text
+
+    def add_text(self, text: str, messages: list[Message]) -> None:
+        if self.text is not None or self.calls:
+            self.flush(messages)
+        self.text = text
+
+    def flush(self, messages: list[Message]) -> None:
+        if self.text is not None or self.calls:
+            messages.append(
+                Message(
+                    role="assistant",
+                    content=self.text or "",
+                    reasoning=self.reasoning or None,
+                    tool_calls=tuple(self.calls),
+                )
+            )
+        self.__init__()  # type: ignore[misc]
+
+
+def _message(item: Item, at: str) -> Message:
+    role = _ROLES.get(str(item.get("role")))
+    if role is None:
+        raise InvalidOption(f"{at}.role", f"`{item.get('role')}` is unknown; use user, assistant, system or developer")
+    return Message(role=role, content=_text(item.get("content"), f"{at}.content"))  # type: ignore[arg-type]
+
+
+def _call(item: Item, at: str) -> ToolCall:
+    name = _string(item, "name", at)
+    if isinstance(item.get("namespace"), str):
+        name = qualified_name(item["namespace"], name)
+    return ToolCall(id=_string(item, "call_id", at), name=name, arguments=_string(item, "arguments", at))
+
+
+def _output(item: Item, at: str) -> Message:
+    output = item.get("output")
+    text = output if isinstance(output, str) else _text(output, f"{at}.output")
+    return Message(role="tool", content=text, tool_call_id=_string(item, "call_id", at))
+
+
+def _reasoning(item: Item, at: str) -> str:
+    """The text of a reasoning item: its content, else its summary, else what it carries encoded."""
+    for field in ("content", "summary"):
+        if item.get(field):
+            return _text(item[field], f"{at}.{field}")
+    encoded = item.get("encrypted_content")
+    if not isinstance(encoded, str) or not encoded.startswith(_ENVELOPE):
+        return ""  # of another server: its reasoning cannot be read, and the conversation is complete without it
+    try:
+        return base64.b64decode(encoded.removeprefix(_ENVELOPE), validate=True).decode("utf-8", "surrogatepass")
+    except (binascii.Error, UnicodeDecodeError):
+        raise InvalidOption(f"{at}.encrypted_content", "damaged; send it back as it was received") from None
+
+
+def _text(content: Any, at: str) -> str:
+    if isinstance(content, str):
+        return content
+    if content is None:
+        return ""
+    if not isinstance(content, list):
+        raise InvalidOption(at, "expected a string or a list of parts")
+    return "".join(_part(part, f"{at}[{index}]") for index, part in enumerate(content))
+
+
+def _part(part: Any, at: str) -> str:
+    if not isinstance(part, Mapping):
+        raise InvalidOption(at, "expected an object")
+    kind = part.get("type")
+    if kind == "refusal":
+        return str(part.get("refusal") or "")
+    if kind not in _TEXT_PARTS:
+        raise InvalidOption(f"{at}.type", f"parts of type `{kind}` are not supported; use input_text")
+    return _string(part, "text", at)
+
+
+def _string(item: Mapping[str, Any], field: str, at: str) -> str:
+    value = item.get(field)
+    if not isinstance(value, str):
+        raise InvalidOption(f"{at}.{field}", "required" if value is None else "expected a string")
+    return value

@@ -1,0 +1,74 @@
+"""The body of `POST /v1/responses`, typed and range-checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Item = dict[str, Any]
+
+
+class Reasoning(Struct):
+    """`reasoning`: how much, and whether a summary is wanted. The summary is the reasoning itself."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    max_tokens: Annotated[int, Meta(ge=0)] | None = None
+
+
+class TextFormat(Struct):
+    """`text.format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    schema: Any = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class Text(Struct):
+    """`text`. `verbosity` is a hint without effect."""
+
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class StreamOptions(Struct):
+    """`stream_options`. Obfuscation is never added."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponseRequest(Struct, kw_only=True):
+    """Fields that are listed act, or are hints that cannot change the result; others are skipped."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    input: str | list[Item] | None = None
+    instructions: str | None = None
+    tools: list[Item] | None = None
+    tool_choice: str | Item | None = None
+    parallel_tool_calls: bool | None = None
+    text: Text | None = None
+    reasoning: Reasoning | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    metadata: dict[str, str] | None = None
+    include: list[str] | None = None
+    truncation: str | None = None
+    background: bool | None = None
+    conversation: Any = None
+    prompt: Any = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None

@@ -1,0 +1,201 @@
+"""The response object and its output items, as they are written."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from mlxk_core.api.generation import Completion, TokenLogprob
+from mlxk_core.api.generation import Usage as TokenUsage
+from mlxk_protocol.ids import new_id
+from mlxk_responses.items import encode_reasoning
+from mlxk_responses.tools import Tools
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
+_MINUS_INFINITY = -9999.0  # OpenAI's stand-in: JSON has no infinity
+
+
+class TopLogprob(Struct):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class Logprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class OutputText(Struct):
+    text: str
+    annotations: list[Any] = []
+    logprobs: list[Logprob] = []
+    type: str = "output_text"
+
+
+class ReasoningText(Struct):
+    """`type` is `reasoning_text`, or `summary_text` where a summary was asked for."""
+
+    text: str
+    type: str = "reasoning_text"
+
+
+class MessageItem(Struct):
+    id: str
+    content: list[OutputText]
+    status: ItemStatus = "completed"
+    role: str = "assistant"
+    type: str = "message"
+
+
+class ReasoningItem(Struct):
+    id: str
+    summary: list[ReasoningText] = []
+    content: list[ReasoningText] = []
+    encrypted_content: str | UnsetType | None = UNSET
+    status: ItemStatus = "completed"
+    type: str = "reasoning"
+
+
+class FunctionCallItem(Struct):
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    namespace: str | UnsetType = UNSET
+    status: ItemStatus = "completed"
+    type: str = "function_call"
+
+
+OutputItem = MessageItem | ReasoningItem | FunctionCallItem
+
+
+class InputTokensDetails(Struct):
+    cached_tokens: int = 0
+
+
+class OutputTokensDetails(Struct):
+    reasoning_tokens: int = 0
+
+
+class Usage(Struct):
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+    @classmethod
+    def of(cls, usage: TokenUsage) -> Usage:
+        return cls(
+            input_tokens=usage.prompt_tokens,
+            input_tokens_details=InputTokensDetails(usage.cached_tokens),
+            output_tokens=usage.completion_tokens,
+            output_tokens_details=OutputTokensDetails(usage.reasoning_tokens),
+            total_tokens=usage.total_tokens,
+        )
+
+
+class IncompleteDetails(Struct):
+    reason: str
+
+
+class ResponseError(Struct):
+    code: str
+    message: str
+
+
+class Response(Struct, kw_only=True):
+    """One response. What the request set is repeated; None is null."""
+
+    id: str
+    created_at: int
+    status: Status
+    model: str
+    output: list[OutputItem]
+    object: str = "response"
+    background: bool = False
+    error: ResponseError | None = None
+    incomplete_details: IncompleteDetails | None = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    reasoning: dict[str, Any]
+    safety_identifier: str | None = None
+    service_tier: str = "default"
+    store: bool
+    temperature: float
+    text: dict[str, Any]
+    tool_choice: Any
+    tools: list[Any]
+    top_logprobs: int
+    top_p: float
+    truncation: str = "disabled"
+    usage: Usage | None = None
+    user: str | None = None
+
+
+class Presentation(Struct, frozen=True):
+    """How output is shown: whether reasoning is left out, is a summary, is also encoded, and with which logprobs."""
+
+    tools: Tools
+    hide_reasoning: bool = False
+    summarize: bool = False
+    encode_reasoning: bool = False
+    logprobs: bool = False
+
+
+def reasoning_item(id: str, text: str, how: Presentation, status: ItemStatus = "completed") -> ReasoningItem:
+    """Return a reasoning item with `text` in the place the client asked for."""
+    return ReasoningItem(
+        id=id,
+        summary=[ReasoningText(text, "summary_text")] if how.summarize and text else [],
+        content=[] if how.summarize or not text else [ReasoningText(text)],
+        encrypted_content=encode_reasoning(text) if how.encode_reasoning else UNSET,
+        status=status,
+    )
+
+
+def call_item(id: str, call_id: str, name: str, arguments: str, how: Presentation, status: ItemStatus) -> OutputItem:
+    """Return a function call under the names the client knows."""
+    namespace, own = how.tools.split_name(name)
+    return FunctionCallItem(
+        id=id, call_id=call_id, name=own, arguments=arguments, namespace=namespace or UNSET, status=status
+    )
+
+
+def output_items(completion: Completion, how: Presentation) -> list[OutputItem]:
+    """Return the items of a whole response: reasoning, text, calls."""
+    cut = completion.finish_reason == "length"
+    items: list[OutputItem] = []
+    if completion.reasoning and not how.hide_reasoning:
+        alone = cut and not completion.content and not completion.tool_calls
+        items.append(reasoning_item(new_id("rs"), completion.reasoning, how, "incomplete" if alone else "completed"))
+    if completion.content or not completion.tool_calls:
+        last = cut and not completion.tool_calls
+        text = OutputText(completion.content, logprobs=logprobs(completion.tokens) if how.logprobs else [])
+        items.append(MessageItem(new_id("msg"), [text], "incomplete" if last else "completed"))
+    for index, call in enumerate(completion.tool_calls):
+        last = cut and index == len(completion.tool_calls) - 1
+        items.append(
+            call_item(new_id("fc"), call.id, call.name, call.arguments, how, "incomplete" if last else "completed")
+        )
+    return items
+
+
+def logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
+    """Return log probabilities as they are written, one entry a token."""
+    return [Logprob(t.text, max(t.logprob, _MINUS_INFINITY), _bytes(t), [_top(top) for top in t.top]) for t in tokens]
+
+
+def _top(token: TokenLogprob) -> TopLogprob:
+    return TopLogprob(token.text, max(token.logprob, _MINUS_INFINITY), _bytes(token))
+
+
+def _bytes(token: TokenLogprob) -> list[int] | None:
+    return None if token.data is None else list(token.data)

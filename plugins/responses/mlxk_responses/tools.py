@@ -1,0 +1,132 @@
+"""Tools of a request, flat or in namespaces, and which of them must be called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlxk_core.api import Tool
+from mlxk_core.api.errors import InvalidOption
+from mlxk_responses.requests import Item
+
+_SEPARATOR = "__"
+# Codex offers web search with every request. Offered, not demanded, it may stay unused like any other tool.
+_LEFT_UNUSED = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
+
+
+def qualified_name(namespace: str, name: str) -> str:
+    """Return the name under which the model knows a tool of a namespace."""
+    return f"{namespace}{_SEPARATOR}{name}"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The tools of a request. `namespaces` maps the model's name of a tool to its namespace and its own name."""
+
+    tools: tuple[Tool, ...] = ()
+    namespaces: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def split_name(self, name: str) -> tuple[str | None, str]:
+        """Return the namespace (or None) and the name by which the client knows a tool."""
+        return self.namespaces.get(name, (None, name))
+
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """Whether tools may (`auto`), must (`required`) or must not (`none`) be called, and which (empty: any)."""
+
+    mode: str = "auto"
+    names: tuple[str, ...] = ()
+
+
+def read_tools(items: Sequence[Item]) -> Tools:
+    """Return the function tools in `items`. Raises `InvalidOption` for a tool that would have to run on the server."""
+    tools: list[Tool] = []
+    namespaces: dict[str, tuple[str, str]] = {}
+    for at, namespace, item in _functions(items):
+        name = _name(item, at)
+        known = qualified_name(namespace, name) if namespace else name
+        if namespace:
+            namespaces[known] = (namespace, name)
+        tools.append(
+            Tool(
+                name=known,
+                description=str(item.get("description") or ""),
+                parameters=_parameters(item, at),
+                strict=bool(item.get("strict")),
+            )
+        )
+    return Tools(tuple(tools), namespaces)
+
+
+def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
+    for index, item in enumerate(items):
+        at = f"tools[{index}]"
+        match item.get("type"):
+            case "function":
+                yield at, None, item
+            case "namespace":
+                inner = item.get("tools") or []
+                for number, tool in enumerate(inner):
+                    if tool.get("type", "function") != "function":
+                        raise _unsupported(f"{at}.tools[{number}]", tool.get("type"))
+                    yield f"{at}.tools[{number}]", _name(item, at), tool
+            case kind if kind in _LEFT_UNUSED:
+                continue
+            case kind:
+                raise _unsupported(at, kind)
+
+
+def _unsupported(at: str, kind: Any) -> InvalidOption:
+    return InvalidOption(f"{at}.type", f"tools of type `{kind}` are not supported; use function tools")
+
+
+def _name(item: Item, at: str) -> str:
+    name = item.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidOption(f"{at}.name", "required")
+    return name
+
+
+def _parameters(item: Item, at: str) -> Item:
+    parameters = item.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidOption(f"{at}.parameters", "expected a JSON schema")
+    return parameters
+
+
+def read_choice(value: str | Item | None, tools: Tools) -> ToolChoice:
+    """Return `tool_choice`. Raises `InvalidOption` if it names a tool the request does not have."""
+    if value is None:
+        return ToolChoice()
+    if isinstance(value, str):
+        if value not in ("none", "auto", "required"):
+            raise InvalidOption("tool_choice", f"`{value}` is unknown; use none, auto or required")
+        choice = ToolChoice(value)
+    elif value.get("type") == "function":
+        choice = ToolChoice("required", (_known(value, tools, "tool_choice"),))
+    elif value.get("type") == "allowed_tools":
+        mode = value.get("mode", "auto")
+        if mode not in ("auto", "required"):
+            raise InvalidOption("tool_choice.mode", f"`{mode}` is unknown; use auto or required")
+        allowed = value.get("tools") or []
+        choice = ToolChoice(
+            mode, tuple(_known(tool, tools, f"tool_choice.tools[{i}]") for i, tool in enumerate(allowed))
+        )
+    else:
+        raise InvalidOption("tool_choice.type", f"`{value.get('type')}` is not supported; use function")
+    if choice.mode == "required" and not tools.tools:
+        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
+    return choice
+
+
+def _known(item: Item, tools: Tools, at: str) -> str:
+    name = _name(item, at)
+    if isinstance(item.get("namespace"), str):
+        name = qualified_name(item["namespace"], name)
+    if name not in {tool.name for tool in tools.tools}:
+        raise InvalidOption(f"{at}.name", f"the request has no tool `{name}`")
+    return name

@@ -1,0 +1,130 @@
+"""One real server with tiny scripted models, and a plain HTTP client, for the API extensions."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
+from tests.server_process import ServerProcess, own_home
+
+TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
+KEY, OTHER_KEY = "correct-horse", "battery-staple"
+
+
+def _write_models() -> None:
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, TALKER))
+    in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True))
+    in_hub_cache(
+        "tiny/thinker",
+        lambda folder: scripted_model(
+            folder,
+            "<think>\nTwo and two.\n</think>\n\nFour.",
+            chat_template=THINKING_CHATML,
+            added_tokens=("<|im_start|>", "<|im_end|>", "<think>", "</think>"),
+        ),
+    )
+    in_hub_cache(
+        "tiny/caller",
+        lambda folder: gpt_oss_model(
+            folder,
+            "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant<|channel|>commentary "
+            'to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>',
+        ),
+    )
+
+
+@dataclass
+class Reply:
+    """A response that was read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[Any]:
+        """The data of every server-sent event, in order; the event's name must be its data's type."""
+        found = []
+        for block in self.body.decode().split("\n\n"):
+            lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+            if not lines:
+                continue
+            fields = dict(line.split(": ", 1) for line in lines)
+            data = json.loads(fields["data"])
+            assert fields["event"] == data["type"]
+            found.append(data)
+        return found
+
+    @property
+    def lines(self) -> list[Any]:
+        """Every line of newline-delimited JSON."""
+        return [json.loads(line) for line in self.body.splitlines() if line]
+
+
+@dataclass
+class Client:
+    """Talks HTTP to one server. `headers` go with every request."""
+
+    address: tuple[str, int]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **headers: str) -> Reply:
+        return self.request("GET", path, None, headers)
+
+    def delete(self, path: str, **headers: str) -> Reply:
+        return self.request("DELETE", path, None, headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> Reply:
+        return self.request("POST", path, body, headers)
+
+    def request(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Reply:
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
+        sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            connection.request(method, path, data, sent)
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all API tests. It has two keys."""
+    folder = tmp_path_factory.mktemp("apis")
+    keys = folder / "keys.txt"
+    keys.write_text(f"{KEY}\n{OTHER_KEY}\n")
+    with own_home(folder):
+        _write_models()
+        process = ServerProcess(folder, "--api-key-file", str(keys))
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def api(api_server: ServerProcess) -> Client:
+    """A client with the first key."""
+    url = urlsplit(api_server.base_url)
+    assert url.hostname and url.port
+    return Client((url.hostname, url.port), {"authorization": f"Bearer {KEY}"})
+
+
+@pytest.fixture
+def other(api: Client) -> Client:
+    """A client with the second key."""
+    return Client(api.address, {"authorization": f"Bearer {OTHER_KEY}"})

@@ -1,0 +1,117 @@
+"""Ollama's API over HTTP: lines, counts, tools, thinking, listings, errors."""
+
+from __future__ import annotations
+
+import pytest
+
+TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+SAYS = {"role": "user", "content": "Hi"}
+
+
+def chat(api, model="tiny/talker", **fields):
+    return api.post("/api/chat", {"model": model, "messages": [SAYS], **fields})
+
+
+def joined(lines, field):
+    return "".join(line["message"].get(field, "") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("tiny/talker", {}),
+        ("tiny/talker:latest", {"options": {"num_predict": 4}}),
+        ("tiny/talker", {"options": {"stop": ["said"], "num_ctx": 2048}}),
+        ("tiny/thinker", {"think": True}),
+        ("tiny/thinker", {"think": False}),
+        ("tiny/caller", {"tools": [WEATHER]}),
+    ],
+)
+def test_a_stream_of_lines_holds_what_is_returned_whole(api, model, fields):
+    whole = chat(api, model, stream=False, **fields).json
+    reply = chat(api, model, **fields)
+    lines = reply.lines
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    assert [line["done"] for line in lines] == [False] * (len(lines) - 1) + [True]
+    assert joined(lines, "content") == whole["message"]["content"]
+    assert joined(lines, "thinking") == whole["message"].get("thinking", "")
+    calls = [call for line in lines for call in line["message"].get("tool_calls", ())]
+    assert calls == whole["message"].get("tool_calls", [])
+    for name in ("done_reason", "eval_count", "prompt_eval_count"):
+        assert lines[-1][name] == whole[name]
+    assert whole["total_duration"] >= whole["eval_duration"] >= 0
+
+
+def test_reasoning_and_calls_are_fields_of_the_message(api):
+    thought = chat(api, "tiny/thinker", stream=False).json["message"]
+    assert (thought["thinking"], thought["content"]) == ("Two and two.", "Four.")
+    [call] = chat(api, "tiny/caller", stream=False, tools=[WEATHER]).json["message"]["tool_calls"]
+    assert call["function"] == {"name": "get_weather", "arguments": {"city": "Oslo"}}
+
+
+def test_the_result_of_a_call_goes_back(api):
+    message = chat(api, "tiny/caller", stream=False, tools=[WEATHER]).json["message"]
+    turns = [SAYS, message, {"role": "tool", "content": "rain", "tool_name": "get_weather"}]
+    assert chat(api, "tiny/caller", messages=turns, tools=[WEATHER]).status == 200
+
+
+def test_a_prompt_is_answered_or_continued(api):
+    body = {"model": "tiny/talker", "prompt": "Hi", "stream": False}
+    answered = api.post("/api/generate", body).json
+    raw = api.post("/api/generate", {**body, "raw": True}).json
+    assert answered["response"] == TALKER
+    assert raw["prompt_eval_count"] < answered["prompt_eval_count"]
+    streamed = api.post("/api/generate", {**body, "stream": True}).lines
+    assert "".join(line["response"] for line in streamed) == TALKER
+
+
+@pytest.mark.parametrize(("path", "part"), [("/api/chat", "message"), ("/api/generate", "response")])
+def test_without_a_prompt_the_model_is_loaded(api, path, part):
+    document = api.post(path, {"model": "tiny/talker"}).json
+    assert (document["done_reason"], document["done"]) == ("load", True)
+    assert part in document
+    assert "tiny/talker" in {model["name"] for model in api.get("/api/ps").json["models"]}
+
+
+def test_models_are_listed_and_described(api):
+    models = {model["name"]: model for model in api.get("/api/tags").json["models"]}
+    assert {"tiny/talker", "tiny/thinker", "tiny/caller"} <= set(models)
+    assert models["tiny/talker"]["size"] > 0
+    shown = api.post("/api/show", {"model": "tiny/thinker"}).json
+    assert {"completion", "thinking"} <= set(shown["capabilities"])
+    assert shown["model_info"][f"{shown['details']['family']}.context_length"] > 0
+    assert api.get("/api/version").json["version"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "named"),
+    [
+        ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["abc"]}]}, "messages[0].images"),
+        ("/api/chat", {"messages": [{"role": "robot"}]}, "messages[0].role"),
+        ("/api/chat", {"messages": [SAYS], "format": "yaml"}, "format"),
+        ("/api/chat", {"messages": [SAYS], "options": {"mirostat": 1}}, "options.mirostat"),
+        ("/api/chat", {"messages": [SAYS], "options": {"temperature": "hot"}}, "options.temperature"),
+        ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix"),
+        ("/api/generate", {"prompt": "x", "template": "y"}, "template"),
+        ("/api/show", {"model": None}, "model"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_cannot_be_done_is_an_error_in_ollamas_shape(api, path, fields, named):
+    reply = api.post(path, {"model": "tiny/talker", **fields})
+    assert reply.status == 400
+    assert named in reply.json["error"]
+
+
+def test_a_missing_model_is_a_404(api):
+    reply = chat(api, "nobody/nothing")
+    assert reply.status == 404
+    assert "nobody/nothing" in reply.json["error"]

@@ -1,0 +1,204 @@
+"""The Responses API over HTTP: items, events in order, tools, stored responses, errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+def create(api, model="tiny/talker", input="Hi", **fields):
+    return api.post("/v1/responses", {"model": model, "input": input, **fields})
+
+
+def text(response):
+    return "".join(part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"])
+
+
+def without_ids(value):
+    """`value` without what differs between two responses to one request."""
+    if isinstance(value, dict):
+        return {k: without_ids(v) for k, v in value.items() if k not in ("id", "created_at", "call_id")}
+    return [without_ids(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_text_is_answered_by_a_response_object(api):
+    reply = create(api, metadata={"a": "b"})
+    body = reply.json
+    assert reply.status == 200
+    assert (body["object"], body["status"], text(body)) == ("response", "completed", TALKER)
+    assert body["metadata"] == {"a": "b"}
+    usage = body["usage"]
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker", "tiny/caller"])
+def test_a_stream_ends_with_the_response_that_is_returned_whole(api, model):
+    fields = {"model": model, "tools": [WEATHER] if model == "tiny/caller" else [], "store": False}
+    events = create(api, stream=True, **fields).events
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
+    assert events[-1]["type"] == "response.completed"
+    whole = without_ids(create(api, **fields).json)
+    streamed = without_ids(events[-1]["response"])
+    for response in (whole, streamed):  # the second request finds its prompt in the cache
+        del response["usage"]["input_tokens_details"]
+    assert streamed == whole
+
+
+@pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker", "tiny/caller"])
+def test_every_item_is_added_filled_and_done_in_order(api, model):
+    tools = [WEATHER] if model == "tiny/caller" else []
+    events = create(api, model=model, tools=tools, stream=True).events
+    open_item, deltas = None, ""
+    for event in events:
+        match event["type"]:
+            case "response.output_item.added":
+                assert open_item is None
+                open_item, deltas = event["item"], ""
+                assert open_item["status"] == "in_progress"
+            case "response.output_item.done":
+                assert open_item is not None
+                assert event["item"]["id"] == open_item["id"]
+                item, open_item = event["item"], None
+                assert deltas == item.get("arguments", "".join(part["text"] for part in item.get("content", ())))
+            case kind if kind.endswith(".delta"):
+                assert open_item is not None
+                assert event["item_id"] == open_item["id"]
+                deltas += event["delta"]
+    assert open_item is None
+
+
+def test_reasoning_is_an_item_before_the_message(api):
+    output = create(api, model="tiny/thinker").json["output"]
+    assert [item["type"] for item in output] == ["reasoning", "message"]
+    assert output[0]["content"] == [{"type": "reasoning_text", "text": "Two and two."}]
+    assert output[0]["summary"] == []
+
+
+def test_a_summary_that_is_asked_for_holds_the_reasoning(api):
+    fields = {"model": "tiny/thinker", "reasoning": {"summary": "auto"}}
+    item = create(api, **fields).json["output"][0]
+    assert item["summary"] == [{"type": "summary_text", "text": "Two and two."}]
+    events = create(api, stream=True, **fields).events
+    deltas = [event["delta"] for event in events if event["type"] == "response.reasoning_summary_text.delta"]
+    assert "".join(deltas) == "Two and two."
+
+
+def test_encoded_reasoning_is_accepted_back(api):
+    first = create(api, model="tiny/thinker", include=["reasoning.encrypted_content"], store=False).json
+    reasoning = {**first["output"][0], "content": [], "summary": []}
+    assert reasoning["encrypted_content"]
+    history = [{"role": "user", "content": "Hi"}, reasoning, first["output"][1], {"role": "user", "content": "More"}]
+    assert create(api, model="tiny/thinker", input=history).status == 200
+    damaged = [{**reasoning, "encrypted_content": "mlxk1.%"}, first["output"][1]]
+    reply = create(api, model="tiny/thinker", input=damaged)
+    assert (reply.status, reply.json["error"]["param"]) == (400, "input[0].encrypted_content")
+
+
+def test_a_call_has_its_arguments_and_its_result_goes_back(api):
+    asked = [{"role": "user", "content": "Weather?"}]
+    first = create(api, model="tiny/caller", input=asked, tools=[WEATHER]).json
+    [call] = [item for item in first["output"] if item["type"] == "function_call"]
+    assert (call["name"], json.loads(call["arguments"]), call["status"]) == (
+        "get_weather",
+        {"city": "Oslo"},
+        "completed",
+    )
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+    second = create(api, model="tiny/caller", input=[*asked, *first["output"], result], tools=[WEATHER])
+    assert second.status == 200
+    continued = create(api, model="tiny/caller", input=[result], tools=[WEATHER], previous_response_id=first["id"]).json
+    assert continued["usage"]["input_tokens"] == second.json["usage"]["input_tokens"]
+
+
+def test_a_tool_of_a_namespace_keeps_its_own_name(api):
+    tools = [{"type": "namespace", "name": "functions", "tools": [WEATHER]}, {"type": "web_search"}]
+    reply = create(api, model="tiny/caller", tools=tools)
+    assert reply.status == 200
+    assert [tool["type"] for tool in reply.json["tools"]] == ["namespace"]
+
+
+def test_a_stored_response_is_returned_deleted_and_continued(api):
+    first = create(api, input="Remember this.").json
+    path = f"/v1/responses/{first['id']}"
+    assert api.get(path).json == first
+    items = api.get(f"{path}/input_items").json
+    assert items["data"][0]["content"] == [{"type": "input_text", "text": "Remember this."}]
+    longer = create(api, input="And?", previous_response_id=first["id"]).json
+    assert longer["usage"]["input_tokens"] > first["usage"]["input_tokens"] + first["usage"]["output_tokens"]
+    assert longer["previous_response_id"] == first["id"]
+    assert api.delete(path).json["deleted"] is True
+    assert api.get(path).status == 404
+
+
+def test_a_response_belongs_to_the_key_that_made_it(api, other):
+    path = f"/v1/responses/{create(api).json['id']}"
+    assert (other.get(path).status, other.delete(path).status) == (404, 404)
+    assert create(other, previous_response_id=path.rpartition("/")[2]).status == 404
+    assert api.get(path).status == 200
+
+
+def test_a_response_that_is_not_to_be_stored_is_not(api):
+    body = create(api, store=False).json
+    assert body["store"] is False
+    assert api.get(f"/v1/responses/{body['id']}").status == 404
+
+
+def test_a_response_cut_by_the_limit_is_incomplete(api):
+    body = create(api, model="tiny/endless", max_output_tokens=5).json
+    assert (body["status"], body["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert body["output"][-1]["status"] == "incomplete"
+    events = create(api, model="tiny/endless", max_output_tokens=5, stream=True).events
+    assert events[-1]["type"] == "response.incomplete"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": None}, "input"),
+        ({"input": 3}, "input"),
+        ({"input": [{"role": "nobody", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"type": "computer_call"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
+        ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
+        ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": 1}]}, "tools[0].parameters"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "sometimes"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice.name"),
+        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"include": ["everything"]}, "include"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
+        ({"previous_response_id": "resp_0"}, "previous_response_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_cannot_be_done_is_an_error_that_names_the_field(api, fields, param):
+    reply = create(api, **fields)
+    assert reply.status in (400, 404)
+    assert reply.json["error"]["param"] == param
+
+
+def test_a_body_that_is_no_json_and_a_model_that_is_missing_are_errors(api):
+    assert api.post("/v1/responses", b"{").status == 400
+    reply = create(api, model="nobody/nothing")
+    assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
+
+
+def test_fields_of_javascript_and_unknown_fields_are_accepted(api):
+    body = b'{"model": "tiny/talker", "input": "Hi", "max_output_tokens": 5.0, "someday": {"a": [1, 2.5]}}'
+    assert api.post("/v1/responses", body).json["max_output_tokens"] == 5
