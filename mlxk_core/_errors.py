@@ -116,6 +116,10 @@ class TemplateError(ModelError):
     """The model's chat template refuses the conversation."""
 
 
+class TemplateLimitExceeded(TemplateError):
+    """The model's chat template exceeds a limit of time, memory or output."""
+
+
 class NoTemplate(TemplateError):
     """The model has no chat template."""
 
@@ -177,6 +181,7 @@ KINDS: Mapping[type[BaseException], Kind] = {
     UnsupportedModel: Kind("unsupported_model", 1, 400),
     ContextLengthExceeded: Kind("context_length_exceeded", 1, 400),
     NoTemplate: Kind("no_template", 1, 400),
+    TemplateLimitExceeded: Kind("template_limit_exceeded", 1, 500),
     TemplateError: Kind("template_error", 1, 400),
     ModelError: Kind("model_error", 1, 500),
     InsufficientMemory: Kind("insufficient_memory", 1, 503),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlxk_core._errors import InvalidOption, NoTemplate, TemplateError
+from mlxk_core._errors import InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.request import GenerationRequest, Message
 
 _ASKED = "mlxk asks"
-_FOLDED = "The model's chat template takes no system prompt: it stands in front of the first question instead."
+_LOGGER = logging.getLogger("mlxk.prompts")
+_FOLDED = "The chat template accepts no system message here; its text was put into a user message."
 # A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
 _BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
@@ -59,11 +61,11 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
         if request.tools:
             raise
         return _spoken(engine, messages, missing)
+    except TemplateLimitExceeded:
+        raise
     except TemplateError as refusal:
-        folded = _folded(messages)
-        if folded:
-            with contextlib.suppress(TemplateError):
-                return replace(_templated(engine, folded, request), notes=(_FOLDED,))
+        if (prompt := _rewritten(engine, messages, request)) is not None:
+            return prompt
         if request.tools or request.keep_to_template or _takes_without_options(engine, messages, request):
             raise
         return _spoken(engine, messages, refusal)
@@ -85,11 +87,17 @@ def _templated(engine: Engine, messages: Sequence[Message], request: GenerationR
     return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
 
 
-def _folded(messages: Sequence[Message]) -> list[Message] | None:
-    """The conversation with its system prompt in front of the first question, for a template that takes none."""
-    match messages:
-        case [Message(role="system") as system, Message(role="user") as first, *rest]:
-            return [replace(first, content=f"{system.content}\n\n{first.content}"), *rest]
+def _rewritten(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt | None:
+    """Return the prompt of the first rearrangement that the chat template accepts."""
+    for rewritten in rewrites(messages):
+        try:
+            prompt = _templated(engine, rewritten.messages, request)
+        except TemplateLimitExceeded:
+            raise
+        except TemplateError:
+            continue
+        _LOGGER.debug("conversation rewritten for the chat template: %s", ", ".join(rewritten.changes))
+        return replace(prompt, notes=(_FOLDED,)) if rewritten.folds_system else prompt
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import regular_file, weight_format
-from mlxk_core._models.model import Model
+from mlxk_core._models.model import Model, gguf_templates
 from mlxk_core._models.quantization_config import MLX_METHOD, declared_quantization
 
 Framework = Literal["MLX", "GGUF", "safetensors", "PyTorch", "unknown"]
@@ -96,11 +96,11 @@ class Facts:
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
         """What it can do, as many as hold."""
-        template = self.chat_template or ""
+        templates = "\n".join(self._templates.values())
         found: dict[Capability, bool] = {
             "text-generation": self._writes_text,
-            "chat": self._writes_text and bool(template),
-            "tools": self._writes_text and bool(_TOOLS.search(template)),
+            "chat": self._writes_text and bool(templates),
+            "tools": self._writes_text and bool(_TOOLS.search(templates)),
             "vision": self._sees,
             "audio": self._hears,
             "embeddings": self.type == "embedding",
@@ -113,12 +113,14 @@ class Facts:
         value = self._header.get("general.architecture", self._config.get("model_type"))
         return value if isinstance(value, str) and value else None
 
-    @cached_property
+    @property
     def chat_template(self) -> str | None:
-        """The model's chat template, also that of GGUF variants of which none is chosen yet."""
-        own = _told(lambda: self.model.chat_template, None)
-        of_variants = self._header.get("tokenizer.chat_template")
-        return own or (of_variants if isinstance(of_variants, str) else None)
+        """The default chat template, also that of GGUF variants of which none is chosen yet."""
+        return self._templates.get("default")
+
+    @cached_property
+    def _templates(self) -> Mapping[str, str]:
+        return _told(lambda: self.model.chat_templates, {}) or gguf_templates(self._header)
 
     @cached_property
     def _header(self) -> Mapping[str, Any]:

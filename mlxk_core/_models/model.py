@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -151,16 +151,42 @@ class Model:
         return {**self._json("generation_config.json"), **self.defaults}
 
     @cached_property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The Jinja sources of all chat templates by name: `default`, and perhaps `tool_use`, `rag` or others.
+
+        The first place that has a default counts: the GGUF header, `chat_template.jinja`, `tokenizer_config.json`,
+        `chat_template.json`. Named ones are added from all of them and from `additional_chat_templates/`.
+        """
+        found: dict[str, str] = {}
+        for templates in self._template_places():
+            found = {**templates, **found}
+        if found and "default" not in found:
+            found["default"] = next(iter(found.values()))
+        return found
+
+    @property
     def chat_template(self) -> str | None:
-        """The Jinja text, from the first place that has one: the GGUF header, its own file, the tokenizer's config."""
-        if self.gguf and (template := _template(self.gguf.metadata.get("tokenizer.chat_template"))):
-            return template
-        if template := _template(self._text("chat_template.jinja")):
-            return template
+        """The Jinja source of the default chat template."""
+        return self.chat_templates.get("default")
+
+    @property
+    def template_text(self) -> str:
+        """The sources of all chat templates, for those who look for a marker in them."""
+        return "\n".join(self.chat_templates.values())
+
+    def _template_places(self) -> Iterator[Mapping[str, str]]:
+        if self.gguf:
+            yield gguf_templates(self.gguf.metadata)
+        yield _named_templates(self._text("chat_template.jinja"))
         for holder in (self.tokenizer_config, self._json("chat_template.json")):
-            if template := _template(holder.get("chat_template")):
-                return template
-        return None
+            yield _named_templates(holder.get("chat_template"))
+        names = (PurePosixPath(file.name) for file in self.files)
+        yield {
+            path.stem: text
+            for path in names
+            if path.match("additional_chat_templates/*.jinja") and len(path.parts) == 2
+            if (text := self._text(str(path))) and text.strip()
+        }
 
     @cached_property
     def added_tokens(self) -> Mapping[str, AddedToken]:
@@ -225,12 +251,23 @@ class Model:
         return value
 
 
-def _template(value: Any) -> str | None:
-    """A chat template out of one place: a text, or the default among several named ones."""
-    if isinstance(value, list):
-        named = {each.get("name"): each.get("template") for each in value if isinstance(each, dict)}
-        value = named.get("default") or next((each for each in named.values() if each), None)
-    return value if isinstance(value, str) and value.strip() else None
+def _named_templates(value: Any) -> dict[str, str]:
+    """Return the templates in one place, which holds a text, or a list of named ones."""
+    if isinstance(value, str):
+        value = [{"name": "default", "template": value}]
+    entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    named = {entry.get("name"): entry.get("template") for entry in entries}
+    return {
+        name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str) and text.strip()
+    }
+
+
+def gguf_templates(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the chat templates in the metadata of a GGUF file: `tokenizer.chat_template`, `….NAME` for named ones."""
+    key = "tokenizer.chat_template"
+    found = {"default": metadata.get(key)}
+    found |= {each.removeprefix(f"{key}."): text for each, text in metadata.items() if each.startswith(f"{key}.")}
+    return {name: text for name, text in found.items() if isinstance(text, str) and text.strip()}
 
 
 def _walk(folder: str, prefix: str) -> Iterator[File]:

@@ -1,16 +1,203 @@
-"""What a chat template that cannot be used is told as."""
+"""Chat templates: every part of a conversation is in the prompt, and a template cannot take the process down."""
+
+from __future__ import annotations
+
+import time
 
 import pytest
 
-from mlxk_core._errors import TemplateError
-from mlxk_core.api import Message
+from mlxk_core.api import Message, Tool, ToolCall
+from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_mlx.engine.template import ChatTemplate
+from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
+
+SYSTEM = Message(role="system", content="Be brief.")
+QUESTION = Message(role="user", content="How warm?")
+ANSWER = Message(role="assistant", content="Very.")
+CALL = ToolCall(id="call_1", name="weather", arguments='{"city": "Rome"}')
+OTHER_CALL = ToolCall(id="call_2", name="wind", arguments='{"city": "Oslo"}')
+CALLING = Message(role="assistant", content="", tool_calls=(CALL,))
+RESULT = Message(role="tool", content="sunny", tool_call_id="call_1")
+OTHER_RESULT = Message(role="tool", content="windy", tool_call_id="call_2")
+
+PLAIN = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def render(source: str, *messages: Message, **options) -> str:
+    return ChatTemplate.of({"default": source}, {}).render(messages, **options)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{{ m.content[0].text }}",
+        "{% for c in m.content | selectattr('type', 'equalto', 'text') %}{{ c.text }}{% endfor %}",
+        "{% if m.content[0]['type'] == 'image' %}:{% endif %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}",
+        "{% if m.role == 'user' %}{{ m.content[0].text }}{% else %}{{ m.content | trim }}{% endif %}",
+    ],
+)
+def test_content_is_shown_by_a_template_that_reads_typed_parts(content):
+    source = PLAIN.replace("{{ m.content }}", content)
+    prompt = render(source, SYSTEM, QUESTION, ANSWER, QUESTION)
+    assert prompt == "<system>Be brief.;<user>How warm?;<assistant>Very.;<user>How warm?;<assistant>"
+
+
+@pytest.mark.parametrize(
+    "assistant, shown",
+    [
+        ("{% if m.content is none %}CALL {{ c.name + ' ' + c.arguments }}{% endif %}", 'CALL weather {"city": "Rome"}'),
+        ("{% if 'content' not in m %}{{ c.name }} {{ c.arguments | tojson }}{% endif %}", 'weather {"city": "Rome"}'),
+        ("{{ c.name }}{% for k, v in c.arguments | items %}({{ k }}: {{ v }}){% endfor %}", "weather(city: Rome)"),
+        ("{{ m.tool_calls[0].name }} {{ m.tool_calls[0].arguments }}", 'weather {"city": "Rome"}'),
+    ],
+)
+def test_a_call_is_shown_by_a_template_that_expects_another_form(assistant, shown):
+    source = (
+        "{% for m in messages %}{% if m.tool_calls %}{% set c = m.tool_calls[0].function %}<assistant>"
+        + assistant
+        + ";{% else %}<{{ m.role }}>{{ m.content }};{% endif %}{% endfor %}"
+    )
+    assert render(source, QUESTION, CALLING, RESULT) == f"<user>How warm?;<assistant>{shown};<tool>sunny;"
+
+
+ONE_CALL = (
+    "{% for m in messages %}{% if m.tool_calls %}"
+    "{% if m.tool_calls | length > 1 %}{{ raise_exception('one') }}{% endif %}"
+    "<call>{{ m.tool_calls[0].function.name }} {{ m.tool_calls[0].function.arguments | tojson }}\n"
+    "{% else %}<{{ m.role }}>{{ m.content }}\n{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("source", [ONE_CALL, ONE_CALL.replace("{{ raise_exception('one') }}", "")])
+def test_text_and_several_calls_are_shown_by_a_template_that_has_one_call_or_text(source):
+    calling = Message(role="assistant", content="I look.", tool_calls=(CALL, OTHER_CALL))
+    assert render(source, QUESTION, calling, RESULT, OTHER_RESULT).splitlines() == [
+        "<user>How warm?",
+        "<assistant>I look.",
+        '<call>weather {"city": "Rome"}',
+        "<tool>sunny",
+        '<call>wind {"city": "Oslo"}',
+        "<tool>windy",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments, shown",
+    [
+        ('{"city": "Ro', "city=Ro;"),
+        ('{"city": ', "city=None;"),
+        ('{"city": "Rome", "days": [1, 2', "city=Rome;days=[1, 2];"),
+        ('"{\\"city\\": \\"Rome\\"}"', "city=Rome;"),
+        ("Rome, please", "arguments=Rome, please;"),
+        ("[1]", "arguments=[1];"),
+        ("", ""),
+        ("null", ""),
+    ],
+)
+def test_arguments_that_are_no_object_reach_a_template_that_wants_one(arguments, shown):
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}("
+        "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v }};{% endfor %}){% endfor %}"
+        "{{ m.content }}{% endfor %}"
+    )
+    calling = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments=arguments),))
+    assert render(source, QUESTION, calling) == f"How warm?f({shown})"
+
+
+@pytest.mark.parametrize(
+    "source, messages, missing",
+    [
+        ("{% for m in messages if m.role != 'tool' %}{{ m.content }}{{ m.tool_calls }}{% endfor %}", "tool", "results"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "call", "tool calls"),
+        ("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}", "system", "system messages"),
+        ("{{ messages[0].content }}", "late", "system messages"),
+        ("{{ 'Hello' }}", "question", "user messages"),
+    ],
+)
+def test_what_a_template_leaves_out_is_an_error_that_names_it(source, messages, missing):
+    conversation = {
+        "tool": (QUESTION, CALLING, RESULT),
+        "call": (QUESTION, CALLING),
+        "system": (SYSTEM, QUESTION),
+        "late": (QUESTION, SYSTEM),
+        "question": (QUESTION,),
+    }[messages]
+    with pytest.raises(TemplateError, match=missing):
+        render(source, *conversation)
 
 
 @pytest.mark.parametrize("said", ["No system role", "No system role."])
-def test_what_a_template_refuses_is_told_as_a_sentence(said):
-    def refuse(*args, **options):
-        raise ValueError(said)
+def test_the_error_of_a_template_ends_with_one_full_stop(said):
+    with pytest.raises(TemplateError, match=r"[^.]: No system role\.$"):
+        render(f"{{{{ raise_exception('{said}') }}}}", QUESTION)
 
-    with pytest.raises(TemplateError, match=r"refuses the conversation: No system role\.$"):
-        ChatTemplate(refuse, "{{ messages }}").render([Message(role="user", content="Hi")])
+
+def test_named_templates_are_used_for_tools_and_documents():
+    named = {
+        "default": PLAIN,
+        "tool_use": "T {{ tools | length }} " + PLAIN,
+        "rag": "D {{ documents[0].text }} " + PLAIN,
+    }
+    template = ChatTemplate.of(named, {})
+    assert template.render([QUESTION]) == "<user>How warm?;<assistant>"
+    assert template.render([QUESTION], tools=[Tool(name="f")]).startswith("T 1 <user>")
+    assert template.render([QUESTION], options={"documents": [{"text": "x"}]}).startswith("D x <user>")
+    with pytest.raises(NoTemplate):
+        ChatTemplate.of({}, {}).render([QUESTION])
+
+
+def test_a_template_sees_special_tokens_and_options():
+    template = ChatTemplate.of({"default": "{{ bos_token }}{{ mood }}{{ messages[0].content }}"}, {"bos_token": "<s>"})
+    assert template.render([QUESTION], options={"mood": "calm "}) == "<s>calm How warm?"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 10 ** 11 }}",
+        "{{ '%100000000000d' % 1 }}",
+        "{% set n = namespace(s='ab') %}{% for i in range(64) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}",
+        "{% set n = namespace(l=[1]) %}{% for i in range(40) %}{% set n.l = [n.l, n.l] %}{% endfor %}"
+        "{{ n.l | tojson }}",
+        "{% for i in range(99999) %}{{ ('a' * 1000) }}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+)
+def test_a_hostile_template_fails_within_its_limits(source):
+    processes = RenderProcesses(1, seconds=1.5)
+    began = time.monotonic()
+    with pytest.raises((TemplateLimit, TemplateRefusal)):
+        processes.render(source, {})
+    assert time.monotonic() - began < 60  # not for ever
+    assert processes.render("{{ x }}", {"x": "ä\ud800"}) == "ä\ud800"
+    processes.close()
+
+
+def test_a_template_that_exceeded_its_limits_is_not_tried_again():
+    calls = []
+
+    def endless(variables):
+        calls.append(variables)
+        raise TemplateLimit("it takes more than 10 s")
+
+    template = ChatTemplate.of_code(endless)
+    for _ in range(3):
+        with pytest.raises(TemplateLimitExceeded):
+            template.render([QUESTION])
+    assert len(calls) == 1
+
+
+def test_a_shape_of_conversation_is_probed_once():
+    calls = []
+
+    def apply(variables):
+        calls.append(variables)
+        return "".join(message["content"] for message in variables["messages"])
+
+    template = ChatTemplate.of_code(apply)
+    assert [template.render([QUESTION]) for _ in range(3)] == ["How warm?"] * 3
+    assert len(calls) == 4

@@ -20,7 +20,8 @@ _TOOLS = (
 _CHATML = (
     "{% for tool in tools or [] %}{{ tool | tojson }}\n{% endfor %}{% for message in messages %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}{% for tool_call in message.tool_calls or [] %}"
-    "<tool_call>{{ tool_call.name }}{% for key, value in tool_call.function.arguments | items %}"
+    "{# tool_call.name #}<tool_call>{{ tool_call.function.name }}:"
+    "{% for key, value in tool_call.function.arguments | items %}"
     "{{ key }}={{ value }};{% endfor %}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -110,7 +111,7 @@ def _history(arguments: str, *, identifier: str = "call_1") -> tuple[Message, ..
 def test_calls_and_their_results_are_written_into_the_history(ask):
     generation = ask("No.", _CHATML)(*_history('{"city": "Oslo"}'))
     assert generation.result().content == "No."
-    assert "<tool_call>city=Oslo;</tool_call>" in generation.prompt_text
+    assert "<tool_call>weather:city=Oslo;</tool_call>" in generation.prompt_text
     assert "<|im_start|>tool\n12 °C<|im_end|>" in generation.prompt_text
 
 
@@ -118,7 +119,7 @@ def test_a_call_without_arguments_is_written_as_one_with_none(ask):
     for arguments in ("", "{}", "null"):
         generation = ask("No.", _CHATML)(*_history(arguments))
         assert generation.result().content == "No."
-        assert "<tool_call></tool_call>" in generation.prompt_text
+        assert "<tool_call>weather:</tool_call>" in generation.prompt_text
 
 
 def test_a_template_that_wants_arguments_as_text_gets_them(ask):
@@ -128,13 +129,14 @@ def test_a_template_that_wants_arguments_as_text_gets_them(ask):
     )
     generation = ask("No.", template)(*_history('{"city": "Oslo"}'))
     assert generation.result().content == "No."
-    assert '<tool_call>json: {"city": "Oslo"}</tool_call>' in generation.prompt_text
+    assert '<tool_call>weather:json: {"city": "Oslo"}</tool_call>' in generation.prompt_text
 
 
 def test_a_template_that_wants_ids_of_nine_characters_gets_them(ask):
     template = _CHATML.replace(
-        "{{ tool_call.name }}",
-        "{% if tool_call.id | length != 9 %}{{ raise_exception('no') }}{% endif %}[{{ tool_call.id }}]",
+        "{{ tool_call.function.name }}",
+        "{% if tool_call.id | length != 9 %}{{ raise_exception('no') }}{% endif %}"
+        "{{ tool_call.function.name }}[{{ tool_call.id }}]",
     ).replace("{{ message.content }}", "{{ message.content }}({{ message.tool_call_id }})")
     generation = ask("No.", template)(*_history("{}", identifier="call_0123456789abcdef"))
     assert generation.result().content == "No."

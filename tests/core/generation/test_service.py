@@ -155,12 +155,22 @@ def test_a_system_prompt_that_the_template_refuses_stands_in_front_of_the_first_
     house.open(backend)
     system, question = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
     folded = house.ask(house.model(), [system, question])
-    assert "stands in front of the first question" in house.until(folded, Started).notes[0]
+    assert "system message" in house.until(folded, Started).notes[0]
     assert folded.prompt_text == "<user>Be brief.\n\nHi\n<assistant>"
-    other = house.ask(house.model(), [question, system])
-    assert "Human: and Assistant:" in house.until(other, Started).notes[0]
-    with pytest.raises(TemplateError, match="No system"):
-        house.ask(house.model(), [question, system], keep_to_template=True).result()
+    late = house.ask(house.model(), [question, system])
+    house.until(late, Started)
+    assert late.prompt_text == "<user>Hi\n\nBe brief.\n<assistant>"
+
+
+def test_a_conversation_that_the_template_refuses_in_every_form_gets_its_own_error(house):
+    backend = fake_backend()
+    backend.script.refuses = lambda messages, options: None if messages[0].role == "assistant" else "No."
+    house.open(backend)
+    turns = [Message(role="system", content="Be brief."), Message(role="user", content="Hi")]
+    spoken = house.ask(house.model(), turns)
+    assert "Human: and Assistant:" in house.until(spoken, Started).notes[0]
+    with pytest.raises(TemplateError, match=r"No\."):
+        house.ask(house.model(), turns, keep_to_template=True).result()
 
 
 def test_tools_that_the_template_has_no_place_for_are_refused(house):

@@ -1,31 +1,51 @@
-"""Conversations as a model's chat template writes them."""
+"""Conversations rendered by a model's chat templates, without losing any part of them."""
 
 from __future__ import annotations
 
+import json
+import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
-from mlxk_core.api.errors import NoTemplate, TemplateError
+from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core.api.generation import Message, Tool
-from mlxk_mlx.engine.message_format import Turns, describe
+from mlxk_mlx.engine.message_format import MessageFormat, describe
+from mlxk_mlx.engine.template_probe import REASONING, REASONING_PROBES, Probe
+from mlxk_mlx.engine.template_process import RENDER_PROCESSES, TemplateLimit
 
-Apply = Callable[..., Any]
+Apply = Callable[[Mapping[str, Any]], str]
+"""Render with the variables of a template. Raises anything when the template refuses the conversation."""
+
+_LOGGER = logging.getLogger("mlxk.mlx")
+_SHAPES = 512
+_PROBE_TOOL = Tool(name="mlxk_tool", description="A tool.", parameters={"type": "object", "properties": {}})
 
 
 class ChatTemplate:
-    """Renders with `apply`, which has the signature of transformers' `apply_chat_template`; `text` is the Jinja
-    source (None: the model has no template, unless `apply` is code of mlx-lm's own)."""
+    """The chat templates of one model by name. `default` renders conversations, `tool_use` those with tools, and `rag`
+    those with documents, as in transformers; a model without `default` has none."""
 
-    def __init__(self, apply: Apply, text: str | None, *, is_code: bool = False) -> None:
-        self._apply = apply
-        self._text = text
-        self._is_code = is_code
-        self._turns = Turns.of(text or "")
+    def __init__(self, templates: Mapping[str, _Template]) -> None:
+        self._templates = templates
 
     @classmethod
-    def of(cls, hf: Any, text: str | None) -> ChatTemplate:
-        """The template `text`, rendered by the transformers tokenizer `hf` (which knows its own special tokens)."""
-        return cls(hf.apply_chat_template, text)
+    def of(cls, templates: Mapping[str, str], special_tokens: Mapping[str, Any]) -> Self:
+        """Return the templates with these Jinja sources, which see `special_tokens` (`bos_token` and so on)."""
+
+        def apply(text: str) -> Apply:
+            return lambda variables: RENDER_PROCESSES.render(text, {**special_tokens, **variables})
+
+        if templates:
+            RENDER_PROCESSES.warm_up()
+        return cls({name: _Template(apply(text), text) for name, text in templates.items()})
+
+    @classmethod
+    def of_code(cls, apply: Apply) -> Self:
+        """Return a template that is a Python function."""
+        return cls({"default": _Template(apply, "")})
 
     def render(
         self,
@@ -35,19 +55,131 @@ class ChatTemplate:
         generation_prompt: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """Raises `NoTemplate`, and `TemplateError` when the template refuses the conversation."""
-        if self._text is None and not self._is_code:
+        """Return the prompt text.
+
+        Raises `NoTemplate`, and `TemplateError` when the template refuses the conversation or leaves out a part of it
+        (`TemplateLimitExceeded`: it exceeds a limit of time, memory or output).
+        """
+        options = options or {}
+        name = "tool_use" if tools else "rag" if options.get("documents") else "default"
+        template = self._templates.get(name) or self._templates.get("default")
+        if template is None:
             raise NoTemplate
-        values: dict[str, Any] = {**(options or {}), "add_generation_prompt": generation_prompt, "tokenize": False}
-        if not self._is_code:
-            values["chat_template"] = self._text
-        if tools:
-            values["tools"] = [describe(tool) for tool in tools]
-        refusal: Exception | None = None
-        for turns in self._turns.alternatives(messages):
+        return template.render(messages, tools, generation_prompt, options)
+
+
+class _Template:
+    """One template, and the message formats found for the shapes of conversation it was given."""
+
+    def __init__(self, apply: Apply, text: str) -> None:
+        self._apply = apply
+        self._text = text
+        self._format = MessageFormat.of(text)
+        self._reasoning_known = False
+        self._shapes: OrderedDict[Any, MessageFormat | TemplateError] = OrderedDict()
+        self._exceeded: TemplateLimit | None = None
+        self._lock = threading.Lock()
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool], generation_prompt: bool, options: Mapping[str, Any]
+    ) -> str:
+        form = self._format_for(messages, bool(tools), options)
+        try:
+            return self._write(form, messages, tools, generation_prompt, options)
+        except TemplateLimit as error:
+            raise _exceeded(error) from error
+        except Exception as error:
+            raise _refused(error) from error
+
+    def _write(
+        self,
+        form: MessageFormat,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        generation_prompt: bool,
+        options: Mapping[str, Any],
+    ) -> str:
+        variables: dict[str, Any] = {"documents": None, **options}
+        variables["messages"] = form.write(messages)
+        variables["tools"] = [describe(tool) for tool in tools] or None
+        variables["add_generation_prompt"] = generation_prompt
+        return self._apply(variables)
+
+    def _format_for(self, messages: Sequence[Message], with_tools: bool, options: Mapping[str, Any]) -> MessageFormat:
+        """Return the format in which the template shows every piece of a conversation of this shape."""
+        probe = Probe.of(messages)
+        shape = (probe.messages, with_tools, json.dumps(options, sort_keys=True, default=str))
+        with self._lock:  # the same shape is tried by one thread; a template that hangs holds one process
+            if self._exceeded is not None:
+                raise _exceeded(self._exceeded)
+            found = self._shapes.get(shape)
+            if found is None:
+                try:
+                    if any(message.reasoning for message in messages):
+                        self._find_reasoning(options)
+                    found = self._search(probe, with_tools, options)
+                except TemplateLimit as error:
+                    self._exceeded = error
+                    raise _exceeded(error) from error
+                self._shapes[shape] = found
+                if len(self._shapes) > _SHAPES:
+                    self._shapes.popitem(last=False)
+            else:
+                self._shapes.move_to_end(shape)
+        if isinstance(found, TemplateError):
+            raise TemplateError(*found.args, **found.details)
+        return found
+
+    def _search(self, probe: Probe, with_tools: bool, options: Mapping[str, Any]) -> MessageFormat | TemplateError:
+        tools = (_PROBE_TOOL,) if with_tools else ()
+        first: TemplateError | None = None
+        passable: MessageFormat | None = None
+        for index, form in enumerate(self._format.alternatives(probe.messages)):
             try:
-                return str(self._apply(turns.write(messages), **values))
+                text = self._write(form, probe.messages, tools, True, options)
+            except TemplateLimit:
+                raise
             except Exception as error:  # a template is a program of the model's author: it may raise anything
-                refusal = refusal or error
-        told = str(refusal).rstrip(".")
-        raise TemplateError(f"The model's chat template refuses the conversation: {told}.") from refusal
+                first = first or _refused(error)
+                continue
+            missing = list(probe.missing(text))
+            if missing:
+                first = first or _incomplete(missing)
+            elif not probe.is_garbled(text, self._text):
+                if index:
+                    _LOGGER.debug("chat template: messages are written as %s", form)
+                    self._format = replace(self._format, part_roles=form.part_roles)
+                return form
+            else:
+                passable = passable or form
+        return passable or first or _incomplete(["the conversation"])
+
+    def _find_reasoning(self, options: Mapping[str, Any]) -> None:
+        """Set the place from which the template reads reasoning, if there is one."""
+        if self._reasoning_known:
+            return
+        self._reasoning_known = True
+        for form in self._format.reasoning_alternatives():
+            for messages in REASONING_PROBES:
+                try:
+                    text = self._write(form, messages, (), False, options)
+                except TemplateLimit:
+                    raise
+                except Exception:
+                    continue
+                if REASONING in text and "'thinking'" not in text:
+                    self._format = form
+                    return
+        _LOGGER.debug("chat template: it has no place for the reasoning of earlier answers")
+
+
+def _refused(error: Exception) -> TemplateError:
+    return TemplateError(f"The model's chat template refuses the conversation: {str(error).rstrip('.')}.")
+
+
+def _exceeded(error: TemplateLimit) -> TemplateLimitExceeded:
+    return TemplateLimitExceeded(f"The model's chat template exceeds a limit: {error}.")
+
+
+def _incomplete(missing: Sequence[str]) -> TemplateError:
+    return TemplateError(f"The model's chat template leaves out {', '.join(missing)}.", missing=list(missing))

@@ -19,7 +19,7 @@ def tool_calls(model: Model) -> Evidence | None:
     named = model.tokenizer_config.get("tool_parser_type")
     if isinstance(named, str):
         return Evidence(Strength.DECLARED, f"tokenizer_config.json names the tool format {named}")
-    if "tool" in (model.chat_template or ""):
+    if "tool" in model.template_text:
         return Evidence(Strength.NAME, "the chat template knows tools")
     if any("tool_call" in token or token == "<|sep|>" for token in model.added_tokens):
         return Evidence(Strength.NAME, "the vocabulary has markers of tool calls")

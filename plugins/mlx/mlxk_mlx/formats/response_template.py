@@ -123,7 +123,7 @@ def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: 
     anchor = {key: template[key] for key in ("start_anchor", "start_anchor_pattern") if key in template}
     if not any(region.implicit for region in regions.values()):
         fields[_REST] = {"content": "text"}
-        written = model.chat_template or ""
+        written = model.template_text
         if noise := [token.text for token in model.added_tokens.values() if token.special and token.text in written]:
             fields[_NOISE] = {"open": noise, "close_pattern": ""}
         opens = {key.replace("start_anchor", "open"): value for key, value in anchor.items()}

@@ -70,7 +70,7 @@ class _Vocabulary:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.chat_template = model.chat_template
+        self.chat_template = model.template_text or None
 
     def get_vocab(self) -> Mapping[str, Any]:
         return self._model.added_tokens

@@ -55,7 +55,7 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: E
 
     settle(network, context.alive)
     hf = tokenizer()
-    template = _code_template(model) or ChatTemplate.of(hf, model.chat_template)
+    template = _code_template(model) or ChatTemplate.of(model.chat_templates, hf.special_tokens_map)
     return MlxEngine(
         network,
         TokenizerAdapter(hf, vocab_size=logit_count(network)),
@@ -221,10 +221,11 @@ def _code_template(model: Model) -> Any:
     except ImportError:
         return None
 
-    def apply(messages: Any, *, tokenize: bool, **values: Any) -> Any:
-        return module.apply_chat_template(messages, **values)
+    def apply(variables: Mapping[str, Any]) -> str:
+        given = {name: value for name, value in variables.items() if value is not None}
+        return str(module.apply_chat_template(given.pop("messages"), **given))
 
-    return ChatTemplate(apply, None, is_code=True)
+    return ChatTemplate.of_code(apply)
 
 
 def _brief(error: BaseException) -> str:

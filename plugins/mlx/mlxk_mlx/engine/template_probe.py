@@ -1,0 +1,106 @@
+"""Probes: conversations of the shape of a real one whose pieces can be found again in the rendered prompt.
+
+A template leaves out what it does not expect, without an error: content that it reads as a list of parts, a call where
+it tells `null` from an empty text, a second system message. The real text cannot show that, since templates trim and
+escape it; marker words can.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+from mlxk_core.api.generation import Message, ToolCall
+from mlxk_mlx.engine.repair import repaired_object
+
+_CONTENT = {
+    "system": "system messages",
+    "user": "user messages",
+    "assistant": "assistant messages",
+    "tool": "tool results",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A marker word and what it stands for. `key` is the marker of an argument's name, written before it."""
+
+    marker: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A conversation of markers. `messages` identifies the shape: equal shapes have equal probes."""
+
+    messages: tuple[Message, ...]
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Probe:
+        """Return the probe of the shape of `messages`."""
+        markers = (f"mlxk{number}x" for number in count(100))
+        ids: dict[str, str] = {}
+        pieces: list[Piece] = []
+
+        def marker(what: str) -> str:
+            pieces.append(Piece(next(markers), what))
+            return pieces[-1].marker
+
+        def call_of(call: ToolCall) -> ToolCall:
+            identifier = ids.setdefault(call.id, f"mlxk{len(ids):05}")
+            value = repaired_object(call.arguments)
+            arguments = {marker("tool calls"): marker("tool calls")} if value else {}
+            text = marker("tool calls") if value is None else json.dumps(arguments)
+            return ToolCall(id=identifier, name=marker("tool calls"), arguments=text)
+
+        def message_of(message: Message) -> Message:
+            what = "assistant text next to tool calls" if message.tool_calls else _CONTENT[message.role]
+            return replace(
+                message,
+                content=marker(what) if message.content.strip() else message.content,
+                reasoning="mlxk thinks" if message.reasoning else message.reasoning,
+                tool_calls=tuple(map(call_of, message.tool_calls)),
+                tool_call_id=None if message.tool_call_id is None else ids.get(message.tool_call_id, "mlxk99999"),
+                name=None if message.name is None else "mlxk_name",
+            )
+
+        return cls(tuple(map(message_of, messages)), tuple(pieces))
+
+    def missing(self, text: str) -> Iterator[str]:
+        """Yield what of the conversation is not in the rendered `text`, each kind once."""
+        folded = text.casefold()
+        yield from dict.fromkeys(piece.what for piece in self.pieces if piece.marker not in folded)
+        if "'type': 'text'" in text or '"type": "text"' in text:
+            yield "text: it shows lists of content parts as they are"
+
+    def is_garbled(self, text: str, template: str) -> bool:
+        """Return whether `text` has Python's spelling of a value, or JSON inside a JSON string."""
+        if "None" in text and "None" not in template:
+            return True
+        return any(
+            f"{quote}{piece.marker}" in text
+            for piece in self.pieces
+            if piece.what == "tool calls"
+            for quote in ("'", '\\"')
+        )
+
+
+_ASKED = Message(role="user", content="mlxk asks")
+REASONING = "mlxk707x"
+REASONING_PROBES = (
+    (
+        _ASKED,
+        Message(
+            role="assistant",
+            content="",
+            reasoning=REASONING,
+            tool_calls=(ToolCall(id="mlxk00000", name="mlxk_call", arguments="{}"),),
+        ),
+        Message(role="tool", content="mlxk result", tool_call_id="mlxk00000"),
+    ),
+    (_ASKED, Message(role="assistant", content="mlxk answers", reasoning=REASONING)),
+)
+"""Conversations in which templates that read reasoning show it; in earlier turns most leave it out on purpose."""

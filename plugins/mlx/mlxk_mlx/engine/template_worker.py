@@ -1,0 +1,144 @@
+"""Child process that renders chat templates, within limits on memory and output.
+
+A chat template is a program by the model's author. In a process of its own it can neither block the server's threads
+nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
+
+Messages on standard input and output are JSON after their length in 4 bytes (big endian). The request is
+`{"template": str, "variables": {...}}`, the response `{"text": str}` or `{"error": str, "message": str}`, where the
+error is `template` or `limit`. The process ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import IO, Any
+
+from jinja2 import Template, nodes
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+LENGTH = struct.Struct(">I")
+
+MEMORY_LIMIT = 1 << 30
+"""Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
+OUTPUT_LIMIT = 64 << 20
+"""Characters of a rendered prompt. The longest contexts take a tenth of it."""
+_TEMPLATES = 64
+
+
+class OutputTooLong(Exception):
+    """The rendered prompt has more than `OUTPUT_LIMIT` characters."""
+
+
+class _GenerationTag(Extension):
+    """`{% generation %}`: transformers marks the assistant's text with it for training. The body is rendered as is."""
+
+    tags = {"generation"}  # noqa: RUF012 - declared so by jinja2
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Return an environment with the functions that transformers' `apply_chat_template` offers."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
+    return environment
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Return `value` as JSON without the HTML escapes of jinja2's own filter."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)
+
+
+@lru_cache(maxsize=_TEMPLATES)
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
+
+
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """Return the rendered text. Raises whatever the template raises, and `OutputTooLong`."""
+    length, pieces = 0, []
+    for piece in _compiled(template).generate(**variables):
+        pieces.append(piece)
+        length += len(piece)
+        if length > OUTPUT_LIMIT:
+            raise OutputTooLong(f"it writes more than {OUTPUT_LIMIT:,} characters")
+    return "".join(pieces)
+
+
+def respond(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the response to one request."""
+    try:
+        return {"text": render(request["template"], request["variables"])}
+    except MemoryError:
+        return {"error": "limit", "message": f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory"}
+    except (OutputTooLong, SecurityError, OverflowError) as error:
+        return {"error": "limit", "message": str(error)}
+    except RecursionError:
+        return {"error": "limit", "message": "it nests too deeply"}
+    except Exception as error:
+        return {"error": "template", "message": str(error) or type(error).__name__}
+
+
+def read_message(stream: IO[bytes]) -> Any:
+    """Return the next message, None at the end of the stream."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    [length] = LENGTH.unpack(head)
+    body = stream.read(length)
+    return json.loads(body) if len(body) == length else None
+
+
+def encode_message(value: Any) -> bytes:
+    """Return `value` as one message."""
+    body = json.dumps(value, default=_plain).encode("ascii")
+    return LENGTH.pack(len(body)) + body
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    for limit, value in ((resource.RLIMIT_AS, MEMORY_LIMIT), (resource.RLIMIT_CORE, 0)):
+        try:
+            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+        except (OSError, ValueError):
+            pass  # a lower limit holds already, or the system has none of this kind
+    requests, responses = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    sys.stdout = sys.stderr  # nothing but responses may be written there
+    while (request := read_message(requests)) is not None:
+        responses.write(encode_message(respond(request)))
+        responses.flush()
+
+
+if __name__ == "__main__":
+    main()
