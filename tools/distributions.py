@@ -2,7 +2,8 @@
 
     uv run python tools/distributions.py             list the distributions and their version
     uv run python tools/distributions.py check       exit with 1 if any pyproject.toml differs from the root's
-    uv run python tools/distributions.py sync        copy version, bounds and shared metadata from the root's
+    uv run python tools/distributions.py sync        copy version, bounds and shared metadata from the root's, and list
+                                                     every plugin in the meta distribution
     uv run python tools/distributions.py version X   set the version everywhere
 
 The root pyproject.toml is the source. Every copy is literal, so that each folder builds alone and offline.
@@ -18,6 +19,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ("version", "requires-python", "license", "authors", "keywords", "classifiers", "urls")
+# In the meta distribution's extra `full` only: experimental features.
+EXPERIMENTAL = {"mlxk-push"}
+# Libraries come with the plugins that use them, and are not listed.
+LIBRARIES = {"mlxk-hub", "mlxk-protocol"}
+_LINUX_ONLY = {"mlxk-openblas"}
 _MODULE_VERSION = re.compile(r'^__version__ = ".*"$', re.MULTILINE)
 _BOUND = re.compile(r'"(mlxk[a-z0-9-]*)(\[[a-z0-9,-]+\])?>=[0-9][^,"]*,<[0-9][^" ;]*')
 
@@ -75,12 +81,26 @@ def sync(folder: Path) -> None:
         module.write_text(_MODULE_VERSION.sub(f'__version__ = "{version}"', source), encoding="utf-8")
 
 
+def sync_meta() -> None:
+    """Write the dependencies of the distribution `mlxk`: core and every plugin."""
+    version = project(ROOT)["project"]["version"]
+    names = {project(folder)["project"]["name"] for folder in folders() if folder.parent.name == "plugins"}
+    names = (names | {"mlxk-core"}) - EXPERIMENTAL - LIBRARIES
+    only = {name: " ; sys_platform == 'linux'" for name in _LINUX_ONLY}
+    lines = "".join(f'  "{name}{bounds(version)}{only.get(name, "")}",\n' for name in sorted(names))
+    path = ROOT / "mlxk" / "pyproject.toml"
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(r"^dependencies = \[\n.*?^\]", re.MULTILINE | re.DOTALL)
+    path.write_text(pattern.sub(f"dependencies = [\n{lines}]", text, count=1), encoding="utf-8")
+
+
 def set_version(version: str) -> None:
     path = ROOT / "pyproject.toml"
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r'^version = ".*"$', f'version = "{version}"', text, count=1, flags=re.MULTILINE))
     for folder in folders():
         sync(folder)
+    sync_meta()
 
 
 def _block(text: str, pattern: str) -> str:
@@ -107,6 +127,7 @@ def main(arguments: list[str]) -> int:
         case ["sync"]:
             for folder in folders():
                 sync(folder)
+            sync_meta()
         case ["version", version] if re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", version):
             set_version(version)
         case _:

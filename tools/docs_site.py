@@ -52,7 +52,7 @@ def sections(files: Files) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the pages of each section that has any; every page is in the section of its folder."""
     paths = [file.src_uri for file in files.documentation_pages()]
     for title, folder in SECTIONS.items():
-        own = [path for path in paths if path.rpartition("/")[0] + "/" == folder]
+        own = [path for path in paths if path.rpartition("/")[0] + "/" == folder and path != "index.md"]
         if own:
             yield title, sorted(own, key=_order)
 

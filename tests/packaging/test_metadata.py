@@ -51,6 +51,6 @@ def test_the_meta_distribution_brings_every_plugin() -> None:
     data = project(ROOT / "mlxk")
     extras = data["optional-dependencies"].values()
     named = {re.split(r"[\[>= ]", line)[0] for lines in (data["dependencies"], *extras) for line in lines}
-    libraries = {"mlxk-hub"}  # come with what uses them
+    libraries = {"mlxk-hub", "mlxk-protocol"}  # come with what uses them
     plugins = {project(folder)["name"] for folder in OURS if folder.parent.name == "plugins"}
     assert plugins - libraries <= named
