@@ -86,7 +86,7 @@ def sync_meta() -> None:
     version = project(ROOT)["project"]["version"]
     names = {project(folder)["project"]["name"] for folder in folders() if folder.parent.name == "plugins"}
     names = (names | {"mlxk-core"}) - EXPERIMENTAL - LIBRARIES
-    only = {name: " ; sys_platform == 'linux'" for name in _LINUX_ONLY}
+    only = dict.fromkeys(_LINUX_ONLY, " ; sys_platform == 'linux'")
     lines = "".join(f'  "{name}{bounds(version)}{only.get(name, "")}",\n' for name in sorted(names))
     path = ROOT / "mlxk" / "pyproject.toml"
     text = path.read_text(encoding="utf-8")
