@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mlxk_core._generation.grammar import Part
 
 if TYPE_CHECKING:
-    from mlxk_core._generation.engine import Tokenizer
+    from mlxk_core._generation.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.grammar import Matches
+from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.residency import Resident
 from mlxk_core._generation.thinking_budget import ThinkingBudget
 from mlxk_core._host.specs import BackendSpec
 

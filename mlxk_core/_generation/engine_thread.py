@@ -19,8 +19,8 @@ from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, Ml
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._generation.engine import EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState
-from mlxk_core._generation.jobs import Job, JobFailed, LoadStarted, ModelLeased, RowAdmitted, RowStepped
-from mlxk_core._generation.residency import Key, Residency, Resident
+from mlxk_core._generation.jobs import Job, JobFailed, Key, LoadStarted, ModelLeased, Resident, RowAdmitted, RowStepped
+from mlxk_core._generation.residency import Residency
 from mlxk_core._host.host import Host
 
 

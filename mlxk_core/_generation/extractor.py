@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
@@ -13,24 +12,6 @@ from mlxk_core._generation.request import Tool
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
-
-
-class Strength(IntEnum):
-    """How good the evidence is that a model writes a format; the strongest wins."""
-
-    NAME = 1
-    VOCABULARY = 2
-    TEMPLATE = 3
-    DECLARED = 4
-    """The model's files name the format itself (a `response_template`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Why a format fits a model; `detail` completes "because …" (`the chat template writes <think>`)."""
-
-    strength: Strength
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,13 +33,13 @@ from mlxk_core._generation.jobs import (
     JobUpdate,
     LoadStarted,
     ModelLeased,
+    Resident,
     RowAdmitted,
     RowStepped,
 )
 from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
 from mlxk_core._generation.prompts import render
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.residency import Resident
 from mlxk_core._generation.stops import StopStrings, StopTokenCache
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._host.specs import StopPolicy

@@ -1,19 +1,18 @@
-"""Jobs: what a request's own thread and the engine thread share about one request."""
+"""Jobs and the loaded models they need: what request threads and the engine thread share."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
-from mlxk_core._generation.engine import Row, StepEvent
+from mlxk_core._generation.constraint import Vocabulary
+from mlxk_core._generation.engine import Engine, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.model import Model
-
-if TYPE_CHECKING:
-    from mlxk_core._generation.residency import Resident
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +111,40 @@ class Job:
         """Change the state. Raises `InvalidTransition` where the table of `job_state` does not allow it."""
         check_transition(self._state, state, by)
         self._state = state
+
+
+Key = tuple[Model, str]
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Resident:
+    """A loaded model.
+
+    `leases` counts the jobs that need it, `rows` has those that the engine runs, by id. `memory` is what the engine
+    held when it was last asked, in bytes.
+    """
+
+    model: Model
+    backend: BackendSpec
+    engine: Engine
+    leases: int = 0
+    rows: dict[int, Job] = field(default_factory=dict)
+    last_used: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    memory: int = 0
+    vocabulary: Vocabulary | None = None
+    """What constraints are compiled for, once a request has needed it."""
+
+    def refresh_memory(self) -> int:
+        """Ask the engine how many bytes it holds now. After an error the last known number stays."""
+        with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
+            self.memory = self.engine.memory
+        return self.memory
+
+    @property
+    def key(self) -> Key:
+        return (self.model, self.backend.name)
+
+    @property
+    def idle(self) -> bool:
+        return self.leases == 0

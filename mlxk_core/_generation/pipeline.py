@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mlxk_core._errors import MlxkError, PluginFailure
-from mlxk_core._generation.engine import Sampled, Tokenizer
+from mlxk_core._generation.engine import Sampled
 from mlxk_core._generation.events import (
     Channel,
     Delta,
@@ -17,6 +17,7 @@ from mlxk_core._generation.events import (
 )
 from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.stops import StopStrings
+from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlxk_core._generation.constraint import Constraint
+from mlxk_core._models.budget import TokenPolicy
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -70,15 +70,6 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     logprobs: int | None = None
-
-
-class TokenPolicy(Enum):
-    """How many tokens an answer may have when the request names no number."""
-
-    FULL_CONTEXT = "full"
-    """All of the context behind the prompt (a single person at a terminal)."""
-    HALF_CONTEXT = "half"
-    """Half of the context, and no more than is left behind the prompt (a server with several clients)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,54 +6,12 @@ list of models, and numbers that may be one step old.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from mlxk_core._errors import InsufficientMemory
-from mlxk_core._generation.constraint import Vocabulary
-from mlxk_core._generation.engine import Engine
-from mlxk_core._generation.jobs import Job
-from mlxk_core._host.specs import BackendSpec
-from mlxk_core._models.model import Model
+from mlxk_core._generation.jobs import Key, Resident
 from mlxk_core._text.units import human_size
-
-Key = tuple[Model, str]
-
-
-@dataclass(eq=False, slots=True, weakref_slot=True)
-class Resident:
-    """A loaded model.
-
-    `leases` counts the jobs that need it, `rows` has those that the engine runs, by id. `memory` is what the engine
-    held when it was last asked, in bytes.
-    """
-
-    model: Model
-    backend: BackendSpec
-    engine: Engine
-    leases: int = 0
-    rows: dict[int, Job] = field(default_factory=dict)
-    last_used: float = field(default_factory=time.monotonic)
-    closed: bool = False
-    memory: int = 0
-    vocabulary: Vocabulary | None = None
-    """What constraints are compiled for, once a request has needed it."""
-
-    def refresh_memory(self) -> int:
-        """Ask the engine how many bytes it holds now. After an error the last known number stays."""
-        with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
-            self.memory = self.engine.memory
-        return self.memory
-
-    @property
-    def key(self) -> Key:
-        return (self.model, self.backend.name)
-
-    @property
-    def idle(self) -> bool:
-        return self.leases == 0
 
 
 class Residency:

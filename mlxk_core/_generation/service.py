@@ -15,16 +15,15 @@ from types import TracebackType
 
 from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
 from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
-from mlxk_core._generation.engine import Tokenizer
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
-from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased
+from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident
 from mlxk_core._generation.prompts import Prompt, render
 from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._generation.residency import Resident
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
+from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
 from mlxk_core._models.budget import model_context_length

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 
 from mlxk_core._errors import TemplateError
 from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.request import Message
-from mlxk_core._generation.residency import Resident
 from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.model import Model
 

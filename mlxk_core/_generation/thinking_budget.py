@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlxk_core._generation.constraint import TokenConstraint
-from mlxk_core._generation.engine import Tokenizer
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import Extractor
+from mlxk_core._generation.tokenizer import Tokenizer
 
 _PATIENCE = 8
 """Tokens that may pass before the end marker is written, where a character must be completed first."""

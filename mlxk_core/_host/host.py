@@ -24,6 +24,7 @@ from mlxk_core._host.specs import (
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
+    Evidence,
     ModelSource,
     ModelSourceSpec,
     Quantization,
@@ -37,7 +38,6 @@ from mlxk_core._host.specs import (
 
 if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
-    from mlxk_core._generation.extractor import Evidence
     from mlxk_core._models.model import Model
 
 BUILTIN_COMMANDS = ("plugins",)
@@ -250,8 +250,6 @@ class Host:
         return best[0] if best else None
 
     def _best_extractor(self, model: Model, *, around: bool) -> tuple[ReasoningExtractorSpec, Evidence] | None:
-        from mlxk_core._generation.extractor import Evidence  # `mlxk --help` does without
-
         found = []
         for plugin, spec in self._extractors.entries():
             if (spec.tool_calls == "around") is not around:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from mlxk_core._generation.extractor import Evidence
     from mlxk_core._models.model import Model
+    from mlxk_core._models.variants import Variant
 
 Target = str | Callable[..., Any]
 """An implementation: `"package.module:attribute"`, imported when it is used, or the callable itself."""
@@ -105,6 +106,24 @@ class StopPolicy:
     stop_strings: tuple[str, ...] = ()
 
 
+class Strength(IntEnum):
+    """How good the evidence is that a model writes a format; the strongest wins."""
+
+    NAME = 1
+    VOCABULARY = 2
+    TEMPLATE = 3
+    DECLARED = 4
+    """The model's files name the format itself (a `response_template`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a format fits a model; `detail` completes "because …" (`the chat template writes <think>`)."""
+
+    strength: Strength
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningExtractorSpec:
     """A format of reasoning (and tool calls). `matches` gives its evidence for a model, or None, from the files alone.
@@ -149,17 +168,6 @@ class ServerExtensionSpec:
     name: str
     summary: str
     target: Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One GGUF variant in a repository: `Q4_K_M` and the like. `size` is in bytes, all shards together."""
-
-    name: str
-    size: int
-    shards: int = 1
-    complete: bool = True
-    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

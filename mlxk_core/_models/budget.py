@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core._errors import BrokenModel, ContextLengthExceeded, InvalidOption
-from mlxk_core._generation.request import TokenPolicy
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -25,6 +25,15 @@ _KEYS = (
     "seq_len",
     "n_ctx",
 )
+
+
+class TokenPolicy(Enum):
+    """Default token budget of a request that names no number."""
+
+    FULL_CONTEXT = "full"
+    """All of the context after the prompt: one person at a terminal."""
+    HALF_CONTEXT = "half"
+    """Half of the context, at most what is left after the prompt: a server with several clients."""
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:

@@ -14,10 +14,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._host.specs import Variant
 from mlxk_core._models.files import parse_shard, regular_file, weight_format
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
-from mlxk_core._models.variants import gguf_variants
+from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 
 Origin = Literal["hub", "path", "source"]
@@ -135,7 +134,7 @@ class Model:
     @cached_property
     def weights(self) -> Weights:
         """The safetensors weights as their headers list them (empty without any); damaged files are named in it."""
-        return read_weights(self)
+        return read_weights(self.path, (file.name for file in self.files))
 
     @cached_property
     def config(self) -> Mapping[str, Any]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Protocol
 
 from mlxk_core._errors import AmbiguousModel, BrokenModel, ModelError, ModelNotFound, RevisionNotFound, UnsupportedModel
-from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Variant, Verdict
+from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Verdict
 from mlxk_core._models.cache import Repository, cached_repositories
 from mlxk_core._models.files import weight_format
 from mlxk_core._models.model import Model
 from mlxk_core._models.references import NameReference, PathReference, parse_name, parse_reference
+from mlxk_core._models.variants import Variant
 
 _SHORT = 7
 _DEFAULT_OWNER = "mlx-community/"

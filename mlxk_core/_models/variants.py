@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from mlxk_core._host.specs import Variant
 from mlxk_core._models.files import parse_shard
 
 # The names of encodings, as the GGUF naming convention and the uploads of unsloth, bartowski and ggml-org spell them.
@@ -18,6 +18,17 @@ _ENCODING = re.compile(
 )
 # Files that go with a model: the image encoder, a quantizer's statistics, a bare vocabulary, an adapter.
 _COMPANION = re.compile(r"mmproj|imatrix|(?<![a-z0-9])(?:vocab|lora)(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One GGUF variant in a repository: `Q4_K_M` and the like. `size` is in bytes, all shards together."""
+
+    name: str
+    size: int
+    shards: int = 1
+    complete: bool = True
+    files: tuple[str, ...] = ()
 
 
 class SizedFile(Protocol):

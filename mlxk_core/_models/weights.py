@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import regular_file
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
-
-if TYPE_CHECKING:
-    from mlxk_core._models.model import Model
 
 INDEX = "model.safetensors.index.json"
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -73,27 +70,28 @@ class Weights:
         return None
 
 
-def weight_files(model: Model) -> tuple[str, ...]:
-    """The safetensors files that hold the model, by name: `model*.safetensors`, else all at its top."""
-    top = [f.name for f in model.files if f.name.endswith(".safetensors") and "/" not in f.name]
+def weight_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the safetensors files that hold a model: `model*.safetensors`, else all in its top folder."""
+    top = [name for name in names if name.endswith(".safetensors") and "/" not in name]
     return tuple([name for name in top if name.startswith("model")] or top)
 
 
-def read_weights(model: Model) -> Weights:
-    """Reads the headers of `weight_files(model)` and the totals of its index; never raises for a damaged file."""
+def read_weights(folder: Path, names: Iterable[str]) -> Weights:
+    """Read the headers of `weight_files(names)` in `folder` and the totals of the index. Does not raise for a damaged
+    file."""
     headers: dict[str, SafetensorsHeader] = {}
     unreadable: dict[str, str] = {}
-    for name in weight_files(model):
+    for name in weight_files(names):
         try:
-            headers[name] = read_safetensors_header(model.path / name)
+            headers[name] = read_safetensors_header(folder / name)
         except BrokenModel as error:
             unreadable[name] = str(error)
-    size, parameters = _totals(model)
+    size, parameters = _totals(folder)
     return Weights(headers, unreadable, size, parameters)
 
 
-def _totals(model: Model) -> tuple[int | None, int | None]:
-    path = model.path / INDEX
+def _totals(folder: Path) -> tuple[int | None, int | None]:
+    path = folder / INDEX
     try:
         metadata = json.loads(regular_file(path).read_bytes())["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")

@@ -42,11 +42,11 @@ if TYPE_CHECKING:
         ReasoningExtractorSpec,
         ServerExtensionSpec,
         StopPolicy,
-        Variant,
+        Target,
         Verdict,
         hookimpl,
     )
-    from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model
+    from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model, Variant
 
 _TOPICS = {
     "backends": (
@@ -87,7 +87,7 @@ _TOPICS = {
         "ReasoningExtractorSpec",
         "ServerExtensionSpec",
         "StopPolicy",
-        "Variant",
+        "Target",
         "Verdict",
         "hookimpl",
     ),
@@ -97,6 +97,7 @@ _TOPICS = {
         "GGUFHeader",
         "GGUFTensor",
         "Model",
+        "Variant",
     ),
 }
 _TOPIC_OF = {name: topic for topic, names in _TOPICS.items() for name in names}
@@ -134,6 +135,7 @@ __all__ = [
     "StepEvent",
     "StopPolicy",
     "Strength",
+    "Target",
     "Tokenizer",
     "Tool",
     "ToolCall",

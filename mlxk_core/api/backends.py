@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.engine import (
-    Detokenizer,
-    Engine,
-    EngineContext,
-    Prefilled,
-    Row,
-    RowFailed,
-    Sampled,
-    StepEvent,
-    Tokenizer,
-)
+from mlxk_core._generation.engine import Engine, EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.tokenizer import Detokenizer, Tokenizer
 
 __all__ = [
     "Detokenizer",

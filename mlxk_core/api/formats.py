@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.extractor import (
-    Evidence,
     Extractor,
     ExtractorContext,
     PlainText,
-    Strength,
     new_call_id,
 )
+from mlxk_core._host.specs import Evidence, Strength
 
 __all__ = [
     "Evidence",

@@ -15,7 +15,7 @@ from mlxk_core._host.specs import (
     ReasoningExtractorSpec,
     ServerExtensionSpec,
     StopPolicy,
-    Variant,
+    Target,
     Verdict,
 )
 
@@ -32,7 +32,7 @@ __all__ = [
     "ReasoningExtractorSpec",
     "ServerExtensionSpec",
     "StopPolicy",
-    "Variant",
+    "Target",
     "Verdict",
     "hookimpl",
 ]

@@ -18,7 +18,7 @@ from mlxk_core._models.quantization_config import (
 from mlxk_core._models.references import NameReference, PathReference, parse_reference
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
-from mlxk_core._models.variants import gguf_variants
+from mlxk_core._models.variants import Variant, gguf_variants
 
 __all__ = [
     "FLOAT_BLOCK_FORMATS",
@@ -38,6 +38,7 @@ __all__ = [
     "Repository",
     "Resolver",
     "Tensor",
+    "Variant",
     "cache_folder_name",
     "cached_repositories",
     "check_health",

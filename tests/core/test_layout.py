@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlxk_testing import HEAVY, assert_light, modules_after
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
+PACKAGES = [ROOT / "mlxk_core", ROOT / "testing" / "mlxk_testing", *(f / f"mlxk_{f.name}" for f in PLUGINS)]
 LIBRARIES = {"openblas", "hub", "protocol"}  # no entry point, no command: imported by other plugins
 FEATURES = {
     "run",
@@ -222,6 +224,46 @@ def test_only_the_plugin_set_and_the_markers_touch_pluggy():
         "mlxk_core/_host/hookspecs.py",
         "mlxk_core/_host/loader.py",
     }
+
+
+def import_graph(package):
+    """For each module of `package` the modules of the same package that it imports, anywhere in it."""
+    paths = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+    graph = {name: set() for name in paths}
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= inside & paths.keys() or {node.module}
+        graph[name] = (graph[name] & paths.keys()) - {name}
+    return graph
+
+
+def cycle_in(graph):
+    """The modules that cannot be put in an order; empty when there is no cycle."""
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=names(PACKAGES))
+def test_no_import_between_files_goes_in_a_circle(package):
+    assert cycle_in(import_graph(package)) == []
+
+
+def test_a_circle_is_found(tmp_path):
+    package = tmp_path / "round"
+    package.mkdir()
+    (package / "a.py").write_text("import typing\nif typing.TYPE_CHECKING:\n    from round.b import x")
+    (package / "b.py").write_text("def f():\n    from round import a")
+    assert set(cycle_in(import_graph(package))) == {"round.a", "round.b"}
 
 
 def test_features_are_all_accounted_for():

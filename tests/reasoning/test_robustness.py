@@ -8,12 +8,18 @@ import re
 import pytest
 
 from mlxk_core.api import Channel, ExtractorContext, Model
+from mlxk_reasoning.blocks import BlockExtractor
 from mlxk_reasoning.formats import BLOCK_FORMATS, BlockFormat
 from mlxk_reasoning.harmony import MARKERS, HarmonyExtractor
 from mlxk_testing.splits import assert_split_invariant, extract
 
 _WORDS = (" ", "\n", "a", "weigh ", "<", "<|", "</", "[", "ü🤔", "Here", "assistant", "x\n\n")
 _HEADER_WORDS = ("assistant", "analysis", "commentary", "final", " to=functions.f", " to=python", "json", " ")
+
+
+def extractors(format):
+    """Makes extractors of a block format."""
+    return lambda context: BlockExtractor(format, context.prompt_suffix)
 
 
 def _pieces(format: BlockFormat) -> tuple[str, ...]:
@@ -34,14 +40,11 @@ def _bare(text: str, markers: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("format", BLOCK_FORMATS, ids=lambda format: format.name)
-def test_a_block_format_keeps_every_word_of_a_wild_response(format: BlockFormat, tmp_path) -> None:
-    model = Model(name="a model", path=tmp_path)
+def test_a_block_format_keeps_every_word_of_a_wild_response(format: BlockFormat) -> None:
     markers = tuple(piece for piece in _pieces(format) if piece not in _WORDS)
     for text in _texts(_pieces(format), seed=len(format.name)):
         for suffix in ("", format.openers[0], format.openers[0] + format.closers[0]):
-            extracted = assert_split_invariant(
-                lambda suffix=suffix: format(ExtractorContext(model=model, prompt_suffix=suffix)), text
-            )
+            extracted = assert_split_invariant(lambda suffix=suffix: BlockExtractor(format, suffix), text)
             said = "".join(part for _, part in extracted.runs)
             assert _bare(said, markers) == _bare(text, markers)
 
@@ -93,7 +96,7 @@ def test_the_channel_says_where_text_goes_that_comes_next(name: str, tmp_path) -
         )
         make = HarmonyExtractor
     else:
-        text, suffix, make = "<think>ab</think>cd", "", think
+        text, suffix, make = "<think>ab</think>cd", "", extractors(think)
     for cut in range(len(text)):
         extractor = make(ExtractorContext(model=model, prompt_suffix=suffix))
         for character in text[:cut]:
@@ -109,7 +112,9 @@ def test_the_channel_says_where_text_goes_that_comes_next(name: str, tmp_path) -
 def test_a_long_response_is_read_in_one_pass(name: str, tmp_path) -> None:
     """Ten times the text makes no more than ten times the events, and none is held until the end."""
     model = Model(name="a model", path=tmp_path)
-    make = HarmonyExtractor if name == "harmony" else next(f for f in BLOCK_FORMATS if f.name == name)
+    make = HarmonyExtractor
+    if name != "harmony":
+        make = extractors(next(f for f in BLOCK_FORMATS if f.name == name))
     opener = "<|channel|>analysis<|message|>" if name == "harmony" else "<think>"
     extractor = make(ExtractorContext(model=model, prompt_suffix="<|start|>assistant" if name == "harmony" else ""))
     extractor.feed(opener)

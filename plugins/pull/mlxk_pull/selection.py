@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from mlxk_core.api.errors import AmbiguousModel, BrokenModel, Kind, ModelError, ModelNotFound
-from mlxk_core.api.hooks import Variant
-from mlxk_core.api.models import gguf_variants, parse_shard, weight_format
+from mlxk_core.api.models import Variant, gguf_variants, parse_shard, weight_format
 from mlxk_hub.client import RemoteFile
 
 # Config, tokenizer, chat template and what a licence asks to be kept. Never *.py: no code is run from a repository.

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mlxk_core.api import Extractor, ExtractorContext
-    from mlxk_core.api.formats import ResponseGrammar
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockFormat:
-    """A format of the shape `opener reasoning closer answer`. A row is the factory of its own extractors.
+    """A format of the shape `opener reasoning closer answer`.
 
     `label` is a name the model writes right behind the opener. `frame` and `frame_end` are markers around the answer:
     the first at its beginning only, the second once the frame is open (a closer opens it where `frame` is empty).
@@ -46,21 +41,6 @@ class BlockFormat:
     signs: tuple[tuple[str, ...], ...] = ()
     tokens: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
-
-    @property
-    def target(self) -> str:
-        return f"{__name__}:{self.name.upper()}"
-
-    def grammar(self, context: ExtractorContext) -> ResponseGrammar:
-        """How a response in this format is written."""
-        from mlxk_reasoning.block_grammar import block_grammar
-
-        return block_grammar(self, context)
-
-    def __call__(self, context: ExtractorContext) -> Extractor:
-        from mlxk_reasoning.blocks import BlockExtractor
-
-        return BlockExtractor(self, context.prompt_suffix, calls_tools=bool(context.tools))
 
 
 # What the models that write <think> call tools with: Qwen and GLM, Kimi, LFM2, MiniMax, DeepSeek (four generations),

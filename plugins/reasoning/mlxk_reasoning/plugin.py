@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from mlxk_core.api import Model, ReasoningExtractorSpec, StopPolicy, hookimpl
+from mlxk_core.api import ReasoningExtractorSpec, StopPolicy, hookimpl
 from mlxk_reasoning.evidence import HARMONY, choose, evidence, writes_harmony
-from mlxk_reasoning.formats import BLOCK_FORMATS
+from mlxk_reasoning.formats import BLOCK_FORMATS, BlockFormat
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Extractor, ExtractorContext, Model
+    from mlxk_core.api.formats import ResponseGrammar
 
 
 @hookimpl
@@ -25,9 +30,21 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
             name=row.name,
             summary=row.summary,
             matches=partial(evidence, name=row.name),
-            target=row.target,
-            grammar=f"{row.target}.grammar",
+            target=partial(_extractor, row),
+            grammar=partial(_grammar, row),
         )
+
+
+def _extractor(row: BlockFormat, context: ExtractorContext) -> Extractor:
+    from mlxk_reasoning.blocks import BlockExtractor
+
+    return BlockExtractor(row, context.prompt_suffix, calls_tools=bool(context.tools))
+
+
+def _grammar(row: BlockFormat, context: ExtractorContext) -> ResponseGrammar:
+    from mlxk_reasoning.block_grammar import block_grammar
+
+    return block_grammar(row, context)
 
 
 @hookimpl

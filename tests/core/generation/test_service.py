@@ -18,7 +18,8 @@ from mlxk_core._errors import (
     UnsupportedModel,
 )
 from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
-from mlxk_core._generation.request import GenerationRequest, Message, Sampling, TokenPolicy
+from mlxk_core._generation.request import GenerationRequest, Message, Sampling
+from mlxk_core._models.budget import TokenPolicy
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
 from mlxk_testing.fake_engine import fake_backend
 
