@@ -37,6 +37,7 @@ def _write_models() -> None:
             folder,
             "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant<|channel|>commentary "
             'to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>',
+            context=8192,
         ),
     )
 
