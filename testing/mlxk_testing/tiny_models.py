@@ -41,8 +41,12 @@ HARMONY = (
     "{% if tools %}<|start|>developer<|message|># Tools\n"
     "{% for tool in tools %}{{ tool.function.name }}: {{ tool.function.description }}\n{% endfor %}<|end|>{% endif %}"
     "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{% if message.tool_calls %}{% for call in message.tool_calls %}"
+    "<|start|>assistant to=functions.{{ call.function.name }}<|channel|>commentary json<|message|>"
+    "{{ call.function.arguments | tojson }}<|call|>{% endfor %}{% endif %}"
+    "{% if message['content'] or not message.tool_calls %}"
     "<|start|>assistant<|channel|>final<|message|>{{ message['content'] }}"
-    "{% if loop.last and not add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}"
+    "{% if loop.last and not add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}{% endif %}"
     "{% else %}<|start|>{{ message['role'] }}<|message|>{{ message['content'] }}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
 )
