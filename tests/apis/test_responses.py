@@ -202,3 +202,8 @@ def test_a_body_that_is_no_json_and_a_model_that_is_missing_are_errors(api):
 def test_fields_of_javascript_and_unknown_fields_are_accepted(api):
     body = b'{"model": "tiny/talker", "input": "Hi", "max_output_tokens": 5.0, "someday": {"a": [1, 2.5]}}'
     assert api.post("/v1/responses", body).json["max_output_tokens"] == 5
+
+
+def test_an_error_before_the_prompt_is_read_has_a_status_of_its_own(api):
+    reply = create(api, input="x" * 100_000, stream=True)
+    assert (reply.status, reply.json["error"]["code"]) == (400, "context_length_exceeded")

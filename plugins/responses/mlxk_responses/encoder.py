@@ -15,6 +15,7 @@ from mlxk_core.api.generation import (
     Event,
     Finished,
     FinishReason,
+    Loading,
     TokenLogprob,
     ToolCallDelta,
 )
@@ -60,6 +61,8 @@ class ResponsesEncoder:
 
     def piece(self, index: int, event: Event) -> bytes:
         """Return the events that `event` adds to the stream."""
+        if isinstance(event, Loading):  # what fails until the prompt is known still has a status of its own
+            return b""
         out = self._start()
         match event:
             case Delta(channel=Channel.REASONING, text=text):
