@@ -53,7 +53,7 @@ class Plan:
     `window` is the context length in tokens.
     """
 
-    window: int
+    window: int | None
     stop_strings: StopStrings
     stop_policy: StopPolicy
     stop_tokens: StopTokenCache

@@ -70,7 +70,7 @@ class _Facts:
     """What the plugins say about a model; asked once, because it means reading the model's files."""
 
     policy: StopPolicy
-    window: int
+    window: int | None
     format_name: str | None
     extractor: Callable[[ExtractorContext], Extractor] | None
     finds_tool_calls: bool

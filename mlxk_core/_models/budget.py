@@ -1,4 +1,4 @@
-"""Token budgets: how many tokens a request may generate, given the model's window and who asks."""
+"""Token budgets: the context length of a model, and how many tokens a request may generate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from mlxk_core._errors import BrokenModel, ContextLengthExceeded, InvalidOption
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
-DEFAULT_CONTEXT = 4096
-_LONGEST_NUMBER = 18  # digits; a text of thousands is no window, and Python refuses to read it
+UNKNOWN_CONTEXT = 4096
+"""Tokens to generate by default where a model's files do not give its context length."""
+_LONGEST_NUMBER = 18  # digits; Python refuses to read a number of thousands of them
+_LARGEST_FACTOR = 1 << 16
 
-# In the order they are believed. `model_max_length` of the tokenizer's config is none of them: it is often 1e30.
+# By precedence. `model_max_length` of the tokenizer's config is left out: it is often 1e30.
 _KEYS = (
     "max_position_embeddings",
     "n_positions",
@@ -36,37 +38,76 @@ class TokenPolicy(Enum):
     """Half of the context, at most what is left after the prompt: a server with several clients."""
 
 
+# Rotary scalings whose factor is not in `max_position_embeddings` yet. llama3 and longrope have it there already.
+_SCALED = frozenset({"linear", "dynamic"})
+# Gemma 3's config and GGUF header give the context after scaling (vllm, config/model.py, says the same).
+_ALREADY_SCALED = ("gemma3",)
+
+
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """The window a config names, at its top or for its text part; None if it names none above 0."""
+    """Return the context length in tokens that a `config.json` gives, rotary scaling included; None if it has none.
+
+    yarn extends the original context by its factor, linear and dynamic scaling the one the config gives.
+    """
     for holder in (config, config.get("text_config")):
         if isinstance(holder, Mapping):
             for key in _KEYS:
                 if length := _positive(holder.get(key)):
-                    return length
+                    return _scaled(length, _rope_scaling(holder), str(holder.get("model_type")))
     return None
 
 
-def model_context_length(model: Model) -> int:
-    """The window of `model`, from its GGUF header or its config; 4096 if neither can tell."""
+def model_context_length(model: Model) -> int | None:
+    """Return the context length of `model` in tokens from its GGUF header or its config; None if neither gives one."""
     try:
         if header := model.shared_gguf:
-            named = _positive(header.metadata.get(f"{header.architecture}.context_length"))
-        else:
-            named = context_length(model.config)
+            architecture = str(header.architecture)
+            length = _positive(header.metadata.get(f"{architecture}.context_length"))
+            return _scaled(length, _gguf_scaling(header.metadata, architecture), architecture) if length else None
+        return context_length(model.config)
     except BrokenModel:
-        named = None
-    return named or DEFAULT_CONTEXT
+        return None
 
 
-def budget(window: int, prompt: int, *, asked: int | None, policy: TokenPolicy) -> int:
-    """The number of tokens to generate.
+def _rope_scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the scaling, also from where transformers 5 puts it: `rope_parameters`, perhaps by type of layer."""
+    for key in ("rope_scaling", "rope_parameters"):
+        scaling = config.get(key)
+        if isinstance(scaling, Mapping):
+            full = scaling.get("full_attention")
+            return full if isinstance(full, Mapping) else scaling
+    return {}
 
-    `window` and `prompt` are in tokens. What was `asked` for holds as far as it fits behind the prompt; without it the
-    policy decides. Raises `ContextLengthExceeded` when the prompt leaves no room, and `InvalidOption` when less than
-    one token was asked for.
+
+def _gguf_scaling(metadata: Mapping[str, Any], architecture: str) -> Mapping[str, Any]:
+    prefix = f"{architecture}.rope.scaling."
+    scaling = {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
+    return {**scaling, "original_max_position_embeddings": scaling.get("original_context_length")}
+
+
+def _scaled(length: int, scaling: Mapping[str, Any], architecture: str) -> int:
+    factor = scaling.get("factor")
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < _LARGEST_FACTOR:
+        return length
+    if architecture.startswith(_ALREADY_SCALED):
+        return length
+    kind = scaling.get("rope_type") or scaling.get("type")
+    if kind == "yarn":
+        return int((_positive(scaling.get("original_max_position_embeddings")) or length) * factor)
+    return int(length * factor) if kind in _SCALED else length
+
+
+def budget(window: int | None, prompt: int, *, asked: int | None, policy: TokenPolicy) -> int:
+    """Return the number of tokens to generate.
+
+    `window` (None: unknown) and `prompt` are in tokens. The number `asked` for is lowered to the room after the prompt;
+    without one the policy decides. Raises `ContextLengthExceeded` when the prompt leaves no room, and `InvalidOption`
+    when less than one token is asked for.
     """
     if asked is not None and asked < 1:
-        raise InvalidOption("max_tokens", f"{asked} is less than 1.")
+        raise InvalidOption("max_tokens", f"must be 1 or more, not {asked}")
+    if window is None:
+        return asked or UNKNOWN_CONTEXT
     left = window - prompt
     if left < 1:
         raise ContextLengthExceeded(prompt, window)

@@ -39,7 +39,8 @@ CALLING_CHATML = (
     "{% for tool_call in () %}<tool_call>{{ tool_call.name }}</tool_call>{% endfor %}" + CHATML
 )
 PICKY_CHATML = (
-    "{% if 'system' in messages | map(attribute='role') %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
+    "{% for role in ['system', 'tool'] if role in messages | map(attribute='role') %}"
+    "{{ raise_exception('only user and assistant, no ' ~ role) }}{% endfor %}" + CHATML
 )
 EFFORTS_CHATML = (
     "{% if reasoning_effort is defined and reasoning_effort not in ['no_think', 'high'] %}"
@@ -360,11 +361,19 @@ def test_a_system_prompt_that_the_template_refuses_is_said_with_the_first_questi
     assert folded.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
 
 
-def test_a_conversation_that_the_template_refuses_is_not_written_in_another_way(ask):
+def test_a_late_system_message_is_folded_into_the_user_message_before_it(ask):
+    client = ask("tiny/picky")
     turns = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}]
+    folded = client.post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns, "max_tokens": 1})
+    said = client.chat("Hi\n\nBe brief.", max_tokens=1)
+    assert folded.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
+
+
+def test_a_conversation_that_the_template_refuses_is_not_written_in_another_way(ask):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "tool", "tool_call_id": "1", "content": "Sunny."}]
     refused = ask("tiny/picky").post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns})
     assert (refused.status, refused.error["code"]) == (400, "template_error")
-    assert "no system role" in refused.error["message"]
+    assert "only user and assistant" in refused.error["message"]
 
 
 def test_tool_calls_and_their_results_are_taken_back(ask):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
@@ -16,6 +15,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import (
 )
 
 from mlxk_core.api import GGUFHeader
+from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER, LETTER_OF_BYTE
 
 _SPECIAL = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "pad_token": "padding_token_id"}
 # Where a file does not say whether a text begins with the BOS token, llama.cpp goes by how it is split
@@ -110,17 +110,8 @@ def _added(text: str, special: bool) -> AddedToken:
     return AddedToken(text, special=special, normalized=False)
 
 
-def _alphabet() -> Mapping[int, str]:
-    """The letter byte-level tokenizers write for each byte: itself where it is visible, else one from 256 on."""
-    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    hidden = iter(range(256, 512))
-    return {byte: chr(byte if byte in visible else next(hidden)) for byte in range(256)}
-
-
-_LETTERS = _alphabet()
-_SPELLING = frozenset(_LETTERS.values())
-
-
 def _spelled(text: str) -> str:
-    """`text` in the byte alphabet; most files have written it so already."""
-    return text if _SPELLING.issuperset(text) else "".join(_LETTERS[byte] for byte in text.encode())
+    """Return `text` in the byte alphabet; most files spell it so already."""
+    if all(letter in BYTE_OF_LETTER for letter in text):
+        return text
+    return "".join(LETTER_OF_BYTE[byte] for byte in text.encode())

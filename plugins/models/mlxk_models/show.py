@@ -87,7 +87,8 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Type", entry.facts.type
     yield "Architecture", entry.facts.architecture or "unknown"
     yield "Capabilities", ", ".join(entry.facts.capabilities) or "none"
-    yield "Context", f"{model_context_length(model):,} tokens"
+    context = model_context_length(model)
+    yield "Context", f"{context:,} tokens" if context else "unknown"
     yield "Chat template", "yes" if entry.facts.chat_template else "none"
     stops = stop_tokens(model, entry.host.stop_policy(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"

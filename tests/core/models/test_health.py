@@ -220,4 +220,4 @@ def test_whatever_stands_in_the_files_there_is_an_answer(folder, safetensors, gg
     facts = Facts(model)
     told = (facts.framework, facts.type, facts.capabilities, facts.architecture, model_context_length(model))
     assert all(each.message for each in check_health(model).problems)
-    assert told[-1] > 0
+    assert told[-1] is None or told[-1] > 0

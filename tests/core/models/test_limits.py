@@ -31,24 +31,72 @@ def test_the_top_of_a_config_comes_before_its_text_part():
 
 def test_the_tokenizers_limit_is_not_the_context(folder):
     model = folder({"config.json": {"model_type": "llama"}, "tokenizer_config.json": {"model_max_length": 512}})
-    assert model_context_length(model) == 4096
+    assert model_context_length(model) is None
 
 
 @pytest.mark.parametrize("config", [{}, b"{ broken", b"[]", {"max_position_embeddings": 0}, {"text_config": "x"}])
-def test_a_model_that_cannot_tell_has_4096(folder, config):
-    assert model_context_length(folder({"config.json": config})) == 4096
+def test_a_model_that_does_not_say_has_an_unknown_context(folder, config):
+    assert model_context_length(folder({"config.json": config})) is None
 
 
-def test_a_folder_without_config_has_4096(folder):
-    assert model_context_length(folder({})) == 4096
+def test_a_folder_without_config_has_an_unknown_context(folder):
+    assert model_context_length(folder({})) is None
 
 
 def test_a_gguf_header_names_the_context_of_its_architecture(folder, gguf):
     assert model_context_length(folder({"m.gguf": gguf({"llama.context_length": 2048})}, name="a")) == 2048
-    assert model_context_length(folder({"m.gguf": gguf({"qwen2.context_length": 2048})}, name="b")) == 4096
-    assert model_context_length(folder({"m.gguf": b"GGUF"}, name="c")) == 4096
+    assert model_context_length(folder({"m.gguf": gguf({"qwen2.context_length": 2048})}, name="b")) is None
+    assert model_context_length(folder({"m.gguf": b"GGUF"}, name="c")) is None
     several = {f"m-{name}.gguf": gguf({"llama.context_length": 2048}) for name in ("Q4_0", "Q8_0")}
     assert model_context_length(folder(several, name="d")) == 2048
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}
+
+
+@pytest.mark.parametrize(
+    "scaling, length",
+    [
+        (YARN, 2048),
+        ({"type": "yarn", "factor": 4}, 4096),
+        ({"rope_type": "linear", "factor": 2.5}, 2560),
+        ({"type": "dynamic", "factor": 2.0}, 2048),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 512}, 1024),
+        ({"rope_type": "longrope", "factor": 8.0}, 1024),
+        ({"rope_type": "yarn", "factor": "4"}, 1024),
+        ({"rope_type": "yarn", "factor": float("inf")}, 1024),
+        ({"rope_type": "linear", "factor": 0.5}, 1024),
+        (None, 1024),
+        ("yarn", 1024),
+    ],
+)
+def test_the_context_after_rotary_scaling(scaling, length):
+    for config in ({"rope_scaling": scaling}, {"rope_parameters": scaling}):
+        assert context_length({"max_position_embeddings": 1024, **config}) == length
+        assert context_length({"text_config": {"max_position_embeddings": 1024, **config}}) == length
+
+
+def test_scaling_by_type_of_layer_counts_for_full_attention():
+    layers = {"sliding_attention": {"rope_type": "default"}, "full_attention": YARN}
+    assert context_length({"max_position_embeddings": 512, "rope_parameters": layers}) == 2048
+
+
+def test_gemma_3_gives_the_context_after_scaling():
+    config = {"model_type": "gemma3_text", "max_position_embeddings": 1024}
+    assert context_length({**config, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}) == 1024
+
+
+def test_a_gguf_header_has_the_same_scaling(folder, gguf):
+    header = {"llama.context_length": 1024, "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}
+    assert model_context_length(folder({"m.gguf": gguf(header)}, name="a")) == 4096
+    header["llama.rope.scaling.original_context_length"] = 512
+    assert model_context_length(folder({"m.gguf": gguf(header)}, name="b")) == 2048
+
+
+@pytest.mark.parametrize("policy", [FULL, HALF])
+def test_an_unknown_context_limits_only_the_default(policy):
+    assert budget(None, 100_000, asked=None, policy=policy) == 4096
+    assert budget(None, 100_000, asked=50_000, policy=policy) == 50_000
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -132,18 +134,8 @@ def _steps(decoder: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     return [decoder]
 
 
-def _alphabet() -> dict[str, int]:
-    """The letter byte-level tokenizers write for each byte: itself where it is visible, else one from 256 on."""
-    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    hidden = iter(range(256, 512))
-    return {chr(byte if byte in visible else next(hidden)): byte for byte in range(256)}
-
-
-_BYTE_OF = _alphabet()
-
-
 def _byte_level(text: str) -> bytes:
     try:
-        return bytes([_BYTE_OF[letter] for letter in text])
+        return bytes([BYTE_OF_LETTER[letter] for letter in text])
     except KeyError:
-        return text.encode()  # an added token, whose text stands in the vocabulary as it is
+        return text.encode()  # an added token: the vocabulary has its plain text

@@ -151,7 +151,7 @@ _ANSWERS: dict[str, Any] = {
             "object": {"const": "model"},
             "created": _COUNT,
             "owned_by": _STRING,
-            "context_length": _COUNT,
+            "context_length": {**_COUNT, "type": ["integer", "null"]},
             "loaded": {"type": "boolean"},
             "capabilities": _array(_STRING),
         }
