@@ -35,7 +35,12 @@ class ResponseGrammar:
 
 def is_constrained(request: GenerationRequest) -> bool:
     """Return whether `request` says what its response must match."""
-    return request.constraint is not None or request.must_call or any(tool.strict for tool in request.tools)
+    return bool(
+        request.constraint is not None
+        or request.must_call
+        or request.tool_names
+        or any(tool.strict for tool in request.tools)
+    )
 
 
 def answer_grammar(request: GenerationRequest, form: ResponseGrammar, tool_form: ResponseGrammar | None) -> Part:

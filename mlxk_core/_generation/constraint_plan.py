@@ -70,7 +70,11 @@ class ConstraintPlan:
         if request.thinking_budget is None:
             return constraint
         if not form.reasoning_end:
-            return constraint  # a model without reasoning keeps to every budget
+            if self.formats.name is None:
+                return constraint  # a model without reasoning keeps to every budget
+            raise InvalidOption(
+                "thinking_budget", f"the format {self.formats.name} states no grammar, so its reasoning cannot be ended"
+            )
         tokenizer = resident.engine.tokenizer
         end = tokenizer.encode(form.reasoning_end, add_special_tokens=False)
         return ThinkingBudget(request.thinking_budget, end, tokenizer, extractor(), constraint)
@@ -97,8 +101,6 @@ def plan_constraint(
     if not is_constrained(request) and request.thinking_budget is None:
         return None
     option = option_of(request)
-    if not backend.constraints:
-        raise InvalidOption(option, f"the backend {backend.name} does not support structured output")
     if request.constraint is not None:
         kind = request.constraint.kind
         with _named(option):
@@ -112,6 +114,8 @@ def plan_constraint(
                 compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
     elif request.must_call:
         raise InvalidOption("tool_choice", "a call is required, and the request has no tools")
+    if not backend.constraints:
+        raise InvalidOption(option, f"the backend {backend.name} does not support structured output")
     return ConstraintPlan(host, request, formats)
 
 

@@ -42,10 +42,10 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class RawString:
-    """A string that JSON schema `schema` accepts, written without quotes and escapes, and without `end`."""
+    """A string that JSON schema `schema` accepts, written without quotes and escapes; it contains none of `without`."""
 
     schema: Any
-    end: str
+    without: tuple[str, ...]
     lenient: bool = False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,15 +40,13 @@ class Message:
 class Tool:
     """A function the model may call; `parameters` is its JSON schema.
 
-    The arguments of a `strict` one always match the schema. `accepts` judges the arguments of a whole call, as JSON
-    text. A call it refuses stays text.
+    The arguments of a `strict` one always match the schema.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
-    accepts: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

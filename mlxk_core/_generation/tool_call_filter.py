@@ -14,17 +14,14 @@ _NO_ARGUMENTS = "{}"
 class ToolCallFilter:
     """Holds the calls of one answer to what its request said. Feed the extractor's events in order, then `flush`.
 
-    A request without `tools` has nobody who could answer a call. A tool with `accepts` gets only calls whose arguments
-    it accepts, each as one event when it is whole. A whole call without arguments gets `{}`, which is how JSON says so.
+    Without `tools` calls are text: the client could not answer one. A whole call without arguments gets `{}`.
     Without `parallel` one call goes through, and the next one ends the answer.
     """
 
     def __init__(self, tools: Sequence[Tool], *, parallel: bool = True) -> None:
-        self._judges = {tool.name: tool.accepts for tool in tools if tool.accepts is not None}
         self._tools = bool(tools)
         self._parallel = parallel
         self._passed: dict[int, int] = {}  # a call's index in the extractor's count, and in ours
-        self._held: ToolCallDelta | None = None
         self._bare: int | None = None  # our index of the last call that went through, while it has no arguments
         self._ends_in = "\n"
         self.closed = False
@@ -43,20 +40,12 @@ class ToolCallFilter:
             yield self._as_text(event)
         elif event.index in self._passed:
             yield self._pass(event)
-        elif self._held is not None and self._held.index == event.index:
-            self._held = replace(self._held, arguments=self._held.arguments + event.arguments)
         else:
             yield from self.flush()
             yield from self._begin(event)
 
     def flush(self, *, whole: bool = True) -> Iterator[ExtractorEvent]:
         """What is still held back: nothing more of it will come. Not `whole` is a call that was cut off."""
-        call, self._held = self._held, None
-        if call is not None:
-            if whole and not call.arguments.strip():
-                call = replace(call, arguments=_NO_ARGUMENTS)
-            judge = self._judges[call.name or ""]
-            yield self._pass(call) if judge(call.arguments) else self._as_text(call)
         bare, self._bare = self._bare, None
         if whole and bare is not None:
             yield ToolCallDelta(bare, arguments=_NO_ARGUMENTS)
@@ -64,8 +53,6 @@ class ToolCallFilter:
     def _begin(self, call: ToolCallDelta) -> Iterator[ExtractorEvent]:
         if self._passed and not self._parallel:
             self.closed = True
-        elif call.name in self._judges:
-            self._held = call
         else:
             yield self._pass(call)
 

@@ -325,13 +325,9 @@ def test_tool_calls_come_as_openai_has_them(ask):
 
 @pytest.mark.parametrize("model", ["tiny/calls", "tiny/twice"])
 def test_a_strict_tool_gets_only_calls_that_fit_its_schema(ask, model):
-    message, reason, usage = both(ask(model), "Weather?", tools=[strict("string")])
+    message, reason, _ = both(ask(model), "Weather?", tools=[strict("string")])
     assert reason == "tool_calls"
     assert all(list(json.loads(c["function"]["arguments"])) == ["city"] for c in message["tool_calls"])
-    unfit, reason, same = both(ask(model), "Weather?", tools=[strict("integer")])
-    assert (reason, same["completion_tokens"]) == ("stop", usage["completion_tokens"])
-    assert "tool_calls" not in unfit
-    assert unfit["content"].count('weather {"city"') == len(message["tool_calls"])
 
 
 def test_no_more_than_one_call_when_no_more_is_asked_for(ask):

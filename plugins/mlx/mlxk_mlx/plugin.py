@@ -41,6 +41,7 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         matches=_tool_calls,
         target="mlxk_mlx.formats.tool_call_scanner:around",
         tool_calls="around",
+        grammar="mlxk_mlx.formats.tool_call_grammar:response_grammar",
     )
     yield ReasoningExtractorSpec(
         name="response-template",

@@ -150,8 +150,9 @@ class _Writing:
     def _raw_string(self, part: RawString) -> str:
         patterns = _string_patterns(part)
         body = _intersection(patterns)
-        if part.end not in self.markers:
-            body = f"{body} & ~(/(?s:.)*/ {_quoted(part.end)} /(?s:.)*/)"
+        for text in part.without:
+            if text not in self.markers:
+                body = f"{body} & ~(/(?s:.)*/ {_quoted(text)} /(?s:.)*/)"
         return self._rule(body, terminal=True)
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
+from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
+from mlxk_mlx.formats.tool_call_readers import READERS, infer, typed
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class ToolFormat:
 def around(context: ExtractorContext) -> Extractor:
     """The plugin's target: `context.inner`, with the calls in its content found if mlx-lm knows the model's format."""
     inner = context.inner or PlainText()
+    if tool_format_name(context.model) == "llama3":
+        return BareCallExtractor(inner, context.tools)
     form = tool_format(context.model)
     if form is None:
         return inner
@@ -50,17 +54,33 @@ def around(context: ExtractorContext) -> Extractor:
     return ToolCallExtractor(inner, form, reader)
 
 
-def tool_format(model: Model) -> ToolFormat | None:
-    """The format that mlx-lm would read from `model`; None if it knows none."""
+def tool_format_name(model: Model) -> str | None:
+    """Return the name of the format of `model`'s calls: one of mlx-lm's, or one of our own; None if nothing tells."""
     runtime.start()
     from mlx_lm.tokenizer_utils import _infer_tool_parser
 
     name = model.tokenizer_config.get("tool_parser_type")
     if not isinstance(name, str) or not name.isidentifier():
         name = _infer_tool_parser(_Vocabulary(model))
+    return name or infer(model.chat_template or "", model.added_tokens)
+
+
+def tool_format(model: Model) -> ToolFormat | None:
+    """Return the format whose calls stand between markers in the text of `model`; None if there is none."""
+    name = tool_format_name(model)
+    return named_format(name, model.chat_template or "") if name else None
+
+
+def named_format(name: str, template: str) -> ToolFormat | None:
+    """Return the format of that name; variants are told apart by the template."""
+    if name in READERS:
+        reader = READERS[name](template)
+        return ToolFormat(reader.start, reader.end, reader.parse, complete=True)
+    runtime.start()
     try:
         module = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
-        return ToolFormat(module.tool_call_start, module.tool_call_end, module.parse_tool_call, name in _COMPLETE)
+        parse = typed(name, module.parse_tool_call)
+        return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE)
     except (ImportError, AttributeError):
         return None
 

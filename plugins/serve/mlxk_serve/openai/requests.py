@@ -23,7 +23,16 @@ Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Bias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Budget = Annotated[int, Meta(ge=-1)]
 TokenId = Annotated[int, Meta(ge=0)]
+
+
+class ReasoningOptions(Struct):
+    """OpenRouter's and OpenAI's form of the options of reasoning."""
+
+    max_tokens: Budget | None = None
+    effort: Effort | None = None
+    exclude: bool | None = None
 
 
 class StreamOptions(Struct):
@@ -92,6 +101,18 @@ class Sampled(Struct, kw_only=True):
     stop: Stops | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     user: str | None = None
+    response_format: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
+    guided_json: Any = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    grammar: str | None = None
+    json_schema: Any = None
+    thinking_token_budget: Budget | None = None
+    thinking_budget: Budget | None = None
+    reasoning_budget: Budget | None = None
+    reasoning: ReasoningOptions | None = None
 
 
 class ChatRequest(Sampled, kw_only=True):
@@ -102,7 +123,7 @@ class ChatRequest(Sampled, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[ToolIn], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
@@ -122,18 +143,16 @@ class TextRequest(Sampled, kw_only=True):
 _ANYWHERE: Mapping[str, tuple[Any, ...]] = {
     "adapter": (), "adapters": (), "add_generation_prompt": (True,), "allowed_token_ids": (), "bad_words": ([],),
     "chat_template": (), "continue_final_message": (False,), "documents": ([],), "draft_model": (),
-    "dry_multiplier": (0,), "grammar": ("",), "guided_choice": (), "guided_grammar": (), "guided_json": (),
-    "guided_regex": (), "ignore_eos": (False,), "json_schema": (), "keep_alive": (), "length_penalty": (1,),
-    "min_tokens": (0,), "mirostat": (0,), "num_draft_tokens": (0,), "prompt_logprobs": (0,), "reasoning_budget": (),
-    "response_format": ({"type": "text"},), "role_mapping": (), "service_tier": ("auto", "default"),
-    "stop_token_ids": ([],), "store": (False,), "structured_outputs": (), "thinking_budget": (),
-    "thinking_token_budget": (), "truncate_prompt_tokens": (), "ttl": (), "typical_p": (1,),
+    "dry_multiplier": (0,), "ignore_eos": (False,), "keep_alive": (), "length_penalty": (1,),
+    "min_tokens": (0,), "mirostat": (0,), "num_draft_tokens": (0,), "prompt_logprobs": (0,),
+    "role_mapping": (), "service_tier": ("auto", "default"),
+    "stop_token_ids": ([],), "store": (False,), "truncate_prompt_tokens": (), "ttl": (), "typical_p": (1,),
     "use_beam_search": (False,), "xtc_probability": (0,),
 }  # fmt: skip
 _CHAT: Mapping[str, tuple[Any, ...]] = {
     **_ANYWHERE, "audio": (), "best_of": (1,), "echo": (False,), "function_call": ("none", "auto"), "functions": ([],),
     "modalities": (["text"],), "prediction": (), "suffix": ("",), "thinking": (),
-    "tool_choice": ("none", "auto"), "verbosity": ("medium",), "web_search_options": (),
+    "verbosity": ("medium",), "web_search_options": (),
 }  # fmt: skip
 _TEXT: Mapping[str, tuple[Any, ...]] = {**_ANYWHERE, "best_of": (1,), "suffix": ("",), "tools": ([],)}
 _REFUSED: Mapping[type[Struct], Mapping[str, tuple[Any, ...]]] = {ChatRequest: _CHAT, TextRequest: _TEXT}
@@ -143,7 +162,12 @@ _BOM = b"\xef\xbb\xbf"
 _AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"missing required field (?P<field>\w+)")
 _UNKNOWN_WORD = "Invalid enum value "
-_WORDS = {"role": get_args(Role), "reasoning_effort": get_args(Effort), "type": ("function",)}
+_WORDS = {
+    "role": get_args(Role),
+    "reasoning_effort": get_args(Effort),
+    "effort": get_args(Effort),
+    "type": ("function",),
+}
 
 
 def decode(body: bytes, kind: type[_S]) -> _S:

@@ -11,6 +11,7 @@ from mlxk_core.api.generation import GenerationRequest, TokenPolicy
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import ChatMessage, ChatRequest, Part, Sampled, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
+from mlxk_serve.openai.structure import constraint_of, thinking_budget_of, tool_choice_of
 from mlxk_serve.openai.tools import tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
@@ -28,6 +29,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
     if request.top_logprobs and not request.logprobs:
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
     asked = request.max_completion_tokens or request.max_tokens
+    choice = tool_choice_of(request)
     return _choices(
         request,
         GenerationRequest(
@@ -37,8 +39,12 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             max_tokens=asked or default_max_tokens,
             token_policy=TokenPolicy.HALF_CONTEXT,
             stop=_stops(request),
-            tools=() if request.tool_choice == "none" else tools_of(request.tools or ()),
-            parallel_calls=request.parallel_tool_calls is not False,
+            tools=() if choice.none else tools_of(request.tools or ()),
+            parallel_calls=request.parallel_tool_calls is not False and not choice.one,
+            constraint=constraint_of(request),
+            must_call=choice.required,
+            tool_names=choice.names,
+            thinking_budget=thinking_budget_of(request),
             template_options=_template_options(request, model),
             keep_to_template=True,
         ),
@@ -62,6 +68,8 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 max_tokens=request.max_tokens or TEXT_MAX_TOKENS,
                 token_policy=TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
+                constraint=constraint_of(request),
+                thinking_budget=thinking_budget_of(request),
             ),
         )
     ]
@@ -113,15 +121,26 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
 
 def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if request.reasoning_effort == "none":
+    effort = reasoning_effort(request)
+    if effort == "none":
         # Templates that know no effort know one of these switches.
         options |= {"reasoning_effort": _no_effort(model), "enable_thinking": False, "thinking": False}
-    elif request.reasoning_effort is not None:
-        options["reasoning_effort"] = request.reasoning_effort
+    elif effort is not None:
+        options["reasoning_effort"] = effort
     given = request.chat_template_kwargs or {}
     for name in sorted(_OURS & given.keys()):
         raise unsupported(f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is the server's to set.")
     return options | given
+
+
+def reasoning_effort(request: ChatRequest) -> str | None:
+    """Return how much the model is asked to reason, under either name."""
+    return request.reasoning_effort or (request.reasoning.effort if request.reasoning else None)
+
+
+def reasoning_is_hidden(request: ChatRequest) -> bool:
+    """Return whether `request` wants no reasoning in the response."""
+    return reasoning_effort(request) == "none" or bool(request.reasoning and request.reasoning.exclude)
 
 
 def _no_effort(model: Model) -> str:

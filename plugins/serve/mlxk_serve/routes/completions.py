@@ -18,7 +18,7 @@ from mlxk_serve.http.ids import answer_id
 from mlxk_serve.http.responses import Told, stream, whole
 from mlxk_serve.openai.encoders import ChatWriter, Head, TextWriter
 from mlxk_serve.openai.requests import ChatRequest, Sampled, TextRequest, decode
-from mlxk_serve.openai.translate import chat_requests, text_requests
+from mlxk_serve.openai.translate import chat_requests, reasoning_is_hidden, text_requests
 
 
 class ChatCompletions:
@@ -29,7 +29,7 @@ class ChatCompletions:
         config = self._parts.config
         request = decode(req.bounded_stream.read(), ChatRequest)
         model = _model(self._parts, req, request)
-        hidden = config.hide_reasoning or request.include_reasoning is False or request.reasoning_effort == "none"
+        hidden = config.hide_reasoning or request.include_reasoning is False or reasoning_is_hidden(request)
         _answer(
             self._parts,
             req,

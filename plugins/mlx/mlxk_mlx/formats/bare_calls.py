@@ -1,0 +1,84 @@
+"""Tool calls that no marker opens: an answer that is one JSON object, as Llama 3 writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from mlxk_core.api.formats import Extractor
+from mlxk_core.api.generation import Channel, Delta, ExtractorEvent, Tool
+from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
+
+_TAG = "<|python_tag|>"
+_BETWEEN = "; \n\t\r"
+
+
+class BareCallExtractor:
+    """Content that begins with a call is calls, if all of it is; other content stays what it is.
+
+    A call is an object with `name` and `parameters` (or `arguments`) whose name is one of the `tools`; several are
+    separated by `;`. `<|python_tag|>` may come first.
+    """
+
+    def __init__(self, inner: Extractor, tools: Sequence[Tool]) -> None:
+        self._inner = inner
+        self._names = {tool.name for tool in tools}
+        self._reader = CallReader(lambda text, _: json.loads(text), tools)
+        self._events = CallEvents()
+        self._text = ""  # what may still be calls
+        self._decided = False
+
+    @property
+    def channel(self) -> Channel | None:
+        channel = self._inner.channel
+        return None if channel is Channel.CONTENT and self._text else channel
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        yield from self._take(self._inner.feed(text))
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        yield from self._take(self._inner.close())
+        yield from self._settle()
+
+    def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
+            if not isinstance(event, Delta) or event.channel is not Channel.CONTENT:
+                yield from self._settle()
+                yield event
+            elif self._decided:
+                yield event
+            else:
+                self._text += event.text
+                if not self._may_call():
+                    self._decided = True
+                    yield from self._settle()
+
+    def _may_call(self) -> bool:
+        text = self._text.lstrip()
+        if text.startswith(_TAG):
+            text = text[len(_TAG) :].lstrip()
+        return not text or text.startswith("{") or _TAG.startswith(text)
+
+    def _settle(self) -> Iterator[ExtractorEvent]:
+        """Decide what is held: calls if all of it is, else text."""
+        text, self._text = self._text, ""
+        calls = self._calls(text)
+        if calls:
+            yield from self._events.of(calls)
+        elif text:
+            yield Delta(Channel.CONTENT, text)
+
+    def _calls(self, text: str) -> list[Call]:
+        rest = text.strip().removeprefix(_TAG).strip(_BETWEEN)
+        calls: list[Call] = []
+        while rest:
+            try:
+                _, end = json.JSONDecoder().raw_decode(rest)
+            except (ValueError, RecursionError):
+                return []
+            found = self._reader.closed(rest[:end])
+            if not found or any(call.name not in self._names for call in found):
+                return []
+            calls += found
+            rest = rest[end:].lstrip(_BETWEEN)
+        return calls

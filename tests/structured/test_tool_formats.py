@@ -1,0 +1,133 @@
+"""Every format of tool calls: what its grammar allows, its reader reads, and the arguments are valid."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import jsonschema
+import pytest
+
+from mlxk_core.api.generation import Tool, ToolCallDelta, Vocabulary
+from mlxk_mlx.formats.bare_calls import BareCallExtractor
+from mlxk_mlx.formats.tool_call_grammar import wire_format
+from mlxk_mlx.formats.tool_call_parser import CallReader
+from mlxk_mlx.formats.tool_call_scanner import PlainText, ToolCallExtractor, named_format
+from mlxk_structured.compiler import Compiler
+
+FORMATS = [
+    ("json_tools", ""), ("qwen3_coder", ""), ("glm47", ""), ("laguna", ""), ("longcat", ""), ("minimax_m2", ""),
+    ("minicpm5", ""), ("muse_spark", ""), ("kimi_k2", ""), ("kimi_k3", ""), ("pythonic", ""), ("gemma4", ""),
+    ("mistral", ""), ("mistral", "[ARGS]"), ("deepseek", ""), ("deepseek", "```json"), ("granite", ""),
+    ("command_r", "<|START_ACTION|>"), ("command_r", ""), ("llama3", ""),
+]  # fmt: skip
+WEATHER = Tool(
+    name="get_weather",
+    strict=True,
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "minLength": 1, "maxLength": 6},
+            "days": {"type": "integer", "minimum": 1, "maximum": 14},
+            "units": {"enum": ["metric", "null", "5"]},
+            "until": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "near": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2},
+            "place": {
+                "type": "object",
+                "properties": {"zip": {"type": "string", "pattern": "^[0-9]{3}$"}},
+                "required": ["zip"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["city", "until", "place"],
+        "additionalProperties": False,
+    },
+)  # fmt: skip
+PLAIN = Tool(
+    name="set_light",
+    strict=True,
+    parameters={
+        "type": "object",
+        "properties": {"room": {"type": "string", "pattern": "^[a-z]{1,3}$"}, "on": {"type": "boolean"}},
+        "required": ["on"],
+        "additionalProperties": False,
+    },
+)
+NOW = Tool(name="now", strict=True, parameters={"type": "object", "properties": {}, "additionalProperties": False})
+TOOLS = (WEATHER, PLAIN, NOW)
+
+
+class ByteTokenizer:
+    vocab_size = 257
+
+    def piece(self, token):
+        return bytes([token]) if token < 256 else b""
+
+    def encode(self, text, *, add_special_tokens):
+        return list(text.encode())
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary(tokenizer=ByteTokenizer(), markers={}, stop_tokens=frozenset({256}))
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    return Compiler()
+
+
+def written(constraint, seed, limit=4000):
+    """A response drawn from the constraint alone, preferring to end."""
+    rng, data = random.Random(seed), bytearray()
+    for _ in range(limit):
+        mask = constraint.mask()
+        allowed = [token for token in range(257) if mask[token // 8] >> token % 8 & 1]
+        closing = [token for token in allowed if token < 256 and token in b'<]})"|`']
+        token = 256 if 256 in allowed else rng.choice(closing if closing and rng.random() < 0.4 else allowed)
+        constraint.accept(token)
+        if token == 256:
+            break
+        data.append(token)
+        if constraint.complete:
+            break
+    else:
+        pytest.fail("the response does not end")
+    return data.decode()
+
+
+def extractor(name, template, tools):
+    if name == "llama3":
+        return BareCallExtractor(PlainText(), tools)
+    form = named_format(name, template)
+    return ToolCallExtractor(PlainText(), form, CallReader(lambda text, asked: form.parse(text.strip(), asked), tools))
+
+
+def calls_in(events):
+    texts = [event for event in events if not isinstance(event, ToolCallDelta)]
+    assert not "".join(event.text for event in texts).strip()
+    return [(event.name, json.loads(event.arguments)) for event in events if isinstance(event, ToolCallDelta)]
+
+
+@pytest.mark.parametrize(("name", "template"), FORMATS)
+def test_what_the_grammar_allows_is_read_and_valid(name, template, vocabulary, compiler):
+    form = wire_format(name, template)
+    tools = {tool.name: tool for tool in TOOLS}
+    for seed in range(12):
+        grammar = form.calls(TOOLS, seed % 2 == 0)
+        text = written(compiler.compile(grammar, vocabulary), seed)
+        reader = extractor(name, template, TOOLS)
+        events = [event for character in text for event in reader.feed(character)] + list(reader.close())
+        calls = calls_in(events)
+        assert calls, text
+        assert seed % 2 == 0 or len(calls) == 1
+        for called, arguments in calls:
+            jsonschema.validate(arguments, tools[called].parameters)
+
+
+def test_function_gemma_takes_plain_values(vocabulary, compiler):
+    grammar = wire_format("function_gemma", "").calls((PLAIN,), False)
+    text = written(compiler.compile(grammar, vocabulary), 1)
+    reader = extractor("function_gemma", "", (PLAIN,))
+    [(_, arguments)] = calls_in([*reader.feed(text), *reader.close()])
+    jsonschema.validate(arguments, PLAIN.parameters)
