@@ -48,3 +48,14 @@ def regular_file(path: Path) -> Path:
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "It is no regular file", str(path))
     return path
+
+
+def read_small_file(path: Path, limit: int = 4 << 20) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises `OSError` also for a file of more than `limit` bytes: what is parsed takes many times its size in memory.
+    """
+    size = regular_file(path).stat().st_size
+    if size > limit:
+        raise OSError(errno.EFBIG, f"File too large ({size:,} bytes, at most {limit:,})", str(path))
+    return path.read_bytes()

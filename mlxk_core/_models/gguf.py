@@ -21,8 +21,9 @@ _CONTROL, _USER_DEFINED = 3, 4  # token types
 _ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
 
 # No real header comes near these; a damaged one must not make us read for minutes.
-_MOST_ENTRIES = 1 << 20
-_LONGEST_HEADER = 1 << 28
+_MOST_ENTRIES = 1 << 17  # tensors, or keys
+_MOST_ELEMENTS = 1 << 22  # of an array; the largest vocabularies have 262,144
+_LONGEST_HEADER = 1 << 26  # bytes
 _FIRST_READ = 1 << 20
 
 TENSOR_TYPES: Mapping[int, str] = {
@@ -195,8 +196,8 @@ class _Parser:
             return self._string()
         if kind == _ARRAY:
             inner, length = self._scalar("I"), self._scalar("Q")
-            if length > _LONGEST_HEADER:
-                raise ValueError(f"an array claims {length} entries")
+            if length > _MOST_ELEMENTS:
+                raise ValueError(f"an array claims {length:,} elements (at most {_MOST_ELEMENTS:,})")
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:

@@ -17,10 +17,11 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.cache import Repository
-from mlxk_core._models.files import parse_shard, regular_file, weight_format
+from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.model import File, Model
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_LARGEST_JSON = 32 << 20  # bytes
 _LONGEST_POINTER = 1024  # by git-lfs' specification
 _PARTIAL = (".incomplete", ".partial", ".part", ".tmp", ".crdownload", ".aria2")
 _TOKENIZERS = (
@@ -140,7 +141,7 @@ class _Manifest:
     def json(self, name: str) -> Any:
         """The value in a JSON file, None if there is none to be had."""
         try:
-            return json.loads(regular_file(self.path(name)).read_bytes())
+            return json.loads(read_small_file(self.path(name), _LARGEST_JSON))
         except (OSError, ValueError, RecursionError):
             return None
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import parse_shard, regular_file, weight_format
+from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
@@ -24,6 +24,7 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
+_LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 # What opening a file raises where there is none. Asking first would raise too, in a folder that may not be read.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -231,7 +232,7 @@ class Model:
     def _text(self, name: str) -> str | None:
         """The text of a file, None where there is no such file."""
         try:
-            return regular_file(self.path / name).read_text(encoding="utf-8")
+            return read_small_file(self.path / name, _LARGEST_TEXT).decode("utf-8")
         except _ABSENT:
             return None
         except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular_file
+from mlxk_core._models.files import read_small_file
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -92,7 +92,7 @@ def _foreign(settings: Mapping[str, Any], place: str) -> QuantizationDeclaration
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
     path = model.path / "hf_quant_config.json"
     try:
-        value = json.loads(regular_file(path).read_text(encoding="utf-8"))
+        value = json.loads(read_small_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:

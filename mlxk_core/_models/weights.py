@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular_file
+from mlxk_core._models.files import read_small_file
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
 
 INDEX = "model.safetensors.index.json"
+_LARGEST_INDEX = 32 << 20  # bytes; 100,000 tensors take 10 MB
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
@@ -93,7 +94,7 @@ def read_weights(folder: Path, names: Iterable[str]) -> Weights:
 def _totals(folder: Path) -> tuple[int | None, int | None]:
     path = folder / INDEX
     try:
-        metadata = json.loads(regular_file(path).read_bytes())["metadata"]
+        metadata = json.loads(read_small_file(path, _LARGEST_INDEX))["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, None  # no index, or one that health reports

@@ -78,6 +78,9 @@ def test_special_tokens_are_one_token_in_a_prompt_and_bos_comes_once(tmp_path, b
         tokenizer = engine.run(lambda e: e.tokenizer)
         assert tokenizer.encode("<|im_start|>a", add_special_tokens=False) == [256, 97]
         assert tokenizer.encode("a", add_special_tokens=True) == [258, 97]
+        assert tokenizer.encode("<s>a", add_special_tokens=True) == [258, 97]
+        assert tokenizer.encode("<s><s>a", add_special_tokens=True) == [258, 258, 97]
+        assert tokenizer.encode("<s>a", add_special_tokens=False) == [258, 97]
 
 
 # --- models that cannot be loaded -------------------------------------------------------------------------------------
@@ -90,6 +93,19 @@ def cut_weights(folder, edit):
 
 def overlong_header(folder, edit):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+
+
+def header_of_99_mb(folder, edit):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 99_000_000) + b"{")
+
+
+def shape_without_bytes(folder, edit):
+    data = (folder / "model.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["lm_head.weight"]["shape"] = [10**9, 10**9]
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
 
 
 def missing_shard(folder, edit):
@@ -107,7 +123,14 @@ BROKEN = {
     "no tokenizer": (lambda folder, _: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
     "a bad generation config": (lambda f, _: (f / "generation_config.json").write_text("[]"), "generation_config.json"),
     "a config without heads": (lambda f, edit: edit(f / "config.json", num_attention_heads=...), "num_attention_heads"),
-    "another width": (lambda f, edit: edit(f / "config.json", hidden_size=32), "do not go together"),
+    "another width": (lambda f, edit: edit(f / "config.json", hidden_size=32), "does not fit its weights"),
+    "a hundred million layers": (lambda f, edit: edit(f / "config.json", num_hidden_layers=10**8), "100,000,000"),
+    "a thousand million heads": (lambda f, edit: edit(f / "config.json", num_attention_heads=10**9), "num_attention"),
+    "a vocabulary without tensors": (lambda f, edit: edit(f / "config.json", vocab_size=10**9), "vocab_size"),
+    "a million stop tokens": (lambda f, edit: edit(f / "config.json", eos_token_id=[1] * 10**6), "stop tokens"),
+    "a config of 30 MB": (lambda f, edit: edit(f / "config.json", notes="x" * 30_000_000), "too large"),
+    "a header of 99 MB": (header_of_99_mb, "damaged safetensors header"),
+    "a shape without its bytes": (shape_without_bytes, "damaged safetensors header"),
     "a missing layer": (lambda f, edit: edit(f / "config.json", num_hidden_layers=3), "model.layers.2"),
 }
 UNSUPPORTED = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from mlxk_core._generation.engine import Row
+from mlxk_mlx.engine.prompt_cache import PromptCache
+from mlxk_mlx.loading import runtime
 from mlxk_testing.engine_contract import GREEDY, alone, drive
 from mlxk_testing.tiny_models import SLIDING_WINDOW, random_model
 
@@ -93,3 +97,29 @@ def test_a_cache_that_forgets_is_kept_where_prompts_part(tmp_path, bench):
         assert again.tokens == expected
         first = [engine.run(lambda e, n=n: cached(e, SYSTEM + f"number {n}")) for n in range(3)]
         assert first == [0, 0, len(SYSTEM + "number ")]
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "keys and values"])
+def test_what_is_counted_is_what_is_held(kind):
+    """A row's cache is a slice of its batch's, which would stay in memory as a whole."""
+    runtime.start()
+    import mlx.core as mx
+    from mlx_lm.models.cache import ArraysCache, KVCache
+
+    before = mx.get_active_memory()
+    batch = mx.zeros((8, 4, 1024, 64))
+    mx.eval(batch)
+    if kind == "recurrent":
+        layer = ArraysCache(2)
+        layer[0], layer[1] = batch[2:3], batch[3:4]
+    else:
+        layer = KVCache()
+        layer.state = (batch[2:3], batch[3:4], 1024)
+    kept = PromptCache(1 << 30)
+    kept.insert(range(1024), [layer])
+    del batch, layer
+    gc.collect()
+    mx.clear_cache()
+    held = mx.get_active_memory() - before
+    assert kept.nbytes == 2 * 4 * 1024 * 64 * 4
+    assert held <= kept.nbytes * 1.1

@@ -10,7 +10,7 @@ from mlxk_gguf.config import ending_tokens
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.load import InBackground, prepare, read_ahead
+from mlxk_mlx.loading.load import BackgroundCall, prepare, read_ahead
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
@@ -28,7 +28,7 @@ def load(model: Model, context: EngineContext) -> Any:
     context.alive()
     from mlxk_gguf.network import build_network  # imports MLX, which has to wait for its start
 
-    tokenizer = InBackground(lambda: _tokenizer(model, files.parts[0].header))
+    tokenizer = BackgroundCall(lambda: _tokenizer(model, files.parts[0].header))
     try:
         network, _ = build_network(files, context.alive)
         engine = prepare(model, network, lambda: tokenizer.result(context.alive), context)

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 from numpy.typing import NDArray
 
 Cache = list[Any]
@@ -75,11 +76,10 @@ class PromptCache:
         """Add `cache`, which holds `tokens`, and drop entries that it supersedes."""
         if len(tokens) < _MIN_TOKENS or not cache or self._budget <= 0:
             return
-        nbytes = sum(layer.nbytes for layer in cache)
-        if nbytes > self._budget:
+        if sum(layer.nbytes for layer in cache) > self._budget:
             return
         trimmable = all(layer.is_trimmable() for layer in cache)
-        new = _Entry(np.array(tokens, np.int32), cache, nbytes, trimmable, shared)
+        new = _Entry(np.array(tokens, np.int32), cache, 0, trimmable, shared)
         for entry in list(self._entries):
             prefix = _shared_length(entry.tokens, new.tokens)
             if prefix == len(new.tokens) and (entry.trimmable or prefix == len(entry.tokens)):
@@ -88,8 +88,8 @@ class PromptCache:
                 return
             if prefix == len(entry.tokens) and trimmable:
                 self._entries.remove(entry)
-        # A row's cache is a lazy slice of its batch's: evaluated, it no longer holds on to the whole.
-        mx.eval([layer.state for layer in cache])
+        _release_batch(cache)
+        new.nbytes = sum(layer.nbytes for layer in cache)
         self._entries.append(new)
         while self.nbytes > self._budget:
             self._entries.pop(0)
@@ -100,6 +100,22 @@ class PromptCache:
     def _usable(self, entry: _Entry, tokens: Tokens) -> int:
         prefix = min(_shared_length(entry.tokens, tokens), len(tokens) - 1)
         return prefix if entry.trimmable or prefix == len(entry.tokens) else 0
+
+
+def _release_batch(cache: Cache) -> None:
+    """Give the arrays of `cache` buffers of their own.
+
+    They are slices of the batch's arrays, shape [1, ...] of [rows, ...], and keep all of it in memory.
+    """
+    layers = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
+    held = [layer for layer in layers if not layer.empty()]
+    for layer in held:
+        layer.state = tree_map(_own_buffer, layer.state)
+    mx.eval([layer.state for layer in held])
+
+
+def _own_buffer(value: Any) -> Any:
+    return mx.contiguous(value) if isinstance(value, mx.array) else value
 
 
 def _shared_length(a: Tokens, b: Tokens) -> int:

@@ -1,4 +1,4 @@
-"""The model's tokenizer as core knows it, over one of transformers' tokenizers."""
+"""Adapter from a transformers tokenizer to the tokenizer of an engine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mlxk_mlx.engine.detokenizer import PieceDetokenizer, Pieces, WindowDetokeni
 
 
 class TokenizerAdapter:
-    """`mlxk_core.api.backends.Tokenizer` over `hf`, a transformers tokenizer (a fast one, or any).
+    """`mlxk_core.api.backends.Tokenizer` for `hf`, a transformers tokenizer of any kind.
 
-    `vocab_size` is the model's number of logits. Its methods may be called from any thread: the Rust tokenizer below
-    a fast one is used directly, since transformers' own calls change its settings; another kind is used under a lock.
+    `vocab_size` is the model's number of logits. Thread-safe: the Rust tokenizer of a fast one is called directly,
+    since transformers' calls change its settings; a slow one is called under a lock.
     """
 
     def __init__(self, hf: Any, *, vocab_size: int) -> None:
@@ -22,6 +22,7 @@ class TokenizerAdapter:
         self.vocab_size = vocab_size
         self._lock = threading.Lock()
         self._backend = getattr(hf, "backend_tokenizer", None)
+        self._bos: int | None = getattr(hf, "bos_token_id", None)
         self._pieces: Pieces | None = None
         if self._backend is not None:
             self._backend.no_truncation()
@@ -29,8 +30,19 @@ class TokenizerAdapter:
             self._pieces = Pieces.of(self._backend)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Return the token ids of `text`, with those that the tokenizer puts around a text if `add_special_tokens`.
+
+        A text that begins with the BOS token gets no second one.
+        """
+        tokens = self._encode(text, add_special_tokens=add_special_tokens)
+        if not add_special_tokens or tokens[:1] != [self._bos] or tokens[1:2] != [self._bos]:
+            return tokens
+        own = self._encode(text, add_special_tokens=False)
+        return tokens[1:] if own[:1] == [self._bos] and len(own) < len(tokens) else tokens
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._backend is not None:
-            # The batch call, for one: `encode` keeps the interpreter's lock, and for seconds when a prompt is long.
+            # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
             [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
             return list(encoding.ids)
         with self._lock:

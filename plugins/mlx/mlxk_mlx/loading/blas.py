@@ -1,4 +1,4 @@
-"""A fast BLAS for MLX on a Linux CPU, put in place before MLX is imported."""
+"""A fast BLAS for MLX on a Linux CPU, loaded before MLX is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def load() -> str | None:
-    """Opens OpenBLAS, so that MLX uses it, and gives its path; None where there is none or it is not for this system.
+    """Open OpenBLAS, so that MLX uses it, and return its path; None without one or on another system.
 
     MLX's Linux wheel links the reference BLAS (1-2 GFLOP/s where OpenBLAS has 90). A library that is opened globally
     before `mlx.core` is imported for the first time is searched before the bundled one.
@@ -37,12 +37,12 @@ def _ours() -> Path | None:
 
 
 def _open(path: str) -> None:
-    """One thread is the fastest here: MLX feeds it from a thread of its own, and two cores have no more to give."""
+    """Open the library with one BLAS thread, which is the fastest for MLX's small matrices on few cores."""
     before = os.environ.get(_THREADS)
     os.environ[_THREADS] = before or "1"
     try:
         library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        _ = library.cblas_sgemm  # another interface under the same file name would be of no use
+        _ = library.cblas_sgemm  # a library of that name may have another interface
     except AttributeError as error:
         raise OSError(f"{path} does not define cblas_sgemm") from error
     finally:

@@ -1,10 +1,11 @@
-"""From a model's files to an engine: weights on this thread, the tokenizer beside it in another."""
+"""Loading of a model: weights on the engine thread, the tokenizer on another at the same time."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,26 +16,28 @@ from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, regular_file
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.sanity import implausible
 from mlxk_mlx.support.architectures import accepts
 
-_SIGN_OF_LIFE = 0.2
+_ALIVE_INTERVAL = 0.2  # seconds
 _LONGEST_REASON = 200
+_MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
 
 def load(model: Model, context: EngineContext) -> Any:
-    """The backend's target: the engine of `model`. Reads only its own files, and runs no code from them.
+    """Load `model` from its own files, without running code from them. The target of the backend.
 
-    Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`.
+    Raises `BrokenModel`, `UnsupportedModel` or `InsufficientMemory`, and `Interrupted` from `context.alive`.
     """
     verdict = accepts(model)
-    if not verdict.accepted:  # who names the backend is told what the choice of one would have told
+    if not verdict.accepted:  # a backend named by the user was not asked before
         raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
     read_ahead(model.path / name for name in model.weights.headers)
     runtime.start_on_engine_thread(context)
     context.alive()
-    tokenizer = InBackground(lambda: load_tokenizer(model))
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     try:
-        with _in_words(model):
+        with _translated_errors(model):
             network, _ = _read_network(model)
             return prepare(model, network, lambda: tokenizer.result(context.alive), context)
     finally:
@@ -42,18 +45,18 @@ def load(model: Model, context: EngineContext) -> Any:
 
 
 def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: EngineContext) -> Any:
-    """The engine of a network that was read from any kind of file (also used by other backends).
+    """Return the engine of a network that was read from any kind of file. Other backends use it as well.
 
-    `network` is an mlx-lm model whose weights are set, possibly lazily; they are brought into the form that runs
-    fastest here. `tokenizer` gives a transformers tokenizer when it is called, after the weights: by then one that is
-    read beside them (`InBackground`) is done. `model` names the stop tokens, and its `chat_template` is the template.
+    `network` is an mlx-lm model with its weights set, possibly lazily; they are brought into the form that runs fastest
+    on this machine. `tokenizer` returns a transformers tokenizer; it is called after that, when one that is read in
+    another thread (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
     from mlxk_mlx.engine.template import ChatTemplate
     from mlxk_mlx.engine.tokenizer import TokenizerAdapter
-    from mlxk_mlx.loading.materialize import settle
+    from mlxk_mlx.loading.materialize import materialize
 
-    settle(network, context.alive)
+    materialize(network, context.alive)
     hf = tokenizer()
     template = _code_template(model) or ChatTemplate.of(model.chat_templates, hf.special_tokens_map)
     return MlxEngine(
@@ -66,7 +69,7 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: E
 
 
 def native_stops(model: Model, hf: Any = None) -> frozenset[int]:
-    """Every token id that some file of the model names as an end: no place is complete, and 0 is an id like others."""
+    """Return every token id that a file of the model gives as the end of an answer. No file has all of them."""
     config = model.config
     nested = config.get("text_config")
     places: list[Any] = [config.get("eos_token_id"), model.generation_config.get("eos_token_id")]
@@ -82,8 +85,8 @@ def _ids(value: Any) -> Iterable[int]:
     return [token for token in values if isinstance(token, int) and not isinstance(token, bool) and token >= 0]
 
 
-class InBackground:
-    """A call in a thread of its own, whose result or error is asked for later."""
+class BackgroundCall:
+    """A call that runs in a thread of its own."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
@@ -93,14 +96,16 @@ class InBackground:
         self._thread.start()
 
     def result(self, alive: Callable[[], None]) -> Any:
+        """Return the result or raise the error, with a call of `alive` now and then while it is not there."""
         while self._thread.is_alive():
-            self._thread.join(_SIGN_OF_LIFE)
+            self._thread.join(_ALIVE_INTERVAL)
             alive()
         if self._error is not None:
             raise self._error
         return self._value
 
     def join(self) -> None:
+        """Wait for the end of the call."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -111,7 +116,7 @@ class InBackground:
 
 
 def load_tokenizer(model: Model) -> Any:
-    """The transformers tokenizer in `model`'s folder."""
+    """Return the transformers tokenizer in the folder of `model`. Raises `BrokenModel`."""
     runtime.start()  # transformers' lazy modules fail when two threads import them at once
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -127,7 +132,7 @@ def load_tokenizer(model: Model) -> Any:
         except Exception:
             if not whole:
                 raise
-            # A tokenizer class that is code in the repository, or unknown: tokenizer.json needs neither.
+            # The tokenizer class is unknown, or code in the repository; tokenizer.json works without it.
             return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except MlxkError:
         raise
@@ -141,7 +146,7 @@ _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model
 
 
 def read_ahead(paths: Iterable[Path]) -> None:
-    """Has the system read weight files from disk while Python imports MLX and transformers (more than a second)."""
+    """Tell the system to read files from disk while Python imports MLX and transformers, for more than a second."""
     advise = getattr(os, "posix_fadvise", None)
     if advise is None:
         return
@@ -150,20 +155,22 @@ def read_ahead(paths: Iterable[Path]) -> None:
             with regular_file(path).open("rb") as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:
-            return  # what is wrong with it is told when it is read
+            return  # reading it will raise
 
 
 def _read_network(model: Model) -> Any:
     from mlx_lm.utils import load_model
 
-    native_stops(model)  # reads the small files; what is wrong with them is told by name
+    native_stops(model)  # reads the small files, so that an error names the damaged one
     _check_weights(model)
+    if reason := implausible(model):
+        raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
     return load_model(model.path, lazy=True)
 
 
 @contextmanager
-def _in_words(model: Model) -> Iterator[None]:
-    """What MLX and mlx-lm raise while they read a model, as what is wrong with the model."""
+def _translated_errors(model: Model) -> Iterator[None]:
+    """Turn what MLX and mlx-lm raise while they read a model into errors about the model."""
     try:
         yield
     except MlxkError:
@@ -173,26 +180,31 @@ def _in_words(model: Model) -> Iterator[None]:
     except (RuntimeError, OSError) as error:
         text = _brief(error)
         if "allocate" in text:
-            raise InsufficientMemory(f"There is not enough memory to load `{model.name}`: {text}") from error
+            raise InsufficientMemory(f"Not enough memory to load `{model.name}`: {text}.") from error
         raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         text = _brief(error)
         if "not supported" in text.lower() or "unsupported" in text.lower():
             raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {text}", model=model.name) from error
+        if missing := _MISSING_KEYS.search(text):
+            names = re.findall(r"'(\w+)'", missing[1])
+            raise BrokenModel(
+                f"config.json of `{model.name}` is incomplete: {', '.join(names)} missing.", model=model.name
+            ) from error
         raise BrokenModel(
-            f"The config and the weights of `{model.name}` do not go together: {text}", model=model.name
+            f"config.json of `{model.name}` does not fit its weights: {text}", model=model.name
         ) from error
 
 
 def _check_weights(model: Model) -> None:
-    """Reading past the end of a truncated file is not always an error of MLX's, so sizes are compared first."""
+    """Raise `BrokenModel` for files that are missing or too short: MLX does not always notice the end of a file."""
     for problem in model.weights.unreadable.values():
         raise BrokenModel(f"`{model.name}` is damaged: {problem}", model=model.name)
     sizes = {file.name: file.size for file in model.files}
     for name, header in model.weights.headers.items():
         if sizes.get(name, 0) < header.length:
             raise BrokenModel(
-                f"`{model.name}` is damaged: {name} has {sizes.get(name, 0)} bytes of {header.length}. "
+                f"`{model.name}` is damaged: {name} has {sizes.get(name, 0):,} of {header.length:,} bytes. "
                 "Pull the model again.",
                 model=model.name,
                 file=name,
@@ -202,7 +214,7 @@ def _check_weights(model: Model) -> None:
         try:
             shards = set(json.loads(index.read_bytes())["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
-            return  # MLX reads the files it finds; the strict load tells what they lack
+            return  # MLX reads the files it finds; tensors they lack are an error then
         if missing := sorted(shards - model.weights.headers.keys()):
             raise BrokenModel(
                 f"`{model.name}` is incomplete: {', '.join(missing)} missing. Pull the model again.", model=model.name
@@ -210,7 +222,7 @@ def _check_weights(model: Model) -> None:
 
 
 def _code_template(model: Model) -> Any:
-    """The template of a model type whose conversations mlx-lm writes by code of its own (DeepSeek-V3.2)."""
+    """Return the template of a model type for which mlx-lm has Python code instead (DeepSeek-V3.2)."""
     kind = model.tokenizer_config.get("chat_template_type")
     if not isinstance(kind, str) or not kind.isidentifier():
         return None

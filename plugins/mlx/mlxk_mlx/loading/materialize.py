@@ -1,4 +1,4 @@
-"""The form a network's weights are held in: as they are on a GPU, in float32 and dense if that fits on a CPU."""
+"""The form of a network's weights in memory: unchanged on a GPU; float32, and dense if that fits, on a CPU."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
-_STEP = 1 << 28
+_BATCH = 1 << 28  # bytes
 
 
-def settle(network: Any, alive: Callable[[], None]) -> None:
-    """Puts the weights in the form this machine runs fastest and computes every array the network holds.
+def materialize(network: Any, alive: Callable[[], None]) -> None:
+    """Bring the weights into the form that runs fastest on this machine, and evaluate every array of the network.
 
-    `network`'s arrays may still be lazy. On a CPU half precision is emulated (30 to 100 times slower), so it becomes
-    float32; with a fast BLAS a dense product beats a quantized one, so quantized layers become dense if they fit.
+    A CPU emulates half precision 30 to 100 times slower, so weights become float32. With a fast BLAS a dense product
+    beats a quantized one, so quantized layers become dense if they fit. `alive` is called between batches of arrays.
     """
     machine = runtime.start()
     if machine.cpu:
@@ -30,7 +30,7 @@ def settle(network: Any, alive: Callable[[], None]) -> None:
     batch: list[mx.array] = []
     for array in _arrays(network):
         batch.append(array)
-        if sum(each.nbytes for each in batch) >= _STEP:
+        if sum(each.nbytes for each in batch) >= _BATCH:
             mx.eval(batch)
             batch.clear()
             alive()
@@ -71,8 +71,10 @@ def _make_dense(network: Any) -> None:
 
 
 def _wide(array: mx.array | None) -> mx.array | None:
-    """Scales in half precision become float32 before they are multiplied out: after that takes 3.5 times as long, and
-    the products are rounded. Those that are bare exponents (mxfp4) stay."""
+    """Return floating-point scales in float32: dequantizing in half precision takes 3.5 times as long, and rounds.
+
+    Exponents of mxfp4, shape [outputs, groups], uint8, stay as they are.
+    """
     return array.astype(mx.float32) if array is not None and mx.issubdtype(array.dtype, mx.floating) else array
 
 
@@ -86,8 +88,8 @@ def _empty(module: Any, weight: mx.array) -> nn.Module:
 
 
 def _arrays(network: Any) -> Iterator[mx.array]:
-    """Every array, also those that are no parameters: a lazy one (the frequencies of a scaled rope) belongs to the
-    thread that made it, and fails in any other."""
+    """Yield every array, parameters or not: a lazy one, like the frequencies of a scaled rope, belongs to the thread
+    that created it and fails in any other."""
     for module in network.modules():
         for value in [*module.values(), *vars(module).values()]:
             for _, leaf in tree_flatten(value) if isinstance(value, list | dict | tuple) else [("", value)]:

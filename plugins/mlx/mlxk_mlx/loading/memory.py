@@ -1,4 +1,4 @@
-"""What a model will take when it is loaded here, told before MLX is started, and what there is."""
+"""Memory that a model will take when it is loaded, and memory that is available."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mlxk_core.api.models import Model
 from mlxk_mlx.loading import runtime
 
 DENSE_SHARE = 0.5
-"""Quantized weights are held dense when that takes at most this share of the memory that is free now."""
+"""Quantized weights are held dense when that takes at most this share of the available memory."""
 
 _HALVES = {"F16", "BF16"}
 
 
 def estimate(model: Model) -> int:
-    """Bytes `model` takes when it is loaded here, in the form `mlxk_mlx.loading.materialize.settle` would give it."""
+    """Return the bytes that `model` takes when it is loaded, in the form that `materialize` would bring it into."""
     tensors = model.weights.tensors
     machine = runtime.machine()
     if not machine.cpu:
@@ -35,7 +35,7 @@ def estimate(model: Model) -> int:
 
 
 def _unpacked(model: Model, layer: str) -> int:
-    """The number of weights in a packed layer, by the bits its own or the model's settings name."""
+    """Return the number of weights in a packed layer, from the bits in its own or the model's settings."""
     settings = model.config.get("quantization") or model.config.get("quantization_config") or {}
     own = settings.get(layer)
     bits = (own if isinstance(own, dict) else settings).get("bits") or 4
@@ -43,7 +43,7 @@ def _unpacked(model: Model, layer: str) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that can be used without swapping."""
+    """Return the bytes that can be used without swapping."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""MLX in this process: what must happen before and around its first import, and what it computes on."""
+"""MLX in this process: its first import, and the device it computes on."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ _started = False
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What MLX computes on. `fast_blas` is the path of the BLAS put in place, None without one."""
+    """The device of MLX. `fast_blas` is the path of the BLAS library that replaces MLX's own, None without one."""
 
     cpu: bool
     fast_blas: str | None
 
 
 def machine() -> Runtime:
-    """What there is to compute on. Imports MLX alone, which is a small part of what `start` takes."""
+    """Return the device. Imports `mlx.core` only, which takes 30 ms; `start` takes a second."""
     with _lock:
         return _look()
 
 
 def start() -> Runtime:
-    """Imports MLX and mlx-lm, once, from any thread. Call it before anything else of either."""
+    """Import MLX and mlx-lm, once, from any thread. Call it before using either."""
     global _started
     with _lock:
         found = _look()
         if not _started:
             _quiet_transformers()
-            with _limits_left_alone():
+            with _limits_unchanged():
                 import mlx_lm.generate  # noqa: F401
             _allow_open_files()
             _started = True
@@ -54,34 +54,34 @@ def start() -> Runtime:
 def _look() -> Runtime:
     global _machine
     if _machine is None:
-        fast_blas = blas.load()  # before the first import of MLX, or it is in vain
+        fast_blas = blas.load()  # has no effect after the first import of MLX
         import mlx.core as mx
 
         cpu = mx.default_device().type == mx.DeviceType.cpu
         _machine = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
         if sys.platform == "linux" and cpu and not fast_blas:
-            _LOGGER.info("MLX is several times slower here than with OpenBLAS: pip install mlxk-openblas")
+            _LOGGER.info("MLX is several times faster with OpenBLAS: pip install mlxk-openblas")
     return _machine
 
 
 def start_on_engine_thread(context: EngineContext) -> Runtime:
-    """The same, by a backend that begins a load. However the load ends, MLX has been used on this thread."""
+    """Import MLX and mlx-lm at the start of a load, on the engine thread."""
     runtime = start()
     import mlx.core as mx
 
-    # Without it the thread's end aborts the process: MLX's compile cache outlives the interpreter's state.
+    # Also for a load that fails: else the end of the thread aborts the process (ml-explore/mlx#4327).
     context.at_thread_exit(mx.clear_streams)
     return runtime
 
 
 def _quiet_transformers() -> None:
-    """Standard error is the user's: transformers must not tell there that PyTorch is missing."""
+    """Keep transformers from printing on standard error that PyTorch is missing."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def free_memory() -> None:
-    """Gives back what is no longer referred to: MLX's buffers, and on Linux the heap's free pages."""
+    """Return unused memory to the system: MLX's buffers, and on Linux the free pages of the heap."""
     import mlx.core as mx
 
     gc.collect()
@@ -94,8 +94,8 @@ def free_memory() -> None:
 
 
 @contextmanager
-def _limits_left_alone() -> Iterator[None]:
-    """Importing mlx_lm sets RLIMIT_NOFILE to (2048, 4096): it lowers a hard limit for good, and fails below it."""
+def _limits_unchanged() -> Iterator[None]:
+    """Keep RLIMIT_NOFILE: importing mlx_lm sets it to (2048, 4096), lowers a hard limit for good, and fails below it."""
     setrlimit = resource.setrlimit
     resource.setrlimit = lambda *_: None
     try:
@@ -105,7 +105,7 @@ def _limits_left_alone() -> Iterator[None]:
 
 
 def _allow_open_files() -> None:
-    """What mlx_lm is after: models of many files, on systems whose soft limit is 256."""
+    """Raise the soft limit of open files, for models of many files; macOS begins with 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

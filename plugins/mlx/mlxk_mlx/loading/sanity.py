@@ -1,0 +1,51 @@
+"""Checks of a config against the weights, before a network of the size it gives is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlxk_core.api.models import Model
+
+_LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
+_SIZES = re.compile(
+    r"(^|_)(layers?|heads?|experts?|blocks?|groups?)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
+)
+_FACTOR = 32
+"""No size in a config exceeds the longest axis of a tensor by more: weights are packed 32 to a number at most."""
+_MAX_STOP_TOKENS = 1024
+
+
+def implausible(model: Model) -> str | None:
+    """Return why the config cannot belong to the weights, or None.
+
+    mlx-lm builds a network layer by layer and expert by expert from the config alone, which for `num_hidden_layers` of
+    10^8 takes all memory. Every layer has a tensor, and every other size is an axis of one.
+    """
+    tensors = model.weights.tensors
+    longest = max((axis for tensor in tensors.values() for axis in tensor.shape), default=0)
+    limit = _FACTOR * max(longest, len(tensors))
+    for key, value in _integers(model.config):
+        if _LAYERS.search(key) and value > len(tensors):
+            return f"{key} is {value:,}, and the weights have {len(tensors):,} tensors"
+        if _SIZES.search(key) and value > limit:
+            return f"{key} is {value:,}, and the longest axis of a tensor is {longest:,}"
+    for place, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
+        named = config.get("eos_token_id")
+        if isinstance(named, list) and len(named) > _MAX_STOP_TOKENS:
+            return f"{place} has {len(named):,} stop tokens (at most {_MAX_STOP_TOKENS:,})"
+    return None
+
+
+def _integers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of `config` and of the configs of its parts."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and key.endswith("config"):
+            yield from ((inner, number) for inner, number in value.items() if _is_whole(number))
+        elif _is_whole(value):
+            yield key, value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
