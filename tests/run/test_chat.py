@@ -66,6 +66,7 @@ class Screen(io.BytesIO):
 def test_nothing_is_written_over_an_answer_that_comes_slowly(host, tmp_path, monkeypatch):
     engine = fake_backend("ab", step_seconds=0.4)  # slower than the line that tells what goes on
     screen = Screen(engine, b"Thinking")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
     monkeypatch.setenv("TERM", "xterm")
@@ -80,6 +81,7 @@ def test_what_goes_on_stays_on_one_line_of_a_narrow_terminal(host, tmp_path, mon
     engine = fake_backend("ab")
     screen = Screen(engine, b"\x1b[K")
     screen.fileno = lambda: 2
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(screen, encoding="utf-8"))
     monkeypatch.setenv("TERM", "xterm")
@@ -148,7 +150,7 @@ def test_bye_leaves_like_the_other_words_in_the_help(chat):
 
 
 @pytest.mark.parametrize("line", [b"/clear all", b"/help me", b"/? /clear", b"/exit now"])
-def test_words_behind_a_command_that_takes_none_are_told(chat, line):
+def test_arguments_of_a_command_without_arguments_are_an_error(chat, line):
     chat.script.answer = lambda prompt: f"{prompt.count('<user>')}."
     out, notes = chat(b"one", line, b"two")
-    assert out == "1.\n2.\n" and f"{line.decode().split()[0]} stands alone" in notes
+    assert out == "1.\n2.\n" and f"{line.decode().split()[0]}: takes no arguments" in notes

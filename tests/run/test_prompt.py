@@ -1,47 +1,82 @@
-"""What is asked: words, standard input, or nothing."""
+"""The prompt of an answer: words, files, and standard input."""
 
 import io
+import os
 
 import pytest
 
-from mlxk_core._errors import UsageError
-from mlxk_run.input import asked
+from mlxk_core.api.errors import InvalidOption, UsageError
+from mlxk_run.input import Stdin, read_prompt
+
+NOTHING = Stdin(stream=io.BytesIO(), is_terminal=False, carries_input=False)
+TERMINAL = Stdin(stream=io.BytesIO(b"unread"), is_terminal=True, carries_input=False)
 
 
-def test_words_are_the_prompt_and_standard_input_is_left_alone():
-    assert asked(["What", "is", "it?"], stdin_is_terminal=False, stdin=None) == "What is it?"
+def piped(data):
+    return Stdin(stream=io.BytesIO(data), is_terminal=False, carries_input=True)
 
 
-def test_a_dash_reads_standard_input_and_puts_it_before_the_words():
-    assert (
-        asked(["-", "Sum", "it", "up."], stdin_is_terminal=False, stdin=io.BytesIO(b"A text.\n"))
-        == "A text.\n\nSum it up."
-    )
-    assert asked(["-"], stdin_is_terminal=False, stdin=io.BytesIO(b"A text.\n")) == "A text."
+def test_piped_input_comes_before_the_words():
+    assert read_prompt(["Sum", "it", "up."], piped(b"A text.\n")) == "A text.\n\nSum it up."
+    assert read_prompt(["Sum", "it", "up."], piped(b"")) == "Sum it up."
 
 
-def test_without_words_a_pipe_is_read_and_a_terminal_means_a_chat():
-    assert asked([], stdin_is_terminal=False, stdin=io.BytesIO("Grüße\n".encode())) == "Grüße"
-    assert asked([], stdin_is_terminal=True) is None
+def test_a_terminal_or_an_empty_input_is_left_alone():
+    assert read_prompt(["What", "is", "it?"], TERMINAL) == "What is it?"
+    assert read_prompt(["What", "is", "it?"], NOTHING) == "What is it?"
 
 
-@pytest.mark.parametrize("words, piped", [([], b""), (["-"], b"\n"), ([" "], b"")])
-def test_an_empty_prompt_is_wrong_usage(words, piped):
+def test_a_dash_reads_any_standard_input():
+    assert read_prompt(["-"], piped(b"A text.\n")) == "A text."
+    typed = Stdin(stream=io.BytesIO(b"typed\n"), is_terminal=True, carries_input=False)
+    assert read_prompt(["-", "Why?"], typed) == "typed\n\nWhy?"
+
+
+def test_without_words_a_pipe_is_the_prompt_and_a_terminal_means_a_chat():
+    assert read_prompt([], piped("Grüße\n".encode())) == "Grüße"
+    assert read_prompt([], TERMINAL) is None
+
+
+@pytest.mark.parametrize("words, data", [([], b""), (["-"], b"\n"), ([" "], b"")])
+def test_an_empty_prompt_is_wrong_usage(words, data):
     with pytest.raises(UsageError, match="empty"):
-        asked(words, stdin_is_terminal=False, stdin=io.BytesIO(piped))
+        read_prompt(words, piped(data))
 
 
 def test_a_closed_standard_input_is_an_empty_one(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UsageError, match="empty"):
-        asked([], stdin_is_terminal=False)
-    assert asked(["-", "words"], stdin_is_terminal=False) == "words"
+        read_prompt([], Stdin.of_process())
+    assert read_prompt(["-", "words"], Stdin.of_process()) == "words"
 
 
-def test_bytes_that_are_no_text_do_not_break_it():
-    assert asked([], stdin_is_terminal=False, stdin=io.BytesIO(b"a\xffb")) == "a�b"
+def test_bytes_that_are_not_text_do_not_break_it():
+    assert read_prompt([], piped(b"a\xffb")) == "a\ufffdb"
 
 
-def test_how_a_windows_editor_stores_a_text_is_no_part_of_it():
-    stored = b"\xef\xbb\xbfone\r\n\r\ntwo\r\n"
-    assert asked([], stdin_is_terminal=False, stdin=io.BytesIO(stored)) == "one\n\ntwo"
+def test_byte_order_mark_and_windows_line_ends_are_not_part_of_the_text():
+    assert read_prompt([], piped(b"\xef\xbb\xbfone\r\n\r\ntwo\r\n")) == "one\n\ntwo"
+
+
+def test_a_silent_pipe_is_announced():
+    read, write = os.pipe()
+    notes = []
+    with os.fdopen(read, "rb") as stream:
+        stdin = Stdin(stream=stream, is_terminal=False, carries_input=True)
+        answer = read_prompt(["Hi"], stdin, note=lambda text: (notes.append(text), os.close(write)))
+    assert answer == "Hi" and len(notes) == 1
+
+
+def test_files_come_between_piped_input_and_words(tmp_path):
+    (tmp_path / "a.py").write_text("print('```')\n")
+    prompt = read_prompt(["Explain."], piped(b"Hello"), files=[str(tmp_path / "a.py")])
+    assert prompt == "Hello\n\nFile a.py:\n\n````\nprint('```')\n````\n\nExplain."
+
+
+@pytest.mark.parametrize("content", [b"a\0b", b"\xff\xfe\x00", None])
+def test_a_file_that_is_not_text_is_an_error(tmp_path, content):
+    file = tmp_path / "data"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InvalidOption, match="data"):
+        read_prompt(["Explain."], NOTHING, files=[str(file)])

@@ -3,14 +3,14 @@
 import pytest
 
 from mlxk_core._generation.events import Channel
-from mlxk_run.writer import AnswerWriter
+from mlxk_run.writer import TextWriter
 
 R, C = Channel.REASONING, Channel.CONTENT
 
 
 def shown(parts, **options):
     out = []
-    writer = AnswerWriter(out.append, **options)
+    writer = TextWriter(out.append, **options)
     for channel, text in parts:
         writer.add(channel, text)
     writer.finish()
@@ -56,15 +56,3 @@ def test_it_looks_the_same_in_one_piece_and_letter_by_letter(name):
 def test_hidden_reasoning_leaves_the_answer_only():
     parts = [(R, "Let me see."), (C, "\n\nIt is 4.")]
     assert shown(parts, hide_reasoning=True) == shown(letters(parts), hide_reasoning=True) == "It is 4.\n"
-
-
-def test_reasoning_is_dimmed_and_the_answer_is_not():
-    text = shown([(R, "a"), (C, "b")], dim=True)
-    assert "\x1b[2ma\x1b[0m" in text and text.endswith("**[Answer]**\n\nb\n")
-
-
-def test_control_characters_are_shown_to_a_terminal_and_not_sent():
-    parts = [(R, "\x07"), (C, "a\x1b]52;c;aGk=\x07b\tc\r\nd\x7f\x9b2J")]
-    for cut in (parts, letters(parts)):
-        assert shown(cut, tame=True).partition("**[Answer]**\n\n")[2] == "a␛]52;c;aGk=␇b\tc\nd␡�2J\n"
-    assert shown([(C, "\x1b[1m")]) == "\x1b[1m\n"

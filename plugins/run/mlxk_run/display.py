@@ -1,4 +1,4 @@
-"""One answer at a terminal: its events shown as they come, and Ctrl-C that stops it."""
+"""One answer on screen: its events shown as they arrive, and Ctrl-C that cancels it."""
 
 from __future__ import annotations
 
@@ -12,68 +12,145 @@ from types import FrameType
 
 from mlxk_core.api.commands import Output
 from mlxk_core.api.errors import MlxkError
-from mlxk_core.api.generation import Completion, Delta, Event, Generation, Loading, Progress, Started, join_events
-from mlxk_run.spinner import PULSE, Activity
-from mlxk_run.writer import AnswerWriter
+from mlxk_core.api.generation import (
+    Channel,
+    Completion,
+    Delta,
+    Event,
+    Generation,
+    Loading,
+    Progress,
+    Started,
+    join_events,
+)
+from mlxk_run.loop_guard import LoopGuard
+from mlxk_run.options import View
+from mlxk_run.spinner import PULSE, Spinner
+from mlxk_run.writer import TextWriter, Writer
+
+REPETITION = "repetition"
+"""The finish reason of an answer that the loop guard ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """How answers are shown. `stream` False shows an answer when it is whole; it looks the same."""
+class Answer:
+    """A completion and why it ended; `finish_reason` is the completion's, or `"repetition"`."""
 
-    stream: bool = True
-    hide_reasoning: bool = False
-    verbose: bool = False
+    completion: Completion
+    finish_reason: str
 
 
-def take(generation: Generation, view: View, output: Output, told: set[str]) -> Completion:
-    """Shows an answer and returns it whole. With `--json` it is not shown, only noted about. Notes that were `told` are
-    not told again.
+class NoRoom(Exception):
+    """The prompt leaves fewer tokens for the answer than the caller asked for; nothing was shown."""
 
-    Ctrl-C cancels the answer (a second one raises `KeyboardInterrupt`): its `finish_reason` is `"cancelled"` then.
-    """
-    activity = Activity(output)
-    seen: list[Event] = []
-    writer = None
-    if not output.json:
-        terminal = output.stdout_is_terminal
-        dim = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        writer = AnswerWriter(output.write, hide_reasoning=view.hide_reasoning, dim=dim, tame=terminal)
-    with generation, interrupts_cancel(generation):
-        try:
-            for event in _events(generation, activity):
-                seen.append(event)
-                _tell(event, activity, output, told)
-                if isinstance(event, Delta):
-                    activity.clear()
+
+class Display:
+    """Shows answers; a note about the model is shown once, not with every answer."""
+
+    def __init__(self, output: Output, view: View) -> None:
+        self.output = output
+        self.view = view
+        self._noted: set[str] = set()
+
+    def show(self, generation: Generation, *, loop_guard: bool = True, room: int = 0) -> Answer:
+        """Show an answer and return it. With `--json` only notes are printed.
+
+        Ctrl-C cancels the answer, a second one raises `KeyboardInterrupt`. Raises `NoRoom` if fewer than `room` tokens
+        are left for the answer.
+        """
+        output, view = self.output, self.view
+        spinner = Spinner(output, on=not view.quiet)
+        seen: list[Event] = []
+        writer = None if output.json else self._writer()
+        guards = {channel: LoopGuard() for channel in Channel} if loop_guard else {}
+        looping = False
+        with generation, interrupts_cancel(generation):
+            try:
+                for event in _events(generation, spinner):
+                    seen.append(event)
+                    if isinstance(event, Started) and event.max_tokens < room:
+                        raise NoRoom
+                    self._report(event, spinner)
+                    if not isinstance(event, Delta):
+                        continue
+                    spinner.clear()
                     if writer and view.stream:
                         writer.add(event.channel, event.text)
                         if writer.began:
-                            activity.end()
-        except MlxkError:
-            if writer and writer.began:
-                writer.finish()  # what went wrong is told on a line of its own
-            raise
-        finally:
-            activity.clear()
-    completion = join_events(seen)
-    if writer:
-        if not view.stream:
-            for event in seen:
-                if isinstance(event, Delta):
-                    writer.add(event.channel, event.text)
-        writer.finish()
-    _explain_silence(completion, view, output)
-    _explain_end(completion, output)
-    if view.verbose:
-        output.note(summary(completion))
-    return completion
+                            spinner.end()
+                    if not looping and event.channel in guards and guards[event.channel].feed(event.text):
+                        looping = True
+                        generation.cancel()
+            except MlxkError:
+                if writer and writer.began:
+                    writer.finish()  # the error starts on a line of its own
+                raise
+            finally:
+                spinner.clear()
+        completion = join_events(seen)
+        if writer:
+            if not view.stream:
+                for event in seen:
+                    if isinstance(event, Delta):
+                        writer.add(event.channel, event.text)
+            writer.finish()
+        answer = Answer(
+            completion=completion,
+            finish_reason=REPETITION
+            if looping and completion.finish_reason == "cancelled"
+            else completion.finish_reason,
+        )
+        self._explain(answer)
+        return answer
+
+    def note(self, text: str) -> None:
+        """Print a line for the person at the terminal, unless they asked for quiet."""
+        if not self.view.quiet:
+            self.output.note(text)
+
+    def _writer(self) -> Writer:
+        output, view = self.output, self.view
+        if not output.stdout_is_terminal:
+            return TextWriter(output.write, hide_reasoning=view.hide_reasoning)
+        from mlxk_run.terminal_writer import TerminalWriter
+
+        ansi = os.environ.get("TERM") != "dumb"
+        return TerminalWriter(output.write, hide_reasoning=view.hide_reasoning, markdown=not view.plain, ansi=ansi)
+
+    def _report(self, event: Event, spinner: Spinner) -> None:
+        match event:
+            case Loading():
+                spinner.show(f"Loading {event.model} …")
+            case Started():
+                spinner.clear()
+                spinner.show("Thinking …")
+                for note in event.notes:
+                    if note not in self._noted:
+                        self.note(note)
+                self._noted.update(event.notes)
+            case Progress() if event.done < event.total:
+                spinner.show(f"Reading the prompt … {event.done:,} of {event.total:,} tokens")
+            case _:
+                pass
+
+    def _explain(self, answer: Answer) -> None:
+        completion = answer.completion
+        if answer.finish_reason == REPETITION:
+            self.note("Stopped: the answer repeats itself. --no-loop-guard turns this check off.")
+        elif completion.finish_reason == "length":
+            count = completion.usage.completion_tokens
+            self.note(f"The answer was cut at {count:,} token{'' if count == 1 else 's'}.")
+        if not completion.content.strip() and completion.reasoning.strip() and answer.finish_reason != "cancelled":
+            hidden = " Run again without --hide-reasoning to see it." if self.view.hide_reasoning else ""
+            self.note(f"The model produced only reasoning, no answer.{hidden}")
+        if self.view.verbose:
+            self.output.note(summary(answer))
 
 
 @contextmanager
 def interrupts_cancel(generation: Generation) -> Iterator[None]:
-    """While this holds, SIGINT cancels the answer instead of breaking off whatever the main thread is in. Where it is
-    ignored (a script's background job) it stays so."""
+    """Make SIGINT cancel the answer instead of interrupting the main thread. Where SIGINT is ignored (a script's
+    background job) it stays ignored."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
@@ -94,65 +171,36 @@ def interrupts_cancel(generation: Generation) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def summary(completion: Completion) -> str:
-    """Counts, times and the reason of the end, on a line."""
+def summary(answer: Answer) -> str:
+    """Return counts, times and the finish reason on one line."""
+    completion = answer.completion
     usage, times = completion.usage, completion.timings
+    prompt = f"prompt {usage.prompt_tokens} tokens ({usage.cached_tokens} cached)"
     parts = [
-        f"prompt {usage.prompt_tokens} tokens ({usage.cached_tokens} cached) in {times.prompt:.2f} s",
+        # A prompt that was cancelled before its first token has no time.
+        f"{prompt} in {times.prompt:.2f} s" if usage.completion_tokens else f"{prompt}, not finished",
         f"answer {usage.completion_tokens} tokens in {times.generation:.2f} s"
         f" ({tokens_per_second(completion):.1f} tokens/s)",
         f"load {times.load:.2f} s",
-        f"end: {completion.finish_reason}" + (f" at {completion.stop_string!r}" if completion.stop_string else ""),
+        f"end: {answer.finish_reason}" + (f" at {completion.stop_string!r}" if completion.stop_string else ""),
     ]
     return "[" + ", ".join(parts) + "]"
 
 
 def tokens_per_second(completion: Completion) -> float:
-    """The rate behind the first token, 0 where there is none."""
+    """Return the rate after the first token, 0 without one."""
     after_first = completion.usage.completion_tokens - 1
     return after_first / completion.timings.generation if completion.timings.generation > 0 else 0.0
 
 
-def _events(generation: Generation, activity: Activity) -> Iterator[Event]:
-    """The events, with the activity line kept moving between them."""
+def _events(generation: Generation, spinner: Spinner) -> Iterator[Event]:
+    """Yield the events, and keep the spinner moving between them."""
     while True:
         try:
             event = generation.next(PULSE)
         except StopIteration:
             return
         if event is None:
-            activity.show()
+            spinner.show()
         else:
             yield event
-
-
-def _tell(event: Event, activity: Activity, output: Output, told: set[str]) -> None:
-    match event:
-        case Loading():
-            activity.show(f"Loading {event.model} …")
-        case Started():
-            activity.clear()
-            activity.show("Thinking …")
-            for note in event.notes:
-                if note not in told:
-                    output.note(note)
-            told.update(event.notes)
-        case Progress() if event.done < event.total:
-            activity.show(f"Reading the prompt … {event.done} of {event.total} tokens")
-        case _:
-            pass
-
-
-def _explain_silence(completion: Completion, view: View, output: Output) -> None:
-    if completion.content.strip() or not completion.reasoning.strip() or completion.finish_reason == "cancelled":
-        return
-    if view.hide_reasoning:
-        output.note("All that came was reasoning, and --hide-reasoning hides it.")
-    else:
-        output.note("All that came was reasoning; there is no answer.")
-
-
-def _explain_end(completion: Completion, output: Output) -> None:
-    if completion.finish_reason == "length":
-        count = completion.usage.completion_tokens
-        output.note(f"The answer was cut at {count} token{'' if count == 1 else 's'}.")

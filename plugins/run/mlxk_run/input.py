@@ -1,21 +1,32 @@
-"""What is asked: the words of the command line, and standard input where it is meant."""
+"""The prompt of one answer: words of the command line, files, and piped standard input."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
+import select
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
-from mlxk_core.api.errors import UsageError
+from mlxk_core.api.errors import InvalidOption, UsageError
 
 _STDIN = "-"
+_LITERAL = "\0"
+"""Marks a word that is text although it begins with `-`; no argument of a process can contain it."""
+_NUMBER = re.compile(r"-[.\d]")
+_SILENCE = 2.0  # seconds without input on a pipe before a note says that mlxk is waiting for it
+_MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.2
-    """Words for the model. Bytes that are no UTF-8, which Python keeps as lone surrogates, are none for a tokenizer."""
+class Text(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.2
+    """Text for the model. Bytes that are not UTF-8, which Python keeps as lone surrogates, become U+FFFD."""
 
     name = "text"
 
@@ -24,12 +35,13 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # no generic before clic
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value and not self._may_be_empty:
-            self.fail("It is empty.", param, ctx)
-        return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+            self.fail("the text is empty.", param, ctx)
+        text = value.removeprefix(_LITERAL)
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 class Number(click.FloatRange):
-    """A number in a range; Python reads `inf` and `nan` as numbers too."""
+    """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -38,31 +50,119 @@ class Number(click.FloatRange):
         return number
 
 
-def asked(words: Sequence[str], *, stdin_is_terminal: bool, stdin: BinaryIO | None = None) -> str | None:
-    """The prompt, or None when a chat is wanted: no words, and somebody sits at the terminal.
+def mark_literals(args: Sequence[str], options: Sequence[click.Parameter]) -> list[str]:
+    """Mark the words that begin with `-` and cannot be options (`-5 + 3?`, `- item`), so that they are read as text."""
+    valued = {name for each in options if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
+    marked: list[str] = []
+    skip = False
+    for index, word in enumerate(args):
+        if skip:
+            skip = False
+        elif word == "--":
+            return [*marked, *args[index:]]
+        elif word.startswith("--"):
+            name, equals, _ = word.partition("=")
+            skip = name in valued and not equals
+            word = _LITERAL + word if re.search(r"\s", name) else word
+        elif word.startswith("-") and word != _STDIN:
+            if word[:2] in valued:
+                skip = len(word) == 2
+            elif _NUMBER.match(word) or re.search(r"\s", word):
+                word = _LITERAL + word
+            else:
+                skip = "-" + word[-1] in valued
+        marked.append(word)
+    return marked
 
-    Standard input is read for a word `-` (what it says comes before the other words), and when there are no words and
-    it is no terminal; otherwise it is left alone.
+
+@dataclass(frozen=True, kw_only=True)
+class Stdin:
+    """Standard input of this process, as far as a prompt may come from it."""
+
+    stream: BinaryIO | None
+    is_terminal: bool
+    carries_input: bool
+    """It is a pipe, a file or a stream in memory, and so was given on purpose; not a terminal, a device or a socket."""
+
+    @classmethod
+    def of_process(cls) -> Stdin:
+        if sys.stdin is None:  # closed before we started
+            return cls(stream=None, is_terminal=False, carries_input=False)
+        if sys.stdin.isatty():
+            return cls(stream=sys.stdin.buffer, is_terminal=True, carries_input=False)
+        return cls(stream=sys.stdin.buffer, is_terminal=False, carries_input=_carries_input(sys.stdin.buffer))
+
+    def read(self, note: Callable[[str], None] = lambda text: None) -> str:
+        """Read it to the end. A pipe that stays silent is announced through `note`."""
+        if self.stream is None:
+            return ""
+        if self.carries_input and not _ready(self.stream):
+            note("Reading the prompt from standard input (`< /dev/null` to skip it).")
+        # A byte order mark and Windows line ends belong to the storage of a file, not to its text.
+        return self.stream.read().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+
+
+def read_prompt(
+    words: Sequence[str],
+    stdin: Stdin,
+    *,
+    files: Sequence[str] = (),
+    note: Callable[[str], None] = lambda text: None,
+) -> str | None:
+    """Return the prompt, or None for a chat: no words, and standard input is a terminal.
+
+    Piped input comes first, then the files, then the words. Without words standard input is the prompt; with words it
+    is read if it is a pipe or a file, or if one of the words is `-`. Raises `UsageError` for an empty prompt and
+    `InvalidOption` for a file that cannot be read.
     """
     said = " ".join(word for word in words if word != _STDIN)
-    if _STDIN in words:
-        piped = _read(stdin)
-        return _not_empty("\n\n".join(part for part in (piped.rstrip("\n"), said) if part))
-    if words:
-        return _not_empty(said)
-    if stdin_is_terminal:
+    if not words and stdin.is_terminal:
         return None
-    return _not_empty(_read(stdin).rstrip("\n"))
-
-
-def _read(stdin: BinaryIO | None) -> str:
-    if stdin is None and sys.stdin is None:  # closed before we started
-        return ""
-    # A byte order mark and Windows' ends of lines are how a file is stored, and no words for a model.
-    return (stdin or sys.stdin.buffer).read().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-
-
-def _not_empty(prompt: str) -> str:
-    if not prompt.strip():
-        raise UsageError("The prompt is empty. Give some words, or text on standard input.")
+    piped = stdin.read(note) if stdin.carries_input or _STDIN in words or not (words or files) else ""
+    parts = [piped.rstrip("\n"), *map(file_block, files), said]
+    prompt = "\n\n".join(part for part in parts if part.strip())
+    if not prompt:
+        raise UsageError('The prompt is empty. Usage: mlxk run MODEL "PROMPT".')
     return prompt
+
+
+def file_block(path: str) -> str:
+    """Return the text of a file for a prompt: its name, then its content in a code block."""
+    text = read_text_file(path).rstrip("\n")
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall(r"`{3,}", text)), 3)
+    return f"File {Path(path).name}:\n\n{fence}\n{text}\n{fence}"
+
+
+def read_text_file(path: str) -> str:
+    """Return the text of a file. Raises `InvalidOption` if it is missing, too large, or not UTF-8 text."""
+    file = Path(path).expanduser()
+    try:
+        if file.is_dir():
+            raise InvalidOption("--file", f"`{path}` is a folder.")
+        if file.stat().st_size > _MAX_FILE_BYTES:
+            raise InvalidOption("--file", f"`{path}` is larger than 16 MB.")
+        data = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidOption("--file", f"cannot read `{path}`: {reason}.") from error
+    try:
+        if b"\0" in data:
+            raise ValueError("NUL byte")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except ValueError as error:
+        raise InvalidOption("--file", f"`{path}` is not a UTF-8 text file.") from error
+
+
+def _carries_input(stream: BinaryIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # not a file of the operating system: a stream in memory
+        return True
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _ready(stream: BinaryIO) -> bool:
+    try:
+        return bool(select.select([stream.fileno()], [], [], _SILENCE)[0])
+    except (OSError, ValueError):
+        return True

@@ -1,4 +1,4 @@
-"""What the parts of mlxk log about themselves, kept until it can be noted without being in an answer's way."""
+"""Log records of mlxk, collected until they can be printed without interrupting an answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxk_core.api.commands import Output
 
 
 class Log(logging.Handler):
-    """The lines that were logged, from any thread, and not told yet."""
+    """Lines logged by any thread and not printed yet."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -19,14 +19,15 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(record.getMessage())
 
-    def tell(self, output: Output) -> None:
+    def print(self, output: Output) -> None:
+        """Print the collected lines to standard error."""
         while self._lines:
             output.note(self._lines.pop(0))
 
 
 @contextmanager
-def kept(*, on: bool) -> Iterator[Log]:
-    """While it lasts, what is logged under `mlxk` is kept; nothing is if not `on`."""
+def captured_log(*, on: bool) -> Iterator[Log]:
+    """Collect what is logged under `mlxk`, if `on`."""
     log, logger = Log(), logging.getLogger("mlxk")
     if not on:
         yield log

@@ -1,4 +1,4 @@
-"""What the run plugin brings: the command run."""
+"""Contributions of mlxk-run: the command run."""
 
 from __future__ import annotations
 
@@ -13,4 +13,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         name="run",
         summary="Answer a prompt with a model, or chat with it.",
         target="mlxk_run.run:run",
+        aliases=("chat",),
     )

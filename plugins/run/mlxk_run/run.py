@@ -1,39 +1,66 @@
-"""The command run: its options, and how they become requests."""
+"""The command run: its options, and what is made of them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
-from mlxk_core.api.generation import Completion, GenerationRequest, GenerationService, Message, machine_memory
+from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
-from mlxk_run.chat import Chat
-from mlxk_run.display import View, take, tokens_per_second
-from mlxk_run.input import Number, Text, asked
-from mlxk_run.log import Log, kept
-from mlxk_run.sampling import sampling_for
-from mlxk_run.spinner import Activity
+from mlxk_run.display import Answer, Display, tokens_per_second
+from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
+from mlxk_run.keyboard import typing_hidden
+from mlxk_run.log import captured_log
+from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
+from mlxk_run.runner import Runner
 
-_LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves without it
+_SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits without it
 
 
-@click.command("run")
-@click.argument("model")
-@click.argument("prompt", nargs=-1, type=Text())
-@click.option("--system", type=Text(), metavar="TEXT", help="System prompt.")
+class _RunCommand(click.Command):
+    """`run` itself: a prompt may begin with `-`, as long as it cannot be an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, mark_literals(args, self.get_params(ctx)))
+
+
+@click.command("run", cls=_RunCommand)
+@click.argument("words", nargs=-1, type=Text(), metavar="[MODEL] [PROMPT]...")
+@click.option("-m", "--model", type=Text(), metavar="MODEL", help="The model, instead of the first argument.")
+@click.option("-s", "--system", type=Text(), metavar="TEXT", help="System prompt.")
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), help="Most tokens of an answer [default: all of the context]."
+    "-f", "--file", "files", multiple=True, metavar="FILE", help="Put a text file before the prompt (repeatable)."
 )
-@click.option("--temperature", type=Number(min=0), help="0 always takes the likeliest token [default: 0.7].")
-@click.option("--top-p", type=Number(min=0, max=1, min_open=True), help="Nucleus sampling [default: 0.9].")
-@click.option("--top-k", type=click.IntRange(min=0), help="Draw from the K likeliest tokens only (0: from all).")
-@click.option("--min-p", type=Number(min=0, max=1), help="Leave out tokens less likely than this share of the best.")
-@click.option("--repetition-penalty", type=Number(min=0, min_open=True), help="Above 1 repeats less [default: 1.1].")
-@click.option("--seed", type=click.IntRange(min=0), help="Draw the same answer again.")
+@click.option("-c", "--continue", "resume", is_flag=True, help="Continue the last chat.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Maximum number of tokens to generate [default: up to the context].",
+)
+@click.option(
+    "-t",
+    "--temperature",
+    type=Number(min=0),
+    help="0 always picks the most likely token [default: the model's, or 0.7].",
+)
+@click.option(
+    "--top-p", type=Number(min=0, max=1, min_open=True), help="Nucleus sampling [default: the model's, or 0.9]."
+)
+@click.option("--top-k", type=click.IntRange(min=0), help="Sample from the K most likely tokens only (0: from all).")
+@click.option("--min-p", type=Number(min=0, max=1), help="Ignore tokens below this fraction of the top probability.")
+@click.option(
+    "--repetition-penalty",
+    type=Number(min=0, min_open=True),
+    help="Above 1 discourages repetition [default: the model's, or 1.1].",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed, for repeatable answers.")
 @click.option(
     "--stop",
     multiple=True,
@@ -41,140 +68,258 @@ _LAST_WORDS = 1.0  # seconds for an engine to end before the process leaves with
     metavar="TEXT",
     help="End the answer before this text (repeatable).",
 )
-@click.option("--no-stream", is_flag=True, help="Show the answer when it is whole.")
-@click.option("--no-chat-template", is_flag=True, help="Take the prompt as it is: no turns, no chat stops.")
+@click.option("--thinking/--no-thinking", default=None, help="Turn reasoning on or off, for models with a switch.")
+@click.option("--hide-reasoning", is_flag=True, help="Show only the answer, not the reasoning.")
+@click.option("--reasoning-format", metavar="NAME", help="How the model marks reasoning; `none` shows the raw output.")
+@click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
+@click.option("--plain", is_flag=True, help="Do not render Markdown on a terminal.")
+@click.option("--no-chat-template", is_flag=True, help="Use the prompt as it is, without chat template and chat stops.")
 @click.option("--no-chat-stops", is_flag=True, help="Do not stop at lines such as `User:`.")
-@click.option("--hide-reasoning", is_flag=True, help="Show the answer only.")
-@click.option(
-    "--reasoning-format", metavar="NAME", help="How the model marks its reasoning; `none` shows all as it is."
-)
-@click.option("--backend", metavar="NAME", help="What runs the model.")
-@click.option("--verbose", is_flag=True, help="Note counts, times and the reason of the end on standard error.")
+@click.option("--no-loop-guard", is_flag=True, help="Do not stop an answer that repeats itself.")
+@click.option("--no-trim", is_flag=True, help="In a chat, fail when the context is full instead of dropping old turns.")
+@click.option("--no-save", is_flag=True, help="Do not save this chat.")
+@click.option("--backend", metavar="NAME", help="The backend that runs the model.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the answer and errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print token counts, timing and stop reason to stderr.")
 @json_option
 @click.pass_context
-def run(ctx: click.Context, /, model: str, prompt: tuple[str, ...], **options: Any) -> dict[str, Any] | None:
+def run(ctx: click.Context, /, **options: Any) -> dict[str, Any] | None:
     """Answer a prompt with a model, or chat with it.
 
     MODEL is a name that `mlxk list` shows, a folder or a .gguf file.
 
-    Without PROMPT this is a chat; where standard input is no terminal, it is the prompt. With PROMPT standard input is
-    read only for a word `-`, and comes before the other words.
+    With PROMPT, one answer is printed; a pipe or a file on standard input, and every -f FILE, comes before it. Without
+    PROMPT, a pipe or a file is the prompt, and at a terminal a chat begins.
 
-    A model's own sampling values come before the defaults named here.
+    \b
+    Examples:
+      mlxk run smollm2 "Why is the sky blue?"
+      cat notes.txt | mlxk run smollm2 "Summarize this."
+      mlxk run smollm2 -f main.py "Explain this code."
+      mlxk run smollm2
+      mlxk run -c
     """
+    return _run(ctx, _Arguments.parse(ctx.obj, **options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    """The command line of `run`."""
+
+    model: str | None
+    words: tuple[str, ...]
+    files: tuple[str, ...]
+    resume: bool
+    raw: bool
+    """Without chat template."""
+    answer: AnswerOptions
+    view: View
+    chat: ChatOptions
+
+    @classmethod
+    def parse(
+        cls,
+        session: Session,
+        *,
+        words: tuple[str, ...],
+        model: str | None,
+        system: str | None,
+        files: tuple[str, ...],
+        resume: bool,
+        max_tokens: int | None,
+        temperature: float | None,
+        top_p: float | None,
+        top_k: int | None,
+        min_p: float | None,
+        repetition_penalty: float | None,
+        seed: int | None,
+        stop: tuple[str, ...],
+        thinking: bool | None,
+        hide_reasoning: bool,
+        reasoning_format: str | None,
+        no_stream: bool,
+        plain: bool,
+        no_chat_template: bool,
+        no_chat_stops: bool,
+        no_loop_guard: bool,
+        no_trim: bool,
+        no_save: bool,
+        backend: str | None,
+        quiet: bool,
+        verbose: bool,
+    ) -> _Arguments:
+        if quiet and verbose:
+            raise UsageError("--quiet cannot be used with --verbose.")
+        if no_chat_template and system:
+            raise UsageError("--system cannot be used with --no-chat-template: a system prompt is part of a chat.")
+        if no_chat_template and resume:
+            raise UsageError("--continue cannot be used with --no-chat-template.")
+        if resume and session.output.json:
+            raise UsageError("--continue cannot be used with --json.")
+        if model is None and words and not resume:
+            model, words = words[0], words[1:]
+            _check_model_word(model, words)
+        return cls(
+            model=model,
+            words=words,
+            files=files,
+            resume=resume,
+            raw=no_chat_template,
+            answer=AnswerOptions(
+                sampling=SamplingOptions(
+                    temperature=temperature,
+                    top_p=top_p,
+                    top_k=top_k,
+                    min_p=min_p,
+                    repetition_penalty=repetition_penalty,
+                    seed=seed,
+                ),
+                max_tokens=max_tokens,
+                stop=stop,
+                chat_stops=not no_chat_stops,
+                thinking=thinking,
+                reasoning_format=reasoning_format,
+                backend=backend,
+                loop_guard=not no_loop_guard,
+            ),
+            view=View(stream=not no_stream, hide_reasoning=hide_reasoning, plain=plain, verbose=verbose, quiet=quiet),
+            chat=ChatOptions(system=system, trim=not no_trim, save=not no_save),
+        )
+
+
+def _check_model_word(model: str, words: Sequence[str]) -> None:
+    """Explain a prompt in the place of the model: no name of a model contains white space."""
+    if len(model.split()) > 1 and not words and not Path(model).exists():
+        raise UsageError(
+            f'`{model}` is a prompt; the model is missing. Usage: mlxk run MODEL "PROMPT", for example: '
+            f'mlxk run smollm2 "{model}"'
+        )
+
+
+def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
     session: Session = ctx.obj
-    question = asked(prompt, stdin_is_terminal=sys.stdin is not None and sys.stdin.isatty())
-    if question is None and session.output.json:
-        raise UsageError("--json needs a prompt: a chat has no one answer.")
-    if question is None and options["no_chat_template"]:
+    if arguments.model is None and not arguments.resume:
+        raise UsageError('No model given. Usage: mlxk run MODEL "PROMPT". `mlxk list` shows the models.')
+    prompt = read_prompt(
+        arguments.words, Stdin.of_process(), files=() if arguments.resume else arguments.files, note=session.output.note
+    )
+    if prompt is None and session.output.json:
+        raise UsageError("--json needs a prompt: a chat does not have a single answer.")
+    if prompt is None and arguments.raw:
         raise UsageError("--no-chat-template needs a prompt: a chat is made of turns.")
-    if options["no_chat_template"] and options["system"]:
-        raise UsageError("--system and --no-chat-template exclude each other: a system prompt is a turn.")
-    found = _find(ctx, model)
-    service = GenerationService(session.host, concurrency=1, memory=machine_memory())
-    desk = _Desk(session, service, found, options, ctx.with_resource(kept(on=options["verbose"])))
-    try:
-        if question is None:
-            desk.open()
-            Chat(desk.answer, session.output, options["system"]).run()
-            return None
-        return desk.single(question)
-    finally:
-        service.close(_LAST_WORDS)
+    if prompt is None or arguments.resume:
+        _chat(ctx, arguments, prompt)
+        return None
+    assert arguments.model is not None
+    model = _find(ctx, arguments.model)
+    with _runner(ctx, model, arguments) as runner:
+        return _single(runner, arguments, prompt)
 
 
-class _Desk:
-    """Where requests to the one model of this run are made."""
-
-    def __init__(
-        self, session: Session, service: GenerationService, model: Model, options: dict[str, Any], log: Log
-    ) -> None:
-        self._host = session.host
-        self._output = session.output
-        self._service = service
-        self._model = model
-        self._options = options
-        self._log = log
-        self._told: set[str] = set()  # what is true of the model is told once, and not at every turn
-        self._view = View(
-            stream=not options["no_stream"], hide_reasoning=options["hide_reasoning"], verbose=options["verbose"]
-        )
-
-    def open(self) -> None:
-        """Loads the model. What it cannot do is an error of the command, and not of every turn of a chat."""
-        self._host.reasoning_format(self._model, self._options["reasoning_format"])
-        activity = Activity(self._output)
-        try:
-            self._service.preload(
-                self._model,
-                backend=self._options["backend"],
-                waiting=lambda: activity.show(f"Loading {self._model.name} …"),
-            )
-        finally:
-            activity.clear()
-        self._log.tell(self._output)
-
-    def answer(self, prompt: list[Message] | str) -> Completion:
-        """Shows the answer to a conversation or to a raw prompt, and returns it."""
-        options = self._options
-        drawn = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
-        request = GenerationRequest(
-            model=self._model,
-            prompt=prompt,
-            sampling=sampling_for(self._model, **{name: options[name] for name in drawn}),
-            max_tokens=options["max_tokens"],
-            stop=options["stop"],
-            chat_stops=not options["no_chat_stops"],
-            reasoning_format=options["reasoning_format"],
-            backend=options["backend"],
-        )
-        completion = take(self._service.submit(request), self._view, self._output, self._told)
-        self._log.tell(self._output)
-        return completion
-
-    def single(self, question: str) -> dict[str, Any] | None:
-        """One answer; its data with `--json`."""
-        if self._options["no_chat_template"]:
-            completion = self.answer(question)
+def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any] | None:
+    """One answer; its data with `--json`."""
+    with typing_hidden(keep=False):
+        if arguments.raw:
+            answer = runner.answer(prompt, arguments.answer)
         else:
-            opening = [Message(role="system", content=self._options["system"])] if self._options["system"] else []
-            completion = self.answer([*opening, Message(role="user", content=question)])
-        data = self._data(question, completion) if self._output.json else None
-        if completion.finish_reason == "cancelled":
-            interrupted = Interrupted("The answer was interrupted.")
-            interrupted.data = data
-            raise interrupted
-        return data
+            system = arguments.chat.system
+            opening = [Message(role="system", content=system)] if system else []
+            answer = runner.answer([*opening, Message(role="user", content=prompt)], arguments.answer)
+    data = _data(runner.model, prompt, answer, arguments.view) if runner.session.output.json else None
+    if answer.finish_reason == "cancelled":
+        interrupted = Interrupted("The answer was interrupted.")
+        interrupted.data = data
+        raise interrupted
+    return data
 
-    def _data(self, question: str, completion: Completion) -> dict[str, Any]:
-        usage, times = completion.usage, completion.timings
-        hidden = self._options["hide_reasoning"]
-        return {
-            "model": self._model.name,
-            "revision": self._model.revision,
-            "prompt": question,
-            "response": completion.content,
-            "reasoning": None if hidden else completion.reasoning or None,
-            "finish_reason": completion.finish_reason,
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.total_tokens,
-                "cached_tokens": usage.cached_tokens,
-                "reasoning_tokens": usage.reasoning_tokens,
-            },
-            "timings": {
-                "load_seconds": round(times.load, 4),
-                "queue_seconds": round(times.queue, 4),
-                "prompt_seconds": round(times.prompt, 4),
-                "generation_seconds": round(times.generation, 4),
-                "tokens_per_second": round(tokens_per_second(completion), 2),
-            },
-        }
+
+def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None:
+    from mlxk_run.chat import Chat  # a single answer does without its modules
+    from mlxk_run.chat_state import ChatState
+    from mlxk_run.conversation import Conversation
+    from mlxk_run.paths import chats_file
+    from mlxk_run.store import ChatStore
+
+    store = ChatStore(chats_file())
+    conversation = Conversation()
+    name = arguments.model
+    if arguments.resume:
+        saved = store.find()
+        conversation = Conversation(system=saved.system, messages=store.messages(saved.id), id=saved.id)
+        name = name or saved.model
+    if arguments.chat.system:
+        conversation.system = arguments.chat.system
+    assert name is not None
+    attachments = [file_block(path) for path in arguments.files]
+    model = _find(ctx, name)
+    with _runner(ctx, model, arguments) as runner:
+        with typing_hidden(keep=False):
+            runner.open(arguments.answer)
+        state = ChatState(
+            runner=runner,
+            conversation=conversation,
+            options=arguments.answer,
+            store=store,
+            autosave=arguments.chat.save,
+            trim=arguments.chat.trim,
+            attachments=attachments,
+        )
+        chat = Chat(state)
+        if prompt is not None:
+            chat.ask_once(prompt)
+        else:
+            chat.run()
+
+
+def _runner(ctx: click.Context, model: Model, arguments: _Arguments) -> _Running:
+    session: Session = ctx.obj
+    log = ctx.with_resource(captured_log(on=arguments.view.verbose))
+    service = GenerationService(session.host, concurrency=1, memory=machine_memory())
+    return _Running(Runner(session, service, model, Display(session.output, arguments.view), log))
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A runner whose service is closed at the end."""
+
+    runner: Runner
+
+    def __enter__(self) -> Runner:
+        return self.runner
+
+    def __exit__(self, *error: object) -> None:
+        self.runner.service.close(_SHUTDOWN_TIMEOUT)
+
+
+def _data(model: Model, prompt: str, answer: Answer, view: View) -> dict[str, Any]:
+    completion = answer.completion
+    usage, times = completion.usage, completion.timings
+    return {
+        "model": model.name,
+        "revision": model.revision,
+        "prompt": prompt,
+        "response": completion.content,
+        "reasoning": None if view.hide_reasoning else completion.reasoning or None,
+        "finish_reason": answer.finish_reason,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        },
+        "timings": {
+            "load_seconds": round(times.load, 4),
+            "queue_seconds": round(times.queue, 4),
+            "prompt_seconds": round(times.prompt, 4),
+            "generation_seconds": round(times.generation, 4),
+            "tokens_per_second": round(tokens_per_second(completion), 2),
+        },
+    }
 
 
 def _find(ctx: click.Context, reference: str) -> Model:
-    """The model; one that is not here can be pulled on the spot when somebody sits at the terminal."""
+    """Return the model. At a terminal, one that is not in the local cache can be pulled at once."""
     session: Session = ctx.obj
     resolver = Resolver(session.host)
     try:
@@ -189,9 +334,9 @@ def _find(ctx: click.Context, reference: str) -> Model:
 
 
 def _offers_pull(session: Session, reference: str) -> bool:
-    somebody_there = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
-    if session.output.json or not somebody_there:
+    interactive = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
+    if session.output.json or not interactive:
         return False
     if not any(spec.name == "pull" for spec in session.host.commands()):
         return False
-    return click.confirm(f"`{reference}` is not on this machine. Pull it?", default=False, err=True)
+    return click.confirm(f"`{reference}` is not in the local cache. Pull it?", default=False, err=True)

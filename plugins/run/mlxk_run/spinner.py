@@ -1,4 +1,4 @@
-"""What goes on before the first word: one line on standard error that goes away, on a terminal only."""
+"""A status line on standard error while nothing else is shown; on a terminal only."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ import time
 
 from mlxk_core.api.commands import Output
 
-_PATIENCE = 0.3  # seconds; what is faster than this needs no explanation
+_DELAY = 0.3  # seconds; what is faster needs no explanation
 _CLEAR = "\r\x1b[K"
-_COLUMNS = 80  # of a terminal that does not say
-_MARKS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_COLUMNS = 80  # of a terminal of unknown size
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 PULSE = 0.1
 """Seconds between two calls of `show` that keep the line moving."""
 
 
-class Activity:
-    """The line. `show` may be called as often as one likes; nothing appears where it could not be taken away."""
+class Spinner:
+    """The status line. `show` may be called at any rate; nothing is printed where it could not be erased."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, on: bool = True) -> None:
         self._output = output
-        self._on = output.stderr_is_terminal and os.environ.get("TERM") != "dumb"
+        self._on = on and output.stderr_is_terminal and os.environ.get("TERM") != "dumb"
         self._since = time.monotonic()
         self._shown = False
         self._text = ""
 
     def show(self, text: str | None = None) -> None:
-        """Says what goes on (None: the same as before)."""
+        """Show `text` (None: the last one again)."""
         self._text = text if text is not None else self._text
         elapsed = time.monotonic() - self._since
-        if not self._on or not self._text or elapsed < _PATIENCE:
+        if not self._on or not self._text or elapsed < _DELAY:
             return
-        mark = _MARKS[int(elapsed / PULSE) % len(_MARKS)]
-        self._output.note(f"{_CLEAR}{_cut(f'{mark} {self._text}', f' {elapsed:.0f} s')}", end="")
+        frame = _FRAMES[int(elapsed / PULSE) % len(_FRAMES)]
+        self._output.note(f"{_CLEAR}{_fit(f'{frame} {self._text}', f' {elapsed:.0f} s')}", end="")
         self._shown = True
 
     def clear(self) -> None:
-        """Takes the line away; it may come back."""
+        """Erase the line; it may come back."""
         if self._shown:
             self._output.note(_CLEAR, end="")
             self._shown = False
 
     def end(self) -> None:
-        """Takes the line away for good: what stands on the screen's last line now is the answer's."""
+        """Erase the line for good: the last line of the screen belongs to the answer now."""
         self.clear()
         self._on = False
 
 
-def _cut(text: str, end: str) -> str:
-    """The two on one line of the terminal, at the cost of `text`: of a line that goes on below only the last could be
-    taken away."""
+def _fit(text: str, end: str) -> str:
+    """Both on one line of the terminal, with `text` shortened: a line that wraps could not be erased."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):  # nothing with a size

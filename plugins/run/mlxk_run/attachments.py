@@ -1,0 +1,49 @@
+"""Files in a message of a chat: `@path` puts the text of that file before the message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlxk_run.input import file_block
+
+_FILE = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<plain>[^\s"@]\S*))')
+_PUNCTUATION = ".,;:!?)]}'"
+
+
+def with_files(message: str, note: Callable[[str], None]) -> str:
+    """Return `message` with the files it names by `@path` before it.
+
+    A name of no file stays text; if it looks like a path, a note says so. Raises `InvalidOption` for a file that is
+    there and cannot be read as text.
+    """
+    paths = list(dict.fromkeys(_paths(message, note)))
+    return "\n\n".join([*map(file_block, paths), message]) if paths else message
+
+
+def complete_path(word: str) -> list[str]:
+    """Return the completions of an `@path` word, without the `@`: folders end with `/`."""
+    folder, slash, beginning = word.rpartition("/")
+    root = Path((folder + slash) or ".").expanduser()
+    try:
+        entries = sorted(root.iterdir())
+    except OSError:
+        return []
+    return [
+        f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
+        for entry in entries
+        if entry.name.startswith(beginning) and (beginning.startswith(".") or not entry.name.startswith("."))
+    ]
+
+
+def _paths(message: str, note: Callable[[str], None]) -> Iterator[str]:
+    for found in _FILE.finditer(message):
+        name = found["quoted"] or found["plain"]
+        for path in dict.fromkeys((name, name.rstrip(_PUNCTUATION))):
+            if path and Path(path).expanduser().exists():
+                yield path
+                break
+        else:
+            if "/" in name or found["quoted"]:
+                note(f"warning: @{name}: no such file; sent as text.")

@@ -1,0 +1,219 @@
+"""The slash commands of a chat."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mlxk_core.api.errors import InvalidOption, MlxkError
+from mlxk_core.api.models import Resolver
+from mlxk_run.attachments import complete_path
+from mlxk_run.chat_settings import SETTINGS, set_value, shown
+from mlxk_run.chat_state import ChatState
+from mlxk_run.clipboard import copy
+from mlxk_run.conversation import Conversation
+from mlxk_run.external_editor import edit
+
+_COMMAND = re.compile(r"/(?:\?|[A-Za-z][\w-]*)(?!\S)")
+
+
+class Leave(Exception):
+    """The user leaves the chat."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question that a command asks; with `replaces` it takes the place of the last turn."""
+
+    text: str
+    replaces: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    run: Callable[[ChatCommands, str], Question | None]
+    summary: str
+    arguments: str = ""
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+
+
+class ChatCommands:
+    """Runs and completes the commands of one chat."""
+
+    def __init__(self, state: ChatState) -> None:
+        self._state = state
+        self._print = state.runner.session.output.note
+
+    @staticmethod
+    def is_command(line: str) -> bool:
+        """Whether `line` begins with a command: `/word`, and not a path such as `/usr/bin`."""
+        return bool(_COMMAND.match(line.lstrip()))
+
+    def run(self, line: str) -> Question | None:
+        """Run the command of `line` and return the question it asks, if any. Raises `MlxkError` and `Leave`."""
+        word, _, arguments = line.strip().partition(" ")
+        name = word[1:].lower()
+        command = _BY_NAME.get(name)
+        if command is None:
+            close = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.5)
+            hint = f"Did you mean /{close[0]}?" if close else "/help lists the commands."
+            raise InvalidOption(f"/{name}", f"unknown command. {hint}")
+        arguments = arguments.strip()
+        if arguments and not command.arguments:
+            raise InvalidOption(f"/{name}", "takes no arguments.")
+        if command.required and not arguments:
+            raise InvalidOption(f"/{name}", f"usage: /{name} {command.arguments}")
+        return command.run(self, arguments)
+
+    def complete(self, line: str) -> Sequence[tuple[str, int]]:
+        """Return completions of the text before the cursor: commands, their arguments, and `@` files."""
+        word = line.rsplit(None, 1)[-1] if line and not line[-1].isspace() else ""
+        if word.startswith("@"):
+            return [("@" + path, -len(word)) for path in complete_path(word[1:])]
+        if not line.startswith("/"):
+            return []
+        name, space, rest = line[1:].partition(" ")
+        if not space:
+            return [("/" + each, -len(line)) for each in sorted(_BY_NAME) if each.startswith(name)]
+        if " " in rest:
+            return []
+        return [(each, -len(rest)) for each in self._arguments(name) if each.startswith(rest)]
+
+    def _arguments(self, name: str) -> list[str]:
+        try:
+            if name == "set":
+                return sorted(SETTINGS)
+            if name == "load":
+                return [chat.name or str(chat.id) for chat in self._state.store.chats()]
+            if name == "model":
+                return [model.name for model in Resolver(self._state.runner.session.host).all()]
+        except MlxkError:  # completion is no place for errors; the command itself reports them
+            pass
+        return []
+
+    def _help(self, arguments: str) -> None:
+        rows = [(f"/{name} {command.arguments}".rstrip(), command.summary) for name, command in _COMMANDS.items()]
+        rows += [
+            ('"""', "begin a message of several lines; another three quotes end it (or Alt-Enter)"),
+            ("@FILE", "put a text file into the message"),
+            ("Ctrl-C", "stop an answer; at the prompt, clear the line"),
+            ("Ctrl-D", "leave"),
+        ]
+        width = max(len(left) for left, _ in rows)
+        for left, right in rows:
+            self._print(f"  {left.ljust(width)}  {right}")
+
+    def _set(self, arguments: str) -> None:
+        name, _, value = arguments.partition(" ")
+        if not name:
+            for each, setting in SETTINGS.items():
+                self._print(f"  {each.ljust(19)} {shown(setting.get(self._state)):<12} {setting.summary}")
+            self._print("  /set NAME VALUE changes one, /set NAME default resets it.")
+        elif not value.strip():
+            key = name.lower().replace("-", "_")
+            if key not in SETTINGS:
+                set_value(self._state, name, "")
+            self._print(f"{key} = {shown(SETTINGS[key].get(self._state))}")
+        else:
+            self._print(set_value(self._state, name, value.strip()))
+
+    def _system(self, arguments: str) -> None:
+        if arguments:
+            self._print(set_value(self._state, "system", arguments))
+        else:
+            self._print(f"system = {shown(self._state.conversation.system)}")
+
+    def _show(self, arguments: str) -> None:
+        state, conversation = self._state, self._state.conversation
+        model = state.runner.model
+        revision = f" (revision {model.revision[:7]})" if model.revision else ""
+        self._print(f"  model     {model.name}{revision}")
+        self._print(f"  context   {state.runner.context_length:,} tokens")
+        self._print(f"  messages  {len(conversation.messages)}, {conversation.dropped} of them no longer sent")
+        saved = "not saved" if conversation.id is None else f"saved as number {conversation.id}"
+        self._print(f"  chat      {saved}")
+        for name, setting in SETTINGS.items():
+            value = setting.get(state)
+            if value is not None:
+                self._print(f"  {name} = {shown(value)}")
+
+    def _save(self, arguments: str) -> None:
+        if not self._state.conversation.messages:
+            raise InvalidOption("/save", "there is nothing to save yet.")
+        self._state.save(arguments)
+        self._print(f"Saved. `mlxk chats show {arguments}` prints it, /load {arguments} opens it.")
+
+    def _load(self, arguments: str) -> None:
+        store, runner = self._state.store, self._state.runner
+        chat = store.find(arguments)
+        self._state.conversation = Conversation(system=chat.system, messages=store.messages(chat.id), id=chat.id)
+        self._print(f"Loaded `{chat.title}`, {chat.messages} messages.")
+        if chat.model != runner.model.name:
+            self._print(f"It was a chat with {chat.model}; /model {chat.model} switches to that model.")
+
+    def _model(self, arguments: str) -> None:
+        runner = self._state.runner
+        before, runner.model = runner.model, Resolver(runner.session.host).resolve(arguments)
+        try:
+            runner.open(self._state.options)
+        except BaseException:
+            runner.model = before
+            raise
+        self._print(f"Chatting with {runner.model.name}.")
+
+    def _retry(self, arguments: str) -> Question:
+        question = self._state.conversation.last_question
+        if question is None:
+            raise InvalidOption("/retry", "there is no question yet.")
+        return Question(text=question, replaces=True)
+
+    def _edit(self, arguments: str) -> Question | None:
+        before = self._state.conversation.last_question
+        text = edit(before or "").strip("\n")
+        if not text.strip() or text == before:
+            self._print("Nothing changed.")
+            return None
+        return Question(text=text, replaces=before is not None)
+
+    def _undo(self, arguments: str) -> None:
+        if not self._state.conversation.undo():
+            raise InvalidOption("/undo", "there is no turn to remove.")
+        self._state.save()
+        self._print("The last turn is removed.")
+
+    def _clear(self, arguments: str) -> None:
+        self._state.conversation = Conversation(system=self._state.conversation.system)
+        self._print("The conversation is cleared.")
+
+    def _copy(self, arguments: str) -> None:
+        answer = self._state.conversation.last_answer
+        if answer is None:
+            raise InvalidOption("/copy", "there is no answer yet.")
+        self._print(copy(answer, self._state.runner.session.output))
+
+    def _bye(self, arguments: str) -> None:
+        raise Leave
+
+
+_COMMANDS: dict[str, _Command] = {
+    "help": _Command(run=ChatCommands._help, summary="show this list", aliases=("?",)),
+    "set": _Command(run=ChatCommands._set, arguments="[NAME [VALUE]]", summary="show or change a setting"),
+    "system": _Command(run=ChatCommands._system, arguments="[TEXT]", summary="show or set the system prompt"),
+    "show": _Command(run=ChatCommands._show, summary="show the model, the context and the settings"),
+    "model": _Command(run=ChatCommands._model, arguments="MODEL", summary="switch to another model", required=True),
+    "retry": _Command(run=ChatCommands._retry, summary="answer the last question again"),
+    "edit": _Command(run=ChatCommands._edit, summary="edit the last question in $EDITOR and ask it again"),
+    "undo": _Command(run=ChatCommands._undo, summary="remove the last question and its answer"),
+    "clear": _Command(run=ChatCommands._clear, summary="start over; the system prompt stays"),
+    "save": _Command(run=ChatCommands._save, arguments="NAME", summary="name this chat and save it", required=True),
+    "load": _Command(run=ChatCommands._load, arguments="NAME", summary="open a saved chat", required=True),
+    "copy": _Command(run=ChatCommands._copy, summary="copy the last answer to the clipboard"),
+    "bye": _Command(run=ChatCommands._bye, summary="leave", aliases=("exit", "quit")),
+}
+_BY_NAME = {
+    **_COMMANDS,
+    **{alias: command for command in _COMMANDS.values() for alias in command.aliases},
+}

@@ -1,0 +1,50 @@
+"""Everything a chat consists of: the model, the conversation and the options in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlxk_core.api.errors import MlxkError
+from mlxk_run.conversation import Conversation
+from mlxk_run.options import AnswerOptions
+from mlxk_run.runner import Runner
+from mlxk_run.store import ChatStore
+
+
+@dataclass
+class ChatState:
+    """The state of a chat, changed by its commands.
+
+    `attachments` are file texts that the next question brings along. With `autosave` every turn is stored.
+    """
+
+    runner: Runner
+    conversation: Conversation
+    options: AnswerOptions
+    store: ChatStore
+    autosave: bool = True
+    trim: bool = True
+    attachments: list[str] = field(default_factory=list)
+
+    def save(self, name: str | None = None) -> None:
+        """Store the chat under `name`; without one, if it is to be stored at all. Raises `ChatStoreError`."""
+        conversation = self.conversation
+        if name is None and not (self.autosave and conversation.messages):
+            return
+        try:
+            conversation.id = self.store.save(
+                conversation.id,
+                model=self.runner.model.name,
+                system=conversation.system,
+                messages=conversation.messages,
+                name=name,
+            )
+        except MlxkError as error:
+            if name is not None:
+                raise
+            self.autosave = False  # said once, not after every turn
+            self.runner.display.note(f"warning: {error} This chat is not saved.")
+
+    def with_attachments(self, question: str) -> str:
+        """Return `question` with the waiting files before it."""
+        return "\n\n".join([*self.attachments, question])

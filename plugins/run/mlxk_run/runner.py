@@ -1,0 +1,66 @@
+"""Requests to the model of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlxk_core.api.commands import Session
+from mlxk_core.api.generation import GenerationRequest, GenerationService, Message
+from mlxk_core.api.models import Model, model_context_length
+from mlxk_run.display import Answer, Display
+from mlxk_run.log import Log
+from mlxk_run.options import AnswerOptions
+from mlxk_run.sampling import sampling_for
+from mlxk_run.spinner import Spinner
+
+_THINKING_SWITCHES = ("enable_thinking", "thinking")
+"""Names that chat templates give the option that turns reasoning on or off."""
+
+
+@dataclass
+class Runner:
+    """Runs requests on one model and shows their answers."""
+
+    session: Session
+    service: GenerationService
+    model: Model
+    display: Display
+    log: Log
+
+    def open(self, options: AnswerOptions) -> None:
+        """Load the model. A model that cannot run is an error of the command, not of every turn of a chat."""
+        self.session.host.reasoning_format(self.model, options.reasoning_format)
+        spinner = Spinner(self.session.output, on=not self.display.view.quiet)
+        try:
+            self.service.preload(
+                self.model, backend=options.backend, waiting=lambda: spinner.show(f"Loading {self.model.name} …")
+            )
+        finally:
+            spinner.clear()
+        self.log.print(self.session.output)
+
+    def answer(self, prompt: Sequence[Message] | str, options: AnswerOptions, *, room: int = 0) -> Answer:
+        """Show the answer to a conversation or a raw prompt, and return it.
+
+        Raises `NoRoom` if fewer than `room` tokens of the context are left for the answer.
+        """
+        request = GenerationRequest(
+            model=self.model,
+            prompt=prompt,
+            sampling=sampling_for(self.model, options.sampling),
+            max_tokens=options.max_tokens,
+            stop=options.stop,
+            chat_stops=options.chat_stops,
+            reasoning_format=options.reasoning_format,
+            backend=options.backend,
+            template_options=({} if options.thinking is None else dict.fromkeys(_THINKING_SWITCHES, options.thinking)),
+        )
+        answer = self.display.show(self.service.submit(request), loop_guard=options.loop_guard, room=room)
+        self.log.print(self.session.output)
+        return answer
+
+    @property
+    def context_length(self) -> int:
+        """The model's context in tokens."""
+        return model_context_length(self.model)
