@@ -43,7 +43,7 @@ def terminal():
             encoding="utf-8",
             timeout=GRACE,
             echo=False,
-            env={**os.environ, "TERM": "xterm", **env},
+            env={**os.environ, "TERM": "xterm", "EDITOR": "false", **env},
         )
         children.append(child)
         return child
@@ -61,19 +61,19 @@ def end_of(child):
 
 def test_a_chat_keeps_its_history_and_pays_for_each_turn_once(terminal, talker):
     chat = terminal("run", talker, "--verbose")
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("First")
     chat.expect(ANSWER)
     chat.expect(r"prompt (\d+) tokens \((\d+) cached\)")
     first, cached = map(int, chat.match.groups())
     assert cached == 0
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("Second")
     chat.expect(ANSWER)
     chat.expect(r"prompt (\d+) tokens \((\d+) cached\)")
     second, cached = map(int, chat.match.groups())
     assert second > first + len(ANSWER.split()) and cached >= first
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("EXIT")
     chat.expect("Goodbye!")
     assert end_of(chat) == 0
@@ -82,17 +82,22 @@ def test_a_chat_keeps_its_history_and_pays_for_each_turn_once(terminal, talker):
 def test_the_words_of_a_chat_that_are_commands(terminal, talker):
     chat = terminal("run", talker)
     for said, answered in [
-        ("/help", "Ctrl-C stops an answer"),
-        ("/system", "no system prompt"),
-        ("/system Be brief.", "is set"),
-        ("/system", "Be brief."),
-        ("/clear", "forgotten"),
-        ("/nonsense", "no command"),
+        ("/help", "/retry"),
+        ("/system", "(default)"),
+        ("/set system Be brief.", "system = Be brief."),
+        ("/set temperature 0.5", "temperature = 0.5"),
+        ("/set temperature x", "temperature"),
+        ("/set temprature 1", "Did you mean `temperature`"),
+        ("/show", "talker"),
+        ("/clear", "cleared"),
+        ("/retry", "no question"),
+        ("/nonsense", "unknown command"),
+        ("/hlep", "Did you mean /help"),
     ]:
-        chat.expect("You: ")
+        chat.expect("You:")
         chat.sendline(said)
         chat.expect(answered)
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("quit")
     assert end_of(chat) == 0
 
@@ -100,31 +105,151 @@ def test_the_words_of_a_chat_that_are_commands(terminal, talker):
 def test_ctrl_c_stops_the_answer_and_not_the_chat(terminal, babbler):
     chat = terminal("run", babbler, "--temperature", "0")
     for _ in range(2):
-        chat.expect("You: ")
+        chat.expect("You:")
         chat.sendline("Talk")
         chat.expect(r"\S{20}")
         chat.sendintr()
         chat.expect(r"\[stopped\]")
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("exit")
     assert end_of(chat) == 0
 
 
-def test_ctrl_c_at_the_prompt_says_goodbye(terminal, talker):
+def test_ctrl_c_at_the_prompt_clears_the_line_and_twice_on_an_empty_one_leaves(terminal, talker):
     chat = terminal("run", talker)
-    chat.expect("You: ")
+    chat.expect("You:")
+    chat.send("half a line")
+    chat.expect("half a line")
     chat.sendintr()
-    # A signal that comes between drawing the prompt and waiting for keys Python keeps until the next one.
-    for _ in range(GRACE // 5):
-        if chat.expect(["Goodbye!", pexpect.TIMEOUT], timeout=5) == 0:
-            break
-        chat.sendintr()
+    chat.send("Hi\r")
+    chat.expect(ANSWER)
+    chat.expect("You:")
+    chat.sendintr()
+    chat.expect("/bye")
+    chat.expect("You:")
+    chat.sendintr()
+    chat.expect("Goodbye!")
     assert end_of(chat) == 0
+    assert "half" not in (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text()
+
+
+def test_ctrl_c_just_after_an_answer_does_not_end_the_chat(terminal, talker):
+    chat = terminal("run", talker)
+    chat.expect("You:")
+    for _ in range(3):
+        chat.send("Hi\r")
+        chat.expect(r"scripted answer\.")
+        chat.sendintr()
+        chat.expect("You:")
+    chat.send("/bye\r")
+    assert end_of(chat) == 0
+
+
+def test_keys_typed_during_an_answer_are_the_draft_of_the_next_line(terminal, babbler):
+    chat = terminal("run", babbler, "--temperature", "0", "--plain")
+    chat.expect("You:")
+    chat.send("Talk\r")
+    chat.expect(r"\S{20}")
+    chat.send("next\x1b[A question\r")
+    chat.expect(r"\S{20}")
+    chat.sendintr()
+    chat.expect(r"\[stopped\]")
+    assert "question" not in chat.before
+    chat.expect("next question")
+    chat.sendintr()
+    chat.sendeof()
+    assert end_of(chat) == 0
+
+
+def test_an_unknown_command_never_reaches_the_model_and_a_path_does(terminal, talker):
+    chat = terminal("run", talker)
+    chat.expect("You:")
+    chat.send("/nonsense at all\r")
+    chat.expect("unknown command")
+    chat.send("/usr/bin/env is what?\r")
+    chat.expect(ANSWER)
+    assert ANSWER not in chat.before
+    chat.sendeof()
+    end_of(chat)
+
+
+def test_chats_are_saved_and_continued(terminal, talker, mlxk):
+    chat = terminal("run", talker)
+    chat.expect("You:")
+    chat.send("Remember 42\r")
+    chat.expect(ANSWER)
+    chat.expect("You:")
+    chat.send("/save mine\r")
+    chat.expect("Saved")
+    chat.sendeof()
+    assert end_of(chat) == 0
+    file = Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "chats.db"
+    assert file.stat().st_mode & 0o077 == 0
+    again = terminal("run", "-c", "-m", talker)
+    again.expect("You:")
+    again.send("/retry\r")
+    again.expect(ANSWER)
+    again.expect("You:")
+    again.send("/show\r")
+    again.expect("messages +2")
+    again.sendeof()
+    assert end_of(again) == 0
+
+
+def test_nothing_is_saved_when_that_is_off(terminal, talker):
+    chat = terminal("run", talker, "--no-save")
+    chat.expect("You:")
+    chat.send("Hi\r")
+    chat.expect(ANSWER)
+    chat.sendeof()
+    end_of(chat)
+    assert not (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "chats.db").exists()
+
+
+def test_two_open_chats_keep_each_others_history(terminal, talker):
+    first, second = terminal("run", talker), terminal("run", talker)
+    for chat, line in ((first, "one"), (second, "two"), (first, "three")):
+        chat.expect("You:")
+        chat.send(f"{line}\r")
+        chat.expect(ANSWER)
+    for chat in (first, second):
+        chat.expect("You:")
+        chat.sendeof()
+        assert end_of(chat) == 0
+    lines = (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ["one", "two", "three"]
+
+
+def test_a_posix_locale_does_not_end_a_chat(terminal, talker):
+    chat = terminal("run", talker, LC_ALL="POSIX", LANG="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    chat.expect("You:")
+    chat.send("Gr\u00fc\u00dfe \U0001f642\r")
+    chat.expect(ANSWER)
+    chat.expect("You:")
+    chat.sendeof()
+    assert end_of(chat) == 0
+
+
+def test_tab_completes_commands_and_files(terminal, talker, tmp_path):
+    (tmp_path / "unique-notes.txt").write_text("Bob is 5.\n")
+    chat = terminal("run", talker)
+    chat.expect("You:")
+    chat.send("/retr\t")
+    chat.expect("y")
+    chat.send("\x15")
+    chat.send(f"Read @{tmp_path}/unique\t")
+    chat.expect("-notes.txt")
+    chat.send("\r")
+    chat.expect(ANSWER)
+    chat.send("/edit\r")
+    chat.expect("editor `false` failed|Nothing changed")
+    chat.sendeof()
+    end_of(chat)
 
 
 def test_ctrl_d_ends_the_chat_once(terminal, talker):
     chat = terminal("run", talker)
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendeof()
     assert end_of(chat) == 0
     assert chat.before.count("Goodbye!") == 1
@@ -144,37 +269,33 @@ def test_ctrl_c_interrupts_a_single_answer_with_exit_code_130(terminal, babbler,
 
 def test_the_input_of_a_chat_is_remembered_for_the_next_one(terminal, talker):
     chat = terminal("run", talker)
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("Remember me")
     chat.expect(ANSWER)
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.kill(signal.SIGHUP)  # the window is closed
     end_of(chat)
     assert "Remember me" in (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text()
 
 
 def test_lines_that_are_pasted_are_one_turn(terminal, talker):
-    if "GNU" not in (pytest.importorskip("readline").__doc__ or ""):
-        pytest.skip("libedit knows no bracketed paste")
     chat = terminal("run", talker)
-    chat.expect(r"\x1b\[\?2004hYou: ")
+    chat.expect("You:")
     chat.send("\x1b[200~one\rtwo\rthree\x1b[201~\r")
     chat.expect(ANSWER)
-    chat.expect("You: ")
+    chat.expect("You:")
     chat.sendline("exit")
     assert end_of(chat) == 0
     assert ANSWER not in chat.before
 
 
 def test_lines_that_were_pasted_come_back_as_one_in_the_next_chat(terminal, talker):
-    if "GNU" not in (pytest.importorskip("readline").__doc__ or ""):
-        pytest.skip("libedit knows no bracketed paste")
     for typed in ("\x1b[200~one\rtwo\x1b[201~\r", "\x1b[A\x1b[A\r"):
         chat = terminal("run", talker)
-        chat.expect(r"\x1b\[\?2004hYou: ")
+        chat.expect("You:")
         chat.send(typed)
         chat.expect(ANSWER)
-        chat.expect("You: ")
+        chat.expect("You:")
         chat.sendline("exit")
         assert end_of(chat) == 0
     lines = (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text().splitlines()

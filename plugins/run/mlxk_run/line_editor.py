@@ -82,6 +82,7 @@ class _PromptToolkit:
         from prompt_toolkit.document import Document
         from prompt_toolkit.filters import Condition
         from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+        from prompt_toolkit.output.vt100 import Vt100_Output
 
         from mlxk_run.history import InputHistory
 
@@ -104,6 +105,9 @@ class _PromptToolkit:
         def new_line(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
 
+        screen = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
+        # Asking for the cursor's position costs 2 s and a warning where the terminal does not answer.
+        screen.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
             history=InputHistory(history_file()),
@@ -113,6 +117,7 @@ class _PromptToolkit:
             multiline=Condition(lambda: is_open_quote(get_app().current_buffer.text)),
             prompt_continuation=lambda width, line, wrapped: "" if wrapped else _MORE,
             enable_suspend=True,
+            output=screen,
         )
 
     def read(self, draft: str = "") -> str:

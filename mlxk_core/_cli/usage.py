@@ -1,0 +1,113 @@
+"""Messages for a wrong command line: the likely meaning, and the right usage."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+import click
+
+from mlxk_core._errors import UsageError
+
+# What other tools call an option; the first that the command has is suggested.
+_OPTION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "--temp": ("--temperature",),
+    "--max-length": ("--max-tokens",),
+    "--num-predict": ("--max-tokens",),
+    "--n-predict": ("--max-tokens",),
+    "--max-new-tokens": ("--max-tokens",),
+    "--no-reasoning": ("--hide-reasoning",),
+    "--no-think": ("--no-thinking", "--hide-reasoning"),
+    "--hidethinking": ("--hide-reasoning",),
+    "--think": ("--thinking",),
+    "--system-prompt": ("--system",),
+    "--repeat-penalty": ("--repetition-penalty",),
+    "--random-seed": ("--seed",),
+    "--raw": ("--no-chat-template",),
+    "--no-markdown": ("--plain",),
+    "--nowordwrap": ("--plain",),
+    "--attachment": ("--file",),
+    "--engine": ("--backend",),
+    "--format": ("--reasoning-format",),
+    "--yes": ("--force",),
+    "--bind": ("--host",),
+    "--listen": ("--host",),
+    "--address": ("--host",),
+    "--token": ("--api-key",),
+}
+# Options of other tools that mlxk spells in another way.
+_OPTION_ADVICE: Mapping[str, str] = {
+    "--model": "The model is the first argument",
+    "--revision": "Write the revision after the name: MODEL@REVISION",
+    "--quant": "Write the variant after the name: MODEL:Q4_K_M",
+    "--prompt": 'The prompt is an argument: mlxk run MODEL "PROMPT"',
+    "--token": "mlxk uses HF_TOKEN, or the token saved by `hf auth login`",
+    "--cache-dir": "Set HF_HUB_CACHE to use another cache",
+    "--offline": "Set HF_HUB_OFFLINE=1 to stay offline",
+}
+_NOT_AN_OPTION = re.compile(r"-[\s.\d]|--?\S*\s")
+
+
+def usage_error(error: click.UsageError) -> UsageError:
+    """Return a click error as ours: one line with the message, one hint and the usage of the command."""
+    text = error.format_message().rstrip(".")
+    ctx = error.ctx
+    hint = ""
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option: {error.option_name}"
+        hint = _option_hint(error, [] if ctx is None else _options_of(ctx))
+    elif isinstance(error, click.BadParameter):
+        text = _bad_value(error)
+    parts = [_sentence(text), hint]
+    if ctx is not None:
+        if ctx.parent is not None:
+            parts.append(f"Usage: {_usage(ctx)}")
+        parts.append(f"See `{ctx.command_path} --help`.")
+    else:
+        parts.append("See `mlxk --help`.")
+    return UsageError(" ".join(part for part in parts if part))
+
+
+def _option_hint(error: click.NoSuchOption, known: Sequence[str]) -> str:
+    name = error.option_name
+    if _NOT_AN_OPTION.match(name):
+        return "Write `--` before a text that begins with a dash."
+    for other in _OPTION_SYNONYMS.get(name, ()):
+        if other in known:
+            return f"Did you mean `{other}`?"
+    if name in _OPTION_ADVICE:
+        return f"{_OPTION_ADVICE[name]}."
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    beginning = [other for other in known if other.startswith(name)] if name.startswith("--") else []
+    if found := [*beginning[:1], *close]:
+        return f"Did you mean `{found[0]}`?"
+    return ""
+
+
+def _options_of(ctx: click.Context) -> list[str]:
+    return [
+        name
+        for each in ctx.command.get_params(ctx)
+        if isinstance(each, click.Option) and not each.hidden
+        for name in (*each.opts, *each.secondary_opts)
+    ]
+
+
+def _bad_value(error: click.BadParameter) -> str:
+    """click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: 'abc' is not …`."""
+    if isinstance(error, click.MissingParameter) or error.param is None:
+        return error.format_message().rstrip(".")
+    option = error.param
+    name = (option.opts[-1] if isinstance(option, click.Option) else option.human_readable_name) if option else ""
+    message = error.message.rstrip(".").replace("valid integer range", "whole number")
+    return f"{name}: {message.replace('valid float range', 'number').replace('valid integer', 'whole number')}"
+
+
+def _usage(ctx: click.Context) -> str:
+    pieces = [piece for piece in ctx.command.collect_usage_pieces(ctx) if piece]
+    return " ".join([ctx.command_path, *pieces])
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", ".", "!")) else f"{text}."
