@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -21,7 +22,12 @@ from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._host.host import BUILTIN_COMMANDS, Host
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
-_PLUGINS_SUMMARY = "List the plugins, what each provides, and what ails it."
+_BUILTINS = {
+    "completion": ("Print the script that completes mlxk's command line in a shell.", "completion:completion"),
+    "help": ("Show help for a command, or the environment variables.", "help:help_command"),
+    "plugins": ("List installed plugins, what they provide, and any problems.", "plugins:plugins"),
+}
+"""Commands of mlxk itself: their summaries, and module and attribute beside this one."""
 
 
 class _Answered(Exception):
@@ -85,7 +91,7 @@ class Root(click.Group):
             no_args_is_help=False,
             context_settings={"help_option_names": ["-h", "--help"]},
             params=[
-                click.Option(["--json"], is_flag=True, help="Print one JSON document instead."),
+                click.Option(["--json"], is_flag=True, help="Print the result as JSON."),
                 click.Option(["--no-plugins"], is_flag=True, help="Load no plugin at all."),
                 click.Option(
                     ["--disable-plugin"],
@@ -93,7 +99,7 @@ class Root(click.Group):
                     multiple=True,
                     help="Do not load this plugin or distribution (repeatable).",
                 ),
-                click.Option(["--version"], is_flag=True, help="Show the version."),
+                click.Option(["-V", "--version"], is_flag=True, help="Show the version."),
             ],
         )
         self._output = output
@@ -165,10 +171,11 @@ class Root(click.Group):
 
     def load(self, name: str) -> click.Command:
         """The command behind a name."""
-        if name == "plugins":
-            from mlxk_core._cli.plugins import plugins
-
-            return plugins
+        if name in _BUILTINS:
+            module, _, attribute = _BUILTINS[name][1].partition(":")
+            builtin = getattr(importlib.import_module(f"mlxk_core._cli.{module}"), attribute)
+            assert isinstance(builtin, click.Command)
+            return builtin
         target = self.host.command(name).target
         command = self.host.load(target)
         if not isinstance(command, click.Command):
@@ -176,8 +183,8 @@ class Root(click.Group):
         return command
 
     def _summary(self, name: str) -> str:
-        if name == "plugins":
-            return _PLUGINS_SUMMARY
+        if name in _BUILTINS:
+            return _BUILTINS[name][0]
         if name in self.host.contested_commands():
             return "(claimed by several plugins, see `mlxk plugins`)"
         return self.host.command(name).summary
@@ -305,9 +312,9 @@ def _in_our_terms(error: BaseException) -> BaseException | None:
     if isinstance(error, click.Abort):
         return MlxkError("Aborted.")
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx else "mlxk"
-        told = error.format_message().rstrip(".")
-        return UsageError(f"{told}{'' if told.endswith('?') else '.'} See `{where} --help`.")
+        from mlxk_core._cli.usage import usage_error  # only for a wrong command line
+
+        return usage_error(error)
     if isinstance(error, click.ClickException):
         return _Ended(error.exit_code, error.format_message())
     return error

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -52,6 +54,8 @@ class Output:
     def note(self, text: str, *, end: str = "\n") -> None:
         """A line for the person who watches. Nobody watching is no error."""
         with contextlib.suppress(OSError, ValueError):
+            if end == "\n" and self.stderr_is_terminal:
+                text = "\n".join(map(_wrapped, text.split("\n")))
             _emit(self._stderr, text + end)
 
     def trace(self, error: BaseException) -> None:
@@ -92,6 +96,22 @@ def error_message(error: BaseException) -> str:
 def escape_control(text: str) -> str:
     """`text` with control characters spelled out (`\\x1b`): what a model's files say is not to steer the terminal."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _wrapped(line: str) -> str:
+    """`line` wrapped at words for the terminal, its indentation repeated. A line with control sequences stays."""
+    columns = shutil.get_terminal_size().columns
+    if len(line) < columns or "\x1b" in line:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        max(columns - 1, len(indent) + 8),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def _document(command: str | None, data: Any, error: BaseException | None) -> str:

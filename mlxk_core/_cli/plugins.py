@@ -20,7 +20,7 @@ _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 @json_option
 @click.pass_obj
 def plugins(session: Session, check: bool) -> Any:
-    """List the plugins, what each provides, and what ails it."""
+    """List installed plugins, what they provide, and any problems."""
     host, output = session.host, session.output
     if check:
         for target in host.targets():

@@ -57,7 +57,7 @@ def json_option(command: _F) -> _F:
         is_eager=True,
         expose_value=False,
         callback=chosen,
-        help="Print one JSON document instead.",
+        help="Print the result as JSON.",
     )(command)
 
 

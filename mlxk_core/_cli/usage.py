@@ -55,14 +55,14 @@ def usage_error(error: click.UsageError) -> UsageError:
     ctx = error.ctx
     hint = ""
     if isinstance(error, click.NoSuchOption):
-        text = f"no such option: {error.option_name}"
+        text = f"No such option: {error.option_name}"
         hint = _option_hint(error, [] if ctx is None else _options_of(ctx))
     elif isinstance(error, click.BadParameter):
         text = _bad_value(error)
     parts = [_sentence(text), hint]
     if ctx is not None:
         if ctx.parent is not None:
-            parts.append(f"Usage: {_usage(ctx)}")
+            parts.append(f"Usage: `{_usage(ctx)}`.")
         parts.append(f"See `{ctx.command_path} --help`.")
     else:
         parts.append("See `mlxk --help`.")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
     from mlxk_core._models.model import Model
 
-BUILTIN_COMMANDS = ("plugins",)
+BUILTIN_COMMANDS = ("completion", "help", "plugins")
 
 # Which distribution of ours brings a command, for people who have not installed it.
 FIRST_PARTY: Mapping[str, str] = {
@@ -472,10 +472,16 @@ class Host:
     def _unknown_command(self, name: str) -> UsageError:
         import difflib  # only for this sentence
 
+        from mlxk_core._host.synonyms import COMMAND_ADVICE, COMMAND_SYNONYMS
+
         distribution = FIRST_PARTY.get(name)
-        close = difflib.get_close_matches(name, [*BUILTIN_COMMANDS, *(spec.name for spec in self.commands())], n=1)
+        known = {*BUILTIN_COMMANDS, *(spec.name for spec in self.commands())}
+        synonym = COMMAND_SYNONYMS.get(name)
+        close = [synonym] if synonym in known else difflib.get_close_matches(name, sorted(known), n=1)
         if distribution:
             hint = f"It comes with {distribution}{self._state_of(distribution)}"
+        elif name in COMMAND_ADVICE:
+            hint = COMMAND_ADVICE[name]
         elif close:
             hint = f"Did you mean `{close[0]}`?"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
 from mlxk_core._cli.main import run
 from mlxk_core._cli.output import Output, escape_control
 from mlxk_core._cli.session import Session, emit_result, json_option
@@ -9,6 +10,10 @@ from mlxk_core._cli.session import Session, emit_result, json_option
 __all__ = [
     "Output",
     "Session",
+    "complete_backend",
+    "complete_model",
+    "complete_plugin",
+    "complete_reasoning_format",
     "emit_result",
     "escape_control",
     "json_option",

@@ -210,8 +210,55 @@ def test_wrong_usage_is_one_line_with_the_way_to_help(cli, command):
     done = cli("do", "--nonsense")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith("mlxk do: error: No such option")
-    assert done.stderr.endswith("'. See `mlxk do --help`.\n")
-    assert cli("do", "--hlep").stderr.endswith("'--help'? See `mlxk do --help`.\n")
+    assert done.stderr.endswith("Usage: `mlxk do [OPTIONS]`. See `mlxk do --help`.\n")
+    assert "Did you mean `--help`?" in cli("do", "--hlep").stderr
+
+
+@pytest.mark.parametrize(
+    "typed, hint",
+    [
+        ("--temp", "`--temperature`"),
+        ("--revision", "MODEL@REVISION"),
+        ("--temperatur", "`--temperature`"),
+        ("-5 + 3", "`--`"),
+        ("--no such", "`--`"),
+    ],
+)
+def test_an_option_of_other_tools_is_answered_with_ours(cli, command, typed, hint):
+    command(lambda session, temperature: None, click.option("--temperature"))
+    done = cli("do", typed)
+    assert done.code == 2 and hint in done.stderr
+
+
+@pytest.mark.parametrize("typed, hint", [("chat", "`run`"), ("login", "HF_TOKEN"), ("plugns", "`plugins`")])
+def test_a_command_of_other_tools_is_answered_with_ours(cli, host, typed, hint):
+    from mlxk_run import plugin
+
+    host.register(plugin, name="run")
+    if typed == "chat":
+        assert cli("chat", "--help").code == 0
+        typed = "ask"
+    done = cli(typed)
+    assert done.code == 2 and hint in done.stderr
+
+
+def test_help_is_a_command_too(cli, command):
+    command(lambda session: None)
+    assert cli("help", "do").stdout == cli("do", "--help").stdout
+    assert "HF_HUB_CACHE" in cli("help", "environment").stdout
+    assert cli("help", "do", "--man").stdout.startswith(".TH")
+    assert cli("help", "nothing-like-it").code == 2
+    assert cli("help", "environment", "--json").json["data"]["environment"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_or_installs_the_script_of_a_shell(cli, shell, tmp_path, monkeypatch):
+    for kind in ("DATA", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
+    script = cli("completion", shell).stdout
+    assert "_MLXK_COMPLETE" in script
+    path = cli("completion", shell, "--install", "--json").json["data"]["path"]
+    assert Path(path).read_text().strip() == script.strip()
 
 
 @pytest.mark.parametrize(
@@ -262,7 +309,7 @@ def test_help_is_an_answer(cli, command, args):
 def test_help_as_json_lists_the_commands(cli, command, args):
     command(lambda session: None)
     document = the_document(cli(*args))
-    assert document["data"]["commands"][0] == {"name": "do", "summary": "Do it."}
+    assert {"name": "do", "summary": "Do it."} in document["data"]["commands"]
     assert document["data"]["help"].startswith("Usage: mlxk ")
 
 

@@ -108,7 +108,13 @@ The formula \\(x^2\\) ends it."""
 def test_markdown_looks_the_same_in_one_piece_and_letter_by_letter():
     screen = shown([(C, MARKDOWN)])
     assert shown(letters([(C, MARKDOWN)])).text == screen.text
-    for part in ("Title\n", "Some bold text with code and\n<b>html</b>\nand a second", " • one", "    return x", r"\(x^2\)"):
+    for part in (
+        "Title\n",
+        "Some bold text with code and\n<b>html</b>\nand a second",
+        " • one",
+        "    return x",
+        r"\(x^2\)",
+    ):
         assert part in screen.text
     assert "**" not in screen.text and "```" not in screen.text and "\x1b[" in screen.sent
 

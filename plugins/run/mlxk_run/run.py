@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.commands import (
+    Session,
+    complete_backend,
+    complete_model,
+    complete_reasoning_format,
+    json_option,
+)
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
@@ -31,12 +38,32 @@ class _RunCommand(click.Command):
         return super().parse_args(ctx, mark_literals(args, self.get_params(ctx)))
 
 
+def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the model; the prompt after it is free text."""
+    if ctx.params.get("words") or ctx.params.get("model"):
+        return []
+    return complete_model(ctx, param, incomplete)
+
+
 @click.command("run", cls=_RunCommand)
-@click.argument("words", nargs=-1, type=Text(), metavar="[MODEL] [PROMPT]...")
-@click.option("-m", "--model", type=Text(), metavar="MODEL", help="The model, instead of the first argument.")
+@click.argument("words", nargs=-1, type=Text(), shell_complete=_complete_word, metavar="[MODEL] [PROMPT]...")
+@click.option(
+    "-m",
+    "--model",
+    type=Text(),
+    shell_complete=complete_model,
+    metavar="MODEL",
+    help="The model, instead of the first argument.",
+)
 @click.option("-s", "--system", type=Text(), metavar="TEXT", help="System prompt.")
 @click.option(
-    "-f", "--file", "files", multiple=True, metavar="FILE", help="Put a text file before the prompt (repeatable)."
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Put a text file before the prompt (repeatable).",
 )
 @click.option("-c", "--continue", "resume", is_flag=True, help="Continue the last chat.")
 @click.option(
@@ -70,7 +97,12 @@ class _RunCommand(click.Command):
 )
 @click.option("--thinking/--no-thinking", default=None, help="Turn reasoning on or off, for models with a switch.")
 @click.option("--hide-reasoning", is_flag=True, help="Show only the answer, not the reasoning.")
-@click.option("--reasoning-format", metavar="NAME", help="How the model marks reasoning; `none` shows the raw output.")
+@click.option(
+    "--reasoning-format",
+    shell_complete=complete_reasoning_format,
+    metavar="NAME",
+    help="How the model marks reasoning; `none` shows the raw output.",
+)
 @click.option("--no-stream", is_flag=True, help="Print the answer only when it is complete.")
 @click.option("--plain", is_flag=True, help="Do not render Markdown on a terminal.")
 @click.option("--no-chat-template", is_flag=True, help="Use the prompt as it is, without chat template and chat stops.")
@@ -78,7 +110,7 @@ class _RunCommand(click.Command):
 @click.option("--no-loop-guard", is_flag=True, help="Do not stop an answer that repeats itself.")
 @click.option("--no-trim", is_flag=True, help="In a chat, fail when the context is full instead of dropping old turns.")
 @click.option("--no-save", is_flag=True, help="Do not save this chat.")
-@click.option("--backend", metavar="NAME", help="The backend that runs the model.")
+@click.option("--backend", shell_complete=complete_backend, metavar="NAME", help="The backend that runs the model.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the answer and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print token counts, timing and stop reason to stderr.")
 @json_option
