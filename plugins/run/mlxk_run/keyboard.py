@@ -38,6 +38,7 @@ def typing_hidden(*, keep: bool) -> Iterator[TypeAhead]:
     hidden = [*before[:6], [*before[6]]]
     hidden[3] &= ~(termios.ECHO | (termios.ICANON if keep else 0))
     if keep:
+        hidden[3] |= termios.NOFLSH  # Ctrl-C would throw away what was typed before it
         hidden[6][termios.VMIN], hidden[6][termios.VTIME] = 1, 0
     termios.tcsetattr(descriptor, termios.TCSANOW, hidden)
     try:

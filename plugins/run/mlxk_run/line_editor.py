@@ -121,7 +121,9 @@ class _PromptToolkit:
         )
 
     def read(self, draft: str = "") -> str:
-        return self._session.prompt(default=draft)
+        text = self._session.prompt(default=draft)
+        # Under another locale than UTF-8, Python keeps what was typed as lone surrogates.
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 @contextmanager

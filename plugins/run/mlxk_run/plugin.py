@@ -15,3 +15,8 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         target="mlxk_run.run:run",
         aliases=("chat",),
     )
+    yield CommandSpec(
+        name="chats",
+        summary="List, show, search, export and delete saved chats.",
+        target="mlxk_run.chats:chats",
+    )

@@ -1,0 +1,80 @@
+"""Saved chats: the store, and the command that shows them."""
+
+import json
+
+import pytest
+
+from mlxk_core.api.generation import Message
+from mlxk_run import plugin
+from mlxk_run.paths import chats_file
+from mlxk_run.store import ChatNotFound, ChatStore, ChatStoreError
+
+TURN = [Message(role="user", content="Why?"), Message(role="assistant", content="Because.", reasoning="Hm.")]
+
+
+@pytest.fixture
+def store(host):
+    host.register(plugin, name="run")
+    return ChatStore(chats_file())
+
+
+def test_a_chat_comes_back_as_it_was_saved(store):
+    id = store.save(None, model="tiny", system="Be brief.", messages=TURN, name="mine")
+    assert store.messages(id) == TURN
+    saved = store.find("mine")
+    assert (saved.id, saved.model, saved.system, saved.messages) == (id, "tiny", "Be brief.", 2)
+    assert store.find() == store.find(str(id)) == saved
+
+
+def test_saving_again_replaces_the_messages_and_keeps_the_name(store):
+    id = store.save(None, model="tiny", system=None, messages=TURN, name="mine")
+    assert store.save(id, model="tiny", system=None, messages=TURN * 2) == id
+    assert (store.find("mine").messages, len(store.chats())) == (4, 1)
+
+
+def test_a_name_belongs_to_one_chat(store):
+    store.save(None, model="tiny", system=None, messages=TURN, name="mine")
+    with pytest.raises(ChatStoreError, match="mine"):
+        store.save(None, model="tiny", system=None, messages=TURN, name="mine")
+    assert len(store.chats()) == 1
+
+
+def test_only_the_owner_can_read_the_file_and_what_is_deleted_is_gone(store):
+    id = store.save(None, model="tiny", system=None, messages=[Message(role="user", content="secret words")])
+    assert chats_file().stat().st_mode & 0o077 == 0
+    assert b"secret words" in chats_file().read_bytes()
+    store.delete([id])
+    assert b"secret words" not in chats_file().read_bytes()
+    with pytest.raises(ChatNotFound):
+        store.find(str(id))
+
+
+def test_a_damaged_file_is_an_error_and_stays(store, cli):
+    chats_file().parent.mkdir(parents=True)
+    chats_file().write_bytes(b"not a database at all" * 100)
+    result = cli("chats")
+    assert result.code == 1 and str(chats_file()) in result.stderr
+    assert chats_file().read_bytes().startswith(b"not a database")
+
+
+def test_without_a_file_there_are_no_chats_and_none_is_made(store, cli):
+    assert cli("chats", "--json").json["data"] == {"chats": [], "count": 0}
+    assert cli("chats", "show", "1").code == 1
+    assert not chats_file().exists()
+
+
+def test_the_command_lists_searches_shows_exports_and_deletes(store, cli, tmp_path):
+    store.save(None, model="org/tiny", system=None, messages=TURN, name="mine")
+    store.save(None, model="org/tiny", system=None, messages=[Message(role="user", content="The \x1b[31mSky")])
+    assert [chat["title"] for chat in cli("chats", "--json").json["data"]["chats"]] == ["The \x1b[31mSky", "mine"]
+    assert "\x1b" not in cli("chats").stdout
+    assert cli("chats", "search", "SKY", "--json").json["data"]["count"] == 1
+    assert cli("chats", "search", "MINE", "--json").json["data"]["count"] == 1
+    assert "Because." in cli("chats", "show", "mine").stdout
+    exported = json.loads(cli("chats", "export", "mine", "--format", "openai").stdout)
+    assert exported == [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
+    assert cli("chats", "export", "mine", "-o", str(tmp_path / "chat.md")).stdout == ""
+    assert "Because." in (tmp_path / "chat.md").read_text()
+    assert cli("chats", "delete", "mine", input="n\n").code == 1
+    assert cli("chats", "delete", "mine", "2", "-f", "--json").json["data"]["deleted"] == [1, 2]
+    assert cli("chats", "delete").code == 2
