@@ -131,7 +131,8 @@ class ChatCommands:
         model = state.runner.model
         revision = f" (revision {model.revision[:7]})" if model.revision else ""
         self._print(f"  model     {model.name}{revision}")
-        self._print(f"  context   {state.runner.context_length:,} tokens")
+        length = state.runner.context_length
+        self._print(f"  context   {f'{length:,} tokens' if length else 'unknown'}")
         self._print(f"  messages  {len(conversation.messages)}, {conversation.dropped} of them no longer sent")
         saved = "not saved" if conversation.id is None else f"saved as number {conversation.id}"
         self._print(f"  chat      {saved}")

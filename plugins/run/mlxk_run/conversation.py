@@ -76,7 +76,7 @@ def ask(
     question: Message,
     answer: Callable[[Sequence[Message], int], Answer],
     *,
-    context_length: int,
+    context_length: int | None,
     max_tokens: int | None,
     trim: bool,
 ) -> Answer:
@@ -85,7 +85,8 @@ def ask(
     When the context is full and `trim` is set, the oldest turns are dropped until a quarter of it is free. Raises
     `ContextLengthExceeded` if that is not enough or `trim` is off.
     """
-    least = min(_ROOM, context_length // 4, max_tokens or _ROOM)
+    quarter = (context_length or 4 * _ROOM) // 4
+    least = min(_ROOM, quarter, max_tokens or _ROOM)
     before = conversation.dropped
     room = least if trim and conversation.messages[before:] else 0
     while True:
@@ -96,4 +97,4 @@ def ask(
                 conversation.dropped = before
                 raise
             # A quarter and not the least, so that the next turns fit too and find their beginning in the prompt cache.
-            room = context_length // 4 if conversation.messages[conversation.dropped :] else 0
+            room = quarter if conversation.messages[conversation.dropped :] else 0

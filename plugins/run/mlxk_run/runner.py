@@ -61,6 +61,6 @@ class Runner:
         return answer
 
     @property
-    def context_length(self) -> int:
-        """The model's context in tokens."""
+    def context_length(self) -> int | None:
+        """The model's context in tokens; None if its files do not say."""
         return model_context_length(self.model)
