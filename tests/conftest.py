@@ -13,7 +13,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-pytest_plugins = ["tests.json_schema", "tests.hub.fixtures"]
+pytest_plugins = ["tests.subsets", "tests.json_schema", "tests.hub.fixtures"]
 
 
 def pytest_configure() -> None:

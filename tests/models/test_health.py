@@ -71,6 +71,7 @@ def test_on_a_terminal_every_problem_stands_below_its_model(seen: Callable[..., 
     assert any(problem.startswith("    The tokenizer is missing") for problem in problems)
 
 
+@pytest.mark.needs("mlx")
 def test_a_whole_model_that_nothing_runs_is_healthy(ask: Ask) -> None:
     in_hub_cache("org/tomorrow", partial(random_model, config={"model_type": "not_yet_invented"}))
     result = ask("health", "tomorrow", "--json")

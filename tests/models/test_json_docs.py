@@ -94,6 +94,7 @@ def test_a_real_process_answers_the_same(
     assert (result.code, result.json) == (code, ask(*arguments).json)
 
 
+@pytest.mark.needs("serve")
 def test_a_server_says_where_it_listens_in_one_document(
     mlxk: Processes, schema: jsonschema.Draft202012Validator
 ) -> None:

@@ -18,6 +18,8 @@ from mlxk_core.api import Model, ModelSourceSpec, hookimpl
 from mlxk_testing import Result
 from mlxk_testing.tiny_models import in_hub_cache, mxfp4_model, random_model
 
+pytestmark = pytest.mark.needs("mlx", "gguf")
+
 Ask = Callable[..., Result]
 
 

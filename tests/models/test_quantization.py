@@ -13,6 +13,8 @@ import pytest
 from mlxk_core._host.host import Host
 from mlxk_core._models.model import Model
 
+pytestmark = pytest.mark.needs("mlx", "gguf")
+
 CASES = json.loads((Path(__file__).parent / "quantization_cases.json").read_text(encoding="utf-8"))
 
 

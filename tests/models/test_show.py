@@ -13,6 +13,8 @@ import pytest
 from mlxk_testing import Result
 from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, mxfp4_model, random_model
 
+pytestmark = pytest.mark.needs("mlx", "gguf", "reasoning")
+
 Ask = Callable[..., Result]
 
 
