@@ -95,7 +95,7 @@ def free_memory() -> None:
 
 @contextmanager
 def _limits_unchanged() -> Iterator[None]:
-    """Keep RLIMIT_NOFILE: importing mlx_lm sets it to (2048, 4096), lowers a hard limit for good, and fails below it."""
+    """Keep RLIMIT_NOFILE: importing mlx_lm sets it to (2048, 4096), lowers a hard limit for good, fails below it."""
     setrlimit = resource.setrlimit
     resource.setrlimit = lambda *_: None
     try:
