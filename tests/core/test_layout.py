@@ -33,6 +33,7 @@ FEATURES = {
     "responses",
     "messages",
     "ollama",
+    "launch",
 }
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {

@@ -1,0 +1,1 @@
+"""Command launch: coding agents on a local mlxk server."""

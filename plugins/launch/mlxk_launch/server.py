@@ -1,0 +1,101 @@
+"""The server an agent uses: one that runs already, or one started for it and ended with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlxk_core.api.errors import MlxkError
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_CONNECT_SECONDS = 2.0
+_END_SECONDS = 15.0
+
+
+class ServerUnavailable(MlxkError):
+    """The server that was named cannot be used, or the one for the agent did not start."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of a running server. `context` in tokens, None if the server does not say."""
+
+    name: str
+    context: int | None
+    loaded: bool
+
+
+def running_models(url: str, key: str | None) -> list[ServedModel] | None:
+    """Return the models of the mlxk server at `url`, or None if none answers.
+
+    Raises `ServerUnavailable` if it needs another key.
+    """
+    request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
+    try:
+        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as response:
+            document: Any = json.load(response)
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise ServerUnavailable(f"The server at {url} needs an API key. Set MLXK_API_KEY.") from None
+        return None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("data"), list):
+        return None
+    return [
+        ServedModel(entry["id"], entry.get("context_length"), bool(entry.get("loaded")))
+        for entry in document["data"]
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    ]
+
+
+@contextlib.contextmanager
+def started(model: str) -> Iterator[str]:
+    """Start `mlxk serve` on a free port, and end it afterwards. Yields its URL. Raises `ServerUnavailable`."""
+    command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "warning"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [*command, "--model", model],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C at the terminal is the agent's
+        )
+        try:
+            yield _url_of(process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _url_of(process: subprocess.Popen[str], log: Any) -> str:
+    """Read the document that `mlxk serve --json` prints when it listens, or its error."""
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line.rstrip() == "}":
+            break
+    try:
+        document = json.loads(text)
+    except ValueError:
+        log.seek(0)
+        lines = log.read().strip().splitlines()
+        raise ServerUnavailable(f"The server did not start: {lines[-1] if lines else 'no output'}") from None
+    if document["status"] != "success":
+        raise ServerUnavailable(f"The server did not start: {document['error']['message']}")
+    url: str = document["data"]["base_url"]
+    return url.removesuffix("/v1")

@@ -1,0 +1,134 @@
+"""`mlxk launch`, with stand-ins for the agents: programs that write down what they are given and ask one question."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
+from tests.server_process import ServerProcess, own_home
+
+AGENT = """#!{python}
+import json, os, sys, urllib.request
+def ask(url, key):
+    body = json.dumps({{"model": "tiny/talker", "messages": [{{"role": "user", "content": "Hi"}}]}}).encode()
+    request = urllib.request.Request(url + "/chat/completions", body, {{"authorization": "Bearer " + key}})
+    return json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"]
+seen = {{"arguments": sys.argv[1:], "variables": dict(os.environ)}}
+url = os.environ.get("OPENAI_API_BASE")
+if url:
+    seen["answer"] = ask(url, os.environ["OPENAI_API_KEY"])
+folder = os.environ.get("CRUSH_GLOBAL_CONFIG")
+if folder:
+    seen["config"] = json.load(open(os.path.join(folder, "crush.json")))
+json.dump(seen, open({seen!r}, "w"))
+sys.exit(int(os.environ.get("AGENT_EXITS", "0")))
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """`install(name)`: an agent of that name is on PATH. Returns a function that returns what it saw."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def install(name):
+        seen = tmp_path / f"{name}.json"
+        (folder / name).write_text(AGENT.format(python=sys.executable, seen=str(seen)))
+        (folder / name).chmod(0o755)
+        return lambda: json.loads(seen.read_text())
+
+    return install
+
+
+@pytest.fixture
+def talker(hub_cache):
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello there."))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with own_home(folder):
+        in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello there."))
+        process = ServerProcess(folder, "--model", "tiny/talker")
+    yield process.base_url.removesuffix("/v1")
+    process.close()
+
+
+def answers(url):
+    try:
+        urllib.request.urlopen(f"{url}/livez", timeout=5)
+    except urllib.error.URLError:
+        return False
+    return True
+
+
+def test_an_agent_runs_on_the_server_that_is_named(mlxk, install, server):
+    seen = install("aider")
+    result = mlxk("launch", "aider", "--server", server, "--", "--yes", "-m", "Hi")
+    assert result.code == 0, result.stderr
+    assert seen()["answer"] == "Hello there."
+    assert seen()["arguments"] == ["--model", "openai/tiny/talker", "--no-show-model-warnings", "--yes", "-m", "Hi"]
+    assert answers(server)
+
+
+def test_without_a_server_one_is_started_and_ended(mlxk, install, talker):
+    seen = install("aider")
+    result = mlxk("launch", "aider", "--model", "tiny/talker", "--server", "http://127.0.0.1:9")
+    assert result.code == 1
+    result = mlxk("launch", "aider", "--model", "tiny/talker")
+    assert result.code == 0, result.stderr
+    assert seen()["answer"] == "Hello there."
+    assert not answers(seen()["variables"]["OPENAI_API_BASE"].removesuffix("/v1"))
+
+
+def test_the_exit_code_is_the_agents(mlxk, install, server, monkeypatch):
+    install("aider")
+    monkeypatch.setenv("AGENT_EXITS", "7")
+    assert mlxk("launch", "aider", "--server", server).code == 7
+
+
+@pytest.mark.parametrize("agent", ["aider", "claude", "codex", "crush", "goose", "opencode", "qwen"])
+def test_every_agent_is_given_the_server_and_the_model(mlxk, install, server, agent):
+    seen = install(agent)
+    result = mlxk("launch", agent, "--server", server)
+    assert result.code == 0, result.stderr
+    given = json.dumps([seen()["arguments"], seen()["variables"], seen().get("config")])
+    assert server in given
+    assert "tiny/talker" in given
+
+
+def test_print_shows_the_command_and_starts_nothing(mlxk, talker):
+    result = mlxk("launch", "codex", "--model", "tiny/talker", "--print")
+    assert result.code == 0, result.stderr
+    assert re.search(r"^codex .*-m tiny/talker$", result.stdout, re.MULTILINE)
+
+
+def test_an_agent_that_is_not_installed_is_an_error_with_the_way_to_get_it(mlxk, talker, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = mlxk("launch", "codex")
+    assert result.code == 2
+    assert "npm install" in result.stderr
+
+
+def test_of_several_models_one_has_to_be_named(mlxk, install, talker):
+    in_hub_cache("tiny/other", lambda folder: scripted_model(folder, "Hello."))
+    install("aider")
+    result = mlxk("launch", "aider")
+    assert result.code == 2
+    assert "tiny/other" in result.stderr
+
+
+def test_a_server_that_does_not_start_says_why(mlxk, install, talker, hub_cache):
+    install("aider")
+    result = mlxk("launch", "aider", "--model", "tiny/missing")
+    assert result.code == 1
+    assert "tiny/missing" in result.stderr
