@@ -1,4 +1,4 @@
-"""A third party's reasoning format for mlxk, whole in this one file: models that write ⟦muse⟧ … ⟦/muse⟧."""
+"""A complete reasoning format in one file, as a third party would write it: models that write ⟦muse⟧ … ⟦/muse⟧."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mlxk_core.api import (
     Strength,
     hookimpl,
 )
+from mlxk_core.api.text import MarkerScanner, Piece, markers
 
 __version__ = "0.1.0"
 
@@ -39,31 +40,32 @@ def matches(model: Model) -> Evidence | None:
 
 
 class MuseExtractor:
-    """Splits one response. What may be the beginning of a marker waits until it is one, or is not."""
+    """Splits one response. The scanner holds back what may be the beginning of a marker until that is decided."""
 
     def __init__(self, context: ExtractorContext) -> None:
         suffix = context.prompt_suffix
         self._musing = suffix.rfind(OPENER) > suffix.rfind(CLOSER)
-        self._held = ""
+        self._scanner = MarkerScanner(CLOSER if self._musing else OPENER)
 
     @property
     def channel(self) -> Channel | None:
-        return None if self._held else self._now
+        return None if self._scanner.held else self._now
 
     def feed(self, text: str, /) -> list[Delta]:
-        text = self._held + text
-        deltas = []
-        while (marker := CLOSER if self._musing else OPENER) in text:
-            before, _, text = text.partition(marker)
-            deltas.append(Delta(self._now, before))
-            self._musing = not self._musing
-        begun = max(n for n in range(len(marker)) if text.endswith(marker[:n]))
-        ready, self._held = text[: len(text) - begun], text[len(text) - begun :]
-        deltas.append(Delta(self._now, ready))
-        return [delta for delta in deltas if delta.text]
+        return self._deltas(self._scanner.feed(text))
 
     def close(self) -> list[Delta]:
-        return [Delta(self._now, self._held)] if self._held else []
+        return self._deltas(self._scanner.close())
+
+    def _deltas(self, pieces: Iterable[Piece]) -> list[Delta]:
+        deltas = []
+        for piece in pieces:
+            if piece.is_marker:
+                self._musing = not self._musing
+                self._scanner.markers = markers(CLOSER if self._musing else OPENER)
+            else:
+                deltas.append(Delta(self._now, piece.text))
+        return deltas
 
     @property
     def _now(self) -> Channel:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mlxk_core.api import Channel, Delta, ExtractorEvent
+from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_reasoning.formats import BlockFormat
-from mlxk_reasoning.scanner import markers
 
-_INK = re.compile(r"\S")
+_VISIBLE = re.compile(r"\S")
 _QUOTES = frozenset("`'\"‘“«")
-# What templates write between turns. A prompt's marker with one of these behind it is of an earlier turn, the user's
-# question what <think> means, say.
+# What templates write between turns. A marker in the prompt that is followed by one of these belongs to an earlier
+# turn: the user's question what <think> means, for example.
 _TURN = re.compile(
     r"<\|[^<>|\s]+\|?>|<｜[^<>｜\s]+｜>|\[\|[^\[\]|\s]+\|\]|\[/?INST\]|</?s>|<(?:start|end)_of_turn>"
     r"|<seed:[be]os>|\]~b\]"
@@ -28,11 +28,10 @@ class State(NamedTuple):
 
 
 class BlockExtractor:
-    """Splits one response. White space around a marker is dropped where a part begins or ends, and kept once where
-    both sides of a block are the same part.
+    """Splits one response into reasoning and content, as one row of the table of formats says.
 
-    Two questions decide which markers may come next: are we inside a block, and has this stretch begun, that is, did
-    anything but white space follow the last marker?
+    Two things decide which markers may come next: whether the text is inside a block, and whether this stretch has
+    begun, that is, whether anything but white space followed the last marker.
     """
 
     def __init__(self, format: BlockFormat, prompt_suffix: str = "", *, calls_tools: bool = False) -> None:
@@ -40,21 +39,20 @@ class BlockExtractor:
         self._ends = (*format.ends, *format.calls) if calls_tools else format.ends
         name = format.label.strip()
         self._labels = (format.label, *(name + closer for closer in format.closers)) if name else ()
-        self._content = _Part(Channel.CONTENT)
-        self._reasoning = _Part(Channel.REASONING)
+        self._trimmers = {channel: EdgeTrimmer() for channel in Channel}
         self._held = ""
         self._inside = False
         self._begun = False
         self._untouched = True  # no marker yet, and no text: leading white space may be the answer's own
         self._framed = False
-        self._label = False  # the block's name may come
+        self._label = False  # the name of the block may come
         self._resume(prompt_suffix)
 
     @property
     def channel(self) -> Channel | None:
         if self._held:
             return None
-        return Channel.REASONING if self._inside else Channel.CONTENT
+        return self._now
 
     @property
     def state(self) -> State:
@@ -68,24 +66,28 @@ class BlockExtractor:
         if self._is_cut_marker():
             self._held = ""
         events = list(self._advance("", final=True))
-        part = self._part
-        if part.blank and (self._begun or self._untouched):
-            events.append(Delta(part.channel, part.take_blank()))
+        if rest := self._trimmer.close():
+            events.append(Delta(self._now, rest))
         return events
 
     @property
-    def _part(self) -> _Part:
-        return self._reasoning if self._inside else self._content
+    def _now(self) -> Channel:
+        return Channel.REASONING if self._inside else Channel.CONTENT
+
+    @property
+    def _trimmer(self) -> EdgeTrimmer:
+        return self._trimmers[self._now]
 
     def _resume(self, suffix: str) -> None:
-        """Goes to where the prompt left off: its last marker and what follows is read, and nothing of it is output."""
+        """Read the last marker of the prompt and what follows it, without output."""
         format = self._format
         known = (*format.openers, *format.closers, *format.frame, *format.frame_end)
         at, last = max((suffix.rfind(marker), marker) for marker in known)
         if at >= 0 and not _TURN.search(suffix, at + len(last)):
             self.feed(suffix[at:])
             self._held = ""
-            self._content.blank = self._reasoning.blank = ""
+            for trimmer in self._trimmers.values():
+                trimmer.close()
         elif format.assume_open:
             self._open()
 
@@ -94,9 +96,9 @@ class BlockExtractor:
         at = 0
         while at < len(text):
             if not self._begun:
-                ink = _INK.search(text, at)
-                here = ink.start() if ink else len(text)
-                self._part.lead(text[at:here], keep=self._untouched)
+                visible = _VISIBLE.search(text, at)
+                here = visible.start() if visible else len(text)
+                self._trimmer.write(text[at:here])  # nothing comes out yet
                 at = here
                 if at == len(text):
                     break
@@ -108,48 +110,55 @@ class BlockExtractor:
                 hit = markers(*self._possible()).search(text, at, final=final)
             end = hit.start if hit else len(text)
             if end > at:
-                # Held white space is only for a marker to swallow: an answer without a frame needs none.
-                yield from self._part.write(text[at:end], hold=self._inside or self._framed)
+                yield from self._write(text[at:end])
             at = end
             if hit and hit.marker is None:
                 break
             if hit and hit.marker is not None:
                 if self._is_quoted(hit.marker):
-                    yield from self._part.write(hit.marker, hold=self._framed)
+                    yield from self._write(hit.marker)
+                    at = hit.end
+                elif not self._inside and hit.marker in self._format.call_ends:
+                    yield from self._write(hit.marker)
+                    self._begun = False  # a closer that the model still owed may follow
                     at = hit.end
                 else:
                     at = hit.end if self._turn(hit.marker) else hit.start
         self._held = text[at:]
 
+    def _write(self, text: str) -> Iterable[Delta]:
+        # White space at the end is held back only where a marker could follow that makes it meaningless.
+        if shown := self._trimmer.write(text, hold=self._inside or self._framed):
+            yield Delta(self._now, shown)
+
     def _possible(self) -> tuple[str, ...]:
-        """The markers that count here."""
+        """Return the markers that count here."""
         format = self._format
         if self._inside:
             words = (*format.closers, *self._ends)
             if self._begun:
                 return words
-            # Right behind an opener another one, the prompt's and the model's, opens nothing new.
+            # An opener right after another one (the prompt's and the model's) opens nothing new.
             return (*words, *format.openers, *(self._labels if self._label else ()))
         openers = format.openers if self._untouched or not format.sentences else ()
-        words = (*openers, *format.noise, *(format.frame_end if self._framed else ()))
+        words = (*openers, *format.noise, *format.call_ends, *(format.frame_end if self._framed else ()))
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
 
     def _is_quoted(self, marker: str) -> bool:
-        """Whether the answer speaks of an opener (`<think>` in quotes) and does not open a block; or the reasoning of
-        a call and does not make it."""
-        spoken_of = self._format.calls if self._inside else self._format.openers
-        return self._begun and marker in spoken_of and self._part.last in _QUOTES
+        """Whether a marker is only mentioned: an opener in the content, or a call in the reasoning, after a quote."""
+        mentioned = self._format.calls if self._inside else self._format.openers
+        return self._begun and marker in mentioned and self._trimmer.last in _QUOTES
 
     def _is_cut_marker(self) -> bool:
-        """Whether the response was cut off in a marker that shows by its beginning: a special token is no word, nor is
-        the name right behind an opener. Half a marker of ordinary text stays text."""
+        """Whether the response was cut off inside a marker that cannot be text: a special token, or the label of a
+        block. Half a marker of ordinary text stays text."""
         if self._inside and self._label and self._held and self._held.strip() == self._format.label.strip():
             return True
         begun = self._held.startswith(self._format.tokens)
         return begun and markers(*self._possible()).match(self._held, 0, final=True) is None
 
     def _turn(self, marker: str) -> bool:
-        """Goes on behind `marker`; False if the marker is to be read again where it leads to."""
+        """Change the state at `marker`. Return False if the marker has to be read again in the new state."""
         format = self._format
         if self._inside:
             if marker.endswith(format.closers):
@@ -171,51 +180,14 @@ class BlockExtractor:
         return True
 
     def _open(self) -> None:
-        self._content.end()
-        self._reasoning.begin()
         self._inside, self._begun, self._untouched, self._framed = True, False, False, False
         self._label = True
+        self._remove()
 
     def _answer(self, *, framed: bool) -> None:
-        self._part.end()
-        self._content.begin()
         self._inside, self._begun, self._untouched, self._framed = False, False, False, framed
+        self._remove()
 
-
-class _Part:
-    """The text of one channel, and the white space that waits for what follows it."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.blank = ""
-        self._started = False
-        self.last = ""
-        self._keeps_lead = False
-
-    def begin(self) -> None:
-        """A stretch of this part starts: its leading white space counts only between two inked stretches."""
-        self._keeps_lead = self._started and not self.blank and not self.last.isspace()
-
-    def end(self) -> None:
-        """A marker follows: what white space stands before it counts only if something was said."""
-        if not self._started:
-            self.blank = ""
-
-    def lead(self, blank: str, *, keep: bool) -> None:
-        if keep or self._keeps_lead:
-            self.blank += blank
-
-    def write(self, text: str, *, hold: bool) -> Iterable[Delta]:
-        inked = text.rstrip() if hold else text
-        if not inked:
-            self.blank += text
-            self.last = text[-1]
-            return
-        yield Delta(self.channel, self.take_blank() + inked)
-        self.blank = text[len(inked) :]
-        self._started = True
-        self.last = self.blank[-1:] or inked[-1]
-
-    def take_blank(self) -> str:
-        blank, self.blank = self.blank, ""
-        return blank
+    def _remove(self) -> None:
+        for trimmer in self._trimmers.values():
+            trimmer.remove()

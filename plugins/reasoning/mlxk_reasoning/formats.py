@@ -11,10 +11,11 @@ class BlockFormat:
 
     `label` is a name the model writes right behind the opener. `frame` and `frame_end` are markers around the answer:
     the first at its beginning only, the second once the frame is open (a closer opens it where `frame` is empty).
-    `ends` close a block that was not closed, and belong to the answer; so do `calls`, which call a tool, if the request
-    has tools (without, the model only speaks of them). `noise` is dropped wherever it stands in the answer; special
-    tokens only, for they are never a word. `sentences` says that the openers are ordinary prose and count at the
-    beginning of the response alone. `assume_open` begins inside a block when the prompt does not say.
+    `ends` close a block that was not closed, and belong to the content; so do `calls`, which begin a tool call, if the
+    format is given the request's tools. A closer right after one of `call_ends` is dropped: a call inside a block.
+    `noise` is dropped anywhere in the answer: special tokens, which are never words of an answer. `sentences` says that
+    the openers are ordinary prose and count at the beginning of the response alone. `assume_open` begins inside a block
+    when the prompt does not say.
 
     `opening` is what the model writes between a closer and its answer, `direct` what it writes before an answer
     without reasoning; a constrained answer stands behind them.
@@ -33,6 +34,7 @@ class BlockFormat:
     frame_end: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
+    call_ends: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     sentences: bool = False
     assume_open: bool = False
@@ -55,6 +57,18 @@ _TOOL_CALLS = (
     "<｜DSML｜function_calls>",
     "<｜DSML｜tool_calls>",
     "<TOOLCALL>",
+)
+
+# The ends of those.
+_TOOL_CALL_ENDS = (
+    "</tool_call>",
+    "<|tool_calls_section_end|>",
+    "<|tool_call_end|>",
+    "</minimax:tool_call>",
+    "<｜tool▁calls▁end｜>",
+    "</｜DSML｜function_calls>",
+    "</｜DSML｜tool_calls>",
+    "</TOOLCALL>",
 )
 
 GEMMA4 = BlockFormat(
@@ -119,6 +133,7 @@ SEED = BlockFormat(
     openers=("<seed:think>",),
     closers=("</seed:think>",),
     calls=("<seed:tool_call>",),
+    call_ends=("</seed:tool_call>",),
     signs=(("seed:think",),),
     tokens=("<seed:think>", "</seed:think>"),
 )
@@ -128,6 +143,7 @@ MINIMAX_M3 = BlockFormat(
     openers=("<mm:think>",),
     closers=("</mm:think>",),
     calls=("]<]minimax[>[<tool_call>", "<minimax:tool_call>"),
+    call_ends=("]<]minimax[>[</tool_call>", "</minimax:tool_call>"),
     signs=(("mm:think>",),),
     tokens=("<mm:think>", "</mm:think>"),
 )
@@ -137,6 +153,7 @@ LONGCAT = BlockFormat(
     openers=("<longcat_think>",),
     closers=("</longcat_think>",),
     calls=("<longcat_tool_call>",),
+    call_ends=("</longcat_tool_call>",),
     signs=(("longcat_think>",),),
     tokens=("<longcat_think>", "</longcat_think>"),
 )
@@ -146,6 +163,7 @@ K2_HORIZON = BlockFormat(
     openers=("<ifm|think>", "<ifm|think_fast>", "<ifm|think_faster>"),
     closers=("</ifm|think>", "</ifm|think_fast>", "</ifm|think_faster>"),
     calls=("<ifm|tool_call>", "<ifm|tool_calls>"),
+    call_ends=("</ifm|tool_call>", "</ifm|tool_calls>"),
     signs=(("ifm|think",),),
     tokens=("<ifm|think>", "</ifm|think>"),
 )
@@ -173,6 +191,7 @@ KIMI_TEXT = BlockFormat(
     openers=("◁think▷",),
     closers=("◁/think▷",),
     calls=("<|tool_calls_section_begin|>",),
+    call_ends=("<|tool_calls_section_end|>",),
     signs=(("◁think▷",), ("◁/think▷",)),
     # The markers are ordinary text to its tokenizer, so there is no vocabulary to read them off.
     architectures=("kimi_vl",),
@@ -217,6 +236,7 @@ APRIEL = BlockFormat(
     closers=("[BEGIN FINAL RESPONSE]",),
     frame_end=("[END FINAL RESPONSE]",),
     calls=("<tool_calls>",),
+    call_ends=("</tool_calls>",),
     sentences=True,
     signs=(("[BEGIN FINAL RESPONSE]",), ("Here are my reasoning steps:",)),
     tokens=("[BEGIN FINAL RESPONSE]",),
@@ -246,6 +266,7 @@ HUNYUAN = BlockFormat(
     frame_end=("</answer>", "</answer:opensource>"),
     opening="<answer>\n",
     calls=("<tool_calls>", "<tool_calls:opensource>"),
+    call_ends=("</tool_calls>", "</tool_calls:opensource>"),
     # The second writes its tags with a suffix from a variable of the template.
     signs=(("think>", "<answer>"), ("<think{}>",), ("think:opensource",)),
     tokens=("<think:opensource>", "</think:opensource>"),
@@ -261,6 +282,7 @@ GRANITE = BlockFormat(
     opening="<response>",
     frame_end=_RESPONSE_END,
     calls=("<|tool_call|>", *_TOOL_CALLS),
+    call_ends=_TOOL_CALL_ENDS,
     signs=(("<|start_of_role|>", "think>", "<response>"),),
 )
 ERNIE = BlockFormat(
@@ -272,6 +294,7 @@ ERNIE = BlockFormat(
     opening="<response>\n",
     frame_end=_RESPONSE_END,
     calls=_TOOL_CALLS,
+    call_ends=_TOOL_CALL_ENDS,
     # MiniMax-M2 writes <response>, without the new line, around a tool's answer.
     signs=(("think>", "<response>\\n"), ("think>", "<response>\n")),
     tokens=("<think>", "</think>", "<response>", "</response>"),
@@ -282,6 +305,7 @@ THINK = BlockFormat(
     openers=("<think>",),
     closers=("</think>",),
     calls=_TOOL_CALLS,
+    call_ends=_TOOL_CALL_ENDS,
     signs=(("<think>",), ("</think>",)),
     tokens=("<think>", "</think>"),
 )
@@ -293,6 +317,7 @@ THINK_ASSUME_OPEN = BlockFormat(
     openers=("<think>",),
     closers=("</think>",),
     calls=_TOOL_CALLS,
+    call_ends=_TOOL_CALL_ENDS,
     assume_open=True,
 )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable
 from enum import Enum, auto
 
 from mlxk_core.api import Channel, Delta, ExtractorContext, ExtractorEvent, ToolCallDelta
+from mlxk_core.api.formats import new_call_id
+from mlxk_core.api.text import MarkerMatch, markers
 from mlxk_reasoning.header import CHANNEL, CONSTRAIN, MESSAGE, START, Call, Header, Target, begins, goes_on
-from mlxk_reasoning.scanner import Hit, markers
 
 END, RETURN, CALL = "<|end|>", "<|return|>", "<|call|>"
 MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, END, RETURN, CALL)
@@ -169,7 +169,7 @@ class HarmonyExtractor:
             return events, end if end > at else None
         return events, self._turn(hit)[1]
 
-    def _turn(self, hit: Hit) -> _Step:
+    def _turn(self, hit: MarkerMatch) -> _Step:
         """Where a marker leads that stands outside of a header or breaks one off."""
         marker = hit.marker
         self._untouched = False
@@ -191,7 +191,7 @@ class HarmonyExtractor:
         if not isinstance(target, Call):
             return []
         self._calls += 1
-        return [ToolCallDelta(self._calls - 1, id=f"call_{uuid.uuid4().hex[:24]}", name=target.function)]
+        return [ToolCallDelta(self._calls - 1, id=new_call_id(), name=target.function)]
 
     def _say(self, channel: Channel, text: str) -> list[ExtractorEvent]:
         if not text:

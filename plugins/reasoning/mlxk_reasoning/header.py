@@ -1,4 +1,4 @@
-"""The header of a message of harmony: who the message is for, and what it says where the header has no end."""
+"""Headers of harmony messages: who a message is for, and its text where the header is not terminated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from mlxk_core.api import Channel
-from mlxk_reasoning.scanner import markers
+from mlxk_core.api.text import markers
 
 START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"
 ROLE = "assistant"
@@ -15,17 +15,19 @@ ROLE = "assistant"
 _NAMES = ("analysis", "commentary", "final")
 _NAME = re.compile("|".join(_NAMES))
 _RECIPIENT = re.compile(r"\bto=\s*([^\s<]+)")
-_PUNCTUATION = ".,:;?!'\"`"  # noise beside a recipient: no function's name begins or ends so
+_PUNCTUATION = ".,:;?!'\"`"  # noise around a recipient: no function name begins or ends with these
 _BUILT_IN = frozenset({"assistant", "browser", "container", "python"})
-# What a header is made of; one of nothing else has no text that could get lost.
+# The words of a header. One that has no other words has no text that could be lost.
 _WORDS = (ROLE, "user", "system", "developer", "tool", *_NAMES, "json", "code", "text")
 _RECIPIENTS = ("to=", "functions.")
 _HEADER_WORD = re.compile(rf"(?:{'|'.join(_WORDS)})+|(?:{'|'.join(map(re.escape, _RECIPIENTS))}).*")
-# Where `<|message|>` is missing, a role, a channel and a type are still header, and the text behind them the message.
+# Where `<|message|>` is missing, a role, a channel and a type still belong to the header; the text after them is the
+# message.
 _HEAD = re.compile(rf"\s*(?:{ROLE}\b)?\s*(?:(?P<name>{'|'.join(_NAMES)})\b)?\s*")
 _TYPE = re.compile(rf"{re.escape(CONSTRAIN)}(?:json|code|text)?")
-_LONGEST = 400  # characters: what goes on for longer is an answer that forgot the end of its header
-_INK = re.compile(r"\S")
+_LONGEST = 400  # characters; anything longer is an answer whose header was never terminated
+_VISIBLE = re.compile(r"\S")
+_WORD = re.compile(r"[^\W\d_]{2}")  # two letters in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,23 @@ class Call:
     function: str
 
 
-class Nobody(Enum):
-    """A message neither for the user nor for the request's functions: a call of a tool built into the model, or what
-    the model makes up as such a tool's answer."""
+class Discard(Enum):
+    """A message for neither the user nor the request's functions: a call of a tool that is built into the model, or
+    what the model invents as the result of such a tool."""
 
-    BODY = auto()
+    MESSAGE = auto()
 
 
-Target = Channel | Call | Nobody
+Target = Channel | Call | Discard
 
 
 class Header:
-    """A header as it comes, piece by piece and marker by marker."""
+    """A header that is read piece by piece and marker by marker."""
 
     def __init__(self, opener: str) -> None:
         self._text = opener
-        self._length = 0  # without the markers
-        self._ours = 0  # where the model's own text begins: before is the prompt's
+        self._length = 0  # characters, markers excluded
+        self._ours = 0  # where the model's own text begins, after that of the prompt
 
     def add(self, text: str) -> None:
         self._text += text
@@ -65,37 +67,40 @@ class Header:
 
     @property
     def room(self) -> int:
-        """How many characters more it may have."""
+        """The number of characters it may still have."""
         return _LONGEST - self._length
 
     @property
     def opened_by_prompt(self) -> bool:
-        """Whether it is the prompt's `<|start|>assistant` and nothing more yet."""
+        """Whether it consists of the prompt's `<|start|>assistant` alone so far."""
         return self._text == START + ROLE and self._ours == len(self._text)
 
     def target(self, functions: frozenset[str]) -> Target:
-        """Who the message is for. The last channel that is named counts, and none is content."""
+        """Return who the message is for. The last named channel counts; without one it is content."""
         role, *segments = self._text.removeprefix(START).split(CHANNEL)
         name, at = "", 0
         for index, segment in enumerate(segments or [role]):
             found = _NAME.findall(_RECIPIENT.sub("", segment.partition(CONSTRAIN)[0]))
             if found and found[-1] != name:
                 name, at = found[-1], index
-        # A recipient that stands with another channel went with that one; the role's own holds for all.
+        # A recipient named with an earlier channel belongs to that one; one named with the role holds for all.
         recipients = _RECIPIENT.findall(" ".join([role, *segments[at:]]))
         recipient = recipients[-1].strip(_PUNCTUATION) if recipients else ""
         if recipient in functions:
             return Call(recipient)
         if recipient.split(".")[0] in _BUILT_IN or role.lstrip().startswith("functions."):
-            return Nobody.BODY
+            return Discard.MESSAGE
         function = recipient.removeprefix("functions.")
         if function and function != recipient:
             return Call(function)
         return _channel(name)
 
     def message(self, *, cut: bool) -> tuple[Channel, str]:
-        """What a header without `<|message|>` says behind its own words, and on which channel. `cut`: the last word
-        may be half of one."""
+        """Return the text of a header without `<|message|>` after its own words, and its channel.
+
+        With `cut` the response ended in the header, so that its last word may be incomplete. What follows the name of
+        a channel other than `final` and has no word in it (`commentary 2?`) is noise of a malformed header.
+        """
         words = _unmarked(self._text[self._ours :]).split()
         if cut and words and any(known.startswith(words[-1]) for known in (*_WORDS, *_RECIPIENTS)):
             del words[-1]
@@ -104,14 +109,20 @@ class Header:
         text = _unmarked(_TYPE.sub(" ", self._text[self._ours :]))
         head = _HEAD.match(text)
         if head is None or _RECIPIENT.search(text):
-            return Channel.CONTENT, text  # a call that cannot be read stays visible
+            return Channel.CONTENT, text  # a call that cannot be parsed stays visible
         named = _NAME.findall(self._text[: self._ours])
-        return _channel(head["name"] or (named[-1] if named else "")), text[head.end() :]
+        name = head["name"] or (named[-1] if named else "")
+        rest = text[head.end() :]
+        if name in ("analysis", "commentary") and not _WORD.search(rest):
+            return Channel.CONTENT, ""
+        return _channel(name), rest
 
 
 def goes_on(text: str, *, marked: bool, final: bool) -> bool | None:
-    """Whether `text`, behind the prompt's `<|start|>assistant`, goes on with the header; None if more must come.
-    `marked` says that a marker follows it."""
+    """Return whether `text` continues the header that the prompt opened; None if more text is needed.
+
+    `marked` says that a marker follows it.
+    """
     word = text.strip()
     if word.startswith("to="):
         return True
@@ -121,11 +132,11 @@ def goes_on(text: str, *, marked: bool, final: bool) -> bool | None:
 
 
 def begins(text: str, at: int, *, final: bool) -> bool | None:
-    """Whether `text` goes on at `at` with a header that lost its `<|start|>`; None if more must come."""
+    """Return whether a header without its `<|start|>` begins at `at`; None if more text is needed."""
     role = markers(ROLE).match(text, at, final=final)
     if role is None:
         return False
-    ink = _INK.search(text, role.end)
+    ink = _VISIBLE.search(text, role.end)
     if role.marker is None or ink is None:
         return False if final else None
     follows = markers("to=", CHANNEL, MESSAGE).match(text, ink.start(), final=final)
