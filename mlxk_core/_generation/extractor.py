@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorContext:
-    """What an extractor may know of the one response it is made for.
+    """What an extractor may know about the one response it is made for.
 
-    `prompt_suffix` is what the template wrote behind the last turn to open the answer ("" for a raw prompt): it may
-    hold an opened or a closed block. `tools` are the request's. `inner` is the extractor of the model's format, for one
-    that finds tool calls around it: it takes the text first, and its content is searched.
+    `prompt_suffix` is what the template wrote after the last turn to open the answer ("" for a raw prompt): it may
+    contain an opened or a closed block. `tools` are those whose calls this extractor has to find or to leave in the
+    content: the request's, or none where another extractor finds the calls. `inner` is the extractor of the model's
+    format, for one that finds tool calls around it: it reads the text first, and both of its channels are searched.
     """
 
     model: Model

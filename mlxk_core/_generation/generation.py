@@ -219,7 +219,9 @@ class Generation:
             else None,
         )
         engine.check(row)
-        extractor = self._format_parser(context)
+        # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
+        inner_tools = () if plan.tool_extractor is not None else request.tools
+        extractor = self._format_parser(replace(context, tools=inner_tools))
         if plan.tool_extractor is not None:
             with failures_named(plan.tool_extractor):
                 extractor = plan.tool_extractor(replace(context, inner=extractor))

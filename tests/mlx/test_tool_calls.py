@@ -228,9 +228,47 @@ def test_a_made_up_function_is_the_clients_to_refuse(read):
     assert read(_JSON, _CALL.replace("weather", "forecast")).tool_calls == (("forecast", _OSLO),)
 
 
-def test_reasoning_is_not_searched_and_ends_an_open_call(read):
-    result = read(_JSON, f"«{_CALL}»\n{_CALL}", inner=Reasons)
-    assert (result.reasoning, result.content, result.tool_calls) == (_CALL, "", (("weather", _OSLO),))
+@pytest.mark.parametrize("form", _FORMATS)
+@pytest.mark.parametrize(
+    ("text", "reasoning", "content", "calls"),
+    [
+        ("«plan {}» x", "plan", " x", 1),
+        ("«plan {} more»", "plan more", "", 1),
+        ("«plan {}", "plan", "", 1),
+        ("«plan»{}", "plan", "", 1),
+        ("«plan»Now:\n{}", "plan", "Now:", 1),
+        ("{}«plan»", "plan", "", 1),
+        ("«plan {}»{}", "plan", "", 1),  # a draft of the call, and the call
+    ],
+)
+def test_a_call_is_found_inside_beside_and_after_reasoning(read, form, text, reasoning, content, calls):
+    template, call = _FORMATS[form]
+    if not tool_format_has_end(form) and text.rpartition("{}")[2]:
+        pytest.skip("calls in this format have no end marker")
+    result = read(template, text.replace("{}", call), inner=Reasons)
+    assert (result.reasoning.strip(), result.content, len(result.tool_calls)) == (reasoning, content, calls)
+    assert all(name == "weather" for name, _ in result.tool_calls)
+
+
+def tool_format_has_end(form):
+    return not form.startswith("mistral")
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        "The user wants <tool_call> tags explained.",
+        f"One writes `{_CALL}` in JSON.",
+        'I could say <tool_call>{"name": "weather", "arguments": {"city": "Oslo"}} and stop.',
+        "<tool_call></tool_call>",
+    ],
+)
+def test_reasoning_that_talks_about_calls_stays_reasoning(read, talk):
+    result = read(_JSON, f"«{talk}»They mark calls.", inner=Reasons)
+    assert (result.reasoning, result.content, result.tool_calls) == (talk, "They mark calls.", ())
+
+
+def test_reasoning_ends_an_open_call(read):
     result = read(_JSON, "a <tool_call>{«hm» b", inner=Reasons)
     assert result.runs[0] == (Channel.CONTENT, "a <tool_call>{")
     assert (result.reasoning, result.content) == ("hm", "a <tool_call>{ b")

@@ -28,6 +28,10 @@ _COMPLETE = frozenset(
 the text was cut, with arguments missing."""
 
 
+_QUOTES = frozenset("`'\"‘“«")
+"""What precedes an opener that reasoning only mentions."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
     """How a model marks a call. An empty `end`: calls reach to the end of the answer.
@@ -97,10 +101,12 @@ class _Vocabulary:
 
 
 class ToolCallExtractor:
-    """Text between the markers of `form` that `reader` reads as calls becomes calls; all other text stays what it is.
+    """Finds tool calls in the content and in the reasoning of `inner`: text between the markers of `form` that `reader`
+    accepts. All other text stays what it is.
 
-    An opener whose text is no call is a word like others, and the text behind it is searched again. Text of another
-    kind (reasoning) ends an open call as the end of the answer does.
+    An opener whose text is not a call is text, and what follows it is searched again. Models write calls without
+    closing their reasoning, and also talk about calls there: in reasoning only a call with its end marker counts,
+    unless the response ends, and an opener in quotes does not.
     """
 
     def __init__(self, inner: Extractor, form: ToolFormat, reader: CallReader) -> None:
@@ -108,58 +114,87 @@ class ToolCallExtractor:
         self._form = form
         self._reader = reader
         self._events = CallEvents()
-        self._trimmer = EdgeTrimmer()
+        self._trimmers = {channel: EdgeTrimmer() for channel in Channel}
         self._opener = markers(form.start)
-        self._text = ""  # content that is not decided yet: what may be an opener, or an open call with its opener
+        self._text = ""  # text that is not decided yet: what may be an opener, or an open call with its opener
+        self._of = Channel.CONTENT  # the channel of that text
+        self._drafts: list[tuple[str, str]] = []
         self._open = False
         self._tries = _TRIES
-        self._searched = 0  # there is no end of the open call in front of this place
+        self._searched = 0  # the open call does not end before this position
 
     @property
     def channel(self) -> Channel | None:
         channel = self._inner.channel
-        return None if channel is Channel.CONTENT and self._text and not self._open else channel
+        if channel is not None and channel is self._of and self._text:
+            # In reasoning, whether it is a call or still reasoning is known at its end only.
+            return Channel.CONTENT if self._open and channel is Channel.CONTENT else None
+        return channel
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.feed(text))
 
     def close(self) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.close())
-        yield from self._scan(final=True)
-        if rest := self._trimmer.close():
-            yield Delta(Channel.CONTENT, rest)
+        yield from self._scan(final=True, closed_only=False)
+        for channel, trimmer in self._trimmers.items():
+            if rest := trimmer.close():
+                yield Delta(channel, rest)
 
     def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
-            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
-                self._text += event.text
-                yield from self._scan(final=False)
-            else:
-                yield from self._scan(final=True)
+            if not isinstance(event, Delta):
+                yield from self._finish_channel()
                 yield event
+                continue
+            if event.channel is not self._of:
+                yield from self._finish_channel()
+                self._of = event.channel
+            self._text += event.text
+            yield from self._scan(final=False)
 
-    def _scan(self, *, final: bool) -> Iterator[ExtractorEvent]:
-        """Decides as much of the text as can be; all of it if no more will come."""
+    def _finish_channel(self) -> Iterator[ExtractorEvent]:
+        yield from self._scan(final=True, closed_only=self._of is Channel.REASONING and bool(self._form.end))
+        if rest := self._trimmers[self._of].close():
+            yield Delta(self._of, rest)
+
+    def _scan(self, *, final: bool, closed_only: bool = False) -> Iterator[ExtractorEvent]:
+        """Decide as much of the text as can be decided; all of it if `final`."""
+        start = self._form.start
         while self._text:
             if not self._open:
                 found = self._opener.search(self._text, final=final)
                 yield from self._say(found.start if found else len(self._text))
                 if found is None or found.marker is None:
                     return
-                self._open, self._searched = True, len(self._form.start)
+                if self._of is Channel.REASONING and self._trimmers[self._of].last in _QUOTES:
+                    yield from self._say(len(start))
+                    continue
+                self._open, self._searched = True, len(start)
             end = self._form.end
             at = self._text.find(end, self._searched) if end else -1
             if at < 0 and not final:
-                self._searched = max(len(self._form.start), len(self._text) - len(end) + 1)
+                self._searched = max(len(start), len(self._text) - len(end) + 1)
                 return
-            calls, used = self._closed(at) if at >= 0 else self._unclosed()
+            calls, used = self._closed(at) if at >= 0 else ((), 0) if closed_only else self._unclosed()
             self._open = False
             if calls:
                 self._text = self._text[used:]
-                self._trimmer.remove()
-                yield from self._events.of(calls)
+                self._trimmers[self._of].remove()
+                yield from self._events.of(self._new(calls))
             else:
-                yield from self._say(len(self._form.start))
+                yield from self._say(len(start))
+
+    def _new(self, calls: Iterable[Call]) -> Iterator[Call]:
+        """Yield `calls` without those that the reasoning has made already: models draft a call and then write it."""
+        for call in calls:
+            key = (call.name, call.arguments)
+            if self._of is Channel.REASONING:
+                self._drafts.append(key)
+            elif key in self._drafts:
+                self._drafts.remove(key)
+                continue
+            yield call
 
     def _closed(self, at: int) -> tuple[tuple[Call, ...], int]:
         return self._reader.closed(self._text[len(self._form.start) : at]), at + len(self._form.end)
@@ -178,5 +213,5 @@ class ToolCallExtractor:
 
     def _say(self, length: int) -> Iterator[Delta]:
         said, self._text = self._text[:length], self._text[length:]
-        if shown := self._trimmer.write(said):
-            yield Delta(Channel.CONTENT, shown)
+        if shown := self._trimmers[self._of].write(said):
+            yield Delta(self._of, shown)
