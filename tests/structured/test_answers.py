@@ -1,0 +1,224 @@
+"""Answers that are constrained: always valid or cut, the same streamed, alone and in a batch."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import jsonschema
+import pytest
+import regex
+
+from mlxk_core.api.errors import InvalidConstraint, InvalidOption
+from mlxk_core.api.generation import Constraint, GenerationRequest, Message, Sampling, Tool, join_events
+from tests.structured.schemas import Schemas
+
+CHAT = ("plain", "opened", "thinks", "harmony")
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 5}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["city", "n"],
+    "additionalProperties": False,
+}
+
+
+def request(model, *, constraint=None, seed=0, max_tokens=400, budget=6, **fields):
+    return GenerationRequest(
+        model=model,
+        prompt=[Message(role="user", content="Hi")],
+        sampling=Sampling(temperature=1, seed=seed, logprobs=fields.pop("logprobs", None)),
+        max_tokens=max_tokens,
+        constraint=constraint,
+        thinking_budget=budget,
+        **fields,
+    )
+
+
+def schema(value):
+    return Constraint(kind="json_schema", value=value, option="response_format")
+
+
+def pattern(validator, pattern, instance, schema):
+    """ECMA-262 patterns for jsonschema, which uses Python's re."""
+    if isinstance(instance, str) and not regex.search(_python(pattern), instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _python(pattern):
+    pattern = regex.sub(r"\\u\{([0-9A-Fa-f]+)\}", lambda code: chr(int(code[1], 16)), pattern)
+    return regex.sub(r"\(\?<(\w+)>", r"(?P<\1>", pattern)
+
+
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": pattern})
+
+
+@pytest.mark.parametrize("name", CHAT)
+def test_a_finished_answer_is_valid_whatever_the_schema(service, models, name):
+    finished = 0
+    for seed in range(8):
+        value = Schemas(seed).root()
+        completion = service.submit(request(models[name], constraint=schema(value), seed=seed)).result()
+        assert completion.finish_reason in ("stop", "length")
+        if completion.finish_reason == "stop":
+            finished += 1
+            Validator(value).validate(json.loads(completion.content))
+    assert finished >= 4
+
+
+@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize(
+    ("kind", "value", "accepts"),
+    [
+        ("choice", ["red", "gr\u00fcn", "a/b"], r"red|grün|a/b"),
+        ("regex", r"\d{3}-[A-F]+x", r"\d{3}-[A-F]+x"),
+        ("lark", 'start: "<" /[a-c]{2,4}/ ">"', r"<[a-c]{2,4}>"),
+        ("gbnf", 'root ::= "<" [a-c] [a-c] ">"', r"<[a-c][a-c]>"),
+    ],
+)
+def test_other_languages_hold_too(service, models, name, kind, value, accepts):
+    constraint = Constraint(kind=kind, value=value)
+    completion = service.submit(request(models[name], constraint=constraint, seed=3)).result()
+    assert completion.finish_reason == "stop"
+    assert regex.fullmatch(accepts, completion.content)
+
+
+@pytest.mark.parametrize("name", [*CHAT, "calls"])
+def test_an_answer_is_the_same_alone_streamed_and_in_a_batch(service, models, name):
+    tools = (Tool(name="city", parameters=CITY, strict=True),) if name == "calls" else ()
+    rows = [
+        request(models[name], constraint=None if tools else schema(CITY), seed=seed, tools=tools, must_call=bool(tools))
+        for seed in range(4)
+    ]
+    free = request(models[name], seed=9, max_tokens=40)
+    alone = [service.submit(row).result() for row in [*rows, free]]
+    streams = service.submit_all([*rows, free])
+    batched = [join_events(list(stream)) for stream in streams]
+    assert [c.content for c in batched] == [c.content for c in alone]
+    assert [[(t.name, t.arguments) for t in c.tool_calls] for c in batched] == [
+        [(t.name, t.arguments) for t in c.tool_calls] for c in alone
+    ]
+    assert [c.finish_reason for c in batched] == [c.finish_reason for c in alone]
+
+
+def test_log_probabilities_are_those_of_the_allowed_tokens(service, models):
+    row = request(models["plain"], constraint=Constraint(kind="choice", value=["ab", "ac"]), logprobs=5, seed=1)
+    completion = service.submit(row).result()
+    first, second = completion.tokens
+    assert (first.text, first.logprob, len(first.top)) == ("a", pytest.approx(0, abs=1e-5), 1)
+    assert {token.text for token in second.top} == {"b", "c"}
+
+
+def test_a_model_without_stop_tokens_ends_with_its_value(service, models):
+    row = GenerationRequest(
+        model=models["endless"], prompt="Hi", max_tokens=300, constraint=schema(CITY), sampling=Sampling(seed=2)
+    )
+    completion = service.submit(row).result()
+    assert completion.finish_reason == "stop"
+    jsonschema.validate(json.loads(completion.content), CITY)
+
+
+def test_an_answer_that_max_tokens_cuts_says_so(service, models):
+    completion = service.submit(request(models["plain"], constraint=schema(CITY), max_tokens=7)).result()
+    assert (completion.finish_reason, completion.usage.completion_tokens) == ("length", 7)
+
+
+@pytest.mark.parametrize("name", ["calls", "both", "harmony"])
+def test_a_required_call_is_made_and_valid(service, models, name):
+    tools = (Tool(name="city", parameters=CITY, strict=True), Tool(name="now", parameters={"type": "object"}))
+    for seed in range(3):
+        row = request(models[name], tools=tools, must_call=True, tool_names=("city",), parallel_calls=False, seed=seed)
+        completion = service.submit(row).result()
+        assert (completion.finish_reason, completion.content) == ("tool_calls", "")
+        [call] = completion.tool_calls
+        assert call.name == "city"
+        jsonschema.validate(json.loads(call.arguments), CITY)
+
+
+def test_a_call_that_max_tokens_cuts_is_length(service, models):
+    tools = (Tool(name="city", parameters=CITY),)
+    completion = service.submit(request(models["calls"], tools=tools, must_call=True, max_tokens=30)).result()
+    assert completion.finish_reason == "length"
+
+
+@pytest.mark.parametrize("name", ["opened", "harmony"])
+@pytest.mark.parametrize("budget", [0, 5])
+def test_a_thinking_budget_ends_the_reasoning_and_an_answer_follows(service, models, name, budget):
+    row = request(models[name], constraint=Constraint(kind="choice", value=["yes"]), budget=budget, seed=1)
+    completion = service.submit(row).result()
+    assert (completion.content, completion.finish_reason) == ("yes", "stop")
+    assert len(completion.reasoning) <= budget + 8
+
+
+def test_a_failing_constraint_fails_its_own_request_only(service, models):
+    free = request(models["plain"], seed=4, max_tokens=60)
+    expected = service.submit(free).result().content
+    wild = Constraint(kind="lark", value="start: a\na: (a a | b)\nb: /x?/")
+    generations = [service.submit(free)]
+    try:
+        generations.append(service.submit(request(models["plain"], constraint=wild, max_tokens=50)))
+        generations[1].result()
+    except Exception as error:  # whatever it is, it is this request's own
+        assert error
+    assert generations[0].result().content == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"type": "objekt"}, "$.type"),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}}, "$.properties.a.$ref"),
+        ({"$ref": "http://127.0.0.1:9/a.json"}, "$.$ref"),
+        ({"$defs": {"a": 3}, "$ref": "#/$defs/a"}, "$.$ref"),
+        ({"$defs": {"a": "x"}, "items": {"$ref": "#/$defs/a"}}, "$.items.$ref"),
+        ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
+        ({"properties": {"a": {"type": "string", "pattern": r"(a)\1"}}}, "$.properties.a.pattern"),
+        ({"properties": {"a": {"not": {"type": "string"}}}}, "$.properties.a.not"),
+        (
+            {"type": "object", "properties": {"a": {"minLength": 5, "maxLength": 2}}, "required": ["a"]},
+            "$.properties.a",
+        ),
+        ({"type": "integer", "multipleOf": 1999993}, "$.multipleOf"),
+        ({"properties": {"a": {"oneOf": [{"minimum": 1}, {"maximum": 3}]}}}, "$.properties.a"),
+    ],
+)
+def test_a_schema_at_fault_is_an_error_with_its_path(service, models, value, path):
+    with pytest.raises(InvalidConstraint) as error:
+        service.submit(request(models["plain"], constraint=schema(value)))
+    assert (error.value.option, error.value.path) == ("response_format", path)
+
+
+@pytest.mark.parametrize("value", [{"enum": [{"a": i} for i in range(8000)]}, {"enum": list(range(60_000))}])
+def test_a_schema_without_measure_is_refused(service, models, value):
+    with pytest.raises(InvalidConstraint):
+        service.submit(request(models["plain"], constraint=schema(value)))
+
+
+def test_schemas_that_would_take_python_down_are_harmless(service, models):
+    backtracking = {"type": "string", "pattern": "^(a+)+$", "maxLength": 300}
+    doubling = {
+        f"d{i}": {"type": "object", "properties": {k: {"$ref": f"#/$defs/d{i + 1}"} for k in "ab"}} for i in range(30)
+    }
+    doubling["d30"] = {"type": "string", "maxLength": 2}
+    for value in (backtracking, {"$defs": doubling, "$ref": "#/$defs/d0"}):
+        assert service.submit(request(models["plain"], constraint=schema(value))).result().finish_reason
+
+
+def test_a_required_call_without_tools_is_an_error(service, models):
+    with pytest.raises(InvalidOption, match="tools"):
+        service.submit(request(models["calls"], must_call=True))
+
+
+def test_many_requests_with_many_schemas(service, models):
+    rng = random.Random(0)
+    rows = []
+    for number in range(30):
+        value = Schemas(number % 15).root()
+        rows.append((value, request(models[rng.choice(CHAT)], constraint=schema(value), seed=number, max_tokens=150)))
+    for start in range(0, len(rows), 12):
+        part = rows[start : start + 12]
+        for (value, _), generation in zip(part, service.submit_all([row for _, row in part]), strict=True):
+            completion = generation.result()
+            if completion.finish_reason == "stop":
+                Validator(value).validate(json.loads(completion.content))
+            else:
+                assert completion.finish_reason == "length"
