@@ -154,7 +154,7 @@ class Soak:
         for _ in range(1200):
             status = self.served.get("/v1/status")
             leases = sum(model["leases"] for model in status["models"])
-            left = {name: status[name] for name in ("active", "waiting", "answers")} | {"leases": leases}
+            left = {name: status[name] for name in ("active", "waiting", "responses")} | {"leases": leases}
             if not any(left.values()):
                 break
             time.sleep(0.05)

@@ -54,7 +54,7 @@ class ServerProcess:
     def close(self) -> None:
         try:
             for _ in range(1200):
-                left = [self.status[name] for name in ("active", "waiting", "answers")]
+                left = [self.status[name] for name in ("active", "waiting", "responses")]
                 if not any(left):
                     break
                 time.sleep(0.05)

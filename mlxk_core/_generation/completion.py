@@ -11,6 +11,7 @@ from mlxk_core._generation.events import (
     Event,
     Finished,
     FinishReason,
+    Started,
     Timings,
     TokenLogprob,
     ToolCallDelta,
@@ -21,7 +22,8 @@ from mlxk_core._generation.request import ToolCall
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a whole answer came to. `tokens` has an entry a content token when logprobs were asked for."""
+    """A complete generation. `tokens` has an entry for each content token if logprobs were requested; `prompt_text` is
+    the prompt as the model read it."""
 
     content: str
     reasoning: str
@@ -31,16 +33,20 @@ class Completion:
     timings: Timings
     stop_string: str | None = None
     tokens: tuple[TokenLogprob, ...] = ()
+    prompt_text: str = ""
 
 
 def join_events(events: Iterable[Event]) -> Completion:
-    """Reads a stream to its end. Batch is this and nothing else, so it cannot differ from the stream."""
+    """Read a stream to its end and join it. There is no other way to a complete generation, so both are the same."""
     texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
     tokens: list[TokenLogprob] = []
     calls: dict[int, list[ToolCallDelta]] = {}
     finished = Finished("cancelled")
+    prompt_text = ""
     for event in events:
         match event:
+            case Started():
+                prompt_text = event.prompt_text
             case Delta():
                 texts[event.channel].append(event.text)
                 if event.channel is Channel.CONTENT:
@@ -58,6 +64,7 @@ def join_events(events: Iterable[Event]) -> Completion:
         timings=finished.timings,
         stop_string=finished.stop_string,
         tokens=tuple(tokens),
+        prompt_text=prompt_text,
     )
 
 

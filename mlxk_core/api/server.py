@@ -41,6 +41,69 @@ ErrorEncoder = Callable[[ErrorInfo], bytes]
 """Writes an error as the JSON body of one protocol."""
 
 
+class ApiError(Exception):
+    """An error response. Raise it in a resource; the route's `ErrorEncoder` writes it.
+
+    `param` is the path of the request field at fault (`messages[0].content`), `type` OpenAI's class of errors (default:
+    by status), `headers` are added to the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.type = type or _type_of(status)
+        self.headers = dict(headers or {})
+
+    @property
+    def info(self) -> ErrorInfo:
+        """Return the error as an `ErrorEncoder` gets it."""
+        return ErrorInfo(status=self.status, message=self.message, type=self.type, code=self.code, param=self.param)
+
+
+def _type_of(status: int) -> str:
+    if status == 401:
+        return "authentication_error"
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Who sent a request. `key` is a digest of the API key (None without keys), `address` the peer's IP address."""
+
+    key: str | None
+    address: str
+
+    @property
+    def id(self) -> str:
+        """What belongs together: the key where there is one, else the address."""
+        return self.key or self.address
+
+
+class Cancellation(Protocol):
+    """Whether the response of some work is still wanted."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the client disconnected or the server cuts off its responses."""
+
+    def on_cancel(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` on another thread when that happens; at once if it has."""
+
+
 class ResponseEncoder(Protocol):
     """Writes the events of one response in one protocol. Made for one response, used by one thread.
 
@@ -70,13 +133,16 @@ class ServerSettings:
     """Options of the running server that a protocol needs.
 
     `max_tokens` is the default budget of a chat response (None: half of the context), `places` the number of choices
-    that can run or wait at once, `authenticated` whether an API key is required.
+    that one client can have running or waiting, `authenticated` whether an API key is required. `body` is the largest
+    request body in bytes, `heartbeat` the seconds after which a silent stream gets one.
     """
 
     max_tokens: int | None
     hide_reasoning: bool
     places: int
     authenticated: bool
+    body: int
+    heartbeat: float
 
 
 class ServedModels(Protocol):
@@ -168,12 +234,30 @@ class ServerContext(Protocol):
         `GenerationService.submit` raises; let it pass, the route's error encoder writes it.
         """
 
+    def run(
+        self,
+        req: Any,
+        resp: Any,
+        work: Callable[[Cancellation], Iterable[bytes]],
+        *,
+        content_type: str,
+        stream: bool,
+    ) -> None:
+        """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work that is no generation.
+
+        Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
+        has a status of its own; a later one closes the connection. Raises `QueueFull`.
+        """
+
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:
         """Call `callback` once, on another thread, if the client leaves before its response is complete.
 
-        For work that does not go through `respond`. It replaces an earlier callback of the same request; None removes
+        For a responder that works on its own thread. It replaces an earlier callback of the same request; None removes
         it.
         """
+
+    def client(self, req: Any) -> Client:
+        """Return who sent `req`: what is stored for one client must not be given to another."""
 
 
 ServerExtension = Callable[[ServerContext], None]

@@ -81,6 +81,10 @@ class Events:
             else:
                 assert line == b"\n", line
 
+    def skip_blank(self) -> None:
+        """Read the blank line after an event."""
+        assert self._response.readline() == b"\n"
+
     def wait_for_comment(self) -> None:
         """Reads one line, which must be a comment."""
         assert self._response.readline().startswith(b":")
@@ -148,7 +152,7 @@ class Client:
         """Sends a request and does not wait for its answer."""
         data = json.dumps(body).encode()
         lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(data)}"]
-        lines += [f"{name}: {value}" for name, value in self._headers(headers).items()]
+        lines += [f"{name}: {value}" for name, value in self._headers({"connection": "close", **headers}).items()]
         sock = socket.socket()
         # Set before it connects, or the systems' buffers on both sides grow to take 10 MB that nobody reads.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -235,7 +239,7 @@ def serve(host: Host) -> Iterator[Serve]:
     def start(*, limits: Mapping[str, Any] | None = None, **config: Any) -> Serving:
         # Fewer threads than usual: starting them is most of what such a server costs.
         settings = ServeConfig(port=0, hosts=("127.0.0.1",), **{"concurrency": 8, "queue": 16, **config})
-        laid_over = {"threads_in_reserve": 4, "close_time": PATIENCE, **(limits or {})}
+        laid_over = {"threads": 4, "close_time": PATIENCE, **(limits or {})}
         settings = replace(settings, limits=replace(Limits(), **laid_over))
         servings.append(Serving(Server(host, settings)))
         return servings[-1]

@@ -216,8 +216,8 @@ def test_an_extension_that_fails_adds_nothing_and_its_plugin_is_named(tmp_path, 
         assert [extension.name for extension in server.extensions] == ["good"]
         assert len(notes) == 1
         assert "bad" in notes[0]
-        assert "half_done_total" not in server.parts.registry.names()
-        assert "hello_greeted_total" in server.parts.registry.names()
+        assert "half_done_total" not in server.metrics.names()
+        assert "hello_greeted_total" in server.metrics.names()
     assert host.plugins()[0].status == "failed"
 
 
@@ -251,4 +251,4 @@ def test_an_answer_that_a_plugin_made_impossible_keeps_no_place(serve, engine, k
     client = serve(concurrency=1, queue=0).client
     for _ in range(3):
         assert client.chat(stream=True).status == 500
-        kit.until(lambda: client.status()["answers"] == client.status()["waiting"] == 0)
+        kit.until(lambda: client.status()["responses"] == client.status()["waiting"] == 0)

@@ -38,13 +38,13 @@ def test_counts_follow_what_happens(client, kit):
     kit.until(lambda: client.metric(f'mlxk_requests_total{{{route},status="200"}}') == 2)
     assert client.metric(f'mlxk_requests_total{{{route},status="400"}}') == 1
     assert client.metric('mlxk_requests_total{route="unknown",status="404"}') == 1
-    assert client.metric('mlxk_requests_total{route="refused",status="403"}') == 1
+    assert client.metric('mlxk_requests_total{route="rejected",status="403"}') == 1
     assert client.metric("mlxk_completion_tokens_total") == 2 * usage["completion_tokens"]
     assert client.metric("mlxk_prompt_tokens_total") == 2 * usage["prompt_tokens"]
     assert client.metric("mlxk_time_to_first_token_seconds_count") == 2
     assert client.metric("mlxk_tokens_per_second_count") == 2
     assert client.metric("mlxk_loads_total") == 1
-    held = f'mlxk_model_memory_bytes{{model="fake",revision="{_revision(client)}",backend="fake"}}'
+    held = f'mlxk_model_memory_bytes{{backend="fake",model="fake",revision="{_revision(client)}"}}'
     assert client.metric(held) == 1000
 
 

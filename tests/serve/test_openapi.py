@@ -32,8 +32,8 @@ def test_answers_are_as_described(document, client):
     text = client.post("/v1/completions", {"model": "fake", "prompt": "x", "logprobs": 1}).json
     validate(document, "TextCompletion", text)
     validate(document, "ModelList", client.get("/v1/models").json)
-    validate(document, "Health", client.get("/health").json)
-    validate(document, "Error", client.chat(n=0).json)
+    validate(document, "HealthObject", client.get("/health").json)
+    validate(document, "ErrorResponse", client.chat(n=0).json)
 
 
 def test_what_the_document_refuses_the_server_refuses(document, client):

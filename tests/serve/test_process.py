@@ -178,7 +178,7 @@ def test_a_second_ctrl_c_cuts_with_an_error(start, kit):
 def test_a_third_ctrl_c_leaves_at_once(start, kit):
     process = start(script={**ENDLESS, "hang": True})
     sock = process.client.begin_chat(stream=True)
-    kit.until(lambda: process.client.status()["answers"] == 1)
+    kit.until(lambda: process.client.status()["responses"] == 1)
     process.signal(signal.SIGINT)
     kit.until(lambda: _refused(process.info["port"]))  # signals that come too close to each other are one
     for _ in range(2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from pathlib import Path
@@ -39,12 +38,18 @@ def test_a_deterministic_failure_is_not_to_be_repeated():
 
 
 @pytest.fixture(params=[True, False], ids=["json", "text"])
-def logged(request, monkeypatch):
+def logged(request, monkeypatch, tmp_path):
     """`logged()`: the lines of the log so far."""
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    with to_stderr("debug", as_json=request.param, secrets=["the-configured-key"]):
-        yield lambda: stream.getvalue().splitlines()
+    with (tmp_path / "log").open("w+") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        with to_stderr("debug", as_json=request.param, secrets=["the-configured-key"]):
+
+            def lines():
+                for handler in logging.getLogger().handlers:
+                    handler.flush()
+                return (tmp_path / "log").read_text().splitlines()
+
+            yield lines
 
 
 @pytest.mark.parametrize(
@@ -83,9 +88,9 @@ def test_a_failure_is_logged_with_its_traceback(logged):
     assert "ValueError: inside" in told
 
 
-def test_afterwards_logging_is_as_it_was(capsys):
+def test_afterwards_logging_is_as_it_was(capfd):
     before = logging.getLogger().handlers[:], LOGGER.level
     with to_stderr("error", as_json=True):
         logging.getLogger("somebody.else").warning("a word")
-    assert json.loads(capsys.readouterr().err)["logger"] == "somebody.else"
+    assert json.loads(capfd.readouterr().err)["logger"] == "somebody.else"
     assert (logging.getLogger().handlers[:], LOGGER.level) == before

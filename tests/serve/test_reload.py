@@ -9,8 +9,8 @@ import socket
 import pytest
 
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.lifecycle import End, Lifetime
-from mlxk_serve.server import Server
+from mlxk_serve.server import End, Server
+from mlxk_serve.signals import SignalHandler
 
 PLUGIN = """
 from mlxk_core.api import ServerExtensionSpec, hookimpl
@@ -86,11 +86,10 @@ def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_that_is_told_to_end_while_it_makes_room_for_its_successor_has_none(host, number):
+def test_a_signal_during_a_restart_ends_the_server(host, number):
     def changed():
         os.kill(os.getpid(), number)
         return True
 
     config = ServeConfig(port=0, hosts=("127.0.0.1",), concurrency=1, queue=1)
-    lifetime = Lifetime(lambda: Server(host, config), changed=changed)
-    assert lifetime.run(ready=lambda server: None) is End.DONE
+    assert SignalHandler().run(lambda: Server(host, config), lambda server: None, changed) is End.DONE

@@ -14,7 +14,8 @@ import pytest
 
 from mlxk_serve.config import Limits
 from mlxk_serve.http import sockets
-from mlxk_serve.http.waitress_server import HttpServer
+from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.http_server import HttpServer
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -27,10 +28,10 @@ class Loop:
         self.http = HttpServer(
             application,
             [listening],
-            guard=lambda method, path, headers: None,
-            refused=lambda id, method, path, refusal: self.refusals.append(refusal.status),
-            threads=threads,
-            limits=replace(Limits(), **limits),
+            check_access=lambda method, path, headers: None,
+            errors=ErrorEncoders(),
+            on_rejected=lambda id, method, path, error: self.refusals.append(error.status),
+            limits=replace(Limits(), threads=threads, **limits),
         )
         self.http.listen()
         self._name = listening.getsockname()
@@ -177,7 +178,7 @@ def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop,
     finished.set()
     assert Sluggish.sending.wait(60)
     for channel in served.http.channels:
-        channel.tend(time.time())
+        channel.enforce_deadlines(time.monotonic())
     assert served.read(patient).endswith(b"hello")
     patient.close()
 

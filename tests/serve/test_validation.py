@@ -201,6 +201,7 @@ def test_what_asks_for_nothing_special_is_taken(client, fields):
 def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
     schema = client.get("/openapi.json").json["components"]["schemas"]["ChatRequest"]
     optional = set(schema["properties"]) - set(schema["required"])
+    optional -= {"model"}  # without one the only loaded model is meant
     optional |= {"response_format", "tool_choice", "functions", "audio", "store", "stream_options"}
     assert len(optional) > 25
     assert client.chat(**dict.fromkeys(optional)).text == "Hello, world."

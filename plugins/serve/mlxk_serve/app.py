@@ -1,80 +1,79 @@
-"""The Falcon application of a server: its routes, and what every request shares. No sockets here."""
+"""The Falcon application: routes, request records, CORS headers and error responses. No sockets here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import falcon
 import msgspec
 
-from mlxk_serve.context import Parts
-from mlxk_serve.http.errors import ApiError
+from mlxk_core.api.server import ApiError
+from mlxk_serve.http.access_control import AccessControl
+from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.ids import request_id
-from mlxk_serve.http.responses import REPLY, Stream
-from mlxk_serve.observability.request_log import Access
+from mlxk_serve.http.responder import RESPONSE
+from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.openapi import document
-from mlxk_serve.routes.completions import ChatCompletions, Completions
-from mlxk_serve.routes.models import Models, OneModel
-from mlxk_serve.routes.status import Health, Live, Metrics, Status
+
+_API = ("/chat/completions", "/completions", "/models", "/embeddings", "/responses", "/messages")
 
 
 class App(falcon.App):
-    """Falcon, which leaves an answer open that it cannot begin."""
+    """Falcon, which would leave a response open that cannot begin."""
 
     def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return super().__call__(env, start_response)
-        except BaseException:  # a plugin's header that WSGI does not allow, say
-            _give_up(env)
+        except BaseException:  # a header from a plugin that WSGI does not allow, for example
+            _discard(env)
             raise
 
 
-def _give_up(env: Mapping[str, Any]) -> None:
-    reply = env.get(REPLY)
-    if reply is not None:
-        reply.close()
+def _discard(env: Mapping[str, Any]) -> None:
+    response = env.get(RESPONSE)
+    if response is not None:
+        response.discard()
 
 
-def build(parts: Parts) -> tuple[App, dict[str, object]]:
-    """The application, and its resources by route."""
-    routes: dict[str, object] = {
-        "/v1/models": Models(parts),
-        "/v1/models/{model:path}": OneModel(parts),
-        "/v1/chat/completions": ChatCompletions(parts),
-        "/v1/completions": Completions(parts),
-        "/v1/status": Status(parts),
-        "/health": Health(parts),
-        "/livez": Live(),
-        "/metrics": Metrics(parts),
-        "/openapi.json": OpenApi(),
-    }
-    app = App(middleware=[Bracket(parts)])
+def build_app(
+    routes: Mapping[str, object], *, metrics: RequestMetrics, access: AccessControl, errors: ErrorEncoders
+) -> falcon.App:
+    """Return the application that serves `routes`. HEAD is answered wherever GET is."""
+    app = App(middleware=[RequestMiddleware(metrics, access)])
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
-        app.add_route(path, resource)
-    app.add_error_handler(Exception, partial(_on_error, parts))
-    app.add_error_handler(falcon.HTTPError, partial(_on_error, parts))
-    return app, routes
+        add_route(app, path, resource)
+    on_error = _ErrorHandler(errors)
+    app.add_error_handler(Exception, on_error)
+    app.add_error_handler(falcon.HTTPError, on_error)
+    return app
 
 
-class Bracket:
-    """Around every request: its id, its line in the log, and the headers that let a named origin read the answer."""
+def add_route(app: falcon.App, path: str, resource: object) -> None:
+    """Serve `path` by a resource, and HEAD like GET."""
+    if hasattr(resource, "on_get") and not hasattr(resource, "on_head"):
+        resource.on_head = resource.on_get  # type: ignore[attr-defined]
+    app.add_route(path, resource)
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+
+class RequestMiddleware:
+    """Around every request: its id, its record, and the headers that let an allowed origin read the response."""
+
+    def __init__(self, metrics: RequestMetrics, access: AccessControl) -> None:
+        self._metrics = metrics
+        self._access = access
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         id = request_id(req.get_header("x-request-id"))
-        req.context.access = Access(self._parts.access, id, req.method, req.path)
+        req.context.record = RequestRecord(self._metrics, id, req.method, req.path)
         resp.set_header("x-request-id", id)
-        guard, origin = self._parts.guard, req.get_header("origin")
+        origin = req.get_header("origin")
         preflight = req.method == "OPTIONS" and req.get_header("access-control-request-method")
         headers = (
-            guard.preflight(origin, req.get_header("access-control-request-headers"))
+            self._access.preflight(origin, req.get_header("access-control-request-headers"))
             if preflight
-            else guard.cors(origin)
+            else self._access.cors(origin)
         )
         for name, value in headers.items():
             resp.set_header(name, value)
@@ -82,38 +81,51 @@ class Bracket:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        access: Access = req.context.access
-        access.route = req.uri_template or "unknown"
-        if not isinstance(resp.stream, Stream):
-            access.status = resp.status_code
-            access.close()
+        record: RequestRecord = req.context.record
+        record.route = req.uri_template or "unknown"
+        if resp.stream is None or resp.stream is not req.env.get(RESPONSE):
+            record.status = resp.status_code
+            record.close()
 
 
 class OpenApi:
+    """`GET /openapi.json`."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(document())
 
 
-def _on_error(parts: Parts, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    told = req.context.access.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
-    if isinstance(resp.stream, Stream):  # a plugin's middleware failed behind an answer that had begun
-        resp.stream = None
-        _give_up(req.env)
-    resp.status = told.status
-    for name, value in told.headers.items():
-        resp.set_header(name, value)
-    resp.content_type = falcon.MEDIA_JSON
-    encode = parts.error_encoders.get(req.uri_template or "")
-    resp.data = told.body() if encode is None else encode(told.info)
+class _ErrorHandler:
+    def __init__(self, encoders: ErrorEncoders) -> None:
+        self._encoders = encoders
+
+    def __call__(self, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        seen = req.context.record.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
+        if resp.stream is not None:  # middleware of a plugin failed after a response was opened
+            resp.stream = None
+            _discard(req.env)
+        resp.status = seen.status
+        for name, value in seen.headers.items():
+            resp.set_header(name, value)
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = self._encoders.of(req.path)(seen.info)
 
 
 def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return ApiError(404, f"There is no `{req.path}` here.", code="unknown_url")
+        return ApiError(404, f"Unknown URL: {req.path}.{_url_hint(req.path)}", code="unknown_url")
     if error.status_code == 405:
-        return ApiError(405, f"`{req.path}` does not take {req.method}.", code="method_not_allowed", headers=headers)
+        return ApiError(405, f"{req.path} does not support {req.method}.", code="method_not_allowed", headers=headers)
     if req.method not in falcon.COMBINED_METHODS:
-        return ApiError(400, f"`{req.method}` is no method that this server knows.", code="bad_request")
+        return ApiError(400, f"Unknown HTTP method: {req.method}.", code="bad_request")
     return ApiError(error.status_code, error.title or "The request failed.", headers=headers)
+
+
+def _url_hint(path: str) -> str:
+    if path.startswith("/v1/v1/"):
+        return " `/v1` is doubled: end the base URL before it, or leave it out of the path."
+    if path.startswith(_API):
+        return f" Add `/v1` to the base URL: /v1{path}."
+    return ""

@@ -1,11 +1,18 @@
-"""Which models a client may name: those on this machine that can be run, and those the server was started with."""
+"""The models that clients may name: those on this machine that can be run, and those given with --model."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
 
 from mlxk_core import __version__
 from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
@@ -13,83 +20,165 @@ from mlxk_core.api.host import Host
 from mlxk_core.api.models import Facts, Model, Resolver, check_health, model_context_length
 
 _FRESH_SECONDS = 1.0
+_MOST_NAMES = 1024
+Identity = tuple[tuple[str, int, int, int], ...]
+"""The files of a model: name, inode, size and modification time of each."""
+
+
+class ModelObject(msgspec.Struct, kw_only=True):
+    """A model as OpenAI describes one, with what mlxk adds. `max_model_len` is vLLM's name of `context_length`."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+    context_length: int | None
+    max_model_len: int | None
+    capabilities: list[str]
+    loaded: bool
+
+
+class ModelList(msgspec.Struct):
+    """`GET /v1/models`."""
+
+    data: list[ModelObject]
+    object: str = "list"
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What was found out about the files of a model."""
+
+    identity: Identity
+    runnable: bool
+    created: int = 0
+    context_length: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass
+class _Names:
+    """Resolved names, shared by all threads."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    resolved: dict[str, tuple[float, Model]] = field(default_factory=dict)
 
 
 class Catalog:
-    """Names and the models behind them. A client names a model as the list does; a path means nothing to it."""
+    """Names and their models. Clients use the names of the list; paths and partial names mean nothing to a server.
 
-    def __init__(self, host: Host, is_loaded: Callable[[Model], bool]) -> None:
+    `aliases` maps patterns (`gpt-*`) to the names of models. Safe for use by several threads.
+    """
+
+    def __init__(self, host: Host, is_loaded: Callable[[Model], bool], aliases: Mapping[str, str] = {}) -> None:
         self._host = host
         self._is_loaded = is_loaded
+        self._aliases = dict(aliases)
         self._resolver = Resolver(host)
         self._pinned: dict[str, Model] = {}
-        self._known: dict[str, tuple[float, Model]] = {}
-        self._facts: dict[Model, dict[str, Any]] = {}
-        self._accepted: set[Model] = set()
+        self._names = _Names()
+        self._examined: dict[Model, _Examined] = {}
+        self._listing = threading.Lock()
+        self._listed: list[tuple[str, Model]] = []
 
     def pin(self, reference: str) -> Model:
-        """Resolves what the server was started with, a path included, and lists it by its name."""
+        """Resolve a model of --model, also a path, and list it by its name. Call it before the server starts."""
         model = self._resolver.resolve(reference)
         if self._pinned.setdefault(model.name, model) != model:
-            raise UsageError(f"Two different models of --model are called `{model.name}`; one name can serve one.")
+            raise UsageError(f"--model: two different models are named `{model.name}`.")
         return model
 
     def get(self, name: str) -> Model:
-        """The model a client means. Raises `ModelNotFound`, or what is wrong with the one that is listed."""
-        if name in self._pinned:
-            return self._pinned[name]
-        now = time.monotonic()
-        seen, known = self._known.get(name, (float("-inf"), None))
-        if known is not None and now - seen < _FRESH_SECONDS:
-            return known
-        model = self._resolver.exact(name)
-        blanks = name.split() != [name]
-        if model is None or (blanks and name != model.name):  # the command line forgives blanks; here a name is a name
-            self._known.pop(name, None)
-            raise ModelNotFound(name, hint="`GET /v1/models` lists what is.")
-        if model == known and self._is_loaded(model):
-            model = known  # it remembers what it has read of its files, which may change until it is loaded
-        self._known[name] = (now, model)
-        return model
+        """Return the model that a client means. Raises `ModelNotFound`, or the error of a damaged one."""
+        try:
+            return self._get(name)
+        except ModelNotFound:
+            for pattern, target in self._aliases.items():
+                if fnmatchcase(name, pattern):
+                    return self._get(target)
+            if "/" not in name and (owned := self._with_owner(name)):  # some clients cut names at the slash
+                return owned
+            raise
 
-    def entry(self, name: str, model: Model) -> dict[str, Any]:
-        """A model as OpenAI describes one, and what else is good to know. Raises `MlxkError` for a damaged one."""
-        facts = self._facts.get(model)
-        if facts is None:
-            facts = self._facts[model] = {
-                "created": int(model.path.stat().st_mtime),
-                "owned_by": _owner(model),
-                "context_length": model_context_length(model),
-                "capabilities": self._capabilities(model),
-            }
-        return {"id": name, "object": "model", **facts, "loaded": self._is_loaded(model)}
+    def default(self) -> str | None:
+        """Return the name of the one loaded model, for requests without a name; None if none or several are loaded."""
+        with self._names.lock:
+            known = {name: model for name, (_, model) in self._names.resolved.items()}
+        loaded = {model: name for name, model in {**known, **self._pinned}.items() if self._is_loaded(model)}
+        return next(iter(loaded.values())) if len(loaded) == 1 else None
+
+    def entry(self, name: str, model: Model) -> ModelObject:
+        """Describe a model. Raises `MlxkError` for a damaged one."""
+        examined = self._examine(model)
+        if not examined.runnable:
+            examined = self._describe(model, examined.identity, runnable=False)
+        return self._object(name, model, examined)
 
     def names(self) -> list[str]:
         """Return the name of every model that can be run, sorted."""
-        return [entry["id"] for entry in self.entries()]
+        return [name for name, _ in self._runnable_models()]
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Every model that can be named and run, by name. A damaged one is left out: `mlxk health` is for those."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, model in [*self._here(), *self._pinned.items()]:
-            try:
-                if self._is_runnable(model):
-                    found[name] = self.entry(name, model)
-            except (MlxkError, OSError):
-                continue
-        return [found[name] for name in sorted(found)]
+    def entries(self) -> list[ModelObject]:
+        """Describe every model that can be run, sorted by name. Damaged ones are for `mlxk health`."""
+        found = []
+        for name, model in self._runnable_models():
+            with suppress(MlxkError, OSError):
+                found.append(self._object(name, model, self._examine(model)))
+        return found
 
-    def _here(self) -> list[tuple[str, Model]]:
-        here: list[tuple[str, Model]] = []
+    def _get(self, name: str) -> Model:
+        if name in self._pinned:
+            return self._pinned[name]
+        now = time.monotonic()
+        with self._names.lock:
+            seen, known = self._names.resolved.get(name, (float("-inf"), None))
+        if known is not None and now - seen < _FRESH_SECONDS:
+            return known
+        model = self._resolver.exact(name)
+        spaced = name.split() != [name]
+        if model is None or (spaced and name != model.name):  # only the command line strips white space
+            with self._names.lock:
+                self._names.resolved.pop(name, None)
+            raise ModelNotFound(name, hint="`GET /v1/models` lists the available models.")
+        if model == known and self._is_loaded(model):
+            model = known  # it keeps what was read of its files, which may change until it is loaded
+        with self._names.lock:
+            if len(self._names.resolved) >= _MOST_NAMES:
+                self._names.resolved.clear()
+            self._names.resolved[name] = (now, model)
+        return model
+
+    def _with_owner(self, name: str) -> Model | None:
+        owned = [model for full, model in self._runnable_models() if full.rpartition("/")[2] == name]
+        return owned[0] if len(owned) == 1 else None
+
+    def _runnable_models(self) -> list[tuple[str, Model]]:
+        """Look through the cache; while another thread does, return what it found last."""
+        if not self._listing.acquire(blocking=not self._listed):
+            return self._listed
+        try:
+            found: dict[str, Model] = {}
+            for name, model in [*self._cached(), *self._pinned.items()]:
+                with suppress(MlxkError, OSError):
+                    if self._examine(model).runnable:
+                        found[name] = model
+            for gone in self._examined.keys() - set(found.values()):
+                if not gone.path.exists():
+                    self._examined.pop(gone, None)
+            self._listed = sorted(found.items())
+            return self._listed
+        finally:
+            self._listing.release()
+
+    def _cached(self) -> list[tuple[str, Model]]:
+        found: list[tuple[str, Model]] = []
         for model in self._resolver.all():
-            try:
-                here += self._runnable(model) if model.variants else [(model.name, model)]
-            except (MlxkError, OSError):
-                continue
-        return here
+            with suppress(MlxkError, OSError):
+                found += self._variants(model) if model.variants else [(model.name, model)]
+        return found
 
-    def _runnable(self, model: Model) -> list[tuple[str, Model]]:
-        """A repository of GGUF files by its name if that means one variant, else each variant by its own."""
+    def _variants(self, model: Model) -> list[tuple[str, Model]]:
+        """Return a repository of GGUF files by its name if that means one variant, else each variant by its own."""
         try:
             names = [model.name] if self._resolver.exact(model.name) else []
         except AmbiguousModel as error:
@@ -97,20 +186,63 @@ class Catalog:
         named = ((name, self._resolver.exact(name)) for name in names)
         return [(name, variant) for name, variant in named if variant is not None]
 
-    def _is_runnable(self, model: Model) -> bool:
-        """Looked at until it is, and not again: what is damaged later is told to who asks for it."""
-        if model not in self._accepted:
-            accepted = any(verdict.accepted for _, verdict in self._host.verdicts(model))
-            if accepted and check_health(model).once_accepted.healthy:
-                self._accepted.add(model)
-        return model in self._accepted
+    def _examine(self, model: Model) -> _Examined:
+        """Look at a model's files once; again only when they change. A damaged model costs as little as a good one."""
+        identity = _identity(model.path)
+        examined = self._examined.get(model)
+        if examined is not None and examined.identity == identity:
+            return examined
+        runnable = any(verdict.accepted for _, verdict in self._host.verdicts(model))
+        runnable = runnable and check_health(model).once_accepted.healthy
+        examined = self._describe(model, identity, runnable=True) if runnable else _Examined(identity, False)
+        self._examined[model] = examined
+        return examined
 
-    def _capabilities(self, model: Model) -> list[str]:
+    def _describe(self, model: Model, identity: Identity, *, runnable: bool) -> _Examined:
+        return _Examined(
+            identity,
+            runnable,
+            created=int(model.path.stat().st_mtime),
+            context_length=model_context_length(model),
+            capabilities=self._capabilities(model),
+        )
+
+    def _object(self, name: str, model: Model, examined: _Examined) -> ModelObject:
+        return ModelObject(
+            id=name,
+            created=examined.created,
+            owned_by=_owner(model),
+            context_length=examined.context_length,
+            max_model_len=examined.context_length,
+            capabilities=list(examined.capabilities),
+            loaded=self._is_loaded(model),
+        )
+
+    def _capabilities(self, model: Model) -> tuple[str, ...]:
         more = {
             "tools": "tools" in Facts(model).capabilities,
             "reasoning": self._host.reasoning_format(model) is not None,
         }
-        return ["chat", "completions", *(name for name, holds in more.items() if holds)]
+        return ("chat", "completions", *(name for name, holds in more.items() if holds))
+
+
+def _identity(path: Path) -> Identity:
+    """Return the identity of the files at `path` (a folder, or one file). Raises `OSError` if it does not exist."""
+    if not path.is_dir():
+        return (_stamp("", path.stat()),)
+    with os.scandir(path) as entries:
+        return tuple(sorted(_stamp(entry.name, _status(entry)) for entry in entries))
+
+
+def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int]:
+    return (name, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # a dangling link
+        return entry.stat(follow_symlinks=False)
 
 
 def _owner(model: Model) -> str:
@@ -119,6 +251,6 @@ def _owner(model: Model) -> str:
 
 
 def fingerprint(model: Model) -> str:
-    """Stands for the program and the weights behind an answer."""
+    """Return an id of the program and the weights that generate a response."""
     facts = f"{__version__} {model.name} {model.revision or model.path} {model.variant or ''}"
     return f"fp_{hashlib.sha256(facts.encode()).hexdigest()[:12]}"

@@ -1,34 +1,42 @@
-"""What a server was asked to be: the options of one run, checked, and the limits that protect it."""
+"""Configuration of one server: its checked options and the limits that protect it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+MEGABYTE = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Numbers that keep one client from costing the others anything. Times are in seconds, sizes in bytes."""
+    """Limits that keep one client from affecting the others. Times in seconds, sizes in bytes."""
 
-    body: int = 32 << 20  # a million tokens are about 5 MB
+    body: int = 16 * MEGABYTE
+    """Largest request body. A million tokens are about 5 MB."""
     header: int = 32 << 10
+    receive: int = 16 << 10
+    """Most bytes read from a connection in one turn of the loop: parsing them takes milliseconds at worst."""
     header_time: float = 10
     body_time: float = 60
     idle_time: float = 75
-    connections: int = 512
+    connections: int = 2048
     unsent: int = 256 << 10
-    """So much of an answer waits for its reader here, and as much in the system's buffer."""
+    """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
     stalled_time: float = 30
-    """A reader that takes nothing for so long is cut."""
+    """A reader that takes nothing for this long is disconnected."""
     linger_time: float = 2
     heartbeat: float = 10
     """The SDKs wait 600 s for a byte, many proxies and agents only 20 to 60."""
+    prepare_time: float = 120
+    """Longest rendering and tokenizing of one prompt."""
     stalled_engine: float = 120
-    """Without a sign of life for so long while there is work, `/health` says 503. One step or one chunk of a prompt
-    on a slow CPU takes seconds; nothing healthy takes two minutes."""
-    threads_in_reserve: int = 16
+    """Without progress for this long while there is work, `/health` is 503. One step or one chunk of a prompt on a slow
+    CPU takes seconds; nothing healthy takes two minutes."""
+    threads: int = 8
+    """Workers that parse requests. Responses need none."""
     drain_time: float = 30
-    """How long the first Ctrl-C waits for answers."""
+    """How long the first Ctrl-C waits for responses."""
     terminate_time: float = 3
     """How long SIGTERM waits: launchd kills after 5 s, which has left weights wired until a reboot (omlx #2184)."""
     cut_time: float = 0.5
@@ -37,21 +45,27 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """One server. `hosts` and `port` say where it listens, or `unix`; `keys` are the API keys it takes (none: open)."""
+    """One server. It listens on `hosts` and `port`, or on `unix`; `keys` are its API keys (none: no authentication)."""
 
     hosts: tuple[str, ...] = ()
     port: int = 8000
     unix: Path | None = None
     models: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     max_tokens: int | None = None
     hide_reasoning: bool = False
     keys: tuple[str, ...] = field(default=(), repr=False)
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
-    queue: int = 128
+    queue: int = 256
     concurrency: int = 32
     ttl: float | None = None
     memory: int | None = None
     log_level: str = "info"
     log_json: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def places(self) -> int:
+        """How many choices of one client can run or wait."""
+        return self.concurrency + self.queue

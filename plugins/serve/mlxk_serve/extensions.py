@@ -12,12 +12,19 @@ import falcon
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.hooks import ServerExtensionSpec
 from mlxk_core.api.host import Host
-from mlxk_core.api.server import ErrorEncoder, ResponseEncoder, ServerExtension, ServerSettings
+from mlxk_core.api.server import (
+    Cancellation,
+    Client,
+    ErrorEncoder,
+    ResponseEncoder,
+    ServerExtension,
+    ServerSettings,
+)
+from mlxk_serve.app import add_route
 from mlxk_serve.catalog import Catalog
-from mlxk_serve.context import Parts
-from mlxk_serve.http.responses import stream, whole
-from mlxk_serve.http.waitress_server import ON_DISCONNECT
-from mlxk_serve.observability.metrics import Registry
+from mlxk_serve.http.access_control import AccessControl
+from mlxk_serve.http.responder import Responder
+from mlxk_serve.observability.metrics import MetricRegistry
 
 _FIELD = re.compile(r"\{[^}]*\}")
 
@@ -56,22 +63,29 @@ class Additions:
         self.routes[path] = route
 
 
+@dataclass(frozen=True)
+class ServerResources:
+    """What every extension of one server may use."""
+
+    host: Host
+    service: GenerationService
+    models: Catalog
+    metrics: MetricRegistry
+    settings: ServerSettings
+    responder: Responder
+
+
 class Context:
     """The `ServerContext` of one extension."""
 
-    def __init__(self, parts: Parts, additions: Additions) -> None:
-        self._parts = parts
+    def __init__(self, resources: ServerResources, additions: Additions) -> None:
+        self._responder = resources.responder
         self._additions = additions
-        self.host: Host = parts.host
-        self.service: GenerationService = parts.service
-        self.models: Catalog = parts.catalog
-        self.metrics: Registry = parts.registry
-        self.settings = ServerSettings(
-            max_tokens=parts.config.max_tokens,
-            hide_reasoning=parts.config.hide_reasoning,
-            places=parts.config.concurrency + parts.config.queue,
-            authenticated=bool(parts.config.keys),
-        )
+        self.host: Host = resources.host
+        self.service: GenerationService = resources.service
+        self.models: Catalog = resources.models
+        self.metrics: MetricRegistry = resources.metrics
+        self.settings: ServerSettings = resources.settings
 
     def add_route(
         self, path: str, resource: object, *, errors: ErrorEncoder | None = None, authenticated: bool = True
@@ -90,59 +104,56 @@ class Context:
         *,
         stream: bool,
     ) -> None:
-        respond(self._parts, req, resp, requests, encoder, streamed=stream)
+        self._responder.respond(req, resp, requests, encoder, stream=stream)
+
+    def run(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        work: Callable[[Cancellation], Iterable[bytes]],
+        *,
+        content_type: str,
+        stream: bool,
+    ) -> None:
+        self._responder.run(req, resp, work, content_type=content_type, stream=stream)
 
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:
-        watch = req.env.get(ON_DISCONNECT)
-        if watch is not None:  # absent in `falcon.testing`
-            watch(callback)
+        self._responder.on_disconnect(req, callback)
+
+    def client(self, req: falcon.Request) -> Client:
+        return self._responder.client(req)
 
 
-def respond(
-    parts: Parts,
-    req: falcon.Request,
-    resp: falcon.Response,
-    requests: Sequence[GenerationRequest],
-    encoder: ResponseEncoder,
-    *,
-    streamed: bool,
-) -> None:
-    """Run `requests` and write them to `resp`."""
-    access = req.context.access
-    if access.model is None and requests:
-        access.model = requests[0].model.name
-    reply = parts.replies.open(req.env, access, lambda: parts.service.submit_all(requests))
-    if streamed:
-        stream(reply, encoder, resp, heartbeat=parts.config.limits.heartbeat)
-    else:
-        whole(reply, encoder, resp)
-
-
-def add_extensions(app: falcon.App, parts: Parts, routes: Mapping[str, object]) -> list[Extension]:
+def add_extensions(
+    app: falcon.App, resources: ServerResources, access: AccessControl, routes: Mapping[str, object]
+) -> list[Extension]:
     """Add every extension of the host to `app`, which serves `routes` already. Returns those that succeeded; one that
     fails adds nothing and is on its plugin's record."""
+    host, metrics = resources.host, resources.metrics
     served, added = dict(routes), []
-    for spec in parts.host.server_extensions():
+    for spec in host.server_extensions():
         additions = Additions(tuple(served))
-        metrics = parts.registry.names()
-        if not parts.host.attempt(spec, partial(_extend, spec, parts, served, additions)):
-            parts.registry.remove(parts.registry.names() - metrics)
+        before = metrics.names()
+        if not host.attempt(spec, partial(_extend, spec, resources, served, additions)):
+            metrics.remove(metrics.names() - before)
             continue
-        _apply(app, parts, additions)
+        _apply(app, additions, resources.responder, access)
         served |= {path: route.resource for path, route in additions.routes.items()}
         middleware = tuple(type(component).__name__ for component in additions.middleware)
         added.append(Extension(spec.name, tuple(additions.routes), middleware))
     return added
 
 
-def _extend(spec: ServerExtensionSpec, parts: Parts, served: Mapping[str, object], additions: Additions) -> None:
-    extension: ServerExtension = parts.host.load(spec.target)
-    extension(Context(parts, additions))
+def _extend(
+    spec: ServerExtensionSpec, resources: ServerResources, served: Mapping[str, object], additions: Additions
+) -> None:
+    extension: ServerExtension = resources.host.load(spec.target)
+    extension(Context(resources, additions))
     _check(served, additions)
 
 
 def _check(served: Mapping[str, object], additions: Additions) -> None:
-    """Raise what Falcon has against the additions, before any of them is applied: Falcon cannot take them back."""
+    """Raise Falcon's objections before anything is applied: Falcon cannot undo it."""
     trial = falcon.App()
     for path, resource in served.items():
         trial.add_route(path, resource)
@@ -152,17 +163,17 @@ def _check(served: Mapping[str, object], additions: Additions) -> None:
         trial.add_middleware(component)
 
 
-def _apply(app: falcon.App, parts: Parts, additions: Additions) -> None:
+def _apply(app: falcon.App, additions: Additions, responder: Responder, access: AccessControl) -> None:
     for path, route in additions.routes.items():
-        app.add_route(path, route.resource)
+        add_route(app, path, route.resource)
         if route.errors is not None:
-            parts.error_encoders[path] = route.errors
+            responder.errors.add(path, route.errors)
         if not route.authenticated:
-            parts.guard.serve_without_key(path)
+            access.serve_without_key(path)
     for component in additions.middleware:
         app.add_middleware(component)
 
 
 def _shape(path: str) -> str:
-    """Two paths of one shape would answer the same requests."""
+    """Return what two paths have in common that would serve the same requests."""
     return _FIELD.sub("{}", path).rstrip("/") or "/"

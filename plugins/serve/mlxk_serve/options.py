@@ -1,4 +1,4 @@
-"""Values of options that are more than a number: sizes, durations, keys."""
+"""Option values: sizes, durations, aliases, API keys, web origins."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # no generic before clic
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", str(value).strip().lower())
         if not match or match[2] not in _UNITS:
-            self.fail(f"{value!r} is no size; say 8GB, 7.5GiB or a number of bytes", param, ctx)
+            self.fail(f"{value!r} is not a size. Use 8GB, 7.5GiB or a number of bytes", param, ctx)
         size = int(float(match[1]) * _UNITS[match[2]])
         if size < 1:
-            self.fail(f"{value!r} is nothing", param, ctx)
+            self.fail("size must be greater than zero", param, ctx)
         return size
 
 
@@ -44,39 +44,53 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
             return float(value)
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip().lower())
         if not match:
-            self.fail(f"{value!r} is no duration; say 90s, 15m or 2h", param, ctx)
+            self.fail(f"{value!r} is not a duration. Use 90s, 15m or 2h", param, ctx)
         seconds = float(match[1]) * _SECONDS[match[2]]
         if seconds <= 0:
-            self.fail(f"{value!r} is no time at all", param, ctx)
+            self.fail("duration must be greater than zero", param, ctx)
         return seconds
 
 
+class Alias(click.ParamType):  # type: ignore[type-arg]
+    """`PATTERN=MODEL`."""
+
+    name = "pattern=model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        pattern, equals, model = str(value).partition("=")
+        if not (equals and pattern.strip() and model.strip()):
+            self.fail(f"{value!r} is not an alias. Use PATTERN=MODEL, as in gpt-*=smollm2", param, ctx)
+        return pattern.strip(), model.strip()
+
+
 def api_keys(file: Path | None) -> tuple[str, ...]:
-    """The keys of `file`, one a line (`#` begins a comment), and the one in `MLXK_API_KEY`. Never from the command
-    line, which every user of the machine can read."""
+    """Return the keys of `file`, one a line (`#` begins a comment), and the one in `MLXK_API_KEY`. Never from the
+    command line, which every user of the machine can read."""
     keys = [os.environ[KEY_VARIABLE].strip()] if os.environ.get(KEY_VARIABLE, "").strip() else []
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidOption("--api-key-file", f"{file} cannot be read: {_reason(error)}") from error
+            raise InvalidOption("--api-key-file", f"cannot read {file}: {_reason(error)}") from error
         found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
         if not found:
-            raise InvalidOption("--api-key-file", f"{file} holds no key.")
+            raise InvalidOption("--api-key-file", f"{file} contains no key.")
         keys += found
     for key in keys:
         if len(key) < _SHORTEST_KEY or not key.isascii() or any(c.isspace() for c in key):
             source = KEY_VARIABLE if file is None else "--api-key-file"
-            raise InvalidOption(source, f"a key must be {_SHORTEST_KEY} or more ASCII characters without blanks.")
+            raise InvalidOption(source, f"a key needs at least {_SHORTEST_KEY} ASCII characters and no white space.")
     return tuple(dict.fromkeys(keys))
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is no UTF-8 text"
+    return error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8 text"
 
 
 def origin(value: str) -> str:
-    """A web origin as browsers send it: `https://app.example`."""
+    """Return a web origin as browsers send it: `https://app.example`."""
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s,*]+/?|null", value.lower()):
-        raise InvalidOption("--allow-origin", f"`{value}` is no origin; say https://host or http://localhost:3000.")
+        raise InvalidOption("--allow-origin", f"`{value}` is not an origin. Use https://host or http://localhost:3000.")
     return value

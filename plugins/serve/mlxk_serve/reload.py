@@ -1,4 +1,4 @@
-"""`--reload`: notices that the code of mlxk or of a plugin has changed, and starts the process anew."""
+"""`--reload`: detect changed code of mlxk or a plugin and restart the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EVERY = 1.0
 
 
 class Sources:
-    """The Python files of core and of all installed plugins, as they were at the start."""
+    """The Python files of the core and of all installed plugins, as they were at the start."""
 
     def __init__(self) -> None:
         self._folders = _folders()
@@ -25,7 +25,7 @@ class Sources:
         self._asked = time.monotonic()
 
     def changed(self) -> bool:
-        """Whether a file is not as it was, and what is there now can be compiled: half-typed code must not end us."""
+        """Return whether a file has changed and compiles: half-typed code must not end the server."""
         now = time.monotonic()
         if now - self._asked < _EVERY:
             return False
@@ -38,7 +38,7 @@ class Sources:
             try:
                 compile(path.read_bytes(), str(path), "exec")
             except (SyntaxError, ValueError, OSError) as error:
-                LOGGER.warning("not reloading, %s cannot be compiled: %s", path.name, error)
+                LOGGER.warning("not restarting: %s cannot be compiled: %s", path.name, error)
                 self._before = after
                 return False
         return True
@@ -72,8 +72,8 @@ def _places(modules: Iterable[str]) -> Iterable[Path]:
             yield Path(spec.origin)
 
 
-def start_anew() -> NoReturn:
-    """This process again from its beginning: the same pid, so no parent to outlive and no child to leave behind."""
+def restart_process() -> NoReturn:
+    """Run this process again from its beginning, under the same process id."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

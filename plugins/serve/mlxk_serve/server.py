@@ -1,79 +1,112 @@
-"""One server, put together: sockets first, then the service, the models it starts with, and the application."""
+"""One server, from its sockets to its end: startup, main loop, shutdown."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from enum import Enum, auto
 from types import TracebackType
 from typing import Any
+
+import falcon
 
 from mlxk_core import __version__
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.host import Host
-from mlxk_serve.app import build
+from mlxk_core.api.server import ApiError, ServerSettings
+from mlxk_serve.app import OpenApi, build_app
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.context import Parts
-from mlxk_serve.extensions import add_extensions
+from mlxk_serve.extensions import ServerResources, add_extensions
 from mlxk_serve.http import sockets
-from mlxk_serve.http.access_control import Guard
-from mlxk_serve.http.errors import ApiError
-from mlxk_serve.http.responses import Replies
-from mlxk_serve.http.waitress_server import HttpServer
+from mlxk_serve.http.access_control import AccessControl
+from mlxk_serve.http.admission import SHARE
+from mlxk_serve.http.http_server import HttpServer
+from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.log import LOGGER
-from mlxk_serve.observability.metrics import Registry
-from mlxk_serve.observability.request_log import Access, AccessMetrics
-from mlxk_serve.routes.status import add_service_metrics
+from mlxk_serve.observability.metrics import MetricRegistry
+from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
+from mlxk_serve.routes.completions import ChatCompletions, Completions
+from mlxk_serve.routes.models import ModelResource, ModelsResource
+from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
+
+_TURN = 1.0
+_QUICK_TURN = 0.05
+
+
+class End(Enum):
+    """Why a server ended."""
+
+    DONE = auto()
+    """As requested: the open responses were completed, or as many as the time allowed."""
+    INTERRUPTED = auto()
+    """By a second Ctrl-C."""
+    CHANGED = auto()
+    """Its code has changed."""
+
+
+class Requests:
+    """What signals ask of a running server. Written by signal handlers, read by the main loop."""
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.terminated = False
+
+    @property
+    def stop(self) -> bool:
+        """Whether the server is to end."""
+        return self.interrupts > 0 or self.terminated
 
 
 class Server:
-    """A server that has its sockets and its models and lets nobody in before `http.listen()`.
+    """A server with its sockets, its models and its application. It accepts connections in `run`.
 
-    Raises what is wrong with the options, or with a model to start with. A context manager that gives everything back.
+    Raises the errors of its options, and of models to start with. A context manager that releases everything.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        config: ServeConfig,
-        *,
-        note: Callable[[str], None] = LOGGER.warning,
-    ) -> None:
+    def __init__(self, host: Host, config: ServeConfig, *, note: Callable[[str], None] = LOGGER.warning) -> None:
         self.config = config
-        self._sockets = (
-            [sockets.open_unix(config.unix)]
-            if config.unix
-            else sockets.open_tcp(config.hosts or sockets.LOOPBACK, config.port)
-        )
-        self.urls = sockets.urls(self._sockets)
+        self.requests = Requests()
+        self._draining = threading.Event()
+        self._open_sockets()
         self.service = GenerationService(
-            host, memory=config.memory, concurrency=config.concurrency, queue=config.queue, ttl=config.ttl
+            host,
+            memory=config.memory,
+            concurrency=config.concurrency,
+            queue=config.places * SHARE - config.concurrency,
+            ttl=config.ttl,
         )
+        self.responder = Responder(config, self.service)
+        self.catalog = Catalog(host, self.service.is_loaded, dict(config.aliases))
+        self.metrics = MetricRegistry()
+        add_service_metrics(self.metrics, self.service, config)
+        self._request_metrics = RequestMetrics(self.metrics)
+        self._access = AccessControl(config)
         try:
-            self.parts = self._parts(host)
             self.models = self._preload()
-            app, routes = build(self.parts)
+            app, routes = self._application()
             host.announce_failures(note)
-            self.extensions = add_extensions(app, self.parts, routes)
-            # A thread for every answer that is let in, and some that are never taken by one, so that `/health` answers.
+            self.extensions = add_extensions(app, self._resources(host), self._access, routes)
             self.http = HttpServer(
                 app,
                 self._sockets,
-                guard=self.parts.guard.check,
-                refused=self._refused,
-                threads=config.concurrency + config.queue + config.limits.threads_in_reserve,
+                check_access=self._access.check,
+                errors=self.responder.errors,
+                on_rejected=self._on_rejected,
                 limits=config.limits,
             )
         except BaseException:
             self._close_sockets()
+            self.responder.stop(config.limits.close_time)
             self.service.close(config.limits.close_time)
             raise
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What `--json` prints at the start."""
+        """Return what `--json` prints at the start."""
         config = self.config
         return {
             "version": __version__,
@@ -91,25 +124,63 @@ class Server:
             "extensions": [asdict(extension) for extension in self.extensions],
         }
 
+    # The life of a server.
+
+    def run(self, ready: Callable[[Server], None], changed: Callable[[], bool] | None = None) -> End:
+        """Accept connections, call `ready`, and serve until a signal asks for the end or `changed` returns True."""
+        self.http.listen()
+        ready(self)
+        restart = self.main_loop(changed)
+        self.shutdown(restart)
+        if self.requests.interrupts > 1:
+            return End.INTERRUPTED
+        return End.CHANGED if restart and not self.requests.stop else End.DONE
+
+    def main_loop(self, changed: Callable[[], bool] | None) -> bool:
+        """Serve until the server is to end. Returns whether `changed` is the reason."""
+        while not self.requests.stop:
+            self.http.turn(_TURN)
+            if changed is not None and changed():
+                return True
+        return False
+
+    def shutdown(self, restart: bool) -> None:
+        """Accept nothing new, wait for open responses, and cut off those that take too long."""
+        limits = self.config.limits
+        self.drain()
+        began = time.monotonic()
+        cut_at: float | None = None
+        self.http.turn(0)
+        if any(channel.busy for channel in self.http.channels):
+            LOGGER.info("waiting for open responses")
+        while True:
+            self.http.close_idle()
+            now = time.monotonic()
+            wait = limits.terminate_time if self.requests.terminated or restart else limits.drain_time
+            if cut_at is None and (self.requests.interrupts > 1 or now - began >= wait):
+                LOGGER.warning("cutting off open responses")
+                self.responder.cut()
+                cut_at = now
+            if not self.http.channels or (cut_at is not None and now - cut_at >= limits.cut_time):
+                return
+            self.http.turn(_QUICK_TURN)
+
     def drain(self) -> None:
-        """Lets nobody in any more; those inside go on."""
-        self.parts.draining.set()
+        """Accept no connections and no requests; open responses continue."""
+        self._draining.set()
         self.service.drain()
         self.http.stop_listening()
-        if self.config.unix:
-            self.config.unix.unlink(missing_ok=True)
-
-    def cut(self) -> None:
-        """Ends the answers that are being given."""
-        self.parts.replies.cut()
+        if self._unix_file:
+            self._unix_file.remove()
 
     def close(self) -> bool:
-        """Gives everything back. False if the engine did not end: then only ending the process is left."""
+        """Release everything. Returns False if the engine did not end: then only ending the process is left."""
         limits = self.config.limits
-        if not self.parts.draining.is_set():
+        if not self._draining.is_set():
             self.drain()
-        self.cut()
+        self.responder.cut()
         self.http.close(limits.cut_time)
+        self.responder.stop(limits.close_time)
         return self.service.close(limits.close_time)
 
     def __enter__(self) -> Server:
@@ -120,43 +191,70 @@ class Server:
     ) -> None:
         self.close()
 
-    def _parts(self, host: Host) -> Parts:
-        registry = Registry()
-        add_service_metrics(registry, self.service)
-        return Parts(
-            config=self.config,
-            host=host,
-            service=self.service,
-            catalog=Catalog(host, self.service.is_loaded),
-            replies=Replies(self.config.concurrency + self.config.queue, self.service.full),
-            registry=registry,
-            access=AccessMetrics(registry),
-            guard=Guard(self.config),
-            draining=threading.Event(),
-        )
+    # Startup.
+
+    def _open_sockets(self) -> None:
+        config = self.config
+        if config.unix:
+            self._sockets = [sockets.open_unix(config.unix)]
+            self._unix_file: sockets.UnixFile | None = sockets.UnixFile.of(config.unix)
+        else:
+            self._sockets = sockets.open_tcp(config.hosts or sockets.LOOPBACK, config.port)
+            self._unix_file = None
+        self.urls = sockets.urls(self._sockets)
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        if self._unix_file:
+            self._unix_file.remove()
 
     def _preload(self) -> list[str]:
-        models = [self.parts.catalog.pin(reference) for reference in dict.fromkeys(self.config.models)]
+        models = [self.catalog.pin(reference) for reference in dict.fromkeys(self.config.models)]
         for model in models:
             LOGGER.info("loading %s", model.name)
             self.service.preload(model)
         lost = [model.name for model in models if not self.service.is_loaded(model)]
-        if len(lost) > self.service.status().counters.expired:  # whose time was up meanwhile may go
+        if len(lost) > self.service.status().counters.expired:  # those that were idle for --ttl may be gone
             raise InsufficientMemory(
-                f"The models of --model do not fit into the memory budget together: {', '.join(lost)} had to go. "
+                f"--model: the models do not fit into the memory budget together; unloaded again: {', '.join(lost)}. "
                 "Name fewer, or raise --memory.",
                 models=lost,
             )
         return [model.name for model in models]
 
-    def _refused(self, id: str, method: str, path: str, refusal: ApiError) -> None:
-        """Counts and logs what the application never saw."""
-        access = Access(self.parts.access, id, method, path, route="refused")
-        access.status, access.error = refusal.status, refusal.code
-        access.close()
+    def _application(self) -> tuple[falcon.App, dict[str, object]]:
+        routes: dict[str, object] = {
+            "/v1/models": ModelsResource(self.catalog),
+            "/v1/models/{model:path}": ModelResource(self.catalog),
+            "/v1/chat/completions": ChatCompletions(self.catalog, self.responder, self.config),
+            "/v1/completions": Completions(self.catalog, self.responder, self.config),
+            "/v1/status": Status(self.service, self.responder, self.config, self._draining),
+            "/health": Health(self.service, self.config.limits, self._draining, self._resumed_at),
+            "/livez": Live(),
+            "/metrics": Metrics(self.metrics),
+            "/openapi.json": OpenApi(),
+        }
+        app = build_app(routes, metrics=self._request_metrics, access=self._access, errors=self.responder.errors)
+        return app, routes
 
-    def _close_sockets(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        if self.config.unix:
-            self.config.unix.unlink(missing_ok=True)
+    def _resources(self, host: Host) -> ServerResources:
+        config = self.config
+        settings = ServerSettings(
+            max_tokens=config.max_tokens,
+            hide_reasoning=config.hide_reasoning,
+            places=config.places,
+            authenticated=bool(config.keys),
+            body=config.limits.body,
+            heartbeat=config.limits.heartbeat,
+        )
+        return ServerResources(host, self.service, self.catalog, self.metrics, settings, self.responder)
+
+    def _resumed_at(self) -> float:
+        return self.http.resumed_at
+
+    def _on_rejected(self, id: str, method: str, path: str, error: ApiError) -> None:
+        """Count and log a request that never reached the application."""
+        record = RequestRecord(self._request_metrics, id, method, path, route="rejected")
+        record.status, record.error = error.status, error.code
+        record.close()

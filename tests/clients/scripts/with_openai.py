@@ -230,7 +230,7 @@ def test_leaving_a_stream_frees_its_place():
     stream.close()
     for _ in range(500):
         now = status()
-        if now["active"] == now["answers"] == 0 and now["counters"]["cancelled"] > before:
+        if now["active"] == now["responses"] == 0 and now["counters"]["cancelled"] > before:
             return
         time.sleep(0.02)
     raise AssertionError(now)

@@ -1,4 +1,4 @@
-"""Who may come in: the Host, Origin and key checks before any work, and the headers that admit a web page."""
+"""Access control: Host, Origin and API key checks before any work, and the CORS headers of allowed origins."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from mlxk_core.api.server import ApiError
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.http.errors import ApiError
+from mlxk_serve.http.dispatcher import PROBES
+from mlxk_serve.http.errors import template_pattern
 from mlxk_serve.http.sockets import is_loopback
 
-_OPEN = frozenset({"/health", "/livez"})
-_FIELD = re.compile(r"\{[^}]*\}")
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Guard:
-    """The door of one server. Headers are named as in `HTTP_…` of WSGI, without the prefix."""
+class AccessControl:
+    """The checks of one server. Headers are named like WSGI's `HTTP_…` variables, without the prefix."""
 
     def __init__(self, config: ServeConfig) -> None:
         self._keys = [key.encode() for key in config.keys]
@@ -32,23 +32,21 @@ class Guard:
             self._hosts |= {name, f"{name.partition('.')[0]}.local"}
 
     def serve_without_key(self, template: str) -> None:
-        """Ask for no API key on the paths of a URI template. Called before the server accepts connections."""
-        literal = [re.escape(part) for part in _FIELD.split(template.rstrip("/"))]
-        kinds = [".+" if ":path" in field else "[^/]+" for field in _FIELD.findall(template)]
-        self._open.append(re.compile("".join(a + b for a, b in zip(literal, [*kinds, ""], strict=True)) + "/?"))
+        """Require no API key on the paths of a URI template. Call it before the server accepts connections."""
+        self._open.append(template_pattern(template))
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        """Raises the `ApiError` that a request from outside deserves."""
+        """Raise the `ApiError` of a request that is not allowed."""
         self._check_host(headers)
         self._check_origin(method, headers)
         if method == "OPTIONS" and "ACCESS_CONTROL_REQUEST_METHOD" in headers:
             return  # a preflight carries no key
-        if self._keys and path not in _OPEN and not any(open.fullmatch(path) for open in self._open):
+        if self._keys and path not in PROBES and not any(pattern.fullmatch(path) for pattern in self._open):
             self._check_key(headers)
 
     def cors(self, origin: str | None) -> dict[str, str]:
-        """What lets a page of `origin` read an answer: nothing, unless that origin was named."""
-        if origin is None or not self._named(origin):
+        """Return the headers that let a page of `origin` read the response: none unless that origin is allowed."""
+        if origin is None or not self._is_allowed(origin):
             return {}
         return {
             "access-control-allow-origin": origin,
@@ -56,14 +54,14 @@ class Guard:
             "vary": "Origin",
         }
 
-    def preflight(self, origin: str | None, asked_headers: str | None) -> dict[str, str]:
-        """The same for a preflight: which methods and headers such a page may use."""
+    def preflight(self, origin: str | None, requested_headers: str | None) -> dict[str, str]:
+        """Return the headers of the response to a preflight: the methods and headers such a page may use."""
         cors = self.cors(origin)
         if not cors:
             return {}
         return cors | {
-            "access-control-allow-methods": "GET, POST, OPTIONS",
-            "access-control-allow-headers": asked_headers or "authorization, content-type, x-api-key",
+            "access-control-allow-methods": "GET, HEAD, POST, DELETE, OPTIONS",
+            "access-control-allow-headers": requested_headers or "authorization, content-type, x-api-key",
             "access-control-max-age": "600",
         }
 
@@ -73,43 +71,35 @@ class Guard:
         if not host:
             raise ApiError(400, "The Host header is missing.", code="host_not_allowed")
         name = _host_name(host)
-        if name is None or not self._is_ours(name):
-            raise ApiError(403, "This Host is not served here. --allow-host admits one more.", code="host_not_allowed")
+        if name is None or not self._is_own(name):
+            raise ApiError(403, "This Host is not allowed. Use --allow-host to add it.", code="host_not_allowed")
 
-    def _is_ours(self, name: str) -> bool:
+    def _is_own(self, name: str) -> bool:
         if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return True
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        # An address in numbers cannot be rebound.
+        # A numeric address cannot be rebound.
         return address.is_loopback or self._beyond_loopback
 
     def _check_origin(self, method: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("ORIGIN")
         if origin is None:
             if headers.get("SEC_FETCH_SITE") == "cross-site":
-                raise self._foreign()
+                raise _origin_error()
             return
-        if not self._named(origin) and not _same_origin(origin, headers.get("HOST", "")):
-            raise self._foreign()
+        if not self._is_allowed(origin) and not _same_origin(origin, headers.get("HOST", "")):
+            raise _origin_error()
         if method not in _WITHOUT_BODY and not _is_json(headers.get("CONTENT_TYPE", "")):
             raise ApiError(
-                415, "From a web page only application/json is taken.", code="unsupported_media_type",
+                415, "Requests from web pages must be application/json.", code="unsupported_media_type",
                 headers=self.cors(origin),
             )  # fmt: skip
 
-    def _named(self, origin: str) -> bool:
+    def _is_allowed(self, origin: str) -> bool:
         return origin.rstrip("/").lower() in self._origins
-
-    @staticmethod
-    def _foreign() -> ApiError:
-        return ApiError(
-            403,
-            "Web pages of this origin are not let in. --allow-origin admits one.",
-            code="origin_not_allowed",
-        )
 
     def _check_key(self, headers: Mapping[str, str]) -> None:
         scheme, _, token = headers.get("AUTHORIZATION", "").partition(" ")
@@ -118,23 +108,29 @@ class Guard:
         if not _any_equal(self._keys, [key.encode("latin-1", "replace") for key in offered]):
             raise ApiError(
                 401,
-                "A valid API key is needed: `Authorization: Bearer …` or `x-api-key: …`.",
+                "A valid API key is required: `Authorization: Bearer …` or `x-api-key: …`.",
                 code="invalid_api_key",
                 headers={"www-authenticate": "Bearer", **self.cors(headers.get("ORIGIN"))},
             )
 
 
+def _origin_error() -> ApiError:
+    return ApiError(
+        403, "Requests from this web origin are not allowed. Use --allow-origin to add it.", code="origin_not_allowed"
+    )
+
+
 def _any_equal(keys: Iterable[bytes], offered: list[bytes]) -> bool:
-    """In a time that tells nothing about the keys."""
-    matches = [hmac.compare_digest(key, one) for key in keys for one in offered]
+    """Compare in a time that reveals nothing about the keys."""
+    matches = [hmac.compare_digest(key, candidate) for key in keys for candidate in offered]
     return any(matches)
 
 
 def _host_name(host: str) -> str | None:
-    """The name in a Host header, without the port; None if it is not one name."""
+    """Return the name in a Host header, without the port; None if it is not a single name."""
     try:
         parts = urlsplit(f"//{host}")
-        parts.port  # noqa: B018 - raises on a port that is none
+        parts.port  # noqa: B018 - raises for an invalid port
     except ValueError:
         return None
     odd = parts.path or parts.query or parts.fragment or parts.username or not parts.hostname or "," in host

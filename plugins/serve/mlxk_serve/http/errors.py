@@ -1,9 +1,8 @@
-"""Errors as an OpenAI client reads them: status, headers and the error object."""
+"""Errors of responses: every exception as status, headers and error object, in the words of the route's protocol."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import msgspec
 
@@ -20,79 +19,84 @@ from mlxk_core.api.errors import (
     UnsupportedModel,
     kind_of,
 )
-from mlxk_core.api.server import ErrorInfo
+from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
 
-# The SDKs give up when they are told to wait longer than two minutes, and a queue moves faster than that.
+_FIELD = re.compile(r"\{[^}]*\}")
+# The SDKs give up when they are to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
-# What these say comes from foreign code, and may hold the text of another request in the same batch.
-_FOREIGN = (EngineFailure, PluginFailure)
+# Their messages come from other code, and may contain the text of another request in the same batch.
+_CONCEALED = (EngineFailure, PluginFailure)
 _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
-_SEE_LOG = "The {} failed on this request. The server's log says more, under this answer's x-request-id."
+_SEE_LOG = "The {} failed on this request. See the server's log under the x-request-id of this response."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
-# An absolute path, but for the `/v1/…` of our own routes: an error tells nobody where the server keeps its files.
+# An absolute path, but not the `/v1/…` of our own routes: errors do not show where the server keeps its files.
 _PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|/)[^\s'\"`,;:)]+")
 
 
-class ApiError(Exception):
-    """An answer that is an error. `param` is the path of the field at fault, as in `messages[0].content`."""
+class Error(msgspec.Struct):
+    """What went wrong. `param` is the path of the request field at fault."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str | None = None,
-        param: str | None = None,
-        type: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.param = param
-        self.type = type or _type_of(status)
-        self.headers = dict(headers or {})
+    message: str
+    type: str
+    param: str | None
+    code: str | None
 
-    @property
-    def info(self) -> ErrorInfo:
-        """The same for the error encoder of an extension's route."""
-        return ErrorInfo(status=self.status, message=self.message, type=self.type, code=self.code, param=self.param)
 
-    def body(self) -> bytes:
-        """The JSON object, one line."""
-        return error_body(self.info)
+class ErrorResponse(msgspec.Struct):
+    """OpenAI's error object."""
+
+    error: Error
 
 
 def error_body(error: ErrorInfo) -> bytes:
     """Return OpenAI's error object, one line."""
-    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return msgspec.json.encode({"error": fields})
+    return msgspec.json.encode(
+        ErrorResponse(Error(message=error.message, type=error.type, param=error.param, code=error.code))
+    )
 
 
-def _type_of(status: int) -> str:
-    if status == 401:
-        return "authentication_error"
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"
+class ErrorEncoders:
+    """How errors are written, by the path of the request. Routes without an encoder of their own use OpenAI's."""
+
+    def __init__(self) -> None:
+        self._encoders: list[tuple[re.Pattern[str], ErrorEncoder]] = []
+
+    def add(self, template: str, encoder: ErrorEncoder) -> None:
+        """Use `encoder` for the paths of a URI template."""
+        self._encoders.append((template_pattern(template), encoder))
+
+    def of(self, path: str) -> ErrorEncoder:
+        """Return the encoder for `path`."""
+        return next((encoder for pattern, encoder in self._encoders if pattern.fullmatch(path)), error_body)
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """Return a pattern that fully matches the paths of a Falcon URI template."""
+    literal = [re.escape(part) for part in _FIELD.split(template.rstrip("/"))]
+    kinds = [".+" if ":path" in field else "[^/]+" for field in _FIELD.findall(template)]
+    return re.compile("".join(a + b for a, b in zip(literal, [*kinds, ""], strict=True)) + "/?")
+
+
+def status_line(status: int) -> str:
+    """Return the status with its reason, as HTTP/1.1 writes it."""
+    from falcon.util import code_to_http_status
+
+    return code_to_http_status(status)
 
 
 def invalid(message: str, param: str | None = None) -> ApiError:
-    """A field has a value it cannot have."""
+    """Return the error for a field whose value is invalid."""
     return ApiError(400, message, param=param)
 
 
 def unsupported(param: str, message: str | None = None) -> ApiError:
-    """A field that we know and do not act on: it is refused, never ignored."""
-    return ApiError(
-        400, message or f"`{param}` is not supported here. Leave it out.", code="unsupported_parameter", param=param
-    )
+    """Return the error for a field that is known but not implemented: it is never ignored."""
+    return ApiError(400, message or f"`{param}` is not supported. Omit it.", code="unsupported_parameter", param=param)
 
 
 def api_error(error: BaseException) -> ApiError:
-    """What a client is told about `error`. Nothing of an error that is not our own is shown: the log has it."""
+    """Return what a client sees of `error`. Unexpected errors are concealed: the log has them."""
     if isinstance(error, ApiError):
         return error
     if not isinstance(error, MlxkError):
@@ -107,11 +111,11 @@ def api_error(error: BaseException) -> ApiError:
     if isinstance(error, QueueFull):
         headers["retry-after"] = str(min(max(1, int(error.retry_after)), _LONGEST_RETRY))
     elif kind.http_status >= 500 and kind.type not in _SERVER_ERRORS_WORTH_A_RETRY:
-        # A client repeats a 5xx by itself; what failed for this request's own sake would only fail again, dearly.
+        # A client repeats a 5xx by itself; what failed because of this request would fail again, at a high price.
         headers["x-should-retry"] = "false"
     return ApiError(
         kind.http_status,
-        _SEE_LOG.format("engine") if isinstance(error, _FOREIGN) else without_paths(str(error)),
+        _SEE_LOG.format("engine") if isinstance(error, _CONCEALED) else without_paths(str(error)),
         code=_CODES.get(kind.type, kind.type),
         param=_param(error),
         headers=headers,
@@ -125,5 +129,5 @@ def _param(error: MlxkError) -> str | None:
 
 
 def without_paths(text: str) -> str:
-    """`text` with every absolute path replaced."""
+    """Return `text` with every absolute path replaced."""
     return _PATH.sub("(a file)", text)

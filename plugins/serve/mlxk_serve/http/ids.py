@@ -1,4 +1,4 @@
-"""The names that one request and its answer go by."""
+"""Ids of requests and responses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _SANE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def request_id(offered: str | None) -> str:
-    """The client's own id if it is fit for a header and a log, else a new one."""
+    """Return the client's own id if it is safe in a header and a log, else a new one."""
     return offered if offered and _SANE.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
 
 
-def answer_id(prefix: str) -> str:
-    """A new id for an answer: `chatcmpl-…`."""
+def response_id(prefix: str) -> str:
+    """Return a new id for a response: `chatcmpl-…`."""
     return f"{prefix}-{secrets.token_hex(12)}"

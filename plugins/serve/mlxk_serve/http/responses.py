@@ -1,277 +1,309 @@
-"""Giving an answer: one thread waits for its generations and writes, whole or as a stream of server-sent events.
-
-Everything a response needs from the server stands here, so that another way of writing (one thread for all streams)
-could take this module's place.
-"""
+"""Responses that wait for generations: prepared on a pool thread, written by the response thread, cancelled on
+disconnect."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from queue import Empty, SimpleQueue
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import falcon
 
-from mlxk_core.api.errors import QueueFull, ShuttingDown
-from mlxk_core.api.generation import Event, Finished, Generation, join_events
-from mlxk_core.api.server import ResponseEncoder
-from mlxk_serve.http.errors import ApiError
-from mlxk_serve.http.waitress_server import ON_DISCONNECT
-from mlxk_serve.observability.request_log import CLIENT_LEFT, Access
+from mlxk_core.api.errors import EngineFailure, ShuttingDown
+from mlxk_core.api.generation import Event, Finished, Generation, Started, join_events
+from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
+from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
+from mlxk_serve.http.pool import ThreadPool
+from mlxk_serve.http.pump import Pump
+from mlxk_serve.http.tasks import Detached
+from mlxk_serve.observability.request_log import RequestRecord
 
-REPLY = "mlxk.reply"
-"""The environ's key of the reply that is being given, for who has to end it without having it."""
+_LARGEST_WRITE = 64 << 10
 
-Told = Callable[[int, Exception], Exception]
-
-
-class Answers:
-    """The events of all choices of one answer, each with its index. Closed by whoever reads it. `told` makes of a
-    failure of one of several choices what is raised."""
-
-    def __init__(self, generations: Sequence[Generation], told: Told) -> None:
-        self.generations = generations
-        self._told = told
-        self._events: SimpleQueue[tuple[int, Event | Exception]] | None = None
-
-    def next(self, timeout: float | None) -> tuple[int, Event] | None:
-        """The next event of any choice, or None when `timeout` seconds passed without one."""
-        if len(self.generations) == 1:
-            event = self.generations[0].next(timeout)
-            return None if event is None else (0, event)
-        if self._events is None:
-            self._events = SimpleQueue()
-            for index, generation in enumerate(self.generations):
-                threading.Thread(
-                    target=self._pass_on, args=(index, generation, self._events), name="mlxk-choice", daemon=True
-                ).start()
-        try:
-            index, item = self._events.get(timeout=timeout)
-        except Empty:
-            return None
-        if isinstance(item, Exception):
-            raise self._told(index, item)
-        return index, item
-
-    def cancel(self) -> None:
-        """From any thread."""
-        for generation in self.generations:
-            generation.cancel()
-
-    def close(self) -> None:
-        if self._events is None:
-            for generation in self.generations:
-                generation.close()
-        else:
-            self.cancel()  # each one's own thread closes it
-
-    @staticmethod
-    def _pass_on(index: int, generation: Generation, events: SimpleQueue[tuple[int, Event | Exception]]) -> None:
-        try:
-            with generation:
-                for event in generation:
-                    events.put((index, event))
-        except Exception as error:
-            events.put((index, error))
+MapError = Callable[[int, Exception], Exception]
+"""Turns a failure of one of several choices into the error of the response."""
 
 
-class ClientLeft(ApiError):
-    """Nobody reads the answer any more."""
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds: between two signs of life on a stream, and for the preparation of a prompt."""
 
-    def __init__(self) -> None:
-        super().__init__(CLIENT_LEFT, "The client left.", code="client_left")
+    heartbeat: float
+    prepare: float
 
 
-class Reply:
-    """One answer that is being given: its events, until the last, until the client leaves, or until it is cut."""
+class GenerationResponse:
+    """The response of one request: the events of its generations, written with one encoder.
+
+    Until every prompt is prepared (rendered, tokenized, within its budget) an error has a status of its own; then a
+    streamed response begins, and errors are events in it. The generations are closed by this object.
+    """
 
     def __init__(
-        self, answers: Answers, access: Access, watch: Callable[[Callable[[], None] | None], None] | None,
-        closed: Callable[[Reply], None],
-    ) -> None:  # fmt: skip
-        self._answers = answers
-        self.access = access
-        self._watch = watch
-        self._tell_closed = closed
-        self._left = False
-        self._closed = False
-        self._unfinished = len(answers.generations)
-        if watch is not None:
-            watch(self._client_left)
-
-    @property
-    def running(self) -> bool:
-        """Whether there are events to come."""
-        return self._unfinished > 0
-
-    def next(self, timeout: float | None = None) -> tuple[int, Event] | None:
-        """The next event, or None when `timeout` seconds passed. Raises `ClientLeft`, or what went wrong."""
-        item = self._answers.next(timeout)
-        if self._left:
-            raise ClientLeft
-        if item is None:
-            return None
-        self.access.take(item[1])
-        if isinstance(item[1], Finished):
-            self._unfinished -= 1
-            if item[1].reason == "cancelled":
-                raise ShuttingDown("The server is shutting down.")
-        return item
-
-    def cut(self) -> None:
-        """Ends the answer early, from any thread."""
-        self._answers.cancel()
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._watch is not None:
-            self._watch(None)
-        self._answers.close()
-        self.access.left = self._left and self._unfinished > 0
-        self._tell_closed(self)
-
-    def _client_left(self) -> None:
-        self._left = True
-        self._answers.cancel()
-
-
-class Replies:
-    """All answers that are being given. No more than `limit` at once: each holds a thread, and some must stay free
-    for everything else. `full` says what one more is told."""
-
-    def __init__(self, limit: int, full: Callable[[], QueueFull]) -> None:
-        self._limit = limit
-        self._full = full
-        self._lock = threading.Lock()
-        self._places = limit
-        self._open: set[Reply] = set()
-        self._cut = False
-
-    def __len__(self) -> int:
-        return self._limit - self._places
-
-    def open(
-        self, environ: MutableMapping[str, Any], access: Access, submit: Callable[[], Sequence[Generation]],
-        told: Told = lambda index, error: error,
-    ) -> Reply:  # fmt: skip
-        """Takes a place, submits, and watches the client. Raises `QueueFull` and what `submit` raises."""
-        with self._lock:
-            if not self._places:
-                raise self._full()
-            self._places -= 1
-        try:
-            answers = Answers(submit(), told)
-        except BaseException:
-            self._free_place()
-            raise
-        reply = environ[REPLY] = Reply(answers, access, environ.get(ON_DISCONNECT), self._closed)
-        with self._lock:
-            self._open.add(reply)
-            late = self._cut
-        if late:
-            reply.cut()
-        return reply
-
-    def cut(self) -> None:
-        """Ends every answer early, those too that are just being opened."""
-        with self._lock:
-            self._cut = True
-            replies = list(self._open)
-        for reply in replies:
-            reply.cut()
-
-    def _closed(self, reply: Reply) -> None:
-        with self._lock:
-            self._open.discard(reply)
-        self._free_place()
-
-    def _free_place(self) -> None:
-        with self._lock:
-            self._places += 1
-
-
-def whole(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response) -> None:
-    """Waits for all of the answer and makes it the response's body."""
-    events: dict[int, list[Event]] = {}
-    try:
-        while reply.running:
-            item = reply.next()
-            assert item is not None
-            events.setdefault(item[0], []).append(item[1])
-    finally:
-        reply.close()
-    resp.content_type = falcon.MEDIA_JSON
-    resp.data = encoder.whole([join_events(events[index]) for index in sorted(events)])
-
-
-def stream(reply: Reply, encoder: ResponseEncoder, resp: falcon.Response, *, heartbeat: float) -> None:
-    """Makes the answer the response's stream. Waits for its first piece, so that what goes wrong before has a status
-    of its own; after `heartbeat` seconds without one the stream begins with a comment."""
-    streamed = Stream(reply, encoder, heartbeat)
-    streamed.begin()
-    resp.content_type = encoder.content_type
-    resp.set_header("cache-control", "no-cache")
-    resp.set_header("x-accel-buffering", "no")
-    resp.stream = streamed
-
-
-class Stream:
-    """The pieces of one answer, as WSGI wants them. A class and no generator: `close` must act before the first
-    `next`, too."""
-
-    def __init__(self, reply: Reply, encoder: ResponseEncoder, heartbeat: float) -> None:
-        self._reply = reply
+        self,
+        generations: Sequence[Generation],
+        encoder: ResponseEncoder,
+        record: RequestRecord,
+        *,
+        streamed: bool,
+        encode_error: ErrorEncoder,
+        map_error: MapError,
+        timeouts: Timeouts,
+        pump: Pump,
+        pool: ThreadPool,
+        on_end: Callable[[GenerationResponse], None],
+    ) -> None:
+        self.scheduled = False
+        self._generations = generations
         self._encoder = encoder
-        self._heartbeat = heartbeat
-        self._first: bytes | None = None
+        self._record = record
+        self._streamed = streamed
+        self._encode_error = encode_error
+        self._map_error = map_error
+        self._timeouts = timeouts
+        self._pump = pump
+        self._pool = pool
+        self._on_end = on_end
+        self._writer: ResponseWriter | None = None
+        self._unprepared = list(range(len(generations)))
+        self._preparing_since: float | None = None
+        self._news = True
+        self._prepared: deque[tuple[int, Event | BaseException]] = deque()
+        self._running: list[int] = []
+        self._unfinished = len(generations)
+        self._events: dict[int, list[Event]] = {}
+        self._held = b""
+        self._wrote_at = time.monotonic()
+        self._disconnected = False
+        self._cut = False
+        self._written = False
         self._ended = False
+        self._closed = False
 
-    def begin(self) -> None:
-        """Waits for the first piece. Raises what went wrong before it."""
-        try:
-            self._first = self._piece()
-        except BaseException:
-            self._reply.close()
-            raise
+    # For other threads.
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
+        raise Detached(self)
 
-    def __next__(self) -> bytes:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        if self._ended:
-            raise StopIteration
+    def start(self) -> None:
+        """Begin to prepare the prompts."""
+        self._pump.add(self)
+        for generation in self._generations:
+            generation.on_ready(self._on_ready)
+
+    def attach(self, writer: ResponseWriter) -> None:
+        """Write to `writer` from now on."""
+        self._writer = writer
+        self._pump.schedule(self)
+
+    def disconnect(self) -> None:
+        """Cancel the generations: the client has left."""
+        self._disconnected = True
+        self._cancel()
+
+    def cut(self) -> None:
+        """End the response now, with an error: the server shuts down."""
+        self._cut = True
+        self._cancel()
+
+    def discard(self) -> None:
+        """Give up a response that could not begin."""
+        self._end()
+        self._close()
+
+    def _on_ready(self) -> None:
+        self._news = True
+        self._pump.schedule(self)
+
+    def _cancel(self) -> None:
+        for generation in self._generations:
+            generation.cancel()
+        self._pump.schedule(self)
+
+    # On the response thread.
+
+    def advance(self, now: float) -> None:
+        if self._closed:
+            return
         try:
-            return self._piece()
-        except ClientLeft:
-            self._ended = True
-            raise StopIteration from None
+            self._advance(now)
+        except ClientDisconnected:
+            self._disconnected = True
+            self._end()
+            self._finish()
         except Exception as error:
-            self._ended = True
-            return self._encoder.error(self._reply.access.fail(error).info)
+            self._fail(error)
+        except BaseException as error:  # a panic in a Rust extension, or `sys.exit()` in an encoder
+            self._fail(RuntimeError(f"{type(error).__name__}: {error}"))
 
-    def close(self) -> None:
-        """Called by the server, whether all was written or not."""
-        self._reply.close()
-        self._reply.access.close()
-
-    def _piece(self) -> bytes:
-        deadline = time.monotonic() + self._heartbeat
-        while self._reply.running:
-            item = self._reply.next(max(0.0, deadline - time.monotonic()))
+    def _advance(self, now: float) -> None:
+        writer = self._writer
+        self._prepare(now)
+        if writer is None:
+            return
+        if self._written:
+            self._finish()
+            return
+        if self._disconnected:
+            raise ClientDisconnected
+        if self._cut:
+            raise ShuttingDown("The server is shutting down.")
+        while len(self._held) < _LARGEST_WRITE and not (self._streamed and writer.congested):
+            item = self._next()
             if item is None:
-                if self._encoder.heartbeat:
-                    return self._encoder.heartbeat
-                deadline = time.monotonic() + self._heartbeat
+                break
+            self._take(*item)
+        # While another prompt is prepared, its failure still has a status of its own.
+        prepared = not self._unprepared and self._preparing_since is None
+        if not self._unfinished:
+            self._write_end()
+        elif not self._streamed or writer.congested:
+            return
+        elif prepared and (self._held or not writer.begun):
+            self._write(b"")
+        elif now - self._wrote_at >= self._timeouts.heartbeat and self._encoder.heartbeat:
+            self._write(self._encoder.heartbeat)
+
+    def _prepare(self, now: float) -> None:
+        """Let a pool thread render and tokenize: that may take seconds."""
+        if self._preparing_since is not None:
+            if now - self._preparing_since > self._timeouts.prepare and self._writer is not None:
+                raise EngineFailure(f"The prompt could not be prepared within {self._timeouts.prepare:g} s.")
+        elif self._unprepared and self._news:
+            self._news = False
+            self._preparing_since = now
+            self._pool.submit(self._prepare_all)
+
+    def _prepare_all(self) -> None:
+        """On a pool thread: read the events of each generation up to `Started`."""
+        waiting = []
+        for index in self._unprepared:
+            try:
+                while (event := self._generations[index].next(0)) is not None:
+                    self._prepared.append((index, event))
+                    if isinstance(event, (Started, Finished)):
+                        break
+                else:
+                    waiting.append(index)
+            except StopIteration:
+                pass
+            except BaseException as error:
+                self._prepared.append((index, error))
+                break
+        self._unprepared = waiting
+        self._preparing_since = None
+        if self._ended:
+            self._close_generations()
+        self._pump.schedule(self)
+
+    def _next(self) -> tuple[int, Event] | None:
+        if self._prepared:
+            index, item = self._prepared.popleft()
+            if isinstance(item, BaseException):
+                raise self._mapped(index, item)
+            if isinstance(item, Started):
+                self._running.append(index)
+            return index, item
+        for index in self._running:
+            try:
+                event = self._generations[index].next(0)
+            except StopIteration:
                 continue
-            piece = self._encoder.piece(*item)
-            if piece:
-                return piece
-        self._ended = True
-        return self._encoder.end()
+            except Exception as error:
+                raise self._mapped(index, error) from error
+            if event is not None:
+                return index, event
+        return None
+
+    def _mapped(self, index: int, error: BaseException) -> Exception:
+        if not isinstance(error, Exception):
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return self._map_error(index, error)
+
+    def _take(self, index: int, event: Event) -> None:
+        self._record.take(event)
+        if isinstance(event, Finished):
+            if event.reason == "cancelled":
+                raise ShuttingDown("The server is shutting down.")
+            self._unfinished -= 1
+            self._running.remove(index)
+        if not self._streamed:
+            self._events.setdefault(index, []).append(event)
+            return
+        self._held += self._encoder.piece(index, event)
+
+    def _write(self, piece: bytes) -> None:
+        """Send what is held and `piece`; the first time also status and headers."""
+        assert self._writer is not None
+        self._wrote_at = time.monotonic()
+        held, self._held = self._held, b""
+        self._writer.write(held + piece)
+
+    def _write_end(self) -> None:
+        writer = self._writer
+        assert writer is not None
+        self._end()  # before the client knows: it may ask again at once
+        if self._streamed:
+            self._write(self._encoder.end())
+        else:
+            body = self._encoder.whole([join_events(self._events[index]) for index in sorted(self._events)])
+            writer.set_head(200, {"content-type": falcon.MEDIA_JSON}, length=len(body))
+            writer.write(body)
+        self._written = True
+        self._finish()
+
+    def _fail(self, error: Exception) -> None:
+        self._end()
+        failure = self._record.fail(error)
+        writer = self._writer
+        assert writer is not None
+        try:
+            if writer.begun:
+                self._write(self._encoder.error(failure.info))
+            else:
+                body = self._encode_error(failure.info)
+                headers = {**failure.headers, "content-type": falcon.MEDIA_JSON}
+                self._record.status = failure.status
+                writer.set_head(failure.status, headers, length=len(body))
+                writer.write(body)
+            self._written = True
+            self._finish()
+        except BaseException:  # the client left, or the encoder cannot write the error
+            self._written = True
+            with suppress(BaseException):
+                writer.abort()
+            self._close()
+
+    def _finish(self) -> None:
+        """Give the connection back, once it can take the last bytes without blocking."""
+        writer = self._writer
+        if writer is not None:
+            if writer.congested and not self._disconnected:
+                return
+            with suppress(ClientDisconnected):
+                writer.finish()
+        self._close()
+
+    def _end(self) -> None:
+        """Free the places of the request."""
+        if not self._ended:
+            self._ended = True
+            self._record.disconnected = self._disconnected and self._unfinished > 0
+            if self._preparing_since is None:
+                self._close_generations()
+            else:
+                for generation in self._generations:
+                    generation.cancel()
+            self._on_end(self)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._pump.remove(self)
+        if self._writer is not None:
+            self._record.close()
+
+    def _close_generations(self) -> None:
+        for generation in self._generations:
+            generation.close()

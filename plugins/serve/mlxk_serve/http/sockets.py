@@ -1,7 +1,7 @@
-"""The sockets a server listens on, opened before anything else is done: what is wrong with them is one line.
+"""Listening sockets, opened before anything else, so that a bad address fails at once.
 
-They listen from the first moment, though nobody is let in yet: Linux lets two bind one port as long as neither listens,
-and a Unix socket that does not listen looks like one whose server is dead.
+They listen from the first moment, before connections are accepted: Linux lets two processes bind one port as long as
+neither listens, and a Unix socket that does not listen looks like that of a dead server.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
@@ -25,7 +26,7 @@ _PROBE_SECONDS = 0.2
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     if host.lower() == "localhost":
         return True
     try:
@@ -35,22 +36,23 @@ def is_loopback(host: str) -> bool:
 
 
 def open_tcp(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """A listening socket for each address of `hosts`, all on one port (0: one that is free everywhere).
+    """Open a listening socket for each address of `hosts`, all on one port (0: one that is free everywhere).
 
-    Raises `InvalidOption` naming the option that has to change.
+    Raises `InvalidOption` naming the option at fault.
     """
     names = [addresses_of(host) for host in hosts]
-    # A name may stand for an address this machine does not have (`localhost` for ::1); so does the default pair.
+    # A name may resolve to an address this machine lacks (`localhost` to ::1); so may the default pair.
     groups = [[a for addresses in names for a in addresses]] if tuple(hosts) == LOOPBACK else names
     addresses = list(dict.fromkeys(address for group in groups for address in group))
     optional = [address for group in groups for address in group[1:]]
-    for last_try in [False] * (_TRIES - 1) + [True]:
+    tries = 1
+    while True:
         try:
             return _bind_all(addresses, port, optional)
-        except InvalidOption:
-            if port != 0 or last_try:
+        except InvalidOption:  # a port that is free on the first address may be in use on the second
+            if port != 0 or tries == _TRIES:
                 raise
-    raise AssertionError("unreachable")
+            tries += 1
 
 
 def _bind_all(addresses: list[tuple[int, str]], port: int, optional: list[tuple[int, str]]) -> list[socket.socket]:
@@ -63,7 +65,7 @@ def _bind_all(addresses: list[tuple[int, str]], port: int, optional: list[tuple[
             except OSError as error:
                 missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
                 if not (missing and (family, host) in optional):
-                    raise _complaint(error, host, chosen) from error
+                    raise _bind_error(error, host, chosen) from error
         return opened
     except BaseException:
         for sock in opened:
@@ -73,7 +75,7 @@ def _bind_all(addresses: list[tuple[int, str]], port: int, optional: list[tuple[
 
 def _bind(family: int, host: str, port: int) -> socket.socket:
     if port and _answers(family, host, port):
-        # BSD and macOS let a second process bind 127.0.0.1 under somebody's 0.0.0.0.
+        # BSD and macOS let a second process bind 127.0.0.1 under another one's 0.0.0.0.
         raise OSError(errno.EADDRINUSE, "in use")
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -99,25 +101,25 @@ def _answers(family: int, host: str, port: int) -> bool:
 
 
 def addresses_of(host: str) -> list[tuple[int, str]]:
-    """The families and numbers `host` stands for. Raises `InvalidOption` if it stands for none."""
+    """Return the families and numeric addresses of `host`. Raises `InvalidOption` if it has none."""
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise InvalidOption("--host", f"`{host}` is no address of this machine: {error}") from error
-    wanted = {(family, str(address[0])) for family, _, _, _, address in found if family in _FAMILIES}
-    return sorted(wanted, key=lambda address: (_FAMILIES.index(address[0]), address[1]))
+        raise InvalidOption("--host", f"`{host}` is not an address of this machine: {error}") from error
+    usable = {(family, str(address[0])) for family, _, _, _, address in found if family in _FAMILIES}
+    return sorted(usable, key=lambda address: (_FAMILIES.index(address[0]), address[1]))
 
 
-def _complaint(error: OSError, host: str, port: int) -> InvalidOption:
+def _bind_error(error: OSError, host: str, port: int) -> InvalidOption:
     if error.errno == errno.EADDRINUSE:
-        return InvalidOption("--port", f"{port} is in use on {host}. Choose another one, or 0 for any that is free.")
+        return InvalidOption("--port", f"port {port} is in use on {host}. Choose another one, or 0 for a free one.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return InvalidOption("--port", f"{port} is not for this user to open. Choose one above 1023.")
-    return InvalidOption("--host", f"`{host}` is no address of this machine: {error.strerror or error}")
+        return InvalidOption("--port", f"permission denied for port {port}. Choose a port above 1023.")
+    return InvalidOption("--host", f"`{host}` is not an address of this machine: {error.strerror or error}")
 
 
 def open_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user may connect to. A file left by a dead server is replaced."""
+    """Open a listening Unix socket for this user only. A file left by a dead server is replaced."""
     try:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -133,13 +135,32 @@ def open_unix(path: Path) -> socket.socket:
         sock.setblocking(False)
         return sock
     except OSError as error:
-        raise InvalidOption("--unix", f"{path} cannot be opened: {error.strerror or error}") from error
+        raise InvalidOption("--unix", f"cannot open {path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class UnixFile:
+    """The file of a Unix socket. `remove` leaves the file of another server that has replaced it."""
+
+    path: Path
+    identity: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> UnixFile:
+        """Remember the file that is there now."""
+        status = path.lstat()
+        return cls(path, (status.st_dev, status.st_ino))
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            if UnixFile.of(self.path) == self:
+                self.path.unlink()
 
 
 def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise InvalidOption("--unix", f"{path} exists and is no socket.")
+            raise InvalidOption("--unix", f"{path} exists and is not a socket.")
     except FileNotFoundError:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -150,7 +171,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def urls(sockets: Sequence[socket.socket]) -> list[str]:
-    """What clients connect to: `http://127.0.0.1:8000`."""
+    """Return what clients connect to: `http://127.0.0.1:8000`."""
     found = []
     for sock in sockets:
         name = sock.getsockname()

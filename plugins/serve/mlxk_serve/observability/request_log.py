@@ -1,4 +1,4 @@
-"""One line in the log and a few counts for every answer."""
+"""Request records: one log line and a few metrics for every request."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from dataclasses import dataclass, field
 
 from mlxk_core.api.errors import MlxkError, ShuttingDown
 from mlxk_core.api.generation import Delta, Event, Finished, Started, ToolCallDelta
-from mlxk_serve.http.errors import ApiError, api_error
+from mlxk_core.api.server import ApiError
+from mlxk_serve.http.errors import api_error
 from mlxk_serve.observability import log
 from mlxk_serve.observability.log import LOGGER
-from mlxk_serve.observability.metrics import Registry
+from mlxk_serve.observability.metrics import MetricRegistry
 
-CLIENT_LEFT = 499
+DISCONNECTED = 499
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-class AccessMetrics:
-    """What is counted of answers, in one registry."""
+class RequestMetrics:
+    """The metrics of requests, in one registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: MetricRegistry) -> None:
         self.requests = registry.counter(
             "mlxk_requests_total",
-            "Answers by route and status (499: the client left).",
+            "Requests by route and status (499: the client disconnected).",
             labels=("route", "status"),
         )
-        self.disconnects = registry.counter("mlxk_disconnects_total", "Answers cut off because the client left.")
-        self.prompt_tokens = registry.counter("mlxk_prompt_tokens_total", "Prompt tokens of ended answers.")
-        self.cached_tokens = registry.counter("mlxk_cached_tokens_total", "Prompt tokens that were not read anew.")
-        self.completion_tokens = registry.counter("mlxk_completion_tokens_total", "Tokens of ended answers.")
+        self.disconnects = registry.counter("mlxk_disconnects_total", "Requests cancelled because the client left.")
+        self.prompt_tokens = registry.counter("mlxk_prompt_tokens_total", "Prompt tokens of finished generations.")
+        self.cached_tokens = registry.counter("mlxk_cached_tokens_total", "Prompt tokens taken from the prompt cache.")
+        self.completion_tokens = registry.counter("mlxk_completion_tokens_total", "Generated tokens.")
         self.first_token = registry.histogram(
             "mlxk_time_to_first_token_seconds", "From the request to its first token.", bounds=_SECONDS
         )
         self.speed = registry.histogram(
-            "mlxk_tokens_per_second", "Tokens per second of one answer, behind its first.", bounds=_SPEEDS
+            "mlxk_tokens_per_second", "Tokens per second of one generation, after its first token.", bounds=_SPEEDS
         )
 
 
-@dataclass
-class Access:
-    """What becomes of one request. `close` it once, when nothing more will be sent."""
+@dataclass(eq=False)
+class RequestRecord:
+    """What is logged and counted of one request. `close` it once, when nothing more will be sent."""
 
-    metrics: AccessMetrics
+    metrics: RequestMetrics
     id: str
     method: str
     path: str
@@ -51,7 +52,7 @@ class Access:
     status: int = 200
     model: str | None = None
     error: str | None = None
-    left: bool = False
+    disconnected: bool = False
     began: float = field(default_factory=time.monotonic)
     first_token: float | None = None
     prompt_tokens: int | None = None
@@ -60,7 +61,7 @@ class Access:
     _closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Counts an event of the answer."""
+        """Count an event of a generation."""
         if isinstance(event, (Delta, ToolCallDelta)):
             if self.first_token is None:
                 self.first_token = time.monotonic() - self.began
@@ -80,21 +81,22 @@ class Access:
                 self.metrics.speed.observe(self._speed)
 
     def fail(self, error: Exception) -> ApiError:
-        """What the client is told about `error`; the log is told all of it."""
-        told = api_error(error)
-        self.error = told.code
-        if told.status >= 500 and not isinstance(error, ShuttingDown):
+        """Return what the client sees of `error`, and log the rest."""
+        seen = api_error(error)
+        self.error = seen.code
+        if seen.status >= 500 and not isinstance(error, ShuttingDown):
             facts = {"request_id": self.id, "model": self.model}
             unexpected = error if not isinstance(error, (MlxkError, ApiError)) else error.__cause__
             LOGGER.error("%s: %s", type(error).__name__, error, exc_info=unexpected, extra={"facts": facts})
-        return told
+        return seen
 
     def close(self) -> None:
+        """Write the log line and count the request."""
         if self._closed:
             return
         self._closed = True
-        if self.left:
-            self.status = CLIENT_LEFT
+        if self.disconnected:
+            self.status = DISCONNECTED
             self.metrics.disconnects.add()
         self.metrics.requests.add(route=self.route, status=str(self.status))
         log.event(

@@ -1,36 +1,59 @@
-"""From the events of generations to the bytes of OpenAI's protocols: one writer for chats, one for plain texts."""
+"""Encoders of OpenAI's protocols: the events of generations as JSON objects and server-sent events."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import msgspec
+from msgspec import UNSET
 
-from mlxk_core.api.generation import Channel, Completion, Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from mlxk_core.api.generation import (
+    Channel,
+    Completion,
+    Delta,
+    Event,
+    Finished,
+    Started,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
 from mlxk_serve.http.errors import error_body
+from mlxk_serve.openai.objects import (
+    CalledFunction,
+    ChatChoice,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatDelta,
+    ChatLogprobs,
+    CompletionTokensDetails,
+    FinishReason,
+    FunctionDelta,
+    PromptTokensDetails,
+    ResponseMessage,
+    ResponseToolCall,
+    TextChoice,
+    TextCompletion,
+    TextLogprobs,
+    TokenLogprobObject,
+    ToolCallDeltaObject,
+    TopLogprob,
+    UsageObject,
+)
 
 DONE = b"data: [DONE]\n\n"
-_json = msgspec.json.encode
-_IMPOSSIBLE = -9999.0  # OpenAI's word for minus infinity, which JSON has none for
-
-
-class _EventStream:
-    """What both encoders share: server-sent events, and errors as OpenAI writes them."""
-
-    content_type = EVENT_STREAM
-    heartbeat = b": still here\n\n"
-
-    def error(self, error: ErrorInfo) -> bytes:
-        return b"data: " + error_body(error) + b"\n\n"
+_encode = msgspec.json.Encoder().encode
+_LOWEST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON cannot express
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What every piece of one answer repeats. `choices` is how many share one prompt."""
+    """What every event of one response repeats. `choices` is how many share one prompt."""
 
     id: str
     model: str
@@ -39,225 +62,201 @@ class Head:
     choices: int = 1
     include_usage: bool = False
 
-    def fields(self, kind: str) -> dict[str, Any]:
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return the first fields of every object."""
         return {
             "id": self.id,
-            "object": kind,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
 
 
-@dataclass
-class _Chunks:
-    """The frame around streamed choices: everything but the choice itself is encoded once."""
+class _EventStream:
+    """What both encoders share: the frame around streamed choices, usage, and OpenAI's errors.
 
-    head: Head
-    kind: str
-    usages: dict[int, Usage] = field(default_factory=dict)
+    Everything but the choice itself is encoded once.
+    """
 
-    def __post_init__(self) -> None:
-        self._before = b"data: " + _json(self.head.fields(self.kind))[:-1] + b',"choices":['
-        self._after = b'],"usage":null}\n\n' if self.head.include_usage else b"]}\n\n"
+    content_type = EVENT_STREAM
+    heartbeat = b": still here\n\n"
 
-    def chunk(self, choice: bytes) -> bytes:
-        return self._before + choice + self._after
+    def __init__(self, head: Head, frame: Callable[..., msgspec.Struct]) -> None:
+        self._head = head
+        self._usages: dict[int, Usage] = {}
+        usage = None if head.include_usage else UNSET
+        self._before, _, self._after = _event(_encode(frame(**head.fields, choices=[], usage=usage))).partition(
+            b'"choices":[]'
+        )
+        self._before += b'"choices":['
+        self._after = b"]" + self._after
+        self._frame = frame
+
+    def error(self, error: ErrorInfo) -> bytes:
+        return _event(error_body(error))
 
     def end(self) -> bytes:
-        if not self.head.include_usage:
+        if not self._head.include_usage:
             return DONE
-        usages = [self.usages[index] for index in sorted(self.usages)]
-        return self._before + b'],"usage":' + _json(usage_object(usages, self.head.choices)) + b"}\n\n" + DONE
+        usages = [self._usages[index] for index in sorted(self._usages)]
+        usage = usage_object(usages, self._head.choices)
+        return _event(_encode(self._frame(**self._head.fields, choices=[], usage=usage))) + DONE
+
+    def _chunk(self, choice: msgspec.Struct) -> bytes:
+        return self._before + _encode(choice) + self._after
 
 
-def usage_object(usages: Sequence[Usage], choices: int) -> dict[str, Any]:
-    """The token counts of an answer. A prompt counts once, however many choices it has."""
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+def usage_object(usages: Sequence[Usage], choices: int) -> UsageObject:
+    """Return the token counts of a response, of which `choices` generations share one prompt."""
     prompts = usages[::choices]
     prompt, completion = sum(u.prompt_tokens for u in prompts), sum(u.completion_tokens for u in usages)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": sum(u.cached_tokens for u in prompts)},
-        "completion_tokens_details": {"reasoning_tokens": sum(u.reasoning_tokens for u in usages)},
-    }
+    return UsageObject(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion,
+        prompt_tokens_details=PromptTokensDetails(sum(u.cached_tokens for u in prompts)),
+        completion_tokens_details=CompletionTokensDetails(sum(u.reasoning_tokens for u in usages)),
+    )
 
 
-class ChatWriter(_EventStream):
-    """`chat.completion` and its chunks. Reasoning goes by both names that clients look for, or is left out."""
+class ChatEncoder(_EventStream):
+    """`chat.completion` and its chunks. Reasoning has both names that clients read, or is left out."""
 
     def __init__(self, head: Head, *, hide_reasoning: bool = False, logprobs: bool = False) -> None:
-        self._head = head
-        self._chunks = _Chunks(head, "chat.completion.chunk")
+        super().__init__(head, ChatCompletionChunk)
         self._hide_reasoning = hide_reasoning
         self._logprobs = logprobs
-        self._begun: set[int] = set()
-
-    def piece(self, index: int, event: Event) -> bytes:
-        match event:
-            case Delta(channel=Channel.REASONING, text=text):
-                if self._hide_reasoning or not text:
-                    return b""
-                return self._delta(index, b'{"reasoning_content":%b,"reasoning":%b}' % (_json(text), _json(text)))
-            case Delta(text=text, tokens=tokens):
-                return self._delta(index, b'{"content":%b}' % _json(text), tokens if self._logprobs else ())
-            case ToolCallDelta():
-                return self._delta(index, _json({"tool_calls": [_call_delta(event)]}))
-            case Finished():
-                self._chunks.usages[index] = event.usage
-                return self._delta(index, b"{}", reason=event.reason)
-        return b""
-
-    def end(self) -> bytes:
-        return self._chunks.end()
-
-    def whole(self, completions: Sequence[Completion]) -> bytes:
-        return _json(
-            {
-                **self._head.fields("chat.completion"),
-                "choices": [
-                    {
-                        "index": index,
-                        "message": self._message(completion),
-                        "logprobs": _chat_logprobs(completion.tokens) if self._logprobs else None,
-                        "finish_reason": completion.finish_reason,
-                    }
-                    for index, completion in enumerate(completions)
-                ],
-                "usage": usage_object([c.usage for c in completions], self._head.choices),
-            }
-        )
-
-    def _delta(self, index: int, delta: bytes, tokens: Sequence[TokenLogprob] = (), reason: str | None = None) -> bytes:
-        choice = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (
-            index,
-            delta,
-            _json(_chat_logprobs(tokens)) if tokens else b"null",
-            _json(reason),
-        )
-        return self._opening(index) + self._chunks.chunk(choice)
-
-    def _opening(self, index: int) -> bytes:
-        if index in self._begun:
-            return b""
-        self._begun.add(index)
-        return self._chunks.chunk(
-            b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}' % index
-        )
-
-    def _message(self, completion: Completion) -> dict[str, Any]:
-        calls = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in completion.tool_calls
-        ]
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": completion.content if completion.content or not calls else None,
-            "refusal": None,
-        }
-        if completion.reasoning and not self._hide_reasoning:
-            message |= {"reasoning_content": completion.reasoning, "reasoning": completion.reasoning}
-        if calls:
-            message["tool_calls"] = calls
-        return message
-
-
-def _call_delta(event: ToolCallDelta) -> dict[str, Any]:
-    function: dict[str, Any] = {"arguments": event.arguments}
-    call: dict[str, Any] = {"index": event.index}
-    if event.id is not None:
-        call |= {"id": event.id, "type": "function"}
-    if event.name is not None:
-        function = {"name": event.name, **function}
-    return call | {"function": function}
-
-
-def _chat_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    return {
-        "content": [
-            {**_chat_token(token), "top_logprobs": [_chat_token(top) for top in token.top]} for token in tokens
-        ],
-        "refusal": None,
-    }
-
-
-def _chat_token(token: TokenLogprob) -> dict[str, Any]:
-    return {
-        "token": token.text,
-        "logprob": max(token.logprob, _IMPOSSIBLE),
-        "bytes": None if token.data is None else list(token.data),
-    }
-
-
-class TextWriter(_EventStream):
-    """`text_completion`, the same shape streamed and not. `echo` gives the prompt's text of a choice, if asked for."""
-
-    def __init__(self, head: Head, *, echo: Callable[[int], str] | None = None, logprobs: int | None = None) -> None:
-        self._head = head
-        self._chunks = _Chunks(head, "text_completion")
-        self._echo = echo
-        self._logprobs = logprobs
-        self._offsets: dict[int, int] = {}
-        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
-        self._begun: set[int] = set()
 
     def piece(self, index: int, event: Event) -> bytes:
         match event:
             case Delta(channel=Channel.CONTENT, text=text, tokens=tokens):
-                return self._opening(index) + self._chunks.chunk(_json(self._choice(index, text, tokens, None)))
+                logprobs = chat_logprobs(tokens) if tokens and self._logprobs else None
+                return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(content=text), logprobs=logprobs))
+            case Delta(text=text):
+                if self._hide_reasoning or not text:
+                    return b""
+                return self._chunk(
+                    ChatChunkChoice(index=index, delta=ChatDelta(reasoning_content=text, reasoning=text))
+                )
+            case ToolCallDelta():
+                return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(tool_calls=[_tool_call_delta(event)])))
+            case Started():
+                return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(role="assistant", content="")))
             case Finished(reason=reason, usage=usage):
-                self._chunks.usages[index] = usage
-                return self._opening(index) + self._chunks.chunk(_json(self._choice(index, "", (), reason)))
+                self._usages[index] = usage
+                finish = cast(FinishReason, reason)
+                return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(), finish_reason=finish))
         return b""
 
-    def end(self) -> bytes:
-        return self._chunks.end()
-
     def whole(self, completions: Sequence[Completion]) -> bytes:
-        return _json(
-            {
-                **self._head.fields("text_completion"),
-                "choices": [
-                    self._choice(index, self._echoed(index) + c.content, c.tokens, c.finish_reason)
-                    for index, c in enumerate(completions)
-                ],
-                "usage": usage_object([c.usage for c in completions], self._head.choices),
-            }
+        choices = [
+            ChatChoice(
+                index,
+                self._message(completion),
+                chat_logprobs(completion.tokens) if self._logprobs else None,
+                cast(FinishReason, completion.finish_reason),
+            )
+            for index, completion in enumerate(completions)
+        ]
+        usage = usage_object([c.usage for c in completions], self._head.choices)
+        return _encode(ChatCompletion(**self._head.fields, choices=choices, usage=usage))
+
+    def _message(self, completion: Completion) -> ResponseMessage:
+        calls = [ResponseToolCall(call.id, CalledFunction(call.name, call.arguments)) for call in completion.tool_calls]
+        reasoning = completion.reasoning if completion.reasoning and not self._hide_reasoning else UNSET
+        return ResponseMessage(
+            content=completion.content if completion.content or not calls else None,
+            reasoning_content=reasoning,
+            reasoning=reasoning,
+            tool_calls=calls or UNSET,
         )
 
-    def _opening(self, index: int) -> bytes:
-        if self._echo is None or index in self._begun:
-            return b""
-        self._begun.add(index)
-        return self._chunks.chunk(_json(self._choice(index, self._echoed(index), (), None)))
 
-    def _echoed(self, index: int) -> str:
-        return self._echo(index) if self._echo else ""
+def _tool_call_delta(event: ToolCallDelta) -> ToolCallDeltaObject:
+    return ToolCallDeltaObject(
+        index=event.index,
+        id=UNSET if event.id is None else event.id,
+        type=UNSET if event.id is None else "function",
+        function=FunctionDelta(name=UNSET if event.name is None else event.name, arguments=event.arguments),
+    )
 
-    def _choice(self, index: int, text: str, tokens: Sequence[TokenLogprob], reason: str | None) -> dict[str, Any]:
+
+def chat_logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs:
+    """Return the log probabilities of a chat response."""
+    return ChatLogprobs(
+        [
+            TokenLogprobObject(
+                token.text,
+                max(token.logprob, _LOWEST),
+                _bytes(token),
+                [TopLogprob(top.text, max(top.logprob, _LOWEST), _bytes(top)) for top in token.top],
+            )
+            for token in tokens
+        ]
+    )
+
+
+def _bytes(token: TokenLogprob) -> list[int] | None:
+    return None if token.data is None else list(token.data)
+
+
+class TextEncoder(_EventStream):
+    """`text_completion`, in one shape streamed and not. `echo` puts the prompt before the text of each choice."""
+
+    def __init__(self, head: Head, *, echo: bool = False, logprobs: int | None = None) -> None:
+        super().__init__(head, TextCompletion)
+        self._echo = echo
+        self._logprobs = logprobs
+        self._offsets: dict[int, int] = {}
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
+
+    def piece(self, index: int, event: Event) -> bytes:
+        match event:
+            case Delta(channel=Channel.CONTENT, text=text, tokens=tokens):
+                return self._chunk(self._choice(index, text, tokens, None))
+            case Started(prompt_text=text):
+                return self._chunk(self._choice(index, text, (), None)) if self._echo else b""
+            case Finished(reason=reason, usage=usage):
+                self._usages[index] = usage
+                return self._chunk(self._choice(index, "", (), reason))
+        return b""
+
+    def whole(self, completions: Sequence[Completion]) -> bytes:
+        choices = [
+            self._choice(index, (c.prompt_text if self._echo else "") + c.content, c.tokens, c.finish_reason)
+            for index, c in enumerate(completions)
+        ]
+        usage = usage_object([c.usage for c in completions], self._head.choices)
+        return _encode(TextCompletion(**self._head.fields, choices=choices, usage=usage))
+
+    def _choice(self, index: int, text: str, tokens: Sequence[TokenLogprob], reason: str | None) -> TextChoice:
         logprobs = self._text_logprobs(index, tokens) if self._logprobs is not None and tokens else None
-        return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}
+        return TextChoice(text, index, logprobs, cast("FinishReason | None", reason))
 
-    def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> TextLogprobs:
         offsets, offset = [], self._offsets.get(index, 0)
-        # A token may be a part of a character, which is one in the text however many tokens it took.
+        # A token may be part of a character, which is one in the text however many tokens it took.
         decoder = self._decoders.setdefault(index, codecs.getincrementaldecoder("utf-8")("replace"))
         for token in tokens:
             offsets.append(offset)
             offset += len(token.text if token.data is None else decoder.decode(token.data))
         self._offsets[index] = offset
-        return {
-            "tokens": [token.text for token in tokens],
-            "token_logprobs": [max(token.logprob, _IMPOSSIBLE) for token in tokens],
-            "top_logprobs": [_by_text(token.top) for token in tokens] if self._logprobs else None,
-            "text_offset": offsets,
-        }
+        return TextLogprobs(
+            tokens=[token.text for token in tokens],
+            token_logprobs=[max(token.logprob, _LOWEST) for token in tokens],
+            top_logprobs=[_by_text(token.top) for token in tokens] if self._logprobs else None,
+            text_offset=offsets,
+        )
 
 
 def _by_text(top: Sequence[TokenLogprob]) -> dict[str, float]:
-    """The likeliest first; of several with the same text (parts of characters are all the same sign) that one stays."""
+    """Return alternatives by text, the likeliest first; it stays where several have one text (parts of characters)."""
     best: dict[str, float] = {}
     for token in top:
-        best.setdefault(token.text, max(token.logprob, _IMPOSSIBLE))
+        best.setdefault(token.text, max(token.logprob, _LOWEST))
     return best

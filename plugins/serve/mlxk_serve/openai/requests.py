@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from mlxk_serve.http.errors import ApiError, invalid, unsupported
+from mlxk_core.api.server import ApiError
+from mlxk_serve.http.errors import invalid, unsupported
 
-_S = TypeVar("_S", bound="Sampled")
+_S = TypeVar("_S", bound="CommonRequest")
 
 Count = Annotated[int, Meta(ge=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -82,10 +83,10 @@ class ToolIn(Struct):
     type: Literal["function"] | None = None
 
 
-class Sampled(Struct, kw_only=True):
+class CommonRequest(Struct, kw_only=True):
     """What both kinds of request have in common."""
 
-    model: NonEmpty
+    model: NonEmpty | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
@@ -115,7 +116,7 @@ class Sampled(Struct, kw_only=True):
     reasoning: ReasoningOptions | None = None
 
 
-class ChatRequest(Sampled, kw_only=True):
+class ChatRequest(CommonRequest, kw_only=True):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
@@ -130,7 +131,7 @@ class ChatRequest(Sampled, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
 
 
-class TextRequest(Sampled, kw_only=True):
+class TextRequest(CommonRequest, kw_only=True):
     """`POST /v1/completions`."""
 
     prompt: str | list[str | TokenId | list[TokenId]]

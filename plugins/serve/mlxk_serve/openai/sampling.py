@@ -8,7 +8,7 @@ from typing import Any
 from mlxk_core.api import Model, Sampling
 from mlxk_core.api.generation import model_sampling
 from mlxk_serve.http.errors import invalid
-from mlxk_serve.openai.requests import Sampled
+from mlxk_serve.openai.requests import CommonRequest
 
 _DRAWN = (
     "temperature",
@@ -21,7 +21,7 @@ _DRAWN = (
 )
 
 
-def sampling_of(request: Sampled, model: Model, *, logprobs: int | None) -> Sampling:
+def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -> Sampling:
     """The sampling values of `request` on `model`; `logprobs` is the number of alternatives, None for none at all."""
     values: dict[str, Any] = dict(model_sampling(model))
     values |= {name: asked for name in _DRAWN if (asked := getattr(request, name)) is not None}

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxk_core.api.generation import Constraint
 from mlxk_serve.http.errors import invalid, unsupported
-from mlxk_serve.openai.requests import ChatRequest, Sampled, ToolIn
+from mlxk_serve.openai.requests import ChatRequest, CommonRequest, ToolIn
 
 _OUTPUTS = {
     "json": "json_schema",
@@ -31,7 +31,7 @@ class ToolChoice:
     names: tuple[str, ...] = ()
 
 
-def constraint_of(request: Sampled) -> Constraint | None:
+def constraint_of(request: CommonRequest) -> Constraint | None:
     """Return what the answer to `request` must match. Raises an `ApiError` that names the field at fault."""
     found = list(_constraints(request))
     if len(found) > 1:
@@ -64,7 +64,7 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
     return made
 
 
-def thinking_budget_of(request: Sampled) -> int | None:
+def thinking_budget_of(request: CommonRequest) -> int | None:
     """Return the number of reasoning tokens that `request` allows; None is no limit of its own."""
     budgets = {
         "thinking_token_budget": request.thinking_token_budget,
@@ -79,7 +79,7 @@ def thinking_budget_of(request: Sampled) -> int | None:
     return next(iter(given.values()), None)
 
 
-def _constraints(request: Sampled) -> Iterator[Constraint]:
+def _constraints(request: CommonRequest) -> Iterator[Constraint]:
     if request.response_format is not None:
         yield from _response_format(request.response_format)
     for name, kind in _OUTPUTS.items():

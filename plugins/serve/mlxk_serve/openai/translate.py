@@ -9,7 +9,7 @@ from typing import Any
 from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.api.generation import GenerationRequest, TokenPolicy
 from mlxk_serve.http.errors import invalid, unsupported
-from mlxk_serve.openai.requests import ChatMessage, ChatRequest, Part, Sampled, TextRequest
+from mlxk_serve.openai.requests import ChatMessage, ChatRequest, CommonRequest, Part, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
 from mlxk_serve.openai.structure import constraint_of, thinking_budget_of, tool_choice_of
 from mlxk_serve.openai.tools import tools_of
@@ -75,7 +75,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
     ]
 
 
-def _choices(request: Sampled, one: GenerationRequest) -> list[GenerationRequest]:
+def _choices(request: CommonRequest, one: GenerationRequest) -> list[GenerationRequest]:
     """`n` of them; with a seed each has its own, or they would all be the same."""
     seed = one.sampling.seed
     if seed is None:
@@ -83,7 +83,7 @@ def _choices(request: Sampled, one: GenerationRequest) -> list[GenerationRequest
     return [replace(one, sampling=replace(one.sampling, seed=seed + i)) for i in range(request.n or 1)]
 
 
-def _stops(request: Sampled) -> tuple[str, ...]:
+def _stops(request: CommonRequest) -> tuple[str, ...]:
     stop = request.stop or ()
     return (stop,) if isinstance(stop, str) else tuple(stop)
 

@@ -1,27 +1,30 @@
-"""`/v1/models`: what a request may name."""
+"""`/v1/models`: the models that a request may name."""
 
 from __future__ import annotations
 
 import falcon
 import msgspec
 
-from mlxk_serve.context import Parts
+from mlxk_serve.catalog import Catalog, ModelList
 
 
-class Models:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+class ModelsResource:
+    """`GET /v1/models`."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode({"object": "list", "data": self._parts.catalog.entries()})
+        resp.data = msgspec.json.encode(ModelList(self._catalog.entries()))
 
 
-class OneModel:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+class ModelResource:
+    """`GET /v1/models/{id}`; the id may contain slashes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
-        catalog = self._parts.catalog
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(catalog.entry(model, catalog.get(model)))
+        resp.data = msgspec.json.encode(self._catalog.entry(model, self._catalog.get(model)))

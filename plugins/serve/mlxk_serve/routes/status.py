@@ -1,96 +1,127 @@
-"""How the server is doing: `/health` and `/livez` for supervisors, `/v1/status` for people, `/metrics`."""
+"""Server status: `/health` and `/livez` for supervisors, `/v1/status` for people, `/metrics` for Prometheus."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import falcon
 import msgspec
 
 from mlxk_core import __version__
 from mlxk_core.api.generation import GenerationService, ServiceStatus
-from mlxk_serve.context import Parts
-from mlxk_serve.observability.metrics import CONTENT_TYPE, Registry
+from mlxk_serve.config import Limits, ServeConfig
+from mlxk_serve.http.responder import Responder
+from mlxk_serve.observability.log import dropped_lines
+from mlxk_serve.observability.metrics import CONTENT_TYPE, MetricRegistry, Samples
 
 
-def _give(resp: falcon.Response, value: Any) -> None:
-    resp.content_type = falcon.MEDIA_JSON
-    resp.data = msgspec.json.encode(value)
+class HealthObject(msgspec.Struct):
+    """`GET /health`."""
+
+    status: Literal["ok", "engine_stalled", "shutting_down"]
+    seconds_since_progress: float
+    loading: str | None
+
+
+class LiveObject(msgspec.Struct):
+    """`GET /livez`."""
+
+    status: Literal["ok"] = "ok"
 
 
 class Health:
-    """200 while answers can be had: 503 when there is work and the engine shows no sign of life, or in a drain."""
+    """200 while requests are answered; 503 when there is work without progress, and during shutdown."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self, service: GenerationService, limits: Limits, draining: threading.Event, resumed_at: Callable[[], float]
+    ) -> None:
+        self._service = service
+        self._limits = limits
+        self._draining = draining
+        self._resumed_at = resumed_at
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        status = self._parts.service.status()
-        silent = status.seconds_since_progress
-        word = "ok"
-        if silent > self._parts.config.limits.stalled_engine:
+        status = self._service.status()
+        # A process that was suspended (SIGSTOP, sleep) made no progress meanwhile; that is not a stall.
+        silent = min(status.seconds_since_progress, time.monotonic() - self._resumed_at())
+        word: Literal["ok", "engine_stalled", "shutting_down"] = "ok"
+        if silent > self._limits.stalled_engine:
             word = "engine_stalled"
-        elif self._parts.draining.is_set():
+        elif self._draining.is_set():
             word = "shutting_down"
         resp.status = falcon.HTTP_200 if word == "ok" else falcon.HTTP_503
         resp.set_header("cache-control", "no-store")
-        _give(resp, {"status": word, "seconds_since_sign_of_life": round(silent, 3), "loading": status.loading})
-
-    on_head = on_get
+        _send(resp, HealthObject(word, round(silent, 3), status.loading))
 
 
 class Live:
-    """200 while the process turns its loop."""
+    """200 while the process serves its loop."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.set_header("cache-control", "no-store")
-        _give(resp, {"status": "ok"})
+        _send(resp, LiveObject())
 
-    on_head = on_get
+
+class StatusObject(msgspec.Struct, kw_only=True):
+    """`GET /v1/status`. The rest is the status of the generation service."""
+
+    version: str
+    uptime_seconds: float
+    draining: bool
+    responses: int
+    queue: int
 
 
 class Status:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    """What the server is doing."""
+
+    def __init__(
+        self, service: GenerationService, responder: Responder, config: ServeConfig, draining: threading.Event
+    ) -> None:
+        self._service = service
+        self._responder = responder
+        self._config = config
+        self._draining = draining
+        self._started = time.monotonic()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        parts, status = self._parts, self._parts.service.status()
-        _give(
-            resp,
-            {
-                "version": __version__,
-                "uptime_seconds": round(time.monotonic() - parts.started, 1),
-                "draining": parts.draining.is_set(),
-                "answers": len(parts.replies),
-                **asdict(status),
-            },
+        server = StatusObject(
+            version=__version__,
+            uptime_seconds=round(time.monotonic() - self._started, 1),
+            draining=self._draining.is_set(),
+            responses=len(self._responder),
+            queue=self._config.queue,
         )
+        _send(resp, msgspec.to_builtins(self._service.status()) | msgspec.to_builtins(server))
 
 
 class Metrics:
-    def __init__(self, parts: Parts) -> None:
-        self._registry = parts.registry
+    """`GET /metrics`."""
+
+    def __init__(self, registry: MetricRegistry) -> None:
+        self._registry = registry
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = CONTENT_TYPE
-        resp.text = self._registry.render()
+        resp.data = self._registry.render()
 
 
-def add_service_metrics(registry: Registry, service: GenerationService) -> None:
-    """What the generation service knows of itself, read when somebody scrapes."""
+def add_service_metrics(registry: MetricRegistry, service: GenerationService, config: ServeConfig) -> None:
+    """Register what the generation service counts itself."""
 
-    def gauge(name: str, help: str, read: Any) -> None:
-        registry.gauge(name, help, lambda: _samples(read(service.status())))
+    def gauge(name: str, help: str, read: Callable[[ServiceStatus], float]) -> None:
+        registry.gauge(name, help, lambda: [({}, read(service.status()))])
 
     gauge("mlxk_requests_running", "Requests in a batch.", lambda s: s.active)
     gauge("mlxk_requests_waiting", "Requests that wait for a model or a place.", lambda s: s.waiting)
-    gauge("mlxk_queue_limit", "How many requests may wait.", lambda s: s.queue)
+    gauge("mlxk_queue_limit", "Requests of one client that may wait.", lambda s: config.queue)
     gauge("mlxk_memory_budget_bytes", "The budget for loaded models.", lambda s: s.memory)
-    gauge("mlxk_seconds_since_sign_of_life", "0 without work.", lambda s: s.seconds_since_progress)
-    gauge("mlxk_model_memory_bytes", "What a loaded model holds.", _by_model)
+    gauge("mlxk_seconds_since_progress", "0 without work.", lambda s: s.seconds_since_progress)
+    registry.gauge("mlxk_model_memory_bytes", "Memory of a loaded model.", lambda: _memory_by_model(service))
+    registry.total("mlxk_log_lines_dropped_total", "Log lines that could not be written.", dropped_lines)
     for name, help in (
         ("loads", "Models loaded."),
         ("unloads", "Models unloaded."),
@@ -99,25 +130,18 @@ def add_service_metrics(registry: Registry, service: GenerationService) -> None:
         ("cancelled", "Generations cancelled."),
         ("failed", "Generations failed."),
     ):
-        registry.add(f"mlxk_{name}_total", help, _ServiceCounter(service, name))
+        registry.total(f"mlxk_{name}_total", help, _reader(service, name))
 
 
-def _by_model(status: ServiceStatus) -> Iterable[tuple[Mapping[str, str], float]]:
-    return [({"model": m.name, "revision": m.revision or "", "backend": m.backend}, m.memory) for m in status.models]
+def _memory_by_model(service: GenerationService) -> Samples:
+    models = service.status().models
+    return [({"model": m.name, "revision": m.revision or "", "backend": m.backend}, m.memory) for m in models]
 
 
-def _samples(value: Any) -> Iterable[tuple[Mapping[str, str], float]]:
-    return [({}, value)] if isinstance(value, (int, float)) else value
+def _reader(service: GenerationService, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(service.status().counters, name))
 
 
-class _ServiceCounter:
-    """A count that the service keeps itself."""
-
-    kind = "counter"
-
-    def __init__(self, service: GenerationService, name: str) -> None:
-        self._service = service
-        self._name = name
-
-    def samples(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
-        return [("", {}, getattr(self._service.status().counters, self._name))]
+def _send(resp: falcon.Response, value: Any) -> None:
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = msgspec.json.encode(value)

@@ -24,7 +24,7 @@ def gone(client, kit) -> None:
 
     def idle():
         status = client.status()
-        return status["answers"] == status["active"] == status["waiting"] == 0
+        return status["responses"] == status["active"] == status["waiting"] == 0
 
     kit.until(idle)
 
@@ -50,7 +50,7 @@ def test_leaving_an_answer_under_way_ends_it(client, engine, kit, how, stream):
 def test_leaving_is_noticed_though_another_request_waits_behind(client, engine, kit, how):
     engine.script.answer = lambda prompt: "x" * 4000
     engine.script.step_seconds = 0.02
-    sock = client.begin_chat()
+    sock = client.begin("/v1/chat/completions", client.chat_body(), connection="keep-alive")
     sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     kit.until(lambda: client.status()["counters"]["generated_tokens"] > 3)
     leave(sock, how)

@@ -1,0 +1,62 @@
+"""Writing the response of a connection from a thread that is not its worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from waitress.channel import ClientDisconnected
+
+from mlxk_serve.http.errors import status_line
+
+if TYPE_CHECKING:
+    from mlxk_serve.http.channel import Channel
+    from mlxk_serve.http.tasks import Task
+
+__all__ = ["ClientDisconnected", "ResponseWriter"]
+
+
+class ResponseWriter:
+    """The open response of one connection, used by one thread at a time.
+
+    Status and headers can be changed until the first `write`. `write` raises `ClientDisconnected`; it blocks only while
+    more than the connection's limit is unsent, so a thread that must not block looks at `congested` first.
+    """
+
+    def __init__(self, channel: Channel, task: Task) -> None:
+        self._channel = channel
+        self._task = task
+        task.request.close()  # the body was read; hundreds of waiting requests need not keep theirs
+
+    @property
+    def begun(self) -> bool:
+        """Whether status and headers are on their way to the client."""
+        return bool(self._task.wrote_header)
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads too slowly to take more now."""
+        return bool(self._channel.total_outbufs_len > self._channel.adj.outbuf_high_watermark)
+
+    def set_head(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
+        """Replace the status and the named headers. `length` is the number of body bytes, None for a stream."""
+        task = self._task
+        task.status = status_line(status)
+        replaced = {name.lower() for name in headers} | {"content-length"}
+        kept = [(name, value) for name, value in task.response_headers if name.lower() not in replaced]
+        task.response_headers = [*kept, *headers.items()]
+        task.content_length = length
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; empty data sends the headers."""
+        self._task.write(data)
+
+    def finish(self) -> None:
+        """End the response. The connection takes its next request, or is closed if the client wants that."""
+        self._channel.complete(self._task)
+
+    def abort(self) -> None:
+        """Close the connection without ending the response: what was sent cannot pass for all of it."""
+        self._task.close_on_finish = True
+        self._task.chunked_response = False  # no last chunk
+        self._channel.complete(self._task)

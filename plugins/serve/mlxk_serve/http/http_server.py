@@ -1,0 +1,142 @@
+"""The event loop: listening sockets, connections and worker threads of one server, on waitress."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+
+from mlxk_serve.config import Limits
+from mlxk_serve.http.channel import Channel
+from mlxk_serve.http.dispatcher import Dispatcher
+from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.listener import Listener, OnRejected, TcpListener, UnixListener
+from mlxk_serve.http.parser import CheckAccess
+
+_DEADLINE_INTERVAL = 1.0
+_JUST_CONNECTED = 0.25
+"""Seconds in which a new connection may still be sending its first request: a 503 tells it more than a reset."""
+_SUSPENDED = 15.0
+"""A loop that did not turn for so many seconds was suspended (SIGSTOP, sleep): nothing is late because of that."""
+
+
+class HttpServer:
+    """Serves `application` on listening sockets. Call `turn` in a loop; only `wake` may be called by other threads."""
+
+    def __init__(
+        self,
+        application: Callable[..., Iterable[bytes]],
+        sockets: Sequence[socket.socket],
+        *,
+        check_access: CheckAccess,
+        errors: ErrorEncoders,
+        on_rejected: OnRejected,
+        limits: Limits,
+    ) -> None:
+        self._closed = False
+        self._checked = 0.0
+        self._turned: float | None = None
+        self.resumed_at = float("-inf")
+        """When the process last resumed after it was suspended, in monotonic seconds."""
+        self._map: dict[int, Any] = {}
+        self._dispatcher = Dispatcher()
+        adjustments = Adjustments(
+            threads=limits.threads,
+            ident=None,
+            backlog=128,
+            recv_bytes=limits.receive,
+            channel_request_lookahead=1,  # else a client that disconnects before the first byte is never noticed
+            connection_limit=1 << 30,  # at waitress' own limit nothing is accepted, not even `/health`; see `Listener`
+            cleanup_interval=1,
+            outbuf_high_watermark=limits.unsent,
+            max_request_header_size=limits.header,
+            max_request_body_size=limits.body + 1,
+            clear_untrusted_proxy_headers=True,
+            asyncore_use_poll=True,  # select() ends the server at descriptor 1024
+        )
+        self._listeners: list[Listener] = []
+        for sock in sockets:
+            kind = UnixListener if sock.family == getattr(socket, "AF_UNIX", None) else TcpListener
+            listener = kind(
+                application,
+                map=self._map,
+                _start=False,
+                _sock=sock,
+                dispatcher=self._dispatcher,
+                adj=adjustments,
+                sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+                bind_socket=False,
+            )
+            listener.check_access, listener.errors = check_access, errors
+            listener.limits, listener.on_rejected = limits, on_rejected
+            self._listeners.append(listener)
+        self._dispatcher.set_thread_count(limits.threads)
+
+    def listen(self) -> None:
+        """Accept connections from now on."""
+        for listener in self._listeners:
+            listener.accept_connections()
+
+    def turn(self, timeout: float) -> None:
+        """Wait for events for at most `timeout` seconds and handle them."""
+        now = time.monotonic()
+        if self._turned is not None and now - self._turned > _SUSPENDED:
+            self.resumed_at = now
+        self._turned = now
+        if now - self._checked >= _DEADLINE_INTERVAL:
+            self._checked = now
+            for channel in self.channels:
+                channel.enforce_deadlines(now)
+            if any(listener.starved for listener in self._listeners):
+                self._close_longest_idle()
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+
+    def wake(self) -> None:
+        """End a `turn` that waits. From any thread, and from a signal handler."""
+        if not self._closed:
+            self._listeners[0].pull_trigger()
+
+    def stop_listening(self) -> None:
+        """Refuse new connections from now on. Those that the system has accepted already are kept: closing the socket
+        would reset them."""
+        for listener in self._listeners:
+            listener.accept_waiting()
+            listener.accepting = False
+            # Not the listener's own close(): it closes the trigger, to which workers still write.
+            wasyncore.dispatcher.close(listener)
+
+    def close_idle(self) -> None:
+        """Close idle connections and enforce the deadlines of the others. Call `turn` before, so that what clients have
+        sent by now is read."""
+        now = time.monotonic()
+        for channel in self.channels:
+            if not channel.busy and now - channel.last_activity > _JUST_CONNECTED:
+                channel.handle_close()
+            else:
+                channel.enforce_deadlines(now)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Return the open connections."""
+        return [c for c in list(self._map.values()) if isinstance(c, Channel)]
+
+    def close(self, timeout: float) -> None:
+        """Close every connection and end the workers, for which it waits `timeout` seconds."""
+        self._closed = True
+        for channel in self.channels:
+            channel.handle_close()
+        self._dispatcher.shutdown(timeout=timeout)
+        if self._dispatcher.running:
+            return  # a worker that hangs may still write to a trigger, whose descriptor could be someone else's by then
+        for listener in self._listeners:
+            listener.trigger.close()
+        wasyncore.close_all(self._map)
+
+    def _close_longest_idle(self) -> None:
+        idle = min((c for c in self.channels if not c.busy), key=lambda c: c.last_activity, default=None)
+        if idle is not None:
+            idle.handle_close()

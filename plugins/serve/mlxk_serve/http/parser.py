@@ -1,0 +1,70 @@
+"""Request parsing: waitress' parser, strict where two servers could read one request in two ways."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from waitress.adjustments import Adjustments
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import BadRequest
+
+from mlxk_core.api.server import ApiError
+
+CheckAccess = Callable[[str, str, Mapping[str, str]], None]
+"""Checks a request by method, path and headers before its body is read. Raises `ApiError`."""
+
+_ONCE_ONLY = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"origin")
+_CHUNK_OVERHEAD = 64 << 10
+"""Bytes of chunk sizes and extensions that are always accepted. More than the body itself only costs parsing."""
+
+
+class Parser(HTTPRequestParser):
+    """One request while it is received. Ambiguous and unauthorized requests fail before their body is read."""
+
+    error: Any
+
+    def __init__(self, adj: Adjustments, check_access: CheckAccess) -> None:
+        super().__init__(adj)
+        self.began = time.monotonic()
+        self._check_access = check_access
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.chunked and self.error is None and self.body_rcv is not None:
+            body = len(self.body_rcv)
+            if self.body_bytes_received - body > _CHUNK_OVERHEAD + body:
+                self.error = BadRequest(ApiError(400, "The chunks of the body are too small.", code="bad_request"))
+                self.completed = True
+        if self.error:
+            self.expect_continue = False  # waitress would still ask for the body
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.header_bytes_received >= self.adj.max_request_header_size:
+            return  # waitress parses a made-up request line to answer 431
+        try:
+            self._check_unambiguous(header_plus)
+            self._check_access(self.command, self.path, self.headers)
+        except ApiError as error:
+            raise ParsingError(error) from None
+
+    def _check_unambiguous(self, header_plus: bytes) -> None:
+        """waitress 3.0.2 accepts these (its issues #464, #465, #484, #488), and a proxy may read them differently."""
+        if self.version not in ("1.0", "1.1"):
+            raise ApiError(400, "Unsupported HTTP version. Use HTTP/1.0 or HTTP/1.1.", code="bad_request")
+        lines = header_plus.split(b"\r\n")[1:]
+        if any(line[:1] in (b" ", b"\t") for line in lines):
+            raise ApiError(400, "A header is folded over several lines.", code="bad_request")
+        fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+        count = Counter(name for name, _ in fields)
+        for name in _ONCE_ONLY:
+            if count[name] > 1:
+                raise ApiError(400, f"Duplicate header: {name.decode()}.", code="bad_request")
+        if count[b"transfer-encoding"]:
+            encoding = dict(fields)[b"transfer-encoding"]
+            if count[b"content-length"] or self.version == "1.0" or encoding.lower() != b"chunked":
+                raise ApiError(400, "The length of the body is ambiguous.", code="bad_request")
