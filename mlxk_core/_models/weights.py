@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,12 @@ from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safete
 INDEX = "model.safetensors.index.json"
 _LARGEST_INDEX = 32 << 20  # bytes; 100,000 tensors take 10 MB
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_INTEGER_BITS = {"U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64}
+# Tensors that say how others are to be read: no parameters, though they take room.
+_SIDE_TENSOR = re.compile(
+    r"(^|_)(scales?|scale_2|scale_inv|shape|zero_point|zeros)$"
+    r"|^(biases|qzeros|g_idx|(nested_)?absmax|(nested_)?quant_map|SCB|weight_format)$"
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,28 @@ class Weights:
             layer, _, last = name.rpartition(".")
             if last == "scales" and f"{layer}.weight" in tensors and tensors[f"{layer}.weight"].dtype == "U32":
                 yield layer
+
+    def bits_per_weight(self, bits_of: Callable[[str], float | None]) -> float | None:
+        """Return the bits on disk per parameter: from the totals of the index, else from the headers.
+
+        `bits_of` gives the bits of one weight of a layer whose tensors are packed in integers, by the layer's path.
+        """
+        if self.total_size and self.total_parameters:
+            return round(self.total_size * 8 / self.total_parameters, 2)
+        if self.unreadable or not self.tensors:
+            return None
+        stored = sum(tensor.nbytes for tensor in self.tensors.values())
+        parameters = sum(self._parameters(bits_of))
+        return round(stored * 8 / parameters, 2) if parameters else None
+
+    def _parameters(self, bits_of: Callable[[str], float | None]) -> Iterator[float]:
+        for name, tensor in self.tensors.items():
+            layer, _, last = name.rpartition(".")
+            if _SIDE_TENSOR.search(last) or ".quant_state." in name:
+                continue
+            word = _INTEGER_BITS.get(tensor.dtype)
+            bits = bits_of(layer) if word else None
+            yield tensor.size * word / bits if word and bits and bits < word else tensor.size
 
     @cached_property
     def packer(self) -> str | None:

@@ -18,6 +18,7 @@ from mlxk_core._models.quantization_config import (
 from mlxk_core._models.references import NameReference, PathReference, parse_reference
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
+from mlxk_core._models.stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.variants import Variant, gguf_variants
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "QuantizationDeclaration",
     "Repository",
     "Resolver",
+    "StopToken",
     "Tensor",
     "Variant",
     "cache_folder_name",
@@ -45,7 +47,9 @@ __all__ = [
     "declared_quantization",
     "gguf_variants",
     "hub_cache",
+    "listed_stop_tokens",
     "model_context_length",
+    "native_stop_tokens",
     "parse_reference",
     "parse_shard",
     "partial_downloads",

@@ -7,8 +7,6 @@ from typing import Any
 from mlxk_gguf.files import GGUFFiles
 from mlxk_gguf.support import ARCHITECTURES
 
-# Ids of tokens that end an answer: of a text, of a turn, of a message.
-_ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 # Numbers of layers of the models whose attention is scaled by another number than the size of a head (llama.cpp tells
 # them apart in the same way: the file does not say).
 _GEMMA_27B = {"gemma2": 46, "gemma3": 62}
@@ -36,15 +34,8 @@ def network_config(files: GGUFFiles) -> dict[str, Any]:
         "tie_word_embeddings": "output.weight" not in names,
         "attention_bias": "blk.0.attn_q.bias" in names,
         "mlp_bias": "blk.0.ffn_up.bias" in names,
-        "eos_token_id": ending_tokens(files),
         **(_gemma(files) if files.architecture in _GEMMA_27B else {}),
     }
-
-
-def ending_tokens(files: GGUFFiles) -> list[int]:
-    """The ids the file names as the end of an answer, under any name."""
-    named = (files.metadata.get(f"tokenizer.ggml.{key}") for key in _ENDS)
-    return list(dict.fromkeys(token for token in named if isinstance(token, int)))
 
 
 def _gemma(files: GGUFFiles) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from mlxk_core.api import EngineContext, GGUFHeader, Model
 from mlxk_core.api.errors import BrokenModel, UnsupportedModel
-from mlxk_gguf.config import ending_tokens
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx.loading import runtime
@@ -31,12 +30,9 @@ def load(model: Model, context: EngineContext) -> Any:
     tokenizer = BackgroundCall(lambda: _tokenizer(model, files.parts[0].header))
     try:
         network, _ = build_network(files, context.alive)
-        engine = prepare(model, network, lambda: tokenizer.result(context.alive), context)
+        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
     finally:
         tokenizer.join()
-    # GGUF has keys of its own for what ends a turn or a message.
-    engine.native_stops |= frozenset(ending_tokens(files))
-    return engine
 
 
 def estimate(model: Model) -> int:

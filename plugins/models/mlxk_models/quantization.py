@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlxk_core.api import Model, Quantization
@@ -14,12 +14,6 @@ from mlxk_core.api.models import MLX_METHOD, QuantizationDeclaration, declared_q
 _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 _DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 _BITS = {"fp64": 64, "fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
-# Tensors that say how others are to be read; they take room but are no parameters.
-_SIDE_TENSORS = (
-    "scales", "qzeros", "g_idx", "absmax", "quant_map", "nested_absmax", "nested_quant_map", "weight_scale",
-    "weight_scale_2", "weight_scale_inv", "input_scale", "weight_shape", "weight_zero_point", "SCB", "weight_format",
-)  # fmt: skip
-_WORD_BITS = {"I32": 32, "U32": 32, "I64": 64, "U8": 8, "I8": 8, "I16": 16}
 UNKNOWN = "unknown"
 
 
@@ -57,7 +51,7 @@ def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Q
         format="safetensors",
         label=label,
         bits=bits,
-        bits_per_weight=_bits_per_weight(model, None) if stored else None,
+        bits_per_weight=model.weights.bits_per_weight(lambda layer: None) if stored else None,
         notes=(disagree,) if stored and named and stored != named else (),
     )
 
@@ -92,7 +86,7 @@ def _described(model: Model, declaration: QuantizationDeclaration) -> Quantizati
         mode=mode,
         bits=bits,
         group_size=group,
-        bits_per_weight=_bits_per_weight(model, bits),
+        bits_per_weight=model.weights.bits_per_weight(lambda layer: bits),
         notes=tuple(notes),
     )
 
@@ -178,23 +172,3 @@ def _dtype_of_config(model: Model) -> str | None:
             if isinstance(value, str):
                 return _DTYPES.get(value.removeprefix("torch."))
     return None
-
-
-def _bits_per_weight(model: Model, bits: float | None) -> float | None:
-    """Bits on disk a parameter: from the index's totals, else from the headers (`bits` wide where they are packed)."""
-    weights = model.weights
-    if weights.total_size and weights.total_parameters:
-        return round(weights.total_size * 8 / weights.total_parameters, 2)
-    if weights.unreadable or not weights.tensors:
-        return None
-    stored = sum(tensor.nbytes for tensor in weights.tensors.values())
-    parameters = sum(_parameters(weights.tensors, bits))
-    return round(stored * 8 / parameters, 2) if parameters else None
-
-
-def _parameters(tensors: Mapping[str, Any], bits: float | None) -> Iterator[float]:
-    for name, tensor in tensors.items():
-        if name.endswith(_SIDE_TENSORS) or ".quant_state." in name:
-            continue
-        word = _WORD_BITS.get(tensor.dtype)
-        yield tensor.size * word / bits if word and bits and bits < word else tensor.size

@@ -16,10 +16,9 @@ from mlxk_core.api import Quantization
 from mlxk_core.api.commands import Session, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
 from mlxk_core.api.generation import CHAT_STOP_STRINGS
-from mlxk_core.api.models import Resolver, model_context_length, weight_format
+from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, weight_format
 from mlxk_models import humanize
 from mlxk_models.entry import Entry, installed_mlx, satisfied
-from mlxk_models.stops import stop_tokens
 from mlxk_models.table import Column, Row, show_table
 
 _PLAIN_MODES = (None, "affine")
@@ -90,7 +89,7 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     context = model_context_length(model)
     yield "Context", f"{context:,} tokens" if context else "unknown"
     yield "Chat template", "yes" if entry.facts.chat_template else "none"
-    stops = stop_tokens(model, entry.host.stop_policy(model))
+    stops = listed_stop_tokens(model, entry.host.stop_policy(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
     yield "Reasoning", _reasoning_text(entry)
     yield from _weights(entry)
@@ -174,7 +173,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "architecture": entry.facts.architecture,
         "context_length": model_context_length(model),
         "chat_template": entry.facts.chat_template is not None,
-        "stop_tokens": [{"id": token.id, "text": token.text} for token in stop_tokens(model, policy)],
+        "stop_tokens": [{"id": token.id, "text": token.text} for token in listed_stop_tokens(model, policy)],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),
         "mlx_version": installed_mlx(),

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
-from mlxk_core.api.models import Model, regular_file
+from mlxk_core.api.models import Model, native_stop_tokens, regular_file
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.sanity import implausible
 from mlxk_mlx.support.architectures import accepts
@@ -62,27 +62,16 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: E
     return MlxEngine(
         network,
         TokenizerAdapter(hf, vocab_size=logit_count(network)),
-        native_stops=native_stops(model, hf),
+        native_stops=_native_stops(model, hf),
         template=template,
         context=context,
     )
 
 
-def native_stops(model: Model, hf: Any = None) -> frozenset[int]:
-    """Return every token id that a file of the model gives as the end of an answer. No file has all of them."""
-    config = model.config
-    nested = config.get("text_config")
-    places: list[Any] = [config.get("eos_token_id"), model.generation_config.get("eos_token_id")]
-    if isinstance(nested, Mapping):
-        places.append(nested.get("eos_token_id"))
-    if hf is not None:
-        places.append(hf.eos_token_id)
-    return frozenset(token for place in places for token in _ids(place))
-
-
-def _ids(value: Any) -> Iterable[int]:
-    values = value if isinstance(value, list | tuple) else [value]
-    return [token for token in values if isinstance(token, int) and not isinstance(token, bool) and token >= 0]
+def _native_stops(model: Model, hf: Any) -> frozenset[int]:
+    """Return the ids of the stop tokens in the model's files, and the one that its tokenizer ends a text with."""
+    ids = {token.id for token in native_stop_tokens(model)} | {hf.eos_token_id}
+    return frozenset(token for token in ids if isinstance(token, int))
 
 
 class BackgroundCall:
@@ -161,7 +150,7 @@ def read_ahead(paths: Iterable[Path]) -> None:
 def _read_network(model: Model) -> Any:
     from mlx_lm.utils import load_model
 
-    native_stops(model)  # reads the small files, so that an error names the damaged one
+    native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_weights(model)
     if reason := implausible(model):
         raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)

@@ -83,7 +83,7 @@ def _result(model: Model, declaration: QuantizationDeclaration | None) -> Quanti
         mode=main.mode,
         bits=main.bits,
         group_size=main.group_size,
-        bits_per_weight=_bits_per_weight(model, measured),
+        bits_per_weight=_bits_per_weight(model, base, measured),
         mixed=bool(others),
         requires_mlx=_latest(scheme.since for scheme in (main, *others)),
         notes=(
@@ -196,25 +196,12 @@ def _hidden_size(model: Model) -> int | None:
     return None
 
 
-def _bits_per_weight(model: Model, measured: Mapping[str, Scheme]) -> float | None:
-    """Bits on disk a parameter: from the index's totals (mlx-lm writes both), else from the headers."""
-    weights = model.weights
-    if weights.total_size and weights.total_parameters:
-        return round(weights.total_size * 8 / weights.total_parameters, 2)
-    if weights.unreadable or not weights.tensors:
-        return None
-    stored = parameters = 0
-    for name, tensor in weights.tensors.items():
-        stored += tensor.nbytes
-        layer, _, last = name.rpartition(".")
-        scheme = measured.get(layer)
-        if scheme and last == "weight":
-            parameters += tensor.size * 32 // (scheme.bits or 32)
-        elif name.endswith("_blocks") and tensor.dtype == "U8":  # gpt-oss as OpenAI stores it: two values a byte
-            parameters += tensor.size * 2
-        elif not (scheme and last in ("scales", "biases")) and not name.endswith(("_scales", "_scale_inv")):
-            parameters += tensor.size
-    return round(stored * 8 / parameters, 2) if parameters else None
+def _bits_per_weight(model: Model, base: Scheme | None, measured: Mapping[str, Scheme]) -> float | None:
+    def bits_of(layer: str) -> float | None:
+        scheme = measured.get(layer, base)
+        return scheme.bits if scheme else None
+
+    return model.weights.bits_per_weight(bits_of)
 
 
 # Words
