@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlxk_core.api.generation import Constraint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class AnswerOptions:
     stop: tuple[str, ...] = ()
     chat_stops: bool = True
     thinking: bool | None = None
+    thinking_budget: int | None = None
+    constraint: Constraint | None = None
     reasoning_format: str | None = None
     backend: str | None = None
     loop_guard: bool = True

@@ -27,6 +27,7 @@ from mlxk_run.keyboard import typing_hidden
 from mlxk_run.log import captured_log
 from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
 from mlxk_run.runner import Runner
+from mlxk_run.structure import constraint_of, parsed
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits without it
 
@@ -96,6 +97,21 @@ def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) 
     help="End the answer before this text (repeatable).",
 )
 @click.option("--thinking/--no-thinking", default=None, help="Turn reasoning on or off, for models with a switch.")
+@click.option(
+    "--thinking-budget",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="End the reasoning after N tokens; the answer follows.",
+)
+@click.option(
+    "--schema", type=Text(may_be_empty=False), metavar="FILE_OR_JSON", help="Answer with JSON that matches a schema."
+)
+@click.option(
+    "--regex", type=Text(may_be_empty=False), metavar="PATTERN", help="Answer with text that matches a pattern."
+)
+@click.option(
+    "--grammar", type=click.Path(), metavar="FILE", help="Answer with text that matches a Lark or GBNF grammar."
+)
 @click.option("--hide-reasoning", is_flag=True, help="Show only the answer, not the reasoning.")
 @click.option(
     "--reasoning-format",
@@ -128,6 +144,7 @@ def run(ctx: click.Context, /, **options: Any) -> dict[str, Any] | None:
       mlxk run smollm2 "Why is the sky blue?"
       cat notes.txt | mlxk run smollm2 "Summarize this."
       mlxk run smollm2 -f main.py "Explain this code."
+      mlxk run smollm2 "Name a city." --schema city.json
       mlxk run smollm2
       mlxk run -c
     """
@@ -167,6 +184,10 @@ class _Arguments:
         seed: int | None,
         stop: tuple[str, ...],
         thinking: bool | None,
+        thinking_budget: int | None,
+        schema: str | None,
+        regex: str | None,
+        grammar: str | None,
         hide_reasoning: bool,
         reasoning_format: str | None,
         no_stream: bool,
@@ -188,6 +209,7 @@ class _Arguments:
             raise UsageError("--continue cannot be used with --no-chat-template.")
         if resume and session.output.json:
             raise UsageError("--continue cannot be used with --json.")
+        constraint = constraint_of(schema=schema, regex=regex, grammar=grammar)
         if model is None and words and not resume:
             model, words = words[0], words[1:]
             _check_model_word(model, words)
@@ -210,11 +232,19 @@ class _Arguments:
                 stop=stop,
                 chat_stops=not no_chat_stops,
                 thinking=thinking,
+                thinking_budget=thinking_budget,
+                constraint=constraint,
                 reasoning_format=reasoning_format,
                 backend=backend,
-                loop_guard=not no_loop_guard,
+                loop_guard=not no_loop_guard and constraint is None,
             ),
-            view=View(stream=not no_stream, hide_reasoning=hide_reasoning, plain=plain, verbose=verbose, quiet=quiet),
+            view=View(
+                stream=not no_stream,
+                hide_reasoning=hide_reasoning,
+                plain=plain or constraint is not None,  # a value is data, not Markdown
+                verbose=verbose,
+                quiet=quiet,
+            ),
             chat=ChatOptions(system=system, trim=not no_trim, save=not no_save),
         )
 
@@ -258,6 +288,9 @@ def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any
             opening = [Message(role="system", content=system)] if system else []
             answer = runner.answer([*opening, Message(role="user", content=prompt)], arguments.answer)
     data = _data(runner.model, prompt, answer, arguments.view) if runner.session.output.json else None
+    constraint = arguments.answer.constraint
+    if data is not None and constraint is not None and constraint.kind == "json_schema":
+        data["value"] = parsed(answer.completion)
     if answer.finish_reason == "cancelled":
         interrupted = Interrupted("The answer was interrupted.")
         interrupted.data = data

@@ -54,6 +54,8 @@ class Runner:
             chat_stops=options.chat_stops,
             reasoning_format=options.reasoning_format,
             backend=options.backend,
+            constraint=options.constraint,
+            thinking_budget=options.thinking_budget,
             template_options=({} if options.thinking is None else dict.fromkeys(_THINKING_SWITCHES, options.thinking)),
         )
         answer = self.display.show(self.service.submit(request), loop_guard=options.loop_guard, room=room)
