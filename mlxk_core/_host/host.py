@@ -249,6 +249,13 @@ class Host:
         best = self._best_extractor(model, around=True)
         return best[0] if best else None
 
+    def finds_tool_calls(self, model: Model) -> bool:
+        """Return whether a plugin reads the tool calls that `model` writes."""
+        if self.tool_format(model) is not None:
+            return True
+        chosen = self.reasoning_format(model)
+        return chosen is not None and chosen[0].tool_calls == "own"
+
     def _best_extractor(self, model: Model, *, around: bool) -> tuple[ReasoningExtractorSpec, Evidence] | None:
         found = []
         for plugin, spec in self._extractors.entries():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -59,6 +59,8 @@ class Facts:
     """What the files of `model` say it is. A damaged one says nothing here; health tells about it."""
 
     model: Model
+    reads_tool_calls: Callable[[Model], bool] = field(default=lambda model: True, compare=False)
+    """Whether a plugin reads the tool calls that the model writes (`Host.finds_tool_calls`)."""
 
     @cached_property
     def framework(self) -> Framework:
@@ -100,12 +102,16 @@ class Facts:
         found: dict[Capability, bool] = {
             "text-generation": self._writes_text,
             "chat": self._writes_text and bool(templates),
-            "tools": self._writes_text and bool(_TOOLS.search(templates)),
+            "tools": self._writes_text and bool(_TOOLS.search(templates)) and self._calls_are_read,
             "vision": self._sees,
             "audio": self._hears,
             "embeddings": self.type == "embedding",
         }
         return tuple(name for name, holds in found.items() if holds)
+
+    @property
+    def _calls_are_read(self) -> bool:
+        return _told(lambda: self.reads_tool_calls(self.model), False)
 
     @property
     def architecture(self) -> str | None:

@@ -19,6 +19,7 @@ from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.cache import Repository
 from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.model import File, Model
+from mlxk_core._models.variants import is_companion
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_JSON = 32 << 20  # bytes
@@ -103,7 +104,7 @@ class _Manifest:
     @cached_property
     def weights(self) -> tuple[File, ...]:
         """The files that hold weights, but not what belongs to a GGUF model without being one."""
-        return tuple(file for file in self.files if weight_format(file.name))
+        return tuple(file for file in self.files if weight_format(file.name) and not is_companion(file.name))
 
     @cached_property
     def only_gguf(self) -> bool:

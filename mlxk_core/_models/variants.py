@@ -20,6 +20,11 @@ _ENCODING = re.compile(
 _COMPANION = re.compile(r"mmproj|imatrix|(?<![a-z0-9])(?:vocab|lora)(?![a-z0-9])", re.IGNORECASE)
 
 
+def is_companion(name: str) -> bool:
+    """Return whether a GGUF file goes with a model without being one, so that the model runs without it."""
+    return name.lower().endswith(".gguf") and _COMPANION.search(PurePosixPath(name).name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One GGUF variant in a repository: `Q4_K_M` and the like. `size` is in bytes, all shards together."""
@@ -51,7 +56,7 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
     """
     groups: dict[tuple[str, int], dict[int, SizedFile]] = defaultdict(dict)
     for file in files:
-        if file.name.lower().endswith(".gguf") and not _COMPANION.search(PurePosixPath(file.name).name):
+        if file.name.lower().endswith(".gguf") and not is_companion(file.name):
             whole, number, total = parse_shard(file.name)
             groups[whole, total][number] = file
     named = {key: _encoding(key[0]) for key in groups}

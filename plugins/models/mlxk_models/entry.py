@@ -36,7 +36,7 @@ class Entry:
 
     @cached_property
     def facts(self) -> Facts:
-        return Facts(self.model)
+        return Facts(self.model, self.host.finds_tool_calls)
 
     @cached_property
     def quantizations(self) -> Sequence[Quantization]:

@@ -38,7 +38,7 @@ def running_models(server: ServerContext) -> list[dict[str, Any]]:
 
 def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
     """Return the details of a model, for `/api/show`."""
-    facts = Facts(model)
+    facts = Facts(model, server.host.finds_tool_calls)
     capabilities = ["completion"]
     capabilities += ["tools"] if "tools" in facts.capabilities else []
     capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []

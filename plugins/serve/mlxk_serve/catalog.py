@@ -220,7 +220,7 @@ class Catalog:
 
     def _capabilities(self, model: Model) -> tuple[str, ...]:
         more = {
-            "tools": "tools" in Facts(model).capabilities,
+            "tools": "tools" in Facts(model, self._host.finds_tool_calls).capabilities,
             "reasoning": self._host.reasoning_format(model) is not None,
         }
         return ("chat", "completions", *(name for name, holds in more.items() if holds))

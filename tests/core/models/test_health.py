@@ -221,3 +221,8 @@ def test_whatever_stands_in_the_files_there_is_an_answer(folder, safetensors, gg
     told = (facts.framework, facts.type, facts.capabilities, facts.architecture, model_context_length(model))
     assert all(each.message for each in check_health(model).problems)
     assert told[-1] is None or told[-1] > 0
+
+
+def test_a_damaged_image_encoder_does_not_stop_a_gguf_model(folder, gguf):
+    model = folder({"m-Q4_0.gguf": gguf({"general.architecture": "llama"}), "mmproj-m-f16.gguf": b"GGUF"})
+    assert check_health(model).healthy

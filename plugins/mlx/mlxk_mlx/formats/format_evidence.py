@@ -1,4 +1,4 @@
-"""What a model's files tell of the form of its answers beyond its reasoning; light, for the plugin's descriptions."""
+"""Evidence for tool-call formats and response templates in a model's files, without importing mlx-lm."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core.api.formats import Evidence, Strength
+from mlxk_mlx.formats.format_names import tool_format_name
 
 if TYPE_CHECKING:
     from mlxk_core.api.models import Model
 
 
 def tool_calls(model: Model) -> Evidence | None:
-    """Whether `model` may call tools. Which format it writes is seen when an answer begins, with mlx-lm at hand.
+    """Return the evidence for tool calls that a parser here reads.
 
-    That makes it a hint: a plugin that knows the markers of the model's own format comes first.
+    It is weak unless the model names its format: a plugin that knows the format of the whole answer comes first.
     """
-    named = model.tokenizer_config.get("tool_parser_type")
-    if isinstance(named, str):
-        return Evidence(Strength.DECLARED, f"tokenizer_config.json names the tool format {named}")
-    if "tool" in model.template_text:
-        return Evidence(Strength.NAME, "the chat template knows tools")
-    if any("tool_call" in token or token == "<|sep|>" for token in model.added_tokens):
-        return Evidence(Strength.NAME, "the vocabulary has markers of tool calls")
-    return None
+    name = tool_format_name(model)
+    if name is None:
+        return None
+    if model.tokenizer_config.get("tool_parser_type") == name:
+        return Evidence(Strength.DECLARED, f"tokenizer_config.json names the tool format {name}")
+    return Evidence(Strength.NAME, f"the chat template or the vocabulary shows the tool format {name}")
 
 
 def response_template(model: Model) -> Mapping[str, Any] | None:
-    """The `response_template` of transformers that the model carries; None too for one of another version."""
+    """Return the model's `response_template` for transformers, None without one of a known version."""
     template = model.tokenizer_config.get("response_template")
     if not isinstance(template, Mapping) or template.get("version", 1) != 1:
         return None
@@ -36,8 +35,8 @@ def response_template(model: Model) -> Mapping[str, Any] | None:
 
 
 def responses(model: Model) -> Evidence | None:
-    """Whether `model` carries a `response_template`. One that is made for whole, well-formed answers is a last resort:
-    whatever else knows the model's format reads a stream of them better."""
+    """Return the evidence for a `response_template`. It is weak for one made for whole, well-formed answers: any plugin
+    that knows the model's format reads a stream better."""
     template = response_template(model)
     if template is None:
         return None
@@ -46,7 +45,7 @@ def responses(model: Model) -> Evidence | None:
 
 
 def _needs_the_whole(field: Mapping[str, Any]) -> bool:
-    """Whether a field begins by a look at what follows (TRL's for Nemotron 3: reasoning is none before its end), or
-    by a header of harmony as it should be (TRL's for gpt-oss: recipients and constraints move in there)."""
+    """Return whether a field opens with a look-ahead (TRL's for Nemotron 3) or a well-formed harmony header (TRL's for
+    gpt-oss, whose headers also have recipients and constraints)."""
     pattern = str(field.get("open_pattern", ""))
     return pattern.startswith("(?=") or "<|channel|>" in f"{pattern} {field.get('open')}".replace("\\", "")

@@ -44,7 +44,7 @@ class WireFormat:
 
 def response_grammar(context: ExtractorContext) -> ResponseGrammar | None:
     """Return how the model of `context` writes calls; None if mlxk cannot read them."""
-    from mlxk_mlx.formats.tool_call_scanner import tool_format_name
+    from mlxk_mlx.formats.format_names import tool_format_name
 
     name = tool_format_name(context.model)
     form = wire_format(name, context.model.chat_template or "") if name else None

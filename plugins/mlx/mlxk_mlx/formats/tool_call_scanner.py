@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
+from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
-from mlxk_mlx.formats.tool_call_readers import READERS, infer, typed
+from mlxk_mlx.formats.tool_call_readers import READERS, typed
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ToolFormat:
 def around(context: ExtractorContext) -> Extractor:
     """The plugin's target: `context.inner`, with the calls in its content found if mlx-lm knows the model's format."""
     inner = context.inner or PlainText()
-    if tool_format_name(context.model) == "llama3":
+    if tool_format_name(context.model) == BARE_CALLS:
         return BareCallExtractor(inner, context.tools)
     form = tool_format(context.model)
     if form is None:
@@ -58,21 +59,10 @@ def around(context: ExtractorContext) -> Extractor:
     return ToolCallExtractor(inner, form, reader)
 
 
-def tool_format_name(model: Model) -> str | None:
-    """Return the name of the format of `model`'s calls: one of mlx-lm's, or one of our own; None if nothing tells."""
-    runtime.start()
-    from mlx_lm.tokenizer_utils import _infer_tool_parser
-
-    name = model.tokenizer_config.get("tool_parser_type")
-    if not isinstance(name, str) or not name.isidentifier():
-        name = _infer_tool_parser(_Vocabulary(model))
-    return name or infer(model.chat_template or "", model.added_tokens)
-
-
 def tool_format(model: Model) -> ToolFormat | None:
     """Return the format whose calls stand between markers in the text of `model`; None if there is none."""
     name = tool_format_name(model)
-    return named_format(name, model.chat_template or "") if name else None
+    return named_format(name, model.template_text) if name else None
 
 
 def named_format(name: str, template: str) -> ToolFormat | None:
@@ -87,17 +77,6 @@ def named_format(name: str, template: str) -> ToolFormat | None:
         return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE)
     except (ImportError, AttributeError):
         return None
-
-
-class _Vocabulary:
-    """As much of a tokenizer as mlx-lm's inference looks at."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self.chat_template = model.template_text or None
-
-    def get_vocab(self) -> Mapping[str, Any]:
-        return self._model.added_tokens
 
 
 class ToolCallExtractor:
