@@ -100,10 +100,11 @@ class UnsupportedModel(ModelError):
 class ContextLengthExceeded(ModelError):
     """The prompt alone does not fit the model's context. Both numbers are in tokens."""
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, *, at_least: bool = False) -> None:
+        counted = f"at least {prompt_tokens}" if at_least else f"{prompt_tokens}"
         super().__init__(
             # OpenAI's words to begin with: clients that shorten a conversation look for them (LiteLLM, and all on it).
-            f"This model's maximum context length is {context_length} tokens and the prompt has {prompt_tokens}, "
+            f"This model's maximum context length is {context_length} tokens and the prompt has {counted}, "
             "so none is left for an answer. Shorten the prompt.",
             prompt_tokens=prompt_tokens,
             context_length=context_length,

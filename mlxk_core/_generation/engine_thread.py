@@ -13,25 +13,41 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
-from mlxk_core._generation.engine import EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine import EngineContext, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine_errors import (
+    engine_error,
+    failed_call,
+    malformed_event,
+    malformed_result,
+    missing_member,
+    stalled,
+)
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import Job, JobFailed, Key, LoadStarted, ModelLeased, Resident, RowAdmitted, RowStepped
+from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
+from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
 from mlxk_core._host.host import Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Resources of the service. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded)."""
+    """Resources of the service. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded).
+
+    After `stall` seconds without progress of its engine a running request fails.
+    """
 
     memory: int
     cache_bytes: int
     concurrency: int
     ttl: float | None
+    stall: float = STALL_SECONDS
 
 
 @dataclass(slots=True)
@@ -50,6 +66,20 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
+
+
+class _Trim(Enum):
+    """When freed memory goes back to the system."""
+
+    NONE = auto()
+    IDLE = auto()
+    """After some seconds without work."""
+    NOW = auto()
+    """As soon as nothing runs: much was freed."""
+
+
+_IDLE_TRIM = 5.0  # seconds
+_LONG_PROMPT = 8192  # tokens
 
 
 class EngineThread:
@@ -74,6 +104,8 @@ class EngineThread:
         self.residency = Residency(limits.memory)
         self.counters = Counters()
         self.last_progress = time.monotonic()
+        self._monitor = StallMonitor(limits.stall, self._running_jobs, self._on_stall)
+        self._trim = _Trim.NONE
 
     # Called from any thread.
 
@@ -81,6 +113,7 @@ class EngineThread:
         """Start the thread unless it was started."""
         if self._thread.ident is None:
             self._thread.start()
+            self._monitor.start()
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the thread to end; False if it still runs after `timeout` seconds."""
@@ -104,6 +137,10 @@ class EngineThread:
         """Fail every job and end the thread."""
         self._commands.put(self._request_stop)
 
+    def error_of(self, job: Job, error: BaseException) -> MlxkError:
+        """Return the error of a request for what its own thread raised while it used the engine or its tokenizer."""
+        return engine_error(self._host, job.backend, failed_call(error) or "the text of a request", error)
+
     @property
     def ended(self) -> bool:
         """Whether the thread ran and ended: a command would never be executed."""
@@ -125,22 +162,45 @@ class EngineThread:
         """Whether there is work whose progress should show in `last_progress`."""
         return self._loading is not None or self.running > 0
 
+    def _running_jobs(self) -> list[Job]:
+        return [job for resident in self.residency for job in list(resident.rows.values())]
+
+    def _on_stall(self, jobs: Sequence[Job]) -> None:
+        """Called on the monitor's thread. The consumers learn of it even if this thread hangs inside an engine."""
+        for job in jobs:
+            error = stalled(self._host, job.backend, self._limits.stall)
+            job.outbox.put(JobFailed(error))
+            self._commands.put(partial(self._fail_stalled, job, error))
+
     # On the engine thread: the loop.
 
     def _run(self) -> None:
         try:
             worked = False
             while not self._stopping:
-                self._run_commands(wait=0 if worked else self._idle_timeout())
-                self._record_progress()  # after the wait: an idle hour is not a stall
+                if worked:
+                    self._run_commands(wait=0)
+                else:
+                    self._wait_for_command()
+                    self._record_progress()  # an idle hour is not a stall
                 self._lease_models()
                 worked = self._admit()
                 worked = self._step() or worked
         finally:
+            self._monitor.stop()
             self._shut_down()
 
     def _record_progress(self) -> None:
         self.last_progress = time.monotonic()
+
+    def _wait_for_command(self) -> None:
+        if self._trim is _Trim.NOW:
+            trim_heap()
+            self._trim = _Trim.NONE
+        timeout = self._idle_timeout()
+        if self._trim is _Trim.IDLE and (timeout is None or timeout > _IDLE_TRIM):
+            timeout, self._trim = _IDLE_TRIM, _Trim.NOW
+        self._run_commands(wait=timeout)
 
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
@@ -187,9 +247,20 @@ class EngineThread:
             try:
                 job.resident.engine.remove(job.id)
             except BaseException as error:
-                self._lose_rows(job.resident, error)
+                self._lose_rows(job.resident, "remove()", error)
                 return
         self._end(job, state, Actor.REQUEST)
+
+    def _fail_stalled(self, job: Job, error: MlxkError) -> None:
+        if job.state is not JobState.RUNNING or job.resident is None:
+            return
+        resident = job.resident
+        with contextlib.suppress(BaseException):  # the row is given up in any case
+            resident.engine.remove(job.id)
+        self._fail(job, Actor.SERVICE, error)
+        if not resident.rows:
+            with contextlib.suppress(BaseException):
+                resident.engine.reset()
 
     def _request_stop(self) -> None:
         self._stopping = True
@@ -216,7 +287,7 @@ class EngineThread:
             self._fail(job, Actor.SERVICE, error)
             return True
         except BaseException as error:
-            self._fail(job, Actor.ENGINE, _load_error(job, error))
+            self._fail(job, Actor.ENGINE, self._load_error(job, "estimate()", error))
             return True
         if evicted is None:
             return False
@@ -243,8 +314,11 @@ class EngineThread:
         )
         try:
             engine = self._host.load(first.backend.target)(first.model, context)
+            if missing := missing_member(engine):
+                problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
+                raise malformed_result(self._host, first.backend, problem)
         except BaseException as error:
-            failure = _load_error(first, error)
+            failure = self._load_error(first, "load()", error)
             gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
             for job in self._queued_for(key):
@@ -284,10 +358,16 @@ class EngineThread:
 
     def _unload(self, resident: Resident) -> None:
         self.counters.unloads += 1
+        self._trim = _Trim.NOW
         try:
             self.residency.unload(resident)
         except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
+
+    def _load_error(self, job: Job, call: str, error: BaseException) -> Exception:
+        if isinstance(error, MemoryError):
+            return InsufficientMemory(f"`{job.model.name}` did not fit into memory.", model=job.model.name)
+        return engine_error(self._host, job.backend, call, error)
 
     # On the engine thread: rows.
 
@@ -305,7 +385,7 @@ class EngineThread:
             try:
                 job.resident.engine.add(job.row)
             except BaseException as error:
-                self._fail(job, Actor.ENGINE, _row_error(error))
+                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
                 continue
             job.to(JobState.RUNNING, by=Actor.SERVICE)
             job.admitted_at = time.monotonic()
@@ -318,48 +398,63 @@ class EngineThread:
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
-                self._deliver(resident, list(resident.engine.step()))
-            except BaseException as error:  # also what a malformed event raises
-                self._lose_rows(resident, error)
+                events = list(resident.engine.step())
+                rows = [event.id for event in events]
+            except BaseException as error:  # also for events without an id: they cannot be attributed to a row
+                self._lose_rows(resident, "step()", error)
                 continue
             self.counters.steps += 1
-            self._record_progress()
+            self._deliver(resident, events, rows)
         return bool(working)
 
-    def _deliver(self, resident: Resident, events: Sequence[StepEvent]) -> None:
-        """Put the events of one step into the outboxes of their jobs, and end the jobs whose rows ended."""
+    def _deliver(self, resident: Resident, events: Sequence[StepEvent], rows: Sequence[int]) -> None:
+        """Put the events of one step into the outboxes of their jobs, and end the jobs whose rows ended.
+
+        Events of unknown rows, and those after the end of a row, are ignored. A malformed event fails its row only.
+        """
         now = time.monotonic()
         by_row: dict[int, list[StepEvent]] = {}
-        for event in events:
-            by_row.setdefault(event.id, []).append(event)
+        for id, event in zip(rows, events, strict=True):
+            if isinstance(id, int) and id in resident.rows:
+                by_row.setdefault(id, []).append(event)
+        if by_row:
+            self._record_progress()
         for id, of_row in by_row.items():
-            job = resident.rows.get(id)
-            if job is None:
-                continue
-            failure: Exception | None = None
+            job = resident.rows[id]
+            job.events += len(of_row)
+            valid: list[StepEvent] = []
+            failure: BaseException | None = None
             finished = False
             for event in of_row:
-                match event:
-                    case Sampled():
-                        self.counters.generated_tokens += 1
-                        finished = finished or event.finish is not None
-                    case RowFailed():
-                        failure = event.error
-                    case Prefilled() if event.done == event.total:
-                        self.counters.prompt_tokens += event.total
-                        self.counters.cached_tokens += event.cached
-            if finished and failure is None:
+                if problem := malformed_event(event):
+                    failure = malformed_result(self._host, job.backend, f"step() returned {problem}")
+                    break
+                if isinstance(event, RowFailed):
+                    failure = event.error
+                    break
+                valid.append(event)
+                if isinstance(event, Sampled):
+                    self.counters.generated_tokens += 1
+                    if event.finish is not None:
+                        finished = True
+                        break
+                elif event.done == event.total:
+                    self.counters.prompt_tokens += event.total
+                    self.counters.cached_tokens += event.cached
+            if finished:
                 # Before the outbox: a consumer that has the whole response may submit the next request at once.
                 self._end(job, JobState.FINISHED, Actor.ENGINE)
-            job.outbox.put(RowStepped(of_row, now))
+            job.outbox.put(RowStepped(valid, now))
             if failure is not None:
-                self._fail(job, Actor.ENGINE, _row_error(failure))
+                with contextlib.suppress(BaseException):  # the row is given up in any case
+                    resident.engine.remove(id)
+                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "step()", failure))
 
-    def _lose_rows(self, resident: Resident, error: BaseException) -> None:
-        """Fail all rows of one engine and reset it; unload it if even that fails."""
+    def _lose_rows(self, resident: Resident, call: str, error: BaseException) -> None:
+        """Fail all rows of one engine because `call` raised, and reset it; unload it if even that fails."""
         self.counters.engine_failures += 1
         for job in list(resident.rows.values()):
-            self._fail(job, Actor.ENGINE, _row_error(error))
+            self._fail(job, Actor.ENGINE, engine_error(self._host, resident.backend, call, error))
         try:
             resident.engine.reset()
         except BaseException:
@@ -391,6 +486,8 @@ class EngineThread:
             case JobState.CANCELLED:
                 self.counters.cancelled += 1
         self._jobs.discard(job)
+        long = job.row is not None and len(job.row.prompt) >= _LONG_PROMPT
+        self._trim = _Trim.NOW if long or self._trim is _Trim.NOW else _Trim.IDLE
         self._on_job_end(job, time.monotonic() - job.admitted_at if before is JobState.RUNNING else 0.0)
 
     def _shut_down(self) -> None:
@@ -408,19 +505,3 @@ class EngineThread:
 
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown("mlxk is shutting down.")
-
-
-def _load_error(job: Job, error: BaseException) -> Exception:
-    if isinstance(error, MlxkError):
-        return error
-    if isinstance(error, MemoryError):
-        return InsufficientMemory(f"`{job.model.name}` did not fit into memory.", model=job.model.name)
-    return EngineFailure(
-        f"`{job.model.name}` could not be loaded: {type(error).__name__}: {error}", model=job.model.name
-    )
-
-
-def _row_error(error: BaseException) -> Exception:
-    if isinstance(error, MlxkError):
-        return error
-    return EngineFailure(f"The engine failed while it ran this request: {type(error).__name__}: {error}")

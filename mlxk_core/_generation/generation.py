@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
-from mlxk_core._errors import EngineFailure
+from mlxk_core._errors import MlxkError
 from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.constraint_plan import ConstraintPlan
 from mlxk_core._generation.engine import Prefilled, Row, Sampled
@@ -38,7 +38,7 @@ from mlxk_core._generation.jobs import (
     RowStepped,
 )
 from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
-from mlxk_core._generation.prompts import render
+from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.stops import StopStrings, StopTokenCache
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
@@ -95,10 +95,13 @@ class Generation:
     Use it as a context manager, or call `close`: a generation that is not read keeps its place in the batch.
     """
 
-    def __init__(self, request: GenerationRequest, plan: Plan, job: Job, engine_thread: EngineThread) -> None:
+    def __init__(
+        self, request: GenerationRequest, plan: Plan, job: Job, prompt: SharedPrompt, engine_thread: EngineThread
+    ) -> None:
         self._request = request
         self._plan = plan
         self._job = job
+        self._prompt = prompt
         self._thread = engine_thread
         self._ready: deque[Event] = deque()
         self._pipeline: TextPipeline | None = None
@@ -143,12 +146,10 @@ class Generation:
             except BaseException as error:
                 self._ready.clear()
                 self._end(JobState.CANCELLED if isinstance(error, KeyboardInterrupt) else JobState.FAILED)
-                if isinstance(error, (Exception, KeyboardInterrupt)):
+                if isinstance(error, (MlxkError, KeyboardInterrupt)):
                     raise
-                # A panic in a Rust extension (tokenizers): callers handle `Exception` only.
-                raise EngineFailure(
-                    f"The engine failed on the text of this request: {type(error).__name__}: {error}"
-                ) from error
+                # Also for a panic in a Rust extension (tokenizers), which is not an `Exception`.
+                raise self._thread.error_of(self._job, error) from error
         return self._ready.popleft()
 
     def on_ready(self, callback: Callable[[], None]) -> None:
@@ -194,7 +195,7 @@ class Generation:
     def _submit_row(self, resident: Resident) -> None:
         """Render the prompt, decide the token budget and submit the row to the engine thread."""
         request, plan, engine = self._request, self._plan, resident.engine
-        prompt = render(engine, request)
+        prompt = self._prompt.get(engine, request, plan.window)
         self.prompt_text = prompt.text
         self._prompt_tokens = len(prompt.tokens)
         allowed = budget(plan.window, self._prompt_tokens, asked=request.max_tokens, policy=request.token_policy)

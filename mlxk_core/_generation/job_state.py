@@ -80,7 +80,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.RUNNING, _S.FINISHED, _A.REQUEST, "a stop string, or the end of the tool calls"),
     Transition(_S.RUNNING, _S.FAILED, _A.ENGINE, "the step or the row failed"),
     Transition(_S.RUNNING, _S.FAILED, _A.REQUEST, "the text of the response could not be processed"),
-    Transition(_S.RUNNING, _S.FAILED, _A.SERVICE, "the service shuts down"),
+    Transition(_S.RUNNING, _S.FAILED, _A.SERVICE, "the engine stalled, or the service shuts down"),
     Transition(_S.RUNNING, _S.CANCELLED, _A.REQUEST, "cancelled or disconnected"),
 )
 """Every allowed transition. What is not listed is a bug."""

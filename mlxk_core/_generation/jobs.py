@@ -95,6 +95,8 @@ class Job:
     resident: Resident | None = None
     row: Row | None = None
     admitted_at: float = 0.0
+    events: int = 0
+    """The number of events of its row so far."""
     estimate: int | None = None
     """Bytes its model takes once loaded; None until the backend was asked."""
     _state: JobState = JobState.QUEUED

@@ -20,6 +20,9 @@ from mlxk_core._generation.stops import StopStrings
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 
+_LONGEST_TOKEN = 1 << 16
+"""Characters that one token may complete; those of real vocabularies have some hundreds."""
+
 
 class VerbatimAnswer:
     """The extractor of a constrained answer: `inner` reads the reasoning, and the answer is passed on as it is.
@@ -108,7 +111,7 @@ class TextPipeline:
             return
         if sampled.logprob is not None:
             self._logprobs.append(self._logprob(sampled))
-        yield from self._feed(self._detokenizer.add(sampled.token))
+        yield from self._feed(self._checked(self._detokenizer.add(sampled.token)))
         self._count_reasoning()
         if self.reason is None and sampled.finish == "length":
             yield from self.finish("length")
@@ -119,7 +122,7 @@ class TextPipeline:
         """What is still held back when the answer ends for `reason`."""
         if self.reason is not None:
             return
-        rest = self._detokenizer.finish()
+        rest = self._checked(self._detokenizer.finish())
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that the limit cut in two
         yield from self._feed(rest)
@@ -131,6 +134,14 @@ class TextPipeline:
             if self._logprobs:
                 yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
             self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
+
+    @staticmethod
+    def _checked(text: object) -> str:
+        if not isinstance(text, str):
+            raise TypeError(f"the detokenizer returned {type(text).__name__}, not text")
+        if len(text) > _LONGEST_TOKEN:
+            raise ValueError(f"the detokenizer returned {len(text)} characters for one token")
+        return text
 
     def _feed(self, text: str) -> Iterator[ExtractorEvent]:
         with failures_named(self._extractor):

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlxk_core._errors import InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_core._errors import ContextLengthExceeded, InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.tokenizer import Tokenizer
 
 _ASKED = "mlxk asks"
 _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
 # A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
 _BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
+_USUAL = 8
+"""Characters per token that no ordinary text exceeds."""
+_PIECE = 1 << 14  # characters
+_EDGES = 16  # tokens
+_SPECIALS = 64  # tokens that a tokenizer may add around a text
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
 
 
@@ -30,10 +37,15 @@ class Prompt:
     notes: tuple[str, ...] = ()
 
 
-def render(engine: Engine, request: GenerationRequest) -> Prompt:
-    """The request's prompt as the engine will see it. Raises `InvalidOption` when it has no token."""
+def render(engine: Engine, request: GenerationRequest, window: int | None = None) -> Prompt:
+    """Return the request's prompt as the engine will read it.
+
+    Raises `InvalidOption` if it has no token, `ContextLengthExceeded` if its text is far longer than a context of
+    `window` tokens: such a text is not tokenized as a whole.
+    """
+    _check_length(engine.tokenizer, request.prompt, window)
     if isinstance(request.prompt, str):
-        tokens: Sequence[int] = engine.tokenizer.encode(request.prompt, add_special_tokens=True)
+        tokens: Sequence[int] = _encode(engine.tokenizer, request.prompt, add_special_tokens=True)
         prompt = Prompt(request.prompt, tokens)
     elif request.prompt and all(isinstance(part, int) for part in request.prompt):
         prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
@@ -84,7 +96,7 @@ def _templated(engine: Engine, messages: Sequence[Message], request: GenerationR
         common = _common(text, closed)
         begun = _BEGUN.search(text, 0, common)
         suffix = text[begun.start() if begun else common :]
-    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=False), suffix)
+    return Prompt(text, _encode(engine.tokenizer, text, add_special_tokens=False), suffix)
 
 
 def _rewritten(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt | None:
@@ -137,10 +149,62 @@ def _behind_last_turn(engine: Engine, messages: Sequence[Message], request: Gene
 def _spoken(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
     text = speakers(messages)
     note = f"{why} The conversation is written as Human: and Assistant: turns instead."
-    return Prompt(text, engine.tokenizer.encode(text, add_special_tokens=True), "", (note,))
+    return Prompt(text, _encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
 
 
 def speakers(messages: Sequence[Message]) -> str:
     """A conversation for a model that has no template: turns behind their speaker's name, the answer's left open."""
     turns = [f"{_SPEAKERS[message.role]}: {message.content.strip()}" for message in messages]
     return "\n\n".join([*turns, "Assistant:"])
+
+
+class SharedPrompt:
+    """The prompt of several requests that differ in their sampling only: rendered once, by the first that needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._prompt: Prompt | None = None
+
+    def get(self, engine: Engine, request: GenerationRequest, window: int | None) -> Prompt:
+        """Return what `render` returns. Raises what it raises, for each of the requests."""
+        with self._lock:
+            if self._prompt is None:
+                self._prompt = render(engine, request, window)
+            return self._prompt
+
+
+def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
+    """Return a prompt for each request; requests that have the same prompt object and options share one."""
+    found: dict[tuple[object, ...], SharedPrompt] = {}
+    return [
+        found.setdefault(
+            (id(r.prompt), r.model, r.backend, id(r.tools), id(r.template_options), r.keep_to_template), SharedPrompt()
+        )
+        for r in requests
+    ]
+
+
+def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int], window: int | None) -> None:
+    """Count the tokens of a very long text piece by piece, and stop at the size of the context.
+
+    Tokenizing 4 MB at once takes over 1 GB, whether or not the result can be used.
+    """
+    texts = [prompt] if isinstance(prompt, str) else [part.content for part in prompt if isinstance(part, Message)]
+    if window is None or sum(map(len, texts)) <= window * _USUAL:
+        return
+    count = 0
+    for text in texts:
+        for at in range(0, len(text), _PIECE):
+            # A piece may have a few tokens more than its share of the whole text: at its cut edges.
+            count += max(0, len(_encode(tokenizer, text[at : at + _PIECE], add_special_tokens=False)) - _EDGES)
+            if count >= window:
+                raise ContextLengthExceeded(count, window, at_least=True)
+
+
+def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
+    tokens = tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    if not isinstance(tokens, list):
+        raise TypeError(f"encode() returned {type(tokens).__name__}, not a list")
+    if len(tokens) > 4 * len(text) + _SPECIALS:  # a character has 4 bytes at most
+        raise ValueError(f"encode() returned {len(tokens)} tokens for {len(text)} characters")
+    return tokens

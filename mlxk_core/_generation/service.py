@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,10 @@ from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident
-from mlxk_core._generation.prompts import Prompt, render
+from mlxk_core._generation.memory import machine_memory
+from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
@@ -82,7 +83,8 @@ class GenerationService:
 
     `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` the size of an
     engine's prompt cache, `concurrency` the number of requests that run at once, `queue` the number that may wait in
-    addition, `ttl` the idle time in seconds after which a model is unloaded (None: never).
+    addition, `ttl` the idle time in seconds after which a model is unloaded (None: never). A running request fails
+    after `stall` seconds without progress of its engine.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class GenerationService:
         queue: int = 128,
         ttl: float | None = None,
         cache_bytes: int | None = None,
+        stall: float = STALL_SECONDS,
     ) -> None:
         self._host = host
         memory = memory if memory is not None else int(machine_memory() * _SHARE_OF_MEMORY)
@@ -102,6 +105,7 @@ class GenerationService:
             cache_bytes=cache_bytes if cache_bytes is not None else int(memory * _SHARE_FOR_PROMPTS),
             concurrency=concurrency,
             ttl=ttl,
+            stall=stall,
         )
         self._queue = queue
         self._thread = EngineThread(host, self._limits, self._on_job_end)
@@ -134,9 +138,10 @@ class GenerationService:
         backends = [self._backend(request.model, request.backend) for request in requests]
         plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
+        prompts = shared_prompts(requests)
         return [
-            Generation(request, plan, job, self._thread)
-            for request, plan, job in zip(requests, plans, jobs, strict=True)
+            Generation(request, plan, job, prompt, self._thread)
+            for request, plan, job, prompt in zip(requests, plans, jobs, prompts, strict=True)
         ]
 
     def preload(self, model: Model, *, backend: str | None = None, waiting: Callable[[], None] = lambda: None) -> None:
@@ -301,11 +306,6 @@ class GenerationService:
                 self._facts.pop(known, None)
         self._facts[model, reasoning_format] = facts
         return facts
-
-
-def machine_memory() -> int:
-    """Return the machine's physical memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:

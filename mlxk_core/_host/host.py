@@ -310,6 +310,11 @@ class Host:
         ]
         return sorted(named, key=lambda fact: fact.format)
 
+    def backend_owner(self, spec: BackendSpec) -> PluginRecord:
+        """Return the record of the plugin that a backend belongs to."""
+        owners = (plugin.record for plugin, own in self._backends.entries() if own.name == spec.name)
+        return next(owners, PluginRecord(name=spec.name))
+
     # Server extensions
 
     def server_extensions(self) -> list[ServerExtensionSpec]:

@@ -34,9 +34,10 @@ from mlxk_core._generation.grammar import (
     optional,
     sequence,
 )
+from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
 from mlxk_core._generation.sampling import model_sampling
-from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus, machine_memory
+from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 from mlxk_core._models.budget import TokenPolicy
 

@@ -29,10 +29,13 @@ class House:
     def model(self, name="alpha", **options):
         return fake_model(self.folder / name, **options)
 
-    def ask(self, model, prompt="Hi", **options):
-        if isinstance(prompt, str) and not options.pop("raw", False):
+    def request(self, model, prompt="Hi", *, raw=False, **options):
+        if isinstance(prompt, str) and not raw:
             prompt = (Message(role="user", content=prompt),)
-        return self.service.submit(GenerationRequest(model=model, prompt=prompt, **options))
+        return GenerationRequest(model=model, prompt=prompt, **options)
+
+    def ask(self, model, prompt="Hi", **options):
+        return self.service.submit(self.request(model, prompt, **options))
 
     def wait_for(self, condition):
         """Waits until a condition of another thread holds."""

@@ -1,0 +1,103 @@
+"""Errors of engines: which backend raised them, in which call, and where."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+
+from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
+from mlxk_core._generation.engine import Prefilled, RowFailed, Sampled
+from mlxk_core._host.host import Host
+from mlxk_core._host.specs import BackendSpec
+
+_MEMBERS = (
+    "tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close",
+)  # fmt: skip
+
+
+def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseException) -> MlxkError:
+    """Return the error for a request when `call` (`step()`) of a backend or its engine raised `error`.
+
+    An `MlxkError` says what is wrong by itself. Anything else is a failure of the backend's plugin: the message names
+    plugin, file and line, and the cause is kept.
+    """
+    if isinstance(error, MlxkError):
+        return error
+    if isinstance(error, MemoryError):
+        return InsufficientMemory(f"Not enough memory: {call} of backend {backend.name} ran out of it.")
+    place = _place(error, _package(backend))
+    described = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _failure(host, backend, f"{call} raised {described}" + (f" ({place})" if place else ""), error)
+
+
+def malformed_result(host: Host, backend: BackendSpec, problem: str) -> EngineFailure:
+    """Return the error for a request when a backend or its engine returned something it must not."""
+    return _failure(host, backend, problem, None)
+
+
+def stalled(host: Host, backend: BackendSpec, seconds: float) -> EngineFailure:
+    """Return the error for a request whose engine made no progress for `seconds`."""
+    return _failure(host, backend, f"step() made no progress for {seconds:g} s", None)
+
+
+def failed_call(error: BaseException) -> str | None:
+    """Return the outermost call outside of mlxk-core in which `error` was raised, as `encode()`; None without any."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not str(frame.f_globals.get("__name__", "")).startswith("mlxk_core."):
+            return f"{frame.f_code.co_name}()"
+    return None
+
+
+def malformed_event(event: object) -> str | None:
+    """Return what is wrong with an event of a step; None if it is well-formed."""
+    match event:
+        case Sampled(token=int(), finish=None | "stop" | "length") | RowFailed(error=Exception()):
+            return None
+        case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
+            return None
+        case Sampled() | Prefilled() | RowFailed():
+            return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
+    return f"{type(event).__name__}, which is not an event"
+
+
+def missing_member(engine: object) -> str | None:
+    """Return the name of a member of `Engine` that `engine` lacks. Nothing is called: a property may raise."""
+    absent = object()
+    for name in _MEMBERS:
+        if inspect.getattr_static(engine, name, absent) is absent and not hasattr(type(engine), "__getattr__"):
+            return name
+    return None
+
+
+def _failure(host: Host, backend: BackendSpec, problem: str, cause: BaseException | None) -> EngineFailure:
+    owner = host.backend_owner(backend)
+    failure = EngineFailure(
+        f"Backend {backend.name} of plugin {owner.label} failed: {problem}",
+        backend=backend.name,
+        plugin=owner.name,
+        distribution=owner.distribution,
+        version=owner.version,
+        place=_place(cause, _package(backend)) if cause else None,
+    )
+    failure.__cause__ = cause
+    return failure
+
+
+def _package(backend: BackendSpec) -> str:
+    """Return the top-level package of the backend's code."""
+    target = backend.target
+    module = target.partition(":")[0] if isinstance(target, str) else str(getattr(target, "__module__", ""))
+    return module.partition(".")[0]
+
+
+def _place(error: BaseException, package: str) -> str | None:
+    """Return `package/module.py:12` of the deepest frame in `package`, else of the deepest outside of mlxk-core."""
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    named = [(str(frame.f_globals.get("__name__", "")).partition(".")[0], frame, line) for frame, line in frames]
+    own = [found for found in named if found[0] == package] or [found for found in named if found[0] != "mlxk_core"]
+    if not own:
+        return None
+    name, frame, line = own[-1]
+    path = frame.f_code.co_filename.replace("\\", "/")
+    _, inside, rest = path.rpartition(f"/{name}/")
+    return f"{name}/{rest}:{line}" if inside else f"{path.rpartition('/')[2]}:{line}"

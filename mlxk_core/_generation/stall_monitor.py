@@ -1,0 +1,61 @@
+"""Stall detection: requests whose engine makes no progress for too long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from mlxk_core._generation.jobs import Job
+
+STALL_SECONDS = 600.0
+"""After this time without any event of its engine, a running request fails. Chunks of a long prompt on a CPU may take
+minutes; with another request of the same engine in progress, ten times as long is allowed."""
+_STARVED = 10
+_TICKS = 20
+
+
+class StallMonitor:
+    """A thread that calls `on_stall(jobs)` once for jobs whose rows had no event for `seconds` of running time.
+
+    Time is counted in ticks of the monitor itself: a suspended process (SIGSTOP, a sleeping laptop) does not count.
+    """
+
+    def __init__(
+        self, seconds: float, running: Callable[[], Iterable[Job]], on_stall: Callable[[list[Job]], None]
+    ) -> None:
+        self._tick = seconds / _TICKS
+        self._running = running
+        self._on_stall = on_stall
+        self._seen: dict[Job, tuple[int, int]] = {}
+        """Of each running job: its number of events when it was last looked at, and the ticks since it changed."""
+        self._reported: set[Job] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._tick):
+            stalled = self._look()
+            if stalled:
+                self._on_stall(stalled)
+
+    def _look(self) -> list[Job]:
+        seen: dict[Job, tuple[int, int]] = {}
+        for job in self._running():
+            events, ticks = self._seen.get(job, (-1, 0))
+            seen[job] = (job.events, ticks + 1 if job.events == events else 0)
+        self._seen = seen
+        self._reported &= seen.keys()
+        moving = {id(job.resident) for job, (_, ticks) in seen.items() if ticks < _TICKS}
+        stalled = []
+        for job, (_, ticks) in seen.items():
+            limit = _TICKS * _STARVED if id(job.resident) in moving else _TICKS
+            if ticks >= limit and job not in self._reported:
+                self._reported.add(job)
+                stalled.append(job)
+        return stalled
