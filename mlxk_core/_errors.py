@@ -7,8 +7,9 @@ from one of these: it inherits the row of its base, or names its own with `kind`
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class Kind(NamedTuple):
@@ -23,12 +24,29 @@ class MlxkError(Exception):
     """An error that a person can act on. `str(error)` is the whole sentence."""
 
     kind: Kind | None = None
+    """Its row of the table, if it is not that of its class."""
     data: Any = None
-    """What there is to show beside the error (half an answer, a list with a bad entry): `data` of the envelope."""
+    """What there is to show with the error (half an answer, a list with a bad entry): `data` of the envelope."""
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, *, data: Any = None, kind: Kind | None = None, **details: Any) -> None:
         super().__init__(message)
         self.details: Mapping[str, Any] = details
+        self.data = data
+        if kind is not None:
+            self.kind = kind
+
+    def with_hint(self, text: str, **details: Any) -> Self:
+        """Return the same error whose message ends with `text`, and whose details have these entries too."""
+        hinted = copy.copy(self)
+        hinted.args = (f"{self} {text}",)
+        hinted.details = {**self.details, **details}
+        return hinted.with_traceback(self.__traceback__)
+
+    def with_data(self, data: Any) -> Self:
+        """Return the same error with `data`."""
+        changed = copy.copy(self)
+        changed.data = data
+        return changed.with_traceback(self.__traceback__)
 
 
 class UsageError(MlxkError):

@@ -98,7 +98,7 @@ def complete_reasoning_format(ctx: click.Context, param: click.Parameter, incomp
     session = ctx.find_object(Session)
     if session is None:
         return []
-    return _named([*(spec.name for spec in session.host.reasoning_formats()), "none"], incomplete)
+    return _named([*(spec.name for spec in session.host.reasoning_extractors()), "none"], incomplete)
 
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -182,6 +182,15 @@ class Root(click.Group):
             raise UsageError(f"`{name}` cannot start: {target} is no click command.", command=name, target=target)
         return command
 
+    def failure_of_command(self, error: BaseException) -> BaseException:
+        """Return what the running command raised as the failure of its plugin; of a command of mlxk's own as it is."""
+        if self.running is None or self.running in BUILTIN_COMMANDS:
+            return error
+        spec = self.host.command(self.running)
+        if isinstance(spec.target, str):
+            self.host.owner_of(spec).packages.add(spec.target.partition(".")[0].partition(":")[0])
+        return self.host.failure_of(spec, f"`{self.running}`", error)
+
     def _summary(self, name: str) -> str:
         if name in _BUILTINS:
             return _BUILTINS[name][0]
@@ -210,7 +219,7 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
             error = _in_our_terms(raised)
             if error is not None:
                 if root.running and not isinstance(error, MlxkError):
-                    error = root.host.failure_of(root.running, error)
+                    error = root.failure_of_command(error)
                 data = getattr(error, "data", None)
                 output.trace(raised)
     try:
@@ -252,6 +261,7 @@ def main() -> None:
     atexit.register(end)
     _open_standard_streams()
     code = run(sys.argv[1:])
+    _close_standard_output()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; Ctrl-C now is no reason for a traceback
     if code == _CLOSED_PIPE:
@@ -268,6 +278,15 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
+def _close_standard_output() -> None:
+    """Send what exit handlers of plugins and libraries print to standard error: the answer is complete."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    sys.stdout = sys.stderr
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
 
 
 def _leave(code: int) -> NoReturn:

@@ -20,8 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class Output:
     """The two streams of one run, bound when it is made.
 
-    With `json` standard output belongs to the one envelope that `mlxk_core._cli.main` prints: `write` and `line` raise.
-    A reader that went away shows as `BrokenPipeError`; let it pass, it ends the process silently.
+    With `json` standard output is for the one envelope that the command line prints: `write` and `line` do nothing.
+    A closed pipe raises `BrokenPipeError`; let it pass, it ends the process silently.
     """
 
     def __init__(self, *, json: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
@@ -42,17 +42,16 @@ class Output:
         return _is_terminal(self._stderr)
 
     def write(self, text: str) -> None:
-        """Part of the answer: as it is, at once."""
-        if self.json:
-            raise RuntimeError("in JSON mode standard output holds the envelope only; return the data instead")
-        self._answer(text)
+        """Write a part of the result as it is, at once. Nothing in JSON mode, whose envelope holds the data."""
+        if not self.json:
+            self._answer(text)
 
     def line(self, text: str = "") -> None:
-        """A line of the answer."""
+        """Write a line of the result. Nothing in JSON mode."""
         self.write(text + "\n")
 
     def note(self, text: str, *, end: str = "\n") -> None:
-        """A line for the person who watches. Nobody watching is no error."""
+        """Write a line to standard error, also in JSON mode. A closed stream is no error."""
         with contextlib.suppress(OSError, ValueError):
             if end == "\n" and self.stderr_is_terminal:
                 text = "\n".join(map(_wrapped, text.split("\n")))

@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
 from mlxk_core._cli.session import Session, json_option
 from mlxk_core._errors import PluginFailure
-from mlxk_core._host.loader import PluginRecord
+from mlxk_core._host.host import Host
+from mlxk_core._host.plugin import PluginRecord
 
 _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 
 
 @click.command("plugins")
-@click.option("--check", is_flag=True, help="Import everything they name; fail if anything is wrong with any of them.")
+@click.option("--check", is_flag=True, help="Load and try everything they provide; fail if anything is wrong.")
 @json_option
 @click.pass_obj
 def plugins(session: Session, check: bool) -> Any:
     """List installed plugins, what they provide, and any problems."""
-    host, output = session.host, session.output
-    if check:
-        for target in host.targets():
-            try:
-                host.load(target)
-            except PluginFailure:
-                continue  # it is on its plugin's record now
-    records = host.plugins()
+    records = _checked_records(session.host) if check else _records(session.host)
     wrong = [record.name for record in records if _problems(record) and record.status != "disabled"]
     data = {"plugins": [asdict(record) for record in records]}
-    if not output.json:
-        for line in _table(records):
-            output.line(line)
+    for line in _table(records):
+        session.output.line(line)
     if check and wrong:
-        error = PluginFailure(f"There is something wrong with: {', '.join(wrong)}.", plugins=wrong)
-        error.data = data
-        raise error
+        raise PluginFailure(f"Plugins with problems: {', '.join(wrong)}.", plugins=wrong, data=data)
     return data
 
 
+def _records(host: Host) -> list[PluginRecord]:
+    """The records, with the routes and middleware of server extensions."""
+    from mlxk_core._host.extension_recorder import additions
+
+    added: dict[str, list[str]] = {}
+    for spec in host.server_extensions():
+        # After the fact that its plugin has it: an extension that fails is on the record then.
+        added.setdefault(host.owner_of(spec).label, []).extend(additions(host, spec))
+    return [replace(r, provides=(*r.provides, *added.get(r.label, ()))) for r in host.plugins()]
+
+
+def _checked_records(host: Host) -> list[PluginRecord]:
+    from mlxk_core._host.check import check_plugins
+
+    problems = {plugin.label: tuple(found) for plugin, found in check_plugins(host).items()}
+    return [replace(record, problems=problems.get(record.label, ())) for record in _records(host)]
+
+
 def _problems(record: PluginRecord) -> list[str]:
-    return [text for text in (record.reason, *record.conflicts) if text]
+    return [text for text in (record.reason, *record.conflicts, *record.problems) if text]
 
 
 def _table(records: Sequence[PluginRecord]) -> list[str]:
     if not records:
-        return ["No plugin is installed. `pip install mlxk-run mlxk-mlx` is a start."]
+        return ["No plugin is installed. Start with `pip install mlxk-run mlxk-mlx`."]
     rows = [_HEADINGS]
     for record in records:
-        # What is wrong comes before what is there: it is what one looks for.
-        told = "; ".join([*_problems(record), *_by_kind(record.provides)])
-        rows.append((record.name, record.distribution or "-", record.version or "-", record.status, told or "-"))
+        # Problems come first: they are what the reader looks for.
+        text = "; ".join([*_problems(record), *_by_kind(record.provides)])
+        rows.append((record.name, record.distribution or "-", record.version or "-", record.status, text or "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
@@ -60,7 +69,7 @@ def _table(records: Sequence[PluginRecord]) -> list[str]:
 
 
 def _by_kind(provided: Sequence[str]) -> list[str]:
-    """`command list`, `command rm` → `command list, rm`"""
+    """`command list`, `command rm` → `command list, rm`."""
     kinds: dict[str, list[str]] = {}
     for what in provided:
         kind, _, name = what.rpartition(" ")

@@ -294,7 +294,7 @@ class GenerationService:
             return facts
         chosen = self._host.reasoning_format(model, reasoning_format)
         facts = _Facts(
-            policy=self._host.stop_policy(model),
+            policy=self._host.stop_policies(model),
             window=model_context_length(model),
             format_name=chosen[0].name if chosen else None,
             extractor=self._host.load(chosen[0].target) if chosen else None,

@@ -1,12 +1,17 @@
-"""Contributions of one kind by name: a name that several plugins claim belongs to none of them, the others stay."""
+"""Contributions of one hook, with their owners: a name that several plugins claim belongs to none of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
-from mlxk_core._errors import PluginConflict
-from mlxk_core._host.loader import Plugin
+from mlxk_core._errors import ModelError, PluginConflict
+from mlxk_core._host.isolation import Isolation
+from mlxk_core._host.plugin import Plugin
+from mlxk_core._host.validation import validate
+
+_T = TypeVar("_T")
 
 
 class Named(Protocol):
@@ -17,8 +22,43 @@ class Named(Protocol):
 S = TypeVar("S", bound=Named)
 
 
-class Registry(Generic[S]):
-    """What plugins offer of one `kind`. `reserved` names are mlxk's own: a claim to one is in vain."""
+def collect(
+    plugins: Iterable[Plugin], isolation: Isolation, hook: str, of: type[_T], /, **arguments: object
+) -> list[tuple[Plugin, _T]]:
+    """Return what every plugin gives for `hook`. One that raises gives nothing; an invalid description is left out and
+    recorded as its plugin's failure."""
+    collected: list[tuple[Plugin, _T]] = []
+    for plugin in plugins:
+        for implementation in plugin.hooks.get(hook, ()):
+            nothing: Sequence[object] = ()
+            given = isolation.guard(plugin, f"{hook}()", partial(_call, implementation, arguments), default=nothing)
+            for item in given:
+                valid = partial(checked, item, of)
+                found = isolation.guard(plugin, f"{hook}()", valid, default=None)
+                if found is not None:
+                    collected.append((plugin, found))
+    return collected
+
+
+def checked(item: Any, of: type[_T]) -> _T:
+    """Return `item` if it is a valid `of`. Raises `TypeError`."""
+    if not isinstance(item, of):
+        raise TypeError(f"it returns {type(item).__name__}, not {of.__name__}")
+    validate(item)
+    return item
+
+
+def _call(implementation: Any, arguments: Mapping[str, object]) -> Sequence[object]:
+    # Not through pluggy, whose call of all implementations ends at the first that raises.
+    try:
+        given = implementation.function(*(arguments[name] for name in implementation.argnames))
+        return list(given) if given is not None else []
+    except ModelError:  # the model is broken; the plugin has not failed
+        return ()
+
+
+class Contributions(Generic[S]):
+    """What plugins offer of one `kind`. A `reserved` name is mlxk's own: a claim to it is without effect."""
 
     def __init__(
         self,
@@ -35,30 +75,37 @@ class Registry(Generic[S]):
             for name in dict.fromkeys((spec.name, *aliases(spec))):
                 self._claims.setdefault(name, []).append((plugin, spec))
 
+    def __iter__(self) -> Iterator[tuple[Plugin, S]]:
+        """Every contribution with its owner that can be used by its own name, sorted by that name."""
+        for name, claims in sorted(self._claims.items()):
+            if len(claims) == 1 and name not in self._reserved and claims[0][1].name == name:
+                yield claims[0]
+
+    def specs(self) -> list[S]:
+        """Return the same without the owners."""
+        return [spec for _, spec in self]
+
     @property
     def contested(self) -> Mapping[str, PluginConflict]:
-        """The names that several claim, sorted, each with the error that says so."""
-        return {
-            name: self._conflict(name)
-            for name in sorted(self._claims)
-            if len(self._claims[name]) > 1 and name not in self._reserved
-        }
-
-    def entries(self) -> list[tuple[Plugin, S]]:
-        """Everything that can be had by its own name, sorted by it."""
-        free = ((name, claims[0]) for name, claims in sorted(self._claims.items()) if self._is_free(name))
-        return [(plugin, spec) for name, (plugin, spec) in free if spec.name == name]
+        """The names that several plugins claim, sorted, each with its error."""
+        several = (name for name, claims in sorted(self._claims.items()) if len(claims) > 1)
+        return {name: self._conflict(name) for name in several if name not in self._reserved}
 
     def get(self, name: str) -> tuple[Plugin, S] | None:
-        """What `name`, possibly an alias, means. Raises `PluginConflict` when several claim it."""
+        """Return what `name`, possibly an alias, means. Raises `PluginConflict` if several plugins claim it."""
         if name not in self._claims or name in self._reserved:
             return None
         if len(self._claims[name]) > 1:
             raise self._conflict(name)
         return self._claims[name][0]
 
+    def owner_of(self, is_meant: Callable[[S], bool]) -> Plugin | None:
+        """Return the plugin of the first contribution that `is_meant`, also of a contested one."""
+        claims = (claim for claims in self._claims.values() for claim in claims)
+        return next((plugin for plugin, spec in claims if is_meant(spec)), None)
+
     def names_lost_by(self, plugin: Plugin) -> list[str]:
-        """A sentence for each name that `plugin` claims in vain."""
+        """Return a sentence for each name that `plugin` claims without effect."""
         lost = []
         for name, claims in sorted(self._claims.items()):
             if not any(owner is plugin for owner, _ in claims):
@@ -69,19 +116,17 @@ class Registry(Generic[S]):
                 lost.append(str(self._conflict(name)))
         return lost
 
-    def _is_free(self, name: str) -> bool:
-        return len(self._claims[name]) == 1 and name not in self._reserved
-
     def _conflict(self, name: str) -> PluginConflict:
         owners = list(dict.fromkeys(plugin for plugin, _ in self._claims[name]))
         labels = ", ".join(plugin.label for plugin in owners)
-        details = {"name": name, "plugins": [plugin.record.name for plugin in owners]}
+        details: dict[str, Any] = {"name": name, "plugins": [plugin.record.name for plugin in owners]}
         if len(owners) == 1:
             return PluginConflict(f"The {self.kind} `{name}` is claimed twice by {labels}, so it is off.", **details)
         first, second = owners[0].record, owners[1].record
         # Two plugins may share their entry-point name; then only the distribution tells them apart.
         switch = first.name if first.name != second.name else first.distribution or first.name
         return PluginConflict(
-            f"The {self.kind} `{name}` is claimed by several plugins: {labels}. Choose with --disable-plugin {switch}.",
+            f"The {self.kind} `{name}` is claimed by several plugins: {labels}. "
+            f"Choose with --disable-plugin {switch}, or MLXK_DISABLE_PLUGINS.",
             **details,
         )

@@ -27,7 +27,7 @@ class Plugins(Protocol):
 
     def commands(self) -> Sequence[CommandSpec]: ...
 
-    def sources(self) -> Sequence[tuple[ModelSourceSpec, ModelSource]]: ...
+    def model_sources(self) -> Sequence[tuple[ModelSourceSpec, ModelSource]]: ...
 
     def verdicts(self, model: Model) -> Sequence[tuple[BackendSpec, Verdict]]: ...
 
@@ -99,7 +99,7 @@ class Resolver:
         stored = [_Offer(each.name, repository=each) for each in cached_repositories() if each.commits()]
         offered = [
             _Offer(name, source=source, origin=spec.name)
-            for spec, source in self._host.sources()
+            for spec, source in self._host.model_sources()
             for name in dict.fromkeys(source.names())
         ]
         return stored + offered

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mlxk_core._host.host import Host
-from mlxk_core._host.loader import describe_error
+from mlxk_core._host.plugin import PluginRecord, describe_error
 
 __all__ = [
     "Host",
+    "PluginRecord",
     "describe_error",
 ]

@@ -91,7 +91,7 @@ def test_the_example_source_offers_what_lies_in_its_folder(host, example, tmp_pa
     module.Shelf.folder = tmp_path
     (tmp_path / "toy").mkdir()
     host.register(module, name="shelf")
-    ((_, shelf),) = host.sources()
+    ((_, shelf),) = host.model_sources()
     assert list(shelf.names()) == ["toy"]
     assert shelf.find("toy").path == tmp_path / "toy"
     assert shelf.find("other") is None
@@ -99,9 +99,9 @@ def test_the_example_source_offers_what_lies_in_its_folder(host, example, tmp_pa
 
 def test_the_example_stop_policy_is_for_its_models_only(host, example, tmp_path):
     host.register(example("mlxk_stop_policies", "mlxk_chatty"), name="chatty")
-    assert host.stop_policy(Model(name="m", path=tmp_path)).stop_strings == ()
+    assert host.stop_policies(Model(name="m", path=tmp_path)).stop_strings == ()
     (tmp_path / "config.json").write_text('{"model_type": "chatty"}')
-    assert host.stop_policy(Model(name="m", path=tmp_path)).stop_strings == ("\nNarrator:",)
+    assert host.stop_policies(Model(name="m", path=tmp_path)).stop_strings == ("\nNarrator:",)
 
 
 def test_the_example_format_is_chosen_by_its_evidence_and_extracts(host, example, tmp_path):

@@ -220,9 +220,9 @@ def test_files_that_no_backend_here_is_for_are_told_with_what_runs_them(host, mo
 
 def test_a_backend_that_is_not_there_is_an_invalid_option(host, model):
     host.register(plugin("mlxk_backends", backend("one", Verdict.yes())), name="a")
-    with pytest.raises(InvalidOption, match="--backend: `zero` is not known; there is one"):
+    with pytest.raises(InvalidOption, match="--backend: `zero` is unknown; available: one"):
         host.backend_for(model, "zero")
-    with pytest.raises(InvalidOption, match=r"there is one\. It comes with mlxk-gguf: pip install mlxk-gguf"):
+    with pytest.raises(InvalidOption, match=r"available: one\. It comes with mlxk-gguf: pip install mlxk-gguf"):
         host.backend_for(model, "gguf")
 
 
@@ -239,7 +239,7 @@ def test_a_backend_whose_judgement_raises_leaves_the_others_to_it(lenient, model
     assert lenient.backend_for(model).name == "good"
     bad, worse, _ = lenient.plugins()
     assert "accepts of bad raised ZeroDivisionError: a bug" in bad.reason
-    assert "it gives bool, not Verdict" in worse.reason
+    assert "it returns bool, not Verdict" in worse.reason
 
 
 def test_a_model_whose_files_are_damaged_is_no_failure_of_the_backend(host, model):
@@ -293,14 +293,14 @@ def source(name, target):
 
 def test_hook_mlxk_model_sources(host):
     host.register(plugin("mlxk_model_sources", source("shelf", Shelf)), name="a")
-    ((spec, shelf),) = host.sources()
+    ((spec, shelf),) = host.model_sources()
     assert spec.name == "shelf"
     assert list(shelf.names()) == ["toy"]
     assert shelf.find("toy").name == "toy"
     assert shelf.find("other") is None
     with pytest.raises(ModelNotFound, match="pip install it"):
         shelf.find("gone")
-    assert host.sources()[0][1] is shelf, "a source is made once"
+    assert host.model_sources()[0][1] is shelf, "a source is made once"
 
 
 def test_a_source_that_cannot_be_made_or_raises_leaves_the_others(lenient):
@@ -308,7 +308,7 @@ def test_a_source_that_cannot_be_made_or_raises_leaves_the_others(lenient):
     lenient.register(plugin("mlxk_model_sources", source("broken", BrokenShelf)), name="broken")
     lenient.register(plugin("mlxk_model_sources", source("odd", OddShelf)), name="odd")
     lenient.register(plugin("mlxk_model_sources", source("good", Shelf)), name="good")
-    sources = {spec.name: source for spec, source in lenient.sources()}
+    sources = {spec.name: source for spec, source in lenient.model_sources()}
     assert sorted(sources) == ["broken", "good", "odd"]
     assert (list(sources["broken"].names()), sources["broken"].find("toy")) == ([], None)
     assert sources["odd"].find("odd") is None
@@ -330,7 +330,7 @@ def stops(**fields):
 def test_hook_mlxk_stop_policies(host, model):
     host.register(stops(stop_tokens=frozenset({"<a>", "<b>"}), stop_strings=("X", "Y")), name="a")
     host.register(stops(stop_tokens=frozenset({"<c>"}), keep_tokens=frozenset({"<b>"}), stop_strings=("Y",)), name="b")
-    assert host.stop_policy(model) == StopPolicy(
+    assert host.stop_policies(model) == StopPolicy(
         stop_tokens=frozenset({"<a>", "<b>", "<c>"}), keep_tokens=frozenset({"<b>"}), stop_strings=("X", "Y")
     )
     assert host.plugins()[0].provides == ("stop policy",)
@@ -342,7 +342,7 @@ def test_a_stop_policy_that_raises_leaves_the_others(lenient, model):
 
     lenient.register(Bad(), name="a")
     lenient.register(stops(stop_strings=("X",)), name="b")
-    assert lenient.stop_policy(model).stop_strings == ("X",)
+    assert lenient.stop_policies(model).stop_strings == ("X",)
     assert lenient.plugins()[0].status == "failed"
 
 
@@ -354,7 +354,7 @@ def test_a_stop_policy_that_cannot_read_a_damaged_model_has_not_failed(host, mod
 
     (model.path / "config.json").write_text("{")
     host.register(Policy(), name="a")
-    assert host.stop_policy(model) == StopPolicy()
+    assert host.stop_policies(model) == StopPolicy()
     assert host.plugins()[0].status == "loaded"
 
 
@@ -365,7 +365,7 @@ def test_an_implementation_may_take_fewer_arguments_than_its_hook_gives(host, mo
             yield StopPolicy(stop_strings=("X",))
 
     host.register(Policy(), name="a")
-    assert host.stop_policy(model).stop_strings == ("X",)
+    assert host.stop_policies(model).stop_strings == ("X",)
 
 
 # Reasoning formats
@@ -373,7 +373,7 @@ def test_an_implementation_may_take_fewer_arguments_than_its_hook_gives(host, mo
 
 def form(name, evidence):
     matches = evidence if callable(evidence) else lambda model: evidence
-    return ReasoningExtractorSpec(name=name, summary="Thinks.", matches=matches, target=f"{name}:extractor")
+    return ReasoningExtractorSpec(name=name, summary="Thinks.", matches=matches, target="mlxk_test:Extractor")
 
 
 def seen(strength):
@@ -411,7 +411,7 @@ def test_equal_evidence_for_two_formats_is_a_conflict_that_names_both_and_the_op
 
 def test_a_format_that_is_not_there_is_an_invalid_option(host, model):
     host.register(plugin("mlxk_reasoning_extractors", form("one", None)), name="a")
-    with pytest.raises(InvalidOption, match="`zero` is not known; there is one, none"):
+    with pytest.raises(InvalidOption, match="`zero` is unknown; available: one, none"):
         host.reasoning_format(model, "zero")
 
 
@@ -447,7 +447,7 @@ class Compiler:
 def test_hook_mlxk_constraints(host):
     spec = ConstraintSpec(kind="sql", target=Compiler)
     host.register(plugin("mlxk_constraints", spec), name="a")
-    assert host.constraint_kinds() == ["sql"]
+    assert [spec.kind for spec in host.constraints()] == ["sql"]
 
 
 def test_a_kind_of_constraint_that_two_plugins_compile_is_an_error_that_names_both(lenient):
@@ -495,7 +495,7 @@ def test_a_target_is_imported_when_it_is_loaded(host):
     assert host.load("json.decoder:JSONDecoder.decode") is __import__("json").JSONDecoder.decode
 
 
-@pytest.mark.parametrize("target", ["nowhere_at_all:x", "json:nothing", "json", ""])
+@pytest.mark.parametrize("target", ["nowhere_at_all:x", "json:nothing", "json:JSONDecoder.nothing"])
 def test_a_target_that_cannot_be_loaded_names_its_plugin(lenient, model, target):
     spec = BackendSpec(name="b", summary="", accepts=lambda model: Verdict.yes(), target=target)
     lenient.register(plugin("mlxk_backends", spec), name="hollow")

@@ -114,9 +114,9 @@ def test_nothing_that_the_plugins_name_imports_mlx_before_it_is_started():
     import sys
     from mlxk_core._host.host import Host
     host = Host.discover()
-    for target in host.targets():
-        host.load(target)
-        assert "mlx.core" not in sys.modules, target
+    for _, spec in host.contributions():
+        host.load(spec.target)
+        assert "mlx.core" not in sys.modules, spec
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 

@@ -137,26 +137,26 @@ def test_kimi_vl_is_known_by_its_architecture(host: Host, a_model: Callable[...,
 def test_harmony_ends_at_return_and_call_but_not_at_the_end_of_a_message(
     host: Host, a_model: Callable[..., Model]
 ) -> None:
-    policy = host.stop_policy(a_model(tokens=_VOCABULARIES["harmony"]))
+    policy = host.stop_policies(a_model(tokens=_VOCABULARIES["harmony"]))
     assert policy.stop_tokens == {"<|return|>", "<|call|>"}
     assert policy.keep_tokens == {"<|end|>"}
-    assert host.stop_policy(a_model(_TEMPLATES["harmony"])).keep_tokens == {"<|end|>"}
+    assert host.stop_policies(a_model(_TEMPLATES["harmony"])).keep_tokens == {"<|end|>"}
 
 
 def test_the_markers_of_a_block_end_no_answer(host: Host, a_model: Callable[..., Model]) -> None:
-    assert host.stop_policy(a_model(_TEMPLATES["kimi_k3"])).keep_tokens == {"<|open|>", "<|sep|>", "<|close|>"}
+    assert host.stop_policies(a_model(_TEMPLATES["kimi_k3"])).keep_tokens == {"<|open|>", "<|sep|>", "<|close|>"}
 
 
 def test_a_token_that_ends_thoughts_and_answer_alike_ends_no_answer_of_solar(
     host: Host, a_model: Callable[..., Model]
 ) -> None:
-    assert "<|end|>" in host.stop_policy(a_model(_TEMPLATES["solar"])).keep_tokens
+    assert "<|end|>" in host.stop_policies(a_model(_TEMPLATES["solar"])).keep_tokens
 
 
 def test_the_end_of_a_message_stops_other_models(host: Host, a_model: Callable[..., Model]) -> None:
     phi = a_model("{{ '<|user|>' }}{{ '<|end|>' }}{{ '<|assistant|>' }}", tokens=("<|user|>", "<|end|>"))
-    assert host.stop_policy(phi).keep_tokens == frozenset()
-    assert host.stop_policy(phi).stop_tokens == frozenset()
+    assert host.stop_policies(phi).keep_tokens == frozenset()
+    assert host.stop_policies(phi).stop_tokens == frozenset()
 
 
 def test_naming_formats_imports_nothing_heavy() -> None:

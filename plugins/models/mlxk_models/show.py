@@ -89,7 +89,7 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     context = model_context_length(model)
     yield "Context", f"{context:,} tokens" if context else "unknown"
     yield "Chat template", "yes" if entry.facts.chat_template else "none"
-    stops = listed_stop_tokens(model, entry.host.stop_policy(model))
+    stops = listed_stop_tokens(model, entry.host.stop_policies(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
     yield "Reasoning", _reasoning_text(entry)
     yield from _weights(entry)
@@ -167,7 +167,7 @@ def _reasoning(entry: Entry) -> dict[str, str | None]:
 
 def _as_json(entry: Entry) -> dict[str, Any]:
     model = entry.model
-    policy = entry.host.stop_policy(model)
+    policy = entry.host.stop_policies(model)
     return {
         **entry.as_json(),
         "architecture": entry.facts.architecture,

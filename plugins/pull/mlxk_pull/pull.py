@@ -216,7 +216,7 @@ def _refuse_changed(plan: Plan) -> None:
 
 
 def _source_of(session: Session, name: str) -> str | None:
-    for spec, source in session.host.sources():
+    for spec, source in session.host.model_sources():
         if name in source.names() and source.find(name) is not None:
             return spec.name
     return None

@@ -64,7 +64,7 @@ class StandIn:
     def commands(self):
         return [CommandSpec(name=name, summary="", target="a:b") for name in ("list", "pull")]
 
-    def sources(self):
+    def model_sources(self):
         return [(ModelSourceSpec(name=f"s{i}", summary="", target="a:b"), s) for i, s in enumerate(self._sources)]
 
     def verdicts(self, model):

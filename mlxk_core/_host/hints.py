@@ -1,0 +1,59 @@
+"""Hints to what is not installed: which distribution brings it, and why it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from mlxk_core._errors import InvalidOption
+from mlxk_core._host.plugin import PluginRecord
+
+
+@cache
+def known(table: str) -> Mapping[str, Any]:
+    """Return a table of `known_plugins.toml`."""
+    import tomllib  # with the file: 10 ms, needed for a hint only
+    from importlib.resources import files
+
+    data = tomllib.loads(files(__package__).joinpath("known_plugins.toml").read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = data[table]
+    return found
+
+
+def comes_with(distribution: str, records: Iterable[PluginRecord]) -> str:
+    """Return `It comes with mlxk-run: pip install mlxk-run`, or why the installed one does not have it."""
+    return f"It comes with {distribution}{state_of(distribution, records)}"
+
+
+def state_of(distribution: str, records: Iterable[PluginRecord]) -> str:
+    """Return the end of a sentence that names `distribution`: how to install it, or why it is of no use."""
+    owner = next((record for record in records if distribution in (record.distribution, f"mlxk-{record.name}")), None)
+    if owner is None:
+        return f": pip install {distribution}"
+    if owner.status == "disabled":
+        return f", which {owner.reason} turns off."
+    if owner.status == "failed":
+        return f", which failed: {owner.reason}."
+    return f", but {owner.label} does not have it."
+
+
+def unknown_command(name: str, commands: Iterable[str], records: Iterable[PluginRecord]) -> str:
+    """Return the hint after `No such command`."""
+    distribution = known("commands").get(name)
+    if distribution:
+        return comes_with(distribution, records)
+    import difflib
+
+    from mlxk_core._host.synonyms import COMMAND_ADVICE, COMMAND_SYNONYMS
+
+    if name in COMMAND_ADVICE:
+        return COMMAND_ADVICE[name]
+    available, synonym = set(commands), COMMAND_SYNONYMS.get(name)
+    close = [synonym] if synonym in available else difflib.get_close_matches(name, sorted(available), n=1)
+    return f"Did you mean `{close[0]}`?" if close else "`mlxk --help` lists them."
+
+
+def unknown_option(option: str, name: str, names: Iterable[str], hint: str = "") -> InvalidOption:
+    """Return the error for a name that no plugin offers."""
+    return InvalidOption(option, f"`{name}` is unknown; available: {', '.join(names) or 'none'}{hint}")

@@ -1,0 +1,113 @@
+"""One plugin: its record, and which part of a traceback belongs to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlxk_core import __version__
+from mlxk_core._cli.output import escape_control
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+Status = Literal["loaded", "disabled", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRecord:
+    """What is known of one plugin.
+
+    `reason` says why it is disabled or failed, or which mlxk-core it needs. `conflicts` are the names it does not get
+    because others claim them, `problems` what `mlxk plugins --check` found beyond that.
+    """
+
+    name: str
+    distribution: str | None = None
+    version: str | None = None
+    status: Status = "loaded"
+    provides: tuple[str, ...] = ()
+    reason: str | None = None
+    conflicts: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`run (mlxk-run 0.1.0)`."""
+        return f"{self.name} ({self.distribution} {self.version})" if self.distribution else self.name
+
+
+@dataclass(eq=False)
+class Plugin:
+    """One plugin of one host: its record so far, its hook implementations by hook name, and the top-level packages
+    its code is in."""
+
+    record: PluginRecord
+    requirements: Callable[[], Iterable[str] | None] = tuple
+    hooks: dict[str, list[Any]] = field(default_factory=dict)
+    packages: set[str] = field(default_factory=set)
+    module: str | None = None
+    """The module of its entry point."""
+
+    @property
+    def label(self) -> str:
+        return self.record.label
+
+    def needs_other_core(self) -> str | None:
+        """Return `needs mlxk-core<0.1 (0.2.0 is installed)`, or None. pip checks the same number, but not for
+        `--no-deps`, editable installs and the packages of a Linux distribution."""
+        for line in self.requirements() or ():
+            if not re.match(r"mlxk[-_.]core\b", line, re.IGNORECASE):
+                continue
+            from packaging.requirements import InvalidRequirement, Requirement  # 20 ms, needed after a failure only
+
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                return f"has an invalid requirement, `{line}`"
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if applies and not requirement.specifier.contains(__version__, prereleases=True):
+                return f"needs mlxk-core{requirement.specifier} ({__version__} is installed)"
+        return None
+
+
+def describe_error(error: BaseException, packages: Iterable[str] = ()) -> str:
+    """Return one line: type, message, and the file and line of the deepest frame inside `packages` (without any:
+    of the deepest frame outside mlxk-core)."""
+    text = escape_control(" ".join(str(error).split()))
+    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place = error_place(error, packages)
+    return f"{described} ({place})" if place else described
+
+
+def error_place(error: BaseException, packages: Iterable[str] = ()) -> str | None:
+    """Return `package/module.py:12`: where `error` was raised, as in `describe_error`."""
+    if isinstance(error, SyntaxError):
+        return None  # its message names file and line
+    import traceback  # needed after a failure only
+
+    own = frozenset(packages)
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_code(frame)]
+    outside = [(frame, line) for frame, line in frames if _package(frame) != "mlxk_core"]
+    inside = [(frame, line) for frame, line in frames if _package(frame) in own]
+    for found in (inside, outside):
+        if found:
+            frame, line = found[-1]
+            return f"{_short(frame.f_code.co_filename, _package(frame))}:{line}"
+    return None
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _is_code(frame: FrameType) -> bool:
+    return not frame.f_code.co_filename.startswith("<frozen ") and _package(frame) not in ("importlib", "pluggy")
+
+
+def _short(path: str, package: str) -> str:
+    _, found, rest = path.replace("\\", "/").rpartition(f"/{package}/")
+    return f"{package}/{rest}" if found else path.replace("\\", "/").rpartition("/")[2]

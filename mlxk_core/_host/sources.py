@@ -1,0 +1,55 @@
+"""Model sources in isolation: a source that fails offers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mlxk_core._errors import MlxkError
+from mlxk_core._host.isolation import Isolation
+from mlxk_core._host.plugin import Plugin
+from mlxk_core._host.specs import ModelSource
+
+if TYPE_CHECKING:
+    from mlxk_core._models.model import Model
+
+
+@dataclass(frozen=True)
+class IsolatedSource:
+    """A model source of a plugin. Only an `MlxkError` of `find` gets through, as the protocol allows."""
+
+    isolation: Isolation
+    owner: Plugin
+    source: ModelSource
+
+    def names(self) -> Iterable[str]:
+        return self.isolation.guard(self.owner, "names()", self._names, default=())
+
+    def find(self, name: str, /) -> Model | None:
+        answer = self.isolation.guard(self.owner, f"find({name!r})", partial(self._find, name), default=None)
+        if isinstance(answer, MlxkError):
+            raise answer
+        return answer
+
+    def _names(self) -> tuple[str, ...]:
+        names = self.source.names()
+        if isinstance(names, str):
+            raise TypeError("it returns a string, not several names")
+        names = tuple(names)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"it returns {type(name).__name__}, not str")
+        return names
+
+    def _find(self, name: str) -> Model | MlxkError | None:
+        from mlxk_core._models.model import Model  # not needed for `mlxk --help`
+
+        try:
+            model = self.source.find(name)
+        except MlxkError as error:
+            return error
+        if model is not None and not isinstance(model, Model):
+            raise TypeError(f"it returns {type(model).__name__}, not Model")
+        return model

@@ -1,0 +1,138 @@
+"""Validation of descriptions: every field of what a plugin returns has the type its documentation states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from mlxk_core._host.specs import (
+    BackendSpec,
+    CommandSpec,
+    ConstraintSpec,
+    Evidence,
+    ModelSourceSpec,
+    Quantization,
+    QuantizationDetectorSpec,
+    ReasoningExtractorSpec,
+    ServerExtensionSpec,
+    StopPolicy,
+    Strength,
+    Verdict,
+)
+
+Check = Callable[[Any], str | None]
+"""Returns what the value must be, or None if it is that."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def validate(description: object) -> None:
+    """Raise `TypeError` naming the field, if a field of `description` has a wrong type or an impossible value."""
+    for field, check in _FIELDS.get(type(description), {}).items():
+        value = getattr(description, field)
+        expected = check(value)
+        if expected:
+            raise TypeError(f"{type(description).__name__}.{field} must be {expected}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _of(type_: type | tuple[type, ...], expected: str) -> Check:
+    return lambda value: None if isinstance(value, type_) and not (isinstance(value, bool)) else expected
+
+
+def _optional(check: Check) -> Check:
+    def optional(value: object) -> str | None:
+        expected = None if value is None else check(value)
+        return expected and f"{expected} or None"
+
+    return optional
+
+
+def _many(check: Check, expected: str) -> Check:
+    """A collection of strings or values; a string is none, although Python would iterate over its characters."""
+
+    def many(value: Any) -> str | None:
+        wrong = isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection)
+        return expected if wrong or any(check(item) for item in value) else None
+
+    return many
+
+
+def _choice(*values: str) -> Check:
+    return lambda value: None if isinstance(value, str) and value in values else " or ".join(map(repr, values))
+
+
+def _name(value: object) -> str | None:
+    return None if isinstance(value, str) and _NAME.fullmatch(value) else "a name (letters, digits, `_`, `-`, `.`)"
+
+
+def _line(value: object) -> str | None:
+    return None if isinstance(value, str) and "\n" not in value else "one line of text"
+
+
+def _target(value: object) -> str | None:
+    if callable(value) or (isinstance(value, str) and _TARGET.fullmatch(value)):
+        return None
+    return 'a callable or "package.module:attribute"'
+
+
+def _function(value: object) -> str | None:
+    return None if callable(value) else "a function"
+
+
+_text = _of(str, "a string")
+_filled = lambda value: None if isinstance(value, str) and value else "a string that is not empty"  # noqa: E731
+_number = _of((int, float), "a number")
+_flag: Check = lambda value: None if isinstance(value, bool) else "True or False"  # noqa: E731
+_texts = _many(_filled, "a tuple or set of strings that are not empty")
+
+_FIELDS: Mapping[type, Mapping[str, Check]] = {
+    CommandSpec: {
+        "name": _name,
+        "summary": _line,
+        "target": _target,
+        "aliases": _many(_name, "a tuple of names"),
+        "requires": _optional(_function),
+    },
+    BackendSpec: {
+        "name": _name,
+        "summary": _line,
+        "accepts": _function,
+        "target": _target,
+        "estimate": _optional(_target),
+        "constraints": _flag,
+    },
+    ModelSourceSpec: {"name": _name, "summary": _line, "target": _target},
+    StopPolicy: {"stop_tokens": _texts, "keep_tokens": _texts, "stop_strings": _texts},
+    ReasoningExtractorSpec: {
+        "name": _name,
+        "summary": _line,
+        "matches": _function,
+        "target": _target,
+        "tool_calls": _choice("none", "own", "around"),
+        "grammar": _optional(_target),
+    },
+    QuantizationDetectorSpec: {"name": _name, "detect": _function},
+    ServerExtensionSpec: {"name": _name, "summary": _line, "target": _target},
+    ConstraintSpec: {"kind": _name, "target": _target},
+    Verdict: {"answer": _choice("yes", "no", "foreign"), "reason": _text},
+    Evidence: {"strength": _of(Strength, "a Strength"), "detail": _text},
+    Quantization: {
+        "format": _filled,
+        "label": _text,
+        "method": _filled,
+        "mode": _optional(_text),
+        "bits": _optional(_number),
+        "group_size": _optional(_number),
+        "bits_per_weight": _optional(_number),
+        "mixed": _flag,
+        "requires_mlx": _optional(_text),
+        "variants": _many(lambda value: None, "a tuple of Variant"),
+        "notes": _many(_text, "a tuple of strings"),
+    },
+}
