@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import InvalidConstraint, InvalidOption
@@ -13,6 +13,7 @@ from mlxk_core._generation.answer_grammar import ResponseGrammar, answer_grammar
 from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.generic_tools import generic_grammar
 from mlxk_core._generation.grammar import Matches
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.request import GenerationRequest
@@ -36,6 +37,10 @@ class Formats:
     grammar: Grammar | None = None
     tool_grammar: Grammar | None = None
 
+    def reads_calls(self, request: GenerationRequest) -> bool:
+        """Whether the tool format knows the form of the model's calls; one that states no grammar is trusted to."""
+        return self.tool_grammar is None or self.tool_grammar(ExtractorContext(model=request.model)) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class ConstraintPlan:
@@ -44,6 +49,7 @@ class ConstraintPlan:
     host: Host
     request: GenerationRequest
     formats: Formats
+    enforces_generic: bool
 
     def token_constraint(
         self,
@@ -51,26 +57,34 @@ class ConstraintPlan:
         stop_tokens: frozenset[int],
         context: ExtractorContext,
         extractor: Callable[[], Extractor],
+        *,
+        generic_tools: bool = False,
     ) -> TokenConstraint | None:
-        """Return the constraint of one row. `extractor` makes a parser of the model's format.
+        """Return the constraint of one row. `extractor` makes a parser of the model's format; with `generic_tools`
+        calls are written in the generic form, and always enforced where something can.
 
         Raises `InvalidOption`, naming what the request asked for.
         """
         request, option = self.request, option_of(self.request)
-        form = self.formats.grammar(context) if self.formats.grammar is not None else None
-        if form is None:
-            if extractor().channel is Channel.REASONING and is_constrained(request):
+        constrained = is_constrained(request)
+        stated = self.formats.grammar(context) if self.formats.grammar is not None else None
+        if stated is None and extractor().channel is Channel.REASONING:
+            if constrained:
                 raise InvalidOption(
                     option,
                     f"the format {self.formats.name} states no grammar, and the chat template opens a block of "
                     "reasoning; turn reasoning off for this request",
                 )
-            form = ResponseGrammar()
-        constraint = self._compiled(resident, stop_tokens, context, form) if is_constrained(request) else None
+        elif generic_tools and self.enforces_generic:
+            constrained = True
+        form = stated or ResponseGrammar()
+        constraint = None
+        if constrained:
+            constraint = self._compiled(resident, stop_tokens, context, form, generic_tools=generic_tools)
         if request.thinking_budget is None:
             return constraint
         if not form.reasoning_end:
-            if self.formats.name is None:
+            if self.formats.name is None or request.budget_is_default:
                 return constraint  # a model without reasoning keeps to every budget
             raise InvalidOption(
                 "thinking_budget", f"the format {self.formats.name} states no grammar, so its reasoning cannot be ended"
@@ -80,10 +94,20 @@ class ConstraintPlan:
         return ThinkingBudget(request.thinking_budget, end, tokenizer, extractor(), constraint)
 
     def _compiled(
-        self, resident: Resident, stop_tokens: frozenset[int], context: ExtractorContext, form: ResponseGrammar
+        self,
+        resident: Resident,
+        stop_tokens: frozenset[int],
+        context: ExtractorContext,
+        form: ResponseGrammar,
+        *,
+        generic_tools: bool,
     ) -> TokenConstraint:
         request, option = self.request, option_of(self.request)
-        tool_form = self.formats.tool_grammar(context) if self.formats.tool_grammar is not None else None
+        tool_form: ResponseGrammar | None = None
+        if generic_tools:
+            form, tool_form = replace(form, calls=None), generic_grammar()
+        elif self.formats.tool_grammar is not None:
+            tool_form = self.formats.tool_grammar(context)
         grammar = answer_grammar(request, form, tool_form)
         kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
         compiler = self.host.constraint_compiler(kind, option)
@@ -98,8 +122,11 @@ def plan_constraint(
 
     Raises `InvalidOption` if it is invalid, or if nothing installed can keep to it.
     """
+    enforces = backend.constraints and _COMPOSED in host.constraint_kinds()
     if not is_constrained(request) and request.thinking_budget is None:
-        return None
+        if not request.tools:
+            return None
+        return ConstraintPlan(host, request, formats, enforces)
     option = option_of(request)
     if request.constraint is not None:
         kind = request.constraint.kind
@@ -115,8 +142,10 @@ def plan_constraint(
     elif request.must_call:
         raise InvalidOption("tool_choice", "a call is required, and the request has no tools")
     if not backend.constraints:
+        if request.budget_is_default and not is_constrained(request):
+            return None
         raise InvalidOption(option, f"the backend {backend.name} does not support structured output")
-    return ConstraintPlan(host, request, formats)
+    return ConstraintPlan(host, request, formats, enforces)
 
 
 def option_of(request: GenerationRequest) -> str:

@@ -25,6 +25,7 @@ from mlxk_core._generation.events import (
     Usage,
 )
 from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
+from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import (
     Job,
@@ -62,6 +63,8 @@ class Plan:
     tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
     """Finds tool calls in the content of `extractor`; for requests that have tools."""
     constraint: ConstraintPlan | None = None
+    reads_calls: Callable[[GenerationRequest], bool] = lambda request: True
+    """Whether the model's calls can be read in its own form."""
 
 
 @dataclass(slots=True)
@@ -195,7 +198,7 @@ class Generation:
     def _submit_row(self, resident: Resident) -> None:
         """Render the prompt, decide the token budget and submit the row to the engine thread."""
         request, plan, engine = self._request, self._plan, resident.engine
-        prompt = self._prompt.get(engine, request, plan.window)
+        prompt = self._prompt.get(engine, request, plan.window, reads_calls=plan.reads_calls(request))
         self.prompt_text = prompt.text
         self._prompt_tokens = len(prompt.tokens)
         allowed = budget(plan.window, self._prompt_tokens, asked=request.max_tokens, policy=request.token_policy)
@@ -214,16 +217,22 @@ class Generation:
             sampling=request.sampling,
             stop_tokens=stop_tokens,
             constraint=plan.constraint.token_constraint(
-                resident, stop_tokens, context, lambda: self._format_parser(context)
+                resident,
+                stop_tokens,
+                context,
+                lambda: self._format_parser(context),
+                generic_tools=prompt.generic_tools,
             )
             if plan.constraint is not None
             else None,
         )
         engine.check(row)
         # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
-        inner_tools = () if plan.tool_extractor is not None else request.tools
+        inner_tools = () if plan.tool_extractor is not None or prompt.generic_tools else request.tools
         extractor = self._format_parser(replace(context, tools=inner_tools))
-        if plan.tool_extractor is not None:
+        if prompt.generic_tools:
+            extractor = GenericToolExtractor(extractor, request.tools)
+        elif plan.tool_extractor is not None:
             with failures_named(plan.tool_extractor):
                 extractor = plan.tool_extractor(replace(context, inner=extractor))
         if request.constraint is not None:

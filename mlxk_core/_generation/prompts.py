@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mlxk_core._errors import ContextLengthExceeded, InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.generic_tools import with_tools
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.tokenizer import Tokenizer
 
@@ -35,13 +36,18 @@ class Prompt:
     tokens: Sequence[int]
     suffix: str = ""
     notes: tuple[str, ...] = ()
+    generic_tools: bool = False
+    """The tools are in the system message, since the chat template has no place for them."""
 
 
-def render(engine: Engine, request: GenerationRequest, window: int | None = None) -> Prompt:
+def render(
+    engine: Engine, request: GenerationRequest, window: int | None = None, *, reads_calls: bool = True
+) -> Prompt:
     """Return the request's prompt as the engine will read it.
 
-    Raises `InvalidOption` if it has no token, `ContextLengthExceeded` if its text is far longer than a context of
-    `window` tokens: such a text is not tokenized as a whole.
+    Unless mlxk `reads_calls` of the model in its own form, tools are offered in the generic one. Raises `InvalidOption`
+    if it has no token, `ContextLengthExceeded` if its text is far longer than a context of `window` tokens: such a text
+    is not tokenized as a whole.
     """
     _check_length(engine.tokenizer, request.prompt, window)
     if isinstance(request.prompt, str):
@@ -50,7 +56,8 @@ def render(engine: Engine, request: GenerationRequest, window: int | None = None
     elif request.prompt and all(isinstance(part, int) for part in request.prompt):
         prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
     else:
-        prompt = _conversation(engine, [part for part in request.prompt if isinstance(part, Message)], request)
+        messages = [part for part in request.prompt if isinstance(part, Message)]
+        prompt = _with_tools(engine, messages, request, reads_calls)
     if not prompt.tokens:
         raise InvalidOption("prompt", "it is empty, and a model needs at least one token to go on from")
     return prompt
@@ -62,6 +69,32 @@ def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
         if not 0 <= token < size:
             raise InvalidOption("prompt", f"token id {token} is outside the model's vocabulary of {size}")
     return Prompt(engine.tokenizer.decode(tokens), tokens)
+
+
+def _with_tools(engine: Engine, messages: Sequence[Message], request: GenerationRequest, reads_calls: bool) -> Prompt:
+    """Return the prompt of a conversation; tools that the template has no place for are put in the generic form."""
+    if request.tools and not (_takes_tools(engine, messages, request) and reads_calls):
+        if not request.generic_tools:
+            raise InvalidOption("tools", "the chat template has no place for them, and generic tools are turned off")
+        untooled = replace(request, tools=())
+        prompt = _conversation(engine, with_tools(messages, request.tools), untooled)
+        return replace(prompt, generic_tools=True)
+    return _conversation(engine, messages, request)
+
+
+def _takes_tools(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
+    """Whether the template writes the tools; true where it rejects every conversation. Raises `NoTemplate`."""
+    try:
+        with_them = engine.render(messages, tools=request.tools, options=request.template_options)
+        return with_them != engine.render(messages, options=request.template_options)
+    except NoTemplate:
+        raise
+    except TemplateError:
+        probe = [Message(role="user", content=_ASKED)]
+        try:
+            return engine.render(probe, tools=request.tools) != engine.render(probe)
+        except TemplateError:
+            return True
 
 
 def _conversation(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
@@ -84,11 +117,9 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
 
 
 def _templated(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
-    """Raises `TemplateError`, and `InvalidOption` for tools that the template passes over."""
+    """Raises `TemplateError`."""
     options = request.template_options
     text = engine.render(messages, tools=request.tools, options=options)
-    if request.tools and text == engine.render(messages, options=options):
-        raise InvalidOption("tools", "the model's chat template has no place for them, so the model would not know")
     closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
     if text == closed:
         suffix = _behind_last_turn(engine, messages, request)
@@ -165,11 +196,13 @@ class SharedPrompt:
         self._lock = threading.Lock()
         self._prompt: Prompt | None = None
 
-    def get(self, engine: Engine, request: GenerationRequest, window: int | None) -> Prompt:
+    def get(
+        self, engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool = True
+    ) -> Prompt:
         """Return what `render` returns. Raises what it raises, for each of the requests."""
         with self._lock:
             if self._prompt is None:
-                self._prompt = render(engine, request, window)
+                self._prompt = render(engine, request, window, reads_calls=reads_calls)
             return self._prompt
 
 

@@ -81,7 +81,9 @@ class GenerationRequest:
     handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
     `constraint` is what the answer must match; reasoning is not constrained. With `must_call` the answer is tool calls
     and nothing else; `tool_names` narrows which tools they may call (empty: all of them). `thinking_budget` is the
-    number of reasoning tokens after which the model's own end marker is written for it (None: no limit).
+    number of reasoning tokens after which the model's own end marker is written for it (None: no limit); one that
+    `budget_is_default` is left out where nothing can keep to it.
+    Unless `generic_tools` is false, a model whose chat template has no place for tools gets them in the system message.
     `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
     """
 
@@ -98,6 +100,8 @@ class GenerationRequest:
     must_call: bool = False
     tool_names: tuple[str, ...] = ()
     thinking_budget: int | None = None
+    budget_is_default: bool = False
+    generic_tools: bool = True
     reasoning_format: str | None = None
     backend: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
@@ -84,7 +84,9 @@ class GenerationService:
     `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` the size of an
     engine's prompt cache, `concurrency` the number of requests that run at once, `queue` the number that may wait in
     addition, `ttl` the idle time in seconds after which a model is unloaded (None: never). A running request fails
-    after `stall` seconds without progress of its engine.
+    after `stall` seconds without progress of its engine. `thinking_budget` is that of requests without one, where the
+    format's reasoning can be ended; without `generic_tools` a model whose chat template has no place for tools cannot
+    have any.
     """
 
     def __init__(
@@ -97,8 +99,12 @@ class GenerationService:
         ttl: float | None = None,
         cache_bytes: int | None = None,
         stall: float = STALL_SECONDS,
+        thinking_budget: int | None = None,
+        generic_tools: bool = True,
     ) -> None:
         self._host = host
+        self._thinking_budget = thinking_budget
+        self._generic_tools = generic_tools
         memory = memory if memory is not None else int(machine_memory() * _SHARE_OF_MEMORY)
         self._limits = Limits(
             memory=memory,
@@ -135,6 +141,7 @@ class GenerationService:
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
+        requests = [self._with_defaults(request) for request in requests]
         backends = [self._backend(request.model, request.backend) for request in requests]
         plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
@@ -259,6 +266,11 @@ class GenerationService:
             raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)
         return backend
 
+    def _with_defaults(self, request: GenerationRequest) -> GenerationRequest:
+        if request.thinking_budget is None and self._thinking_budget is not None:
+            request = replace(request, thinking_budget=self._thinking_budget, budget_is_default=True)
+        return replace(request, generic_tools=request.generic_tools and self._generic_tools)
+
     def _plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
         # The response to a raw prompt is raw text, unless the request names a format.
@@ -271,6 +283,7 @@ class GenerationService:
         strings = list(request.stop)
         if chat and request.chat_stops and request.constraint is None:
             strings += [*CHAT_STOP_STRINGS, *facts.policy.stop_strings]
+        formats = Formats(name=facts.format_name, grammar=facts.grammar, tool_grammar=tool_grammar)
         return Plan(
             window=facts.window,
             stop_strings=StopStrings(strings),
@@ -279,11 +292,9 @@ class GenerationService:
             format_name=facts.format_name,
             extractor=facts.extractor,
             tool_extractor=tool_extractor,
-            constraint=plan_constraint(
-                self._host,
-                request,
-                backend,
-                Formats(name=facts.format_name, grammar=facts.grammar, tool_grammar=tool_grammar),
+            constraint=plan_constraint(self._host, request, backend, formats),
+            reads_calls=lambda request: (
+                facts.finds_tool_calls or (tool_extractor is not None and formats.reads_calls(request))
             ),
         )
 

@@ -325,14 +325,15 @@ def test_no_more_than_one_call_when_no_more_is_asked_for(ask):
     assert less["completion_tokens"] <= usage["completion_tokens"]
 
 
-def test_tools_of_which_the_model_would_not_know_are_refused(ask):
-    refused = ask("tiny/thinks").chat("Weather?", tools=[TOOL])
-    assert (refused.status, refused.error["param"]) == (400, "tools")
-    assert "no place for them" in refused.error["message"]
-    assert ask("tiny/thinks").chat("Weather?", tools=[TOOL], tool_choice="none", max_tokens=1).status == 200
-    capabilities = {m["id"]: m["capabilities"] for m in ask("").get("/v1/models").json["data"]}
-    assert capabilities["tiny/thinks"] == ["chat", "completions", "reasoning"]
-    assert capabilities["tiny/calls"] == ["chat", "completions", "tools", "reasoning"]
+def test_models_whose_template_has_no_place_for_tools_get_them_in_the_system_message(ask):
+    plain = ask("tiny/thinks").chat("Weather?", max_tokens=1).json["usage"]["prompt_tokens"]
+    with_tools = ask("tiny/thinks").chat("Weather?", tools=[TOOL], max_tokens=1)
+    assert with_tools.json["usage"]["prompt_tokens"] > plain + 100
+    called = ask("tiny/random").chat("Weather?", tools=[TOOL], tool_choice="required", max_tokens=400, seed=1)
+    assert called.json["choices"][0]["finish_reason"] in ("tool_calls", "length")
+    listed = {m["id"]: (m["capabilities"], m["tools"]) for m in ask("").get("/v1/models").json["data"]}
+    assert listed["tiny/thinks"] == (["chat", "completions", "reasoning"], "generic")
+    assert listed["tiny/calls"] == (["chat", "completions", "tools", "reasoning"], "native")
 
 
 def test_a_system_prompt_that_the_template_refuses_is_said_with_the_first_question(ask):

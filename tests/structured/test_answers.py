@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -222,3 +223,14 @@ def test_many_requests_with_many_schemas(service, models):
                 Validator(value).validate(json.loads(completion.content))
             else:
                 assert completion.finish_reason == "length"
+
+
+@pytest.mark.parametrize("name", ["plain", "opened"])
+def test_a_model_whose_template_has_no_place_for_tools_calls_them_too(service, models, name):
+    tools = (Tool(name="city", parameters=CITY),)
+    completion = service.submit(request(models[name], tools=tools, must_call=True, parallel_calls=False)).result()
+    assert (completion.finish_reason, completion.content) == ("tool_calls", "")
+    jsonschema.validate(json.loads(completion.tool_calls[0].arguments), CITY)
+    without = replace(request(models[name], tools=tools), generic_tools=False)
+    with pytest.raises(InvalidOption, match="generic tools"):
+        service.submit(without).result()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -35,6 +36,7 @@ class ModelObject(msgspec.Struct, kw_only=True):
     context_length: int | None
     max_model_len: int | None
     capabilities: list[str]
+    tools: Literal["native", "generic"] | None
     loaded: bool
 
 
@@ -54,6 +56,7 @@ class _Examined:
     created: int = 0
     context_length: int | None = None
     capabilities: tuple[str, ...] = ()
+    tools: Literal["native", "generic"] | None = None
 
 
 @dataclass
@@ -70,8 +73,16 @@ class Catalog:
     `aliases` maps patterns (`gpt-*`) to the names of models. Safe for use by several threads.
     """
 
-    def __init__(self, host: Host, is_loaded: Callable[[Model], bool], aliases: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        host: Host,
+        is_loaded: Callable[[Model], bool],
+        aliases: Mapping[str, str] = {},
+        *,
+        generic_tools: bool = True,
+    ) -> None:
         self._host = host
+        self._generic_tools = generic_tools
         self._is_loaded = is_loaded
         self._aliases = dict(aliases)
         self._resolver = Resolver(host)
@@ -205,6 +216,7 @@ class Catalog:
             created=int(model.path.stat().st_mtime),
             context_length=model_context_length(model),
             capabilities=self._capabilities(model),
+            tools=self._tools(model),
         )
 
     def _object(self, name: str, model: Model, examined: _Examined) -> ModelObject:
@@ -215,12 +227,20 @@ class Catalog:
             context_length=examined.context_length,
             max_model_len=examined.context_length,
             capabilities=list(examined.capabilities),
+            tools=examined.tools,
             loaded=self._is_loaded(model),
         )
 
+    def _tools(self, model: Model) -> Literal["native", "generic"] | None:
+        """How the model is given tools: by its chat template, or in the system message; None if it cannot have any."""
+        capabilities = Facts(model, self._host.finds_tool_calls).capabilities
+        if "tools" in capabilities:
+            return "native"
+        return "generic" if "chat" in capabilities and self._generic_tools else None
+
     def _capabilities(self, model: Model) -> tuple[str, ...]:
         more = {
-            "tools": "tools" in Facts(model, self._host.finds_tool_calls).capabilities,
+            "tools": self._tools(model) == "native",
             "reasoning": self._host.reasoning_format(model) is not None,
         }
         return ("chat", "completions", *(name for name, holds in more.items() if holds))

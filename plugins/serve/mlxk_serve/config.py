@@ -54,6 +54,8 @@ class ServeConfig:
     aliases: tuple[tuple[str, str], ...] = ()
     max_tokens: int | None = None
     hide_reasoning: bool = False
+    thinking_budget: int | None = None
+    generic_tools: bool = True
     keys: tuple[str, ...] = field(default=(), repr=False)
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()

@@ -45,6 +45,15 @@ _FILES = 8192
 @click.option("--ttl", type=Duration(), help="Unload a model after this idle time (15m) [default: never].")
 @click.option("--memory", type=Size(), help="Memory budget for loaded models (8GB) [default: 75% of the machine's].")
 @click.option("--max-body", type=Size(), help="Largest request body [default: 16MiB].")
+@click.option(
+    "--thinking-budget",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Reasoning tokens of requests that name no budget; then the answer follows.",
+)
+@click.option(
+    "--no-generic-tools", is_flag=True, help="Reject tools for models whose chat template has no place for them."
+)
 @click.option("--hide-reasoning", is_flag=True, help="Leave reasoning out of every response.")
 @click.option(
     "--api-key-file", type=click.Path(path_type=Path), metavar="PATH", help="API keys, one a line; also MLXK_API_KEY."
@@ -107,6 +116,8 @@ def _config(ctx: click.Context, options: dict[str, Any]) -> ServeConfig:
         aliases=options["aliases"],
         max_tokens=options["max_tokens"],
         hide_reasoning=options["hide_reasoning"],
+        thinking_budget=options["thinking_budget"],
+        generic_tools=not options["no_generic_tools"],
         keys=keys,
         allow_origins=tuple(origin(value) for value in options["origins"]),
         allow_hosts=options["allow_host"],

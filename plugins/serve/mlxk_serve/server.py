@@ -78,9 +78,11 @@ class Server:
             concurrency=config.concurrency,
             queue=config.places * SHARE - config.concurrency,
             ttl=config.ttl,
+            thinking_budget=config.thinking_budget,
+            generic_tools=config.generic_tools,
         )
         self.responder = Responder(config, self.service)
-        self.catalog = Catalog(host, self.service.is_loaded, dict(config.aliases))
+        self.catalog = Catalog(host, self.service.is_loaded, dict(config.aliases), generic_tools=config.generic_tools)
         self.metrics = MetricRegistry()
         add_service_metrics(self.metrics, self.service, config)
         self._request_metrics = RequestMetrics(self.metrics)

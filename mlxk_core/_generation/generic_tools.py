@@ -1,0 +1,179 @@
+"""Tools for chat models whose template has no place for them: instructions, one form of calls, and its reader.
+
+The tools are described in the system message. A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as
+Hermes and Qwen write it; what a tool returns goes into a user message as `<tool_response>…</tool_response>`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from mlxk_core._generation.answer_grammar import ResponseGrammar
+from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
+from mlxk_core._generation.extractor import Extractor, new_call_id
+from mlxk_core._generation.grammar import Matches, OneOf, Part, Repeat, sequence
+from mlxk_core._generation.request import Message, Tool, ToolCall
+from mlxk_core._text.edges import EdgeTrimmer
+from mlxk_core._text.markers import markers
+
+_START, _END = "<tool_call>", "</tool_call>"
+_MOST_ENDS = 64
+_INSTRUCTIONS = (
+    "You can call tools. Call one when it helps to answer, and answer directly when none does. The tools, one JSON "
+    "object per line:\n{tools}\n\nTo call a tool, write exactly this, with arguments that match its parameters:\n"
+    '<tool_call>\n{{"name": "TOOL", "arguments": {{...}}}}\n</tool_call>\n'
+    "The result comes in the next message, between <tool_response> and </tool_response>."
+)
+
+
+def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
+    """Return the conversation with `tools` described in its system message, and calls and results as text."""
+    described = "\n".join(_described(tool) for tool in tools)
+    instructions = _INSTRUCTIONS.format(tools=described)
+    turns: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            result = f"<tool_response>\n{message.content}\n</tool_response>"
+            if turns and turns[-1].role == "user" and turns[-1].content.endswith("</tool_response>"):
+                turns[-1] = replace(turns[-1], content=f"{turns[-1].content}\n{result}")
+            else:
+                turns.append(Message(role="user", content=result))
+        elif message.tool_calls:
+            text = "\n".join(filter(None, (message.content, *map(_written, message.tool_calls))))
+            turns.append(replace(message, content=text, tool_calls=()))
+        else:
+            turns.append(message)
+    if turns and turns[0].role == "system":
+        content = "\n\n".join(filter(None, (turns[0].content, instructions)))
+        return [replace(turns[0], content=content), *turns[1:]]
+    return [Message(role="system", content=instructions), *turns]
+
+
+def _described(tool: Tool) -> str:
+    value = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _written(call: ToolCall) -> str:
+    return f'{_START}\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n{_END}'
+
+
+def generic_grammar() -> ResponseGrammar:
+    """Return how calls are written in the generic form."""
+    return ResponseGrammar(calls=_calls, call_markers=(_START,))
+
+
+def _calls(tools: Sequence[Tool], parallel: bool) -> Part:
+    call = OneOf(
+        tuple(
+            sequence(
+                f'{_START}\n{{"name": {json.dumps(tool.name)}, "arguments": ',
+                Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict),
+                f"}}\n{_END}",
+            )
+            for tool in tools
+        )
+    )
+    return sequence(call, Repeat(sequence("\n", call))) if parallel else call
+
+
+class GenericToolExtractor:
+    """Finds calls of `tools` in the content of `inner`; what only looks like a call stays text."""
+
+    def __init__(self, inner: Extractor, tools: Sequence[Tool]) -> None:
+        self._inner = inner
+        self._names = {tool.name for tool in tools}
+        self._opener = markers(_START)
+        self._trimmer = EdgeTrimmer()
+        self._text = ""
+        self._open = False
+        self._calls = 0
+
+    @property
+    def channel(self) -> Channel | None:
+        channel = self._inner.channel
+        return None if channel is Channel.CONTENT and self._text and not self._open else channel
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        yield from self._take(self._inner.feed(text))
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        yield from self._take(self._inner.close())
+        yield from self._scan(final=True)
+        if rest := self._trimmer.close():
+            yield Delta(Channel.CONTENT, rest)
+
+    def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
+        for event in events:
+            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
+                self._text += event.text
+                yield from self._scan(final=False)
+            else:
+                yield from self._scan(final=True)
+                yield event
+
+    def _scan(self, *, final: bool) -> Iterator[ExtractorEvent]:
+        while self._text:
+            if not self._open:
+                found = self._opener.search(self._text, final=final)
+                yield from self._say(found.start if found else len(self._text))
+                if found is None or found.marker is None:
+                    return
+                self._open = True
+            call, used = self._read(final=final)
+            if call is not None:
+                self._text, self._open = self._text[used:], False
+                self._trimmer.remove()
+                self._calls += 1
+                yield call
+            elif used:
+                self._open = False
+                yield from self._say(used)
+            else:
+                return
+
+    def _read(self, *, final: bool) -> tuple[ToolCallDelta | None, int]:
+        """The call at the beginning of the text and its length; no call and the length of what is text after all; or
+        no call and 0 while more must come."""
+        at = len(_START)
+        for _ in range(_MOST_ENDS):
+            at = self._text.find(_END, at)
+            body = self._text[len(_START) : at if at >= 0 else len(self._text)].strip()
+            if (at >= 0 or final) and (call := self._call(body)):
+                return call, at + len(_END) if at >= 0 else len(self._text)
+            if at < 0:
+                return None, len(_START) if final else 0
+            if not _open_string(body):
+                return None, len(_START)
+            at += len(_END)  # the marker is part of a string of the arguments
+        return None, len(_START)
+
+    def _call(self, body: str) -> ToolCallDelta | None:
+        try:
+            value = json.loads(body)
+            name, arguments = value["name"], value.get("arguments") or {}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+        if name not in self._names or not isinstance(arguments, dict):
+            return None
+        return ToolCallDelta(self._calls, new_call_id(), name, json.dumps(arguments, ensure_ascii=False))
+
+    def _say(self, length: int) -> Iterator[Delta]:
+        said, self._text = self._text[:length], self._text[length:]
+        if shown := self._trimmer.write(said):
+            yield Delta(Channel.CONTENT, shown)
+
+
+def _open_string(text: str) -> bool:
+    """Whether JSON `text` ends inside a string."""
+    inside = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = inside
+        elif character == '"':
+            inside = not inside
+    return inside
