@@ -122,7 +122,7 @@ def plan_constraint(
 
     Raises `InvalidOption` if it is invalid, or if nothing installed can keep to it.
     """
-    enforces = backend.constraints and _COMPOSED in host.constraint_kinds()
+    enforces = backend.constraints and any(spec.kind == _COMPOSED for spec in host.constraints())
     if not is_constrained(request) and request.thinking_budget is None:
         if not request.tools:
             return None
