@@ -7,9 +7,10 @@ from one of these: it inherits the row of its base, or names its own with `kind`
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
+
+_MAX_CANDIDATES = 10
 
 
 class Kind(NamedTuple):
@@ -27,6 +28,9 @@ class MlxkError(Exception):
     """Its row of the table, if it is not that of its class."""
     data: Any = None
     """What there is to show with the error (half an answer, a list with a bad entry): `data` of the envelope."""
+    headline: str = ""
+    lines: Sequence[str] = ()
+    """What a terminal shows instead of the message, if there are `lines`: the headline, then one line each."""
 
     def __init__(self, message: str, *, data: Any = None, kind: Kind | None = None, **details: Any) -> None:
         super().__init__(message)
@@ -37,16 +41,22 @@ class MlxkError(Exception):
 
     def with_hint(self, text: str, **details: Any) -> Self:
         """Return the same error whose message ends with `text`, and whose details have these entries too."""
-        hinted = copy.copy(self)
-        hinted.args = (f"{self} {text}",)
+        hinted = self._copy()
+        hinted.args = (f"{self} {text}".rstrip(),)
         hinted.details = {**self.details, **details}
-        return hinted.with_traceback(self.__traceback__)
+        return hinted
 
     def with_data(self, data: Any) -> Self:
         """Return the same error with `data`."""
-        changed = copy.copy(self)
+        changed = self._copy()
         changed.data = data
-        return changed.with_traceback(self.__traceback__)
+        return changed
+
+    def _copy(self) -> Self:
+        # copy.copy calls the class with `args`, which are not those of a subclass's `__init__`.
+        copied = type(self).__new__(type(self), *self.args)
+        copied.__dict__.update(self.__dict__)
+        return copied.with_traceback(self.__traceback__)
 
 
 class UsageError(MlxkError):
@@ -81,24 +91,28 @@ class ModelError(MlxkError):
 
 
 class ModelNotFound(ModelError):
-    """No model answers to a reference. `hint` says where one could come from, `pullable` that a hub may have it."""
+    """No model matches a reference. `hint` is what to do next; `pullable`: a hub may have it."""
 
     def __init__(self, reference: str, *, hint: str = "", pullable: bool = False) -> None:
-        super().__init__(f"No model `{reference}` is on this machine.{' ' + hint if hint else ''}", reference=reference)
+        super().__init__(f"Model `{reference}` not found.{' ' + hint if hint else ''}", reference=reference)
         self.reference = reference
         self.pullable = pullable
 
 
 class AmbiguousModel(ModelError):
-    """Several models answer to a reference."""
+    """Several models match a reference. `candidates` are in the order to show them in."""
 
     def __init__(self, reference: str, candidates: Iterable[str], *, what: str = "models") -> None:
-        names = sorted(candidates)
+        names = list(candidates)
+        shown = names[:_MAX_CANDIDATES]
+        more = f"and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         super().__init__(
-            f"`{reference}` fits several {what}: {', '.join(names)}. Name one of them.",
+            f"`{reference}` matches {len(names)} {what}: {', '.join(shown)}{' ' + more if more else ''}. Choose one.",
             reference=reference,
             candidates=names,
         )
+        self.headline = f"`{reference}` matches {len(names)} {what}. Choose one:"
+        self.lines = [*shown, *([more] if more else [])]
         self.reference = reference
         self.candidates = names
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from mlxk_core import __version__
-from mlxk_core._cli.output import Output, error_message
+from mlxk_core._cli.output import Output, error_message, escape_control
 from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
 from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core._generation import ENGINE_THREAD
@@ -315,7 +315,11 @@ def _print_error(output: Output, command: str | None, error: BaseException) -> N
         return
     else:
         program = f"mlxk {command}" if command else "mlxk"
-        output.note(f"{program}: {'' if isinstance(error, Interrupted) else 'error: '}{error_message(error)}")
+        lines = error.lines if isinstance(error, MlxkError) else ()
+        text = error.headline if isinstance(error, MlxkError) and lines else error_message(error)
+        output.note(f"{program}: {'' if isinstance(error, Interrupted) else 'error: '}{escape_control(text)}")
+        for line in lines:
+            output.note(f"  {escape_control(line)}")
 
 
 def _in_our_terms(error: BaseException) -> BaseException | None:

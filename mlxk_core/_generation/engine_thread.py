@@ -34,6 +34,7 @@ from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
 from mlxk_core._host.host import Host
+from mlxk_core._models.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,12 +313,14 @@ class EngineThread:
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency,
         )
+        usage = Usage(first.model.path)
         try:
             engine = self._host.load(first.backend.target)(first.model, context)
             if missing := missing_member(engine):
                 problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
                 raise malformed_result(self._host, first.backend, problem)
         except BaseException as error:
+            usage.end()
             failure = self._load_error(first, "load()", error)
             gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
@@ -326,7 +329,7 @@ class EngineThread:
             return
         self._loading = None
         self.counters.loads += 1
-        resident = Resident(first.model, first.backend, engine)
+        resident = Resident(first.model, first.backend, engine, usage=usage)
         self.residency.add(resident)
         for job in self._queued_for(key):
             self._lease(job, resident)
@@ -363,6 +366,9 @@ class EngineThread:
             self.residency.unload(resident)
         except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
+        finally:
+            if resident.usage is not None:
+                resident.usage.end()
 
     def _load_error(self, job: Job, call: str, error: BaseException) -> Exception:
         if isinstance(error, MemoryError):

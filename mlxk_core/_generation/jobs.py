@@ -13,6 +13,7 @@ from mlxk_core._generation.engine import Engine, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.model import Model
+from mlxk_core._models.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class Resident:
     memory: int = 0
     vocabulary: Vocabulary | None = None
     """What constraints are compiled for, once a request has needed it."""
+    usage: Usage | None = None
+    """The mark that other processes see while the model is loaded."""
 
     def refresh_memory(self) -> int:
         """Ask the engine how many bytes it holds now. After an error the last known number stays."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
-from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown
+from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown, UnsupportedModel
 from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
@@ -28,7 +28,7 @@ from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
 from mlxk_core._models.budget import model_context_length
-from mlxk_core._models.health import check_health
+from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.model import Model
 
 _SHARE_OF_MEMORY = 0.75
@@ -259,11 +259,16 @@ class GenerationService:
         for resident in self._thread.residency:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend
-        backend = self._host.backend_for(model, name)
+        try:
+            backend = self._host.backend_for(model, name)
+        except UnsupportedModel as error:
+            health = check_health(model)
+            if health.incomplete:  # no backend can accept a model whose files are missing
+                raise _broken(model, health) from error
+            raise
         health = check_health(model).once_accepted
         if not health.healthy:
-            problems = "; ".join(problem.message for problem in health.problems)
-            raise BrokenModel(f"`{model.name}` is damaged: {problems}", model=model.name)
+            raise _broken(model, health)
         return backend
 
     def _with_defaults(self, request: GenerationRequest) -> GenerationRequest:
@@ -317,6 +322,11 @@ class GenerationService:
                 self._facts.pop(known, None)
         self._facts[model, reasoning_format] = facts
         return facts
+
+
+def _broken(model: Model, health: Health) -> BrokenModel:
+    problems = " ".join(problem.message for problem in health.problems)
+    return BrokenModel(f"`{model.name}` is {health.state}. {problems}", model=model.name)
 
 
 def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:

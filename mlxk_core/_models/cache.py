@@ -1,4 +1,4 @@
-"""The hub cache: where it is, which repositories it holds, and which snapshot each name stands for."""
+"""The local hub cache: its location, its repositories, and the snapshot that each name means."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; neve
 
 
 def hub_cache() -> Path:
-    """The folder huggingface_hub would use now, by its own rules but without importing it.
+    """Return the folder huggingface_hub uses, by its rules but without importing it (0.3 s).
 
-    They are read at call time: huggingface_hub freezes them when it is imported, and takes 0.3 s for that.
+    The environment is read at call time; huggingface_hub reads it once.
     """
     # os.path, not pathlib: only it expands variables, and the order of steps is huggingface_hub's.
     home = os.environ.get("HF_HOME")
@@ -30,57 +30,54 @@ def hub_cache() -> Path:
 
 
 def cache_folder_name(name: str) -> str:
-    """The folder of repository `name`: `models--org--name`."""
+    """Return the folder name of a repository: `models--org--name`."""
     return _PREFIX + name.replace("/", "--")
 
 
 def repository_name(folder: str) -> str | None:
-    """The repository in `folder`, or None if it is no model's. Names hold no `--`, so the first one is the `/`."""
+    """Return the repository in `folder`, None if it is not a model's. The first `--` is the `/`."""
     name = folder.removeprefix(_PREFIX)
     return name.replace("--", "/", 1) if folder.startswith(_PREFIX) and name else None
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One model repository of the cache. Nothing is read before it is asked for; what is damaged reads as absent."""
+    """A model repository in the cache. Everything is read on demand, and a damaged file counts as absent."""
 
     name: str
     path: Path
 
     def snapshot(self, commit: str) -> Path:
-        """The folder of that commit's files, whether or not it is there."""
+        """Return the folder of a commit's files. It need not exist."""
         return self.path / "snapshots" / commit
 
     def commits(self) -> tuple[str, ...]:
-        """The commits whose snapshots are here, sorted."""
+        """Return the commits whose snapshots exist, sorted."""
         return tuple(sorted(entry.name for entry in _folders(self.path / "snapshots")))
 
-    def parts(self) -> tuple[int, ...]:
-        """The bytes of each file whose download was begun and has not finished; nobody goes on with those that were
-        left behind."""
+    def partial_downloads(self) -> tuple[int, ...]:
+        """Return the sizes in bytes of partially downloaded files."""
         found = []
         for path in sorted((self.path / "blobs").glob("*.incomplete")):
             try:
                 found.append(path.stat().st_size)
-            except OSError:  # it has become a file, or was removed, meanwhile
+            except OSError:  # completed or removed in the meantime
                 continue
         return tuple(found)
 
     def main(self) -> str | None:
-        """The commit the bare name stands for.
+        """Return the commit that the bare name means, None if there is none.
 
-        It is the one `refs/main` names, also when its files are not here: another snapshot in its place would be
-        another model than huggingface_hub loads. Without that reference (a download by commit writes none) it is the
-        newest snapshot; None if there is none.
+        It is that of `refs/main`, even if its files are missing: another snapshot would be another model than the one
+        huggingface_hub loads. Without that reference (a download by commit writes none) it is the newest snapshot.
         """
-        named = _read_ref(self.path / "refs" / _MAIN)
-        if named:
-            return named
+        if main := _read_ref(self.path / "refs" / _MAIN):
+            return main
         found = [(entry.stat().st_mtime_ns, entry.name) for entry in _folders(self.path / "snapshots")]
         return max(found)[1] if found else None
 
     def refs(self) -> Mapping[str, str]:
-        """The commit of every branch, tag and pull request that was downloaded by its name."""
+        """Return the commit of every branch, tag and pull request that was downloaded by its name."""
         root = self.path / "refs"
         found = {}
         for folder, _, names in os.walk(root):
@@ -92,9 +89,11 @@ class Repository:
 
 
 def cached_repositories() -> list[Repository]:
-    """Every model repository of the cache, by name; none when there is no cache."""
+    """Return every model repository of the cache, sorted by name; none without a cache."""
     found = [(repository_name(entry.name), entry) for entry in _folders(hub_cache())]
-    return sorted((Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda one: one.name)
+    return sorted(
+        (Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda repository: repository.name
+    )
 
 
 def _folders(path: Path) -> list[os.DirEntry[str]]:
@@ -108,12 +107,12 @@ def _folders(path: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or into a folder that may not be read: the others are here all the same
+    except OSError:  # a circular link, or one into an unreadable folder, must not hide the others
         return False
 
 
 def _read_ref(path: Path) -> str:
-    """The commit in a reference; nothing for what could not be the name of a snapshot's folder."""
+    """Return the commit in a reference, empty for text that cannot be the name of a snapshot's folder."""
     try:
         text = regular_file(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

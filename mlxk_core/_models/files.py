@@ -1,4 +1,4 @@
-"""The files of a model: which may be opened, and which hold weights."""
+"""Model files: which are safe to open, which contain weights, and which are shards."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import errno
 import re
 import stat
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 WeightFormat = Literal["safetensors", "gguf", "pytorch", "npz", "other"]
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-# What transformers, diffusers and PyTorch itself name weights; `training_args.bin` and `tokenizer.bin` are none.
+# Names of weights in transformers, diffusers and PyTorch; not `training_args.bin` or `tokenizer.bin`.
 _PYTORCH = re.compile(r".*(model|weights|consolidated)[^/]*\.(bin|pt|pth)|.*\.ckpt", re.IGNORECASE)
 _FORMATS: dict[str, WeightFormat] = {
     ".safetensors": "safetensors",
@@ -25,28 +25,41 @@ _FORMATS: dict[str, WeightFormat] = {
 
 
 def weight_format(name: str) -> WeightFormat | None:
-    """The form of weights in file `name`, or None if it holds none."""
+    """Return the format of the weights in file `name`, or None if it contains none."""
     path = PurePosixPath(name)
     if known := _FORMATS.get(path.suffix.lower()):
         return known
     return "pytorch" if _PYTORCH.fullmatch(path.name) else None
 
 
-def parse_shard(name: str) -> tuple[str, int, int]:
-    """What a weight file's name says of shards: the name without suffix and numbers, its number and how many there are.
+class Shard(NamedTuple):
+    """Part `number` of the `total` files of a set; `stem` is the name without suffix and numbers."""
 
-    (`m-Q4_0`, 2, 3) for `m-Q4_0-00002-of-00003.gguf`; a whole file is number 1 of 1.
+    stem: str
+    number: int
+    total: int
+
+
+def parse_shard(name: str) -> Shard:
+    """Return which shard a weight file is, by its name.
+
+    `m-Q4_0-00002-of-00003.gguf` is Shard("m-Q4_0", 2, 3); a file that is complete in itself is number 1 of 1.
     """
     stem = str(PurePosixPath(name).with_suffix(""))
     match = _SHARD.search(stem)
-    return (stem[: match.start()], int(match[1]), int(match[2])) if match and int(match[2]) else (stem, 1, 1)
+    if match and int(match[2]):
+        return Shard(stem[: match.start()], int(match[1]), int(match[2]))
+    return Shard(stem, 1, 1)
 
 
 def regular_file(path: Path) -> Path:
-    """`path`, if it is a regular file. Raises `OSError` where there is none, and for a pipe, a socket, a device or a
-    folder: to open a pipe that nobody writes to takes for ever."""
+    """Return `path` if it is a regular file.
+
+    Raises `OSError` if it does not exist, and for a pipe, a socket, a device or a folder: opening a pipe without a
+    writer blocks forever.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "It is no regular file", str(path))
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Integrity: whether a model's files are all there, whole and readable. What can run them is another question."""
+"""Integrity: whether the files of a model are complete and readable, regardless of what can run them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import stat
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
@@ -20,6 +20,9 @@ from mlxk_core._models.cache import Repository
 from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
+from mlxk_core._text.units import human_size
+
+State = Literal["healthy", "unfinished", "damaged"]
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_JSON = 32 << 20  # bytes
@@ -29,19 +32,26 @@ _TOKENIZERS = (
     *("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "tokenizer.model.v3"),
     *(".model", ".tiktoken", ".spm"),
 )
-# They read bytes or characters and need no vocabulary.
+# Tokenizers of bytes or characters, without a vocabulary.
 _WITHOUT_VOCABULARY = frozenset({"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"})
-# Folders with another description than config.json: a pipeline of several models, an adapter.
+# Descriptions other than config.json: a pipeline of several models, an adapter.
 _OTHER_CONFIGS = frozenset({"model_index.json", "adapter_config.json"})
-# What a model has beside weights of a form that is known here. Where there are none of these, it may be complete.
-_BESIDE_KNOWN_WEIGHTS = frozenset({"no_weights_found", "config_missing", "tokenizer_missing"})
+# Problems that do not count for a model whose weights only a backend knows: it may be complete without these files.
+_ONLY_WITH_KNOWN_WEIGHTS = frozenset({"no_weights_found", "config_missing", "tokenizer_missing"})
+# Problems of files that are absent, not damaged: a download that has not finished.
+_ABSENT_FILES = frozenset(
+    {
+        *("download_unfinished", "snapshot_missing", "no_weights_found", "missing_shard", "index_missing_shard"),
+        *("config_missing", "tokenizer_missing"),
+    }
+)
 # Classes of transformers that read and write text.
 _TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForMaskedLM")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `code` for programs, `message` a whole sentence, `file` the one to look at."""
+    """A problem of a file: `code` for programs, `message` a sentence, `file` its name."""
 
     code: str
     message: str
@@ -50,9 +60,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is wrong with a model's files, the most telling first."""
+    """The problems of a model's files, the most informative first.
+
+    `unfinished`: files from the hub are only absent, so a pull completes the model.
+    """
 
     problems: tuple[Problem, ...] = ()
+    unfinished: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -64,33 +78,53 @@ class Health:
         return self.problems[0].message if self.problems else None
 
     @property
+    def incomplete(self) -> bool:
+        """Whether files are missing: a download is unfinished, or links are broken."""
+        return self.unfinished or any(problem.code == "dangling_link" for problem in self.problems)
+
+    @property
+    def state(self) -> State:
+        return "healthy" if self.healthy else "unfinished" if self.unfinished else "damaged"
+
+    @property
     def once_accepted(self) -> Health:
-        """The same for a model that a backend accepts. One without weights of a form that is known here has a form that
-        only the backend knows: nothing is missing then, and what is there may still be damaged."""
+        """The health of a model that a backend accepts.
+
+        Without weights in a known format it has one that only the backend knows: nothing is missing then, but files may
+        still be damaged.
+        """
         if all(problem.code != "no_weights_found" for problem in self.problems):
             return self
-        return Health(tuple(problem for problem in self.problems if problem.code not in _BESIDE_KNOWN_WEIGHTS))
+        left = tuple(problem for problem in self.problems if problem.code not in _ONLY_WITH_KNOWN_WEIGHTS)
+        return Health(left, unfinished=self.unfinished and bool(left))
 
 
 def check_health(model: Model, *, left_out: Callable[[str], bool] = lambda name: False) -> Health:
-    """Looks at every file's name, size and header, never at the weights. A GGUF variant that was asked for is judged
-    alone, without the others of its repository. Files that are `left_out` by name count as not there."""
+    """Check every file's name, size and header, never the weights.
+
+    If the model has a GGUF variant, the others of its repository do not count. Files for which `left_out(name)` is true
+    count as absent.
+    """
     manifest = _Manifest(model, left_out)
     found = [problem for each in CHECKS for problem in each(manifest)]
-    # A file with two problems is told about once: a pointer is no broken JSON besides, a dangling link is not empty.
+    # One problem per file: an LFS pointer is also invalid JSON, a dangling link is also empty.
     first: dict[object, Problem] = {}
     for problem in found:
         first.setdefault(problem.file or problem, problem)
-    return Health(tuple(first.values()))
+    problems = tuple(first.values())
+    if model.origin != "hub" or not problems or any(problem.code not in _ABSENT_FILES for problem in problems):
+        return Health(problems)
+    hint = f"{problems[0].message} Unfinished download: run `mlxk pull {_pullable(model)}`."
+    return Health((replace(problems[0], message=hint), *problems[1:]), unfinished=True)
 
 
 def partial_downloads(model: Model) -> tuple[int, ...]:
-    """The bytes of every part that a download of `model`'s repository has begun and not finished."""
-    return Repository(model.name, model.path.parent.parent).parts() if model.origin == "hub" else ()
+    """Return the sizes in bytes of the partially downloaded files of `model`'s repository."""
+    return Repository(model.name, model.path.parent.parent).partial_downloads() if model.origin == "hub" else ()
 
 
 class _Manifest:
-    """The files of a model, and what several checks ask about them."""
+    """The files of a model, with facts that several checks use."""
 
     def __init__(self, model: Model, left_out: Callable[[str], bool]) -> None:
         self.model = model
@@ -103,17 +137,17 @@ class _Manifest:
 
     @cached_property
     def weights(self) -> tuple[File, ...]:
-        """The files that hold weights, but not what belongs to a GGUF model without being one."""
+        """The files with weights, without companions such as an image encoder."""
         return tuple(file for file in self.files if weight_format(file.name) and not is_companion(file.name))
 
     @cached_property
     def only_gguf(self) -> bool:
-        """A GGUF file carries its own config and tokenizer."""
+        """Whether all weights are GGUF files, which contain config and tokenizer."""
         return bool(self.weights) and all(weight_format(file.name) == "gguf" for file in self.weights)
 
     @cached_property
     def indexes(self) -> Mapping[str, Mapping[str, Any] | None]:
-        """The weight maps of the index files that count, by file name; None for one that cannot be read."""
+        """The weight maps of the index files by file name; None for an unreadable one."""
         found: dict[str, Mapping[str, Any] | None] = {}
         for file in self.files:
             if file.name.endswith((".safetensors.index.json", ".bin.index.json")):
@@ -124,7 +158,7 @@ class _Manifest:
         return found
 
     def shards(self, index: str) -> tuple[str, ...]:
-        """The files an index names."""
+        """Return the files that an index names."""
         folder = PurePosixPath(index).parent
         named = {value for value in (self.indexes[index] or {}).values() if isinstance(value, str)}
         return tuple(sorted((folder / value).as_posix() for value in named))
@@ -140,14 +174,14 @@ class _Manifest:
             return b""
 
     def json(self, name: str) -> Any:
-        """The value in a JSON file, None if there is none to be had."""
+        """Return the value of a JSON file, None if it cannot be read."""
         try:
             return json.loads(read_small_file(self.path(name), _LARGEST_JSON))
         except (OSError, ValueError, RecursionError):
             return None
 
     def expected_size(self, name: str) -> int:
-        """The bytes that file of weights has at least, by what it says of itself. Raises `BrokenModel`."""
+        """Return the minimum size of a weight file in bytes, by its header. Raises `BrokenModel`."""
         match weight_format(name):
             case "safetensors":
                 header = self.model.weights.headers.get(name) or safetensors.read_safetensors_header(self.path(name))
@@ -166,130 +200,127 @@ class _Manifest:
         return tuple(file for file in model.files if not weight_format(file.name) or file.name in chosen.files)
 
 
-def _snapshot(here: _Manifest) -> Iterator[Problem]:
-    if here.model.path.exists():
+def _snapshot(manifest: _Manifest) -> Iterator[Problem]:
+    if manifest.model.path.exists():
         return
-    if parts := partial_downloads(here.model):
-        yield Problem(
-            "download_unfinished",
-            f"Its download has not finished ({sum(parts):,} bytes are here): `mlxk pull {here.model.name}` gets it, "
-            f"`mlxk rm {here.model.name}` clears the rest away.",
-        )
+    if sizes := partial_downloads(manifest.model):
+        yield Problem("download_unfinished", f"{human_size(sum(sizes))} downloaded so far.")
     else:
-        yield Problem("snapshot_missing", "The files of this revision are not on this machine.")
+        yield Problem("snapshot_missing", "The files of this revision are missing.")
 
 
-def _links(here: _Manifest) -> Iterator[Problem]:
-    for file in here.files:
+def _links(manifest: _Manifest) -> Iterator[Problem]:
+    for file in manifest.files:
         if file.size:
             continue
-        if _gone(here.path(file.name)):
-            yield Problem("dangling_link", f"{file.name} links to a file that is gone.", file.name)
-        elif _special(here.path(file.name)):
+        if _gone(manifest.path(file.name)):
+            target = _link_target(manifest.path(file.name))
+            yield Problem("dangling_link", f"{file.name} is a link to {target}, which does not exist.", file.name)
+        elif _special(manifest.path(file.name)):
             yield Problem("unreadable_file", f"{file.name} is a pipe, a socket or a device, not a file.", file.name)
 
 
-def _permissions(here: _Manifest) -> Iterator[Problem]:
-    if here.model.path.is_dir() and not os.access(here.model.path, os.R_OK | os.X_OK):
-        yield Problem("unreadable_file", f"The folder {here.model.path} may not be read.", str(here.model.path))
-    for file in here.files:
-        if not os.access(here.path(file.name), os.R_OK):
-            yield Problem("unreadable_file", f"{file.name} may not be read.", file.name)
+def _permissions(manifest: _Manifest) -> Iterator[Problem]:
+    if manifest.model.path.is_dir() and not os.access(manifest.model.path, os.R_OK | os.X_OK):
+        yield Problem(
+            "unreadable_file",
+            f"Permission denied: cannot read the folder {manifest.model.path}.",
+            str(manifest.model.path),
+        )
+    for file in manifest.files:
+        if not os.access(manifest.path(file.name), os.R_OK):
+            yield Problem("unreadable_file", f"Permission denied: cannot read {file.name}.", file.name)
 
 
-def _partial(here: _Manifest) -> Iterator[Problem]:
-    for file in here.files:
+def _partial(manifest: _Manifest) -> Iterator[Problem]:
+    for file in manifest.files:
         if file.name.lower().endswith(_PARTIAL):
-            yield Problem("partial_marker", f"{file.name} is left over from a download that did not finish.", file.name)
+            yield Problem("partial_marker", f"{file.name} is left over from an interrupted download.", file.name)
 
 
-def _pointers(here: _Manifest) -> Iterator[Problem]:
-    for file in here.files:
-        if len(_POINTER) < file.size < _LONGEST_POINTER and here.head(file.name, len(_POINTER)) == _POINTER:
-            yield Problem(
-                "lfs_pointer_detected", f"{file.name} is a Git LFS pointer, not the file it stands for.", file.name
-            )
+def _pointers(manifest: _Manifest) -> Iterator[Problem]:
+    for file in manifest.files:
+        if len(_POINTER) < file.size < _LONGEST_POINTER and manifest.head(file.name, len(_POINTER)) == _POINTER:
+            yield Problem("lfs_pointer_detected", f"{file.name} is a Git LFS pointer, not the file itself.", file.name)
 
 
-def _config(here: _Manifest) -> Iterator[Problem]:
-    if not here.model.path.is_dir() or (here.only_gguf and "config.json" not in here.names):
+def _config(manifest: _Manifest) -> Iterator[Problem]:
+    if not manifest.model.path.is_dir() or (manifest.only_gguf and "config.json" not in manifest.names):
         return
-    if "config.json" not in here.names:
-        if not here.names & _OTHER_CONFIGS:
+    if "config.json" not in manifest.names:
+        if not manifest.names & _OTHER_CONFIGS:
             yield Problem("config_missing", "config.json is missing.", "config.json")
         return
-    value = here.json("config.json")
+    value = manifest.json("config.json")
     if value is None:
         yield Problem("config_invalid_json", "config.json is not valid JSON.", "config.json")
     elif not isinstance(value, dict) or not value:
-        yield Problem("config_invalid_json", "config.json holds no JSON object, or an empty one.", "config.json")
+        yield Problem("config_invalid_json", "config.json is not a JSON object, or is empty.", "config.json")
 
 
-def _indexes(here: _Manifest) -> Iterator[Problem]:
-    for index, weight_map in here.indexes.items():
+def _indexes(manifest: _Manifest) -> Iterator[Problem]:
+    for index, weight_map in manifest.indexes.items():
         if weight_map is None:
             yield Problem("index_parse_error", f"{index} is not valid JSON with a weight_map.", index)
             continue
-        missing = [name for name in here.shards(index) if name not in here.names]
-        # An index none of whose files is here belongs to weights nobody wanted, if there are others.
-        if missing and (len(missing) < len(here.shards(index)) or not here.weights):
+        missing = [name for name in manifest.shards(index) if name not in manifest.names]
+        # An index without any of its files belongs to weights that were not downloaded, if there are others.
+        if missing and (len(missing) < len(manifest.shards(index)) or not manifest.weights):
             yield Problem("index_missing_shard", f"{_listed(missing)}, named in {index}.", index)
 
 
-def _shards(here: _Manifest) -> Iterator[Problem]:
-    indexed = {name for index in here.indexes for name in here.shards(index)}
+def _shards(manifest: _Manifest) -> Iterator[Problem]:
+    indexed = {name for index in manifest.indexes for name in manifest.shards(index)}
     sets: dict[tuple[str, int, str], set[int]] = defaultdict(set)
-    for file in here.weights:
-        whole, number, total = parse_shard(file.name)
-        if total > 1 and file.name not in indexed:
-            sets[whole, total, PurePosixPath(file.name).suffix].add(number)
-    for (whole, total, suffix), numbers in sorted(sets.items()):
+    for file in manifest.weights:
+        shard = parse_shard(file.name)
+        if shard.total > 1 and file.name not in indexed:
+            sets[shard.stem, shard.total, PurePosixPath(file.name).suffix].add(shard.number)
+    for (stem, total, suffix), numbers in sorted(sets.items()):
         missing = [
-            f"{whole}-{number:05}-of-{total:05}{suffix}" for number in range(1, total + 1) if number not in numbers
+            f"{stem}-{number:05}-of-{total:05}{suffix}" for number in range(1, total + 1) if number not in numbers
         ]
         if missing:
             yield Problem("missing_shard", f"{_listed(missing)}.", missing[0])
 
 
-def _weights(here: _Manifest) -> Iterator[Problem]:
-    if not here.weights and not here.indexes and here.model.path.exists():
-        yield Problem("no_weights_found", "There is no file with weights.")
+def _weights(manifest: _Manifest) -> Iterator[Problem]:
+    if not manifest.weights and not manifest.indexes and manifest.model.path.exists():
+        yield Problem("no_weights_found", "No weight files.")
 
 
-def _whole(here: _Manifest) -> Iterator[Problem]:
-    for file in here.weights:
+def _whole(manifest: _Manifest) -> Iterator[Problem]:
+    for file in manifest.weights:
         if file.size == 0:
             yield Problem("empty_weight_file", f"{file.name} is empty.", file.name)
             continue
         try:
-            expected = here.expected_size(file.name)
+            expected = manifest.expected_size(file.name)
         except BrokenModel as error:
-            # The readers say what they found; that the file ends too soon is the one worth a code of its own.
+            # A file that ends too soon has a code of its own.
             code = "truncated_weight_file" if "cut off" in str(error) else "damaged_weight_header"
             yield Problem(code, f"{error}.", file.name)
             continue
         if file.size < expected:
             yield Problem(
                 "truncated_weight_file",
-                f"{file.name} is cut off: it has {file.size:,} bytes, and its header speaks of {expected:,}.",
+                f"{file.name} is cut off: it has {file.size:,} bytes, its header declares {expected:,}.",
                 file.name,
             )
 
 
-def _tokenizer(here: _Manifest) -> Iterator[Problem]:
-    if "tokenizer.json" in here.names and not _looks_like_json(here.path("tokenizer.json")):
+def _tokenizer(manifest: _Manifest) -> Iterator[Problem]:
+    if "tokenizer.json" in manifest.names and not _looks_like_json(manifest.path("tokenizer.json")):
         yield Problem("tokenizer_invalid_json", "tokenizer.json is cut off or is not JSON.", "tokenizer.json")
-    if here.only_gguf or any(name.endswith(_TOKENIZERS) for name in here.names if "/" not in name):
+    if manifest.only_gguf or any(name.endswith(_TOKENIZERS) for name in manifest.names if "/" not in name):
         return
-    config, own = here.json("config.json"), here.json("tokenizer_config.json")
+    config, own = manifest.json("config.json"), manifest.json("tokenizer_config.json")
     if isinstance(own, dict) and str(own.get("tokenizer_class")) in _WITHOUT_VOCABULARY:
         return
     classes = config.get("architectures") if isinstance(config, dict) else None
     writes_text = isinstance(classes, list) and any(str(each).endswith(_TEXT_CLASSES) for each in classes)
-    if writes_text or "tokenizer_config.json" in here.names:
-        yield Problem(
-            "tokenizer_missing", "The tokenizer is missing: there is no tokenizer.json or the like.", "tokenizer.json"
-        )
+    if writes_text or "tokenizer_config.json" in manifest.names:
+        yield Problem("tokenizer_missing", "The tokenizer is missing (tokenizer.json or similar).", "tokenizer.json")
 
 
 CHECKS: tuple[Callable[[_Manifest], Iterator[Problem]], ...] = (
@@ -305,11 +336,11 @@ CHECKS: tuple[Callable[[_Manifest], Iterator[Problem]], ...] = (
     _whole,
     _tokenizer,
 )
-"""Every check, the most telling first."""
+"""Every check, the most informative first."""
 
 
 def _archive_size(path: Path) -> int:
-    """PyTorch and NumPy write zip archives: what is cut off is the list of contents at the end, so there is no size."""
+    """Return 0, since a zip archive (PyTorch, NumPy) declares no size. Raises `BrokenModel` if its end is cut off."""
     try:
         with regular_file(path).open("rb") as file:
             archive = file.read(4) == b"PK\x03\x04"
@@ -321,12 +352,24 @@ def _archive_size(path: Path) -> int:
 
 
 def _gone(path: Path) -> bool:
-    """A file that its folder lists is not there: a link leads nowhere."""
+    """Return whether a listed file does not exist: a dangling link."""
     try:
         path.stat()
     except OSError as error:
         return error.errno in (errno.ENOENT, errno.ELOOP)
     return False
+
+
+def _link_target(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return "a file"
+
+
+def _pullable(model: Model) -> str:
+    """Return the reference that a pull needs to complete the model."""
+    return f"{model.name}:{model.variant}" if model.variant else model.name
 
 
 def _special(path: Path) -> bool:
@@ -337,7 +380,7 @@ def _special(path: Path) -> bool:
 
 
 def _looks_like_json(path: Path) -> bool:
-    """The first and last characters of what may be 20 MB."""
+    """Check the first and last characters only; the file may have 20 MB."""
     try:
         with regular_file(path).open("rb") as file:
             head = file.read(64)

@@ -77,10 +77,12 @@ class Model:
         if self.path.is_dir():
             found: Iterator[File] | list[File] = _walk(str(self.path), "")
         elif self.path.is_file():
-            whole, _, total = parse_shard(self.path.name)
-            beside = list(self.path.parent.glob("*.gguf")) if total > 1 else [self.path]
+            of_set = parse_shard(self.path.name)._replace(number=1)
+            siblings = list(self.path.parent.glob("*.gguf")) if of_set.total > 1 else [self.path]
             found = [
-                File(path.name, path.stat().st_size) for path in beside if parse_shard(path.name)[::2] == (whole, total)
+                File(path.name, path.stat().st_size)
+                for path in siblings
+                if parse_shard(path.name)._replace(number=1) == of_set
             ]
         else:
             found = []

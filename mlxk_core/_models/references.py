@@ -1,4 +1,4 @@
-"""References: what a user types to name a model, taken apart but not yet looked up."""
+"""Model references: what a user types to name a model, parsed but not yet resolved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# No name on the hub holds `@` or `:`, and no branch or tag of git holds `:`.
+DEFAULT_OWNER = "mlx-community"
+"""The owner of a hub name that is given without one."""
+# Names on the hub contain neither `@` nor `:`, and git's branches and tags contain no `:`.
 _NAME = re.compile(r"(?P<name>[^@:]*)(?:@(?P<revision>[^:]*))?(?::(?P<variant>.*))?", re.DOTALL)
 _HUB_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _HUB_NAME = re.compile(rf"{_HUB_PART}/{_HUB_PART}")
@@ -14,7 +16,7 @@ _HUB_NAME = re.compile(rf"{_HUB_PART}/{_HUB_PART}")
 
 @dataclass(frozen=True, slots=True)
 class PathReference:
-    """Files on this machine: a folder or a `.gguf` file. What is not there is an error, never a name."""
+    """A folder or a `.gguf` file. A path that does not exist is an error, never a name."""
 
     path: Path
 
@@ -23,7 +25,7 @@ class PathReference:
 class NameReference:
     """`NAME[@REVISION][:VARIANT]`: a name or a part of one, a branch, tag or commit prefix, and a GGUF variant.
 
-    None means not given; an empty revision or variant was given, and fits nothing.
+    None means not given; an empty revision or variant was given, and matches nothing.
     """
 
     name: str
@@ -32,7 +34,7 @@ class NameReference:
 
     @property
     def is_hub_name(self) -> bool:
-        """It could be the full name of a repository on the hub."""
+        """Whether it can be the full name of a repository on the hub."""
         name = self.name
         return bool(_HUB_NAME.fullmatch(name)) and len(name) <= 96 and "--" not in name and ".." not in name
 
@@ -41,10 +43,10 @@ Reference = PathReference | NameReference
 
 
 def parse_reference(text: str) -> Reference:
-    """Takes `text` apart.
+    """Return the path or the name that `text` is.
 
-    It is a path if it begins with `/`, `./`, `../` or `~`, is `.` or `..`, or ends with `/` or `.gguf`: there, `@` and
-    `:` are ordinary characters. Else it is a name.
+    It is a path if it begins with `/`, `./`, `../` or `~`, is `.` or `..`, or ends with `/` or `.gguf`; `@` and `:` are
+    ordinary characters there. Otherwise it is a name.
     """
     text = text.strip()
     if text in (".", "..") or text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
@@ -55,9 +57,9 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_name(text: str) -> NameReference:
-    """Takes a name apart; a text that looks like a path is a strange name here."""
+    """Return the parts of a name; text that looks like a path is taken as a name too."""
     match = _NAME.fullmatch(text.strip())
-    assert match is not None  # every part of the pattern may be empty, and the last one takes all there is
+    assert match is not None  # every part of the pattern may be empty, and the last one matches anything
     revision, variant = match["revision"], match["variant"]
     return NameReference(
         match["name"].strip(),
@@ -66,8 +68,24 @@ def parse_name(text: str) -> NameReference:
     )
 
 
+def full_name(name: str) -> str:
+    """Return the hub's name for `name`: with the default owner if it has none."""
+    return name if "/" in name else f"{DEFAULT_OWNER}/{name}"
+
+
+def short_name(name: str) -> str:
+    """Return the shortest name that means the same: without the default owner."""
+    return name.removeprefix(f"{DEFAULT_OWNER}/")
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts names as people do: 1B, 10B, 20B, whatever their case."""
+    parts = re.findall(r"\d+|\D+", name.casefold())
+    return tuple((0, int(part), "") if part.isdecimal() and len(part) < 19 else (1, 0, part) for part in parts)
+
+
 def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # ~someone who has no account here
+    except RuntimeError:  # ~name without an account on this machine
         return Path(text)

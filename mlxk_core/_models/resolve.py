@@ -1,11 +1,12 @@
-"""Resolution: the one place where what a user typed becomes a model on this machine."""
+"""Resolution: from what a user typed to a model on this machine."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Protocol
 
@@ -14,12 +15,23 @@ from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSo
 from mlxk_core._models.cache import Repository, cached_repositories
 from mlxk_core._models.files import weight_format
 from mlxk_core._models.model import Model
-from mlxk_core._models.references import NameReference, PathReference, parse_name, parse_reference
+from mlxk_core._models.references import (
+    NameReference,
+    PathReference,
+    full_name,
+    natural_key,
+    parse_name,
+    parse_reference,
+    short_name,
+)
 from mlxk_core._models.variants import Variant
 
 _SHORT = 7
-_DEFAULT_OWNER = "mlx-community/"
+_HUB = "hub"
 _COMMIT = re.compile(r"[0-9a-f]{1,40}")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SEPARATORS = re.compile(r"[-_/\s]+")
+_SIMILAR = 0.8  # of SequenceMatcher: one letter in five may differ
 
 
 class Plugins(Protocol):
@@ -33,51 +45,63 @@ class Plugins(Protocol):
 
 
 class Resolver:
-    """Finds models in the hub cache, in the sources of plugins, and at paths. The disk is read at every call."""
+    """Finds models in the hub cache, in the sources of plugins, and at paths. Every call reads the disk."""
 
     def __init__(self, host: Plugins) -> None:
         self._host = host
 
     def resolve(self, reference: str) -> Model:
-        """The model to run. Of a repository of GGUF files it is one variant: the one `reference` names, else the only
-        one, else the one that a backend accepts.
+        """Return the model to run.
 
-        Raises `ModelNotFound`, `AmbiguousModel` (models, revisions or variants), `RevisionNotFound`, `BrokenModel` (the
-        variant's files are not all there) and `UnsupportedModel` (none of several variants can be run).
+        Of a repository of GGUF files it is one variant: the one `reference` names, else the only one, else the one
+        that a backend accepts. Raises `ModelNotFound`, `AmbiguousModel` (models, revisions or variants),
+        `RevisionNotFound`, `BrokenModel` (files of the variant are missing) and `UnsupportedModel` (no backend accepts
+        any of several variants).
         """
         return self._to_run(self.find(reference))
 
     def find(self, reference: str) -> Model:
-        """The model as it lies there, to look at or to delete: a repository of GGUF files stays whole, unless
-        `reference` names a variant. Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`."""
+        """Return the model to look at or to delete: a repository of GGUF files as a whole, unless a variant is named.
+
+        A name may be prefixed with its origin (`hub:NAME`, `SOURCE:NAME`), be a part of the full name, or have a tag
+        that narrows it (`qwen3:0.6b`). Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`.
+        """
         text = reference.strip()
         offers = self._offers()
+        if exact := _with_origin(text, offers):
+            return exact[0].model(exact[1])
         whole = [offer for offer in offers if offer.name == text]
         parsed = NameReference(text) if whole else parse_reference(text)
         if isinstance(parsed, PathReference):
             return _at_path(text, parsed.path)
-        fitting = whole or _fitting(parsed.name, offers)
-        if parsed.revision is not None and len(fitting) > 1:
-            fitting = [offer for offer in fitting if offer.has(parsed.revision)] or fitting
-        if not fitting:
-            raise _not_found(text, parsed, {command.name for command in self._host.commands()})
-        return _one(text, fitting).model(parsed)
+        matches = whole or _matching(parsed.name, offers)
+        if parsed.revision is not None and len(matches) > 1:
+            matches = [offer for offer in matches if offer.has(parsed.revision)] or matches
+        if parsed.variant:
+            matches, parsed = _narrowed(matches, parsed, parsed.variant)
+        if not matches:
+            raise _not_found(text, parsed, offers, {command.name for command in self._host.commands()})
+        return _one(text, matches).model(parsed)
 
     def exact(self, name: str) -> Model | None:
-        """The model to run of that listed name, `name@revision` or `name:VARIANT`; None if no list has it. A path or a
-        part of a name means nothing here, so a server can take it from strangers. Raises as `resolve` does for a name
-        that is listed but cannot be had."""
+        """Return the model to run of a listed name, `name@revision` or `name:VARIANT`; None if it is not listed.
+
+        Paths and parts of names do not count, so a server can use it for names from clients. Raises as `resolve` does
+        for a name that is listed but cannot be run.
+        """
         offers = self._offers()
+        if found := _with_origin(name, offers):
+            return self._to_run(found[0].model(found[1]))
         parsed = NameReference(name)
-        fitting = [offer for offer in offers if offer.name == name]
-        if not fitting:
+        matches = [offer for offer in offers if offer.name == name]
+        if not matches:
             parsed = parse_name(name)
-            fitting = _fitting(parsed.name, offers, listed=True)
-        return self._to_run(_one(name, fitting).model(parsed)) if fitting else None
+            matches = _matching(parsed.name, offers, listed=True)
+        return self._to_run(_one(name, matches).model(parsed)) if matches else None
 
     def all(self) -> list[Model]:
-        """Every model here by name: of each repository the revision its bare name stands for (its files may be missing:
-        then the model has none), and what sources can offer now. A damaged one never raises here."""
+        """Return every model, sorted by name: of each repository the revision its bare name means, and what sources
+        offer. A revision without files has none; a damaged model never raises here."""
         found = []
         for offer in self._offers():
             if offer.repository and (commit := offer.repository.main()):
@@ -86,19 +110,21 @@ class Resolver:
                 try:
                     found.append(offer.model(NameReference(offer.name)))
                 except ModelError:
-                    continue  # its name is known, its files are not here
-        return sorted(found, key=lambda model: (model.name.casefold(), model.name))
+                    continue  # a known name without files
+        return sorted(found, key=lambda model: natural_key(model.name))
 
     def unfinished(self) -> list[Model]:
-        """The repositories of which there is nothing but parts of a download: models without files, to be told about.
-        Whoever wants to run one finds nothing under its name, so that it is pulled."""
-        found = [each for each in cached_repositories() if not each.commits() and each.parts()]
+        """Return the repositories with nothing but partial downloads, as models without files.
+
+        Their names are not found by `find`, so that a run offers to pull them.
+        """
+        found = [each for each in cached_repositories() if not each.commits() and each.partial_downloads()]
         return [Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub") for each in found]
 
     def _offers(self) -> list[_Offer]:
-        stored = [_Offer(each.name, repository=each) for each in cached_repositories() if each.commits()]
+        stored = [_Offer(each.name, _HUB, repository=each) for each in cached_repositories() if each.commits()]
         offered = [
-            _Offer(name, source=source, origin=spec.name)
+            _Offer(name, spec.name, source=source)
             for spec, source in self._host.model_sources()
             for name in dict.fromkeys(source.names())
         ]
@@ -114,8 +140,8 @@ class Resolver:
         chosen = model.gguf_variant
         if chosen and not chosen.complete:
             raise BrokenModel(
-                f"`{_spelled(model, chosen)}` is not complete: {len(chosen.files)} of its {chosen.shards} files are "
-                f"here.{_pull_hint(f'{model.name}:{chosen.name}', model)}",
+                f"`{_spelled(model, chosen)}` is incomplete: it has {len(chosen.files)} of {chosen.shards} files."
+                f"{_pull_hint(f'{model.name}:{chosen.name}', model)}",
                 model=model.name,
                 variant=chosen.name,
             )
@@ -138,10 +164,10 @@ class Resolver:
         if accepted:
             raise AmbiguousModel(model.name, [_spelled(model, each) for each in accepted], what="variants")
         if not any(reasons.values()):
-            return variants[0]  # nothing here is for GGUF files at all; the host says what would be
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+            return variants[0]  # no backend is for GGUF files; the host's error says which one would be
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
         raise UnsupportedModel(
-            f"None of the variants of `{model.name}` can be run here. {told}", model=model.name, reasons=reasons
+            f"No variant of `{model.name}` can run here. {listed}", model=model.name, reasons=reasons
         )
 
     def _accepted(self, model: Model) -> bool:
@@ -150,19 +176,26 @@ class Resolver:
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A name, and who has the model: a repository of the cache or a source."""
+    """A name and where its model is: a repository of the cache (origin `hub`), or a source (origin: its name)."""
 
     name: str
+    origin: str
     repository: Repository | None = None
     source: ModelSource | None = None
-    origin: str = ""
 
     @property
-    def label(self) -> str:
-        return f"{self.name} ({f'source {self.origin}' if self.source else 'hub cache'})"
+    def qualified(self) -> str:
+        return f"{self.origin}:{self.name}"
 
     def has(self, revision: str) -> bool:
         return self.repository is not None and bool(_commits(self.repository, revision))
+
+    def has_variant(self, reference: NameReference) -> bool:
+        """Whether the model has the GGUF variant that `reference` names."""
+        try:
+            return self.model(reference).gguf_variant is not None
+        except ModelError:
+            return False
 
     def model(self, reference: NameReference) -> Model:
         if self.repository:
@@ -178,36 +211,78 @@ class _Offer:
             )
         found = self.source.find(self.name) if self.source else None
         if found is None:
-            raise ModelNotFound(self.name, hint=f"The source {self.origin} names it but does not have it.")
+            raise ModelNotFound(self.name, hint=f"The source {self.origin} lists it but does not have it.")
         return found
 
 
-def _fitting(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> list[_Offer]:
-    """The offers that `name` means, by the strictest reading under which it means any. `listed`: only as lists have
-    it."""
+def _matching(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> list[_Offer]:
+    """Return the offers that `name` means, by the strictest reading that matches any. `listed`: only as listed."""
     folded = name.casefold()
+    tokens = _tokens(name)
     readings: tuple[Callable[[str], bool], ...] = (
         lambda full: full == name,
-        lambda full: _short(full) == name,
-        lambda full: folded in (full.casefold(), _short(full).casefold()),
+        lambda full: short_name(full) == name,
+        lambda full: folded in (full.casefold(), short_name(full).casefold()),
         lambda full: bool(folded) and folded in full.casefold(),
+        lambda full: len(tokens) > 1 and _in_order(tokens, _tokens(full)),
     )
-    for fits in readings[:2] if listed else readings:
-        if found := [offer for offer in offers if fits(offer.name)]:
+    for matches in readings[:2] if listed else readings:
+        if found := [offer for offer in offers if matches(offer.name)]:
             return found
     return []
 
 
-def _one(reference: str, fitting: Sequence[_Offer]) -> _Offer:
-    if len(fitting) == 1:
-        return fitting[0]
-    # The same name from two places can only be told apart by the place.
-    seen = Counter(offer.name for offer in fitting)
-    raise AmbiguousModel(reference, [offer.label if seen[offer.name] > 1 else offer.name for offer in fitting])
+def _with_origin(text: str, offers: Sequence[_Offer]) -> tuple[_Offer, NameReference] | None:
+    """Return the offer of `ORIGIN:NAME[@REVISION][:VARIANT]`; the name must be complete."""
+    origin, separator, rest = text.partition(":")
+    of_origin = [offer for offer in offers if separator and offer.origin == origin]
+    for parsed in (NameReference(rest), parse_name(rest)):
+        for offer in of_origin:
+            if parsed.name in (offer.name, short_name(offer.name)):
+                return offer, parsed
+    return None
 
 
-def _short(name: str) -> str:
-    return name.removeprefix(_DEFAULT_OWNER)
+def _narrowed(matches: list[_Offer], parsed: NameReference, tag: str) -> tuple[list[_Offer], NameReference]:
+    """Return the matches that `tag` leaves: those with a variant of that name, else those with it in their names."""
+    if with_variant := [offer for offer in matches if offer.has_variant(parsed)]:
+        return with_variant, parsed
+    in_name = re.compile(rf"(?<![a-z0-9.]){re.escape(tag)}(?![a-z0-9])", re.IGNORECASE)
+    if tagged := [offer for offer in matches if in_name.search(offer.name)]:
+        return tagged, replace(parsed, variant=None)
+    return matches, parsed
+
+
+def _one(reference: str, matches: Sequence[_Offer]) -> _Offer:
+    if len(matches) == 1:
+        return matches[0]
+    # The same name in two places needs its origin.
+    count = Counter(offer.name for offer in matches)
+    ranked = sorted(matches, key=lambda offer: (-_similarity(reference, offer.name), natural_key(offer.name)))
+    raise AmbiguousModel(reference, [offer.qualified if count[offer.name] > 1 else offer.name for offer in ranked])
+
+
+def _tokens(name: str) -> list[str]:
+    return [token for token in _SEPARATORS.split(name.casefold()) if token]
+
+
+def _in_order(tokens: Iterable[str], of: Iterable[str]) -> bool:
+    rest = iter(of)
+    return all(token in rest for token in tokens)
+
+
+def _similarity(reference: str, name: str) -> float:
+    typed = reference.casefold()
+    return max(SequenceMatcher(None, typed, each.casefold()).ratio() for each in (name, name.rpartition("/")[2]))
+
+
+def _similar(reference: str, offers: Sequence[_Offer]) -> str | None:
+    """Return the name that `reference` misspells, if any. Other numbers make another model, not a misspelling."""
+    numbers = _NUMBER.findall(reference)
+    ranked = sorted(((_similarity(reference, offer.name), offer.name) for offer in offers), reverse=True)
+    return next(
+        (name for score, name in ranked if score >= _SIMILAR and _NUMBER.findall(short_name(name)) == numbers), None
+    )
 
 
 def _snapshot(repository: Repository, commit: str) -> Model:
@@ -215,14 +290,14 @@ def _snapshot(repository: Repository, commit: str) -> Model:
 
 
 def _commit(repository: Repository, revision: str | None) -> str:
-    """The one commit of `repository` that `revision` means (None: its main one) and whose files are here."""
+    """Return the commit that `revision` means (None: the main one). Raises unless its files are in the cache."""
     if revision is None:
         main = repository.main()
         if main and repository.snapshot(main).is_dir():
             return main
         raise RevisionNotFound(
-            f"`{repository.name}` is at {(main or '')[:_SHORT]}, and the files of that revision are not here. "
-            f"Here are: {_spelled_revisions(repository)}. `mlxk pull {repository.name}` gets the others.",
+            f"The files of `{repository.name}` at its current revision {(main or '')[:_SHORT]} are missing. Local "
+            f"revisions: {_spelled_revisions(repository)}. Run `mlxk pull {repository.name}` to download it.",
             model=repository.name,
             revision=main,
             available=list(repository.commits()),
@@ -236,8 +311,8 @@ def _commit(repository: Repository, revision: str | None) -> str:
         )
     if not commits:
         raise RevisionNotFound(
-            f"`{repository.name}` has no revision `{revision}` on this machine. Here are: "
-            f"{_spelled_revisions(repository)}. `mlxk pull {repository.name}@{revision}` asks the hub for it.",
+            f"`{repository.name}` has no local revision `{revision}`. Local revisions: "
+            f"{_spelled_revisions(repository)}. Run `mlxk pull {repository.name}@{revision}` to download it.",
             model=repository.name,
             revision=revision,
             available=list(repository.commits()),
@@ -246,13 +321,13 @@ def _commit(repository: Repository, revision: str | None) -> str:
 
 
 def _commits(repository: Repository, revision: str) -> list[str]:
-    """The commits whose files are here and that `revision` may mean: a branch or tag, or the beginning of a commit."""
-    here = repository.commits()
+    """Return the local commits that `revision` may mean: a branch or tag, or the beginning of a commit."""
+    local = repository.commits()
     named = repository.refs().get(revision)
-    if named in here:
+    if named in local:
         return [named]
     prefix = revision.lower()
-    return [commit for commit in here if commit.startswith(prefix)] if _COMMIT.fullmatch(prefix) else []
+    return [commit for commit in local if commit.startswith(prefix)] if _COMMIT.fullmatch(prefix) else []
 
 
 def _spelled_revisions(repository: Repository) -> str:
@@ -263,20 +338,20 @@ def _spelled_revisions(repository: Repository) -> str:
     return ", ".join(" = ".join([*refs, commit[:_SHORT]]) for commit, refs in names.items())
 
 
-def _with_variant(model: Model, asked: str) -> Model:
+def _with_variant(model: Model, name: str) -> Model:
     for variant in model.variants:
-        if variant.name.casefold() == asked.casefold():
+        if variant.name.casefold() == name.casefold():
             return replace(model, variant=variant.name)
-    reference = f"{model.name}:{asked}"
+    reference = f"{model.name}:{name}"
     if not model.variants:
-        raise ModelNotFound(reference, hint=f"`{model.name}` is here, but holds no GGUF variants.")
-    here = ", ".join(_spelled(model, variant) for variant in model.variants)
-    hint = f"Here are: {here}.{_pull_hint(reference, model)}"
+        raise ModelNotFound(reference, hint=f"`{model.name}` has no GGUF variants.")
+    local = ", ".join(_spelled(model, variant) for variant in model.variants)
+    hint = f"Local variants: {local}.{_pull_hint(reference, model)}"
     raise ModelNotFound(reference, hint=hint, pullable=model.origin == "hub")
 
 
 def _spelled(model: Model, variant: Variant) -> str:
-    """How a user names that variant."""
+    """Return the reference of a variant."""
     if model.origin == "path":
         folder = model.path if model.path.is_dir() else model.path.parent
         return str(folder / variant.files[0])
@@ -284,7 +359,7 @@ def _spelled(model: Model, variant: Variant) -> str:
 
 
 def _is_variant_file(model: Model) -> bool:
-    """A `.gguf` file that stands for itself, and is no shard of several."""
+    """Return whether the model is a single `.gguf` file, not a shard."""
     return not model.path.is_dir() and len(model.variants) == 1 and model.variants[0].shards == 1
 
 
@@ -292,43 +367,46 @@ def _at_path(text: str, path: Path) -> Model:
     path = path.absolute()
     if path.is_dir():
         if not _holds_model(path):
-            raise ModelNotFound(text, hint="That folder holds no config.json and no weights.")
+            raise ModelNotFound(text, hint="The folder has no config.json and no weights.")
         return Model(name=path.resolve().name, path=path)
     if path.is_file():
         if path.suffix.lower() == ".gguf":
             return Model(name=path.name, path=path)
-        raise ModelNotFound(text, hint="That is neither a folder nor a .gguf file.")
-    raise ModelNotFound(text, hint="There is no such file or folder.")
+        raise ModelNotFound(text, hint="It is neither a folder nor a .gguf file.")
+    raise ModelNotFound(text, hint="No such file or folder.")
 
 
 def _holds_model(folder: Path) -> bool:
-    """Looked for at the top and one level deeper only: the folder may be somebody's home."""
+    """Search the top and one level below only: the folder may be a home directory."""
     try:
         names = [path.name for path in folder.iterdir()]
     except PermissionError as error:
-        raise BrokenModel(f"{folder} may not be read.", path=str(folder)) from error
+        raise BrokenModel(f"Permission denied: cannot read {folder}.", path=str(folder)) from error
     if "config.json" in names or any(weight_format(name) for name in names):
         return True
     return next(folder.glob("*/*.gguf"), None) is not None
 
 
-def _not_found(text: str, reference: NameReference, commands: Collection[str]) -> ModelNotFound:
-    """What to do next is told with those of mlxk's `commands` that are here."""
+def _not_found(
+    text: str, reference: NameReference, offers: Sequence[_Offer], commands: Collection[str]
+) -> ModelNotFound:
+    """Return the error, with a hint that uses only `commands` that are installed."""
     if _is_model_folder(text):
-        return ModelNotFound(
-            text, hint=f"There is a folder of that name here: a path begins with `./`, as in `./{text}`."
-        )
+        return ModelNotFound(text, hint=f"To use the folder of that name, write `./{text}`.")
+    if "/" not in text and (similar := _similar(reference.name, offers)):
+        return ModelNotFound(text, hint=f"Did you mean `{short_name(similar)}`?")
     if reference.is_hub_name:
         steps = {"pull": f"`mlxk pull {text}` downloads it from the hub"}
     else:
-        reference = replace(reference, name=_DEFAULT_OWNER + reference.name)
+        reference = replace(reference, name=full_name(reference.name))
         steps = {
-            "list": "`mlxk list --all` shows what is here",
-            "pull": "`mlxk pull ORG/NAME` downloads a model from the hub",
+            "list": "`mlxk list --all` shows local models",
+            "pull": "`mlxk pull ORG/NAME` downloads one from the hub",
         }
-    told = ", ".join(step for command, step in steps.items() if command in commands)
-    hint = f"{told or 'A folder or a .gguf file is named by its path'}."
-    return ModelNotFound(text, hint=hint, pullable=reference.is_hub_name)
+    hint = "; ".join(step for command, step in steps.items() if command in commands)
+    return ModelNotFound(
+        text, hint=f"{hint or 'Name a folder or a .gguf file by its path'}.", pullable=reference.is_hub_name
+    )
 
 
 def _is_model_folder(text: str) -> bool:
@@ -341,4 +419,4 @@ def _is_model_folder(text: str) -> bool:
 
 
 def _pull_hint(reference: str, model: Model) -> str:
-    return f" `mlxk pull {reference}` downloads it." if model.origin == "hub" else ""
+    return f" Run `mlxk pull {reference}` to download it." if model.origin == "hub" else ""

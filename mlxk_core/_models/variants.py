@@ -1,4 +1,4 @@
-"""The GGUF variants of a repository: which of its files belong together, told from their names."""
+"""GGUF variants of a repository: which of its files belong together, by their names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENCODING = re.compile(
     r"(?<![A-Z0-9])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Z0-9])",
     re.IGNORECASE,
 )
-# Files that go with a model: the image encoder, a quantizer's statistics, a bare vocabulary, an adapter.
+# Companions of a model: the image encoder, a quantizer's statistics, a bare vocabulary, an adapter.
 _COMPANION = re.compile(r"mmproj|imatrix|(?<![a-z0-9])(?:vocab|lora)(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -47,25 +47,25 @@ class SizedFile(Protocol):
 
 
 def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
-    """The variants among `files`, smallest first. A set of shards is one variant, incomplete if some are missing.
+    """Return the variants among `files`, smallest first. A set of shards is one variant.
 
-    Numbers beyond the set (00000 or 00005 of 00002) are no part of it and change nothing about it.
+    A variant is incomplete if shards are missing; numbers outside the set (00000 or 00005 of 00002) are ignored.
 
     A variant is named after its encoding in upper case (`Q4_K_M`), taken from the file's name or else its folder's;
-    after its file where it says none, or where another variant has that encoding too.
+    after its file if neither has one, or if another variant has the same encoding.
     """
     groups: dict[tuple[str, int], dict[int, SizedFile]] = defaultdict(dict)
     for file in files:
         if file.name.lower().endswith(".gguf") and not is_companion(file.name):
-            whole, number, total = parse_shard(file.name)
-            groups[whole, total][number] = file
-    named = {key: _encoding(key[0]) for key in groups}
-    shared = Counter(named.values())
+            part = parse_shard(file.name)
+            groups[part.stem, part.total][part.number] = file
+    encodings = {key: _encoding(key[0]) for key in groups}
+    shared = Counter(encodings.values())
     found = []
-    for (whole, total), numbered in groups.items():
+    for (stem, total), numbered in groups.items():
         shards = {number: file for number, file in numbered.items() if 1 <= number <= total} or numbered
-        encoding = named[whole, total]
-        name = encoding if encoding and shared[encoding] == 1 else whole
+        encoding = encodings[stem, total]
+        name = encoding if encoding and shared[encoding] == 1 else stem
         found.append(
             Variant(
                 name=name,
@@ -78,9 +78,14 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
     return tuple(sorted(found, key=lambda variant: (variant.size, variant.name)))
 
 
-def _encoding(whole: str) -> str | None:
-    """The last encoding named in the file's name, else in the nearest folder that names one."""
-    for part in reversed(PurePosixPath(whole).parts):
+def gguf_encoding(name: str) -> str | None:
+    """Return the encoding that a GGUF file's name states, in upper case (`Q4_K_M`), or None."""
+    return _encoding(parse_shard(name).stem)
+
+
+def _encoding(stem: str) -> str | None:
+    """Return the last encoding in the file's name, else in the nearest folder that names one."""
+    for part in reversed(PurePosixPath(stem).parts):
         if found := _ENCODING.findall(part):
             return str(found[-1]).upper()
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.cache import Repository, cache_folder_name, cached_repositories, hub_cache
 from mlxk_core._models.classify import Facts
-from mlxk_core._models.files import parse_shard, regular_file, weight_format
+from mlxk_core._models.files import Shard, parse_shard, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, Problem, check_health, partial_downloads
 from mlxk_core._models.model import AddedToken, File, Model
@@ -15,13 +15,23 @@ from mlxk_core._models.quantization_config import (
     QuantizationDeclaration,
     declared_quantization,
 )
-from mlxk_core._models.references import NameReference, PathReference, parse_reference
+from mlxk_core._models.references import (
+    DEFAULT_OWNER,
+    NameReference,
+    PathReference,
+    full_name,
+    natural_key,
+    parse_reference,
+    short_name,
+)
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
 from mlxk_core._models.stops import StopToken, listed_stop_tokens, native_stop_tokens
-from mlxk_core._models.variants import Variant, gguf_variants
+from mlxk_core._models.usage import in_use
+from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [
+    "DEFAULT_OWNER",
     "FLOAT_BLOCK_FORMATS",
     "GGUF_BLOCKS",
     "MLX_METHOD",
@@ -38,6 +48,7 @@ __all__ = [
     "QuantizationDeclaration",
     "Repository",
     "Resolver",
+    "Shard",
     "StopToken",
     "Tensor",
     "Variant",
@@ -45,15 +56,20 @@ __all__ = [
     "cached_repositories",
     "check_health",
     "declared_quantization",
+    "full_name",
+    "gguf_encoding",
     "gguf_variants",
     "hub_cache",
+    "in_use",
     "listed_stop_tokens",
     "model_context_length",
     "native_stop_tokens",
+    "natural_key",
     "parse_reference",
     "parse_shard",
     "partial_downloads",
     "read_gguf_header",
     "regular_file",
+    "short_name",
     "weight_format",
 ]

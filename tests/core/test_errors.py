@@ -48,6 +48,6 @@ def test_anything_else_is_an_internal_error():
 
 def test_an_error_carries_its_facts_and_its_data_apart():
     error = _errors.AmbiguousModel("qwen", ["b", "a"])
-    assert error.details == {"reference": "qwen", "candidates": ["a", "b"]}
+    assert error.details == {"reference": "qwen", "candidates": ["b", "a"]}
     assert error.data is None
-    assert str(error) == "`qwen` fits several models: a, b. Name one of them."
+    assert str(error) == "`qwen` matches 2 models: b, a. Choose one."

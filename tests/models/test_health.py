@@ -55,7 +55,7 @@ def test_an_unknown_model_fails_the_run(ask: Ask) -> None:
     assert (result.code, result.json["error"]["type"]) == (1, "model_not_found")
 
 
-def test_an_empty_name_is_no_name_of_all_models(ask: Ask) -> None:
+def test_an_empty_name_does_not_mean_all_models(ask: Ask) -> None:
     """`mlxk health "$MODEL"` with an empty variable must not come out well."""
     in_hub_cache("org/good", random_model)
     assert ask("health", "").code == 1
@@ -120,7 +120,7 @@ def test_verify_finds_a_flipped_byte_that_no_size_shows(verified: Path, alone: C
     assert "mlxk pull --verify" in result.json["error"]["message"]
 
 
-def test_what_the_hub_does_not_tell_about_is_unknown_and_the_others_are_compared(
+def test_models_that_are_not_on_the_hub_are_unverified_and_the_others_compared(
     verified: Path, alone: Callable[..., Result]
 ) -> None:
     in_hub_cache("org/only-here", random_model)
@@ -131,11 +131,34 @@ def test_what_the_hub_does_not_tell_about_is_unknown_and_the_others_are_compared
     assert result.json["data"]["summary"]["unhealthy"] == 0
 
 
-def test_verify_without_a_hub_is_an_error_and_no_verdict(hub_cache: Path, alone: Callable[..., Result]) -> None:
+def test_verify_without_a_hub_is_an_error(hub_cache: Path, alone: Callable[..., Result]) -> None:
     in_hub_cache("org/tiny", random_model)
     result = alone("health", "org/tiny", "--verify", "--json")
     assert (result.code, result.json["error"]["type"]) == (1, "hub_unavailable")
     assert result.json["data"]["models"][0]["verified"] is False
+
+
+def test_broken_links_of_a_moved_cache_are_named(ask: Ask, gguf: Callable[..., Path], hub_cache: Path) -> None:
+    def write(folder: Path) -> None:
+        gguf(folder / "m-Q4_0.gguf", [("token_embd.weight", (64, 32), "Q4_0")])
+
+    snapshot = in_hub_cache("org/moved-GGUF", write)
+    link = snapshot / "m-Q4_0.gguf"
+    link.unlink()
+    link.symlink_to("/old/place/hub/models--org--moved-GGUF/blobs/0123")
+    for command in (["health", "moved"], ["run", "moved", "Hi"], ["list", "--health"], ["show", "moved"]):
+        result = ask(*command)
+        assert "m-Q4_0.gguf is a link to /old/place/hub" in result.stdout + result.stderr, command
+    assert "mlxk pull org/moved-GGUF" in ask("health", "moved").stderr
+
+
+def test_missing_files_from_the_hub_are_unfinished_not_damaged(ask: Ask) -> None:
+    (in_hub_cache("acme/slow", random_model) / "model.safetensors").unlink()
+    result = ask("health", "acme/slow", "--json")
+    [model] = result.json["data"]["models"]
+    assert (result.code, model["state"], model["problems"][0]["code"]) == (1, "unfinished", "no_weights_found")
+    assert "Run `mlxk pull acme/slow` to finish it." in result.json["error"]["message"]
+    assert "mlxk pull acme/slow" in ask("run", "acme/slow", "Hi").stderr
 
 
 def part(repository: Path) -> Path:
@@ -147,7 +170,7 @@ def part(repository: Path) -> Path:
 
 
 @pytest.mark.parametrize("remembered", [True, False])
-def test_a_model_with_nothing_but_parts_is_told_with_what_to_do(ask: Ask, hub_cache: Path, remembered: bool) -> None:
+def test_a_model_with_nothing_but_partial_files_is_unfinished(ask: Ask, hub_cache: Path, remembered: bool) -> None:
     repository = hub_cache / "models--org--begun"
     part(repository)
     if remembered:
@@ -159,14 +182,15 @@ def test_a_model_with_nothing_but_parts_is_told_with_what_to_do(ask: Ask, hub_ca
         [model] = result.json["data"]["models"]
         [problem] = model["problems"]
         assert (model["name"], problem["code"]) == ("org/begun", "download_unfinished")
-        assert "`mlxk pull org/begun`" in problem["message"] and "`mlxk rm org/begun`" in problem["message"]
+        assert "`mlxk pull org/begun`" in problem["message"] and model["state"] == "unfinished"
     assert "org/begun" in ask("list", "--all").stdout and "org/begun" not in ask("list").stdout
+    assert "unfinished" in ask("list", "--health").stdout
     assert ask("show", "org/begun", "--json").json["error"]["type"] == "model_not_found"
     assert ask("rm", "org/begun", "-f").code == 0
     assert ask("health").code == 0 and not repository.exists()
 
 
-def test_parts_beside_a_whole_model_are_a_note(ask: Ask) -> None:
+def test_partial_files_of_a_complete_model_are_a_note(ask: Ask) -> None:
     part(in_hub_cache("org/good", random_model).parent.parent)
     result = ask("health", "--json")
     [model] = result.json["data"]["models"]
@@ -175,7 +199,7 @@ def test_parts_beside_a_whole_model_are_a_note(ask: Ask) -> None:
     assert "4.1 kB" in ask("health", "org/good").stdout
 
 
-def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(alone: Callable[..., Result]) -> None:
+def test_a_named_pipe_in_place_of_a_file_does_not_block(alone: Callable[..., Result]) -> None:
     places = ("config.json", "tokenizer.json", "model.safetensors", "README.md", "tokenizer_config.json")
     for number, place in enumerate(places):
         snapshot = in_hub_cache(f"org/pipe-{number}", random_model)

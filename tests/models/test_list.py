@@ -142,6 +142,31 @@ def test_on_a_terminal_names_stay_whole_and_reasons_stand_below(unsupported: Pat
     assert any(line.startswith("    `org/of-tomorrow` cannot be run") for line in lines)
 
 
+def test_a_narrow_terminal_drops_columns_before_it_shortens_a_name(seen: Callable[..., str]) -> None:
+    ordinary = "Meta-Llama-3.1-8B-Instruct-4bit"
+    long = "DeepSeek-R1-Distill-Qwen-32B-abliterated-preview-mlx-4bit"
+    for name in (ordinary, long):
+        in_hub_cache(f"mlx-community/{name}", random_model)
+    lines = [line.rstrip() for line in seen("list").splitlines()]
+    assert max(map(len, lines)) <= 80 and len(lines) == 3
+    assert lines[0].split()[:2] == ["NAME", "SIZE"] and "QUANT" in lines[0]
+    assert lines[2].split()[0] == ordinary
+    assert lines[1].startswith("DeepSeek-R1-Distill") and "…" in lines[1] and "mlx-4bit  " in lines[1]
+    assert long in seen("list", "--verbose")
+
+
+def test_names_are_in_natural_order_and_other_orders_can_be_chosen(ask: Ask) -> None:
+    for age, (owner, size) in enumerate([("z", 10), ("mlx-community", 2), ("a", 1)]):
+        snapshot = in_hub_cache(f"{owner}/tiny-{size}B", partial(random_model, seed=size))
+        (snapshot / "notes.txt").write_bytes(bytes(1000 * size))
+        os.utime(snapshot, (1e9 - age, 1e9 - age))
+    assert ask("list", "-q").stdout.split() == ["a/tiny-1B", "tiny-2B", "z/tiny-10B"]
+    assert ask("list", "-q", "--sort", "size").stdout.split() == ["z/tiny-10B", "tiny-2B", "a/tiny-1B"]
+    assert ask("list", "-q", "--sort", "modified").stdout.split() == ["z/tiny-10B", "tiny-2B", "a/tiny-1B"]
+    assert names(ask("list", "--sort", "size", "--json"))[0] == "z/tiny-10B"
+    assert ask("list", "-q", "--json").code == 2
+
+
 def test_a_pipe_gets_the_reasons_in_a_last_column(ask: Ask, unsupported: Path) -> None:
     head, row = ask("list", "--all", "--verbose").stdout.splitlines()
     assert head.endswith("  RUNS WITH  NOTES")
@@ -167,7 +192,7 @@ def test_a_damaged_model_does_not_run_and_health_shows_it_nevertheless(ask: Ask)
     assert model["problems"][0]["code"] == "truncated_weight_file"
 
 
-def test_one_bad_folder_spoils_nothing(ask: Ask, hub_cache: Path) -> None:
+def test_one_bad_folder_does_not_affect_the_others(ask: Ask, hub_cache: Path) -> None:
     in_hub_cache("org/good", random_model)
     for bad in (
         "models--org--empty",
@@ -219,7 +244,7 @@ INDEX = "model.safetensors.index.json"
         ("config.json", b'{"model_type": "llama", "quantization_config": {"quant_method": ""}}'),
     ],
 )
-def test_a_hostile_file_ails_its_own_model_only(ask: Ask, name: str, content: bytes) -> None:
+def test_a_hostile_file_affects_only_its_own_model(ask: Ask, name: str, content: bytes) -> None:
     in_hub_cache("org/good", random_model)
     snapshot = in_hub_cache("org/hostile", partial(random_model, seed=1))
     (snapshot / name).unlink(missing_ok=True)

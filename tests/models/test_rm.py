@@ -12,6 +12,7 @@ import pexpect
 import pytest
 from filelock import FileLock
 
+from mlxk_core._models.usage import Usage
 from mlxk_testing import Processes, Result
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -71,7 +72,7 @@ def test_a_part_of_a_name_is_not_enough_where_nothing_is_asked(ask: Ask, hub_cac
     in_hub_cache("mlx-community/tiny-dwq", partial(random_model, seed=2))
     assert ask("rm", "Tiny", "-f").code == 0
     again = ask("rm", "tiny", "-f")
-    assert again.code == 2 and "only a part of `mlx-community/tiny-dwq`" in again.stderr
+    assert again.code == 2 and "full name: `mlxk rm -f mlx-community/tiny-dwq`" in again.stderr
     assert ask("health", "tiny-dwq").code == 0
 
 
@@ -200,7 +201,49 @@ def test_what_cannot_be_deleted_is_an_error(ask: Ask, repository: Path) -> None:
         result = ask("rm", "org/tiny", "-f")
     finally:
         repository.chmod(0o700)
-    assert result.code == 1 and "deleted in part only" in result.stderr
+    assert result.code == 1 and "Nothing was deleted." in result.stderr and "ermission denied" in result.stderr
+
+
+def test_several_models_are_deleted_at_once_or_none(ask: Ask, hub_cache: Path) -> None:
+    for name in ("org/a", "org/b", "org/c"):
+        in_hub_cache(name, random_model)
+    assert ask("rm", "org/a", "org/nope", "-f").code == 1 and len(list(hub_cache.iterdir())) == 3
+    data = ask("rm", "org/a", "org/b", "-f", "--json").json["data"]
+    assert [each["model"] for each in data["models"]] == ["org/a", "org/b"]
+    assert [path.name for path in hub_cache.iterdir()] == ["models--org--c"]
+
+
+def test_files_that_macos_adds_to_another_repository_do_not_matter(ask: Ask, hub_cache: Path, repository: Path) -> None:
+    """On exFAT macOS keeps extended attributes in files that begin with `._`."""
+    in_hub_cache("org/other", random_model)
+    for name in ("org--other", "org--tiny"):
+        (hub_cache / f"models--{name}" / "refs" / "._main").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X \xb0\xb0")
+    assert ask("rm", "org/tiny@1111111", "-f").code == 0
+    assert ask("rm", "org/tiny", "-f").code == 0 and not repository.exists()
+    assert ask("health", "org/other").code == 0
+
+
+def test_deleting_twice_at_once_succeeds_twice(mlxk: Processes, hub_cache: Path) -> None:
+    snapshot = in_hub_cache("org/many", random_model)
+    for number in range(3000):
+        (snapshot / f"{number}.txt").touch()
+    runs = [mlxk.start("rm", "org/many", "-f") for _ in range(2)]
+    shown = [run.communicate(timeout=60)[1] for run in runs]
+    # One that starts when the other has finished finds no model; it must not fail in any other way.
+    assert any(run.returncode == 0 for run in runs), shown
+    assert all(run.returncode == 0 or "not found" in text for run, text in zip(runs, shown, strict=True)), shown
+    assert not (hub_cache / "models--org--many").exists()
+
+
+def test_a_model_in_use_is_deleted_only_with_force(ask: Ask, repository: Path) -> None:
+    usage = Usage(repository / "snapshots" / ("2" * 40))
+    refused = ask("rm", "org/tiny")
+    assert refused.code == 1 and "is in use" in refused.stderr and repository.exists()
+    usage.end()
+    assert "This would delete" in ask("rm", "org/tiny").stderr
+    usage = Usage(repository / "snapshots" / ("2" * 40))
+    assert ask("rm", "org/tiny", "-f").code == 0
+    usage.end()
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("\x04", 130)], ids=["yes", "no answer", "Ctrl-D"])

@@ -1,4 +1,4 @@
-"""What a pull brings, what it leaves alone, and what it says."""
+"""What a pull downloads, repairs, leaves alone and reports."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def test_an_accepted_token_pulls_the_weights_with_config_and_tokenizer(
     commit = repository.branches["main"]
     assert snapshot(NAME, commit) == {**model_files, "README.md": b"# tiny", "chat_template.jinja": b"{{ x }}"}
     assert (hub_cache / FOLDER / "refs" / "main").read_text() == commit
-    assert result.stdout.startswith(f"org/tiny ({commit[:7]}) is downloaded: 7 files")
+    assert result.stdout.startswith(f"Downloaded org/tiny ({commit[:7]}): 7 files")
     assert {request.token for request in hub.asked("/cdn/")} == {None}
     assert {request.token for request in hub.asked("/resolve/|/api/")} == {"hf_one"}
     assert {name.split("/")[0] for name in listing().keys() - before.keys()} == {"hub"}
+    assert not list((hub_cache / ".locks").glob("*"))
 
     healthy = mlxk("health", NAME)
     assert healthy.code == 0, healthy
@@ -52,9 +53,50 @@ def test_a_model_that_is_here_needs_no_hub(hub, repository, mlxk, listing, cache
     before = listing()
     result = mlxk("pull", NAME, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert result.code == 0
-    assert "is here already, and healthy" in result.stdout
-    assert "cannot be reached" in result.stderr
+    assert "is already here and healthy" in result.stdout
+    assert "Cannot connect to" in result.stderr
     assert listing() == before
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/org/tiny",
+        "hf.co/org/tiny/tree/main",
+        "hf://org/tiny",
+        "HUB/org/tiny/blob/main/config.json",
+        "huggingface.co/org/tiny?library=mlx",
+    ],
+)
+def test_the_address_of_a_page_is_a_name(hub, repository, mlxk, address):
+    data = mlxk("pull", address.replace("HUB", hub.url), "--dry-run", "--json").json["data"]
+    assert (data["model"], data["revision"]) == (NAME, repository.branches["main"])
+
+
+def test_the_address_of_a_gguf_file_is_a_variant(hub, mlxk):
+    hub.add("org/gguf", {"m-Q4_0.gguf": b"GGUF4", "m-Q8_0.gguf": b"GGUF8888"})
+    for address in ("https://huggingface.co/org/gguf/blob/main/m-Q8_0.gguf?download=true", "hf.co/org/gguf:q8_0"):
+        assert mlxk("pull", address, "--dry-run", "--json").json["data"]["variant"] == "Q8_0"
+
+
+def test_several_models_are_pulled_and_a_failure_does_not_stop_the_others(hub, repository, mlxk, model_files, snapshot):
+    other = hub.add("org/other", model_files)
+    result = mlxk("pull", NAME, "org/nope", "org/other", "--json")
+    models = {each["model"]: each["status"] for each in result.json["data"]["models"]}
+    assert models == {NAME: "downloaded", "org/nope": "failed", "org/other": "downloaded"}
+    assert (result.code, result.json["error"]["type"]) == (1, "not_on_hub")
+    assert snapshot("org/other", other.branches["main"]) == model_files
+
+
+def test_a_complete_model_in_a_cache_that_cannot_be_written_is_already_there(hub, repository, mlxk, hub_cache, cached):
+    cached(repository)
+    reference = hub_cache / FOLDER / "refs" / "main"
+    reference.write_text("0" * 40)
+    # A folder in the way of the new file: what a read-only disk does, also for root.
+    reference.unlink()
+    reference.mkdir()
+    result = mlxk("pull", NAME)
+    assert result.code == 0 and "already here and healthy" in result.stdout, result
 
 
 def test_a_dry_run_without_a_hub_foretells_what_a_pull_would_do(hub, repository, mlxk, listing, cached):
@@ -75,7 +117,7 @@ def test_a_name_without_owner_is_one_of_mlx_community_whatever_is_cached(hub, ml
     hub.add("mlx-community/tiny", model_files)
     result = mlxk("pull", "tiny", "--dry-run")
     assert result.code == 0, result
-    assert "`tiny` has no owner, so it means mlx-community/tiny." in result.stderr
+    assert "Using mlx-community/tiny." in result.stderr
     assert "mlx-community/tiny" in result.stdout
 
 
@@ -135,14 +177,14 @@ def test_a_dry_run_shows_the_files_and_writes_nothing(repository, mlxk, listing)
     before = listing()
     result = mlxk("pull", NAME, "--dry-run", "--exclude", "README.md")
     assert result.code == 0
-    assert "model.safetensors" in result.stdout and "would be downloaded" in result.stdout
+    assert "model.safetensors" in result.stdout and "Would download org/tiny" in result.stdout
     assert "README.md" not in result.stdout and "pytorch_model.bin" not in result.stdout
     assert listing() == before
 
 
 def test_a_dry_run_of_what_is_here_says_so(repository, mlxk, cached):
     cached(repository)
-    assert "is here already: nothing would be downloaded" in mlxk("pull", NAME, "--dry-run").stdout
+    assert "is already here; nothing would be downloaded" in mlxk("pull", NAME, "--dry-run").stdout
 
 
 def test_include_takes_the_place_of_the_usual_files(repository, mlxk):
@@ -174,7 +216,7 @@ def test_a_broken_file_that_is_no_link_is_repaired_too(hub, mlxk, snapshot, mode
     (folder / "model.safetensors").write_bytes(b"short")
     result = mlxk("pull", NAME)
     assert result.code == 0, result
-    assert "is repaired" in result.stdout
+    assert "Repaired org/tiny" in result.stdout
     assert snapshot(NAME, commit) == model_files
 
 
@@ -186,7 +228,7 @@ def test_links_that_are_gone_are_repaired_without_a_download(hub, repository, ml
     result = mlxk("pull", NAME)
     assert result.code == 0, result
     assert "Repairing" in result.stderr and "only links are missing" in result.stderr
-    assert "is repaired" in result.stdout
+    assert "Repaired org/tiny" in result.stdout
     assert snapshot(NAME, commit) == before
     assert not hub.asked("GET /org/tiny/resolve/|GET /cdn/")
     (hub_cache / FOLDER / "snapshots" / commit / "config.json").unlink()
@@ -201,7 +243,7 @@ def test_parts_beside_a_whole_model_are_cleared(hub, repository, mlxk, hub_cache
         part.write_bytes(b"of a run that was killed")
         assert mlxk("pull", NAME, "--dry-run", env=offline).code == 0 and part.exists()
         result = mlxk("pull", NAME, env=offline)
-        assert result.code == 0 and "Removed 1 part of a download that did not finish." in result.stderr
+        assert result.code == 0 and "Removed 1 partial file of an interrupted download." in result.stderr
         assert not part.exists()
 
 
@@ -222,7 +264,7 @@ def test_a_repository_that_is_broken_itself_is_not_called_fine(hub, mlxk, model_
     result = mlxk("pull", NAME, "--json")
     assert result.code == 1
     assert result.json["error"]["type"] == "broken_model"
-    assert "broken there too" in result.json["error"]["message"]
+    assert "matches the hub" in result.json["error"]["message"]
     assert result.json["data"]["revision"]
 
 
@@ -242,7 +284,7 @@ def test_a_busy_hub_is_waited_for(hub, repository, mlxk):
     hub.fails("/tree/", 500, times=1, headers={"Retry-After": "0"})
     result = mlxk("pull", NAME, "--dry-run")
     assert result.code == 0, result
-    assert "The hub answered 429. Asking again in 1 s." in result.stderr
+    assert "Rate-limited by the hub. Retrying in 1 s." in result.stderr
 
 
 def test_a_refusal_after_the_preflight_leaves_nothing(hub, repository, mlxk, listing):
@@ -252,7 +294,7 @@ def test_a_refusal_after_the_preflight_leaves_nothing(hub, repository, mlxk, lis
     assert result.code == 1
     error = result.json["error"]
     assert error["details"]["reason"] == "gated_not_on_list"
-    assert "Nothing of it is kept." in error["message"]
+    assert "Nothing was kept." in error["message"]
     assert not [name for name in listing() if "models--" in name and ".locks" not in name]
 
 

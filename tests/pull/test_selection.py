@@ -1,4 +1,4 @@
-"""Which files of real repositories' shapes are taken."""
+"""Selection of files, from listings shaped like real repositories."""
 
 from __future__ import annotations
 
@@ -67,21 +67,21 @@ def test_exclude_takes_away_and_include_replaces():
 
 @pytest.mark.parametrize("name", ["model-00001-of-00003.safetensors", "m-Q4_0-00001-of-00002.gguf"])
 def test_a_model_whose_shards_are_not_all_there_is_refused(name):
-    with pytest.raises(BrokenModel, match="not complete on the hub"):
+    with pytest.raises(BrokenModel, match="incomplete on the hub"):
         taken("config.json", name)
 
 
-def test_weights_of_another_world_are_named():
-    with pytest.raises(NoWeights, match=r"Its weights are pytorch_model.bin; --include takes files by name"):
+def test_weights_in_other_formats_are_named():
+    with pytest.raises(NoWeights, match=r"Its weights are pytorch_model.bin; select them with --include"):
         taken("config.json", "pytorch_model.bin")
 
 
 @pytest.mark.parametrize("patterns", [{"include": ["*.json"]}, {"exclude": ["*.safetensors"]}], ids=str)
 def test_patterns_that_leave_no_weights_are_refused(patterns):
-    with pytest.raises(NoWeights, match="no weights are left by --include and --exclude"):
+    with pytest.raises(NoWeights, match="--include and --exclude select no weights"):
         taken("config.json", "model.safetensors", **patterns)
 
 
 def test_a_variant_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(ModelNotFound, match=r"no variant `Q5_K_M`. It has Q4_0, Q8_0"):
+    with pytest.raises(ModelNotFound, match=r"no variant `Q5_K_M`. Available: Q4_0, Q8_0"):
         taken("m-Q4_0.gguf", "m-Q8_0.gguf", variant="Q5_K_M")

@@ -16,7 +16,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def account(hub, monkeypatch):
-    """Who pushes, with a token that may write. The local hub speaks LFS but no Xet."""
+    """An account with a token that may write. The local hub speaks LFS but not Xet."""
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     return hub.account("hf_writer", name="me")
@@ -34,7 +34,7 @@ def push(mlxk, monkeypatch):
 
 @pytest.fixture
 def push_here(cli, host, monkeypatch):
-    """The same in this process, for what asks no hub."""
+    """`push` in this process, for runs without the hub."""
     from mlxk_push import plugin
 
     monkeypatch.setenv("MLXK_ENABLE_EXPERIMENTAL", "push")

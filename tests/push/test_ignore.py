@@ -1,11 +1,11 @@
-"""The rules of `.hfignore`, as in a `.gitignore`."""
+"""Rules of `.hfignore`, as in a `.gitignore`."""
 
 from __future__ import annotations
 
 import pytest
 
 from mlxk_core._errors import InvalidOption
-from mlxk_push.ignore import ALWAYS, Ignore
+from mlxk_push.ignore import ALWAYS, IgnoreRules
 
 
 @pytest.mark.parametrize(
@@ -20,23 +20,29 @@ from mlxk_push.ignore import ALWAYS, Ignore
         (["data?.txt", "[ab].txt", "[!x]y"], ["data1.txt", "a.txt", "zy"], ["data12.txt", "c.txt", "xy"]),
         (["[[~|&]x", "[a\\b]y"], ["[x", "|x", "\\y", "by"], ["[[~|&]x"]),
         (["# *.txt", "", "  "], [], ["# a.txt", "a.txt"]),
+        ([r"\#x", r"\!y"], ["#x", "!y"], ["x", "y"]),
+        (["a/", "!a/keep"], ["a/x", "a/keep"], ["keep"]),
+        (["a/*", "!a/keep"], ["a/x"], ["a/keep"]),
+        (["crlf.txt\r"], ["crlf.txt"], ["crlf"]),
+        (["**/secret"], ["secret", "a/b/secret"], ["secrets"]),
+        (["A.txt"], ["A.txt"], ["a.txt"]),
         (["a+b(c).txt"], ["a+b(c).txt"], ["aab(c).txt"]),
         (ALWAYS, [".git/config", "x/__pycache__/a.pyc", ".DS_Store", ".hfignore", ".venv/lib/a"], [".gitattributes"]),
     ],
 )
 def test_rules(rules, left_out, taken):
-    ignore = Ignore(rules)
+    ignore = IgnoreRules(rules)
     assert [name for name in left_out if not ignore(name)] == []
     assert [name for name in taken if ignore(name)] == []
 
 
-@pytest.mark.parametrize("rule", ["[z-a].txt", "[!]"])
-def test_a_pattern_that_is_none_is_refused_before_what_it_meant_is_uploaded(rule):
-    with pytest.raises(InvalidOption, match="no pattern"):
-        Ignore([rule])
+@pytest.mark.parametrize("rule", ["[z-a].txt", "[!]", "[a", "a[", "\\", "!"])
+def test_an_invalid_pattern_is_an_error_and_nothing_is_uploaded(rule):
+    with pytest.raises(InvalidOption, match="not a valid pattern"):
+        IgnoreRules([rule])
 
 
-def test_a_rule_in_another_encoding_fits_names_in_it(tmp_path):
+def test_a_rule_in_another_encoding_matches_names_in_it(tmp_path):
     (tmp_path / ".hfignore").write_bytes(b"\xff*\n*.log\n")
-    ignore = Ignore.of(tmp_path)
+    ignore = IgnoreRules.of(tmp_path)
     assert ignore(b"\xff1".decode(errors="surrogateescape")) and ignore("a.log") and not ignore("a.txt")

@@ -1,4 +1,4 @@
-"""Pushing a folder: what is looked at offline, what is compared, what is committed, and what is refused."""
+"""Pushing a folder: offline checks, comparison, commits and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_push_is_not_there_unless_it_is_asked_for(mlxk, folder):
+def test_push_is_off_unless_enabled(mlxk, folder):
     assert "push" not in mlxk("--help").stdout
     result = mlxk("push", str(folder), NAME)
     assert result.code == 2
@@ -56,8 +56,8 @@ def test_a_broken_folder_is_not_pushed(hub, account, push, folder):
 
 
 def test_a_new_repository_is_created_where_that_is_asked_for(hub, account, push, folder, contents):
-    foretold = push(folder, NAME, "--create", "--dry-run", "--json").json["data"]
-    assert foretold["creates_repository"] and foretold["added"] == sorted(contents)
+    predicted = push(folder, NAME, "--create", "--dry-run", "--json").json["data"]
+    assert predicted["creates_repository"] and predicted["added"] == sorted(contents)
     assert not hub.repositories
     result = push(folder, NAME, "--create", "--private", "--commit", "first", "--json")
     assert result.code == 0, result
@@ -72,10 +72,10 @@ def test_only_what_differs_is_pushed_and_nothing_is_deleted(hub, account, push, 
     repository = hub.add(NAME, {**contents, "config.json": b"{}", "notes.md": b"mine"}, allowed={"me"})
     (folder / "extra").mkdir()
     (folder / "extra" / "new.txt").write_text("new")
-    foretold = push(folder, NAME, "--dry-run")
-    assert foretold.code == 0
-    assert foretold.stdout.splitlines()[:2] == ["new      extra/new.txt", "changed  config.json"]
-    assert "1 new and 1 changed files (left alone: 1 only on the hub) would be pushed" in foretold.stdout
+    predicted = push(folder, NAME, "--dry-run")
+    assert predicted.code == 0
+    assert predicted.stdout.splitlines()[:2] == ["new      extra/new.txt", "changed  config.json"]
+    assert "Would push 1 new and 1 changed files (1 only on the hub, left alone)" in predicted.stdout
     assert not repository.messages
     result = push(folder, NAME, "--json")
     assert result.code == 0, result
@@ -90,7 +90,7 @@ def test_no_change_means_no_commit(hub, account, push, folder, contents):
     before = repository.branches["main"]
     result = push(folder, NAME)
     assert result.code == 0
-    assert "has all of it already: no commit was made" in result.stdout
+    assert "is up to date; no commit was made" in result.stdout
     assert repository.branches["main"] == before and not hub.asked("POST")
 
 
@@ -98,7 +98,7 @@ def test_no_change_means_no_commit(hub, account, push, folder, contents):
     ("rule", "code"),
     [("config.json", "config_missing"), ("*.safetensors", "no_weights_found"), ("tokenizer*", "tokenizer_missing")],
 )
-def test_what_hfignore_leaves_out_makes_no_model_whole(push_here, folder, rule, code):
+def test_files_in_hfignore_do_not_count_for_completeness(push_here, folder, rule, code):
     (folder / ".hfignore").write_text(rule)
     result = push_here(folder, NAME, "--check-only", "--json")
     assert result.code == 1
@@ -106,7 +106,7 @@ def test_what_hfignore_leaves_out_makes_no_model_whole(push_here, folder, rule, 
     assert problem["code"] == code and problem["message"].endswith(".hfignore leaves it out.")
 
 
-def test_hfignore_keeps_files_here(hub, account, push, folder, contents):
+def test_files_in_hfignore_are_not_uploaded(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / ".hfignore").write_text("# mine\n*.log\n/drafts/\n!keep.log\n")
     (folder / "drafts").mkdir()
@@ -118,7 +118,7 @@ def test_hfignore_keeps_files_here(hub, account, push, folder, contents):
     assert sorted(repository.files()) == sorted([*contents, "keep.log"])
 
 
-def test_hidden_files_never_leave_whatever_the_rules_say(hub, account, push, folder, contents):
+def test_hidden_files_are_never_uploaded(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / ".hfignore").write_text("!.env\n.quiet\n")
     for name in (".env", ".ssh/id", "deep/.netrc", ".aws/.gitattributes", ".quiet", ".gitattributes", "deep/a.txt"):
@@ -129,12 +129,12 @@ def test_hidden_files_never_leave_whatever_the_rules_say(hub, account, push, fol
     assert result.json["data"]["added"] == [".gitattributes", "deep/a.txt"]
     assert sorted(result.json["data"]["hidden"]) == [".aws/.gitattributes", ".env", ".ssh/id", "deep/.netrc"]
     assert sorted(repository.files()) == sorted([*contents, ".gitattributes", "deep/a.txt"])
-    told = push(folder, NAME, "--check-only").stderr
-    assert "4 hidden files stay here" in told and "--check-only --json" in told
+    note = push(folder, NAME, "--check-only").stderr
+    assert "4 hidden files are not uploaded" in note and "--check-only --json" in note
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
-def test_a_name_that_is_no_utf_8_is_told_and_the_token_is_not_blamed(hub, account, push, push_here, folder):
+def test_a_name_that_is_not_utf_8_is_an_error_about_the_name(hub, account, push, push_here, folder):
     (folder / "a\udcff.txt").write_text("x")
     for result in (push(folder, NAME, "--json"), push_here(folder, NAME, "--check-only", "--json")):
         assert (result.code, result.json["error"]["type"]) == (2, "invalid_option")
@@ -149,7 +149,7 @@ def test_a_branch_is_created_where_that_is_asked_for(hub, account, push, folder,
     (folder / "new.txt").write_text("new")
     refused = push(folder, NAME, "--branch", "dev", "--json")
     assert refused.json["error"]["type"] == "revision_not_found"
-    assert "it has main" in refused.json["error"]["message"] and "--create" in refused.json["error"]["message"]
+    assert "Its branches: main." in refused.json["error"]["message"] and "--create" in refused.json["error"]["message"]
     assert push(folder, NAME, "--branch", "dev", "--create").code == 0
     assert "new.txt" in repository.files("dev") and "new.txt" not in repository.files("main")
 
@@ -176,17 +176,17 @@ def test_refusals_say_which_case_it_is(hub, push, folder, contents, token, reaso
 def test_a_repository_that_is_not_there_wants_create(hub, account, push, folder):
     error = push(folder, NAME, "--json").json["error"]
     assert error["type"] == "not_on_hub"
-    assert "--create makes it" in error["message"]
+    assert "--create" in error["message"]
 
 
-def test_a_namespace_of_somebody_else_is_refused(hub, account, push, folder):
+def test_another_accounts_namespace_is_refused(hub, account, push, folder):
     error = push(folder, "them/tiny", "--create", "--json").json["error"]
     assert error["type"] == "access_denied"
     assert "under the namespace" in error["message"]
     assert not hub.repositories
 
 
-def test_a_readme_the_hub_does_not_accept_is_told(hub, account, push, folder, contents):
+def test_a_readme_the_hub_does_not_accept_is_an_error(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
     error = push(folder, NAME, "--json").json["error"]
@@ -195,7 +195,7 @@ def test_a_readme_the_hub_does_not_accept_is_told(hub, account, push, folder, co
     assert not repository.messages
 
 
-def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub, account, push, folder, contents):
+def test_a_commit_made_in_the_meantime_is_not_overwritten(hub, account, push, folder, contents):
     repository = hub.add(NAME, contents, allowed={"me"})
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
     hub.answers_before("POST .*/preupload/", lambda: repository.commit({**contents, "theirs.txt": b"x"}))
@@ -214,7 +214,7 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(hub, account, p
         *(["me/tiny", "--branch", name] for name in ("", "../x y", "a..b", "-x", "a b", "x.lock", "/x", "x/", "@")),
     ],
 )
-def test_what_cannot_be_meant_is_wrong_usage(hub, push_here, folder, arguments):
+def test_impossible_arguments_are_wrong_usage(hub, push_here, folder, arguments):
     assert push_here(folder, *arguments).code == 2
     assert not hub.requests
 
@@ -225,7 +225,7 @@ def test_ctrl_c_stops_at_once_and_commits_nothing(hub, account, mlxk, push, fold
     process = mlxk.start("push", str(folder), NAME)
     assert hub.hanging.wait(120)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Nothing was committed." in told
+    assert "Nothing was committed." in shown
     assert not repository.messages

@@ -1,8 +1,9 @@
-"""A file here against what the hub says of it: the one question that reads every byte."""
+"""Checksums of local files against the hub's."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlxk_core.api.models import regular_file
@@ -11,10 +12,9 @@ from mlxk_hub.client import RemoteFile
 _CHUNK = 1 << 20
 
 
-def same(path: Path, file: RemoteFile) -> bool:
-    """The content of `path` is the hub's. huggingface_hub itself compares lengths only, so a flipped byte stays.
-    A file that may not be read is of no more use than a wrong one."""
-    # git's own name for a file is the sha1 of this header and the content.
+def matches_digest(path: Path, file: RemoteFile) -> bool:
+    """Return whether the content of `path` is that of `file`. Reads every byte; an unreadable file does not match."""
+    # git's name for a blob is the sha1 of this header and the content.
     digest = hashlib.sha256() if file.large else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     try:
         with regular_file(path).open("rb") as content:
@@ -23,3 +23,8 @@ def same(path: Path, file: RemoteFile) -> bool:
     except PermissionError:
         return False
     return digest.hexdigest() == file.digest
+
+
+def files_that_differ(folder: Path, files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """Return the files whose copies in `folder` have another content. All of them must exist there."""
+    return tuple(file for file in files if not matches_digest(folder / file.name, file))

@@ -1,12 +1,13 @@
-"""What a hub refuses, in our words: which case it is, the page that helps, and how to log in."""
+"""Errors of a hub and of the network, translated into mlxk's: which case it is, and what helps."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import NoReturn
+from typing import Any
 
 import httpx2
 from huggingface_hub.errors import (
@@ -21,9 +22,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import get_token, parse_ratelimit_headers
 
 from mlxk_core.api.errors import AccessDenied, HubUnavailable, Kind, MlxkError, ModelError, RevisionNotFound
+from mlxk_hub.settings import offline_variable, proxy_for
 
-_HUB_ERRORS = (HfHubHTTPError, FileMetadataError, httpx2.RequestError, httpx2.InvalidURL, OfflineModeIsEnabled)
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_HUB_ERRORS = (HfHubHTTPError, FileMetadataError, httpx2.RequestError, httpx2.InvalidURL, OfflineModeIsEnabled)
+_MAX_QUOTE = 200
 
 
 class NotOnHub(ModelError):
@@ -33,8 +36,8 @@ class NotOnHub(ModelError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request was about."""
+class HubRequest:
+    """What a request was about, for the message of its error."""
 
     repository: str
     revision: str
@@ -49,39 +52,38 @@ class Asked:
         return f"{self.endpoint}/settings/tokens"
 
 
-def refuse(error: Exception, asked: Asked) -> NoReturn:
-    """Raises what `error` means for `asked`; an error that no hub and no network made is raised as it is."""
+def translate(error: Exception, request: HubRequest) -> Exception:
+    """Return mlxk's error for `error`; an error that neither a hub nor the network caused is returned as it is."""
     cause = hub_error(error)
     if isinstance(cause, HfHubHTTPError):
-        raise _answer(cause, asked) from error
+        return _from_response(_Response.of(cause, request))
     if isinstance(cause or error, httpx2.LocalProtocolError) or _is_about_token(error):
-        # The token is all we put into a header. Its text is in the error, so that is not told on.
-        raise AccessDenied(
-            f"The token ({_token_source()}) holds characters that no token has, so nothing was sent. Make a new one at "
-            f"{asked.token_page}, then {LOG_IN}.",
+        # The token is the only header value of ours. The error quotes it, so its text is not shown.
+        return AccessDenied(
+            f"The token {_token_source()} contains invalid characters; no request was sent. Create a new one at "
+            f"{request.token_page}, then {LOG_IN}.",
             reason="bad_token",
-            url=asked.page,
-            token_url=asked.token_page,
-        ) from None
+            url=request.page,
+            token_url=request.token_page,
+        )
     if isinstance(cause or error, (FileMetadataError, ValueError, KeyError, TypeError)) and not isinstance(
         error, UnicodeEncodeError
     ):
-        # Not JSON, JSON of another kind, or without a hub's headers: a captive portal, a proxy's page, a mirror that is
-        # none.
-        raise HubUnavailable(
-            f"{asked.endpoint} answered with something that is no hub's answer. Check HF_ENDPOINT and the network "
-            "(a login page in between?).",
+        # Not JSON, JSON of another shape, or no hub headers: a captive portal, a proxy's page, a wrong mirror.
+        return HubUnavailable(
+            f"Unexpected response from {request.endpoint}: not a Hugging Face Hub. Check HF_ENDPOINT, and whether a "
+            "captive portal or proxy intercepts the connection.",
             reason="no_hub",
-            url=asked.endpoint,
-        ) from error
-    if cause is not None:
-        raise _no_answer(cause, asked) from error
-    raise error
+            url=request.endpoint,
+        )
+    return _without_response(cause, request) if cause is not None else error
 
 
 def hub_error(error: BaseException) -> Exception | None:
-    """The hub's or the network's error behind `error`, or None: huggingface_hub hides a refusal (403) behind
-    "check your connection"."""
+    """Return the hub's or the network's error among the causes of `error`, or None.
+
+    huggingface_hub hides a 403 under an error that says "check your connection".
+    """
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -92,206 +94,243 @@ def hub_error(error: BaseException) -> Exception | None:
     return None
 
 
-def _answer(error: HfHubHTTPError, asked: Asked) -> MlxkError:
-    status = error.response.status_code
-    said = _said(error)
-    refusal: MlxkError
-    if isinstance(error, RevisionNotFoundError):
-        refusal = RevisionNotFound(
-            f"`{asked.repository}` has no revision `{asked.revision}`. Its branches and tags are at {asked.page}; "
-            "a commit is named with all its 40 characters.",
-            reason="revision_not_found",
-            url=asked.page,
-        )
-    elif isinstance(error, GatedRepoError):
-        refusal = _gated(error, asked, said)
-    elif isinstance(error, DisabledRepoError):
-        refusal = AccessDenied(
-            f"Access to `{asked.repository}` has been disabled, by its owner or by the hub. See {asked.page}.",
-            reason="disabled",
-            url=asked.page,
-        )
-    elif status == 401 and _token_sent(error):
-        refusal = _bad_token(asked, said)
-    elif isinstance(error, RepositoryNotFoundError) or status in (401, 404):
-        refusal = _not_there(error, asked)
-    elif status == 403:
-        refusal = _forbidden(error, asked, said)
-    elif status == 429:
-        after = retry_after(error)
-        when = f"in {after:.0f} s" if after is not None else "later"
-        refusal = HubUnavailable(
-            f"{asked.endpoint} takes no more requests for now (429, rate limit). Try again {when}; with a token the "
-            f"limit is higher ({LOG_IN}).",
-            reason="rate_limit",
-            retry_after=after,
-        )
-    elif status == 408 or status >= 500:
-        refusal = HubUnavailable(
-            f"{asked.endpoint} has trouble of its own ({status}{_quoted(said)}). Try again later.",
-            reason="server_error",
-        )
-    else:
-        refusal = MlxkError(f"{asked.endpoint} refused ({status}{_quoted(said)}).", reason="refused")
-    refusal.details = {**refusal.details, "repository": asked.repository, "status": status}
-    return refusal
+def retry_after(error: HfHubHTTPError) -> float | None:
+    """Return the seconds the server asks to wait (Retry-After or its rate limit's reset), or None."""
+    headers = error.response.headers
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    if value:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except ValueError:
+            pass
+    limit = parse_ratelimit_headers(headers)
+    return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
 
 
-def _gated(error: HfHubHTTPError, asked: Asked, said: str) -> AccessDenied:
-    name, page = asked.repository, asked.page
-    if not _token_sent(error):
-        return AccessDenied(
-            f"`{name}` is gated, and no token was sent. Accept its terms at {page}, then {LOG_IN}.",
-            reason="gated_no_token",
-            url=page,
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """An error response, as the rules see it. `message` is the server's own text, on one line."""
+
+    error: HfHubHTTPError
+    request: HubRequest
+    status: int
+    message: str
+    token_sent: bool
+
+    @classmethod
+    def of(cls, error: HfHubHTTPError, request: HubRequest) -> _Response:
+        sent = error.response.request
+        return cls(
+            error=error,
+            request=request,
+            status=error.response.status_code,
+            message=_server_message(error),
+            token_sent=sent is not None and "authorization" in sent.headers,
         )
-    if error.response.status_code == 401:
-        return _bad_token(asked, said)
-    if _about_scope(said):
-        return _scope(asked)
-    if "awaiting" in said.lower() or "pending" in said.lower():
-        return AccessDenied(
-            f"`{name}` is gated, and your request for access waits for its authors' review. Its state is at {page}.",
-            reason="gated_pending",
-            url=page,
+
+    def is_(self, *types: type[HfHubHTTPError]) -> bool:
+        return isinstance(self.error, types)
+
+    def says(self, *words: str) -> bool:
+        return any(word in self.message.lower() for word in words)
+
+    @property
+    def lacks_scope(self) -> bool:
+        return self.status == 403 and self.says("fine-grained", "public gated")
+
+    @property
+    def quoted(self) -> str:
+        return f", {self.message}" if self.message else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One case of an error response. `text` may use the fields of `_fields`."""
+
+    reason: str
+    applies: Callable[[_Response], bool]
+    error: type[MlxkError]
+    text: str
+    token_url: bool = False
+
+
+# The first rule that applies decides.
+_RULES = (
+    _Rule(
+        "revision_not_found",
+        lambda r: r.is_(RevisionNotFoundError),
+        RevisionNotFound,
+        "`{name}` has no revision `{revision}`. {page} lists branches and tags; a commit needs all 40 characters.",
+    ),
+    _Rule(
+        "gated_no_token",
+        lambda r: r.is_(GatedRepoError) and not r.token_sent,
+        AccessDenied,
+        "`{name}` is gated, and no token was sent. Accept its terms at {page}, then {log_in}.",
+    ),
+    _Rule(
+        "disabled",
+        lambda r: r.is_(DisabledRepoError),
+        AccessDenied,
+        "Access to `{name}` has been disabled by its owner or by the hub. See {page}.",
+    ),
+    _Rule(
+        "bad_token",
+        lambda r: r.status == 401 and r.token_sent,
+        AccessDenied,
+        "The hub does not accept the token {token_source} (401{quoted}). Create a new one at {token_page}, then "
+        "{log_in}; or send none (`hf auth logout`, unset HF_TOKEN). The model's page is {page}.",
+        token_url=True,
+    ),
+    _Rule(
+        "token_scope",
+        lambda r: r.lacks_scope,
+        AccessDenied,
+        "`{name}` is gated, and the token lacks the scope for gated repositories. Enable "
+        '"read access to contents of all public gated repos you can access" at {token_page}, or {log_in} with another '
+        "token. Accept the terms at {page}.",
+        token_url=True,
+    ),
+    _Rule(
+        "gated_pending",
+        lambda r: r.is_(GatedRepoError) and r.says("awaiting", "pending"),
+        AccessDenied,
+        "`{name}` is gated, and your request for access awaits review by its authors. See {page}.",
+    ),
+    _Rule(
+        "gated_rejected",
+        lambda r: r.is_(GatedRepoError) and r.says("rejected"),
+        AccessDenied,
+        "`{name}` is gated, and its authors rejected your request for access. See {page}, or {log_in} with the token "
+        "of another account.",
+    ),
+    _Rule(
+        "gated_not_on_list",
+        lambda r: r.is_(GatedRepoError),
+        AccessDenied,
+        "`{name}` is gated, and your account has no access. Accept the terms (or request access) at {page}, or "
+        "{log_in} with the token of another account.",
+    ),
+    _Rule(
+        "not_found",
+        lambda r: (r.is_(RepositoryNotFoundError) or r.status in (401, 404)) and r.token_sent,
+        NotOnHub,
+        "`{name}` does not exist at {endpoint}, or it is private and your account has no access. Its page would be "
+        "{page}.",
+    ),
+    _Rule(
+        "not_found",
+        lambda r: r.is_(RepositoryNotFoundError) or r.status in (401, 404),
+        NotOnHub,
+        "`{name}` does not exist at {endpoint}, or it is private and no token was sent. If it is yours, {log_in}. Its "
+        "page would be {page}.",
+    ),
+    _Rule(
+        "forbidden_no_token",
+        lambda r: r.status == 403 and not r.token_sent,
+        AccessDenied,
+        "The hub denies access to `{name}` (403{quoted}), and no token was sent. See {page}, then {log_in}.",
+    ),
+    _Rule(
+        "forbidden",
+        lambda r: r.status == 403,
+        AccessDenied,
+        "The hub denies access to `{name}` with this token (403{quoted}); it usually lacks a scope. Check its scopes "
+        "at {token_page} and the terms at {page}, or {log_in} with another token.",
+        token_url=True,
+    ),
+    _Rule(
+        "rate_limit",
+        lambda r: r.status == 429,
+        HubUnavailable,
+        "Rate-limited by {endpoint} (429). Try again {wait}; with a token the limit is higher ({log_in}).",
+    ),
+    _Rule(
+        "server_error",
+        lambda r: r.status == 408 or r.status >= 500,
+        HubUnavailable,
+        "{endpoint} has a problem ({status}{quoted}). Try again later.",
+    ),
+    _Rule("refused", lambda r: True, MlxkError, "{endpoint} rejected the request ({status}{quoted})."),
+)
+
+
+def _from_response(response: _Response) -> MlxkError:
+    rule = next(rule for rule in _RULES if rule.applies(response))
+    request = response.request
+    details: dict[str, Any] = {
+        "reason": rule.reason,
+        "url": request.page,
+        "repository": request.repository,
+        "status": response.status,
+    }
+    if rule.token_url:
+        details["token_url"] = request.token_page
+    if rule.reason == "rate_limit":
+        details["retry_after"] = retry_after(response.error)
+    return rule.error(rule.text.format(**_fields(response)), **details)
+
+
+def _fields(response: _Response) -> dict[str, object]:
+    request = response.request
+    after = retry_after(response.error)
+    return {
+        "name": request.repository,
+        "revision": request.revision,
+        "page": request.page,
+        "token_page": request.token_page,
+        "endpoint": request.endpoint,
+        "log_in": LOG_IN,
+        "token_source": _token_source(),
+        "status": response.status,
+        "quoted": response.quoted,
+        "wait": "later" if after is None else f"in {after:.0f} s",
+    }
+
+
+def _without_response(error: Exception, request: HubRequest) -> HubUnavailable:
+    """Return the error for a request that got no response from the hub."""
+    endpoint = request.endpoint
+    proxy = proxy_for(endpoint)
+    if isinstance(error, OfflineModeIsEnabled):
+        name = offline_variable() or "HF_HUB_OFFLINE"
+        return HubUnavailable(f"{name} is set, so no request was sent. Unset it to go online.", reason="offline_mode")
+    if isinstance(error, (httpx2.InvalidURL, httpx2.UnsupportedProtocol)):
+        return HubUnavailable(f"{endpoint} is not a web address. Check HF_ENDPOINT.", reason="bad_endpoint")
+    if proxy and isinstance(error, (httpx2.ProxyError, httpx2.ConnectError, httpx2.ConnectTimeout)):
+        return HubUnavailable(
+            f"Cannot connect to {endpoint} through the proxy {proxy.address} ({_first_line(error)}). Check "
+            f"{proxy.variable}.",
+            reason="proxy",
         )
-    if "rejected" in said.lower():
-        return AccessDenied(
-            f"`{name}` is gated, and its authors have rejected your request for access. See {page}, or {LOG_IN} with "
-            "another account's token.",
-            reason="gated_rejected",
-            url=page,
+    if isinstance(error, httpx2.TimeoutException):
+        return HubUnavailable(
+            f"{endpoint} did not respond in time. Check the network, or raise HF_HUB_ETAG_TIMEOUT (seconds).",
+            reason="timeout",
         )
-    return AccessDenied(
-        f"`{name}` is gated, and the account of the token that was sent is not on its list. Accept the terms (or ask "
-        f"for access) at {page} with that account, or {LOG_IN} with another account's token.",
-        reason="gated_not_on_list",
-        url=page,
-    )
-
-
-def _scope(asked: Asked) -> AccessDenied:
-    return AccessDenied(
-        f"`{asked.repository}` is gated, and the token that was sent lacks the scope for gated repositories. Switch on "
-        f'"read access to contents of all public gated repos you can access" for it at {asked.token_page}, or {LOG_IN} '
-        f"with another token. The terms are accepted at {asked.page}.",
-        reason="token_scope",
-        url=asked.page,
-        token_url=asked.token_page,
-    )
-
-
-def _forbidden(error: HfHubHTTPError, asked: Asked, said: str) -> AccessDenied:
-    if _about_scope(said):
-        return _scope(asked)
-    if not _token_sent(error):
-        return AccessDenied(
-            f"The hub forbids access to `{asked.repository}` (403{_quoted(said)}), and no token was sent. See "
-            f"{asked.page}, then {LOG_IN}.",
-            reason="forbidden_no_token",
-            url=asked.page,
-        )
-    why = f" ({said})" if said else ", without saying why"
-    return AccessDenied(
-        f"The hub forbids access to `{asked.repository}` with the token that was sent (403){why}: usually it lacks a "
-        f"scope, for gated repositories or for this one. See {asked.token_page} for its scopes and {asked.page} for "
-        f"terms to accept, or {LOG_IN} with another token.",
-        reason="forbidden",
-        url=asked.page,
-        token_url=asked.token_page,
-    )
-
-
-def _bad_token(asked: Asked, said: str) -> AccessDenied:
-    return AccessDenied(
-        f"The hub does not accept the token that was sent ({_token_source()}; 401{_quoted(said)}). Make a new one at "
-        f"{asked.token_page}, then {LOG_IN}; or send none (`hf auth logout`, unset HF_TOKEN). The repository's page is "
-        f"{asked.page}.",
-        reason="bad_token",
-        url=asked.page,
-        token_url=asked.token_page,
+    # The text is the operating system's ("Connection refused"); it never quotes a header.
+    return HubUnavailable(
+        f"Cannot connect to {endpoint} ({_first_line(error)}). Check the network.", reason="no_network"
     )
 
 
 def _is_about_token(error: Exception) -> bool:
-    """Other texts that cannot be sent are of the caller's: names of files, say."""
+    """Return whether the token cannot be encoded, and not a file name, say."""
     token = get_token()
     return isinstance(error, UnicodeEncodeError) and token is not None and token in error.object
 
 
 def _token_source() -> str:
-    return "from HF_TOKEN" if os.environ.get("HF_TOKEN") else "from the login of this machine"
+    return "in HF_TOKEN" if os.environ.get("HF_TOKEN") else "of this machine's login"
 
 
-def _not_there(error: HfHubHTTPError, asked: Asked) -> NotOnHub:
-    if _token_sent(error):
-        why = "or it is private and the account of the token that was sent may not see it"
-    else:
-        why = f"or it is private: no token was sent; {LOG_IN} if it is yours"
-    return NotOnHub(
-        f"`{asked.repository}` does not exist at {asked.endpoint}, {why}. Its page would be {asked.page}.",
-        reason="not_found",
-        url=asked.page,
-    )
+def _server_message(error: HfHubHTTPError) -> str:
+    message = _first_line(error.server_message or "", default="")
+    return "" if message.startswith(("<", "{")) else message
 
 
-def _no_answer(error: BaseException, asked: Asked) -> HubUnavailable:
-    if isinstance(error, OfflineModeIsEnabled):
-        return HubUnavailable(
-            "HF_HUB_OFFLINE is set, so the hub is not asked. Unset it to go online.", reason="offline_mode"
-        )
-    if isinstance(error, httpx2.TimeoutException):
-        return HubUnavailable(
-            f"{asked.endpoint} did not answer in time. Check the network, or try again later (HF_HUB_ETAG_TIMEOUT "
-            "makes it wait longer).",
-            reason="timeout",
-        )
-    if isinstance(error, httpx2.ProxyError):
-        return HubUnavailable(f"The proxy refuses: {error}. Check HTTPS_PROXY.", reason="proxy")
-    if isinstance(error, (httpx2.InvalidURL, httpx2.UnsupportedProtocol)):
-        return HubUnavailable(f"{asked.endpoint} is no address of a hub. Check HF_ENDPOINT.", reason="bad_endpoint")
-    # The text of other errors is the operating system's ("Connection refused"); none of them quotes a header.
-    return HubUnavailable(
-        f"{asked.endpoint} cannot be reached ({_first_line(str(error)) or type(error).__name__}). Check the network.",
-        reason="no_network",
-    )
-
-
-def _token_sent(error: HfHubHTTPError) -> bool:
-    request = error.response.request
-    return request is not None and "authorization" in request.headers
-
-
-def _about_scope(said: str) -> bool:
-    return "fine-grained" in said.lower() or "public gated" in said.lower()
-
-
-def _said(error: HfHubHTTPError) -> str:
-    """The server's own words, on one line."""
-    said = _first_line(error.server_message or "")
-    return "" if said.startswith(("<", "{")) else said
-
-
-def _quoted(said: str) -> str:
-    return f", {said}" if said else ""
-
-
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0].strip().rstrip(".")[:200] if lines else ""
-
-
-def retry_after(error: HfHubHTTPError) -> float | None:
-    """The seconds the server asks to wait, by Retry-After (seconds or a date) or its rate limit's reset; None if it
-    does not say."""
-    headers = error.response.headers
-    given = headers.get("Retry-After", "").strip()
-    if given.isdigit():
-        return float(given)
-    if given:
-        try:
-            return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-        except ValueError:
-            pass
-    limit = parse_ratelimit_headers(headers)
-    return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
+def _first_line(text: object, *, default: str | None = None) -> str:
+    lines = str(text).strip().splitlines()
+    return lines[0].strip().rstrip(".")[:_MAX_QUOTE] if lines else (type(text).__name__ if default is None else default)

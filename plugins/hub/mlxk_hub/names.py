@@ -1,20 +1,21 @@
-"""Names of repositories and branches, judged before anybody is asked."""
+"""Validation of repository and branch names, without a network request."""
 
 from __future__ import annotations
 
 import re
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from mlxk_core.api.errors import InvalidOption
 
-# What git refuses in the name of a branch (git-check-ref-format), and what a shell or a URL would make of it.
-_NO_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@?$")
+# Forbidden in a branch name by git-check-ref-format, or changed by a shell or a URL.
+_NOT_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@?$")
 
 
 def check_name(name: str, option: str) -> str:
-    """`name` if the hub could have it as `org/name`; `option` is what the user calls it. Raises `InvalidOption`."""
+    """Return `name` if the hub allows it as `org/name`. Raises `InvalidOption`, which names `option`."""
+    # Imported here: it reads the settings, which must be checked first.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -24,14 +25,14 @@ def check_name(name: str, option: str) -> str:
     if not valid:
         raise InvalidOption(
             option,
-            f"`{name}` is no name the hub could have: `org/name`, of letters, digits, `-`, `_` and `.`, at most "
+            f"`{name}` is not a valid repository name. Expected `org/name`: letters, digits, `-`, `_` and `.`, at most "
             "96 characters.",
         )
     return name
 
 
 def check_branch(name: str, option: str) -> str:
-    """`name` if git could have a branch of it. Raises `InvalidOption`."""
-    if _NO_BRANCH.search(name):
-        raise InvalidOption(option, f"`{name}` is no name a branch could have." if name else "the name is empty.")
+    """Return `name` if git allows a branch of that name. Raises `InvalidOption`, which names `option`."""
+    if _NOT_IN_BRANCH.search(name):
+        raise InvalidOption(option, f"`{name}` is not a valid branch name." if name else "the name is empty.")
     return name

@@ -1,4 +1,4 @@
-"""RetryPolicy with a hub: which failures are worth asking again for, how long to wait, and when to give up."""
+"""Retry policy for a hub: which failures to retry, how long to wait, and when to give up."""
 
 from __future__ import annotations
 
@@ -19,37 +19,51 @@ _FIRST_WAIT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`tries` in all, and at most `longest` seconds before one of them; `waiting` is told about every wait.
+    """How often to try, and how long to wait in between.
 
-    A server that asks for a longer wait than that is not waited for: its refusal says how long it would take.
+    At most `tries` attempts, with at most `max_wait` seconds before each; `on_wait` gets a sentence about every wait.
+    A server that asks for a longer wait is not retried: its error says how long.
     """
 
     tries: int = 4
-    longest: float = 60.0
-    waiting: Callable[[str], None] = lambda text: None
+    max_wait: float = 60.0
+    on_wait: Callable[[str], None] = lambda text: None
 
-    def ask(self, call: Callable[[], _T]) -> _T:
-        """`call()`, again while it fails with something that may pass."""
-        for attempt in range(1, self.tries):
+    def call(
+        self,
+        function: Callable[[], _T],
+        *,
+        delay: Callable[[Exception, int], float | None] | None = None,
+        progress: Callable[[], object] = lambda: None,
+    ) -> _T:
+        """Return `function()`, called again while it fails with an error that may pass.
+
+        `delay(error, attempt)` returns the seconds to wait, None to give up; `delay_after` by default. The count of
+        attempts starts over when `progress()` has changed.
+        """
+        attempt, reached = 1, progress()
+        while True:
             try:
-                return call()
-            except (HfHubHTTPError, httpx2.TransportError) as error:
-                wait = pause_after(error, attempt)
-                if wait is None or wait > self.longest:
+                return function()
+            except Exception as error:
+                if (now := progress()) != reached:
+                    attempt, reached = 1, now
+                wait = (delay or delay_after)(error, attempt)
+                if attempt >= self.tries or wait is None or wait > self.max_wait:
                     raise
-                self.waiting(f"{_what(error)} Asking again in {max(wait, 1):.0f} s.")
+                self.on_wait(f"{_description(error)} Retrying in {max(wait, 1):.0f} s.")
                 time.sleep(wait)
-        return call()
+                attempt += 1
 
 
-def pause_after(error: Exception, attempt: int) -> float | None:
-    """The seconds to wait after the `attempt`-th failure; None if asking again is no use."""
+def delay_after(error: Exception, attempt: int) -> float | None:
+    """Return the seconds to wait after the `attempt`-th failure; None if a retry is pointless."""
     backoff = _FIRST_WAIT * 2 ** (attempt - 1)
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code not in _TRANSIENT:
             return None
-        asked = retry_after(error)
-        return backoff if asked is None else asked
+        requested = retry_after(error)
+        return backoff if requested is None else requested
     if isinstance(error, (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return None
     if isinstance(error, httpx2.TimeoutException):
@@ -57,9 +71,12 @@ def pause_after(error: Exception, attempt: int) -> float | None:
     return backoff if isinstance(error, httpx2.TransportError) and attempt < 3 else None
 
 
-def _what(error: Exception) -> str:
+def _description(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
-        return f"The hub answered {error.response.status_code}."
+        status = error.response.status_code
+        return "Rate-limited by the hub." if status == 429 else f"The hub responded with {status}."
     if isinstance(error, httpx2.TimeoutException):
-        return "The hub did not answer in time."
-    return "The hub cannot be reached."
+        return "The hub did not respond in time."
+    if isinstance(error, (httpx2.ConnectError, httpx2.ProxyError)):
+        return "Cannot connect to the hub."
+    return "Connection lost." if isinstance(error, httpx2.TransportError) else f"{str(error).rstrip('.')}."

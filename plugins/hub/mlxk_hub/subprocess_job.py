@@ -1,48 +1,61 @@
-"""A child process of our own: it does one job, reports in lines, and never outlives us.
+"""Jobs in a child process, which Ctrl-C ends at once.
 
-Work that cannot be stopped from inside (threads in the middle of network reads, a library that finishes what it has
-begun) is done in a child, so that Ctrl-C stops it at once. The child has a session of its own: Ctrl-C in a terminal
-reaches the parent alone, and the parent ends the child. Its standard input is the leash: when the parent dies, however
-it dies, the child reads the end of it and goes too.
+Work that cannot be stopped from inside (threads in network reads, a library that finishes what it began) runs in a
+child. The child has its own session, so Ctrl-C in a terminal reaches the parent only, and the parent ends the child.
+The child watches its standard input: end of file means that the parent is gone, and the child exits.
+
+Both sides exchange msgspec structs, as JSON lines.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Generic, Self, TypeVar
+
+import msgspec
 
 from mlxk_core.api.errors import Kind, MlxkError, kind_of
 
-Job = dict[str, Any]
-Report = Callable[[Mapping[str, Any]], None]
+J = TypeVar("J", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Failure(msgspec.Struct, tag="failure", frozen=True):
+    """The error that ended a job, as the child reports it."""
+
+    kind: Kind
+    message: str
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        details = dict(error.details) if isinstance(error, MlxkError) else {}
+        return cls(kind_of(error), str(error) or type(error).__name__, details)
 
 
 class JobFailed(MlxkError):
-    """The child's error as the parent raises it. It keeps the kind of what the child ran into."""
+    """The child's error, raised in the parent. It has the kind and the details of the original."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        super().__init__(told["message"], **told["details"])
-        self.kind = Kind(*told["kind"])
-
-
-def as_report(error: Exception) -> dict[str, Any]:
-    """What a child reports of an error, for `JobFailed`."""
-    details = dict(error.details) if isinstance(error, MlxkError) else {}
-    return {"kind": list(kind_of(error)), "message": str(error) or type(error).__name__, "details": details}
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, **failure.details)
+        self.kind = failure.kind
 
 
-class Worker:
-    """The parent's side. `module` is run with `python -m`; it calls `serve`. With `show_stderr` the child's standard
-    error is ours: what it draws there is seen."""
+class JobProcess(Generic[R]):
+    """The parent's side: runs `python -m module`, which calls `serve_job`.
 
-    def __init__(self, module: str, job: Mapping[str, Any], *, show_stderr: bool = False) -> None:
+    `reports` is the union of the structs the child may report. With `show_stderr` the child writes to our standard
+    error, for libraries that draw there.
+    """
+
+    def __init__(self, module: str, job: msgspec.Struct, reports: Any, *, show_stderr: bool = False) -> None:
+        self._decoder = msgspec.json.Decoder(reports | Failure)
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             # -P: a file in the working directory must not shadow a library.
@@ -54,32 +67,36 @@ class Worker:
         )
         self._send(job)
 
-    def reports(self) -> Iterator[dict[str, Any]]:
-        """What the child reports, until it has ended."""
+    def reports(self) -> Iterator[R]:
+        """Yield the child's reports until it exits. Raises `JobFailed` with its error."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            yield json.loads(line)
-        self._process.wait()
+            report = self._decoder.decode(line)
+            if isinstance(report, Failure):
+                raise JobFailed(report)
+            yield report
+        if self._process.wait() != 0:
+            raise MlxkError(f"The process ended unexpectedly: {self._last_line()}.", reason="crashed")
 
-    def last_words(self) -> str:
-        """The last line the child wrote to standard error, for the case that it reported nothing."""
+    def _last_line(self) -> str:
+        """Return the last line on the child's standard error, else its exit code."""
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self._process.returncode}"
 
-    def _send(self, job: Mapping[str, Any]) -> None:
+    def _send(self, job: msgspec.Struct) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.write(msgspec.json.encode(job) + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it could not even start: `reports` ends at once, and `last_words` says why
+            pass  # it could not start; `reports` says why
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Ends the child, if it has not ended by itself."""
+        """End the child if it still runs."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
@@ -90,36 +107,42 @@ class Worker:
                     pass
 
 
-def serve(
-    work: Callable[[dict[str, Any], Report], None], *, orphaned: Callable[[dict[str, Any]], Sequence[str]]
+def serve_job(
+    job_type: type[J],
+    work: Callable[[J, Callable[[msgspec.Struct], None]], None],
+    *,
+    orphan_command: Callable[[J], Sequence[str]],
 ) -> None:
-    """The child's side: reads the job, does the work, and ends.
+    """Run the child's side: read the job, call `work(job, report)`, and exit. An exception of `work` is reported.
 
-    When the parent has gone, the process becomes the command that `orphaned` names. To exec it drops every thread,
-    connection and file lock in one step, whatever they were doing; that command can then tidy up alone.
+    When the parent dies, the process becomes `orphan_command(job)`: exec drops every thread, connection and file lock
+    in one step, and that command can then clean up alone.
     """
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no report
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library may print; that is not a report
     lock = threading.Lock()
 
-    def report(message: Mapping[str, Any]) -> None:
+    def report(message: msgspec.Struct) -> None:
         with lock:
             try:
-                out.write(json.dumps(message) + "\n")
+                out.write(msgspec.json.encode(message) + b"\n")
                 out.flush()
             except BrokenPipeError:
-                pass  # the parent has gone; the leash will tell
+                pass  # the parent is gone; `watch` notices
 
-    job = json.loads(sys.stdin.readline())
+    job = msgspec.json.decode(sys.stdin.readline(), type=job_type)
 
     def watch() -> None:
         while sys.stdin.read(1):
             pass
-        command = list(orphaned(job))
+        command = list(orphan_command(job))
         os.execv(command[0], command)
 
     threading.Thread(target=watch, daemon=True).start()
-    work(job, report)
+    try:
+        work(job, report)
+    except Exception as error:
+        report(Failure.of(error))
     out.close()
-    # The work is done and told; a thread that a library left behind is no reason to stay.
+    # A thread that a library left running must not keep the process alive.
     os._exit(0)

@@ -1,10 +1,16 @@
-"""What a deletion takes away, planned with huggingface_hub, also when it refuses to read a half-deleted repository."""
+"""Deletion of a repository of the cache, or of one of its revisions.
+
+Only that repository is read, so a damaged one elsewhere in the cache does not matter. huggingface_hub executes the
+deletion, because it knows the store of files that repositories share.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +19,13 @@ from mlxk_core.api.errors import MlxkError
 if TYPE_CHECKING:
     from huggingface_hub import DeleteCacheStrategy
 
+_PAUSE = 0.1  # seconds
+_LISTED_IN = ".refs"  # suffix of the list of links to a file of the shared store
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A deletion to be agreed to. `freed` is in bytes; `whole` takes the repository away with everything in it."""
+class DeletionPlan:
+    """A deletion to confirm. `freed` is in bytes; `whole`: nothing of the repository remains."""
 
     name: str
     folder: Path
@@ -26,56 +35,70 @@ class Plan:
     strategy: DeleteCacheStrategy
 
     def execute(self) -> None:
-        """Deletes; raises when something is still there afterwards (huggingface_hub only logs that)."""
-        import logging
+        """Delete. Raises `MlxkError` if something remains; another process may delete the same at the same time."""
+        # huggingface_hub logs failures with a traceback and goes on; they are raised below.
+        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        initial = previous = self._count()
+        failure: OSError | None = None
+        while remaining := self._remaining():
+            try:
+                self.strategy.execute()
+            except OSError as error:
+                failure = error
+            now = self._count()
+            if now == previous:  # no progress, by us or by another process
+                break
+            previous = now
+            time.sleep(_PAUSE)
+        if remaining := self._remaining():
+            raise self._error(remaining[0], failure, unchanged=self._count() == initial)
 
-        logging.getLogger("huggingface_hub").setLevel(
-            logging.ERROR
-        )  # it would log what is raised below, with a traceback
-        failure = ""
-        try:
-            self.strategy.execute()
-        except OSError as error:
-            failure = f" ({error.strerror})"
-        paths = [*self.strategy.repos, *self.strategy.snapshots, *self.strategy.refs, *self.strategy.blobs]
-        left = [path for path in paths if os.path.lexists(path)]
-        if left:
-            raise MlxkError(
-                f"`{self.name}` was deleted in part only: {left[0]} could not be removed{failure}. "
-                "See who owns it, then run the same command again.",
-                model=self.name,
-                left=[str(path) for path in left],
-            )
+    @property
+    def _paths(self) -> list[Path]:
+        strategy = self.strategy
+        return [*strategy.repos, *strategy.snapshots, *strategy.refs, *strategy.blobs]
+
+    def _remaining(self) -> list[Path]:
+        return [path for path in self._paths if os.path.lexists(path)]
+
+    def _count(self) -> int:
+        """Return the number of files and links that are to be deleted and still exist."""
+        return sum(1 for path in self._paths for _ in _entries(path))
+
+    def _error(self, path: Path, failure: OSError | None, *, unchanged: bool) -> MlxkError:
+        if _is_read_only(path):
+            why = "the disk is read-only"
+        elif failure is not None and failure.strerror:
+            why = failure.strerror
+        else:
+            why = "permission denied" if not os.access(path.parent, os.W_OK) or _has_locked_folder(path) else "in use"
+        state = "Nothing was deleted." if unchanged else "It was deleted in part; run the same command again to finish."
+        return MlxkError(
+            f"Cannot delete `{self.name}`: {path}: {why}. {state}",
+            model=self.name,
+            left=[str(each) for each in self._remaining()],
+        )
 
 
-def plan(cache: Path, name: str, folder: Path, revision: str | None) -> Plan:
-    """The deletion of repository `name` in `folder`, or of one commit of it. Where that is its last, all of it goes."""
-    from huggingface_hub import scan_cache_dir
-
+def plan_deletion(cache: Path, name: str, folder: Path, revision: str | None) -> DeletionPlan:
+    """Return the deletion of repository `name` in `folder`, or of one commit. With its last commit all of it goes."""
     cache, folder = cache.resolve(), cache.resolve() / folder.name
-    try:
-        info = scan_cache_dir(cache)
-    except OSError:  # some other repository may not be read
-        info, known = None, None
-    else:
-        known = next((repo for repo in info.repos if repo.repo_path == folder), None)
-    here = _commits(folder)
-    chosen = tuple(here) if revision is None else (revision,)
-    whole = set(chosen) >= set(here)
-    if info and known and chosen:
-        # Only this repository is searched: two that hold the same commit (a copy, a fork) look alike to the hub's API.
-        strategy = replace(info, repos=frozenset({known})).delete_revisions(*chosen)
-    elif whole:
-        strategy = _strategy(cache, 0, repos={folder})
-    else:
-        strategy = _damaged(cache, folder, chosen[0])
-    freed = strategy.expected_freed_size
+    local = _commits(folder)
+    chosen = tuple(local) if revision is None else (revision,)
+    whole = set(chosen) >= set(local)
     if whole:
-        counted = {file.blob_path for revision in known.revisions for file in revision.files} if known else set()
-        freed += sum(_own_sizes(folder, counted))
-    if folder.is_symlink():  # only the link goes; what it leads to stays where somebody has put it
-        freed = 0
-    return Plan(name=name, folder=folder, revisions=chosen, whole=whole, freed=freed, strategy=strategy)
+        strategy = _strategy(cache, repos={folder})
+        # Of a link only the link is deleted; the folder that it leads to stays.
+        freed = 0 if folder.is_symlink() else sum(_sizes(_entries(folder))) + _freed_in_store(cache, folder)
+    else:
+        kept = {blob for each in local if each not in chosen for blob in _blobs(folder / "snapshots" / each)}
+        blobs = {blob for each in chosen for blob in _blobs(folder / "snapshots" / each)}
+        blobs = {blob for blob in blobs if blob not in kept and blob.parent == folder / "blobs"}
+        refs = {path for path in _entries(folder / "refs") if _text(path) in chosen}
+        snapshots = {folder / "snapshots" / each for each in chosen}
+        strategy = _strategy(cache, snapshots=snapshots, refs=refs, blobs=blobs)
+        freed = sum(_sizes(blobs))
+    return DeletionPlan(name=name, folder=folder, revisions=chosen, whole=whole, freed=freed, strategy=strategy)
 
 
 def _commits(folder: Path) -> list[str]:
@@ -85,18 +108,8 @@ def _commits(folder: Path) -> list[str]:
         return []
 
 
-def _damaged(cache: Path, folder: Path, commit: str) -> DeleteCacheStrategy:
-    """One commit of a repository that huggingface_hub cannot read (a dangling reference or link elsewhere in it)."""
-    snapshot = folder / "snapshots" / commit
-    kept = {blob for each in _commits(folder) if each != commit for blob in _blobs(folder / "snapshots" / each)}
-    blobs = {blob for blob in _blobs(snapshot) if blob not in kept and blob.parent == folder / "blobs"}
-    refs = {path for path in (folder / "refs").rglob("*") if path.is_file() and _text(path) == commit}
-    return _strategy(cache, sum(_sizes(blobs)), snapshots={snapshot}, refs=refs, blobs=blobs)
-
-
 def _strategy(
     cache: Path,
-    freed: int,
     *,
     repos: Collection[Path] = (),
     snapshots: Collection[Path] = (),
@@ -106,7 +119,7 @@ def _strategy(
     from huggingface_hub import DeleteCacheStrategy
 
     return DeleteCacheStrategy(
-        expected_freed_size=freed,
+        expected_freed_size=0,
         repos=frozenset(repos),
         snapshots=frozenset(snapshots),
         refs=frozenset(refs),
@@ -116,21 +129,57 @@ def _strategy(
 
 
 def _blobs(snapshot: Path) -> Iterator[Path]:
-    """Where the links of a snapshot lead, one step far: the next one may be the store that repositories share."""
-    for path in snapshot.rglob("*"):
+    """Yield where the links of a snapshot lead, one step far: the next one may be the store that repositories share."""
+    for path in _entries(snapshot):
         if path.is_symlink():
             yield Path(os.path.normpath(path.parent / path.readlink()))
 
 
-def _own_sizes(folder: Path, counted: Collection[Path]) -> Iterator[int]:
-    """Bytes of the repository's files beyond those already `counted`: partial downloads, and what nothing links to."""
-    return _sizes(path for path in folder.rglob("*") if path not in counted)
+def _freed_in_store(cache: Path, folder: Path) -> int:
+    """Return the bytes of shared files that only this repository uses, by huggingface_hub's lists of their links."""
+    freed = 0
+    for blob in _entries(folder / "blobs"):
+        target = Path(os.path.normpath(blob.parent / blob.readlink())) if blob.is_symlink() else None
+        if target is None or not target.is_relative_to(cache / "blobs"):
+            continue
+        try:
+            links = target.with_name(target.name + _LISTED_IN).read_text(encoding="utf-8").split("\n")
+            others = [cache / link for link in links if link and not link.startswith(f"{folder.name}/")]
+            if not any(other.is_symlink() for other in others):
+                freed += target.stat().st_size
+        except (OSError, UnicodeDecodeError):  # without a list it stays
+            continue
+    return freed
+
+
+def _entries(path: Path) -> Iterator[Path]:
+    """Yield the files and links at or below `path`; what disappears meanwhile or cannot be read is skipped."""
+    if path.is_symlink() or path.is_file():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        yield from (Path(folder) / name for name in names)
+        yield from (link for name in folders if (link := Path(folder) / name).is_symlink())
 
 
 def _sizes(paths: Iterable[Path]) -> Iterator[int]:
     for path in paths:
-        if path.is_file() and not path.is_symlink():
-            yield path.stat().st_size
+        try:
+            if not path.is_symlink():
+                yield path.stat().st_size
+        except OSError:  # deleted meanwhile
+            continue
+
+
+def _is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _has_locked_folder(path: Path) -> bool:
+    return any(not os.access(folder, os.W_OK) for folder, _, _ in os.walk(path))
 
 
 def _text(path: Path) -> str:

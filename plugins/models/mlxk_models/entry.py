@@ -1,4 +1,4 @@
-"""What list, show and health know of one model, gathered once; and the same as JSON."""
+"""One model as list, show and health present it, computed on demand."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from mlxk_core.api import Model, Quantization
 from mlxk_core.api.errors import ModelError, PluginConflict
 from mlxk_core.api.host import Host
 from mlxk_core.api.models import Facts, Health, check_health, partial_downloads
+from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize
+
+
+def modified(model: Model) -> datetime | None:
+    """Return when the model's files were downloaded, UTC; None without files."""
+    try:
+        return datetime.fromtimestamp(model.path.stat().st_mtime, tz=UTC)
+    except (OSError, OverflowError, ValueError):  # a clock may have been anywhere
+        return None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model as `host` sees it. Everything is found out when it is first asked for: a list of names costs little."""
+    """A model with what `host` says of it. Every property is computed on first use, so a list of names is cheap."""
 
     model: Model
     host: Host
@@ -28,11 +37,8 @@ class Entry:
 
     @cached_property
     def modified(self) -> datetime | None:
-        """When the files came here, UTC; None when they are not here."""
-        try:
-            return datetime.fromtimestamp(self.model.path.stat().st_mtime, tz=UTC)
-        except (OSError, OverflowError, ValueError):  # a clock may have been anywhere
-            return None
+        """When the files were downloaded, UTC; None without files."""
+        return modified(self.model)
 
     @cached_property
     def facts(self) -> Facts:
@@ -48,21 +54,21 @@ class Entry:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What does not ail the model, and is worth to be known."""
-        parts = partial_downloads(self.model) if self.model.path.exists() else ()
-        if not parts:
+        """Facts worth knowing that are not problems."""
+        sizes = partial_downloads(self.model) if self.model.path.exists() and self.health.healthy else ()
+        if not sizes:
             return ()
-        size = humanize.size(sum(parts))
-        lie = "a part lies" if len(parts) == 1 else f"{len(parts)} parts lie"
+        files = plural(len(sizes), "partial file")
         return (
-            f"Beside it {lie} of a download that has not finished ({size}): `mlxk pull {self.model.name}` clears up.",
+            f"An interrupted download left {files} ({human_size(sum(sizes))}). `mlxk pull {self.model.name}` removes "
+            f"{'it' if len(sizes) == 1 else 'them'}.",
         )
 
     # Who runs it
 
     @cached_property
     def views(self) -> tuple[Model, ...]:
-        """What a run of this model may mean: the model, or one of its GGUF variants as long as none is chosen."""
+        """What a run of this model may mean: the model, or one of its GGUF variants if none is chosen."""
         model = self.model
         if not model.variants or model.gguf_variant is not None:
             return (model,)
@@ -71,7 +77,7 @@ class Entry:
 
     @cached_property
     def runnable(self) -> tuple[Model, ...]:
-        """The views that a backend accepts and whose files are whole."""
+        """The views that a backend accepts and whose files are complete."""
         return tuple(view for view in self.views if self._accepting[view.variant] and self._health_of(view).healthy)
 
     @property
@@ -80,45 +86,45 @@ class Entry:
 
     @cached_property
     def backend(self) -> str | None:
-        """The backend that runs it; None if none does, or if the user has to choose one."""
+        """The backend that runs the model; None if none does, or if the user must choose one."""
         names = {name for view in self.runnable for name in self._accepting[view.variant]}
         return next(iter(names)) if len(names) == 1 else None
 
     @property
     def runs_with(self) -> str | None:
-        """The same for a person; None where nothing runs it."""
+        """The backend as text; None if none runs the model."""
         return (self.backend or "several backends") if self.runs else None
 
     @cached_property
     def reason(self) -> str | None:
-        """Why it does not run here, or what has to be chosen before it does."""
+        """Why the model does not run here, or what must be chosen first."""
         if not self.runnable:
-            return "; ".join(self._refusals())
+            return "; ".join(self._objections())
         if self.model in self.runnable:
-            return _refusal(self.host, self.model)
+            return _objection(self.host, self.model)
         if len(self.runnable) > 1:
-            return f"Several variants run here, choose one: {', '.join(map(_spelled, self.runnable))}."
+            return f"Choose a variant: {', '.join(map(_reference, self.runnable))}."
         return None
 
     def format_runs(self, quantization: Quantization) -> bool:
-        """Some backend accepts the weights of that format."""
+        """Return whether a backend accepts the weights of that format."""
         as_gguf = frozenset[str]().union(*(self._accepting[view.variant] for view in self.views if view.gguf_variant))
         if quantization.format == "gguf":
             return bool(as_gguf)
         if quantization.format == "pytorch" and any(each.format == "safetensors" for each in self.quantizations):
-            return False  # where both are, safetensors are what is run
+            return False  # safetensors are preferred
         whole = (
             self._accepting[None] if None in self._accepting else self._accepted_by(replace(self.model, variant=None))
         )
         return bool(whole - as_gguf)
 
-    def _refusals(self) -> Iterator[str]:
-        refused: dict[str, list[str]] = {}
+    def _objections(self) -> Iterator[str]:
+        variants_by_objection: dict[str, list[str]] = {}
         for view in self.views:
-            if refusal := self._health_of(view).reason or _refusal(self.host, view):
-                refused.setdefault(refusal, []).append(view.variant or "")
-        for refusal, variants in refused.items():
-            yield f"{', '.join(variants)}: {refusal}" if len(self.views) > 1 and all(variants) else refusal
+            if objection := self._health_of(view).reason or _objection(self.host, view):
+                variants_by_objection.setdefault(objection, []).append(view.variant or "")
+        for objection, variants in variants_by_objection.items():
+            yield f"{', '.join(variants)}: {objection}" if len(self.views) > 1 and all(variants) else objection
 
     def _health_of(self, view: Model) -> Health:
         found = check_health(view)
@@ -149,6 +155,7 @@ class Entry:
             "capabilities": list(self.facts.capabilities),
             "quantization": [self._quantization(each) for each in self.quantizations],
             "healthy": self.health.healthy,
+            "state": self.health.state,
             "problems": problems_as_json(self.health),
             "runnable": self.runs,
             "backend": self.backend,
@@ -174,8 +181,8 @@ class Entry:
         }
 
 
-def _refusal(host: Host, model: Model) -> str | None:
-    """Why no backend would run it, or why none can be chosen."""
+def _objection(host: Host, model: Model) -> str | None:
+    """Return why no backend runs the model, or why none can be chosen."""
     try:
         host.backend_for(model)
     except (ModelError, PluginConflict) as error:
@@ -183,7 +190,7 @@ def _refusal(host: Host, model: Model) -> str | None:
     return None
 
 
-def _spelled(model: Model) -> str:
+def _reference(model: Model) -> str:
     return f"{model.name}:{model.variant}" if model.variant else model.name
 
 
@@ -192,7 +199,7 @@ def problems_as_json(health: Health) -> list[dict[str, Any]]:
 
 
 def satisfied(quantization: Quantization) -> bool | None:
-    """The MLX installed here is new enough; None when any version is."""
+    """Return whether the installed MLX is recent enough; None if any version is."""
     if quantization.requires_mlx is None:
         return None
     installed = installed_mlx()
@@ -200,7 +207,7 @@ def satisfied(quantization: Quantization) -> bool | None:
 
 
 def installed_mlx() -> str | None:
-    """The version of MLX, without importing it."""
+    """Return the installed version of MLX, without importing it."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,7 +1,8 @@
-"""`mlxk health`: are the files of models whole, apart from whether anything here could run them."""
+"""The command `mlxk health`: whether the files of models are complete, regardless of what can run them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,12 @@ import click
 from mlxk_core.api import Model
 from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import BrokenModel, MlxkError, ModelNotFound, kind_of
-from mlxk_core.api.models import Health, Problem, Resolver
-from mlxk_models import humanize, inventory
+from mlxk_core.api.models import Health, Problem, Resolver, short_name
+from mlxk_core.api.text import human_size, plural
+from mlxk_hub.settings import check_settings
+from mlxk_models import inventory
 from mlxk_models.entry import Entry, problems_as_json
-from mlxk_models.inspect import examined
+from mlxk_models.inspect import inspect_model
 from mlxk_models.table import Column, Row, show_table
 
 _WRONG = "wrong_checksum"
@@ -23,13 +26,15 @@ _WRONG = "wrong_checksum"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of one model. `verified` is None unless checksums were asked for; `refusal` says why they could not
-    be compared."""
+    """The result for one model.
+
+    `verified` is None without --verify; `error` is why its checksums could not be compared.
+    """
 
     entry: Entry
     health: Health
     verified: bool | None = None
-    refusal: MlxkError | None = None
+    error: MlxkError | None = None
 
     @property
     def name(self) -> str:
@@ -41,8 +46,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A finding, and what is shown of it: whatever could fail has been asked for."""
+class Report:
+    """A finding, its table row and its JSON, computed while errors are still caught."""
 
     finding: Finding
     row: Row
@@ -51,23 +56,24 @@ class Look:
 
 @click.command("health")
 @click.argument("model", required=False)
-@click.option("--verify", is_flag=True, help="Also compare every file with the hub's checksum (needs the network).")
+@click.option("--verify", is_flag=True, help="Compare every file with the hub's checksum (needs the network).")
 @json_option
 @click.pass_obj
 def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] | None:
     """Check the files of models.
 
-    Of MODEL, or of all. The exit code is 1 if any is damaged or cannot be verified, or if MODEL is not here.
+    Of MODEL, or of all. The exit code is 1 if a model is damaged, unfinished or cannot be verified, or if MODEL is not
+    found.
     """
     resolver = Resolver(session.host)
-    models = inventory.every(resolver) if model is None else [_find(resolver, model)]
-    looks = [examined(session, each, partial(_look, session, verify)) for each in models]
-    found = [look.finding for look in looks]
+    models = inventory.all_models(resolver) if model is None else [_find(resolver, model)]
+    if verify:
+        check_settings()
+    reports = [inspect_model(session, each, partial(_report, session, verify)) for each in models]
     if not session.output.json:
-        _show(session, looks)
-    data = _as_json(looks)
-    if error := _error(found):
-        error.data = data
+        _show(session, reports)
+    data = _as_json(reports)
+    if error := _error([report.finding for report in reports], data):
         raise error
     return data if session.output.json else None
 
@@ -76,14 +82,14 @@ def _find(resolver: Resolver, name: str) -> Model:
     try:
         return resolver.find(name)
     except ModelNotFound:
-        if only_begun := inventory.begun(resolver, name):
-            return only_begun
+        if unfinished := inventory.unfinished_download(resolver, name):
+            return unfinished
         raise
 
 
-def _look(session: Session, verify: bool, entry: Entry) -> Look:
+def _report(session: Session, verify: bool, entry: Entry) -> Report:
     finding = _check(session, entry, verify)
-    return Look(finding, _row(finding), _model_as_json(finding))
+    return Report(finding, _row(finding), _model_as_json(finding))
 
 
 def _check(session: Session, entry: Entry, verify: bool) -> Finding:
@@ -91,71 +97,80 @@ def _check(session: Session, entry: Entry, verify: bool) -> Finding:
     if not verify or entry.health.problems:
         return Finding(entry, entry.health, False if verify else None)
     if model.origin != "hub":
-        return Finding(entry, entry.health, False)  # no hub knows its files
+        return Finding(entry, entry.health, False)  # not from a hub
     from mlxk_models.checksums import mismatches
 
     if session.output.stderr_is_terminal:
-        session.output.note(f"Comparing {model.name} ({humanize.size(model.size)}) with the hub's checksums.")
+        session.output.note(f"Comparing {model.name} ({human_size(model.size)}) with the hub's checksums.")
     try:
         wrong = mismatches(model)
-    except MlxkError as refusal:
-        return Finding(entry, entry.health, False, refusal)
-    problems = [Problem(_WRONG, f"{name} is not what the hub has.", name) for name in wrong]
+    except MlxkError as error:
+        return Finding(entry, entry.health, False, error)
+    problems = [Problem(_WRONG, f"The content of {name} differs from the hub's checksum.", name) for name in wrong]
     return Finding(entry, Health(tuple(problems)), True)
 
 
-def _error(found: Sequence[Finding]) -> MlxkError | None:
-    damaged = [each for each in found if each.health.problems]
-    refused = [each for each in found if each.refusal]
-    if damaged:
-        told = _sentence([each.name for each in damaged], len(found), "damaged")
-        return BrokenModel(f"{told}.{_remedy(damaged)}", models=[each.name for each in damaged])
-    if len(refused) == 1:
-        return refused[0].refusal
-    if refused and (first := refused[0].refusal):
-        told = _sentence([each.name for each in refused], len(found), "not verified")
-        error = MlxkError(f"{told}. Of the first: {first}", models=[each.name for each in refused])
-        error.kind = kind_of(first)
-        return error
-    return None
+def _error(found: Sequence[Finding], data: dict[str, Any]) -> MlxkError | None:
+    unhealthy = [each for each in found if each.health.problems]
+    unverified = [each for each in found if each.error]
+    if unhealthy:
+        names = [each.name for each in unhealthy]
+        text = " ".join(filter(None, (_sentence(unhealthy, len(found)), _remedy(unhealthy))))
+        return BrokenModel(text, data=data, models=names)
+    if not unverified or (first := unverified[0].error) is None:
+        return None
+    if len(unverified) == 1:
+        return MlxkError(str(first), data=data, kind=kind_of(first), **first.details)
+    names = [each.name for each in unverified]
+    text = f"{len(names)} of {len(found)} models could not be verified: {', '.join(names)}. The first: {first}"
+    return MlxkError(text, data=data, kind=kind_of(first), models=names)
 
 
-def _sentence(names: Sequence[str], total: int, state: str) -> str:
+def _sentence(unhealthy: Sequence[Finding], total: int) -> str:
+    states = {each.health.state for each in unhealthy}
+    state = states.pop() if len(states) == 1 else "damaged or unfinished"
+    names = [each.name for each in unhealthy]
     if total == 1:
-        return f"`{names[0]}` is {state}"
-    return f"{len(names)} of {total} models {'is' if len(names) == 1 else 'are'} {state}: {', '.join(names)}"
+        return f"`{names[0]}` is {state}."
+    return f"{len(names)} of {total} models {'is' if len(names) == 1 else 'are'} {state}: {', '.join(names)}."
 
 
-def _remedy(damaged: Sequence[Finding]) -> str:
-    if not any(each.entry.model.origin == "hub" for each in damaged):
+def _remedy(unhealthy: Sequence[Finding]) -> str:
+    """Return the commands that repair what came from the hub."""
+    from_hub = [each for each in unhealthy if each.entry.model.origin == "hub"]
+    if not from_hub:
         return ""
-    changed = any(each.has_wrong_bytes for each in damaged)
-    return f" `mlxk pull{' --verify' if changed else ''} MODEL` repairs what came from the hub."
+    verify = " --verify" if any(each.has_wrong_bytes for each in from_hub) else ""
+    names = " ".join(short_name(each.name) for each in from_hub)
+    done = "finish" if all(each.health.unfinished for each in from_hub) else "repair"
+    return f"Run `mlxk pull{verify} {names}` to {done} {'it' if len(from_hub) == 1 else 'them'}."
 
 
-def _show(session: Session, looks: Sequence[Look]) -> None:
-    found = [look.finding for look in looks]
-    if found:
+def _show(session: Session, reports: Sequence[Report]) -> None:
+    if reports:
         columns = [Column("Name", wraps=20), Column("Revision"), Column("Files"), Column("Runs with")]
-        show_table(session.output, columns, [look.row for look in looks])
-    healthy = sum(1 for each in found if each.health.healthy)
-    session.output.line(f"{humanize.count(len(found), 'model')}: {healthy} healthy, {len(found) - healthy} damaged.")
+        show_table(session.output, columns, [report.row for report in reports])
+    states = Counter(report.finding.health.state for report in reports)
+    counts = [f"{states['healthy']} healthy", f"{states['damaged']} damaged"]
+    if states["unfinished"]:
+        counts.append(f"{states['unfinished']} unfinished")
+    session.output.line(f"{plural(len(reports), 'model')}: {', '.join(counts)}.")
 
 
 def _row(each: Finding) -> Row:
-    files = "unverified" if each.refusal else humanize.state(each.health)
-    told = [problem.message for problem in each.health.problems] or [each.entry.reason or ""]
-    if each.refusal:
-        told.append(str(each.refusal))
+    files = "unverified" if each.error else each.health.state
+    notes = [problem.message for problem in each.health.problems] or [each.entry.reason or ""]
+    if each.error:
+        notes.append(str(each.error))
     cells = [each.name, (each.entry.model.revision or "-")[:7], files, each.entry.runs_with or "-"]
-    return Row(cells, tuple(filter(None, (*told, *each.entry.notes))))
+    return Row(cells, tuple(filter(None, (*notes, *each.entry.notes))))
 
 
-def _as_json(looks: Sequence[Look]) -> dict[str, Any]:
-    found = [look.finding for look in looks]
+def _as_json(reports: Sequence[Report]) -> dict[str, Any]:
+    found = [report.finding for report in reports]
     damaged = sum(1 for each in found if each.health.problems)
     return {
-        "models": [look.as_json for look in looks],
+        "models": [report.as_json for report in reports],
         "summary": {"total": len(found), "healthy": len(found) - damaged, "unhealthy": damaged},
     }
 
@@ -165,6 +180,7 @@ def _model_as_json(each: Finding) -> dict[str, Any]:
         "name": each.name,
         "revision": each.entry.model.revision,
         "healthy": each.health.healthy,
+        "state": each.health.state,
         "problems": problems_as_json(each.health),
         "notes": list(each.entry.notes),
         "verified": each.verified,

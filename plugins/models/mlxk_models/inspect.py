@@ -1,4 +1,4 @@
-"""Looking at one model of many: whatever goes wrong with it, the others are shown."""
+"""Inspection of one model among many, so that a failure with one does not hide the others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from mlxk_models.entry import Entry
 _T = TypeVar("_T")
 
 
-def examined(session: Session, model: Model, look: Callable[[Entry], _T]) -> _T:
-    """What `look` makes of `model`; where it raises what nobody foresaw, what it makes of a model of which nothing is
-    known but that. What a plugin raises has been caught by the host; this is for what its answers lead to, and for
-    faults of our own. A strict host raises."""
+def inspect_model(session: Session, model: Model, look: Callable[[Entry], _T]) -> _T:
+    """Return `look(entry)` of the model's entry; if that raises unexpectedly, of a `FailedEntry` with the error.
+
+    Errors of plugins are caught by the host; this is for what their results lead to. A strict host raises.
+    """
     try:
         return look(Entry(model, session.host))
     except PluginFailure:
@@ -31,7 +32,7 @@ def examined(session: Session, model: Model, look: Callable[[Entry], _T]) -> _T:
         return look(FailedEntry(model, session.host, describe_error(error)))
 
 
-class _NoFacts(Facts):
+class _UnknownFacts(Facts):
     framework = "unknown"
     type = "unknown"
     capabilities = ()
@@ -39,9 +40,9 @@ class _NoFacts(Facts):
 
 @dataclass(frozen=True)
 class FailedEntry(Entry):
-    """A model that could not be looked at: it counts as damaged, and says what `failed`."""
+    """A model that could not be inspected. It counts as damaged; `error` says why."""
 
-    failed: str
+    error: str
 
     size = 0
     modified = None
@@ -52,12 +53,12 @@ class FailedEntry(Entry):
 
     @property
     def facts(self) -> Facts:
-        return _NoFacts(self.model)
+        return _UnknownFacts(self.model)
 
     @property
     def health(self) -> Health:
-        told = f"Looking at it failed: {self.failed}. (MLXK_DEBUG=1 shows the traceback.)"
-        return Health((Problem("examination_failed", told),))
+        message = f"Cannot inspect the model: {self.error}. MLXK_DEBUG=1 shows the traceback."
+        return Health((Problem("examination_failed", message),))
 
     @property
     def reason(self) -> str | None:

@@ -1,23 +1,21 @@
-"""Which models list and health look at: those that are here, and those of which only a download was begun."""
+"""The models that list and health show: those in the cache and of sources, and unfinished downloads."""
 
 from __future__ import annotations
 
 from mlxk_core.api import Model
-from mlxk_core.api.models import NameReference, Resolver, parse_reference
-
-_OWNER = "mlx-community/"
+from mlxk_core.api.models import NameReference, Resolver, full_name, natural_key, parse_reference, short_name
 
 
-def every(resolver: Resolver) -> list[Model]:
-    """All of them, by name."""
+def all_models(resolver: Resolver) -> list[Model]:
+    """Return all of them, in the natural order of their short names."""
     found = [*resolver.all(), *resolver.unfinished()]
-    return sorted(found, key=lambda model: (model.name.casefold(), model.name))
+    return sorted(found, key=lambda model: (natural_key(short_name(model.name)), model.name))
 
 
-def begun(resolver: Resolver, reference: str) -> Model | None:
-    """The model of that whole name of which there are only parts."""
+def unfinished_download(resolver: Resolver, reference: str) -> Model | None:
+    """Return the model of that full name of which there are only partial downloads."""
     parsed = parse_reference(reference)
     if not isinstance(parsed, NameReference) or parsed.revision or parsed.variant:
         return None
-    asked = {parsed.name.casefold(), (_OWNER + parsed.name).casefold()}
-    return next((model for model in resolver.unfinished() if model.name.casefold() in asked), None)
+    names = {parsed.name.casefold(), full_name(parsed.name).casefold()}
+    return next((model for model in resolver.unfinished() if model.name.casefold() in names), None)

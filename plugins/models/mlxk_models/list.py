@@ -1,109 +1,138 @@
-"""`mlxk list`: the models on this machine, one line each."""
+"""The command `mlxk list`: the local models, one line each."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, json_option
-from mlxk_core.api.models import Resolver, hub_cache
+from mlxk_core.api import Model
+from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.models import Resolver, hub_cache, short_name
+from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize, inventory
-from mlxk_models.entry import Entry
-from mlxk_models.inspect import examined
+from mlxk_models.entry import Entry, modified
+from mlxk_models.inspect import inspect_model
 from mlxk_models.table import Column, Row, show_table
 
-_OWNER = "mlx-community/"
+# Largest and newest first; names are in order already, and sorting keeps the order of equal ones.
+_SORTS: dict[str, Callable[[Model], float]] = {
+    "name": lambda model: 0,
+    "size": lambda model: -model.size,
+    "modified": lambda model: -(moment.timestamp() if (moment := modified(model)) else 0),
+}
+_MAX_NAME = 48  # columns, on a terminal
 
 
 @click.command("list")
 @click.argument("pattern", required=False)
-@click.option("--all", "all_", is_flag=True, help="Also what does not run here.")
-@click.option("--health", is_flag=True, help="Also the state of the files, and models with damaged ones.")
-@click.option("--verbose", is_flag=True, help="Full names, and what runs each model or why nothing does.")
+@click.option("--all", "-a", "all_", is_flag=True, help="Include models that cannot run here.")
+@click.option("--health", is_flag=True, help="Show the state of the files; include damaged and unfinished models.")
+@click.option("--sort", type=click.Choice([*_SORTS]), default="name", show_default=True, help="Order of the list.")
+@click.option("--quiet", "-q", is_flag=True, help="Print names only.")
+@click.option("--verbose", "-v", is_flag=True, help="Show full names, and what runs each model or why nothing does.")
 @json_option
 @click.pass_obj
-def list_(session: Session, pattern: str | None, all_: bool, health: bool, verbose: bool) -> dict[str, Any] | None:
-    """List the models on this machine.
+def list_(
+    session: Session, pattern: str | None, all_: bool, health: bool, sort: str, quiet: bool, verbose: bool
+) -> dict[str, Any] | None:
+    """List local models.
 
-    Those that run here (--all: every one); with PATTERN, those whose name holds it.
+    Lists those that can run here; PATTERN filters by a part of the name. A narrow terminal shows fewer columns;
+    --verbose and pipes show all of them.
     """
-    found = inventory.every(Resolver(session.host))
+    output = session.output
+    if quiet and (output.json or verbose):
+        raise InvalidOption("--quiet", f"cannot be used with {'--json' if output.json else '--verbose'}.")
+    found = inventory.all_models(Resolver(session.host))
     if pattern:
         found = [model for model in found if pattern.casefold() in model.name.casefold()]
+    found.sort(key=_SORTS[sort])
 
     def is_shown(entry: Entry) -> bool:
         return all_ or entry.runs or (health and not entry.health.healthy)
 
-    if session.output.json:
-        described = [examined(session, each, lambda e: e.as_json() if is_shown(e) else None) for each in found]
+    if output.json:
+        described = [inspect_model(session, each, lambda e: e.as_json() if is_shown(e) else None) for each in found]
         models = [each for each in described if each]
         return {"models": models, "hidden": len(found) - len(models)}
+    if quiet:
+        names = [inspect_model(session, each, lambda e: _name(e) if is_shown(e) else None) for each in found]
+        for name in filter(None, names):
+            output.line(escape_control(name))
+        return None
     now = datetime.now(tz=UTC)
     rows = [
-        examined(session, each, lambda e: _row(e, now, health=health, verbose=verbose) if is_shown(e) else None)
+        inspect_model(session, each, lambda e: _row(e, now, health=health, verbose=verbose) if is_shown(e) else None)
         for each in found
     ]
     shown = [row for row in rows if row]
     if shown:
-        show_table(session.output, _columns(health=health, verbose=verbose), shown)
+        show_table(output, _columns(health=health, verbose=verbose), shown)
     hidden = len(found) - len(shown)
     if hidden:
-        counted = humanize.count(hidden, "more model" if shown else "model")
-        session.output.note(f"{counted} cannot run here; `mlxk list --all` shows {'it' if hidden == 1 else 'them'}.")
+        count = plural(hidden, "more model" if shown else "model")
+        output.note(f"{count} cannot run here; `mlxk list --all` shows {'it' if hidden == 1 else 'them'}.")
     elif not found:
-        session.output.note(f"No model's name holds `{pattern}`." if pattern else _nothing())
+        output.note(f"No model matches `{pattern}`." if pattern else _nothing())
     return None
 
 
 def _nothing() -> str:
     cache = hub_cache()
     if cache.exists() and not os.access(cache, os.R_OK | os.X_OK):
-        return f"The cache {cache} may not be read."
-    return f"No model is in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
+        return f"Permission denied: cannot read the cache {cache}."
+    return f"No models in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
 
 
 def _columns(*, health: bool, verbose: bool) -> list[Column]:
     columns = [
-        Column("Name", wraps=4),
-        Column("Revision"),
+        Column("Name", wraps=4) if verbose else Column("Name", shortens=_MAX_NAME),
+        Column("Revision", drop=1),
         Column("Size", right=True),
-        Column("Modified"),
-        Column("Type"),
-        Column("Framework"),
+        Column("Modified", drop=3),
+        Column("Type", drop=4),
+        Column("Framework", drop=2),
         Column("Quant", wraps=8),
     ]
     if health:
         columns.append(Column("Files"))
     if verbose:
+        columns = [Column(each.title, each.right, each.wraps) for each in columns]
         columns.append(Column("Runs with"))
     return columns
+
+
+def _name(entry: Entry) -> str:
+    return short_name(entry.model.name)
 
 
 def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> Row:
     model = entry.model
     labels = [each.label if verbose else _brief(each.label) for each in entry.quantizations]
     cells = [
-        model.name if verbose else model.name.removeprefix(_OWNER),
+        model.name if verbose else _name(entry),
         (model.revision or "-")[:7],
-        humanize.size(entry.size),
+        human_size(entry.size),
         humanize.age(entry.modified, now) if entry.modified else "-",
         entry.facts.type,
         entry.facts.framework,
         ", ".join(labels) or "-",
     ]
-    told = []
+    notes = []
     if health:
-        cells.append(humanize.state(entry.health))
-        told.append(entry.health.reason)
+        cells.append(entry.health.state)
+        notes.append(entry.health.reason)
     if verbose:
         cells.append(entry.runs_with or "-")
-        told.append(entry.reason)
-    return Row(cells, tuple(dict.fromkeys(sentence for sentence in told if sentence)))
+        notes.append(entry.reason)
+    return Row(cells, tuple(dict.fromkeys(note for note in notes if note)))
 
 
 def _brief(label: str) -> str:
-    """`int4` of `int4 (group 64)`: the group can be looked up with show."""
+    """Return `int4` of `int4 (group 64)`; `show` has the rest."""
     return label.partition(" (")[0]

@@ -1,31 +1,32 @@
-"""huggingface_hub's locks of one repository: the files it leaves behind, and the ones somebody holds now."""
+"""Lock files of huggingface_hub for one repository: those in use, and those left behind."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
 def lock_files(cache: Path, folder: str) -> list[Path]:
-    """Every lock file of the repository in `folder`. Most are left behind: nobody deletes them after a download."""
+    """Return every lock file of the repository in `folder`. huggingface_hub keeps them after a download."""
     return sorted(path for path in (cache / ".locks" / folder).rglob("*.lock") if path.is_file())
 
 
-def held(locks: list[Path]) -> list[Path]:
-    """Those that another process holds, which means that it is downloading."""
-    from filelock import FileLock, Timeout  # a dependency of huggingface_hub, which locks with it
+def in_use(locks: Sequence[Path]) -> list[Path]:
+    """Return those that another process holds, which means that it is downloading."""
+    from filelock import FileLock, Timeout
 
-    taken = []
+    held = []
     for path in locks:
         try:
             with FileLock(path, timeout=0):
                 pass
         except (Timeout, OSError):
-            taken.append(path)
-    return taken
+            held.append(path)
+    return held
 
 
-def remove(cache: Path, folder: str, locks: list[Path]) -> None:
-    """Deletes lock files nobody needs any more, and their folder."""
+def remove(cache: Path, folder: str, locks: Sequence[Path]) -> None:
+    """Delete lock files and the folders they leave empty."""
     for path in locks:
         path.unlink(missing_ok=True)
     for parent in sorted({path.parent for path in locks}, key=lambda parent: -len(parent.parts)):
@@ -37,4 +38,4 @@ def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        pass  # something else is in it
+        pass  # not empty, or removed already

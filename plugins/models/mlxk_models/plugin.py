@@ -1,4 +1,4 @@
-"""What the models plugin brings."""
+"""Plugin of the commands `list`, `show`, `health` and `rm`, and of the quantization detector `pytorch`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mlxk_core.api import CommandSpec, Model, Quantization, QuantizationDetector
 
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
-    yield CommandSpec(name="list", summary="List the models on this machine.", target="mlxk_models.list:list_")
-    yield CommandSpec(name="show", summary="Show what is known of a model.", target="mlxk_models.show:show")
+    yield CommandSpec(name="list", summary="List local models.", target="mlxk_models.list:list_", aliases=("ls",))
+    yield CommandSpec(name="show", summary="Show details of a model.", target="mlxk_models.show:show")
     yield CommandSpec(name="health", summary="Check the files of models.", target="mlxk_models.health:health")
-    yield CommandSpec(name="rm", summary="Delete a model, or one revision of it.", target="mlxk_models.rm:rm")
+    yield CommandSpec(name="rm", summary="Delete models.", target="mlxk_models.rm:rm")
 
 
 @hookimpl

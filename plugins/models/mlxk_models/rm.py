@@ -1,133 +1,188 @@
-"""`mlxk rm`: from a reference to a deletion that was agreed to, of the hub cache and nothing else."""
+"""The command `mlxk rm`: from references to confirmed deletions, in the hub cache only."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from mlxk_core.api.commands import Session, json_option
-from mlxk_core.api.errors import Interrupted, InvalidOption, MlxkError, ModelNotFound, RevisionNotFound, UsageError
+from mlxk_core.api.errors import (
+    Interrupted,
+    InvalidOption,
+    MlxkError,
+    ModelNotFound,
+    RevisionNotFound,
+    UsageError,
+)
 from mlxk_core.api.models import (
     NameReference,
     PathReference,
     Resolver,
     cache_folder_name,
     cached_repositories,
+    full_name,
     hub_cache,
+    in_use,
     parse_reference,
+    short_name,
 )
-from mlxk_models import humanize, locks
-from mlxk_models.deletion import Plan, plan
+from mlxk_core.api.text import human_size, plural
+from mlxk_models import locks
+from mlxk_models.deletion import DeletionPlan, plan_deletion
 
-_OWNER = "mlx-community/"
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A repository to delete, or one commit of it."""
+
+    name: str
+    commit: str | None
 
 
 @click.command("rm")
-@click.argument("model", metavar="MODEL[@REVISION]")
-@click.option("-f", "--force", is_flag=True, help="Ask nothing, and take no notice of locks.")
+@click.argument("models", metavar="MODEL[@REVISION]...", nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Do not ask for confirmation; ignore locks and running models.")
 @json_option
 @click.pass_obj
-def rm(session: Session, model: str, force: bool) -> dict[str, Any] | None:
-    """Delete a model, or one revision of it.
+def rm(session: Session, models: tuple[str, ...], force: bool) -> dict[str, Any] | None:
+    """Delete models.
 
-    Of MODEL all revisions leave the hub cache, of MODEL@REVISION that one. With -f the name must be whole.
+    Deletes all revisions of MODEL from the hub cache, or the one that is named. With -f a name must be complete.
+    Nothing is deleted unless all names are found.
     """
-    name, revision = _chosen(Resolver(session.host), model)
+    resolver = Resolver(session.host)
+    targets = [_find(resolver, text) for text in dict.fromkeys(models)]
     if force:
-        _refuse_part(name, model)
-    cache = hub_cache()
-    lock_files = locks.lock_files(cache, cache_folder_name(name))
-    held = locks.held(lock_files)
-    if held and not force:
-        raise MlxkError(
-            f"Another process is downloading `{name}` ({held[0].name} is locked). Wait for it or end it, or delete "
-            "nevertheless with -f.",
-            model=name,
-            locks=[str(path) for path in held],
-        )
-    deletion = plan(cache, name, cache / cache_folder_name(name), revision)
+        for text, target in zip(dict.fromkeys(models), targets, strict=True):
+            _check_complete(text, target.name)
+    deletions = [_Deletion(session, target, force=force) for target in dict.fromkeys(targets)]
     if not force:
-        _ask(session, deletion)
-    deletion.execute()
-    removed = [path for path in lock_files if path not in held] if deletion.whole else []
-    locks.remove(cache, cache_folder_name(name), removed)
-    if session.output.json:
+        for deletion in deletions:
+            deletion.check_unused()
+        _confirm(session, [deletion.plan for deletion in deletions])
+    results = [deletion.execute() for deletion in deletions]
+    if not session.output.json:
+        return None
+    return results[0] if len(results) == 1 else {"models": results}
+
+
+class _Deletion:
+    """One deletion with its lock files."""
+
+    def __init__(self, session: Session, target: _Target, *, force: bool) -> None:
+        self._output = session.output
+        self._cache, self._folder = hub_cache(), cache_folder_name(target.name)
+        self._locks = locks.lock_files(self._cache, self._folder)
+        self._held = locks.in_use(self._locks)
+        self.plan = plan_deletion(self._cache, target.name, self._cache / self._folder, target.commit)
+
+    def check_unused(self) -> None:
+        """Raise `MlxkError` if the model is being downloaded, or if another process has loaded it."""
+        name = self.plan.name
+        if self._held:
+            raise MlxkError(
+                f"`{name}` is being downloaded by another process ({self._held[0].name} is locked). Stop that process, "
+                "or use -f to delete anyway.",
+                model=name,
+                locks=[str(path) for path in self._held],
+            )
+        if any(in_use(self.plan.folder / "snapshots" / commit) for commit in self.plan.revisions):
+            raise MlxkError(
+                f"`{name}` is in use by another mlxk process. Stop that process, or use -f to delete anyway.",
+                model=name,
+                reason="in_use",
+            )
+
+    def execute(self) -> dict[str, Any]:
+        """Delete, report, and return the result for `--json`."""
+        plan = self.plan
+        plan.execute()
+        removed = [path for path in self._locks if path not in self._held] if plan.whole else []
+        locks.remove(self._cache, self._folder, removed)
+        if not self._output.json:
+            self._output.line(f"Deleted {_description(plan)}, {human_size(plan.freed)} freed.")
+            for path in self._held:
+                self._output.note(f"warning: {path} is locked; a running download will restore files.")
         return {
-            "model": name,
-            "revisions": list(deletion.revisions),
-            "whole": deletion.whole,
-            "freed_bytes": deletion.freed,
+            "model": plan.name,
+            "revisions": list(plan.revisions),
+            "whole": plan.whole,
+            "freed_bytes": plan.freed,
             "locks_removed": len(removed),
-            "locks_held": [str(path) for path in held],
+            "locks_held": [str(path) for path in self._held],
         }
-    session.output.line(f"Deleted {_described(deletion)}, {humanize.size(deletion.freed)} freed.")
-    for path in held:
-        session.output.note(f"{path} is locked: a download that still runs will put files back.")
-    return None
 
 
-def _chosen(resolver: Resolver, text: str) -> tuple[str, str | None]:
-    """The repository that is meant, and the commit (None: all of it). Never what is not the cache's."""
+def _find(resolver: Resolver, text: str) -> _Target:
+    """Return the repository that is meant, and the commit (None: all of it). Raises for models outside the cache."""
     reference = parse_reference(text)
     if isinstance(reference, PathReference):
-        raise UsageError(f"rm deletes from the hub cache only, and `{text}` is a path. Delete it yourself.", model=text)
-    if reference.variant is not None:
-        raise InvalidOption("MODEL", f"rm deletes whole revisions; leave out `:{reference.variant}`")
+        raise UsageError(f"`{text}` is a path; rm deletes from the hub cache only. Delete it yourself.", model=text)
     try:
         model = resolver.find(text)
     except (ModelNotFound, RevisionNotFound) as error:
-        # What a half-done deletion or download leaves is no model any more, but it has a name.
-        left = error.details.get("model") if isinstance(error, RevisionNotFound) else _left_over(reference)
+        # The remains of an interrupted deletion or download are not a model, but they have a name.
+        left = error.details.get("model") if isinstance(error, RevisionNotFound) else _remains(reference)
+        if reference.variant is not None:
+            raise _not_a_revision(text) from error
         if reference.revision is None and left:
-            return left, None
+            return _Target(left, None)
         raise
+    if model.variant is not None:
+        raise _not_a_revision(text)
     if model.origin == "source":
         raise UsageError(
-            f"`{model.name}` is offered by the source {model.source or 'of a plugin'}, not by the hub cache. "
-            "It goes away with the package that brings it.",
+            f"`{model.name}` comes with the source {model.source or 'of a plugin'}, not from the hub cache. Uninstall "
+            "the package that provides it.",
             model=model.name,
         )
     if model.origin != "hub":
         raise UsageError(f"`{model.name}` is not in the hub cache.", model=model.name)
-    return model.name, model.revision if reference.revision is not None else None
+    return _Target(model.name, model.revision if reference.revision is not None else None)
 
 
-def _refuse_part(name: str, text: str) -> None:
-    """Where nothing is asked, a part of a name will not do: the same command run twice would take the next model that
-    holds the part."""
+def _not_a_revision(text: str) -> InvalidOption:
+    return InvalidOption("MODEL", f"rm deletes whole revisions, not variants; remove the part after `:` from `{text}`.")
+
+
+def _check_complete(text: str, name: str) -> None:
+    """Raise `UsageError` for a part of a name: repeated without a question, it would delete the next match."""
     reference = parse_reference(text)
     given = reference.name.casefold() if isinstance(reference, NameReference) else ""
-    if name.casefold() not in (given, _OWNER + given):
-        raise UsageError(
-            f"`{given}` is only a part of `{name}`, and -f asks nothing. Nothing was deleted: write the whole name.",
-            model=name,
-        )
+    if name.casefold() not in (given, full_name(given)) and text.partition(":")[2].partition("@")[0] not in (
+        name,
+        short_name(name),
+    ):
+        raise UsageError(f"-f needs the full name: `mlxk rm -f {name}`. Nothing was deleted.", model=name)
 
 
-def _left_over(reference: NameReference) -> str | None:
-    """The repository of exactly that name, however little of it is left."""
-    here = {each.name for each in cached_repositories()}
-    return next((name for name in (reference.name, _OWNER + reference.name) if name in here), None)
+def _remains(reference: NameReference) -> str | None:
+    """Return the repository of exactly that name, however little of it is left."""
+    names = {each.name for each in cached_repositories()}
+    return next((name for name in (reference.name, full_name(reference.name)) if name in names), None)
 
 
-def _ask(session: Session, deletion: Plan) -> None:
-    what = f"{_described(deletion)}, {humanize.size(deletion.freed)}"
+def _confirm(session: Session, plans: list[DeletionPlan]) -> None:
+    what = " and ".join(f"{_description(plan)}, {human_size(plan.freed)}" for plan in plans)
+    names = [plan.name for plan in plans]
     if session.output.json or not (sys.stdin.isatty() and session.output.stderr_is_terminal):
-        raise UsageError(f"This would delete {what}. Nothing was deleted: say so with -f.", model=deletion.name)
+        raise UsageError(f"This would delete {what}. Nothing was deleted. Add -f to confirm.", models=names)
     try:
         agreed = click.confirm(f"Delete {what}?", err=True)
-    except click.Abort:  # Ctrl-C or Ctrl-D
+    except click.Abort:  # Ctrl-C or Ctrl-D, which leave the cursor in the question's line
+        session.output.note("")
         raise Interrupted("Nothing was deleted.") from None
     if not agreed:
-        raise MlxkError("Nothing was deleted.", model=deletion.name)
+        raise MlxkError("Nothing was deleted.", models=names)
 
 
-def _described(deletion: Plan) -> str:
-    revisions = ", ".join(revision[:7] for revision in deletion.revisions)
-    if not deletion.revisions:
-        return f"what is left of {deletion.name}"
-    if deletion.whole:
-        return f"{deletion.name} ({humanize.count(len(deletion.revisions), 'revision')}: {revisions})"
-    return f"revision {revisions} of {deletion.name}"
+def _description(plan: DeletionPlan) -> str:
+    revisions = ", ".join(revision[:7] for revision in plan.revisions)
+    if not plan.revisions:
+        return f"the remains of {plan.name}"
+    if plan.whole:
+        return f"{plan.name} ({plural(len(plan.revisions), 'revision')}: {revisions})"
+    return f"revision {revisions} of {plan.name}"

@@ -1,4 +1,4 @@
-"""`mlxk show`: everything that is known of one model without loading it."""
+"""The command `mlxk show`: details of one model, without loading it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from mlxk_core.api import Quantization
+from mlxk_core.api import Model, Quantization
 from mlxk_core.api.commands import Session, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
-from mlxk_core.api.generation import CHAT_STOP_STRINGS
-from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, weight_format
+from mlxk_core.api.generation import CHAT_STOP_STRINGS, model_sampling
+from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, short_name, weight_format
+from mlxk_core.api.text import human_size
 from mlxk_models import humanize
 from mlxk_models.entry import Entry, installed_mlx, satisfied
 from mlxk_models.table import Column, Row, show_table
@@ -27,14 +28,15 @@ _LABEL_WIDTH = 16
 
 @click.command("show")
 @click.argument("model")
-@click.option("--files", is_flag=True, help="Also every file with its size and what it is.")
-@click.option("--config", is_flag=True, help="Also config.json.")
+@click.option("--files", is_flag=True, help="Show every file with its size and kind.")
+@click.option("--config", is_flag=True, help="Show config.json.")
+@click.option("--template", is_flag=True, help="Show the chat template.")
 @json_option
 @click.pass_obj
-def show(session: Session, model: str, files: bool, config: bool) -> dict[str, Any] | None:
-    """Show what is known of a model.
+def show(session: Session, model: str, files: bool, config: bool, template: bool) -> dict[str, Any] | None:
+    """Show details of a model.
 
-    What MODEL is, how its weights are stored, whether it is whole, and what runs it.
+    Type, context length, quantization, sampling defaults, stop tokens, the state of its files, and what runs it.
     """
     entry = Entry(Resolver(session.host).find(model), session.host)
     if session.output.json:
@@ -43,27 +45,30 @@ def show(session: Session, model: str, files: bool, config: bool) -> dict[str, A
             data["files"] = [{"name": f.name, "size_bytes": f.size, "kind": _kind(f.name)} for f in entry.model.files]
         if config:
             data["config"] = _finite(entry.model.config)
+        if template:
+            data["template"] = entry.facts.chat_template
         return data
     out = session.output
-    out.line(escape_control(entry.model.name))
+    out.line(escape_control(short_name(entry.model.name)))
     for label, text in _lines(entry):
         for first, line in _wrapped(label, escape_control(text), terminal=out.stdout_is_terminal):
             out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()
-        rows = [Row([f.name, humanize.size(f.size), _kind(f.name)]) for f in entry.model.files]
+        rows = [Row([f.name, human_size(f.size), _kind(f.name)]) for f in entry.model.files]
         show_table(out, [Column("File", wraps=20), Column("Size", right=True), Column("Kind")], rows)
     if config:
         out.line()
         out.line(json.dumps(dict(entry.model.config), indent=2, ensure_ascii=False))
+    if template:
+        out.line()
+        lines = (entry.facts.chat_template or "The model has no chat template.").split("\n")
+        out.line("\n".join(map(escape_control, lines)))
     return None
 
 
-# What is shown
-
-
 def _wrapped(label: str, text: str, *, terminal: bool) -> Iterator[tuple[str, str]]:
-    """Long sentences stay in their column on a terminal; a pipe gets them whole, and so does who copies a path."""
+    """Yield label and text of each line: wrapped in its column on a terminal, in one piece in a pipe."""
     width = shutil.get_terminal_size().columns - _LABEL_WIDTH - 2
     lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) if terminal else [text]
     for line in lines:
@@ -72,14 +77,16 @@ def _wrapped(label: str, text: str, *, terminal: bool) -> Iterator[tuple[str, st
 
 
 def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Labels and texts; a line that goes on with the one above has no label."""
+    """Yield labels and texts; a line that continues the one above has no label."""
     model = entry.model
+    if short_name(model.name) != model.name:
+        yield "Full name", model.name
     if model.revision:
         yield "Revision", model.revision
     if model.source:
         yield "Source", model.source
     yield "Path", str(model.path)
-    yield "Size", humanize.size(model.size)
+    yield "Size", human_size(model.size)
     if entry.modified:
         yield "Modified", f"{humanize.timestamp(entry.modified)} ({humanize.age(entry.modified, datetime.now(tz=UTC))})"
     yield "Framework", entry.facts.framework
@@ -88,15 +95,18 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Capabilities", ", ".join(entry.facts.capabilities) or "none"
     context = model_context_length(model)
     yield "Context", f"{context:,} tokens" if context else "unknown"
-    yield "Chat template", "yes" if entry.facts.chat_template else "none"
+    yield "Chat template", "yes (--template shows it)" if entry.facts.chat_template else "none"
+    yield "Sampling", _sampling_text(model)
     stops = listed_stop_tokens(model, entry.host.stop_policies(model))
-    yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "none named"
+    yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "unknown"
     yield "Reasoning", _reasoning_text(entry)
     yield from _weights(entry)
-    yield "Files", "healthy" if entry.health.healthy else entry.health.problems[0].message
-    for problem in entry.health.problems[1:]:
+    yield "Files", entry.health.state
+    for problem in entry.health.problems:
         yield "", problem.message
-    yield "Runs with", entry.runs_with or "nothing here"
+    for note in entry.notes:
+        yield "", note
+    yield "Runs with", entry.runs_with or "no installed backend"
     if entry.reason and entry.reason != entry.health.reason:
         yield "", entry.reason
 
@@ -128,11 +138,11 @@ def _requirements(each: Quantization) -> Iterator[str]:
     if each.mode not in _PLAIN_MODES and each.requires_mlx:
         yield f"Advanced mode '{each.mode}'{needed}"
     elif each.requires_mlx:
-        yield f"Needs a later MLX than the first ones{needed}"
+        yield f"Requires MLX ≥{each.requires_mlx}."
     if each.requires_mlx:
         installed = installed_mlx()
-        verdict = "that is enough" if satisfied(each) else "that is too old"
-        yield f"MLX {installed} is installed: {verdict}." if installed else "MLX is not installed."
+        verdict = "sufficient" if satisfied(each) else "too old"
+        yield f"Installed MLX: {installed} ({verdict})." if installed else "MLX is not installed."
 
 
 def _variants(each: Quantization) -> Iterator[str]:
@@ -140,18 +150,18 @@ def _variants(each: Quantization) -> Iterator[str]:
     for variant in each.variants:
         shards = f", {len(variant.files)} of {variant.shards} files" if variant.shards > 1 else ""
         missing = "" if variant.complete else " (incomplete)"
-        yield f"{variant.name:<{width}}  {humanize.size(variant.size):>9}{shards}{missing}"
+        yield f"{variant.name:<{width}}  {human_size(variant.size):>9}{shards}{missing}"
 
 
 def _reasoning_text(entry: Entry) -> str:
     format_ = _reasoning(entry)
     if format_["name"] is None:
         return format_["reason"] or "none"
-    return f"{format_['name']}, because {format_['reason']}"
+    return f"{format_['name']} ({format_['reason']})"
 
 
 def _reasoning(entry: Entry) -> dict[str, str | None]:
-    """The format that is taken for this model and why; where several fit equally, the sentence that says so."""
+    """Return the model's reasoning format and the evidence for it; a conflict in place of the evidence."""
     try:
         found = entry.host.reasoning_format(entry.model)
     except PluginConflict as conflict:
@@ -162,7 +172,12 @@ def _reasoning(entry: Entry) -> dict[str, str | None]:
     return {"name": spec.name, "reason": evidence.detail if evidence else None}
 
 
-# JSON
+def _sampling_text(model: Model) -> str:
+    """Return the model's sampling defaults as `temperature 0.6, top_p 0.95`."""
+    defaults = model_sampling(model)
+    text = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
+    greedy = " (greedy)" if defaults.get("temperature") == 0 else ""
+    return f"{text}{greedy}" if text else "not set by the model"
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
@@ -173,6 +188,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "architecture": entry.facts.architecture,
         "context_length": model_context_length(model),
         "chat_template": entry.facts.chat_template is not None,
+        "sampling": dict(model_sampling(model)),
         "stop_tokens": [{"id": token.id, "text": token.text} for token in listed_stop_tokens(model, policy)],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),
@@ -182,7 +198,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no `Infinity`, which transformers writes into configs all the same (Mamba 2's time_step_limit)."""
+    """Return `value` with text for numbers that JSON lacks, such as `Infinity` in Mamba 2's time_step_limit."""
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -193,7 +209,7 @@ def _finite(value: Any) -> Any:
 
 
 def _kind(name: str) -> str:
-    """What a file is for."""
+    """Return what a file is for."""
     last = name.rpartition("/")[2].lower()
     if weight_format(name):
         return "weights"

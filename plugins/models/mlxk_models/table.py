@@ -1,4 +1,4 @@
-"""A table for a person: rich on a terminal, plain aligned columns in a pipe."""
+"""Tables for people: rich on a terminal, plain aligned columns in a pipe."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ if TYPE_CHECKING:
 
 _GAP = "  "
 _INDENT = 4
+_MIN_SHORT = 16  # columns of a shortened cell
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`wraps`: on a narrow terminal it gives way, down to that width (0: never). Cells then take several lines; one of
-    the first column takes a line of its own instead, so that a name stays in one piece."""
+    """A column of a table; `right` aligns it so. The rest applies to terminals, where a table may be too wide.
+
+    `drop`: left out, the lowest number first (0: never). `shortens`: longer cells lose their middle (0: never).
+    `wraps`: then becomes narrower, down to that width (0: never); its cells take several lines, but one of the first
+    column takes a line of its own, so that a name stays in one piece.
+    """
 
     title: str
     right: bool = False
     wraps: int = 0
+    drop: int = 0
+    shortens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`notes` are sentences about the row: below it on a terminal, in a last column of their own in a pipe."""
+    """A row. `notes` are sentences about it: below it on a terminal, in a last column in a pipe."""
 
     cells: Sequence[str]
     notes: Sequence[str] = ()
 
 
 def cells(text: str) -> int:
-    """The columns of a terminal that `text` takes: two for a wide character, none for an accent of its own."""
+    """Return the terminal columns of `text`: two for a wide character, none for a combining accent."""
     return len(text) if text.isascii() else sum(map(_cells_of, text))
 
 
@@ -46,6 +53,7 @@ def _cells_of(character: str) -> int:
 
 
 def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Print the table to standard output."""
     rows = [
         Row([escape_control(cell) for cell in row.cells], [escape_control(note) for note in row.notes]) for row in rows
     ]
@@ -57,7 +65,7 @@ def show_table(output: Output, columns: Sequence[Column], rows: Sequence[Row]) -
 
 
 def _plain(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
-    """Never wrapped or cut: a pipe has no width, and what reads it wants whole names."""
+    """Return the lines, never wrapped or cut: a pipe has no width, and programs need whole names."""
     lines = [[column.title.upper() for column in columns], *(list(row.cells) for row in rows)]
     if any(row.notes for row in rows):
         columns = [*columns, Column("Notes")]
@@ -78,12 +86,13 @@ def _filled(text: str, width: int, *, right: bool) -> str:
 
 
 def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    # Imported here: a pipe does without its 60 ms.
+    # Imported here, because it takes 60 ms that a pipe does not need.
     from rich.console import Console
 
     console = Console(force_terminal=True)
+    columns, rows = _fitted(columns, rows, console.width)
     widths = _widths(columns, rows, console.width)
-    # A terminal too narrow even so breaks the lines; rich would cut columns off.
+    # A terminal that is still too narrow breaks the lines; rich would cut columns off.
     console.width = max(console.width, sum(widths) + len(_GAP) * (len(columns) - 1))
     with console.capture() as capture:
         for part in _parts(columns, widths, rows):
@@ -91,8 +100,40 @@ def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return capture.get()
 
 
+def _fitted(columns: Sequence[Column], rows: Sequence[Row], room: int) -> tuple[Sequence[Column], Sequence[Row]]:
+    """Shorten long cells, and drop columns until the table fits; then shorten further, by as much as it is too wide."""
+    limits = [column.shortens for column in columns]
+    while True:
+        shown = [Row(list(map(shortened, row.cells, limits)), row.notes) for row in rows]
+        natural = [max(map(cells, column)) for column in zip(*_lines(columns, shown), strict=True)]
+        excess = sum(natural) + len(_GAP) * (len(columns) - 1) - room
+        droppable = [(column.drop, index) for index, column in enumerate(columns) if column.drop]
+        if excess <= 0 or not droppable:
+            break
+        _, out = min(droppable)
+        columns = [*columns[:out], *columns[out + 1 :]]
+        limits = [*limits[:out], *limits[out + 1 :]]
+        rows = [Row([*row.cells[:out], *row.cells[out + 1 :]], row.notes) for row in rows]
+    if excess > 0:
+        limits = [max(width - excess, _MIN_SHORT) if limit else 0 for limit, width in zip(limits, natural, strict=True)]
+        shown = [Row(list(map(shortened, row.cells, limits)), row.notes) for row in rows]
+    return columns, shown
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` columns (0: no limit), without its middle if it is longer."""
+    if not limit or cells(text) <= limit:
+        return text
+    head, tail = text, text
+    while cells(head) > (limit - 1) // 2:
+        head = head[:-1]
+    while cells(tail) > limit - 1 - cells(head):
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
 def _widths(columns: Sequence[Column], rows: Sequence[Row], room: int) -> list[int]:
-    """As wide as the longest cell; where that is too much, the widest column that may wrap gives way."""
+    """Return the width of the longest cell of each column; the widest that may wrap becomes narrower if needed."""
     widths = [max(map(cells, column)) for column in zip(*_lines(columns, rows), strict=True)]
     for _ in range(sum(widths) + len(_GAP) * (len(columns) - 1) - room):
         spare = [(width, index) for index, width in enumerate(widths) if 0 < columns[index].wraps < width]

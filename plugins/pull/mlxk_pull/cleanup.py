@@ -1,40 +1,56 @@
-"""Parts of files that nobody downloads any more: found by their lock, and removed.
+"""Removal of what an interrupted download leaves behind and no later one can use.
 
-huggingface_hub writes a file to `blobs/<digest>.<random>.incomplete` while it holds the lock `.locks/…/<digest>.lock`.
-A process that is killed leaves its parts behind, and no later one goes on with them. The operating system has let go
-of its locks, though: a part whose lock is free has no owner, and a part whose lock is held belongs to somebody who is
-at work, perhaps in another program.
+huggingface_hub writes `blobs/DIGEST.RANDOM.incomplete` while it holds the lock `.locks/.../DIGEST.lock`, and keeps the
+lock file. A killed process leaves both, but the operating system releases its lock: a partial file whose lock is free
+has no writer. Our own partial files (`DIGEST.incomplete`) are kept for the next pull to resume.
 
-Run with `python -m` this is what a download turns into when its parent has gone.
+Run with `python -m`, this is what a download turns into when its parent is gone.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_SUFFIX = ".incomplete"
 
-def remove_parts(blobs: Path, locks: Path) -> int:
-    """Removes the parts in `blobs` that nobody is writing; how many there were."""
+
+def remove_partial_files(blobs: Path, locks: Path, *, resumable: bool = False) -> int:
+    """Remove partial files that have no writer, and return how many.
+
+    With `resumable` also those that a pull could resume.
+    """
     removed = 0
-    for part in sorted(blobs.glob("*.incomplete")):
-        lock = locks / f"{part.name.split('.')[0]}.lock"
-        with ExitStack() as stack:
-            if lock.exists():
-                try:
-                    stack.enter_context(FileLock(lock, timeout=0))
-                except (Timeout, OSError, RuntimeError):  # held, or on a file system that knows no locks
-                    continue
-            part.unlink(missing_ok=True)
-            removed += 1
+    for path in sorted(blobs.glob(f"*{_SUFFIX}")):
+        digest, _, random = path.name.removesuffix(_SUFFIX).partition(".")
+        useful = not random and not (blobs / digest).exists() and path.stat().st_size > 0
+        if useful and not resumable:
+            continue
+        with _unused(locks / f"{digest}.lock") as unused:
+            if unused:
+                with suppress(OSError):
+                    path.unlink()
+                    removed += 1
     return removed
 
 
-def remove_shell(folder: Path, commit: str) -> None:
-    """Removes what a download that got nothing has left of a repository: folders without a file of a model."""
+def remove_locks(locks: Path) -> None:
+    """Remove the lock files that no process holds, and their folder when it is empty."""
+    for path in sorted(locks.glob("*.lock")):
+        with _unused(path) as unused:
+            if unused:
+                with suppress(OSError):
+                    path.unlink()
+    with suppress(OSError):  # still in use, or never created
+        locks.rmdir()
+
+
+def remove_empty_repository(folder: Path, commit: str) -> None:
+    """Remove the empty folders of a revision without files, and of the repository if it has none at all."""
     snapshot = folder / "snapshots" / commit
     for path in sorted(snapshot.rglob("*"), reverse=True):
         if path.is_dir() and not any(path.iterdir()):
@@ -42,19 +58,41 @@ def remove_shell(folder: Path, commit: str) -> None:
     if snapshot.is_dir() and not any(snapshot.iterdir()):
         snapshot.rmdir()
         (folder / "trees" / f"{commit}.json").unlink(missing_ok=True)
-    if any(_files(folder / "blobs")) or any(_files(folder / "snapshots")):
+    if _has_files(folder / "blobs") or _has_files(folder / "snapshots"):
         return
     for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
     if folder.is_dir():
         folder.rmdir()
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+@contextmanager
+def _unused(lock: Path) -> Iterator[bool]:
+    """Hold the lock for a moment; False if another process holds it, or the file system has no locks."""
+    if not lock.exists():
+        yield True
+        return
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except (Timeout, OSError, RuntimeError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_symlink() or path.is_file() for path in folder.rglob("*"))
 
 
 if __name__ == "__main__":
-    repository, locks, commit = sys.argv[1:]
-    remove_parts(Path(repository) / "blobs", Path(locks))
-    remove_shell(Path(repository), commit)
+    repository_folder, locks_folder, commit_hash = sys.argv[1:]
+    remove_partial_files(Path(repository_folder) / "blobs", Path(locks_folder))
+    remove_locks(Path(locks_folder))
+    remove_empty_repository(Path(repository_folder), commit_hash)

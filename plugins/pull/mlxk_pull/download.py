@@ -1,99 +1,111 @@
-"""Has the files of a plan downloaded, and leaves the cache tidy whatever happens."""
+"""Download of a plan's files in a child process, and the state of the cache afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from mlxk_core.api.errors import Interrupted, MlxkError
-from mlxk_hub.client import RemoteFile
-from mlxk_hub.subprocess_job import JobFailed, Worker
-from mlxk_pull.cleanup import remove_parts, remove_shell
-from mlxk_pull.preflight import Plan, check_space
-from mlxk_pull.progress import Progress
+from mlxk_hub.client import MAIN, RemoteFile
+from mlxk_hub.subprocess_job import JobProcess
+from mlxk_pull.cleanup import remove_empty_repository, remove_locks, remove_partial_files
+from mlxk_pull.disk_errors import write_error
+from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Report
+from mlxk_pull.preflight import DownloadPlan, check_space
+from mlxk_pull.progress import Progress, file_size
 
 
-def to_fetch(plan: Plan, again: Iterable[RemoteFile]) -> dict[str, int]:
-    """The blobs to download, with their sizes; those of `again` whatever is here."""
-    blobs = {file.digest: file.size for file in again}
-    for file in plan.held.missing:
-        blob = plan.place.blobs / file.digest
-        if not blob.exists():
-            blobs[file.digest] = file.size
-    return blobs
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The files to download, one for each content. `saved`: bytes of them that an interrupted pull left."""
+
+    files: tuple[RemoteFile, ...]
+    saved: int
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def remaining(self) -> int:
+        return self.size - self.saved
 
 
-def fetch(plan: Plan, again: tuple[RemoteFile, ...], progress: Progress) -> None:
-    """Downloads what is missing, and the files in `again` anew. The revision is remembered when all of it is here."""
-    blobs = to_fetch(plan, again)
-    check_space(plan, sum(blobs.values()))
-    place = plan.place
-    job = {
-        "repository": plan.wanted.repository,
-        "revision": plan.wanted.revision,
-        "commit": plan.commit,
-        "cache": str(place.cache),
-        "folder": str(place.folder),
-        "locks": str(place.locks),
-        "snapshot": str(place.snapshot(plan.commit)),
-        "files": [file.name for file in plan.files],
-        "again": {file.name: file.digest for file in again},
-        "blobs": blobs,
-    }
-    first = not place.snapshot(plan.commit).parent.is_dir()
-    with _tidied(plan):
+def pending(plan: DownloadPlan, redo: Iterable[RemoteFile]) -> Pending:
+    """Return what a download of the plan gets: its missing files, and those in `redo` whatever the cache has."""
+    files = {file.digest: file for file in redo}
+    for file in plan.states.missing:
+        if not (plan.repository.blobs / file.digest).exists():
+            files[file.digest] = file
+    saved = sum(min(file_size(plan.repository.partial(file)), file.size) for file in files.values())
+    return Pending(tuple(files.values()), saved)
+
+
+def download(plan: DownloadPlan, redo: tuple[RemoteFile, ...], progress: Progress) -> None:
+    """Download what is missing and the files in `redo`. The revision's reference is written when all are complete."""
+    wanted = pending(plan, redo)
+    check_space(plan, wanted.remaining)
+    repository, again = plan.repository, {file.name for file in redo}
+    digests = {file.digest for file in wanted.files}
+    complete = sum({file.digest: file.size for file in plan.files if file.digest not in digests}.values())
+    job = DownloadJob(
+        repository=plan.target.repository,
+        revision=plan.target.revision or MAIN,
+        commit=plan.commit,
+        cache=str(repository.cache),
+        folder=str(repository.folder),
+        locks=str(repository.locks),
+        files=tuple(
+            JobFile(file.name, file.size, file.digest, file.large, redo=file.name in again) for file in plan.files
+        ),
+    )
+    first = not repository.snapshot(plan.commit).parent.is_dir()
+    with _leaving_a_tidy_cache(plan):
         if first:
-            # So that an interrupted first pull shows as what it is. An update is remembered at the end: until then the
-            # name stands for the revision that is whole.
-            place.remember(plan.wanted.revision, plan.commit)
-        with Worker("mlxk_pull.download_worker", job) as worker:
-            _follow(worker, progress)
-    place.remember(plan.wanted.revision, plan.commit)
-
-
-def _follow(worker: Worker, progress: Progress) -> None:
-    for report in worker.reports():
-        if "bytes" in report:
-            progress.at(report["bytes"])
-        elif "note" in report:
-            progress.note(report["note"])
-        elif "error" in report:
-            raise JobFailed(report["error"])
-        elif "done" in report:
-            return
-    raise MlxkError(f"The download ended unexpectedly: {worker.last_words()}.", reason="crashed")
+            # So that an interrupted first pull shows as one. An update is recorded at the end: until then the name
+            # stands for the revision that is complete.
+            repository.write_ref(plan.target.revision, plan.commit)
+        process: JobProcess[Report] = JobProcess("mlxk_pull.download_worker", job, Report)
+        with process:
+            for report in process.reports():
+                if isinstance(report, Downloaded):
+                    progress.update(max(0, report.bytes - complete))
+                else:
+                    progress.note(report.text)
+    repository.write_ref(plan.target.revision, plan.commit)
 
 
 @contextmanager
-def _tidied(plan: Plan) -> Iterator[None]:
-    """By the time of the clean-up the child has ended, and with it whatever wrote to the cache."""
+def _leaving_a_tidy_cache(plan: DownloadPlan) -> Iterator[None]:
+    """Clean up once the child has ended, and add to an error what is kept."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Stopped. {_tidy(plan)}") from None
-    except MlxkError as error:
-        error.args = (f"{error} {_tidy(plan)}",)
-        raise
+        raise Interrupted(f"Stopped. {_clean_up(plan)}") from None
     except OSError as error:
-        raise MlxkError(
-            f"{error.filename or plan.place.cache} cannot be written: {error.strerror or error}. {_tidy(plan)}",
-            reason="not_writable",
-        ) from error
+        raise write_error(error, plan.repository.cache).with_hint(_clean_up(plan)) from error
+    except MlxkError as error:
+        raise error.with_hint(_clean_up(plan)) from error
     except BaseException:
-        _tidy(plan)
+        _clean_up(plan)
         raise
     else:
-        remove_parts(plan.place.blobs, plan.place.locks)
+        _clean_up(plan)
 
 
-def _tidy(plan: Plan) -> str:
-    """Removes what is of no use to a later run; says what is kept."""
-    remove_parts(plan.place.blobs, plan.place.locks)
-    remove_shell(plan.place.folder, plan.commit)
-    whole = len(plan.looked_at_again().held.whole)
-    if not whole:
-        return "Nothing of it is kept."
-    return (
-        f"{whole} of {len(plan.files)} files are complete and stay in the cache; the next pull takes them over and "
-        "starts the others from their beginning."
-    )
+def _clean_up(plan: DownloadPlan) -> str:
+    """Remove what no later pull can use, and return a sentence about what is kept."""
+    repository = plan.repository
+    with suppress(OSError):
+        remove_partial_files(repository.blobs, repository.locks)
+        remove_locks(repository.locks)
+        remove_empty_repository(repository.folder, plan.commit)
+    complete = len(plan.refreshed().states.complete)
+    partial = [file for file in plan.files if file_size(repository.partial(file))]
+    if not complete and not partial:
+        return "Nothing was kept."
+    kept = f"{complete} of {len(plan.files)} files are saved"
+    if partial:
+        kept += f", and part of {partial[0].name if len(partial) == 1 else f'{len(partial)} more'}"
+    return f"{kept}. Run the same command to download the rest."

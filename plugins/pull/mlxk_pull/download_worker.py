@@ -1,12 +1,11 @@
-"""The child that downloads: huggingface_hub's own download, told to report instead of drawing bars.
+"""The process that downloads the files of a model.
 
-It is a process of its own because a download cannot be stopped from inside: at Ctrl-C huggingface_hub first finishes
-the files in flight (minutes, for large ones), and killed it leaves parts that no later run goes on with.
+Large files are downloaded by `resumable`; the small ones, and the links of the snapshot, by huggingface_hub. It is a
+process of its own because huggingface_hub finishes the files in flight before it reacts to Ctrl-C.
 """
 
 from __future__ import annotations
 
-import errno
 import glob
 import logging
 import re
@@ -14,253 +13,316 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+import msgspec
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import tqdm
+from huggingface_hub.utils import WeakFileLock, tqdm
 
 from mlxk_core.api.errors import HubUnavailable, MlxkError, RevisionNotFound
-from mlxk_hub.client import MAIN
-from mlxk_hub.errors import Asked, NotOnHub, hub_error, refuse
-from mlxk_hub.subprocess_job import Job, Report, as_report, serve
+from mlxk_hub.errors import HubRequest, NotOnHub, hub_error, translate
+from mlxk_hub.retry import RetryPolicy, delay_after
+from mlxk_hub.subprocess_job import serve_job
+from mlxk_pull import resumable
+from mlxk_pull.disk_errors import disk_error, write_error
+from mlxk_pull.local_state import partial_path
+from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Note
+from mlxk_pull.resumable import WrongContent
 
-_TRIES = 4
-_BIG = 1 << 20
-_SILENCE = 15.0  # seconds without a byte that are told; hf_xet alone waits for minutes before it gives up
+Report = Callable[[msgspec.Struct], None]
+
+_TRIES = 6
+_MAX_WAIT = 60.0
+_MAX_BACKOFF = 8.0
+_AT_ONCE = 4  # large files
+_REPORT_EVERY = 0.1  # seconds
+_SILENCE = 15.0  # seconds without a byte before a note
 _COUNTED = {"huggingface_hub.snapshot_download", "huggingface_hub.http_get", "huggingface_hub.xet_get"}
-# What a disk refuses, by the operating system's number for it; the words have a place for the cache's folder.
-_DISK = {
-    errno.ENOSPC: ("disk_full", "The disk of {} is full."),
-    errno.EDQUOT: ("quota", "Your quota on the disk of {} is used up."),
-    errno.EFBIG: (
-        "file_too_large",
-        "The disk of {} takes no file as large as this (FAT32 ends at 4 GB; `ulimit -f` may set a limit too).",
-    ),
-    errno.EROFS: ("read_only", "The disk of {} is read-only."),
-}
-_SIGNATURE = re.compile(r"\?[^\s)]*")  # of an address: who has it may read the file
-# What huggingface_hub logs while it helps itself; its own lines quote signed addresses.
-_TOLD = {
-    "Trying to resume": "The connection broke; going on from where it was.",
-    "Rate limited": "The hub asks to wait a moment.",
-    "Retrying in": "The hub has trouble; asking again.",
+_SIGNATURE = re.compile(r"\?[^\s)]*")  # of a signed address; whoever has it may read the file
+# huggingface_hub logs what it retries; its own lines quote signed addresses.
+_NOTES = {
+    "Trying to resume": "Connection lost, resuming.",
+    "Rate limited": "Rate-limited by the hub, waiting.",
+    "Retrying in": "The hub has a problem, retrying.",
 }
 
 
-def work(job: Job, report: Report) -> None:
-    _tell_warnings(report)
-    asked = Asked(job["repository"], job["revision"] or MAIN, constants.ENDPOINT)
+def work(job: DownloadJob, report: Report) -> None:
+    _report_warnings(report)
+    counter = _ByteCounter(report)
+    threading.Thread(target=counter.report_silence, daemon=True).start()
+    policy = RetryPolicy(tries=_TRIES, max_wait=_MAX_WAIT, on_wait=lambda text: report(Note(text)))
     try:
-        _download(job, report)
+        _Download(job, counter, policy).run()
     except Exception as error:
-        report({"error": as_report(_told(error, asked, job))})
-    else:
-        report({"done": True})
+        raise _as_ours(error, job) from error
 
 
-def _download(job: Job, report: Report) -> None:
-    tally = _Tally(report)
-    threading.Thread(target=tally.tell_silence, daemon=True).start()
-    for attempt in range(1, _TRIES + 1):
-        tally.restart(_bytes_here(job))
-        try:
-            _once(job, _bar_class(tally))
-            return
-        except Exception as error:
-            if attempt == _TRIES or not _worth_another_try(error):
-                raise
-        report({"note": "The connection broke; the file it was in starts again."})
-        time.sleep(min(0.5 * 2**attempt, 8.0))
+class _Download:
+    def __init__(self, job: DownloadJob, counter: _ByteCounter, policy: RetryPolicy) -> None:
+        self._job, self._counter, self._policy = job, counter, policy
+        self._blobs = Path(job.folder) / "blobs"
+        self._snapshot = Path(job.folder) / "snapshots" / job.commit
+        self._redone: set[str] = set()
+        self._options: dict[str, Any] = {
+            "cache_dir": job.cache,
+            "revision": job.commit,
+            "tqdm_class": _bar_class(counter),
+        }
+
+    def run(self) -> None:
+        for file in self._job.files:
+            if file.redo:
+                # huggingface_hub creates missing links only; a damaged file in the place of one would stay.
+                (self._snapshot / file.name).unlink(missing_ok=True)
+        small = [file for file in self._job.files if not file.large or _needs_xet(file)]
+        large = {file.digest: file for file in self._job.files if file.large and not _needs_xet(file)}
+        for file in large.values():
+            self._counter.set(file.digest, self._bytes_on_disk(file))
+        # The small files first: an interrupted download then has the config and the tokenizer.
+        self._policy.call(lambda: self._with_huggingface_hub(small), delay=_delay)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            futures = [pool.submit(self._download_large, file) for file in large.values()]
+            for future in futures:
+                future.result()
+        self._policy.call(self._link, delay=_delay)
+        self._counter.report_now()
+
+    def _download_large(self, file: JobFile) -> None:
+        """Complete the blob of a large file, unless it is complete."""
+        blob, partial = self._blobs / file.digest, partial_path(self._blobs, file.digest)
+        reached = 0
+
+        def progress() -> int:
+            nonlocal reached
+            reached = max(reached, _size(partial) or 0)
+            return reached
+
+        def attempt() -> None:
+            resumable.download(
+                self._job.repository,
+                self._job.commit,
+                file.name,
+                size=file.size,
+                sha256=file.digest,
+                partial=partial,
+                on_bytes=lambda done: self._counter.set(file.digest, done),
+            )
+
+        lock = Path(self._job.locks) / f"{file.digest}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        # As huggingface_hub, so that a download by another program is waited for.
+        with WeakFileLock(lock):
+            if not file.redo and _size(blob) == file.size:
+                self._counter.set(file.digest, file.size)
+                return
+            self._policy.call(attempt, delay=_delay, progress=progress)
+            # A link into the store that repositories share is replaced by a file of this repository.
+            with suppress(FileNotFoundError):  # another process was faster, where locks do not work
+                partial.replace(blob)
+            self._redone.add(file.digest)
+
+    def _with_huggingface_hub(self, files: Sequence[JobFile]) -> None:
+        unique = {file.digest: file for file in files}.values()
+        self._counter.set_small(sum(self._bytes_on_disk(file) for file in unique))
+        for file in unique:
+            if file.redo and file.digest not in self._redone:
+                hf_hub_download(self._job.repository, file.name, force_download=True, **self._options)
+                self._redone.add(file.digest)
+        if patterns := [glob.escape(file.name) for file in files]:
+            snapshot_download(self._job.repository, allow_patterns=patterns, **self._options)
+
+    def _link(self) -> None:
+        """Create the links of the snapshot that are missing."""
+        patterns = [glob.escape(file.name) for file in self._job.files]
+        snapshot_download(self._job.repository, allow_patterns=patterns, **self._options)
+
+    def _bytes_on_disk(self, file: JobFile) -> int:
+        if _size(self._blobs / file.digest) == file.size and (not file.redo or file.digest in self._redone):
+            return file.size
+        return _size(partial_path(self._blobs, file.digest)) or 0
 
 
-def _once(job: Job, bars: type[tqdm]) -> None:
-    common: dict[str, Any] = {"cache_dir": job["cache"], "revision": job["commit"], "tqdm_class": bars}
-    snapshot = Path(job["snapshot"])
-    for name in list(job["again"]):
-        # A broken file in the place of a link would stay there: huggingface_hub links what is missing only.
-        (snapshot / name).unlink(missing_ok=True)
-        hf_hub_download(job["repository"], name, force_download=True, **common)
-        del job["again"][name]
-    patterns = [glob.escape(name) for name in job["files"]]
-    snapshot_download(job["repository"], allow_patterns=patterns, **common)
+def _needs_xet(file: JobFile) -> bool:
+    """Return whether huggingface_hub's Xet client downloads the file: without resuming, but in parallel.
 
-
-def _worth_another_try(error: Exception) -> bool:
-    """What huggingface_hub gives up on at once, although the next try may well get through.
-
-    The rest it has tried again itself, with all the patience there is.
+    HF_XET_HIGH_PERFORMANCE asks for it, and the hub serves nothing above 50 GB over HTTP.
     """
+    enabled = not constants.HF_HUB_DISABLE_XET
+    return enabled and (constants.HF_XET_HIGH_PERFORMANCE or file.size > constants.MAX_HTTP_DOWNLOAD_SIZE)
+
+
+def _delay(error: Exception, attempt: int) -> float | None:
+    """Return the seconds to wait before the next attempt, None for an error that will not pass."""
+    backoff = min(0.5 * 2 ** (attempt - 1), _MAX_BACKOFF)
     cause = hub_error(error)
     if cause is None:
-        return _is_wrong_length(error)
+        wrong = isinstance(error, WrongContent) or "Consistency check failed" in str(error)
+        return 0.0 if wrong and attempt < 3 else None
     if isinstance(cause, HfHubHTTPError):
         response = cause.response
         signed_address_expired = response.status_code in (401, 403) and _host(response.url) != _host(constants.ENDPOINT)
-        return signed_address_expired or (response.status_code >= 500 and response.request.method == "GET")
-    return isinstance(cause, httpx2.NetworkError) and not isinstance(cause, httpx2.ConnectError)
+        return backoff if signed_address_expired else delay_after(cause, attempt)
+    return (
+        backoff
+        if isinstance(cause, (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException))
+        else None
+    )
 
 
 def _host(url: object) -> str:
     return urlsplit(str(url)).netloc
 
 
-def _is_wrong_length(error: Exception) -> bool:
-    return isinstance(error, OSError) and "Consistency check failed" in str(error)
-
-
-def _told(error: Exception, asked: Asked, job: Job) -> Exception:
-    try:
-        refuse(error, asked)
-    except MlxkError as refusal:
-        return _of_a_file(refusal, error, asked, job)
-    except Exception:
-        return _our_own(error, Path(job["cache"]))
-
-
-def _of_a_file(refusal: MlxkError, error: Exception, asked: Asked, job: Job) -> MlxkError:
-    """A refusal of one file: the repository, the revision and the access to both were seen by the preflight."""
-    cause = hub_error(error)
-    if not isinstance(cause, HfHubHTTPError):
-        return refusal
-    file = _file_at(str(cause.response.url), job["files"])
-    details = {**refusal.details, "file": file}
-    if isinstance(refusal, NotOnHub | RevisionNotFound):
-        details["reason"] = "file_not_there"
+def _as_ours(error: Exception, job: DownloadJob) -> Exception:
+    """Return mlxk's error for `error`."""
+    cache = Path(job.cache)
+    if full := disk_error(error, cache):  # first: a full disk also breaks connections
+        return full
+    request = HubRequest(job.repository, job.revision, constants.ENDPOINT)
+    translated = translate(error, request)
+    if isinstance(translated, MlxkError) and translated is not error:
+        return _about_file(translated, error, request, job)
+    if "Consistency check failed" in str(error):
+        return HubUnavailable("The hub sent a file of another length than it listed.", reason="wrong_length")
+    if isinstance(error, OSError) and (error.errno or error.filename):
+        return write_error(error, cache)
+    if _is_from_xet(error):
         return HubUnavailable(
-            f"{asked.endpoint} lists {file or 'a file'} in `{asked.repository}`, and does not give it "
-            f"({cause.response.status_code}). Try again later, or see {asked.page}.",
-            **details,
-        )
-    if file:
-        refusal.args = (f"{file}: {refusal}",)
-    refusal.details = details
-    return refusal
-
-
-def _file_at(url: str, files: Iterable[str]) -> str | None:
-    """The file that an address gives, if that can be told: signed ones of the hub name it at the end of the path, or
-    of a header to be answered with."""
-    found = [name for name in files if re.search(rf"[/'\"]{re.escape(name)}($|[?;'\"])", unquote(url))]
-    return max(found, key=len, default=None)
-
-
-def _our_own(error: Exception, cache: Path) -> Exception:
-    if _is_wrong_length(error):
-        return HubUnavailable("The hub sent a file of another length than it promised.", reason="wrong_length")
-    code = _code_of(error)
-    if code in _DISK:
-        reason, told = _DISK[code]
-        return MlxkError(f"{told.format(cache)} HF_HOME names another place for the cache.", reason=reason)
-    if isinstance(error, OSError) and (code or error.filename):
-        return MlxkError(f"{error.filename or cache} cannot be written: {error.strerror}.", reason="not_writable")
-    if _is_of_xet(error):
-        return HubUnavailable(
-            "The hub's Xet storage, where large files come from, cannot be reached or has trouble. Check the network "
-            "(a firewall or proxy that knows the hub alone?), or try HF_HUB_DISABLE_XET=1, which takes another way.",
+            "Cannot download from the hub's Xet storage. Check the network (a firewall or proxy that allows the hub "
+            "only?), or unset HF_XET_HIGH_PERFORMANCE.",
             reason="xet",
-            said=_SIGNATURE.sub("?...", " ".join(str(error).split()))[:500],
+            xet_error=_SIGNATURE.sub("?...", " ".join(str(error).split()))[:500],
         )
     return error
 
 
-def _code_of(error: Exception) -> int | None:
-    """The operating system's number for what went wrong, which Rust (hf_xet) only tells in words."""
-    if isinstance(error, OSError):
-        return error.errno
-    told = re.search(r"\(os error (\d+)\)", str(error)) if _is_of_xet(error) else None
-    return int(told[1]) if told else None
+def _about_file(ours: MlxkError, error: Exception, request: HubRequest, job: DownloadJob) -> MlxkError:
+    """Return the error with the file it is about: access to the repository and its revision were checked before."""
+    cause = hub_error(error)
+    if not isinstance(cause, HfHubHTTPError):
+        return ours
+    file = _file_at(str(cause.response.url), [file.name for file in job.files])
+    details = {**ours.details, "file": file}
+    if isinstance(ours, NotOnHub | RevisionNotFound):
+        details["reason"] = "file_not_there"
+        return HubUnavailable(
+            f"{request.endpoint} lists {file or 'a file'} of `{request.repository}` but does not serve it "
+            f"({cause.response.status_code}). Try again later, or see {request.page}.",
+            **details,
+        )
+    return type(ours)(f"{file}: {ours}" if file else str(ours), **details)
 
 
-def _is_of_xet(error: Exception) -> bool:
-    """hf_xet raises nothing more telling than RuntimeError, so it is known by where it was raised."""
+def _file_at(url: str, files: Iterable[str]) -> str | None:
+    """Return the file at an address: signed ones name it at the end of the path, or in a header's value."""
+    found = [name for name in files if re.search(rf"[/'\"]{re.escape(name)}($|[?;'\"])", unquote(url))]
+    return max(found, key=len, default=None)
+
+
+def _is_from_xet(error: Exception) -> bool:
+    """Return whether hf_xet raised `error`: it raises RuntimeError only, so the traceback tells."""
     frames = traceback.walk_tb(error.__traceback__)
     return isinstance(error, RuntimeError) and any(frame.f_code.co_name == "xet_get" for frame, _ in frames)
 
 
-def _bytes_here(job: Job) -> int:
-    """Bytes of this job's blobs that are whole and not to be had anew."""
-    here = 0
-    again = set(job["again"].values())
-    for digest, size in job["blobs"].items():
-        if digest in again:
-            continue
-        with suppress(OSError):
-            if (Path(job["folder"]) / "blobs" / digest).stat().st_size == size:
-                here += size
-    return here
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
-class _Tally:
-    """Bytes that have arrived, from all threads, told a few times a second; a big step is always told, since nothing
-    may follow it for a while."""
+class _ByteCounter:
+    """Bytes that are on the disk, counted from all threads and reported at most every 100 ms.
+
+    Large files set their own count; huggingface_hub's bars only add.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report, self._lock = report, threading.Lock()
-        self._bytes, self._told = 0, 0.0
-        self._heard = time.monotonic()
+        self._of_file: dict[str, int] = {}
+        self._added = 0
+        self._reported = self._changed = time.monotonic()
 
-    def tell_silence(self) -> None:
-        """Says once in every silence that there is one."""
-        told = 0.0
-        while True:
-            time.sleep(1.0)
-            heard = self._heard
-            if heard != told and time.monotonic() - heard > _SILENCE:
-                told = heard
-                self._report({"note": f"Nothing has come for {_SILENCE:.0f} s; still waiting (Ctrl-C stops)."})
-
-    def restart(self, here: int) -> None:
+    def set(self, digest: str, done: int) -> None:
         with self._lock:
-            self._bytes, self._told = here, 0.0
+            self._of_file[digest] = done
+        self._tick()
 
     def add(self, count: float | None) -> None:
         with self._lock:
-            self._bytes += int(count or 0)
-            self._heard = now = time.monotonic()
-            if now - self._told < 0.1 and (count or 0) < _BIG:
+            self._added += int(count or 0)
+        self._tick()
+
+    def set_small(self, done: int) -> None:
+        """Count huggingface_hub's bytes from `done` on."""
+        with self._lock:
+            self._added = done
+        self._tick()
+
+    def report_now(self) -> None:
+        with self._lock:
+            done = sum(self._of_file.values()) + self._added
+        self._report(Downloaded(done))
+
+    def report_silence(self) -> None:
+        """Note every silence, once."""
+        noted = 0.0
+        while True:
+            time.sleep(1.0)
+            changed = self._changed
+            if changed != noted and time.monotonic() - changed > _SILENCE:
+                noted = changed
+                self._report(Note(f"No data for {_SILENCE:.0f} s, still waiting (Ctrl-C to stop)."))
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._changed = now = time.monotonic()
+            if now - self._reported < _REPORT_EVERY:
                 return
-            self._told, done = now, self._bytes
-        self._report({"bytes": done})
+            self._reported = now
+        self.report_now()
 
 
-def _bar_class(tally: _Tally) -> type[tqdm]:
-    class Counter(tqdm):
-        """Takes the place of huggingface_hub's bars: the one that counts bytes on disk is told, none is drawn."""
+def _bar_class(counter: _ByteCounter) -> type[tqdm]:
+    class CountingBar(tqdm):
+        """Replaces huggingface_hub's bars: draws nothing, and counts the bytes written to the disk."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._add: Callable[[float | None], None] | None = tally.add if options.get("name") in _COUNTED else None
+            self._add: Callable[[float | None], None] | None = counter.add if options.get("name") in _COUNTED else None
             super().__init__(*args, **{**options, "disable": True})
 
         def update(self, n: float | None = 1) -> None:
             if self._add:
                 self._add(n)
 
-    return Counter
+    return CountingBar
 
 
-def _tell_warnings(report: Report) -> None:
-    class Handler(logging.Handler):
+def _report_warnings(report: Report) -> None:
+    class NoteHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
-            for words, note in _TOLD.items():
+            for words, note in _NOTES.items():
                 if words in text:
-                    report({"note": note})
+                    report(Note(note))
 
     logger = logging.getLogger("huggingface_hub")
-    logger.handlers[:] = [Handler()]
+    logger.handlers[:] = [NoteHandler()]
     logger.propagate = False
 
 
-def orphaned(job: Job) -> list[str]:
-    """The command this process turns into when its parent has gone."""
-    return [sys.executable, "-P", "-m", "mlxk_pull.cleanup", job["folder"], job["locks"], job["commit"]]
+def _clean_up_command(job: DownloadJob) -> list[str]:
+    return [sys.executable, "-P", "-m", "mlxk_pull.cleanup", job.folder, job.locks, job.commit]
 
 
 if __name__ == "__main__":
-    serve(work, orphaned=orphaned)
+    serve_job(DownloadJob, work, orphan_command=_clean_up_command)

@@ -1,4 +1,4 @@
-"""What the pull plugin brings."""
+"""Plugin of the command `pull`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from mlxk_core.api import CommandSpec, hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         name="pull",
-        summary="Download a model from the hub, or repair it.",
+        summary="Download models from the hub, or repair them.",
         target="mlxk_pull.pull:pull",
     )

@@ -1,17 +1,16 @@
-"""The preflight: everything that can be refused is refused here, before anything is written."""
+"""Checks before a download: access, revision, files and disk space. Nothing is written."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mlxk_core.api.errors import Kind, MlxkError
+from mlxk_core.api.text import human_size
 from mlxk_hub.client import HubClient, RemoteFile
-from mlxk_pull.local_state import Held, Place, held
-from mlxk_pull.progress import spelled
+from mlxk_pull.local_state import FileStates, LocalRepository, files_by_state
 from mlxk_pull.selection import Filter, select
-from mlxk_pull.target import Wanted
+from mlxk_pull.target import Target
 
 
 class NotEnoughDisk(MlxkError):
@@ -21,18 +20,19 @@ class NotEnoughDisk(MlxkError):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be had, and what of it is here."""
+class DownloadPlan:
+    """The files of a revision to have, and their state in the cache."""
 
-    wanted: Wanted
+    target: Target
     commit: str
     files: tuple[RemoteFile, ...]
-    place: Place
-    held: Held
+    repository: LocalRepository
+    states: FileStates
 
     @property
-    def name(self) -> str:
-        return f"{self.wanted.reference}" if self.wanted.revision else f"{self.wanted.reference} ({self.commit[:7]})"
+    def label(self) -> str:
+        reference = self.target.reference
+        return reference if self.target.revision else f"{reference} ({self.commit[:7]})"
 
     @property
     def size(self) -> int:
@@ -40,35 +40,38 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        return len(self.held.whole) == len(self.files)
+        return len(self.states.complete) == len(self.files)
 
-    def looked_at_again(self) -> Plan:
-        return replace(self, held=held(self.place, self.commit, self.files))
-
-
-def preflight(client: HubClient, wanted: Wanted, filter: Filter) -> Plan:
-    """Asks in the order in which answers are worth giving: may it be read, which revision, which files, how large."""
-    client.check_access(wanted.repository)
-    name, commit = client.commit(wanted.repository, wanted.revision)
-    if name.casefold() == wanted.repository.casefold():
-        wanted = replace(wanted, repository=name)  # as the hub spells it, so that one model has one folder here
-    selection = select(wanted.repository, client.files(wanted.repository, commit), filter, wanted.variant)
-    if selection.variant and wanted.variant:
-        wanted = replace(wanted, variant=selection.variant)
-    place = Place.of(wanted.repository)
-    return Plan(wanted, commit, selection.files, place, held(place, commit, selection.files))
+    def refreshed(self) -> DownloadPlan:
+        """Return the plan with the state of its files now."""
+        return replace(self, states=files_by_state(self.repository, self.commit, self.files))
 
 
-def check_space(plan: Plan, needed: int) -> None:
-    """Refuses unless all that is to be downloaded fits: huggingface_hub looks at each file alone, and only warns."""
-    folder = plan.place.cache
+def preflight(client: HubClient, target: Target, filter: Filter) -> DownloadPlan:
+    """Return the plan for `target`. The order of the checks decides which error is reported first."""
+    client.check_access(target.repository)
+    name, commit = client.commit(target.repository, target.revision)
+    if name.casefold() == target.repository.casefold():
+        target = replace(target, repository=name)  # as the hub spells it, so that a model has one folder
+    selection = select(target.repository, client.files(target.repository, commit), filter, target.variant)
+    if selection.variant and target.variant:
+        target = replace(target, variant=selection.variant)
+    repository = LocalRepository.of(target.repository)
+    states = files_by_state(repository, commit, selection.files)
+    return DownloadPlan(target, commit, selection.files, repository, states)
+
+
+def check_space(plan: DownloadPlan, needed: int) -> None:
+    """Raise `NotEnoughDisk` unless `needed` bytes fit: huggingface_hub checks each file alone, and only warns."""
+    folder = plan.repository.cache
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    free = shutil.disk_usage(Path(folder)).free
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise NotEnoughDisk(
-            f"`{plan.wanted.reference}` needs {spelled(needed)} and {folder} has {spelled(free)} left. Free some space "
-            "(`mlxk list --all`, `mlxk rm MODEL`), or set HF_HOME to a larger disk.",
+            f"Not enough disk space for `{plan.target.reference}`: {human_size(needed)} to download, "
+            f"{human_size(free)} free on {folder}. Remove models (`mlxk list --all`, `mlxk rm MODEL`), "
+            "or set HF_HOME to a larger disk.",
             needed=needed,
             free=free,
             folder=str(folder),

@@ -1,11 +1,13 @@
-"""How far a download has come: one bar on a terminal, lines in a log, nothing with `--json`."""
+"""Progress of a download: a bar on a terminal, lines in a log, nothing with `--json`."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol, Self
+from pathlib import Path
+from typing import Protocol, Self
 
 from mlxk_core.api.commands import Output
+from mlxk_core.api.text import human_size
 
 _LINE_EVERY = 30.0  # seconds, at the latest
 _LINE_STEP = 0.1  # of the whole
@@ -14,19 +16,20 @@ _LINE_STEP = 0.1  # of the whole
 class Progress(Protocol):
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *error: Any) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
-    def at(self, done: int) -> None:
-        """`done` bytes of the whole are here."""
+    def update(self, done: int) -> None:
+        """Show that `done` bytes of the total are downloaded."""
 
     def note(self, text: str) -> None:
-        """Something the person who watches should know."""
+        """Show a sentence."""
 
 
-def progress(output: Output, title: str, total: int) -> Progress:
+def show_progress(output: Output, title: str, total: int, *, done: int = 0) -> Progress:
+    """Return the display for a download of `total` bytes, of which `done` were there before it."""
     if output.json:
         return Silent()
-    return Bar(title, total) if output.stderr_is_terminal else Lines(output, title, total)
+    return Bar(title, total, done) if output.stderr_is_terminal else Lines(output, title, total, done)
 
 
 class Silent:
@@ -36,7 +39,7 @@ class Silent:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def at(self, done: int) -> None:
+    def update(self, done: int) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -44,9 +47,9 @@ class Silent:
 
 
 class Bar:
-    """One bar for the whole download: bytes, speed and the time that is left. It goes when it is full."""
+    """One bar for all files: bytes, speed and the time left."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, done: int) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -59,7 +62,7 @@ class Bar:
         from rich.table import Column
 
         self._bar = RichProgress(
-            # A long name gives way: the numbers are what one looks for.
+            # A long name is cut first: the numbers matter more.
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             BarColumn(bar_width=20),
             DownloadColumn(),
@@ -69,7 +72,7 @@ class Bar:
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task(title, total=total)
+        self._task = self._bar.add_task(title, total=total, completed=done)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -78,7 +81,7 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def at(self, done: int) -> None:
+    def update(self, done: int) -> None:
         self._bar.update(self._task, completed=done)
 
     def note(self, text: str) -> None:
@@ -86,12 +89,12 @@ class Bar:
 
 
 class Lines:
-    """A line for every tenth, and one now and then in between."""
+    """A line for every tenth of the total, and one every 30 s in between."""
 
-    def __init__(self, output: Output, title: str, total: int) -> None:
-        self._output, self._title, self._total = output, title, total
-        self._begun = self._last = time.monotonic()
-        self._next = _LINE_STEP
+    def __init__(self, output: Output, title: str, total: int, done: int) -> None:
+        self._output, self._title, self._total, self._before = output, title, total, done
+        self._started = self._last = time.monotonic()
+        self._next = _next_step(done / total if total else 1.0)
 
     def __enter__(self) -> Self:
         return self
@@ -99,31 +102,33 @@ class Lines:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def at(self, done: int) -> None:
+    def update(self, done: int) -> None:
         share = done / self._total if self._total else 1.0
         now = time.monotonic()
         if share >= 1.0 or (share < self._next and now - self._last < _LINE_EVERY):
             return
-        self._last, self._next = now, (share // _LINE_STEP + 1) * _LINE_STEP
-        speed = done / max(now - self._begun, 0.001)
+        self._last, self._next = now, _next_step(share)
+        speed = (done - self._before) / max(now - self._started, 0.001)
         left = (self._total - done) / speed if speed else 0.0
         self._output.note(
-            f"{self._title}: {spelled(done)} of {spelled(self._total)} ({share:.0%}), {spelled(round(speed))}/s, "
-            f"{_duration(left)} left"
+            f"{self._title}: {human_size(done)} of {human_size(self._total)} ({share:.0%}), "
+            f"{human_size(round(speed))}/s, {_duration(left)} left"
         )
 
     def note(self, text: str) -> None:
         self._output.note(text)
 
 
-def spelled(size: int) -> str:
-    """A size in bytes for a person: decimal, as disks and the hub count."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.95:
-            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
+def file_size(path: Path) -> int:
+    """Return the size of a file in bytes, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _next_step(share: float) -> float:
+    return (share // _LINE_STEP + 1) * _LINE_STEP
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Which files of a repository make a model."""
+"""Selection of the files of a repository that make a model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlxk_core.api.errors import AmbiguousModel, BrokenModel, Kind, ModelError, 
 from mlxk_core.api.models import Variant, gguf_variants, parse_shard, weight_format
 from mlxk_hub.client import RemoteFile
 
-# Config, tokenizer, chat template and what a licence asks to be kept. Never *.py: no code is run from a repository.
-_BESIDE_WEIGHTS = (
+# Config, tokenizer, chat template and license. Never *.py: code of a repository is never run.
+_COMPANIONS = (
     "*.json",
     "*.jinja",
     "*.txt",
@@ -23,21 +23,21 @@ _BESIDE_WEIGHTS = (
     "LICENSE*",
     "NOTICE*",
     "additional_chat_templates/*.jinja",
-    "[0-9]_*/config.json",  # what sentence-transformers says about an embedding model
+    "[0-9]_*/config.json",  # sentence-transformers' description of an embedding model
 )
 
 
 class NoWeights(ModelError):
-    """Nothing that could be run would be downloaded."""
+    """None of the selected files contain weights."""
 
     kind = Kind("no_weights", 1, 404)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`include` takes the place of the files a model is made of; `exclude` takes files away from them.
+    """Patterns of files: `include` replaces the default selection, `exclude` removes from it.
 
-    Patterns are shell patterns on the whole path, where `*` goes over `/` too, as in `hf download`.
+    Shell patterns on the whole path, where `*` also matches `/`, as in `hf download`.
     """
 
     include: Sequence[str] = ()
@@ -55,107 +55,107 @@ class Selection:
 
 
 def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant: str | None) -> Selection:
-    """The files to have: those of the MLX/safetensors model, or of one GGUF variant, with all that goes beside them.
+    """Return the files to have: the MLX or safetensors weights, or one GGUF variant, with their companions.
 
-    Raises `ModelNotFound` for a variant that is not there, `AmbiguousModel` where one must be chosen, `NoWeights`, and
-    `BrokenModel` where shards are missing.
+    Raises `ModelNotFound` for an unknown variant, `AmbiguousModel` if one must be chosen, `NoWeights`, and
+    `BrokenModel` if shards are missing.
     """
-    every = tuple(files)
+    all_files = tuple(files)
     if filter.include:
-        chosen, variant = _included(repository, every, filter.include, variant), variant
+        chosen, variant = _included(repository, all_files, filter.include, variant), variant
     else:
-        weights, variant = _weights(repository, every, variant)
-        chosen = tuple(file for file in every if file in weights or _beside_weights(file.name))
+        weights, variant = _weights(repository, all_files, variant)
+        chosen = tuple(file for file in all_files if file in weights or _is_companion(file.name))
     kept = tuple(file for file in chosen if not _matches(file.name, filter.exclude))
     if not any(weight_format(file.name) for file in kept):
-        raise _no_weights(repository, every, filter)
+        raise _no_weights(repository, all_files, filter)
     if filter.is_default:
-        _refuse_gaps(repository, kept)
+        _check_shards(repository, kept)
     return Selection(kept, variant)
 
 
-def _refuse_gaps(repository: str, files: Iterable[RemoteFile]) -> None:
-    """A model whose shards are not all on the hub is not worth its download."""
+def _check_shards(repository: str, files: Iterable[RemoteFile]) -> None:
+    """Raise `BrokenModel` if the hub lacks shards of a model."""
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
     for file in files:
         if weight_format(file.name):
-            stem, number, total = parse_shard(file.name)
-            numbers[stem, total].add(number)
+            part = parse_shard(file.name)
+            numbers[part.stem, part.total].add(part.number)
     for (stem, total), found in sorted(numbers.items()):
         if len(found) < total:
             raise BrokenModel(
-                f"`{repository}` is not complete on the hub: of the {total} files of {stem}, {len(found)} are there.",
+                f"`{repository}` is incomplete on the hub: it has {len(found)} of the {total} files of {stem}.",
                 model=repository,
                 reason="incomplete_on_hub",
             )
 
 
 def _included(
-    repository: str, every: Sequence[RemoteFile], patterns: Sequence[str], variant: str | None
+    repository: str, all_files: Sequence[RemoteFile], patterns: Sequence[str], variant: str | None
 ) -> tuple[RemoteFile, ...]:
-    chosen = tuple(file for file in every if _matches(file.name, patterns))
+    chosen = tuple(file for file in all_files if _matches(file.name, patterns))
     if variant is None:
         return chosen
-    names = _named(repository, gguf_variants(every), variant).files
+    names = _named(repository, gguf_variants(all_files), variant).files
     return tuple(file for file in chosen if file.name in names or not weight_format(file.name))
 
 
 def _weights(
-    repository: str, every: Sequence[RemoteFile], variant: str | None
+    repository: str, all_files: Sequence[RemoteFile], variant: str | None
 ) -> tuple[tuple[RemoteFile, ...], str | None]:
-    variants = gguf_variants(every)
+    variants = gguf_variants(all_files)
     if variant is not None:
         named = _named(repository, variants, variant)
-        return tuple(file for file in every if file.name in named.files), named.name
-    safetensors = [file for file in every if file.name.endswith(".safetensors") and "/" not in file.name]
-    # A repository may hold the same weights twice, as `consolidated.safetensors` of their makers for one.
+        return tuple(file for file in all_files if file.name in named.files), named.name
+    safetensors = [file for file in all_files if file.name.endswith(".safetensors") and "/" not in file.name]
+    # Some repositories have the same weights twice, for example as `consolidated.safetensors`.
     usual = [file for file in safetensors if file.name.startswith("model")]
     if safetensors:
         return tuple(usual or safetensors), None
-    legacy = tuple(file for file in every if file.name.endswith(".npz") and "/" not in file.name)
+    legacy = tuple(file for file in all_files if file.name.endswith(".npz") and "/" not in file.name)
     if legacy:
         return legacy, None
     if len(variants) > 1:
         raise AmbiguousModel(repository, [f"{repository}:{each.name}" for each in variants], what="GGUF variants")
-    return tuple(file for file in every if variants and file.name in variants[0].files), None
+    return tuple(file for file in all_files if variants and file.name in variants[0].files), None
 
 
-def _named(repository: str, variants: Sequence[Variant], asked: str) -> Variant:
+def _named(repository: str, variants: Sequence[Variant], name: str) -> Variant:
     for variant in variants:
-        if variant.name.casefold() == asked.casefold():
+        if variant.name.casefold() == name.casefold():
             return variant
-    raise _NoVariant(repository, asked, [variant.name for variant in variants])
+    raise _NoVariant(repository, name, [variant.name for variant in variants])
 
 
 class _NoVariant(ModelNotFound):
-    """The repository is there, the variant is not."""
+    """The repository exists, the variant does not."""
 
-    def __init__(self, repository: str, asked: str, names: Sequence[str]) -> None:
-        there = f"It has {', '.join(names)}." if names else "It has no GGUF variants at all."
+    def __init__(self, repository: str, name: str, names: Sequence[str]) -> None:
+        available = f"Available: {', '.join(names)}." if names else "It has no GGUF variants."
         ModelError.__init__(
             self,
-            f"`{repository}` has no variant `{asked}`. {there}",
+            f"`{repository}` has no variant `{name}`. {available}",
             repository=repository,
-            variant=asked,
+            variant=name,
             candidates=list(names),
         )
 
 
-def _no_weights(repository: str, every: Sequence[RemoteFile], filter: Filter) -> NoWeights:
-    others = sorted({file.name for file in every if weight_format(file.name)})
+def _no_weights(repository: str, all_files: Sequence[RemoteFile], filter: Filter) -> NoWeights:
+    others = sorted({file.name for file in all_files if weight_format(file.name)})
     if not filter.is_default:
-        why = f"Of `{repository}`, no weights are left by --include and --exclude."
+        why = f"--include and --exclude select no weights of `{repository}`."
     else:
-        why = f"`{repository}` holds no MLX/safetensors weights and no GGUF file."
+        why = f"`{repository}` has no MLX/safetensors weights and no GGUF file."
     listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    has = f" Its weights are {listed}; --include takes files by name." if others else " It holds no weights at all."
+    has = f" Its weights are {listed}; select them with --include." if others else " It has no weights."
     return NoWeights(why + has, repository=repository, weights=others)
 
 
-def _beside_weights(name: str) -> bool:
+def _is_companion(name: str) -> bool:
     return any(
         fnmatchcase(name, pattern)
-        for pattern in _BESIDE_WEIGHTS
+        for pattern in _COMPANIONS
         if ("/" in pattern) == (len(PurePosixPath(name).parts) > 1)
     )
 

@@ -1,22 +1,22 @@
-"""What a push would change: the files of a folder against those of a branch."""
+"""Difference between a local folder and a branch on the hub."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlxk_hub.checksums import same
+from mlxk_hub.checksums import matches_digest
 from mlxk_hub.client import RemoteFile
 from mlxk_push.folder import LocalFile
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`only_there` is told and left alone: a push deletes nothing."""
+    """The files a push uploads, and those that are only on the hub, which it leaves alone."""
 
     added: tuple[LocalFile, ...]
     modified: tuple[LocalFile, ...]
-    only_there: tuple[str, ...]
+    only_on_hub: tuple[str, ...]
 
     @property
     def changed(self) -> tuple[LocalFile, ...]:
@@ -24,14 +24,15 @@ class Difference:
 
 
 def difference(local: Iterable[LocalFile], remote: Iterable[RemoteFile]) -> Difference:
-    there = {file.name: file for file in remote}
+    """Compare by size, then by checksum."""
+    on_hub = {file.name: file for file in remote}
     here = {file.name: file for file in local}
     return Difference(
-        added=tuple(file for name, file in here.items() if name not in there),
-        modified=tuple(file for name, file in here.items() if name in there and _differs(file, there[name])),
-        only_there=tuple(sorted(there.keys() - here.keys())),
+        added=tuple(file for name, file in here.items() if name not in on_hub),
+        modified=tuple(file for name, file in here.items() if name in on_hub and _differs(file, on_hub[name])),
+        only_on_hub=tuple(sorted(on_hub.keys() - here.keys())),
     )
 
 
 def _differs(local: LocalFile, remote: RemoteFile) -> bool:
-    return local.size != remote.size or not same(local.path, remote)
+    return local.size != remote.size or not matches_digest(local.path, remote)

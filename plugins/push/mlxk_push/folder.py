@@ -1,4 +1,4 @@
-"""The folder that is to be pushed: its files, and whether they are a whole model."""
+"""The folder to push: its files, and whether they are a complete model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.models import Model, Problem, check_health
-from mlxk_push.ignore import IGNORE_FILE, Ignore, is_hidden
+from mlxk_push.ignore import IGNORE_FILE, IgnoreRules, is_hidden
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file by its path inside the folder."""
+    """A file; `name` is its path inside the folder."""
 
     name: str
     path: Path
@@ -23,7 +23,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """`hidden` are the files that no rule leaves out, and that stay here all the same because of their dot."""
+    """A folder with the files to upload. `hidden` files are kept back by their names, not by a rule."""
 
     path: Path
     files: tuple[LocalFile, ...]
@@ -35,42 +35,45 @@ class Folder:
         return sum(file.size for file in self.files)
 
 
-def read(path: Path) -> Folder:
-    """Reads names, sizes and headers, offline and without a token. What would be left out does not count: that must
-    not be what makes a model whole."""
+def read_folder(path: Path) -> Folder:
+    """Read names, sizes and headers, offline and without a token.
+
+    Files that are left out do not count for completeness. Raises `InvalidOption` if `path` is not a folder, or if the
+    hub cannot store a file's name.
+    """
     if not path.is_dir():
-        raise InvalidOption("DIR", f"`{path}` is no folder.")
-    ignored = Ignore.of(path)
-    wanted = [file for file in _walk(path) if not ignored(file.name)]
-    files = tuple(file for file in wanted if not is_hidden(file.name))
-    hidden = tuple(_spelled(file.name) for file in wanted if is_hidden(file.name))
-    _refuse_names(files)
+        raise InvalidOption("DIR", f"`{path}` is not a folder.")
+    ignored = IgnoreRules.of(path)
+    candidates = [file for file in _walk(path) if not ignored(file.name)]
+    files = tuple(file for file in candidates if not is_hidden(file.name))
+    hidden = tuple(_printable(file.name) for file in candidates if is_hidden(file.name))
+    _check_names(files)
     model = Model(name=path.resolve().name, path=path)
-    of_all = check_health(model).problems
+    without_rules = check_health(model).problems
     problems = tuple(
-        each if each in of_all else replace(each, message=f"{each.message} {IGNORE_FILE} leaves it out.")
+        each if each in without_rules else replace(each, message=f"{each.message} {IGNORE_FILE} leaves it out.")
         for each in check_health(model, left_out=ignored).problems
     )
     return Folder(path, files, hidden, problems)
 
 
-def _refuse_names(files: Iterable[LocalFile]) -> None:
+def _check_names(files: Iterable[LocalFile]) -> None:
     for file in files:
-        if _spelled(file.name) != file.name:
+        if _printable(file.name) != file.name:
             raise InvalidOption(
                 "DIR",
-                f"the name of `{_spelled(file.name)}` in it is not UTF-8, so no hub can hold it. Rename it, or list it "
-                f"in {IGNORE_FILE}.",
+                f"the file name `{_printable(file.name)}` is not UTF-8, and the hub cannot store it. Rename it, or "
+                f"list it in {IGNORE_FILE}.",
             )
 
 
-def _spelled(name: str) -> str:
-    """A name for people and for JSON: bytes that are no UTF-8 are spelled out."""
+def _printable(name: str) -> str:
+    """Return a name for people and for JSON: bytes that are not UTF-8 are escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _walk(root: Path) -> Iterator[LocalFile]:
-    """Links to files are followed, as a snapshot of the cache is made of them; links to folders are not."""
+    """Follow links to files, which snapshots of the cache consist of, but not links to folders."""
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):

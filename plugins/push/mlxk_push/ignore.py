@@ -1,87 +1,67 @@
-"""Which files of a folder are not uploaded: our own list, and the folder's `.hfignore`."""
+"""Selection of the files that are not uploaded: built-in rules, the folder's `.hfignore`, and hidden files."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from mlxk_core.api.errors import InvalidOption
 
 IGNORE_FILE = ".hfignore"
-# The one hidden file that belongs to a repository. All others stay here whatever the rules say: `.env`, `.ssh`,
-# `.netrc` and their like hold secrets, and a hub does not forget.
+# The one hidden file that belongs in a repository. No rule takes others in: `.env`, `.ssh`, `.netrc` and the like
+# contain secrets, and a hub keeps its history.
 _PUBLIC = ".gitattributes"
-# What tools leave in a folder, and what no repository of a model is to hold.
+# Files that tools create, and that a repository of a model should not have.
 ALWAYS = (".git/", ".cache/", ".venv/", "venv/", "__pycache__/", "*.pyc", ".DS_Store", ".gitignore", f"/{IGNORE_FILE}")
 
 
 def is_hidden(name: str) -> bool:
-    """File `name` (`/` separated), or a folder it is in, begins with a dot and is not meant for a hub."""
+    """Return whether file `name` (`/` separated) or one of its folders begins with a dot and must not be uploaded."""
     *folders, last = name.split("/")
     return any(folder.startswith(".") for folder in folders) or (last.startswith(".") and last != _PUBLIC)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    pattern: re.Pattern[str]
-    keeps: bool
-
-
-class Ignore:
-    """Rules as in a `.gitignore`: the last one that fits decides, `!` takes a file back in, a `/` in front or in the
-    middle ties a pattern to the folder itself, one at the end means folders only, `**` goes over `/`."""
+class IgnoreRules:
+    """Rules as in a `.gitignore`. Raises `InvalidOption` for a rule that is not a valid pattern."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules = [rule for rule in map(_rule, lines) if rule]
+        self._spec = GitIgnoreSpec(_pattern(line) for line in lines)
 
     @classmethod
-    def of(cls, folder: Path) -> Ignore:
+    def of(cls, folder: Path) -> IgnoreRules:
+        """Return the built-in rules and those of the folder."""
         path = folder / IGNORE_FILE
-        # As names of files are read: bytes that are no UTF-8 fit themselves.
-        own = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.is_file() else []
+        # As file names are read, so that bytes that are not UTF-8 match themselves.
+        own = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n") if path.is_file() else []
         return cls([*ALWAYS, *own])
 
     def __call__(self, name: str) -> bool:
-        """Whether file `name` (`/` separated) stays here."""
-        ignored = False
-        for rule in self._rules:
-            if rule.pattern.fullmatch(name):
-                ignored = not rule.keeps
-        return ignored
+        """Return whether file `name` (`/` separated) is left out.
+
+        As in git, a rule cannot take a file back in if one of its folders is left out.
+        """
+        *folders, _ = accumulate(name.split("/"), lambda folder, part: f"{folder}/{part}")
+        return any(self._spec.match_file(f"{folder}/") for folder in folders) or self._spec.match_file(name)
 
 
-def _rule(line: str) -> Rule | None:
-    text = line.strip()
-    if not text or text.startswith("#"):
-        return None
-    keeps = text.startswith("!")
-    text = text.removeprefix("!")
-    folders_only, text = text.endswith("/"), text.rstrip("/")
-    anchored = "/" in text
-    body = _as_regex(text.lstrip("/"))
-    before = "" if anchored else "(?:.*/)?"
-    after = "/.*" if folders_only else "(?:/.*)?"
+def _pattern(line: str) -> GitIgnoreSpecPattern:
     try:
-        return Rule(re.compile(before + body + after, re.DOTALL), keeps)
-    except re.error as error:  # to pass over it would upload what was to stay
-        raise InvalidOption("DIR", f"`{line.strip()}` in its {IGNORE_FILE} is no pattern ({error.msg}).") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of `re`, about `[[`
+            pattern = GitIgnoreSpecPattern(line)
+    except (ValueError, re.error) as error:
+        raise _not_a_pattern(line) from error
+    text = line.strip()
+    if pattern.include is None and text not in ("", "/") and not text.startswith("#"):
+        raise _not_a_pattern(line)  # pathspec skips it, which would upload what it excludes
+    return pattern
 
 
-_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
-_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _as_regex(glob: str) -> str:
-    regex = ""
-    for part in _PART.findall(glob):
-        if part in _WILD:
-            regex += _WILD[part]
-        elif part.startswith("[") and part.endswith("]"):
-            negated = part[1] == "!"
-            inner = re.sub(r"[\[\\&~|]", r"\\\g<0>", part[1 + negated : -1])
-            regex += f"[{'^' if negated else ''}{inner}]"
-        else:
-            regex += re.escape(part)
-    return regex
+def _not_a_pattern(line: str) -> InvalidOption:
+    return InvalidOption("DIR", f"`{line.strip()}` in its {IGNORE_FILE} is not a valid pattern.")

@@ -1,4 +1,4 @@
-"""What the push plugin brings: an experiment, off unless it is asked for."""
+"""Plugin of the command `push`, which is experimental and off by default."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         name="push",
         summary="Upload a model folder to the hub (experimental).",
         target="mlxk_push.push:push",
-        requires=why_off,
+        requires=reason_disabled,
     )
 
 
-def why_off() -> str | None:
-    """The reason why push is not to be had, or None."""
-    asked_for = {name.strip() for name in os.environ.get("MLXK_ENABLE_EXPERIMENTAL", "").split(",")}
-    if asked_for & {"push", "all"}:
+def reason_disabled() -> str | None:
+    """Return why push is off, None if it is enabled."""
+    enabled = {name.strip() for name in os.environ.get("MLXK_ENABLE_EXPERIMENTAL", "").split(",")}
+    if enabled & {"push", "all"}:
         return None
     return "it is experimental. Set MLXK_ENABLE_EXPERIMENTAL=push (or all) to enable it."

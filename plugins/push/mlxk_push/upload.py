@@ -1,86 +1,101 @@
-"""The child that uploads, and its parent's side: one commit, or none at all.
+"""Upload of files as one commit, in a child process, because huggingface_hub finishes files in flight before Ctrl-C.
 
-It is a process of its own so that Ctrl-C stops it at once: huggingface_hub would first finish the files in flight.
+Run with `python -m`, this module is the child.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+
+import msgspec
 
 from mlxk_core.api.errors import Interrupted, MlxkError
-from mlxk_hub.subprocess_job import Job, JobFailed, Report, Worker, as_report, serve
+from mlxk_hub.subprocess_job import JobProcess, serve_job
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class UploadFile(msgspec.Struct, frozen=True):
+    """A file to upload: its path in the repository and its absolute path here."""
+
+    name: str
+    path: str
+
+
+class UploadJob(msgspec.Struct, frozen=True):
+    """A commit to make. `parent`: the commit it must follow, None in a new repository."""
+
+    repository: str
+    branch: str
+    message: str
+    parent: str | None
+    files: tuple[UploadFile, ...]
+    show_bars: bool
+
+
+class Committing(msgspec.Struct, tag="committing", frozen=True):
+    """The files are uploaded; the commit is being sent."""
+
+
+class Committed(msgspec.Struct, tag="committed", frozen=True):
+    """The commit exists."""
+
     sha: str
     url: str
 
 
-def upload(job: Job, *, bars: bool) -> Commit:
-    """Uploads the files of `job` and commits them. With `bars` huggingface_hub draws its own on standard error."""
+def upload(job: UploadJob) -> Committed:
+    """Upload the files of `job` and commit them. With `show_bars` huggingface_hub draws its bars on standard error."""
     committing = False
+    process: JobProcess[Committing | Committed] = JobProcess(
+        "mlxk_push.upload", job, Committing | Committed, show_stderr=job.show_bars
+    )
     try:
-        with Worker("mlxk_push.upload", {**job, "bars": bars}, show_stderr=bars) as worker:
-            for report in worker.reports():
-                committing = committing or "committing" in report
-                if "error" in report:
-                    raise JobFailed(report["error"])
-                if "sha" in report:
-                    return Commit(report["sha"], report["url"])
-            raise MlxkError(f"The upload ended unexpectedly: {worker.last_words()}.", reason="crashed")
+        with process:
+            for report in process.reports():
+                if isinstance(report, Committed):
+                    return report
+                committing = True
+            raise MlxkError("The upload ended without a commit.", reason="crashed")
     except KeyboardInterrupt:
         if committing:
-            raise Interrupted(
-                "Stopped while the commit was being sent: it may have been made or not; push again to see."
-            ) from None
+            raise Interrupted("Stopped while sending the commit; it may exist. Push again to check.") from None
         raise Interrupted("Stopped. Nothing was committed.") from None
 
 
-def work(job: Job, report: Report) -> None:
+def work(job: UploadJob, report: Callable[[msgspec.Struct], None]) -> None:
     from huggingface_hub import constants
 
-    from mlxk_hub.errors import Asked, refuse
+    from mlxk_hub.errors import HubRequest, translate
 
     try:
         _upload(job, report)
     except Exception as error:
-        told: Exception
         if isinstance(error, ValueError) and "README.md" in str(error):
-            told = MlxkError(f"The hub does not accept README.md: {' '.join(str(error).split())}", reason="bad_readme")
-        else:
-            try:
-                refuse(error, Asked(job["repository"], job["branch"], constants.ENDPOINT))
-            except Exception as refusal:
-                told = refusal
-        report({"error": as_report(told)})
+            text = " ".join(str(error).split())
+            raise MlxkError(f"The hub does not accept README.md: {text}", reason="bad_readme") from error
+        raise translate(error, HubRequest(job.repository, job.branch, constants.ENDPOINT)) from error
 
 
-def _upload(job: Job, report: Report) -> None:
+def _upload(job: UploadJob, report: Callable[[msgspec.Struct], None]) -> None:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils import disable_progress_bars
 
-    if not job["bars"]:
+    if not job.show_bars:
         disable_progress_bars()
     api = HfApi()
-    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in job["files"]]
-    api.preupload_lfs_files(job["repository"], additions, revision=job["branch"])
-    report({"committing": True})
-    made = api.create_commit(
-        job["repository"],
-        additions,
-        commit_message=job["message"],
-        revision=job["branch"],
-        parent_commit=job["parent"],
+    additions = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path) for file in job.files]
+    api.preupload_lfs_files(job.repository, additions, revision=job.branch)
+    report(Committing())
+    commit = api.create_commit(
+        job.repository, additions, commit_message=job.message, revision=job.branch, parent_commit=job.parent
     )
-    report({"sha": made.oid, "url": made.commit_url})
+    report(Committed(commit.oid, commit.commit_url))
 
 
-def orphaned(job: Job) -> list[str]:
-    """There is nothing to tidy up: what was uploaded and not committed is nobody's file."""
+def _nothing_to_clean_up(job: UploadJob) -> list[str]:
+    """Return a command that does nothing: the hub discards uploads without a commit."""
     return [sys.executable, "-c", ""]
 
 
 if __name__ == "__main__":
-    serve(work, orphaned=orphaned)
+    serve_job(UploadJob, work, orphan_command=_nothing_to_clean_up)

@@ -43,7 +43,7 @@ def test_a_part_that_fits_several_lists_them(hub, resolver, stand_in, source, tm
     hub("org/Qwen3-0.6B")
     with pytest.raises(AmbiguousModel) as caught:
         Resolver(stand_in(source({"qwen3-mini": tmp_path}))).resolve("qwen3")
-    assert caught.value.candidates == ["org/Qwen3-0.6B", "org/Qwen3-8B", "qwen3-mini"]
+    assert sorted(caught.value.candidates) == ["org/Qwen3-0.6B", "org/Qwen3-8B", "qwen3-mini"]
 
 
 @pytest.mark.parametrize("nothing", ["", "   ", "@main", ":Q4_0"])
@@ -94,7 +94,7 @@ def test_an_unknown_revision_lists_those_that_are_here(hub, resolver, revision):
 def test_a_beginning_of_several_commits_lists_them(hub, resolver):
     hub("org/name")
     hub("org/name", commit=THIRD, ref=None)
-    with pytest.raises(AmbiguousModel, match="several revisions: org/name@a1b2c3d4a1b2, org/name@a1ffa1ffa1ff"):
+    with pytest.raises(AmbiguousModel, match="2 revisions: org/name@a1b2c3d4a1b2, org/name@a1ffa1ffa1ff"):
         resolver.resolve("org/name@a1")
 
 
@@ -112,7 +112,7 @@ def test_a_main_revision_whose_files_are_elsewhere_is_never_replaced_by_another(
     refs = snapshot.parents[1] / "refs"
     refs.mkdir()
     (refs / "main").write_text(MAIN)
-    with pytest.raises(RevisionNotFound, match=r"Here are: ffee001.*`mlxk pull org/name`"):
+    with pytest.raises(RevisionNotFound, match=r"Local revisions: ffee001.*`mlxk pull org/name`"):
         resolver.resolve("org/name")
     assert [(model.revision, model.files) for model in resolver.all()] == [(MAIN, ())]
     assert resolver.resolve("org/name@ffee").revision == OTHER
@@ -141,7 +141,7 @@ def test_a_path_that_is_not_there_is_an_error_and_no_name(hub, resolver, tmp_pat
     hub("org/name")
     monkeypatch.chdir(tmp_path)
     for reference in ("./name", "../name", "/name", "name/", "~/name", "name.gguf", "./org/name"):
-        with pytest.raises(ModelNotFound, match="no such file or folder"):
+        with pytest.raises(ModelNotFound, match="No such file or folder"):
             resolver.resolve(reference)
 
 
@@ -152,7 +152,7 @@ def test_a_relative_folder_without_a_dot_is_a_name_and_the_error_says_how_to_wri
     (tmp_path / "org").mkdir()
     (tmp_path / "mine").rename(tmp_path / "org" / "mine")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFound, match=r"There is a folder of that name here.*`\./org/mine`") as raised:
+    with pytest.raises(ModelNotFound, match=r"folder of that name, write `\./org/mine`") as raised:
         resolver.resolve("org/mine")
     assert not raised.value.pullable
     with pytest.raises(ModelNotFound, match="list --all"):  # a folder, but no model
@@ -174,7 +174,7 @@ def test_what_a_hub_may_have_can_be_pulled(hub_cache, stand_in, source, referenc
 
 def test_a_folder_or_file_that_is_no_model_is_refused(tmp_path, resolver):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ModelNotFound, match=r"holds no config\.json"):
+    with pytest.raises(ModelNotFound, match=r"has no config\.json"):
         resolver.resolve(str(tmp_path))
     with pytest.raises(ModelNotFound, match="neither a folder nor"):
         resolver.resolve(str(tmp_path / "notes.txt"))
@@ -211,7 +211,7 @@ def test_a_full_name_of_a_source_beats_a_name_with_its_owner_left_out(hub, stand
 
 def test_the_same_name_from_two_places_is_said_with_the_places(hub, stand_in, source, tmp_path):
     hub("smollm2")
-    with pytest.raises(AmbiguousModel, match=r"smollm2 \(hub cache\), smollm2 \(source s0\)"):
+    with pytest.raises(AmbiguousModel, match=r"hub:smollm2, s0:smollm2"):
         Resolver(stand_in(source({"smollm2": tmp_path}))).resolve("smollm2")
 
 
@@ -233,14 +233,16 @@ def test_the_only_variant_of_a_repository_is_meant(hub, resolver, gguf):
     assert resolver.resolve("org/m-GGUF:Q4_0").variant == "Q4_0"
 
 
-def test_a_variant_is_named_behind_a_colon(hub, resolver, gguf):
+def test_a_variant_is_named_after_a_colon(hub, resolver, gguf):
     snapshot = hub("org/m-GGUF", files(gguf, "m-Q4_0.gguf", "m-Q8_0.gguf"))
     for reference in ("org/m-GGUF:q8_0", "m:Q8_0", "org/m-GGUF@main:Q8_0", f"m@{MAIN[:8]}:q8_0"):
         assert resolver.resolve(reference).gguf_path == snapshot / "m-Q8_0.gguf"
-    with pytest.raises(ModelNotFound, match=r"Here are: org/m-GGUF:Q4_0, org/m-GGUF:Q8_0. `mlxk pull org/m-GGUF:Q5_0`"):
+    with pytest.raises(
+        ModelNotFound, match=r"Local variants: org/m-GGUF:Q4_0, org/m-GGUF:Q8_0. Run `mlxk pull org/m-GGUF:Q5_0`"
+    ):
         resolver.resolve("m:Q5_0")
     hub("org/no-gguf")
-    with pytest.raises(ModelNotFound, match="holds no GGUF variants"):
+    with pytest.raises(ModelNotFound, match="has no GGUF variants"):
         resolver.resolve("no-gguf:Q4_0")
 
 
@@ -252,7 +254,7 @@ def test_of_several_variants_the_one_that_runs_is_meant(hub, stand_in, gguf):
 
 def test_several_variants_that_run_are_listed_as_they_are_typed(hub, resolver, gguf, folder):
     hub("org/m", files(gguf, "m-Q4_0.gguf", "m-Q8_0.gguf"))
-    with pytest.raises(AmbiguousModel, match=r"several variants: org/m:Q4_0, org/m:Q8_0\."):
+    with pytest.raises(AmbiguousModel, match=r"2 variants: org/m:Q4_0, org/m:Q8_0\."):
         resolver.resolve("m")
     assert [variant.name for variant in resolver.find("m").variants] == ["Q4_0", "Q8_0"]
     local = folder(files(gguf, "m-Q4_0.gguf", "m-Q8_0.gguf"))
@@ -269,7 +271,7 @@ def test_variants_none_of_which_runs_say_why(hub, stand_in, gguf):
 
 def test_a_variant_with_missing_shards_is_broken(hub, resolver, gguf):
     hub("org/m", files(gguf, "m-Q8_0-00001-of-00003.gguf", "m-Q8_0-00002-of-00003.gguf"))
-    with pytest.raises(BrokenModel, match=r"2 of its 3 files are here.*`mlxk pull org/m:Q8_0`"):
+    with pytest.raises(BrokenModel, match=r"2 of 3 files.*`mlxk pull org/m:Q8_0`"):
         resolver.resolve("m")
 
 
@@ -279,6 +281,69 @@ def test_weights_beside_the_variants_are_run_as_they_are(hub, stand_in, gguf, sa
     only_gguf = Resolver(stand_in(accepts=lambda model: model.variant == "Q8_0"))
     assert only_gguf.resolve("m").variant == "Q8_0"
     assert only_gguf.find("m").variant is None
+
+
+# Tags, parts, misspellings and origins
+
+
+@pytest.fixture
+def qwen(hub):
+    for name in ("Qwen3-0.6B-4bit", "Qwen3-4B-4bit", "Qwen3-4B-8bit", "Qwen3-30B-A3B-4bit"):
+        hub(f"mlx-community/{name}")
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("qwen3:0.6b", "Qwen3-0.6B-4bit"),
+        ("qwen3:30b", "Qwen3-30B-A3B-4bit"),
+        ("qwen3:8bit", "Qwen3-4B-8bit"),
+        ("qwen3-8bit", "Qwen3-4B-8bit"),
+        ("qwen3 4b 8bit", "Qwen3-4B-8bit"),
+        ("QWEN3/0.6B", "Qwen3-0.6B-4bit"),
+    ],
+)
+def test_tags_and_unique_parts_narrow(qwen, resolver, reference, name):
+    assert resolver.resolve(reference).name == f"mlx-community/{name}"
+
+
+def test_a_tag_that_leaves_several_lists_those(qwen, resolver):
+    with pytest.raises(AmbiguousModel) as raised:
+        resolver.resolve("qwen3:4b")
+    assert sorted(raised.value.candidates) == ["mlx-community/Qwen3-4B-4bit", "mlx-community/Qwen3-4B-8bit"]
+
+
+def test_an_ambiguous_name_shows_the_ten_closest_one_per_line(hub, resolver):
+    for number in range(1, 15):
+        hub(f"mlx-community/Model-{number}B-4bit")
+    with pytest.raises(AmbiguousModel) as raised:
+        resolver.resolve("model")
+    assert len(raised.value.candidates) == 14
+    assert list(raised.value.lines) == [*raised.value.candidates[:10], "and 4 more"]
+    assert raised.value.candidates[:2] == ["mlx-community/Model-1B-4bit", "mlx-community/Model-2B-4bit"]
+
+
+@pytest.mark.parametrize("reference", ["smolm2", "smollm-2", "Smolllm2"])
+def test_a_misspelled_name_is_suggested_and_not_pulled(hub, stand_in, source, tmp_path, reference):
+    resolver = Resolver(stand_in(source({"smollm2": tmp_path})))
+    with pytest.raises(ModelNotFound, match="Did you mean `smollm2`") as raised:
+        resolver.resolve(reference)
+    assert not raised.value.pullable
+
+
+def test_another_number_is_another_model_and_no_misspelling(qwen, resolver):
+    with pytest.raises(ModelNotFound) as raised:
+        resolver.resolve("Qwen3-8B-4bit")
+    assert raised.value.pullable and "Did you mean" not in str(raised.value)
+
+
+def test_an_origin_chooses_between_models_of_one_name(hub, stand_in, source, tmp_path):
+    hub("smollm2")
+    resolver = Resolver(stand_in(source({"smollm2": tmp_path})))
+    assert resolver.resolve("hub:smollm2").origin == "hub"
+    assert resolver.resolve("s0:smollm2").origin == "source"
+    assert resolver.exact("hub:smollm2").origin == "hub"
+    assert resolver.resolve(f"hub:smollm2@{MAIN[:7]}").revision == MAIN
 
 
 # Listing, and the names a server takes
