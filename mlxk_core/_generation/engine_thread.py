@@ -10,7 +10,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -34,7 +34,10 @@ from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
 from mlxk_core._host.host import Host
+from mlxk_core._models.model import Model
 from mlxk_core._models.usage import Usage
+
+_UNLOAD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,25 @@ class EngineThread:
         """End a job on behalf of its request, in the terminal `state`. One that is over stays as it is."""
         self._commands.put(lambda: self._end_on_request(job, state))
 
+    def unload(self, model: Model) -> bool:
+        """Unload a model; False if it is in use. Waits for the thread, between two steps or inside a load."""
+        done: SimpleQueue[bool] = SimpleQueue()
+
+        def command() -> None:
+            residents = [resident for resident in self.residency if resident.model == model]
+            if free := all(resident.idle for resident in residents):
+                for resident in residents:
+                    self._unload(resident)
+            done.put(free)
+
+        if self._thread.is_alive():
+            self._commands.put(command)
+            try:
+                return done.get(timeout=_UNLOAD_SECONDS)
+            except Empty:
+                return False
+        return True
+
     def stop(self) -> None:
         """Fail every job and end the thread."""
         self._commands.put(self._request_stop)
@@ -205,10 +227,8 @@ class EngineThread:
 
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
-        if self._limits.ttl is None:
-            return None
-        since = self.residency.next_idle_since()
-        return None if since is None else max(0.05, since + self._limits.ttl - time.monotonic())
+        expiry = self.residency.next_expiry()
+        return None if expiry is None else max(0.05, expiry - time.monotonic())
 
     def _run_commands(self, *, wait: float | None) -> None:
         try:
@@ -218,8 +238,8 @@ class EngineThread:
                 command = self._commands.get_nowait()
         except Empty:
             pass
-        if self._limits.ttl is not None and self._loading is None:
-            for resident in self.residency.unused_since(time.monotonic() - self._limits.ttl):
+        if self._loading is None:
+            for resident in self.residency.expired(time.monotonic()):
                 self.counters.expired += 1
                 self._unload(resident)
 
@@ -329,7 +349,7 @@ class EngineThread:
             return
         self._loading = None
         self.counters.loads += 1
-        resident = Resident(first.model, first.backend, engine, usage=usage)
+        resident = Resident(first.model, first.backend, engine, usage=usage, ttl=self._limits.ttl)
         self.residency.add(resident)
         for job in self._queued_for(key):
             self._lease(job, resident)
@@ -382,7 +402,7 @@ class EngineThread:
         admitted = False
         while self._ready and self.running < self._limits.concurrency:
             admitted = True
-            job = self._ready.popleft()
+            job = self._next_ready()
             assert job.resident is not None and job.row is not None
             if job.resident.closed:
                 error = EngineFailure("The model was unloaded after a failure of its engine. Try again.")
@@ -398,6 +418,13 @@ class EngineThread:
             job.resident.rows[job.id] = job
             job.outbox.put(RowAdmitted(job.admitted_at))
         return admitted
+
+    def _next_ready(self) -> Job:
+        """Take the first job of the client with the fewest running rows, so that a flood does not hold up others."""
+        running = Counter(job.client for resident in self.residency for job in resident.rows.values())
+        job = min(self._ready, key=lambda job: running[job.client])
+        self._ready.remove(job)
+        return job
 
     def _step(self) -> bool:
         """Step every engine that has rows. Return False if none has."""
@@ -482,6 +509,8 @@ class EngineThread:
         if before is JobState.READY and job in self._ready:
             self._ready.remove(job)
         if job.resident is not None:
+            if job.ttl is not None:
+                job.resident.ttl = None if job.ttl < 0 else job.ttl
             job.resident.rows.pop(job.id, None)
             self.residency.release(job.resident)
         match state:

@@ -38,6 +38,7 @@ from mlxk_core._generation.jobs import (
     RowAdmitted,
     RowStepped,
 )
+from mlxk_core._generation.min_tokens import MinTokens
 from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
@@ -106,6 +107,8 @@ class Generation:
         self._job = job
         self._prompt = prompt
         self._thread = engine_thread
+        job.client = request.client
+        job.ttl = request.ttl
         self._ready: deque[Event] = deque()
         self._pipeline: TextPipeline | None = None
         self._clock = _Clock(time.monotonic())
@@ -209,14 +212,11 @@ class Generation:
                 f"has no room for more after a prompt of {self._prompt_tokens}."
             )
         context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
-        stop_tokens = plan.stop_tokens.get(resident, plan.stop_policy)
-        row = Row(
-            id=self._job.id,
-            prompt=prompt.tokens,
-            max_tokens=allowed,
-            sampling=request.sampling,
-            stop_tokens=stop_tokens,
-            constraint=plan.constraint.token_constraint(
+        stop_tokens = frozenset(request.stop_tokens)
+        if not request.ignore_eos:
+            stop_tokens |= plan.stop_tokens.get(resident, plan.stop_policy)
+        constraint = (
+            plan.constraint.token_constraint(
                 resident,
                 stop_tokens,
                 context,
@@ -224,7 +224,17 @@ class Generation:
                 generic_tools=prompt.generic_tools,
             )
             if plan.constraint is not None
-            else None,
+            else None
+        )
+        if request.min_tokens and stop_tokens:
+            constraint = MinTokens(constraint, request.min_tokens, stop_tokens, engine.tokenizer.vocab_size)
+        row = Row(
+            id=self._job.id,
+            prompt=prompt.tokens,
+            max_tokens=allowed,
+            sampling=request.sampling,
+            stop_tokens=stop_tokens,
+            constraint=constraint,
         )
         engine.check(row)
         # Where tool calls are found around the format, it need not end its reasoning at what looks like one.

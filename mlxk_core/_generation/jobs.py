@@ -98,6 +98,10 @@ class Job:
     admitted_at: float = 0.0
     events: int = 0
     """The number of events of its row so far."""
+    client: str = ""
+    """Who asks; set before the row is submitted."""
+    ttl: float | None = None
+    """Seconds that its model stays loaded after it; negative: without limit; None: as the service says."""
     estimate: int | None = None
     """Bytes its model takes once loaded; None until the backend was asked."""
     _state: JobState = JobState.QUEUED
@@ -135,6 +139,8 @@ class Resident:
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
+    ttl: float | None = None
+    """Seconds that the model stays loaded while it is idle (None: without limit)."""
     vocabulary: Vocabulary | None = None
     """What constraints are compiled for, once a request has needed it."""
     usage: Usage | None = None
@@ -153,3 +159,8 @@ class Resident:
     @property
     def idle(self) -> bool:
         return self.leases == 0
+
+    @property
+    def expires_at(self) -> float:
+        """Return when it is unloaded if it stays idle, in monotonic seconds."""
+        return float("inf") if self.ttl is None else self.last_used + self.ttl

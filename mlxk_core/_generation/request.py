@@ -76,7 +76,9 @@ class GenerationRequest:
 
     `prompt` is a conversation (the chat template is applied), a text (taken as it is) or token ids.
     `max_tokens` None means the budget of `token_policy`. `stop` are texts that end the answer and are not part of
-    it. `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
+    it; `stop_tokens` are token ids that do so as well. With `ignore_eos` the model's own stop tokens do not end it, and
+    before `min_tokens` tokens no stop token is drawn.
+    `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
     name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
     handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
     `constraint` is what the answer must match; reasoning is not constrained. With `must_call` the answer is tool calls
@@ -85,6 +87,8 @@ class GenerationRequest:
     `budget_is_default` is left out where nothing can keep to it.
     Unless `generic_tools` is false, a model whose chat template has no place for tools gets them in the system message.
     `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
+    `client` is who asks: a free place goes to the client with the fewest running requests.
+    `ttl` is how many idle seconds the model stays loaded after it (negative: without limit; None: as the service says).
     """
 
     model: Model
@@ -93,6 +97,9 @@ class GenerationRequest:
     max_tokens: int | None = None
     token_policy: TokenPolicy = TokenPolicy.FULL_CONTEXT
     stop: tuple[str, ...] = ()
+    stop_tokens: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    min_tokens: int = 0
     chat_stops: bool = True
     tools: tuple[Tool, ...] = ()
     parallel_calls: bool = True
@@ -106,6 +113,8 @@ class GenerationRequest:
     backend: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     keep_to_template: bool = False
+    client: str = ""
+    ttl: float | None = None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

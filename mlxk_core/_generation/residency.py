@@ -67,10 +67,11 @@ class Residency:
         resident.closed = True
         resident.engine.close()
 
-    def unused_since(self, moment: float) -> list[Resident]:
-        """Return the idle models last used at or before `moment` (monotonic seconds)."""
-        return [resident for resident in self if resident.idle and resident.last_used <= moment]
+    def expired(self, now: float) -> list[Resident]:
+        """Return the models that have been idle for their time to live. `now` is in monotonic seconds."""
+        return [resident for resident in self if resident.idle and resident.expires_at <= now]
 
-    def next_idle_since(self) -> float | None:
-        """Return when the least recently used idle model was last used; None if all are leased."""
-        return min((r.last_used for r in self if r.idle), default=None)
+    def next_expiry(self) -> float | None:
+        """Return when the next idle model expires, in monotonic seconds; None if none does."""
+        moments = [resident.expires_at for resident in self if resident.idle]
+        return min((moment for moment in moments if moment < float("inf")), default=None)

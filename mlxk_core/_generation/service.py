@@ -159,6 +159,10 @@ class GenerationService:
         with self._leased(model, backend, waiting):
             pass
 
+    def unload(self, model: Model) -> bool:
+        """Unload `model` if it is loaded. Returns False if a request needs it: nothing is unloaded then."""
+        return self._thread.unload(model)
+
     def prompt(self, request: GenerationRequest) -> Prompt:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
 

@@ -24,7 +24,7 @@ def refused(answer, param, code=None):
     ("field", "value"),
     [
         ("temperature", 3), ("temperature", -0.1), ("temperature", "hot"), ("temperature", True),
-        ("top_p", 0), ("top_p", 1.1), ("min_p", 2), ("top_k", -2), ("top_k", 1.5),
+        ("top_p", -0.1), ("top_p", 1.1), ("min_p", 2), ("top_k", -2), ("top_k", 1.5),
         ("n", 0), ("n", 17), ("n", True), ("max_tokens", 0), ("max_tokens", True), ("max_tokens", "5"),
         ("max_completion_tokens", 0), ("presence_penalty", 3), ("frequency_penalty", -3), ("repetition_penalty", 0),
         ("top_logprobs", 21), ("seed", 2**70), ("seed", 1.5), ("stop", 3), ("stop", {"a": 1}), ("stop", ["x"] * 17),
@@ -133,8 +133,8 @@ def test_what_is_required_is_required(client, missing):
     ("field", "value"),
     [
         ("functions", [{"name": "f"}]), ("audio", {"voice": "x"}),
-        ("modalities", ["text", "audio"]), ("prediction", {"type": "content"}), ("store", True),
-        ("service_tier", "flex"), ("web_search_options", {}), ("min_tokens", 5),
+        ("modalities", ["text", "audio"]), ("prediction", {"type": "content"}),
+        ("web_search_options", {"search_context_size": "low"}),
         ("draft_model", "x"), ("xtc_probability", 0.5), ("best_of", 2),
     ],
 )  # fmt: skip

@@ -30,8 +30,10 @@ from mlxk_serve.observability.log import LOGGER
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.routes.completions import ChatCompletions, Completions
+from mlxk_serve.routes.control import LoadModel, UnloadModel
 from mlxk_serve.routes.models import ModelResource, ModelsResource
 from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
+from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize
 
 _TURN = 1.0
 _QUICK_TURN = 0.05
@@ -231,6 +233,11 @@ class Server:
             "/v1/models/{model:path}": ModelResource(self.catalog),
             "/v1/chat/completions": ChatCompletions(self.catalog, self.responder, self.config),
             "/v1/completions": Completions(self.catalog, self.responder, self.config),
+            "/v1/models/load": LoadModel(self.catalog, self.service, self.responder),
+            "/v1/models/unload": UnloadModel(self.catalog, self.service),
+            "/tokenize": Tokenize(self.catalog, self.service),
+            "/detokenize": Detokenize(self.catalog, self.service),
+            "/apply-template": ApplyTemplate(self.catalog, self.service),
             "/v1/status": Status(self.service, self.responder, self.config, self._draining),
             "/health": Health(self.service, self.config.limits, self._draining, self._resumed_at),
             "/livez": Live(),

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import falcon
 
@@ -101,7 +102,7 @@ class Responder:
         client, count = self.client(req).id, len(requests)
         self.admission.enter(client, count)
         try:
-            generations = self._service.submit_all(requests)
+            generations = self._service.submit_all([replace(request, client=client) for request in requests])
         except BaseException:
             self.admission.leave(client, count)
             raise

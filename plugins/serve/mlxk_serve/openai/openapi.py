@@ -13,7 +13,16 @@ from mlxk_serve.catalog import ModelList, ModelObject
 from mlxk_serve.http.errors import ErrorResponse
 from mlxk_serve.openai.objects import ChatCompletion, ChatCompletionChunk, TextCompletion
 from mlxk_serve.openai.requests import ChatRequest, TextRequest
+from mlxk_serve.routes.control import ModelRequest, ModelState
 from mlxk_serve.routes.status import HealthObject, LiveObject, StatusObject
+from mlxk_serve.routes.tokens import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TemplateRequest,
+    TemplateResponse,
+    TokenizeRequest,
+    TokenizeResponse,
+)
 
 _REF = "#/components/schemas/{name}"
 _ERRORS = {
@@ -32,7 +41,8 @@ _ERRORS = {
 }
 _STRUCTS: tuple[type[Struct], ...] = (
     ChatRequest, TextRequest, ChatCompletion, ChatCompletionChunk, TextCompletion, ModelList, ModelObject,
-    HealthObject, LiveObject, StatusObject, ErrorResponse,
+    HealthObject, LiveObject, StatusObject, ErrorResponse, ModelRequest, ModelState, TokenizeRequest, TokenizeResponse,
+    DetokenizeRequest, DetokenizeResponse, TemplateRequest, TemplateResponse,
 )  # fmt: skip
 
 
@@ -60,6 +70,15 @@ def document() -> dict[str, Any]:
                 "post": _operation(
                     "Continue a text.", _json(TextCompletion) | _stream(TextCompletion), body=TextRequest
                 )
+            },
+            "/v1/models/load": {"post": _operation("Load a model.", _json(ModelState), body=ModelRequest)},
+            "/v1/models/unload": {"post": _operation("Unload an idle model.", _json(ModelState), body=ModelRequest)},
+            "/tokenize": {"post": _operation("Tokenize a text.", _json(TokenizeResponse), body=TokenizeRequest)},
+            "/detokenize": {
+                "post": _operation("Return the text of tokens.", _json(DetokenizeResponse), body=DetokenizeRequest)
+            },
+            "/apply-template": {
+                "post": _operation("Render a conversation.", _json(TemplateResponse), body=TemplateRequest)
             },
             "/v1/status": {"get": _operation("Describe what the server is doing.", _json(StatusObject))},
             "/health": {

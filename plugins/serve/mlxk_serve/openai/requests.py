@@ -1,25 +1,28 @@
-"""What a request may say: typed, range-checked, with the path of the field at fault when it is wrong."""
+"""Request bodies: typed, range-checked, bounded, with the path of the field at fault in every error."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import invalid, unsupported
 
 _S = TypeVar("_S", bound="CommonRequest")
+_T = TypeVar("_T", bound=Struct)
 
-Count = Annotated[int, Meta(ge=1)]
+MaxTokens = Annotated[int, Meta(ge=-1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
-Stops = str | Annotated[list[NonEmpty], Meta(max_length=16)]
+StopText = Annotated[str, Meta(max_length=4096)]
+Stops = StopText | Annotated[list[StopText], Meta(max_length=16)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Bias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -29,7 +32,7 @@ TokenId = Annotated[int, Meta(ge=0)]
 
 
 class ReasoningOptions(Struct):
-    """OpenRouter's and OpenAI's form of the options of reasoning."""
+    """Options of reasoning, as OpenRouter and OpenAI write them."""
 
     max_tokens: Budget | None = None
     effort: Effort | None = None
@@ -37,10 +40,13 @@ class ReasoningOptions(Struct):
 
 
 class StreamOptions(Struct):
+    """Options of a stream. `continuous_usage_stats` puts the usage so far into every chunk."""
+
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
-class Part(Struct):
+class Part(Struct, gc=False):
     """A piece of a message's content; only text is supported."""
 
     type: str
@@ -48,18 +54,22 @@ class Part(Struct):
 
 
 class FunctionCall(Struct):
+    """The function of a call."""
+
     name: str
-    arguments: str | None = None
+    arguments: Raw = msgspec.field(default_factory=Raw)
 
 
 class ToolCallIn(Struct):
-    id: str
+    """A call of the history. Without an id it gets one; `arguments` is JSON text or the object itself."""
+
     function: FunctionCall
+    id: str | None = None
     type: Literal["function"] | None = None
 
 
-class ChatMessage(Struct):
-    """A turn of the conversation. Reasoning is taken back under either name; `function_call` is refused by it."""
+class ChatMessage(Struct, gc=False):
+    """A turn of the conversation. Reasoning is accepted under either name; `function_call` is an error."""
 
     role: Role
     content: str | list[Part] | None = None
@@ -68,10 +78,12 @@ class ChatMessage(Struct):
     reasoning: str | None = None
     tool_calls: list[ToolCallIn] | None = None
     tool_call_id: str | None = None
-    function_call: dict[str, Any] | None = None
+    function_call: Raw = msgspec.field(default_factory=Raw)
 
 
 class Function(Struct):
+    """A function that the model may call; `parameters` is its JSON schema."""
+
     name: NonEmpty
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -79,19 +91,21 @@ class Function(Struct):
 
 
 class ToolIn(Struct):
+    """A tool; only functions are supported."""
+
     function: Function
     type: Literal["function"] | None = None
 
 
 class CommonRequest(Struct, kw_only=True):
-    """What both kinds of request have in common."""
+    """The fields of both kinds of request."""
 
     model: NonEmpty | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
+    max_tokens: MaxTokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_p: Probability | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
     min_p: Probability | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
@@ -100,6 +114,11 @@ class CommonRequest(Struct, kw_only=True):
     logit_bias: Bias | None = None
     seed: Seed | None = None
     stop: Stops | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=256)] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    ttl: Annotated[float, Meta(ge=-1)] | None = None
+    keep_alive: str | float | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     user: str | None = None
     response_format: dict[str, Any] | None = None
@@ -120,45 +139,60 @@ class ChatRequest(CommonRequest, kw_only=True):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    max_completion_tokens: Count | None = None
+    max_completion_tokens: MaxTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: Annotated[list[ToolIn], Meta(max_length=128)] | None = None
+    tools: Annotated[list[ToolIn], Meta(max_length=1024)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+    think: bool | Effort | None = None
+    thinking: dict[str, Any] | bool | None = None
 
 
 class TextRequest(CommonRequest, kw_only=True):
     """`POST /v1/completions`."""
 
     prompt: str | list[str | TokenId | list[TokenId]]
+    suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
-# Fields we know, from OpenAI or from other servers, and do not act on, with the values that ask for nothing. Any other
-# value is refused: a client that is told sooner is better off than one whose constraint was dropped in silence.
+# Known fields of OpenAI's and other servers' requests that are not implemented, with the values that ask for nothing.
+# Any other value is an error: a constraint must not be dropped silently. `...` accepts every value: a hint that cannot
+# change the response. docs/reference/server.md lists them all.
 _ANYWHERE: Mapping[str, tuple[Any, ...]] = {
-    "adapter": (), "adapters": (), "add_generation_prompt": (True,), "allowed_token_ids": (), "bad_words": ([],),
-    "chat_template": (), "continue_final_message": (False,), "documents": ([],), "draft_model": (),
-    "dry_multiplier": (0,), "ignore_eos": (False,), "keep_alive": (), "length_penalty": (1,),
-    "min_tokens": (0,), "mirostat": (0,), "num_draft_tokens": (0,), "prompt_logprobs": (0,),
-    "role_mapping": (), "service_tier": ("auto", "default"),
-    "stop_token_ids": ([],), "store": (False,), "truncate_prompt_tokens": (), "ttl": (), "typical_p": (1,),
-    "use_beam_search": (False,), "xtc_probability": (0,),
+    "adapter": (), "adapters": (), "add_generation_prompt": (True,), "add_special_tokens": (...,),
+    "allowed_token_ids": (), "bad_words": ([],), "cache_prompt": (...,), "chat_template": (),
+    "continue_final_message": (False,), "documents": ([],), "draft_model": (), "dry_multiplier": (0,),
+    "include_stop_str_in_output": (False,), "length_penalty": (1,), "logits_processors": ([],), "lora": ([],),
+    "metadata": (...,), "mirostat": (0,), "num_draft_tokens": (0,), "priority": (...,), "prompt_cache_key": (...,),
+    "prompt_cache_retention": (...,), "prompt_logprobs": (0,), "role_mapping": (), "safety_identifier": (...,),
+    "samplers": (), "service_tier": (...,), "skip_special_tokens": (True,), "spaces_between_special_tokens": (...,),
+    "store": (...,), "truncate_prompt_tokens": (), "typical_p": (1,), "use_beam_search": (False,),
+    "xtc_probability": (0,),
 }  # fmt: skip
 _CHAT: Mapping[str, tuple[Any, ...]] = {
     **_ANYWHERE, "audio": (), "best_of": (1,), "echo": (False,), "function_call": ("none", "auto"), "functions": ([],),
-    "modalities": (["text"],), "prediction": (), "suffix": ("",), "thinking": (),
-    "verbosity": ("medium",), "web_search_options": (),
+    "modalities": (["text"],), "mm_processor_kwargs": ({},), "prediction": (), "suffix": ("",), "verbosity": (...,),
+    "web_search_options": ({},),
 }  # fmt: skip
-_TEXT: Mapping[str, tuple[Any, ...]] = {**_ANYWHERE, "best_of": (1,), "suffix": ("",), "tools": ([],)}
-_REFUSED: Mapping[type[Struct], Mapping[str, tuple[Any, ...]]] = {ChatRequest: _CHAT, TextRequest: _TEXT}
+_TEXT: Mapping[str, tuple[Any, ...]] = {**_ANYWHERE, "best_of": (1,), "tools": ([],)}
+_UNIMPLEMENTED: Mapping[type[Struct], Mapping[str, tuple[Any, ...]]] = {ChatRequest: _CHAT, TextRequest: _TEXT}
 
-_WHOLE_NUMBERS = ("max_tokens", "max_completion_tokens", "top_k", "n", "seed", "top_logprobs", "logprobs")
+_LARGEST_VALUE = 2 << 20
+"""Bytes of a field whose value may have any shape: building it takes a hundred times the memory."""
+_FREE_FORM = frozenset(
+    {"tools", "tool_choice", "response_format", "structured_outputs", "guided_json", "json_schema",
+     "chat_template_kwargs", "thinking", "logit_bias"}
+)  # fmt: skip
+_LARGEST_BROKEN_BODY = 64 << 10
+"""Bytes of a body that is not JSON and still looked at, to name the field that holds NaN or 1e400."""
+_NUMBERS = frozenset({*ChatRequest.__struct_fields__, *TextRequest.__struct_fields__})
 _BOM = b"\xef\xbb\xbf"
 _AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"missing required field (?P<field>\w+)")
@@ -172,57 +206,104 @@ _WORDS = {
 
 
 def decode(body: bytes, kind: type[_S]) -> _S:
-    """The request in `body`. Raises an `ApiError` that names the field at fault.
+    """Return the request in `body`. Raises an `ApiError` that names the field at fault.
 
-    `null` is absent, a field that nobody knows is ignored, and `5.0` is a whole number, as JavaScript writes it.
+    `null` is the same as absent, unknown fields are skipped without being built, and `5.0` is a whole number, as
+    JavaScript writes it.
     """
-    value, fault = _read(body)
-    if not isinstance(value, dict):
-        raise fault or ApiError(400, "The body must be a JSON object.", code="invalid_json")
-    fields = {name: value for name, value in value.items() if value is not None}
-    for name, harmless in _REFUSED[kind].items():
-        if name in fields and fields[name] not in harmless:
-            raise unsupported(name, _only(name, harmless))
-    for name in _WHOLE_NUMBERS:
-        number = fields.get(name)
-        if type(number) is float and number.is_integer():
-            fields[name] = int(number)
+    body = body.removeprefix(_BOM)
     try:
-        request = msgspec.convert(fields, kind)
+        raw = _RAW[kind].decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(body, error) from None
+    _check_unimplemented(raw, kind)
+    for name in _FREE_FORM & set(kind.__struct_fields__):
+        if len(getattr(raw, name)) > _LARGEST_VALUE:
+            raise invalid(f"`{name}` is too large: at most {_LARGEST_VALUE >> 20} MiB.", name)
+    try:
+        return _TYPED[kind].decode(body)
+    except RecursionError:
+        raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise _at_fault(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(body, error) from None
+    fields = {name: bytes(getattr(raw, name)) for name in kind.__struct_fields__}
+    whole = {name: _whole_numbers(msgspec.json.decode(value)) for name, value in fields.items() if value}
+    try:
+        return _TYPED[kind].decode(msgspec.json.encode(whole))
     except msgspec.ValidationError as error:
         raise _at_fault(error) from None
-    if fault:
-        raise fault
-    return request
+
+
+def decode_other(body: bytes, kind: type[_T]) -> _T:
+    """Return a body that is not a generation request. Raises an `ApiError` that names the field at fault."""
+    try:
+        return msgspec.json.decode(body.removeprefix(_BOM), type=kind)
+    except RecursionError:
+        raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
+    except msgspec.ValidationError as error:
+        raise _at_fault(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(body, error) from None
+
+
+def _raw_decoder(kind: type[Struct]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that finds the known fields and builds none of them."""
+    names = dict.fromkeys([*kind.__struct_fields__, *_UNIMPLEMENTED[kind]])
+    return msgspec.json.Decoder(msgspec.defstruct(f"Raw{kind.__name__}", [(name, Raw, Raw()) for name in names]))
+
+
+_RAW = {kind: _raw_decoder(kind) for kind in _UNIMPLEMENTED}
+_TYPED: Mapping[type[Struct], msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(kind) for kind in _UNIMPLEMENTED}
+
+
+def _check_unimplemented(raw: Any, kind: type[Struct]) -> None:
+    for name, harmless in _UNIMPLEMENTED[kind].items():
+        value = bytes(getattr(raw, name))
+        if not value or value == b"null" or harmless == (...,):
+            continue
+        if len(value) > 256 or msgspec.json.decode(value) not in harmless:
+            raise unsupported(name, _only(name, harmless))
 
 
 def _only(name: str, values: tuple[Any, ...]) -> str:
     if not values:
-        return f"`{name}` is not supported here. Leave it out."
-    return f"`{name}`: only {' or '.join(json.dumps(value) for value in values)} is supported here."
+        return f"`{name}` is not supported. Omit it."
+    return f"`{name}`: only {' or '.join(json.dumps(value) for value in values)} is supported."
 
 
-def _read(body: bytes) -> tuple[Any, ApiError | None]:
-    """The value in `body`, and what is wrong with it as JSON. Python reads numbers that JSON has no word for (NaN,
-    1e400), so that the range checks can name their field before the request is refused anyway."""
-    body = body.removeprefix(_BOM)
-    try:
-        return msgspec.json.decode(body), None
-    except (ValueError, RecursionError) as error:
-        deep = isinstance(error, RecursionError)
-        reason = "it is nested too deep" if deep else str(error).removeprefix("JSON is malformed: ")
-        fault = _no_json(reason)
-    try:
-        value = json.loads(body)
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # msgspec takes it for a text that was cut off
-        return None, _no_json("an escape in it stands for half a character (a surrogate without its other half)")
-    except (ValueError, RecursionError):
-        return None, fault
-    return value, fault
+def _whole_numbers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and abs(value) < 2**63:
+            return int(value)
+        case dict():
+            return {name: _whole_numbers(item) for name, item in value.items()}
+        case list():
+            return [_whole_numbers(item) for item in value]
+    return value
 
 
-def _no_json(reason: str) -> ApiError:
+def _not_json(body: bytes, error: Exception) -> ApiError:
+    """Return the error for a body that is not JSON; where a number is the reason, it names the field."""
+    if isinstance(error, msgspec.ValidationError):
+        return ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    reason = str(error).removeprefix("JSON is malformed: ")
+    if isinstance(error, RecursionError):
+        reason = "it is nested too deeply"
+    elif len(body) <= _LARGEST_BROKEN_BODY:
+        try:
+            value = json.loads(body)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # msgspec takes it for a text that was cut off
+            reason = "an escape in it is half a character (a surrogate without its other half)"
+        except (ValueError, RecursionError):
+            pass
+        else:
+            for name, number in value.items() if isinstance(value, dict) else ():
+                if isinstance(number, float) and not math.isfinite(number) and name in _NUMBERS:
+                    return invalid(f"`{name}` must be a finite number.", name)
     return ApiError(400, f"The body is not JSON: {reason}.", code="invalid_json")
 
 

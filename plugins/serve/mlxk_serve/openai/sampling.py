@@ -1,4 +1,4 @@
-"""How a request's tokens are drawn: as it says, else as the model's makers advise, else OpenAI's neutral defaults."""
+"""Sampling values: those of the request, else those the model's files recommend, else OpenAI's neutral defaults."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ _DRAWN = (
 
 
 def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -> Sampling:
-    """The sampling values of `request` on `model`; `logprobs` is the number of alternatives, None for none at all."""
+    """Return the sampling values of `request`; `logprobs` is the number of alternatives (None: no logprobs)."""
     values: dict[str, Any] = dict(model_sampling(model))
     values |= {name: asked for name in _DRAWN if (asked := getattr(request, name)) is not None}
     values["top_k"] = max(0, values.get("top_k", 0))  # -1 is vLLM's word for off
+    if values.get("top_p") == 0:  # the smallest set of tokens: the likeliest one
+        values |= {"top_p": 1.0, "top_k": 1}
     seed = None if request.seed is None else request.seed % 2**63  # OpenAI allows negative ones, random keys do not
     return Sampling(**values, seed=seed, logit_bias=_bias(request.logit_bias or {}), logprobs=logprobs)
 

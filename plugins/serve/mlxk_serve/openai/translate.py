@@ -1,10 +1,14 @@
-"""From a client's request to what the generation service is asked for."""
+"""Translation of OpenAI requests into generation requests."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.api.generation import GenerationRequest, TokenPolicy
@@ -16,8 +20,9 @@ from mlxk_serve.openai.tools import tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NO_EFFORT = ("none", "no_think")
-# What the server itself hands to a chat template, and what would change who writes the prompt.
+# Variables of chat templates that only the server sets.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
      "continue_final_message", "tokenize", "return_dict", "return_tensors"}
@@ -25,20 +30,24 @@ _OURS = frozenset(
 
 
 def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | None) -> list[GenerationRequest]:
-    """The generations that answer `request`, one a choice."""
+    """Return the generation requests of a chat, one for each choice."""
     if request.top_logprobs and not request.logprobs:
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
-    asked = request.max_completion_tokens or request.max_tokens
+    limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    if limit == 0:
+        field = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
+        raise invalid(f"`{field}` must be at least 1, or -1 for no limit.", field)
     choice = tool_choice_of(request)
     return _choices(
         request,
         GenerationRequest(
             model=model,
-            prompt=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
+            prompt=messages_of(request.messages),
             sampling=sampling_of(request, model, logprobs=(request.top_logprobs or 0) if request.logprobs else None),
-            max_tokens=asked or default_max_tokens,
-            token_policy=TokenPolicy.HALF_CONTEXT,
+            max_tokens=None if limit == -1 else limit or default_max_tokens,
+            token_policy=TokenPolicy.FULL_CONTEXT if limit == -1 else TokenPolicy.HALF_CONTEXT,
             stop=_stops(request),
+            **_token_options(request),
             tools=() if choice.none else tools_of(request.tools or ()),
             parallel_calls=request.parallel_tool_calls is not False and not choice.one,
             constraint=constraint_of(request),
@@ -52,7 +61,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
 
 
 def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]:
-    """The generations that answer `request`: every prompt's choices, in order."""
+    """Return the generation requests of a completion: the choices of every prompt, in order."""
     if request.echo and request.logprobs is not None:
         raise unsupported("echo", "`echo` with `logprobs` is not supported: the prompt's tokens are not scored.")
     sampling = sampling_of(request, model, logprobs=request.logprobs)
@@ -65,9 +74,10 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 model=model,
                 prompt=prompt,
                 sampling=sampling,
-                max_tokens=request.max_tokens or TEXT_MAX_TOKENS,
-                token_policy=TokenPolicy.HALF_CONTEXT,
+                max_tokens=None if request.max_tokens == -1 else request.max_tokens or TEXT_MAX_TOKENS,
+                token_policy=TokenPolicy.FULL_CONTEXT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
+                **_token_options(request),
                 constraint=constraint_of(request),
                 thinking_budget=thinking_budget_of(request),
             ),
@@ -83,29 +93,77 @@ def _choices(request: CommonRequest, one: GenerationRequest) -> list[GenerationR
     return [replace(one, sampling=replace(one.sampling, seed=seed + i)) for i in range(request.n or 1)]
 
 
+def _token_options(request: CommonRequest) -> dict[str, Any]:
+    return {
+        "stop_tokens": tuple(request.stop_token_ids or ()),
+        "ignore_eos": bool(request.ignore_eos),
+        "min_tokens": request.min_tokens or 0,
+        "ttl": _ttl(request),
+    }
+
+
+def _ttl(request: CommonRequest) -> float | None:
+    """Return the idle seconds that the model stays loaded: LM Studio's `ttl`, or Ollama's `keep_alive` ("5m")."""
+    keep = request.keep_alive
+    if request.ttl is not None or keep is None:
+        return request.ttl
+    if not isinstance(keep, str):
+        return float(keep)
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)(ms|s|m|h)?", keep.strip())
+    if match is None:
+        raise invalid('`keep_alive` must be a number of seconds or a duration such as "5m".', "keep_alive")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
 def _stops(request: CommonRequest) -> tuple[str, ...]:
     stop = request.stop or ()
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+    return tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text)
 
 
-def _message(message: ChatMessage, at: str) -> Message:
-    if message.content is None and not message.tool_calls and message.role != "assistant":
-        raise invalid(f"`{at}.content` is required.", f"{at}.content")
-    if message.function_call is not None:
-        raise unsupported(f"{at}.function_call", f"`{at}.function_call` is not supported here; `tool_calls` is.")
-    if message.role == "tool" and message.tool_call_id is None:
-        raise invalid(f"`{at}.tool_call_id` is required in a message of role tool.", f"{at}.tool_call_id")
-    return Message(
-        role="system" if message.role == "developer" else message.role,
-        content=_text(message.content, f"{at}.content"),
-        reasoning=message.reasoning_content if message.reasoning_content is not None else message.reasoning,
-        name=message.name,
-        tool_calls=tuple(
-            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "")
-            for call in message.tool_calls or ()
-        ),
-        tool_call_id=message.tool_call_id,
-    )
+def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
+    """Return the conversation. Calls and results without an id get one from their place."""
+    found: list[Message] = []
+    unanswered: list[str] = []
+    for i, message in enumerate(messages):
+        at = f"messages[{i}]"
+        if message.content is None and not message.tool_calls and message.role != "assistant":
+            raise invalid(f"`{at}.content` is required.", f"{at}.content")
+        if bytes(message.function_call) not in (b"", b"null"):
+            raise unsupported(f"{at}.function_call", f"`{at}.function_call` is not supported. Use `tool_calls`.")
+        calls = tuple(
+            ToolCall(
+                id=call.id or f"call_{i}_{j}", name=call.function.name, arguments=_arguments(call.function.arguments)
+            )
+            for j, call in enumerate(message.tool_calls or ())
+        )
+        result_of = message.tool_call_id
+        if message.role == "tool":
+            if result_of is None and not unanswered:
+                raise invalid(f"`{at}.tool_call_id` is required: no call is unanswered.", f"{at}.tool_call_id")
+            result_of = result_of or unanswered[0]
+            if result_of in unanswered:
+                unanswered.remove(result_of)
+        elif calls:
+            unanswered = [call.id for call in calls]
+        found.append(
+            Message(
+                role="system" if message.role == "developer" else message.role,
+                content=_text(message.content, f"{at}.content"),
+                reasoning=message.reasoning_content if message.reasoning_content is not None else message.reasoning,
+                name=message.name,
+                tool_calls=calls,
+                tool_call_id=result_of,
+            )
+        )
+    return found
+
+
+def _arguments(arguments: Raw) -> str:
+    """Return the arguments of a call as JSON text: OpenAI's clients send the text, others the object."""
+    text = bytes(arguments)
+    if not text or text == b"null":
+        return ""
+    return str(msgspec.json.decode(text)) if text.startswith(b'"') else text.decode()
 
 
 def _text(content: str | Sequence[Part] | None, at: str) -> str:
@@ -127,20 +185,42 @@ def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
         options |= {"reasoning_effort": _no_effort(model), "enable_thinking": False, "thinking": False}
     elif effort is not None:
         options["reasoning_effort"] = effort
+    thinking = _thinking(request)
+    if thinking is not None:
+        options |= {"enable_thinking": thinking, "thinking": thinking}
     given = request.chat_template_kwargs or {}
     for name in sorted(_OURS & given.keys()):
-        raise unsupported(f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is the server's to set.")
+        raise unsupported(
+            f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is set by the server. Omit it."
+        )
     return options | given
 
 
 def reasoning_effort(request: ChatRequest) -> str | None:
-    """Return how much the model is asked to reason, under either name."""
-    return request.reasoning_effort or (request.reasoning.effort if request.reasoning else None)
+    """Return how much the model should reason, under any of its names."""
+    effort = request.think if isinstance(request.think, str) else None
+    return request.reasoning_effort or (request.reasoning.effort if request.reasoning else None) or effort
+
+
+def _thinking(request: ChatRequest) -> bool | None:
+    """Return whether the model should think at all, under any of its names; None where none is given."""
+    if request.enable_thinking is not None:
+        return request.enable_thinking
+    if isinstance(request.think, bool):
+        return request.think
+    thinking = request.thinking
+    if thinking is None or isinstance(thinking, bool):
+        return thinking
+    kind = thinking.get("type")
+    if kind not in ("enabled", "disabled", "adaptive", "auto"):
+        raise invalid('`thinking.type` must be "enabled", "disabled" or "adaptive".', "thinking.type")
+    return None if kind in ("adaptive", "auto") else kind == "enabled"
 
 
 def reasoning_is_hidden(request: ChatRequest) -> bool:
     """Return whether `request` wants no reasoning in the response."""
-    return reasoning_effort(request) == "none" or bool(request.reasoning and request.reasoning.exclude)
+    excluded = bool(request.reasoning and request.reasoning.exclude)
+    return reasoning_effort(request) == "none" or _thinking(request) is False or excluded
 
 
 def _no_effort(model: Model) -> str:
@@ -155,7 +235,7 @@ def _prompts(request: TextRequest) -> list[str | list[int]]:
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
-        raise invalid("`prompt` is an empty list.", "prompt")
+        raise invalid("`prompt` must not be empty.", "prompt")
     if all(isinstance(part, int) for part in prompt):
         return [[part for part in prompt if isinstance(part, int)]]
     texts = [part for part in prompt if isinstance(part, str)]
@@ -164,7 +244,7 @@ def _prompts(request: TextRequest) -> list[str | list[int]]:
         raise invalid("`prompt` must be a text, a list of texts, a list of token ids, or a list of those.", "prompt")
     if [] in lists:
         at = f"prompt[{lists.index([])}]"
-        raise invalid(f"`{at}` is an empty list.", at)
+        raise invalid(f"`{at}` must not be empty.", at)
     if len(prompt) * (request.n or 1) > MOST_CHOICES:
-        raise invalid(f"`prompt` times `n` asks for more than {MOST_CHOICES} answers at once.", "prompt")
+        raise invalid(f"`prompt` times `n` must be at most {MOST_CHOICES}.", "prompt")
     return [*texts, *lists]

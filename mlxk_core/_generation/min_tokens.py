@@ -1,0 +1,37 @@
+"""A minimum length: stop tokens that may not be drawn before a number of tokens."""
+
+from __future__ import annotations
+
+from mlxk_core._generation.constraint import TokenConstraint
+
+
+class MinTokens:
+    """Wraps the token constraint of a row, if it has one; its first `minimum` tokens are none of `stop_tokens`."""
+
+    def __init__(
+        self, inner: TokenConstraint | None, minimum: int, stop_tokens: frozenset[int], vocab_size: int
+    ) -> None:
+        self._inner = inner
+        self._left = minimum
+        self._stop_tokens = stop_tokens
+        self._all = b"\xff" * ((vocab_size + 7) // 8)
+
+    @property
+    def complete(self) -> bool:
+        return self._inner is not None and self._inner.complete
+
+    def mask(self) -> bytes | None:
+        allowed = None if self._inner is None else self._inner.mask()
+        if self._left <= 0:
+            return allowed
+        masked = bytearray(self._all if allowed is None else allowed)
+        for token in self._stop_tokens:
+            if token // 8 < len(masked):
+                masked[token // 8] &= ~(1 << token % 8)
+        # A constraint that allows nothing but the end comes first: otherwise there would be no token at all.
+        return bytes(masked) if any(masked) else allowed
+
+    def accept(self, token: int, /) -> None:
+        self._left -= 1
+        if self._inner is not None:
+            self._inner.accept(token)

@@ -1,0 +1,74 @@
+"""`POST /v1/models/load` and `/v1/models/unload`: keep a model in memory, or free it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import falcon
+import msgspec
+from msgspec import Struct
+
+from mlxk_core.api.generation import GenerationService
+from mlxk_core.api.server import ApiError, Cancellation
+from mlxk_serve.catalog import Catalog
+from mlxk_serve.http.responder import Responder
+from mlxk_serve.openai.requests import decode_other
+from mlxk_serve.routes.completions import read_body
+
+
+class ModelRequest(Struct, kw_only=True):
+    """Names a model as `/v1/models` lists it."""
+
+    model: str
+
+
+class ModelState(Struct):
+    """A model after it was loaded or unloaded."""
+
+    model: str
+    status: Literal["loaded", "unloaded"]
+
+
+class LoadModel:
+    """`POST /v1/models/load`: returns once the model is loaded."""
+
+    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
+        self._catalog = catalog
+        self._service = service
+        self._responder = responder
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        name = decode_other(read_body(req), ModelRequest).model
+        model = self._catalog.get(name)
+        req.context.record.model = name
+
+        def load(cancellation: Cancellation) -> Iterable[bytes]:
+            def check() -> None:
+                if cancellation.cancelled:
+                    raise ApiError(499, "The client disconnected.", code="client_disconnected")
+
+            self._service.preload(model, waiting=check)
+            yield msgspec.json.encode(ModelState(name, "loaded"))
+
+        self._responder.run(req, resp, load, content_type=falcon.MEDIA_JSON, stream=False)
+
+
+class UnloadModel:
+    """`POST /v1/models/unload`: frees an idle model; one that is in use is an error."""
+
+    def __init__(self, catalog: Catalog, service: GenerationService) -> None:
+        self._catalog = catalog
+        self._service = service
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        name = decode_other(read_body(req), ModelRequest).model
+        model = self._catalog.get(name)
+        req.context.record.model = name
+        if not self._service.unload(model):
+            raise ApiError(
+                503, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use", param="model",
+                headers={"retry-after": "1"},
+            )  # fmt: skip
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(ModelState(name, "unloaded"))

@@ -1,0 +1,142 @@
+"""Values that real clients send: harmless ones are accepted, meaningful ones act, everything else is an error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+HINTS = {
+    "store": True, "metadata": {"a": "b"}, "service_tier": "flex", "verbosity": "low", "web_search_options": {},
+    "prompt_cache_key": "x", "safety_identifier": "x", "prompt_cache_retention": "24h", "user": "me", "priority": 1,
+}  # fmt: skip
+
+
+def test_hints_that_change_nothing_are_accepted(client):
+    assert client.chat(**HINTS).text == "Hello, world."
+
+
+def test_a_compressed_body_is_a_415_that_names_its_encoding(client):
+    body = gzip.compress(json.dumps(client.chat_body()).encode())
+    answer = client.post(CHAT, body, content_encoding="gzip")
+    assert answer.status == 415
+    assert "gzip" in answer.error["message"]
+    assert client.post(CHAT, client.chat_body(), content_encoding="identity").status == 200
+
+
+def test_top_p_of_zero_is_the_likeliest_token(client, engine):
+    assert client.chat(top_p=0).status == 200
+    [row] = engine.script.happened("add")[-1:]
+    assert row
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_minus_one_is_no_limit(client, engine, field):
+    engine.script.answer = lambda prompt: "x" * 3000
+    answer = client.chat(**{field: -1})
+    assert (len(answer.text), answer.json["choices"][0]["finish_reason"]) == (3000, "stop")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/health", "/livez", "/metrics", "/openapi.json", "/v1/status"])
+def test_head_is_answered_wherever_get_is(client, path):
+    answer = client.request("HEAD", path)
+    assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"), [("/chat/completions", "/v1/chat/completions"), ("/v1/v1/models", "doubled")]
+)
+def test_a_missing_or_doubled_version_in_the_url_gets_a_hint(client, path, hint):
+    answer = client.post(path, {})
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    assert hint in answer.error["message"]
+
+
+def test_a_request_without_a_model_means_the_one_that_is_loaded(client):
+    body = client.chat_body()
+    del body["model"]
+    assert client.post(CHAT, body).error["param"] == "model"
+    client.chat()
+    answer = client.post(CHAT, body)
+    assert (answer.status, answer.json["model"]) == (200, "fake")
+
+
+def test_whole_numbers_with_a_point_are_whole_numbers_in_lists_too(client):
+    answer = client.post(TEXT, {"model": "fake", "prompt": [72.0, 105.0], "max_tokens": 4.0})
+    assert answer.status == 200
+    assert answer.json["usage"]["prompt_tokens"] == 2
+    assert client.post(TEXT, {"model": "fake", "prompt": [72.5]}).status == 400
+
+
+def test_calls_without_ids_and_with_object_arguments_are_accepted(client, engine):
+    call = {"type": "function", "function": {"name": "f", "arguments": {"city": "Oslo"}}}
+    messages = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        {"role": "tool", "content": "12"},
+        {"role": "tool", "content": "13"},
+    ]
+    assert client.post(CHAT, {"model": "fake", "messages": messages}).status == 200
+
+
+def test_empty_stop_strings_stop_nothing_and_huge_ones_are_an_error(client):
+    assert client.chat(stop=[""]).text == "Hello, world."
+    assert client.chat(stop=["", "world"]).text == "Hello, "
+    assert client.chat(stop=["x" * 5000]).error["param"].startswith("stop")
+
+
+def test_more_than_128_tools_are_accepted(client):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    assert client.chat(tools=[tool] * 200, tool_choice="none").status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"enable_thinking": False}, {"think": False}, {"think": "low"}, {"thinking": {"type": "disabled"}},
+        {"thinking": {"type": "adaptive"}}, {"reasoning": {"effort": "low"}}, {"reasoning_effort": "none"},
+    ],
+)  # fmt: skip
+def test_switches_of_reasoning_reach_the_template(client, fields):
+    assert client.chat(**fields).status == 200
+
+
+def test_a_wrong_switch_of_reasoning_is_an_error(client):
+    assert client.chat(thinking={"type": "sometimes"}).error["param"] == "thinking.type"
+    assert client.chat(enable_thinking="yes").error["param"] == "enable_thinking"
+
+
+def test_stop_tokens_of_a_request_end_it_and_ignore_eos_ignores_the_models(client):
+    assert client.chat(stop_token_ids=[ord(",")]).text == "Hello"
+    answer = client.chat(ignore_eos=True, max_tokens=40)
+    assert answer.json["choices"][0]["finish_reason"] == "length"
+    assert answer.json["usage"]["completion_tokens"] == 40
+
+
+def test_keep_alive_unloads_the_model_after_its_time(client, kit):
+    assert client.chat(keep_alive="50ms").status == 200
+    kit.until(lambda: client.status()["models"] == [])
+    assert client.chat(ttl=-1).status == 200
+    assert [model["name"] for model in client.status()["models"]] == ["fake"]
+    assert client.chat(keep_alive="soon").error["param"] == "keep_alive"
+
+
+def test_an_alias_serves_a_model_under_other_names(serve, engine):
+    client = serve(aliases=(("gpt-*", "fake"),)).client
+    answer = client.chat(model="gpt-5")
+    assert (answer.status, answer.json["model"]) == (200, "gpt-5")
+    assert client.chat(model="claude").status == 404
+
+
+def test_a_model_is_found_without_its_owner(serve, engine, kit):
+    kit.cached_fake("acme/unique")
+    client = serve().client
+    assert client.chat(model="unique").status == 200
+
+
+def test_vllms_name_of_the_context_length_is_listed(client):
+    [model] = client.get("/v1/models").json["data"]
+    assert model["max_model_len"] == model["context_length"] == 4096
