@@ -37,7 +37,7 @@ def test_answers_are_as_described(document, client):
 
 
 def test_what_the_document_refuses_the_server_refuses(document, client):
-    for fields in ({"temperature": 5}, {"n": 0}, {"messages": []}, {"stop": [""]}, {"logit_bias": {"1": 200}}):
+    for fields in ({"temperature": 5}, {"n": 0}, {"messages": []}, {"logit_bias": {"1": 200}}):
         body = client.chat_body(**fields)
         with pytest.raises(jsonschema.ValidationError):
             validate(document, "ChatRequest", body)
