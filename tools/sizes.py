@@ -42,15 +42,11 @@ def measure() -> dict[str, tuple[int, int]]:
 
 
 def table(sizes: dict[str, tuple[int, int]]) -> str:
-    header = "\n| subset | distributions | packages | installed |\n|---|---|---|---|\n"
-    return (
-        header
-        + "".join(
-            f"| {name} | {', '.join(f'`{requirement}`' for requirement in TRIMS[name])} | {packages} | {megabytes} MB |\n"
-            for name, (packages, megabytes) in sizes.items()
-        )
-        + "\n"
-    )
+    lines = ["", "| subset | distributions | packages | installed |", "|---|---|---|---|"]
+    for name, (packages, megabytes) in sizes.items():
+        distributions = ", ".join(f"`{requirement}`" for requirement in TRIMS[name])
+        lines.append(f"| {name} | {distributions} | {packages} | {megabytes} MB |")
+    return "\n".join([*lines, "", ""])
 
 
 def main(arguments: list[str]) -> int:
