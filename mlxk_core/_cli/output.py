@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -99,6 +96,9 @@ def escape_control(text: str) -> str:
 
 def _wrapped(line: str) -> str:
     """`line` wrapped at words for the terminal, its indentation repeated. A line with control sequences stays."""
+    import shutil
+    import textwrap
+
     columns = shutil.get_terminal_size().columns
     if len(line) < columns or "\x1b" in line:
         return line
@@ -114,6 +114,8 @@ def _wrapped(line: str) -> str:
 
 
 def _document(command: str | None, data: Any, error: BaseException | None) -> str:
+    import json  # needed for an envelope only
+
     document = {
         "status": "error" if error else "success",
         "command": command,

@@ -18,7 +18,7 @@ Target = str | Callable[..., Any]
 """An implementation: `"package.module:attribute"`, imported when it is used, or the callable itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CommandSpec:
     """A command. `target` is a `click.Command` (`"mlxk_run.run:run"`); `summary` is its one line in `--help`.
 
@@ -33,7 +33,7 @@ class CommandSpec:
     requires: Callable[[], str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """A backend's answer about a model. Use `yes()`, `no(reason)` for a model it is meant for but cannot run, and
     `foreign(reason)` for one that is none of its business."""
@@ -58,7 +58,7 @@ class Verdict:
         return cls("foreign", reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BackendSpec:
     """Something that runs models. `accepts` judges a model by its files and is light (no MLX import).
 
@@ -87,7 +87,7 @@ class ModelSource(Protocol):
         missing: the error says how to get them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSourceSpec:
     """A source of models. `target` is `() -> ModelSource`."""
 
@@ -96,7 +96,7 @@ class ModelSourceSpec:
     target: Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StopPolicy:
     """What ends an answer of one model. All policies are merged without order:
     stop = (the model's own + every `stop_tokens`) - every `keep_tokens`; `stop_strings` act on text, in chats only."""
@@ -116,7 +116,7 @@ class Strength(IntEnum):
     """The model's files name the format itself (a `response_template`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """Why a format fits a model; `detail` completes "because …" (`the chat template writes <think>`)."""
 
@@ -124,7 +124,7 @@ class Evidence:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReasoningExtractorSpec:
     """A format of reasoning (and tool calls). `matches` gives its evidence for a model, or None, from the files alone.
 
@@ -145,7 +145,7 @@ class ReasoningExtractorSpec:
     grammar: Target | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ConstraintSpec:
     """A language in which a request may say what its answer must match: `json_schema`, `regex`, …
 
@@ -160,7 +160,7 @@ class ConstraintSpec:
         return self.kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerExtensionSpec:
     """Routes and middleware for `mlxk serve`. `target` is `(ServerContext) -> None`, called before the server accepts
     connections."""
@@ -170,7 +170,7 @@ class ServerExtensionSpec:
     target: Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantization:
     """How the weights of one format in a repository are stored.
 
@@ -191,7 +191,7 @@ class Quantization:
     notes: tuple[str, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizationDetectorSpec:
     """Reads a pure fact off a model's files. `detect` gives one result a format it knows about, or nothing."""
 

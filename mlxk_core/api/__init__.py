@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         StepEvent,
         Tokenizer,
     )
-    from mlxk_core.api.formats import Evidence, Extractor, ExtractorContext, Strength
+    from mlxk_core.api.formats import Extractor, ExtractorContext
     from mlxk_core.api.generation import (
         Channel,
         Delta,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         BackendSpec,
         CommandSpec,
         ConstraintSpec,
+        Evidence,
         ModelSource,
         ModelSourceSpec,
         Quantization,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         ReasoningExtractorSpec,
         ServerExtensionSpec,
         StopPolicy,
+        Strength,
         Target,
         Verdict,
         hookimpl,
@@ -61,10 +63,8 @@ _TOPICS = {
         "Tokenizer",
     ),
     "formats": (
-        "Evidence",
         "Extractor",
         "ExtractorContext",
-        "Strength",
     ),
     "generation": (
         "Channel",
@@ -80,6 +80,7 @@ _TOPICS = {
         "BackendSpec",
         "CommandSpec",
         "ConstraintSpec",
+        "Evidence",
         "ModelSource",
         "ModelSourceSpec",
         "Quantization",
@@ -87,6 +88,7 @@ _TOPICS = {
         "ReasoningExtractorSpec",
         "ServerExtensionSpec",
         "StopPolicy",
+        "Strength",
         "Target",
         "Verdict",
         "hookimpl",

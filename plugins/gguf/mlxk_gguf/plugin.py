@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from mlxk_core.api import BackendSpec, Model, Quantization, QuantizationDetectorSpec, Verdict, hookimpl
+from mlxk_core.api import BackendSpec, Quantization, QuantizationDetectorSpec, Verdict, hookimpl
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Model
 
 
 @hookimpl

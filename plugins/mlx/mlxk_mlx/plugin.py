@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mlxk_core.api import (
     BackendSpec,
     Evidence,
-    Model,
     Quantization,
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     Verdict,
     hookimpl,
 )
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Model
 
 
 @hookimpl

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from mlxk_core.api import CommandSpec, Model, Quantization, QuantizationDetectorSpec, hookimpl
+from mlxk_core.api import CommandSpec, Quantization, QuantizationDetectorSpec, hookimpl
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Model
 
 
 @hookimpl

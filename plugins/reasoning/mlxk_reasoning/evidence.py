@@ -6,9 +6,13 @@ One function judges all rows together, so that never two of ours claim a model w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from mlxk_core.api import Evidence, Model, Strength
+from mlxk_core.api import Evidence, Strength
 from mlxk_reasoning.formats import BLOCK_FORMATS
+
+if TYPE_CHECKING:
+    from mlxk_core.api import Model
 
 HARMONY = "harmony"
 HARMONY_TOKENS = ("<|channel|>", "<|message|>")

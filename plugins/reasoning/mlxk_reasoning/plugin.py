@@ -7,16 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxk_core.api import ReasoningExtractorSpec, StopPolicy, hookimpl
-from mlxk_reasoning.evidence import HARMONY, choose, evidence, writes_harmony
-from mlxk_reasoning.formats import BLOCK_FORMATS, BlockFormat
 
 if TYPE_CHECKING:
     from mlxk_core.api import Extractor, ExtractorContext, Model
     from mlxk_core.api.formats import ResponseGrammar
+    from mlxk_reasoning.formats import BlockFormat
 
 
 @hookimpl
 def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
+    # Imported here: the table of formats takes 10 ms, and a run that asks for commands only does without it.
+    from mlxk_reasoning.evidence import HARMONY, evidence
+    from mlxk_reasoning.formats import BLOCK_FORMATS
+
     yield ReasoningExtractorSpec(
         name=HARMONY,
         summary="gpt-oss: messages on the channels analysis, commentary and final; calls of functions",
@@ -49,6 +52,9 @@ def _grammar(row: BlockFormat, context: ExtractorContext) -> ResponseGrammar:
 
 @hookimpl
 def mlxk_stop_policies(model: Model) -> Iterable[StopPolicy]:
+    from mlxk_reasoning.evidence import choose, writes_harmony
+    from mlxk_reasoning.formats import BLOCK_FORMATS
+
     # <|end|> ends a message of harmony, not the turn: stopping there cuts the answer off behind the analysis. In other
     # formats (Phi-3) it is the stop, so it is kept only where harmony's other tokens are.
     if writes_harmony(model):
