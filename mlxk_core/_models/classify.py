@@ -1,4 +1,4 @@
-"""What a model is: its framework, its type and what it can do, told from its files and never from its name."""
+"""Framework, type and capabilities of a model, from its files and not from its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 _FRONT_MATTER = 8192  # characters of a model card that its front matter may take
 
-# Written by sentence-transformers beside an embedding model; a decoder among them has a chat template all the same.
+# Written by sentence-transformers for embedding models, some of which are decoders with a chat template.
 _EMBEDDING_FILES = frozenset(
     {"modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json"}
 )
@@ -56,7 +56,7 @@ _TOOLS = re.compile(r"\btools\b")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the files of `model` say it is. A damaged one says nothing here; health tells about it."""
+    """Facts in the files of `model`. Damaged files are ignored here; health reports them."""
 
     model: Model
     reads_tool_calls: Callable[[Model], bool] = field(default=lambda model: True, compare=False)
@@ -64,7 +64,7 @@ class Facts:
 
     @cached_property
     def framework(self) -> Framework:
-        """Who the weights are made for. `safetensors` is nobody in particular: mlx-lm runs many of them as they are."""
+        """The framework that the weights are made for. mlx-lm runs many of `safetensors` as well."""
         formats = {weight_format(file.name) for file in self.model.files}
         if "npz" in formats:
             return "MLX"  # its own archive
@@ -76,7 +76,7 @@ class Facts:
 
     @cached_property
     def type(self) -> Type:
-        """What it is for. Chat and base models write text; a vision or audio model may write it besides."""
+        """The purpose. Chat and base models write text, and so do some vision and audio models."""
         names = {file.name for file in self.model.files}
         if "model_index.json" in names:
             return "image"
@@ -84,8 +84,8 @@ class Facts:
             return "classifier"
         if names & _EMBEDDING_FILES or self._pooling:
             return "embedding"
-        if told := self._by_class or _DECLARED.get(self._card.pipeline):
-            return told
+        if known := self._by_class or _DECLARED.get(self._card.pipeline):
+            return known
         if self._sees:
             return "vision"
         if self._hears:
@@ -97,7 +97,7 @@ class Facts:
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
-        """What it can do, as many as hold."""
+        """Everything that the model can do."""
         templates = "\n".join(self._templates.values())
         found: dict[Capability, bool] = {
             "text-generation": self._writes_text,
@@ -111,7 +111,7 @@ class Facts:
 
     @property
     def _calls_are_read(self) -> bool:
-        return _told(lambda: self.reads_tool_calls(self.model), False)
+        return _unless_broken(lambda: self.reads_tool_calls(self.model), False)
 
     @property
     def architecture(self) -> str | None:
@@ -126,17 +126,17 @@ class Facts:
 
     @cached_property
     def _templates(self) -> Mapping[str, str]:
-        return _told(lambda: self.model.chat_templates, {}) or gguf_templates(self._header)
+        return _unless_broken(lambda: self.model.chat_templates, {}) or gguf_templates(self._header)
 
     @cached_property
     def _header(self) -> Mapping[str, Any]:
         """The GGUF metadata; nothing for a model in another form."""
-        header = _told(lambda: self.model.shared_gguf, None)
+        header = _unless_broken(lambda: self.model.shared_gguf, None)
         return header.metadata if header else {}
 
     @cached_property
     def _config(self) -> Mapping[str, Any]:
-        return _told(lambda: self.model.config, {})
+        return _unless_broken(lambda: self.model.config, {})
 
     @cached_property
     def _classes(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Facts:
 
     @cached_property
     def _by_class(self) -> Type | None:
-        return next((told for pattern, told in _CLASSES for name in self._classes if pattern.search(name)), None)
+        return next((kind for pattern, kind in _CLASSES for name in self._classes if pattern.search(name)), None)
 
     @property
     def _pooling(self) -> int:
@@ -181,7 +181,7 @@ class Facts:
 
     def _made_by_mlx(self) -> bool:
         """MLX's quantization in the config, its tag on the card, or its mark in the weights."""
-        declaration = _told(lambda: declared_quantization(self.model), None)
+        declaration = _unless_broken(lambda: declared_quantization(self.model), None)
         if (declaration is not None and declaration.method == MLX_METHOD) or self._card.mlx:
             return True
         return any(header.metadata.get("format") == MLX_METHOD for header in self.model.weights.headers.values())
@@ -189,7 +189,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """What the front matter of the model card says."""
+    """Front matter of the model card."""
 
     pipeline: str = ""
     mlx: bool = False
@@ -213,7 +213,7 @@ def _read_card(model: Model) -> _Card:
     return _Card(pipeline[1] if pipeline else "", bool(library or tagged))
 
 
-def _told(ask: Callable[[], _T], otherwise: _T) -> _T:
+def _unless_broken(ask: Callable[[], _T], otherwise: _T) -> _T:
     try:
         return ask()
     except BrokenModel:

@@ -20,7 +20,7 @@ _LENGTH = struct.Struct("<Q")
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 _ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
 
-# No real header comes near these; a damaged one must not make us read for minutes.
+# Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
 _MOST_ENTRIES = 1 << 17  # tensors, or keys
 _MOST_ELEMENTS = 1 << 22  # of an array; the largest vocabularies have 262,144
 _LONGEST_HEADER = 1 << 26  # bytes
@@ -70,7 +70,7 @@ class GGUFTensor:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What stands before the weights. They begin `data_offset` bytes into the file."""
+    """The header. The weights begin `data_offset` bytes into the file."""
 
     version: int
     metadata: Mapping[str, Any]
@@ -122,8 +122,8 @@ def read_gguf_header(path: Path) -> GGUFHeader:
 
 
 class Texts(Sequence[str]):
-    """An array of texts. They are decoded when one is asked for: most readers of a header want no vocabulary, and
-    150,000 tokens with their merges take 0.1 s."""
+    """An array of texts, decoded on first access: most readers of a header do not need the vocabulary, and 150,000
+    tokens with their merges take 0.1 s."""
 
     def __init__(self, data: bytes, count: int) -> None:
         self._data = data

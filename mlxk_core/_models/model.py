@@ -1,4 +1,4 @@
-"""One resolved model: where its files are, and what they say, read when asked for and never executed."""
+"""One resolved model: its files, read on first access and never executed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Model:
     `name` is what lists show (`org/name`, a source's name, or a folder's name); `path` its folder, or a single
     `.gguf` file. `revision` is the hub's commit, None elsewhere. `variant` is the GGUF variant that was asked for.
     `defaults` come before the model's own `generation_config.json` (a source knows its model best).
-    Reading a file that is not there gives an empty value; one that is damaged raises `BrokenModel`.
+    A missing file reads as an empty value; a damaged one raises `BrokenModel`.
     """
 
     name: str
@@ -206,7 +206,7 @@ class Model:
         return found
 
     def _tokenizer_added_tokens(self) -> list[Any]:
-        """The list in `tokenizer.json`. It stands before the vocabulary, whose megabytes are not read for it."""
+        """Return the list in `tokenizer.json`, without reading the megabytes of vocabulary that follow it."""
         path = self.path / "tokenizer.json"
         data = b""
         try:
@@ -215,7 +215,7 @@ class Model:
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
                         try:
-                            # latin-1 maps every byte, so a character cut by the chunk is no error here.
+                            # latin-1 maps every byte, so a character cut by the chunk does not fail.
                             end = json.JSONDecoder().raw_decode(data.decode("latin-1"), match.end() - 1)[1]
                         except ValueError:
                             continue
@@ -232,7 +232,7 @@ class Model:
         return []
 
     def _text(self, name: str) -> str | None:
-        """The text of a file, None where there is no such file."""
+        """Return the text of a file, None without one."""
         try:
             return read_small_file(self.path / name, _LARGEST_TEXT).decode("utf-8")
         except _ABSENT:
@@ -249,7 +249,7 @@ class Model:
         except (ValueError, RecursionError) as error:
             raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):
-            raise BrokenModel(f"{name} of `{self.name}` holds no JSON object.", model=self.name, file=name)
+            raise BrokenModel(f"{name} of `{self.name}` must be a JSON object.", model=self.name, file=name)
         return value
 
 

@@ -1,4 +1,4 @@
-"""What a model's config declares about the storage of its weights, before anyone looks at a tensor."""
+"""Quantization that the config of a model declares."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class QuantizationDeclaration:
 
     @property
     def none_packed(self) -> str:
-        """What is to be told where the tensors are plain numbers all the same."""
-        return f"{self.place} names a quantization, but none of the tensors is packed: they are plain numbers."
+        """Note for a model whose tensors are not packed in spite of the declaration."""
+        return f"{self.place} declares a quantization, but the tensors are not packed."
 
     @property
     def block_format(self) -> BlockFormat | None:
@@ -67,7 +67,7 @@ class QuantizationDeclaration:
 
 
 def declared_quantization(model: Model) -> QuantizationDeclaration | None:
-    """What `model` says of itself: MLX's key first, then `quantization_config`, then ModelOpt's own file."""
+    """Return the declaration of `model`: MLX's key first, then `quantization_config`, then ModelOpt's own file."""
     config = model.config
     own = config.get("quantization")
     if isinstance(own, Mapping) and own:

@@ -1,4 +1,4 @@
-"""The header of a safetensors file: its tensors by name, type and place, read without the weights."""
+"""Header of a safetensors file: names, types, shapes and offsets of its tensors, without the weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WIDTHS: Mapping[str, int] = {
 
 
 class Tensor(NamedTuple):
-    """A tensor as the header lists it; `start` and `end` are its bytes behind the header."""
+    """A tensor as the header lists it; `start` and `end` are offsets in bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """What stands before the weights. `length` is how many bytes the whole file must have."""
+    """The header. `length` is the number of bytes that the whole file must have."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
@@ -67,15 +67,15 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
     metadata = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
-        raise TypeError("its __metadata__ is no object")
+        raise TypeError("__metadata__ must be an object")
     tensors = {}
     last = 0
     for name, entry in entries.items():
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str):
-            raise TypeError(f"the dtype of {name} is no text")
+            raise TypeError(f"the dtype of {name} must be a string")
         if not isinstance(shape, list) or not all(map(_is_size, shape)):
-            raise ValueError(f"the shape of {name} is no list of sizes")
+            raise ValueError(f"the shape of {name} must be a list of sizes")
         if not (_is_size(start) and _is_size(end) and start <= end):
             raise ValueError(f"the offsets of {name} are {start} and {end}")
         width = _WIDTHS.get(dtype)

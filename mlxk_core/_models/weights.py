@@ -1,4 +1,4 @@
-"""The safetensors weights of a model, seen as one set: all tensors of the files that belong together."""
+"""The safetensors weights of a model: all tensors of the files that belong together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX = "model.safetensors.index.json"
 _LARGEST_INDEX = 32 << 20  # bytes; 100,000 tensors take 10 MB
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _INTEGER_BITS = {"U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64}
-# Tensors that say how others are to be read: no parameters, though they take room.
+# Tensors that describe others. They take bytes and are not parameters.
 _SIDE_TENSOR = re.compile(
     r"(^|_)(scales?|scale_2|scale_inv|shape|zero_point|zeros)$"
     r"|^(biases|qzeros|g_idx|(nested_)?absmax|(nested_)?quant_map|SCB|weight_format)$"
@@ -26,7 +26,7 @@ _SIDE_TENSOR = re.compile(
 
 @dataclass(frozen=True)
 class Weights:
-    """What the headers and the index say. A file that cannot be read is in `unreadable`, with the reason."""
+    """Headers and totals of the index. `unreadable` has the files that cannot be read, with the reason."""
 
     headers: Mapping[str, SafetensorsHeader]
     unreadable: Mapping[str, str]
@@ -45,14 +45,14 @@ class Weights:
 
     @cached_property
     def plain(self) -> bool:
-        """All files can be read, and hold nothing but floating-point numbers: nobody has packed them."""
+        """All files are readable and hold floating-point numbers only: they are not packed."""
         tensors = self.tensors.values()
         matrices = any(len(tensor.shape) > 1 for tensor in tensors)
         return matrices and not self.unreadable and all(tensor.dtype in _FLOATS for tensor in tensors)
 
     @property
     def packed(self) -> Iterable[str]:
-        """The layers MLX has packed: 32-bit words in `.weight` beside `.scales` (GPTQ and AWQ say `.qweight`)."""
+        """The layers that MLX has packed: 32-bit words in `.weight`, with `.scales` (GPTQ and AWQ use `.qweight`)."""
         tensors = self.tensors
         for name in tensors:
             layer, _, last = name.rpartition(".")

@@ -4,8 +4,8 @@ That wheel is the OpenBLAS that SciPy ships: built for every Linux that MLX has 
 CPU in it and no dependencies beyond libc. Its symbols carry a `scipy_` prefix, so that nothing finds them by chance;
 here they have to be found, so the prefix goes. That edits the symbol table only: no compiler is asked for.
 
-The library goes beside the package (`mlxk_openblas.libs`), not into it: so an editable wheel carries it as well, and
-nothing that was built lies in the source tree, where it could be deleted while uv still holds the wheel for good.
+The library goes next to the package (`mlxk_openblas.libs`), not into it: an editable wheel then has it as well, and no
+build output is in the source tree, where it could be deleted while uv still considers the wheel valid.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _make_library(source: Path, made: Path) -> None:
     needed = subprocess.run([patchelf, "--print-needed", source], check=True, capture_output=True, text=True).stdout
     foreign = [name for name in needed.split() if not LIBC.match(name)]
     if foreign:
-        raise RuntimeError(f"{source.name} needs {', '.join(foreign)}, which would have to be shipped beside it.")
+        raise RuntimeError(f"{source.name} needs {', '.join(foreign)}, which would have to be shipped with it.")
     names = made.with_suffix(".names")
     names.write_bytes(b"".join(b"scipy_%b %b\n" % (name, name) for name in _prefixed(source)))
     arguments = ["--rename-dynamic-symbols", names, "--set-soname", LIBRARY, "--output", made, source]
@@ -62,7 +62,7 @@ def _make_library(source: Path, made: Path) -> None:
 
 
 def _prefixed(library: Path) -> list[bytes]:
-    """The names behind `scipy_` in the library's string table. Names that are no symbols do no harm to patchelf."""
+    """Return the names after `scipy_` in the library's string table. patchelf ignores those that are not symbols."""
     names = re.findall(rb"(?<=\0)scipy_([A-Za-z0-9_]+)(?=\0)", library.read_bytes())
     return sorted(set(names))
 

@@ -57,7 +57,7 @@ def test_another_architecture_is_named(original: Callable[..., Any], tmp_path: P
         ({"llama.rope.scaling.type": "longrope"}, "rope scaling not supported: longrope"),
         ({"llama.rope.dimension_count": 4}, "rope.dimension_count"),
         ({"tokenizer.ggml.model": "rwkv"}, "tokenizer not supported: rwkv"),
-        ({"tokenizer.ggml.pre": "viking"}, "tokenizer not supported: its text is split as in `viking`"),
+        ({"tokenizer.ggml.pre": "viking"}, "tokenizer not supported: text splitter `viking`"),
     ],
 )
 def test_what_would_run_wrongly_is_refused(

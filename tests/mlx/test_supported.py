@@ -103,7 +103,7 @@ def test_gptq_in_an_order_of_its_own_is_refused(tmp_path, edit):
 
 @pytest.mark.parametrize(
     "name, told",
-    [("pytorch_model.bin", "PyTorch"), ("weights.00.safetensors", "another name"), ("notes.txt", "no weights")],
+    [("pytorch_model.bin", "PyTorch"), ("weights.00.safetensors", "another name"), ("notes.txt", "no weight files")],
 )
 def test_weights_in_another_form_are_named(tmp_path, name, told):
     folder = random_model(tmp_path / "model")

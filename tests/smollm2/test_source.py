@@ -41,7 +41,7 @@ def test_it_answers_greedily_by_default():
     model = SmolLM2Source().find("smollm2")
     assert model is not None
     assert model.generation_config["temperature"] == 0
-    assert model.generation_config["repetition_penalty"] == 1
+    assert model.generation_config["repetition_penalty"] > 1  # without a penalty long answers repeat themselves
 
 
 @needs_the_wheel

@@ -1,4 +1,4 @@
-"""From the metadata of a GGUF file to the configuration of mlx-lm's module."""
+"""Configuration of mlx-lm's module from the metadata of a GGUF file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from mlxk_gguf.files import GGUFFiles
 from mlxk_gguf.support import ARCHITECTURES
 
-# Numbers of layers of the models whose attention is scaled by another number than the size of a head (llama.cpp tells
-# them apart in the same way: the file does not say).
+# Layer counts of the models whose attention is scaled by another number than the head size. The file does not say so;
+# llama.cpp uses the layer count, too.
 _GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 _ROPE_BASE = {"gemma3": 1_000_000.0}  # of files that do not name one
 
 
 def network_config(files: GGUFFiles) -> dict[str, Any]:
-    """What `config.json` would say. `files` are of a supported architecture."""
+    """Return the equivalent of `config.json`. `files` are of a supported architecture."""
     names = {tensor.name for tensor in files.tensors}
     shapes = {tensor.name: tensor.shape for tensor in files.tensors}
     layers, heads = files.value("block_count"), files.value("attention.head_count")
@@ -39,7 +39,7 @@ def network_config(files: GGUFFiles) -> dict[str, Any]:
 
 
 def _gemma(files: GGUFFiles) -> dict[str, Any]:
-    """What Gemma 2 and 3 have beside the rest; each takes what it knows."""
+    """Return the settings of Gemma 2 and 3 only; each module ignores those of the other."""
     hidden, heads = files.value("embedding_length"), files.value("attention.head_count")
     is_27b = files.value("block_count") == _GEMMA_27B[files.architecture]
     pattern = files.value("attention.sliding_window_pattern")

@@ -1,4 +1,4 @@
-"""From a GGUF model to an engine: the one of mlxk-mlx, over a network and a tokenizer made from the file."""
+"""Loading of GGUF models: the engine of mlxk-mlx with a network and a tokenizer built from the file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SCALES = 2 / 32
 
 
 def load(model: Model, context: EngineContext) -> Any:
-    """The backend's target. Raises `BrokenModel` or `UnsupportedModel`, or `Interrupted` out of `context.alive`."""
+    """Load `model`. Raises `BrokenModel` or `UnsupportedModel`, and `Interrupted` from `context.alive`."""
     files = open_files(model)
-    for reason in unsupported(files):
+    if reason := next(unsupported(files), None):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
     read_ahead(part.path for part in files.parts)
     runtime.start_on_engine_thread(context)
     context.alive()
-    from mlxk_gguf.network import build_network  # imports MLX, which has to wait for its start
+    from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
     tokenizer = BackgroundCall(lambda: _tokenizer(model, files.parts[0].header))
     try:
@@ -36,7 +36,8 @@ def load(model: Model, context: EngineContext) -> Any:
 
 
 def estimate(model: Model) -> int:
-    """Bytes `model` takes when it is loaded here: on a CPU in float32, and dense where that is faster and fits."""
+    """Return the bytes that `model` takes when it is loaded: on a CPU in float32, and dense where that is faster and
+    fits."""
     machine = runtime.machine()
     half, whole = (4, 4) if machine.cpu else (2, 4)
     tensors = open_files(model).tensors
@@ -55,5 +56,5 @@ def _tokenizer(model: Model, header: GGUFHeader) -> Any:
 
     try:
         return build_tokenizer(header, model.chat_template)
-    except Exception as error:  # a damaged vocabulary may fail anywhere in transformers
-        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be made: {error}", model=model.name) from error
+    except Exception as error:  # a damaged vocabulary can fail anywhere in transformers
+        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be built: {error}", model=model.name) from error

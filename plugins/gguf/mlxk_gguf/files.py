@@ -1,4 +1,4 @@
-"""The files of one GGUF model: its parts, each with its header, and what all of them list together."""
+"""The files of a GGUF model: its shards with their headers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Part:
 
     @property
     def missing_bytes(self) -> int:
-        """How much of the file its header promises and it does not have."""
+        """Bytes that the header promises and the file does not have."""
         return max(0, self.header.file_size - self.path.stat().st_size)
 
 
 @dataclass(frozen=True)
 class GGUFFiles:
-    """A GGUF model on disk. The first part's metadata is the model's; tensors lie in any part."""
+    """A GGUF model on disk. The metadata is that of the first shard; any shard can hold tensors."""
 
     parts: tuple[Part, ...]
 
@@ -47,28 +47,28 @@ class GGUFFiles:
         return tuple(tensor for part in self.parts for tensor in part.header.tensors)
 
     def value(self, key: str, default: Any = None) -> Any:
-        """A value of the architecture's own: `value("block_count")` is `llama.block_count`."""
+        """Return a value of the architecture: `value("block_count")` is `llama.block_count`."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
 def open_files(model: Model) -> GGUFFiles:
-    """The files of `model`, which has a `gguf_path`. Raises `BrokenModel` if parts are missing or headers damaged."""
+    """Return the files of `model`, which has a `gguf_path`. Raises `BrokenModel` if shards are missing or damaged."""
     first, header = model.gguf_path, model.gguf
     if first is None or header is None:
-        raise ValueError(f"{model.name} holds no GGUF file that was chosen")
+        raise ValueError(f"no GGUF file chosen for {model.name}")
     whole, number, total = parse_shard(first.name)
     count = header.metadata.get("split.count")
-    if isinstance(count, int) and count <= _MOST_PARTS:  # any other number is damage: names have no room for it
+    if isinstance(count, int) and count <= _MOST_PARTS:  # a larger number is damage: file names have no room for it
         total = max(total, count)
     if total == 1:
         return GGUFFiles((Part(first, header),))
     if number != 1 or not re.search(r"-\d{5}-of-\d{5}$", first.stem):
-        raise BrokenModel(f"{first.name} is not the first of its {total} parts: name that one.", file=first.name)
+        raise BrokenModel(f"{first.name} is not the first of {total} shards. Use the first one.", file=first.name)
     paths = [first.with_name(f"{whole}-{index:05}-of-{total:05}{first.suffix}") for index in range(1, total + 1)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise BrokenModel(
-            f"{first.name} has {total} parts, and {len(missing)} of them are missing: {', '.join(missing)}.",
+            f"{len(missing)} of {total} shards of {first.name} are missing: {', '.join(missing)}.",
             model=model.name,
             missing=missing,
         )

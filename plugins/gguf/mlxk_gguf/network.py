@@ -1,4 +1,4 @@
-"""Builds the network of a GGUF model out of mlx-lm's module for its architecture."""
+"""The network of a GGUF model, built with mlx-lm's module for its architecture."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlxk_mlx.loading import runtime
 
 
 def build_network(files: GGUFFiles, alive: Callable[[], None]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network with its weights, and its configuration. Nothing is computed yet.
+    """Return the network with its weights, not evaluated, and its configuration.
 
-    Raises `BrokenModel` if settings and tensors do not go together.
+    Raises `BrokenModel` if settings and tensors do not fit.
     """
     try:
         config = network_config(files)
@@ -48,7 +48,10 @@ def _build(config: dict[str, Any], weights: Weights) -> nn.Module:
 
 
 class ScaledRoPE(nn.Module):
-    """Rotary embedding whose wavelengths are stretched by a factor each (Llama 3.1, as its GGUF file stores it)."""
+    """Rotary embedding with a factor for each wavelength, as GGUF files of Llama 3.1 store it.
+
+    `factors: mx.array, shape [dims / 2], float32`.
+    """
 
     def __init__(self, dims: int, base: float, factors: mx.array) -> None:
         super().__init__()
@@ -60,10 +63,10 @@ class ScaledRoPE(nn.Module):
 
 
 def _of_one_type(weights: Weights) -> Weights:
-    """All floats of one type. Files keep norms in float32 beside float16, which would make every product float32.
+    """Return all floating-point arrays in one type: norms in float32 among float16 would make every product float32.
 
-    On a CPU everything is computed in float32 (`mlxk_mlx.loading.materialize`). Scales are converted before they are
-    multiplied out: in float16 that takes 3.5 times as long, and rounds.
+    A CPU computes in float32 (`mlxk_mlx.loading.materialize`). Scales are converted before dequantization, which takes
+    3.5 times as long in float16, and rounds.
     """
     if runtime.start().cpu:
         kind = mx.float32
@@ -78,9 +81,10 @@ def _of_one_type(weights: Weights) -> Weights:
 
 
 def _quantize(network: nn.Module, weights: Weights) -> dict[str, Any]:
-    """Makes the layers quantized whose weights came packed; gives the `quantization` of a `config.json`.
+    """Quantize the layers whose weights are packed, and return the `quantization` of a `config.json`.
 
-    A file mixes types (the embedding usually has more bits), so the packing is read off each layer's own arrays.
+    A file mixes types (the embedding usually has more bits), so each layer's packing follows from its arrays: `weight`
+    of shape [outputs, inputs * bits / 32] and `scales` of shape [outputs, inputs / group_size].
     """
     packing: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""What the gguf plugin brings: a backend, and a detector of how GGUF files are quantized."""
+"""Hooks of the gguf plugin: a backend and a quantization detector."""
 
 from __future__ import annotations
 

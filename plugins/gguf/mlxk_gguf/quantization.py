@@ -1,4 +1,4 @@
-"""How the GGUF files of a model are quantized: the variants by name, and the numbers in the header of a single one."""
+"""Quantization of GGUF models: the variants by name, and details from the header of a single one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE_TYPES = {
 
 
 def detect(model: Model) -> Iterable[Quantization]:
-    """One result for all GGUF files of the model, nothing without any."""
+    """Yield one result for all GGUF files of the model."""
     variants = model.variants
     if not variants:
         return
@@ -42,12 +42,12 @@ def detect(model: Model) -> Iterable[Quantization]:
 def _header(model: Model) -> GGUFHeader | None:
     try:
         return model.gguf
-    except BrokenModel:  # health tells about it
+    except BrokenModel:  # health reports it
         return None
 
 
 def _encoding(variant: Variant, header: GGUFHeader | None) -> str:
-    """The variant's name, or what the header says where the name is only the file's."""
+    """Return the variant's name, or the type in the header if the name is only the file's."""
     if not variant.files or variant.name != str(PurePosixPath(variant.files[0]).with_suffix("")):
         return variant.name
     if header is None:
@@ -78,4 +78,4 @@ def _bits_per_weight(header: GGUFHeader | None) -> float | None:
 def _incomplete(variants: tuple[Variant, ...]) -> Iterable[str]:
     for variant in variants:
         if not variant.complete:
-            yield f"{variant.name} is incomplete: {len(variant.files)} of {variant.shards} files are here."
+            yield f"{variant.name} is incomplete: {len(variant.files)} of {variant.shards} files found."

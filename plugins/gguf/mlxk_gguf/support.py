@@ -1,4 +1,4 @@
-"""Which GGUF files this backend runs: a verdict by their headers alone, without MLX."""
+"""Support of GGUF files by this backend, from their headers alone, without MLX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxk_gguf.files import GGUFFiles, open_files
 # ends the load (ml-explore/mlx, mlx/io/gguf.cpp).
 TENSOR_TYPES = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q2_K", "Q4_K", "Q6_K"})
 # Splitters of text whose regular expressions are known: ours (tokenizer.py) and those transformers has for GGUF.
-# A tokenizer that splits in another way gives a model other tokens than it has learned, and no error.
+# Another splitter would give the model tokens that it was not trained on, without an error.
 SPLITTERS = frozenset(
     {
         "default", "gpt-2", "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "olmo",
@@ -28,7 +28,7 @@ VOCABULARIES = frozenset({"gpt2", "llama"})  # byte-level BPE, sentencepiece
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an architecture of GGUF is run: mlx-lm's module, and what llama.cpp's converter changed for it.
+    """One architecture of GGUF: mlx-lm's module, and the changes of llama.cpp's converter.
 
     `interleaved`: the rows of the query and key projections of each head were reordered, so that rotary pairs are
     neighbours. `norms_raised`: 1 was added to the weights of norms. `layer` names a layer's tensors as `{GGUF name:
@@ -75,7 +75,7 @@ _ROPE_SCALINGS = ("none", "linear", "yarn")
 
 
 def accepts(model: Model) -> Verdict:
-    """Yes for GGUF files that run; no, with the reason, for GGUF files that do not; the rest is not ours."""
+    """Return yes for GGUF files that run, no with the reason for others, and foreign for other models."""
     try:
         if model.gguf_path is None:
             return _nothing_chosen(model)
@@ -88,16 +88,16 @@ def accepts(model: Model) -> Verdict:
 def _nothing_chosen(model: Model) -> Verdict:
     names = [variant.name for variant in model.variants]
     if model.variant is not None:
-        return Verdict.no(f"it has no GGUF variant {model.variant}; it has: {', '.join(names) or 'none'}")
+        return Verdict.no(f"no GGUF variant {model.variant}. Available: {', '.join(names) or 'none'}")
     if not names:
-        return Verdict.foreign("it holds no GGUF file")
+        return Verdict.foreign("no GGUF file")
     if model.has_other_weights:
-        return Verdict.foreign(f"its other weights come first; name a GGUF variant to run one: {', '.join(names)}")
-    return Verdict.no(f"it holds several GGUF variants: {', '.join(names)}. Name one of them")
+        return Verdict.foreign(f"its other weights are preferred. Add :VARIANT for a GGUF variant: {', '.join(names)}")
+    return Verdict.no(f"several GGUF variants: {', '.join(names)}. Add :VARIANT to choose one")
 
 
 def unsupported(files: GGUFFiles) -> Iterator[str]:
-    """Every reason why `files` cannot be run."""
+    """Yield every reason why `files` cannot be run."""
     architecture = ARCHITECTURES.get(files.architecture)
     if architecture is None:
         known = ", ".join(sorted(ARCHITECTURES))
@@ -110,7 +110,7 @@ def unsupported(files: GGUFFiles) -> Iterator[str]:
 
 
 def hf_name(name: str, architecture: Architecture) -> str | None:
-    """mlx-lm's name for a tensor of a GGUF file, with the same ending (`.weight`, `.bias`, …), or None."""
+    """Return mlx-lm's name for a tensor of a GGUF file, with its ending (`.weight`, `.bias`, …), or None."""
     stem, _, ending = name.rpartition(".")
     if match := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
         inner = architecture.layer.get(match[2])
@@ -145,14 +145,14 @@ def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
     numbers["attention.head_count_kv"] = files.value("attention.head_count_kv", 1)
     strange = [key for key, value in numbers.items() if not isinstance(value, int) or value < 1]
     if strange:
-        yield f"layers that differ from one another are not supported: no one number for {', '.join(strange)}"
+        yield f"layers of different sizes are not supported: {', '.join(strange)}"
         return
     if numbers["block_count"] > len(files.tensors):
-        yield f"a file of {len(files.tensors)} tensors is not supported where {numbers['block_count']} layers are named"
+        yield f"the header declares {numbers['block_count']} layers but the file has only {len(files.tensors)} tensors"
     head = files.value("attention.key_length") or files.value("embedding_length") // files.value("attention.head_count")
     for key in ("attention.value_length", "rope.dimension_count"):
         if files.value(key, head) != head:
-            yield f"{key} not supported: {files.value(key)} where a head has {head}"
+            yield f"{key} {files.value(key)} is not supported: the head size is {head}"
     scaling = files.value("rope.scaling.type", "none")
     if scaling not in _ROPE_SCALINGS:
         yield f"rope scaling not supported: {scaling}"
@@ -163,4 +163,4 @@ def _unsupported_vocabulary(files: GGUFFiles) -> Iterator[str]:
     if kind not in VOCABULARIES or not files.metadata.get("tokenizer.ggml.tokens"):
         yield f"tokenizer not supported: {kind}"
     elif kind == "gpt2" and (splitter := files.metadata.get("tokenizer.ggml.pre", "default")) not in SPLITTERS:
-        yield f"tokenizer not supported: its text is split as in `{splitter}`"
+        yield f"tokenizer not supported: text splitter `{splitter}`"

@@ -1,4 +1,4 @@
-"""From the metadata of a GGUF file to its tokenizer, in the form mlx-lm uses."""
+"""The tokenizer of a GGUF file as a transformers tokenizer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PUNCTUATION = r"[\p{P}\$\+<=>\^~\|]+"
 
 
 def build_tokenizer(header: GGUFHeader, chat_template: str | None) -> PreTrainedTokenizerFast:
-    """The tokenizer that `header`'s metadata describes."""
+    """Return the tokenizer that the metadata of `header` describes."""
     metadata = header.metadata
     tokens = metadata["tokenizer.ggml.tokens"]
     byte_level = metadata["tokenizer.ggml.model"] == "gpt2"
@@ -53,8 +53,11 @@ def build_tokenizer(header: GGUFHeader, chat_template: str | None) -> PreTrained
 
 
 def _byte_level(header: GGUFHeader) -> Tokenizer:
-    """Byte-level BPE. transformers has a builder for it, which leaves out added tokens that are spelled in other
-    letters than the byte alphabet (DeepSeek's `<｜User｜>`) and does not know every way to split."""
+    """Return a byte-level BPE tokenizer.
+
+    The builder in transformers leaves out added tokens with letters outside the byte alphabet (DeepSeek's `<｜User｜>`)
+    and does not have every splitter.
+    """
     metadata = header.metadata
     splitter = metadata.get("tokenizer.ggml.pre", "default")
     added = {index: (text, special) for index, text, special in header.added_tokens()}
@@ -72,7 +75,7 @@ def _byte_level(header: GGUFHeader) -> Tokenizer:
 
 
 def _sentencepiece(header: GGUFHeader) -> Tokenizer:
-    """BPE as sentencepiece does it; transformers finds the merges that the scores imply."""
+    """Return a BPE tokenizer in the manner of sentencepiece; transformers derives the merges from the scores."""
     metadata = header.metadata
     described = {
         ours: metadata[f"tokenizer.{theirs}"]
@@ -82,8 +85,8 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
     tokenizer: Tokenizer = convert_gguf_tokenizer(header.architecture, described)[0]
     if header.architecture in GGUF_SENTENCEPIECE_BUILDERS:
         return tokenizer
-    # A blank before every text, also behind a marker, but no second one: Llama 2 was trained on `<s>▁[INST]`, and
-    # Mistral 0.3 on `[INST]▁What`, whose template writes that blank itself.
+    # One space before every text, also after a marker: Llama 2 was trained on `<s>▁[INST]`, and Mistral 0.3 on
+    # `[INST]▁What`, whose template writes that space itself.
     prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
     scheme = "always" if prefix else "never"
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
@@ -93,7 +96,7 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
 
 
 def _splitter(name: str) -> pre_tokenizers.PreTokenizer:
-    """How text is cut before merging; `name` is one of `support.SPLITTERS`."""
+    """Return the splitter of text before merging. `name` is one of `support.SPLITTERS`."""
     if name in GGUF_PRE_TOKENIZER_SPLITS:
         patterns = [GGUF_PRE_TOKENIZER_SPLITS[name]]
     elif name in _SINGLE_DIGITS:

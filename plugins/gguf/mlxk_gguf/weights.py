@@ -1,4 +1,4 @@
-"""Reads the weights of GGUF files into the names and the order mlx-lm's modules expect."""
+"""Weights of GGUF files under the names and in the row order that mlx-lm's modules expect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Weights = dict[str, mx.array]
 
 
 def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
-    """All tensors by mlx-lm's names; quantized ones as `.weight`, `.scales` and `.biases`.
+    """Return all tensors by mlx-lm's names; quantized ones as `.weight`, `.scales` and `.biases`.
 
     Llama 3's rope factors keep GGUF's name. `alive` is called before each file.
     """
@@ -30,7 +30,7 @@ def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
         for name, array in _read(part).items():
             ours = name if name == ROPE_FACTORS else hf_name(name, architecture)
             if ours is None:
-                raise UnsupportedModel(f"{part.path.name} has a tensor {name}, which {files.architecture} has not.")
+                raise UnsupportedModel(f"{part.path.name} has an unknown tensor for {files.architecture}: {name}.")
             if architecture.interleaved:
                 for projection, count in heads.items():
                     if projection in ours:
@@ -46,9 +46,9 @@ def _read(part: Part) -> Weights:
     if not listed:
         return {}  # the first of several parts may hold metadata only
     if part.missing_bytes:
-        # MLX maps the file into memory: reading behind its end would kill the process.
+        # MLX maps the file into memory: reading after its end would kill the process.
         raise BrokenModel(
-            f"{part.path.name} is cut off: {part.missing_bytes} of {part.header.file_size} bytes are missing.",
+            f"{part.path.name} is cut off: {part.missing_bytes:,} of {part.header.file_size:,} bytes are missing.",
             file=part.path.name,
         )
     try:
@@ -68,10 +68,10 @@ def _read(part: Part) -> Weights:
 
 
 def _separated(array: mx.array, heads: int) -> mx.array:
-    """The rows of each head with the first half of every rotary pair before all second halves.
+    """Return the rows of each head with the first half of every rotary pair before all second halves.
 
-    llama.cpp's converter puts the two of a pair side by side. Rows stay whole, so packed weights, their scales and
-    their biases are reordered alike.
+    `array: mx.array, shape [heads * head size, ...]`. llama.cpp's converter puts the two rows of a pair side by side.
+    Rows stay whole, so packed weights, scales and biases are reordered alike.
     """
     rows, *rest = array.shape
     return array.reshape(heads, rows // heads // 2, 2, *rest).swapaxes(1, 2).reshape(array.shape)

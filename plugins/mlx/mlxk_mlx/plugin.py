@@ -1,4 +1,4 @@
-"""What the mlx plugin brings: a backend, how its weights are stored, and what MLX's libraries know of answers."""
+"""Hooks of the mlx plugin: a backend, a quantization detector, and formats of tool calls and responses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
     )
     yield ReasoningExtractorSpec(
         name="response-template",
-        summary="What the model's own response_template says, read by transformers",
+        summary="The model's own response_template, read by transformers",
         matches=_responses,
         target="mlxk_mlx.formats.response_template:extractor",
         tool_calls="own",

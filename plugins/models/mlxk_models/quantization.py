@@ -41,10 +41,10 @@ def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Q
     if declaration:
         return _described(model, declaration)
     if packer := model.weights.packer:
-        told = f"config.json names no quantization, but the tensors are packed as {packer} does it."
-        return Quantization(format="safetensors", label=packer, method=packer, mode=packer, notes=(told,))
+        note = f"config.json declares no quantization, but the tensors are packed by {packer}."
+        return Quantization(format="safetensors", label=packer, method=packer, mode=packer, notes=(note,))
     stored, named = _dtype_of_tensors(model), _dtype_of_config(model)
-    disagree = f"config.json says {named}, most of the tensors are {stored}. The tensors count."
+    disagree = f"config.json declares {named}, but most tensors are stored as {stored}; using the stored type."
     label = stored or named or UNKNOWN
     bits = _BITS.get(label)
     return Quantization(
@@ -76,7 +76,7 @@ def _described(model: Model, declaration: QuantizationDeclaration) -> Quantizati
     mode, bits, group, label = _words(declaration)
     notes = []
     if declaration.method is None:
-        notes.append(f"{declaration.place} names no quant_method, so nobody can tell how the weights are packed.")
+        notes.append(f"{declaration.place} has no quant_method, so the packing of the weights is unknown.")
     if model.weights.plain:
         notes.append(declaration.none_packed)
     return Quantization(

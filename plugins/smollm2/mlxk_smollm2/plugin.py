@@ -1,4 +1,4 @@
-"""What the smollm2 plugin brings: the model source `smollm2`."""
+"""Hooks of the smollm2 plugin: the model source `smollm2`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from mlxk_core.api import ModelSourceSpec, hookimpl
 def mlxk_model_sources() -> Iterator[ModelSourceSpec]:
     yield ModelSourceSpec(
         name="smollm2",
-        summary="SmolLM2-135M-Instruct out of a wheel: a small chat model that needs no download.",
+        summary="SmolLM2-135M-Instruct from a wheel: a small chat model that needs no download.",
         target="mlxk_smollm2.source:SmolLM2Source",
     )

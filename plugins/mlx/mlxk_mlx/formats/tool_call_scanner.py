@@ -54,7 +54,7 @@ def around(context: ExtractorContext) -> Extractor:
     form = tool_format(context.model)
     if form is None:
         return inner
-    # mlx-lm's parsers want their text bare: some look for its end right behind the last marker.
+    # mlx-lm's parsers expect no white space at the edges: some look for the end right after the last marker.
     reader = CallReader(lambda text, tools: form.parse(text.strip(), tools), context.tools)
     return ToolCallExtractor(inner, form, reader)
 
@@ -179,7 +179,7 @@ class ToolCallExtractor:
         return self._reader.closed(self._text[len(self._form.start) : at]), at + len(self._form.end)
 
     def _unclosed(self) -> tuple[tuple[Call, ...], int]:
-        """The calls in all that is left, and where they end; behind them there may be text."""
+        """Return the calls in the rest of the text, and where they end; text may follow them."""
         begin = len(self._form.start)
         end = self._text.find(self._form.start, begin) if self._form.end else -1
         end = len(self._text) if end < 0 else end

@@ -1,4 +1,4 @@
-"""Which models mlx-lm can run, told from their files and its module names, without importing it."""
+"""Support of models by mlx-lm, from their files and its module names, without importing it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _ENCODERS = {
 
 
 def accepts(model: Model) -> Verdict:
-    """Whether the mlx backend runs `model`; the reason is a sentence about its files."""
+    """Return whether the mlx backend runs `model`, with the reason if it does not."""
     if model.gguf_path is not None or not model.path.is_dir():
-        return Verdict.foreign("it is a GGUF file, not a folder with safetensors")
+        return Verdict.foreign("a GGUF file, not a folder with safetensors")
     if not model.config:
-        return Verdict.foreign("it has no config.json")
+        return Verdict.foreign("config.json is missing")
     model_type = model.config.get("model_type")
     if not isinstance(model_type, str):
-        return Verdict.foreign("its config.json names no model_type")
+        return Verdict.foreign("config.json has no model_type")
     if reason := _not_generative(model, model_type):
         return Verdict.no(reason)
     if reason := _needs_code(model, model_type):
         return Verdict.no(reason)
     network = _network(model.config)
     if network is None:
-        return Verdict.no(f"model_type {model_type} is not among the {len(model_types())} that mlx-lm knows")
+        return Verdict.no(f"mlx-lm does not support model_type {model_type}")
     if not any(_is_weights(file.name) for file in model.files):
         return Verdict.no(_other_weights(model))
     if reason := quantization_support.refusal(model, network):
@@ -53,12 +53,12 @@ def accepts(model: Model) -> Verdict:
 
 
 def supports(config: Mapping[str, Any]) -> bool:
-    """Whether mlx-lm has a module for the config's model type (and architecture, where that decides)."""
+    """Return whether mlx-lm has a module for the model type of the config, or for its architecture."""
     return _network(config) is not None
 
 
 def _network(config: Mapping[str, Any]) -> Path | None:
-    """mlx-lm's module for a config, None if it has none."""
+    """Return mlx-lm's module for a config, None without one."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         return None
@@ -73,14 +73,14 @@ def _network(config: Mapping[str, Any]) -> Path | None:
 
 
 def _classes(config: Mapping[str, Any]) -> list[str]:
-    """The classes of transformers that a config names."""
+    """Return the classes of transformers in a config."""
     named = config.get("architectures")
     return [each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)]
 
 
 @cache
 def model_types() -> frozenset[str]:
-    """The names of mlx-lm's model modules; empty without mlx-lm."""
+    """Return the names of mlx-lm's model modules; empty without mlx-lm."""
     folder = _package()
     if folder is None:
         return frozenset()
@@ -89,7 +89,7 @@ def model_types() -> frozenset[str]:
 
 @cache
 def _remapping() -> tuple[Mapping[str, str], Mapping[tuple[str, str], str]]:
-    """mlx-lm's two tables from model types to modules, read from its source text."""
+    """Return mlx-lm's two tables from model types to modules, read from its source."""
     tables: dict[str, Any] = {"MODEL_REMAPPING": {}, "MODEL_ARCHITECTURE_REMAPPING": {}}
     folder = _package()
     if folder is not None:
@@ -101,7 +101,7 @@ def _remapping() -> tuple[Mapping[str, str], Mapping[tuple[str, str], str]]:
 
 
 def _package() -> Path | None:
-    """Where mlx_lm lies. A top-level package is found without being imported."""
+    """Return the folder of mlx_lm, without importing it."""
     spec = find_spec("mlx_lm")
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
@@ -111,9 +111,9 @@ def _not_generative(model: Model, model_type: str) -> str | None:
         if name.endswith(_NOT_GENERATIVE):
             return f"{name} does not generate text"
     if model_type in _ENCODERS:
-        return f"model_type {model_type} does not generate text that mlx-lm could run"
+        return f"model_type {model_type} does not generate text"
     if any(file.name == "1_Pooling/config.json" for file in model.files):
-        return "it is an embedding model (it has a pooling layer), which does not generate text"
+        return "an embedding model (it has a pooling layer) does not generate text"
     return None
 
 
@@ -129,7 +129,7 @@ def _needs_code(model: Model, model_type: str) -> str | None:
 
 
 def _is_weights(name: str) -> bool:
-    """mlx-lm reads these and no others."""
+    """Return whether mlx-lm reads weights from a file of that name."""
     return name.startswith("model") and name.endswith(".safetensors") and "/" not in name
 
 
@@ -137,5 +137,5 @@ def _other_weights(model: Model) -> str:
     names = [file.name for file in model.files]
     for ending, form in ((".safetensors", "safetensors under another name"), (".bin", "PyTorch"), (".npz", "NumPy")):
         if any(name.endswith(ending) for name in names):
-            return f"its weights are {form}, and mlx-lm reads model*.safetensors only"
-    return "it has no weights (model*.safetensors)"
+            return f"its weights are {form}; mlx-lm reads model*.safetensors only"
+    return "no weight files (model*.safetensors)"

@@ -1,4 +1,4 @@
-"""Which of MLX's quantization modes hold a model's weights, by the tensors first and the config second."""
+"""Quantization of MLX models, from the tensors first and the config second."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_LIST = 6
 
 
 class Scheme(NamedTuple):
-    """How one layer is packed."""
+    """The packing of one layer."""
 
     mode: str
     bits: int | None
@@ -50,10 +50,10 @@ class Scheme(NamedTuple):
 
 
 def detect(model: Model) -> Iterable[Quantization]:
-    """One result if MLX's packing is declared, or found in the tensors; nothing for a model stored in another way."""
+    """Yield one result if MLX's packing is declared or found in the tensors, none for another form of weights."""
     try:
         declaration = declared_quantization(model)
-    except BrokenModel:  # health tells about it; the tensors may still speak
+    except BrokenModel:  # health reports it; the tensors may still be readable
         declaration = None
     if declaration is None and not any(model.weights.packed):
         return
@@ -98,7 +98,7 @@ def _result(model: Model, declaration: QuantizationDeclaration | None) -> Quanti
 
 
 def _declared_schemes(declaration: QuantizationDeclaration | None) -> tuple[Scheme | None, Mapping[str, Scheme | None]]:
-    """The scheme for all layers, and the layers that have their own (None: not quantized)."""
+    """Return the scheme of all layers, and of those that have their own (None: not quantized)."""
     if declaration is None:
         return None, {}
     if block := declaration.block_format:
@@ -163,7 +163,8 @@ def _block_scheme(weight: Tensor, scales: Tensor) -> Scheme | None:
 def _affine_scheme(
     weight: Tensor, scales: Tensor, *, expected: Scheme | None, width: int | None, likely: int | None
 ) -> Scheme | None:
-    """`bits * group` follows from the shapes alone; which is which needs the layer's width, else the config's word."""
+    """Return the scheme of a layer. The shapes give `bits * group_size`; telling them apart takes the layer's width, or
+    the config."""
     packed, groups = weight.shape[-1] * 32, scales.shape[-1]
     product = packed // groups
     if scheme := _affine_of_width(packed, groups, width):
@@ -228,7 +229,7 @@ def _disagreement(
     measured: Mapping[str, Scheme],
 ) -> Iterator[str]:
     if declaration is None:
-        yield "config.json names no quantization, but the tensors are packed by MLX: mlx-lm cannot load them so."
+        yield "config.json declares no quantization, but MLX has packed the tensors: mlx-lm cannot load them."
         return
     wrong = Counter(
         (said.label if said else "unquantized weights", scheme.label)
@@ -237,7 +238,10 @@ def _disagreement(
         if said != scheme
     )
     for (said, found), count in wrong.most_common():
-        yield f"{declaration.place} says {said}, the tensors of {_layers(count)} are {found}. The tensors count."
+        verb = "is" if count == 1 else "are"
+        yield (
+            f"{declaration.place} declares {said}, but {_layers(count)} {verb} stored as {found}; using the stored type."
+        )
 
 
 def _exceptions(layers: Mapping[str, Scheme], main: Scheme, overrides: Mapping[str, Scheme | None]) -> Iterator[str]:
@@ -257,7 +261,7 @@ def _layers(count: int) -> str:
 
 
 def _names(paths: Iterable[str]) -> str:
-    """What layers are called without their numbers: `self_attn.q_proj, lm_head`."""
+    """Return the names of layers without their numbers: `self_attn.q_proj, lm_head`."""
     kinds = list(dict.fromkeys(_kind(path) for path in paths))
     shown = ", ".join(kinds[:_LONGEST_LIST])
     return shown + (f" and {len(kinds) - _LONGEST_LIST} other kinds" if len(kinds) > _LONGEST_LIST else "")

@@ -1,7 +1,7 @@
-"""Which weights that another tool has packed mlx-lm reads, told from the config, the headers and mlx-lm's source text.
+"""Support of weights that other tools have quantized, from the config, the headers and mlx-lm's source.
 
-mlx-lm itself finds out while it loads the model (`mlx_lm.utils.load_model`), and runs on bytes it misreads where it
-does not know a method.
+mlx-lm itself notices while it loads the model (`mlx_lm.utils.load_model`), and misreads the weights of a method that it
+does not know.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NEIGHBOURS = re.compile(r"^from \.(\w*) import (.+)$", re.MULTILINE)
 
 
 def refusal(model: Model, network: Path) -> str | None:
-    """Why mlx-lm would not read the weights of `model`, None if it does; `network` is mlx-lm's module for it."""
+    """Return why mlx-lm cannot read the weights of `model`, or None. `network` is mlx-lm's module for it."""
     try:
         declaration = declared_quantization(model)
     except BrokenModel as error:
@@ -35,7 +35,7 @@ def refusal(model: Model, network: Path) -> str | None:
     settings = declaration.settings
     match declaration.method:
         case None:
-            return "its quantization_config names no quant_method"
+            return "quantization_config has no quant_method"
         case "gptq" | "awq" as method:
             return _integers(model, method, settings)
         case "fp8":
@@ -47,7 +47,7 @@ def refusal(model: Model, network: Path) -> str | None:
                     f"its weights are compressed-tensors of format {settings.get('format')}, which mlx-lm does not read"
                 )
         case "modelopt":
-            return f"its weights are ModelOpt's {settings.get('quant_algo')}, and mlx-lm reads NVFP4 only"
+            return f"its weights are ModelOpt {settings.get('quant_algo')}; mlx-lm reads NVFP4 only"
         case "bitnet":
             return None
         case method:
@@ -56,16 +56,16 @@ def refusal(model: Model, network: Path) -> str | None:
 
 
 def _undeclared(model: Model, network: Path) -> str | None:
-    """mlx-lm takes what no config declares for plain numbers."""
+    """Return why undeclared weights cannot be read: mlx-lm takes them for plain numbers."""
     tensors = model.weights.tensors
     if packer := model.weights.packer:
-        return f"its tensors are packed as {packer} does it, and config.json does not say so"
+        return f"its tensors are packed by {packer}, and config.json does not declare it"
     if any(tensor.dtype.startswith("F8_") for tensor in tensors.values()):
         has_scales = any(name.endswith("weight_scale_inv") for name in tensors)
         return None if has_scales and _unpacks_fp8(network) else _fp8(network)
     for name, tensor in tensors.items():
         if name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype[0] in "IU":
-            return f"{name} holds integers ({tensor.dtype}), and config.json does not say what they stand for"
+            return f"{name} holds integers ({tensor.dtype}), and config.json does not declare a quantization"
     return None
 
 
@@ -76,15 +76,15 @@ def _fp8(network: Path) -> str:
 def _integers(model: Model, method: str, settings: Mapping[str, Any]) -> str | None:
     bits = settings.get("bits", 4)
     if bits != 4:
-        return f"its weights are {method} of {bits} bits, and mlx-lm reads 4 bits only"
+        return f"its weights are {method} with {bits} bits; mlx-lm reads 4 bits only"
     if any(name.endswith(".g_idx") for name in model.weights.tensors):
-        return f"its {method} weights are in groups of their own order (g_idx), which mlx-lm does not read"
+        return f"its {method} weights have reordered groups (g_idx), which mlx-lm does not read"
     return None
 
 
 @cache
 def _unpacks_fp8(network: Path) -> bool:
-    """A network of mlx-lm unpacks fp8 itself, or one that it is made of does."""
+    """Return whether a network of mlx-lm, or one that it imports, unpacks fp8."""
     try:
         source = network.read_text(encoding="utf-8")
     except OSError:
