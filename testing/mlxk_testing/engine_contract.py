@@ -1,17 +1,13 @@
-"""What every engine must do: checks to run on a backend's own engine, and a thread to run them on.
+"""The contract of engines: checks to run on a backend's own engine, and a thread to run them on.
 
-    @pytest.fixture(scope="module")
-    def bench(tmp_path_factory):
-        folder = random_model(tmp_path_factory.mktemp("models") / "random")
-        with EngineHarness(load, Model(name="random", path=folder)) as bench:
-            yield bench
+    from mlxk_testing import check_engine
 
-    @pytest.mark.parametrize("check", CHECKS, ids=describe)
-    def test_the_engine_contract(bench, check):
-        bench.run(check)
+    def test_the_engine_keeps_the_contract(tmp_path):
+        check_engine(load, Model(name="random", path=random_model(tmp_path / "random")))
 
-The model's greedy answers must go on for 40 tokens (`mlxk_testing.tiny_models.random_model` does), and its numbers
-must be the same in every batch (float32).
+`CHECKS` are the single checks, for a test of each on one engine: `EngineHarness` loads it and runs them on its thread.
+The model's greedy answers must continue for 40 tokens (those of `mlxk_testing.tiny_models.random_model` do), and its
+numbers must be the same in every batch (float32).
 """
 
 from __future__ import annotations
@@ -480,6 +476,23 @@ CHECKS: Sequence[Check] = (
     a_conversation_is_rendered_or_refused,
     memory_is_counted,
 )
+
+
+def check_engine(load: Load, model: Model, *, skip: Iterable[Check] = ()) -> None:
+    """Load `model` and run every check but those in `skip`. Raises `AssertionError` naming each that fails.
+
+    `load` is the target of the backend's `BackendSpec`.
+    """
+    failed: list[str] = []
+    with EngineHarness(load, model) as harness:
+        for check in CHECKS:
+            if check in skip:
+                continue
+            try:
+                harness.run(check)
+            except Exception as error:
+                failed.append(f"{describe(check)}: {type(error).__name__}: {error}")
+    assert not failed, "the engine does not keep the contract:\n" + "\n".join(failed)
 
 
 def describe(check: Check) -> str:

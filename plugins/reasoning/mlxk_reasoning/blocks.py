@@ -82,8 +82,11 @@ class BlockExtractor:
         """Read the last marker of the prompt and what follows it, without output."""
         format = self._format
         known = (*format.openers, *format.closers, *format.frame, *format.frame_end)
-        at, last = max((suffix.rfind(marker), marker) for marker in known)
-        if at >= 0 and not _TURN.search(suffix, at + len(last)):
+        # Of markers that end at one place the longest: `to=self<|message|>` ends with another marker.
+        found = [(suffix.rfind(marker) + len(marker), len(marker)) for marker in known if marker in suffix]
+        end, length = max(found, default=(-1, 0))
+        at = end - length
+        if end >= 0 and not _TURN.search(suffix, end):
             self.feed(suffix[at:])
             self._held = ""
             for trimmer in self._trimmers.values():

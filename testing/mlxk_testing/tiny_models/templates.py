@@ -1,0 +1,49 @@
+"""Chat templates of the usual shapes, and the special tokens they write."""
+
+from __future__ import annotations
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The chat template most models use."""
+
+THINKING_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' %}{{ message['content'].split('</think>')[-1] }}"
+    "{% else %}{{ message['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""ChatML of a model that writes `<think>` itself, and not when `enable_thinking` is false."""
+
+OPENED_THINKING_CHATML = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+"""ChatML whose prompt opens the reasoning block."""
+
+HARMONY = (
+    "{% if tools %}<|start|>developer<|message|># Tools\n"
+    "{% for tool in tools %}{{ tool.function.name }}: {{ tool.function.description }}\n{% endfor %}<|end|>{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{% if message.tool_calls %}{% for call in message.tool_calls %}"
+    "<|start|>assistant to=functions.{{ call.function.name }}<|channel|>commentary json<|message|>"
+    "{{ call.function.arguments | tojson }}<|call|>{% endfor %}{% endif %}"
+    "{% if message['content'] or not message.tool_calls %}"
+    "<|start|>assistant<|channel|>final<|message|>{{ message['content'] }}"
+    "{% if loop.last and not add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}{% endif %}"
+    "{% else %}<|start|>{{ message['role'] }}<|message|>{{ message['content'] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+"""The shape of gpt-oss' template."""
+
+HARMONY_TOKENS = (
+    "<|startoftext|>",
+    "<|endoftext|>",
+    "<|return|>",
+    "<|constrain|>",
+    "<|channel|>",
+    "<|start|>",
+    "<|end|>",
+    "<|message|>",
+    "<|call|>",
+)
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
