@@ -115,7 +115,7 @@ class _FormatCheck:
 
     def _truncated(self) -> Iterable[_Case]:
         o, c = self._open, self._close
-        for length in range(1, len(o)):
+        for length in range(1, len(self._opener)):
             # Half a special token need not be shown; half a word of plain text must be.
             cut = o[:length]
             allowed = (("", cut),) if length == 1 else (("", cut), ("", ""))
