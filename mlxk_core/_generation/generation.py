@@ -10,6 +10,7 @@ from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import MlxkError
+from mlxk_core._generation.answer_grammar import is_constrained
 from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.constraint_plan import ConstraintPlan
 from mlxk_core._generation.engine import Prefilled, Row, Sampled
@@ -212,13 +213,14 @@ class Generation:
                 f"has no room for more after a prompt of {self._prompt_tokens}."
             )
         context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
+        model_stops = plan.stop_tokens.get(resident, plan.stop_policy)
         stop_tokens = frozenset(request.stop_tokens)
-        if not request.ignore_eos:
-            stop_tokens |= plan.stop_tokens.get(resident, plan.stop_policy)
+        if not request.ignore_eos or is_constrained(request):  # what is constrained ends where its grammar does
+            stop_tokens |= model_stops
         constraint = (
             plan.constraint.token_constraint(
                 resident,
-                stop_tokens,
+                model_stops,
                 context,
                 lambda: self._format_parser(context),
                 generic_tools=prompt.generic_tools,
