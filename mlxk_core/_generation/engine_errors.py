@@ -51,7 +51,7 @@ def failed_call(error: BaseException) -> str | None:
 def malformed_event(event: object) -> str | None:
     """Return what is wrong with an event of a step; None if it is well-formed."""
     match event:
-        case Sampled(token=int(), finish=None | "stop" | "length") | RowFailed(error=Exception()):
+        case Sampled(token=int(), finish=None | "stop" | "length" | "complete") | RowFailed(error=Exception()):
             return None
         case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
             return None
