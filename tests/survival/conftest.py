@@ -1,0 +1,151 @@
+"""A real server process that must survive what a test sends: watched while it does, and compared before and after."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from tests.serve.conftest import Client, cached_fake, everything, until
+
+SCRIPTED = Path(__file__).parents[1] / "serve" / "scripted_mlxk.py"
+LONGEST_SILENCE = 3.0
+"""Seconds in which `/health` must answer throughout. On an idle machine it takes milliseconds."""
+LONGEST_LIFE = 300
+
+
+class Survivor:
+    """A server process with the scripted model `fake`."""
+
+    def __init__(
+        self, args: list[str], *, files: int | None = None, log: int | None = None, script: dict[str, Any] | None = None
+    ) -> None:
+        def limit() -> None:
+            signal.alarm(LONGEST_LIFE)  # survives the exec, and ends the server whatever becomes of the test
+            if files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+        scripted = json.dumps(script or {"answer": "Hello, world."})
+        command = [sys.executable, str(SCRIPTED), scripted, "serve", *args, "--json"]
+        self.popen = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if log is None else log, text=True, preexec_fn=limit
+        )
+        document = ""
+        assert self.popen.stdout
+        while not document.endswith("\n}\n"):
+            line = self.popen.stdout.readline()
+            assert line, "the server did not start"
+            document += line
+        self.info: dict[str, Any] = json.loads(document)["data"]
+        self.client = Client(self.info["port"] or 0)
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    @property
+    def descriptors(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.popen.pid}/fd").iterdir())
+
+    @property
+    def threads(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.popen.pid}/task").iterdir())
+
+    def end(self) -> int:
+        """End it as a supervisor would, and return its exit code."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(30)
+
+
+class Watch:
+    """Within the context `/health` answers all the time, and an answer is the same before and after."""
+
+    def __init__(self, server: Survivor) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self.longest = 0.0
+        self.failures: list[object] = []
+
+    def __enter__(self) -> Watch:
+        self._answer = self._server.client.chat(temperature=0).text
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if error is not None:
+            return
+        assert self._server.popen.poll() is None, "the server has ended"
+        assert self.failures == []
+        assert self.longest < LONGEST_SILENCE
+        assert self._server.client.chat(temperature=0).text == self._answer
+        until(lambda: self._server.client.status()["responses"] == 0)
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.05):
+            began = time.monotonic()
+            try:
+                answer = self._server.client.get("/health")
+            except OSError as error:
+                self.failures.append(error)
+                return
+            self.longest = max(self.longest, time.monotonic() - began)
+            if answer.status != 200:
+                self.failures.append(answer.body)
+                return
+
+
+@pytest.fixture
+def launch() -> Iterator[Any]:
+    """`launch("--queue", "3", files=64)`: a server process."""
+    cached_fake("fake")
+    servers: list[Survivor] = []
+
+    def start(*args: str, **options: Any) -> Survivor:
+        port = [] if "--unix" in args else ["--port", "0"]
+        servers.append(Survivor([*port, *args], **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.popen.poll() is None:
+            server.popen.kill()
+        server.popen.wait()
+        for stream in (server.popen.stdout, server.popen.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture
+def server(launch: Any) -> Survivor:
+    return launch()
+
+
+class Kit:
+    """What test modules need beside fixtures."""
+
+    Watch = Watch
+    until = staticmethod(until)
+    everything = staticmethod(everything)
+    cached_fake = staticmethod(cached_fake)
+
+
+@pytest.fixture
+def kit() -> type[Kit]:
+    return Kit

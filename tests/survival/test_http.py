@@ -1,0 +1,210 @@
+"""Survives … what comes over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+CHAT = "/v1/chat/completions"
+MEGABYTE = 1 << 20
+
+
+def connect(server):
+    return socket.create_connection(("127.0.0.1", server.client.port), timeout=60)
+
+
+@pytest.mark.parametrize("item", ["[]", "{}"])
+def test_survives_a_large_body_of_nothing_in_an_ignored_field(server, kit, item):
+    nothing = ",".join([item] * (4 * MEGABYTE))
+    body = json.dumps(server.client.chat_body())[:-1] + f', "unheard_of": [{nothing}]}}'
+    with kit.Watch(server):
+        before = server.memory
+        assert server.client.post(CHAT, body.encode()).text == "Hello, world."
+        assert server.memory - before < 100 * MEGABYTE
+
+
+@pytest.mark.parametrize("field", ["tools", "chat_template_kwargs", "response_format", "logit_bias", "store"])
+def test_survives_a_large_body_of_nothing_in_a_known_field(server, kit, field):
+    nothing = ",".join(["[]"] * (4 * MEGABYTE))
+    body = json.dumps(server.client.chat_body())[:-1] + f', "{field}": [{nothing}]}}'
+    with kit.Watch(server):
+        answer = server.client.post(CHAT, body.encode())
+        assert answer.status == (200 if field == "store" else 400)
+
+
+def test_survives_a_body_that_is_too_large(server, kit):
+    with kit.Watch(server):
+        assert server.client.post(CHAT, b"x" * (17 * MEGABYTE)).status == 413
+
+
+def test_survives_chunks_of_one_byte(server, kit):
+    with kit.Watch(server), connect(server) as sock:
+        sock.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        with contextlib.suppress(OSError):  # the server stops reading
+            for _ in range(64):
+                sock.sendall(b"1\r\nx\r\n" * 16384)
+        assert b" 400 " in kit.everything(sock).split(b"\r\n", 1)[0]
+
+
+def test_survives_megabytes_of_blank_lines(server, kit):
+    with kit.Watch(server), connect(server) as sock:
+        for _ in range(8):
+            sock.sendall(b"\r\n" * (MEGABYTE // 2))
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b" 200 OK" in kit.everything(sock).split(b"\r\n", 1)[0]
+
+
+def test_survives_stop_strings_of_megabytes(server, kit):
+    with kit.Watch(server):
+        assert server.client.chat(stop=["x" * (MEGABYTE // 2)] * 16).error["param"].startswith("stop")
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_survives_a_prompt_of_megabytes(server, kit, n):
+    with kit.Watch(server):
+        before = server.memory
+        answer = server.client.chat("word " * (4 * MEGABYTE // 5), n=n)
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+        kit.until(lambda: server.memory - before < 200 * MEGABYTE)
+
+
+def test_survives_nesting_without_end(server, kit):
+    with kit.Watch(server):
+        for body in (b"[" * MEGABYTE, b'{"a":' * MEGABYTE, b'{"messages":' + b"[" * MEGABYTE):
+            assert server.client.post(CHAT, body).error["code"] == "invalid_json"
+
+
+def test_survives_running_out_of_file_descriptors(launch, kit):
+    server = launch(files=64)
+    idle = []
+    with kit.Watch(server):
+        pass
+    for _ in range(120):
+        sock = socket.socket()
+        sock.settimeout(5)
+        with contextlib.suppress(OSError):
+            sock.connect(("127.0.0.1", server.client.port))
+        idle.append(sock)
+    busy = _cpu_seconds(server)
+    time.sleep(2)
+    assert _cpu_seconds(server) - busy < 1.0
+    for sock in idle:
+        sock.close()
+    kit.until(lambda: server.client.get("/health").status == 200)
+    with kit.Watch(server):
+        pass
+
+
+def test_survives_a_log_that_is_not_read(launch, kit):
+    reads, writes = os.pipe()
+    try:
+        server = launch("--log-level", "debug", log=writes)
+        with kit.Watch(server):
+            for _ in range(60):
+                server.client.get("/" + "x" * 20_000)
+        assert server.client.metric("mlxk_log_lines_dropped_total") >= 0
+        assert server.end() == 0
+    finally:
+        os.close(reads)
+        os.close(writes)
+
+
+def test_survives_a_full_log_disk(launch, kit):
+    with Path("/dev/full").open("wb") as full:
+        server = launch(log=full.fileno())
+        with kit.Watch(server):
+            for _ in range(20):
+                server.client.get("/nowhere")
+        kit.until(lambda: server.client.metric("mlxk_log_lines_dropped_total") > 10)
+        assert server.end() == 0
+
+
+def test_survives_a_client_that_floods(launch, kit, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("first-key\nsecond-key\n")
+    script = {"answer": "x" * 200, "step_seconds": 0.02}
+    server = launch("--queue", "20", "--api-key-file", str(keys), script=script)
+    first, second = (type(server.client)(server.client.port, {"x-api-key": key}) for key in ("first-key", "second-key"))
+    flood = [first.begin_chat(f"{i}", stream=True, max_tokens=4000) for i in range(60)]
+    kit.until(lambda: first.status()["responses"] == 52)
+    assert first.chat().status == 429
+    answers = [second.chat(f"{i}", max_tokens=3) for i in range(3)]
+    assert [answer.status for answer in answers] == [200] * 3
+    assert first.status()["responses"] > 0  # the flood was still there
+    for sock in flood:
+        sock.close()
+
+
+def test_survives_two_hundred_streams_and_answers_them_all_at_once(launch, kit):
+    server = launch(script={"answer": "x" * 400, "step_seconds": 0.05})
+    socks = [server.client.begin_chat(f"{i}", stream=True) for i in range(200)]
+    for sock in socks:
+        assert b" 200 OK" in sock.recv(100)
+    status = server.client.status()
+    assert (status["active"], status["waiting"]) == (32, 168)
+    assert server.threads < 64
+    began = time.monotonic()
+    for _ in range(20):
+        assert server.client.get("/health").status == 200
+    assert time.monotonic() - began < 20 * 1.0
+    for sock in socks:
+        sock.close()
+    kit.until(lambda: server.client.status()["responses"] == 0)
+
+
+def test_survives_damaged_models_in_the_cache(server, kit):
+    for i in range(30):
+        folder = kit.cached_fake(f"damaged/{i}").path
+        (folder / "config.json").unlink()
+        (folder / "config.json").write_text("{")
+    with kit.Watch(server):
+        for _ in range(5):
+            listed = [item["id"] for item in server.client.get("/v1/models").json["data"]]
+            assert listed == ["fake"]
+        assert server.client.chat(model="damaged/3").status in (400, 500)
+
+
+def test_survives_two_servers_in_turn_on_one_unix_socket(launch, tmp_path):
+    path = tmp_path / "s"
+    first = launch("--unix", str(path))
+    path.unlink()  # or a second server would be refused
+    second = launch("--unix", str(path))
+    assert first.end() == 0
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+    assert second.end() == 0
+    assert not path.exists()
+
+
+def test_survives_being_suspended(server, kit):
+    server.popen.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    server.popen.send_signal(signal.SIGCONT)
+    with kit.Watch(server):
+        pass
+
+
+def test_leaves_no_descriptor_and_no_thread_behind(server, kit):
+    with kit.Watch(server):
+        before = server.descriptors
+        for i in range(60):
+            sock = server.client.begin_chat(f"{i}", stream=True)
+            if i % 3:
+                sock.recv(10)
+            sock.close()
+    kit.until(lambda: server.descriptors <= before + 1)
+
+
+def _cpu_seconds(server) -> float:
+    fields = Path(f"/proc/{server.popen.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
