@@ -196,7 +196,7 @@ class _FormatCheck:
             extractor = self._make()
             list(extractor.feed(before))
             fed = shown = 0
-            text = f"word{self._open[:-1]}{_OTHER}word{self._close[:-1]}{_OTHER}" * 3
+            text = f"word{self._opener[:-1]}{_OTHER}word{self._close[:-1]}{_OTHER}" * 3
             for character in text:
                 fed += 1
                 shown += sum(len(event.text) for event in extractor.feed(character) if isinstance(event, Delta))
