@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from huggingface_hub.utils import get_token, parse_ratelimit_headers
 from mlxk_core.api.errors import AccessDenied, HubUnavailable, Kind, MlxkError, ModelError, RevisionNotFound
 from mlxk_hub.settings import offline_variable, proxy_for
 
-LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _HUB_ERRORS = (HfHubHTTPError, FileMetadataError, httpx2.RequestError, httpx2.InvalidURL, OfflineModeIsEnabled)
 _MAX_QUOTE = 200
 
@@ -52,6 +52,12 @@ class HubRequest:
         return f"{self.endpoint}/settings/tokens"
 
 
+def log_in_hint() -> str:
+    """Return how to log in, with a command that exists: `hf` is not on PATH where mlxk is installed as a tool."""
+    command = "hf auth login" if shutil.which("hf") else "uvx --from huggingface_hub hf auth login"
+    return f"log in with `{command}` or set HF_TOKEN"
+
+
 def translate(error: Exception, request: HubRequest) -> Exception:
     """Return mlxk's error for `error`; an error that neither a hub nor the network caused is returned as it is."""
     cause = hub_error(error)
@@ -61,7 +67,7 @@ def translate(error: Exception, request: HubRequest) -> Exception:
         # The token is the only header value of ours. The error quotes it, so its text is not shown.
         return AccessDenied(
             f"The token {_token_source()} contains invalid characters; no request was sent. Create a new one at "
-            f"{request.token_page}, then {LOG_IN}.",
+            f"{request.token_page}, then {log_in_hint()}.",
             reason="bad_token",
             url=request.page,
             token_url=request.token_page,
@@ -282,7 +288,7 @@ def _fields(response: _Response) -> dict[str, object]:
         "page": request.page,
         "token_page": request.token_page,
         "endpoint": request.endpoint,
-        "log_in": LOG_IN,
+        "log_in": log_in_hint(),
         "token_source": _token_source(),
         "status": response.status,
         "quoted": response.quoted,

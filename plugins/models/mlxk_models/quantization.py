@@ -1,4 +1,4 @@
-"""How PyTorch's world stores the weights of a model: GPTQ, AWQ, bitsandbytes, fp8 and others, or plain numbers."""
+"""Quantization formats of the PyTorch ecosystem: GPTQ, AWQ, bitsandbytes, fp8 and others, or plain numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ UNKNOWN = "unknown"
 
 
 def detect(model: Model) -> Iterable[Quantization]:
-    """One result for safetensors, one for pickled files; nothing for what MLX has packed, or for GGUF alone."""
+    """Yield one result for safetensors and one for pickled files, none for weights packed by MLX or for GGUF alone."""
     try:
         declaration = declared_quantization(model)
-    except BrokenModel:  # health tells about it; the tensors may still speak
+    except BrokenModel:  # health reports it; the tensors are still readable
         declaration = None
     formats = {weight_format(file.name) for file in model.files}
     pickled, gguf = "pytorch" in formats, "gguf" in formats
@@ -57,7 +57,7 @@ def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Q
 
 
 def _pickled(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
-    """Pickles are never opened (they are programs); only the config speaks for them."""
+    """Describe pickled files by the config alone: pickles are programs and are never opened."""
     if declaration and declaration.method != MLX_METHOD:
         mode, bits, group, label = _words(declaration)
         return Quantization(
@@ -92,7 +92,7 @@ def _described(model: Model, declaration: QuantizationDeclaration) -> Quantizati
 
 
 def _words(declaration: QuantizationDeclaration) -> tuple[str | None, float | None, int | None, str]:
-    """(mode, bits, group size, label) of a method."""
+    """Return mode, bits, group size and label of a method."""
     settings = declaration.settings
     method = declaration.method
     bits: int | None
@@ -154,7 +154,7 @@ def _digits(algorithm: str) -> int | None:
 
 
 def _dtype_of_tensors(model: Model) -> str | None:
-    """The number type that holds most of the bytes; the config's word for it may be wrong."""
+    """Return the number type of most bytes; the config may declare another one."""
     stored: Counter[str] = Counter()
     for tensor in model.weights.tensors.values():
         stored[tensor.dtype] += tensor.nbytes

@@ -93,7 +93,8 @@ class Lines:
 
     def __init__(self, output: Output, title: str, total: int, done: int) -> None:
         self._output, self._title, self._total, self._before = output, title, total, done
-        self._started = self._last = time.monotonic()
+        self._started: float | None = None  # when bytes began to arrive
+        self._last = time.monotonic()
         self._next = _next_step(done / total if total else 1.0)
 
     def __enter__(self) -> Self:
@@ -105,6 +106,9 @@ class Lines:
     def update(self, done: int) -> None:
         share = done / self._total if self._total else 1.0
         now = time.monotonic()
+        if self._started is None:
+            self._started, self._before = now, done
+            return
         if share >= 1.0 or (share < self._next and now - self._last < _LINE_EVERY):
             return
         self._last, self._next = now, _next_step(share)

@@ -9,7 +9,7 @@ from typing import Any
 from mlxk_core.api.commands import Output, escape_control
 from mlxk_core.api.errors import AccessDenied, MlxkError, RevisionNotFound
 from mlxk_hub.client import MAIN, HubClient, RemoteFile
-from mlxk_hub.errors import LOG_IN, NotOnHub
+from mlxk_hub.errors import NotOnHub, log_in_hint
 from mlxk_hub.retry import RetryPolicy
 from mlxk_push.difference import Difference, difference
 from mlxk_push.folder import Folder
@@ -80,7 +80,7 @@ class Pusher:
         if not client.has_token and not dry_run:
             raise AccessDenied(
                 f"A push needs a token that may write to `{repository}`. Create one at "
-                f"{client.endpoint}/settings/tokens, then {LOG_IN}.",
+                f"{client.endpoint}/settings/tokens, then {log_in_hint()}.",
                 reason="no_token",
                 repository=repository,
             )
