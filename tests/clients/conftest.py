@@ -25,6 +25,7 @@ def _write_models() -> None:
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
     in_hub_cache("tiny/random", random_model)
     in_hub_cache("tiny/narrow", lambda folder: random_model(folder, context=128, ends=True))
+    in_hub_cache("tiny/maker", lambda folder: random_model(folder, ends=True, context=4096))
     in_hub_cache("tiny/json", lambda folder: scripted_model(folder, '```json\n{"name": "Ada", "age": 36}\n```'))
     in_hub_cache(
         "tiny/thinker",

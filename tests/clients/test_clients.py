@@ -15,6 +15,7 @@ PYTHON_CLIENTS = {
     "litellm": ["litellm==1.106.2", "mcp"],  # it imports mcp where a request has tools, and does not ask for it
     "llm": ["llm==0.36"],
     "instructor": ["instructor==1.17.0"],
+    "pydantic_ai": ["pydantic-ai-slim[openai]==2.38.0"],
     "responses": ["openai==3.54.0", "openai-agents==0.24.0"],
     "anthropic": ["anthropic==2.14.0"],
     "ollama": ["ollama==0.6.3"],

@@ -1,9 +1,11 @@
-"""instructor: of its modes, the one that needs nothing but text; the others are refused with the field's name."""
+"""instructor, in all modes. Run by the client's own pytest; nothing of ours can be imported here."""
+
+from typing import Literal
 
 import instructor
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 HI = [{"role": "user", "content": "Who is it?"}]
 
@@ -11,6 +13,12 @@ HI = [{"role": "user", "content": "Who is it?"}]
 class Person(BaseModel):
     name: str
     age: int
+
+
+class Short(BaseModel):
+    name: Literal["Ada", "Bob"]
+    age: int = Field(ge=0, le=150)
+    alive: bool | None
 
 
 def ask(mode, **options):
@@ -32,19 +40,11 @@ def test_json_written_in_a_stream():
     assert (last.name, last.age) == ("Ada", 36)
 
 
-@pytest.mark.parametrize(
-    ("mode", "param"),
-    [
-        (instructor.Mode.TOOLS, "tool_choice"),
-        (instructor.Mode.JSON, "response_format"),
-        (instructor.Mode.JSON_SCHEMA, "response_format"),
-    ],
-)
-def test_modes_that_constrain_the_answer_are_refused_clearly(mode, param):
-    with pytest.raises(Exception) as caught:
-        ask(mode)
-    refusal = caught.value
-    while refusal is not None and not isinstance(refusal, openai.BadRequestError):
-        refusal = refusal.__cause__
-    assert refusal is not None, caught.value
-    assert refusal.param == param
+@pytest.mark.parametrize("mode", [instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA])
+def test_modes_that_constrain_the_answer(mode):
+    """Mode.JSON asks for any object and describes the schema in the prompt, which a random model cannot follow."""
+    client = instructor.from_openai(openai.OpenAI(max_retries=0), mode=mode)
+    short = client.chat.completions.create(
+        model="tiny/maker", messages=HI, response_model=Short, max_retries=0, max_tokens=200, seed=1
+    )
+    assert isinstance(short, Short)

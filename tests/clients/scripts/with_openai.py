@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from typing import Literal
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 client = openai.OpenAI(max_retries=0)
 
@@ -166,9 +168,8 @@ def test_a_model_that_is_not_here_is_a_not_found_error(stream):
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "nobody", "content": "Hi"}]}, "messages[0].role"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [WEATHER], "tool_choice": "required"}, "tool_choice"),
-        ({"service_tier": "flex"}, "service_tier"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"tool_choice": "required"}, "tool_choice"),
     ],
 )
 def test_what_cannot_be_done_is_a_bad_request_that_names_the_field(options, param):
@@ -176,6 +177,24 @@ def test_what_cannot_be_done_is_a_bad_request_that_names_the_field(options, para
         chat(**options)
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
+
+
+def test_a_parsed_answer():
+    class City(BaseModel):
+        name: Literal["Oslo", "Rome"]
+        population: int = Field(ge=0, le=99)
+
+    options = {"model": "tiny/maker", "messages": HI, "response_format": City, "max_tokens": 200, "seed": 1}
+    parsed = client.chat.completions.parse(**options)
+    assert parsed.choices[0].message.parsed.name in ("Oslo", "Rome")
+    with client.chat.completions.stream(**options) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == parsed.choices[0].message.parsed
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_required_tool(choice):
+    answer = chat("tiny/maker", tools=[WEATHER], tool_choice=choice, max_tokens=300, seed=1).choices[0]
+    assert answer.finish_reason in ("tool_calls", "length")
 
 
 @pytest.mark.parametrize("stream", [False, True])
