@@ -220,6 +220,33 @@ def test_a_broken_file_that_is_no_link_is_repaired_too(hub, mlxk, snapshot, mode
     assert snapshot(NAME, commit) == model_files
 
 
+def test_a_snapshot_of_files_instead_of_links_is_completed_without_its_weights(hub, mlxk, snapshot, model_files):
+    from mlxk_testing.tiny_models import in_hub_cache, random_model
+
+    repository = hub.add(NAME, model_files)
+    commit = repository.branches["main"]
+    folder = in_hub_cache(NAME, random_model, revision=commit)
+    for name in ("model.safetensors", "tokenizer.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).resolve().unlink()
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+    (folder / "config.json").unlink()
+    result = mlxk("pull", NAME)
+    assert result.code == 0, result
+    assert snapshot(NAME, commit) == model_files
+    assert not hub.asked("GET /cdn/")
+
+
+def test_a_disk_without_links_keeps_each_file_once(hub, mlxk, snapshot, model_files, hub_cache):
+    repository = hub.add(NAME, model_files)
+    result = mlxk("pull", NAME, env={"HF_HUB_DISABLE_SYMLINKS": "1"})
+    assert result.code == 0, result
+    assert snapshot(NAME, repository.branches["main"]) == model_files
+    assert not [path for path in hub_cache.rglob("*") if path.is_symlink()]
+    assert not list((hub_cache / FOLDER / "blobs").iterdir())
+
+
 def test_links_that_are_gone_are_repaired_without_a_download(hub, repository, mlxk, snapshot, hub_cache, cached):
     commit = cached(repository)
     before = snapshot(NAME, commit)

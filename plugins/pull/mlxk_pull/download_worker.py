@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import httpx2
 import msgspec
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import are_symlinks_supported
 from huggingface_hub.utils import WeakFileLock, tqdm
 
 from mlxk_core.api.errors import HubUnavailable, MlxkError, RevisionNotFound
@@ -88,16 +89,19 @@ class _Download:
             self._counter.set(file.digest, self._bytes_on_disk(file))
         # The small files first: an interrupted download then has the config and the tokenizer.
         self._policy.call(lambda: self._with_huggingface_hub(small), delay=_delay)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            futures = [pool.submit(self._download_large, file) for file in large.values()]
-            for future in futures:
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            for future in as_completed([pool.submit(self._download_large, file) for file in large.values()]):
                 future.result()
+        finally:
+            # After an error the others are not awaited: they end with the process, and a later pull resumes them.
+            pool.shutdown(wait=False, cancel_futures=True)
         self._policy.call(self._link, delay=_delay)
         self._counter.report_now()
 
     def _download_large(self, file: JobFile) -> None:
-        """Complete the blob of a large file, unless it is complete."""
-        blob, partial = self._blobs / file.digest, partial_path(self._blobs, file.digest)
+        """Download a large file, unless it is complete."""
+        partial = partial_path(self._blobs, file.digest)
         reached = 0
 
         def progress() -> int:
@@ -120,13 +124,15 @@ class _Download:
         lock.parent.mkdir(parents=True, exist_ok=True)
         # As huggingface_hub, so that a download by another program is waited for.
         with WeakFileLock(lock):
-            if not file.redo and _size(blob) == file.size:
+            if self._is_complete(file):
                 self._counter.set(file.digest, file.size)
                 return
             self._policy.call(attempt, delay=_delay, progress=progress)
             # A link into the store that repositories share is replaced by a file of this repository.
+            destination = self._destination(file)
+            destination.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process was faster, where locks do not work
-                partial.replace(blob)
+                partial.replace(destination)
             self._redone.add(file.digest)
 
     def _with_huggingface_hub(self, files: Sequence[JobFile]) -> None:
@@ -144,8 +150,19 @@ class _Download:
         patterns = [glob.escape(file.name) for file in self._job.files]
         snapshot_download(self._job.repository, allow_patterns=patterns, **self._options)
 
+    def _destination(self, file: JobFile) -> Path:
+        """Return where the content belongs: in the blobs, or in the snapshot where the disk has no links."""
+        if are_symlinks_supported(self._job.cache):
+            return self._blobs / file.digest
+        return self._snapshot / file.name
+
+    def _is_complete(self, file: JobFile) -> bool:
+        if file.redo and file.digest not in self._redone:
+            return False
+        return file.size in (_size(self._blobs / file.digest), _size(self._snapshot / file.name))
+
     def _bytes_on_disk(self, file: JobFile) -> int:
-        if _size(self._blobs / file.digest) == file.size and (not file.redo or file.digest in self._redone):
+        if self._is_complete(file):
             return file.size
         return _size(partial_path(self._blobs, file.digest)) or 0
 
