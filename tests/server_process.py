@@ -23,6 +23,7 @@ class ServerProcess:
     """`mlxk serve`, listening. `close` ends it as a supervisor would and looks at what it leaves."""
 
     def __init__(self, folder: Path, *args: str) -> None:
+        self.folder = folder
         self._log = folder / "log.txt"
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", *args]
         with self._log.open("wb") as log:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.request import Message, Sampling, Tool
@@ -109,6 +109,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Gives back the memory. The engine is not used again."""
+
+
+Pooling = Literal["last", "mean", "cls"]
+"""Which hidden states make the vector of an input: the last token's, the mean, or the first token's."""
+
+
+@runtime_checkable
+class EmbeddingEngine(Protocol):
+    """What an engine has that can embed, beside the members of `Engine`."""
+
+    def embed(self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool) -> Sequence[Sequence[float]]:
+        """Return one vector for each of `inputs`, lists of token ids, in float32; `normalize` makes its length 1.
+
+        Called on the engine thread, between two steps. Raises `UnsupportedModel` if the network has no hidden states.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

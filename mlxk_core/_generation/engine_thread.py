@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
-from mlxk_core._generation.engine import EngineContext, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine import Engine, EngineContext, Row, RowFailed, Sampled, StepEvent
 from mlxk_core._generation.engine_errors import (
     engine_error,
     failed_call,
@@ -29,7 +29,17 @@ from mlxk_core._generation.engine_errors import (
     stalled,
 )
 from mlxk_core._generation.job_state import Actor, JobState
-from mlxk_core._generation.jobs import Job, JobFailed, Key, LoadStarted, ModelLeased, Resident, RowAdmitted, RowStepped
+from mlxk_core._generation.jobs import (
+    Job,
+    JobFailed,
+    Key,
+    LoadStarted,
+    ModelLeased,
+    Resident,
+    RowAdmitted,
+    RowStepped,
+    TaskDone,
+)
 from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
@@ -132,6 +142,10 @@ class EngineThread:
     def submit_row(self, job: Job, row: Row) -> None:
         """Run the row of a job whose model is leased."""
         self._commands.put(lambda: self._make_ready(job, row))
+
+    def submit_task(self, job: Job, task: Callable[[Engine], object]) -> None:
+        """Call `task` with the engine of a job whose model is leased, between two steps."""
+        self._commands.put(lambda: self._run_task(job, task))
 
     def end_job(self, job: Job, state: JobState) -> None:
         """End a job on behalf of its request, in the terminal `state`. One that is over stays as it is."""
@@ -260,6 +274,18 @@ class EngineThread:
         job.to(JobState.READY, by=Actor.REQUEST)
         job.row = row
         self._ready.append(job)
+
+    def _run_task(self, job: Job, task: Callable[[Engine], object]) -> None:
+        if job.over:
+            return
+        assert job.resident is not None
+        self._record_progress()
+        try:
+            result = task(job.resident.engine)
+        except BaseException as error:
+            self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
+            return
+        job.outbox.put(TaskDone(result))
 
     def _end_on_request(self, job: Job, state: JobState) -> None:
         if job.over:

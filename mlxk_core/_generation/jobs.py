@@ -45,6 +45,13 @@ class RowStepped:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskDone:
+    """A task of this job has run on the engine thread."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed:
     """The job is over; it failed."""
 
@@ -56,7 +63,7 @@ class JobCancelled:
     """The job was cancelled; put by the thread that cancelled it, so that the consumer need not wait for the engine."""
 
 
-JobUpdate = LoadStarted | ModelLeased | RowAdmitted | RowStepped | JobFailed | JobCancelled
+JobUpdate = LoadStarted | ModelLeased | RowAdmitted | RowStepped | TaskDone | JobFailed | JobCancelled
 """What the request's own thread reads from a job's outbox."""
 
 

@@ -6,19 +6,21 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
+from typing import TypeVar, cast
 
 from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown, UnsupportedModel
 from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
+from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
-from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident
+from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
@@ -31,6 +33,7 @@ from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.model import Model
 
+_T = TypeVar("_T")
 _SHARE_OF_MEMORY = 0.75
 _SHARE_FOR_PROMPTS = 0.1
 _LONGEST_RETRY = 30
@@ -179,6 +182,26 @@ class GenerationService:
         """
         with self._leased(model) as resident:
             yield resident.engine.tokenizer
+
+    def run_tasks(self, model: Model, tasks: Iterable[Callable[[Engine], _T]]) -> Iterator[_T]:
+        """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
+
+        For work that is no generation, such as embeddings. A task should take no longer than a step does: running
+        generations wait for it. Closing the iterator ends the work. Raises what `submit` raises, the error of the
+        load, and what a task raises.
+        """
+        [job] = self._open_jobs([(model, self._backend(model, None))])
+        try:
+            _wait_for_model(job, lambda: None)
+            for task in tasks:
+                self._thread.submit_task(job, task)
+                update = job.outbox.get()
+                if isinstance(update, JobFailed):
+                    raise update.error
+                assert isinstance(update, TaskDone)
+                yield cast("_T", update.result)
+        finally:
+            self._thread.end_job(job, JobState.RELEASED)
 
     @contextmanager
     def _leased(

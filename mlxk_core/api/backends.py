@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.engine import Engine, EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine import (
+    EmbeddingEngine,
+    Engine,
+    EngineContext,
+    Pooling,
+    Prefilled,
+    Row,
+    RowFailed,
+    Sampled,
+    StepEvent,
+)
 from mlxk_core._generation.tokenizer import Detokenizer, Tokenizer
 
 __all__ = [
     "Detokenizer",
+    "EmbeddingEngine",
     "Engine",
     "EngineContext",
+    "Pooling",
     "Prefilled",
     "Row",
     "RowFailed",

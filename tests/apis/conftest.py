@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +17,30 @@ from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cach
 from tests.server_process import ServerProcess, own_home
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
+_MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
 KEY, OTHER_KEY = "correct-horse", "battery-staple"
 
 
+def _embedding_files(folder: Path, pooling: str) -> Path:
+    """What sentence-transformers writes beside a model."""
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in _MODULES.items()]
+    mode = {"last": "pooling_mode_lasttoken", "mean": "pooling_mode_mean_tokens"}[pooling]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({mode: True}))
+    prompts = {"prompts": {"query": "Query: ", "document": ""}, "default_prompt_name": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512}))
+    return folder
+
+
+def _embedder(pooling: str, folder: Path) -> None:
+    _embedding_files(random_model(folder), pooling)
+
+
 def _write_models() -> None:
+    for pooling in ("last", "mean"):
+        in_hub_cache(f"tiny/embeds-{pooling}", partial(_embedder, pooling))
     in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, TALKER))
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
     in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True))
@@ -129,3 +151,20 @@ def api(api_server: ServerProcess) -> Client:
 def other(api: Client) -> Client:
     """A client with the second key."""
     return Client(api.address, {"authorization": f"Bearer {OTHER_KEY}"})
+
+
+@pytest.fixture
+def embedding_files() -> Callable[[Path, str], Path]:
+    """`embedding_files(folder, pooling)` makes the model in a folder one that embeds."""
+    return _embedding_files
+
+
+@pytest.fixture
+def embedder(api_server: ServerProcess) -> Callable[[str], tuple[str, Path]]:
+    """`embedder(pooling)`: the name and the folder of a model of the server that embeds."""
+
+    def find(pooling: str) -> tuple[str, Path]:
+        [folder] = api_server.folder.glob(f"hub/models--tiny--embeds-{pooling}/snapshots/*")
+        return f"tiny/embeds-{pooling}", folder
+
+    return find

@@ -34,6 +34,7 @@ FEATURES = {
     "messages",
     "ollama",
     "launch",
+    "embeddings",
 }
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {
@@ -45,6 +46,7 @@ MAY_IMPORT = {
     "responses": {"mlxk_protocol"},
     "messages": {"mlxk_protocol"},
     "ollama": {"mlxk_protocol"},
+    "embeddings": {"mlxk_protocol"},
 }
 
 

@@ -18,10 +18,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlxk_core.api.backends import EngineContext, Prefilled, Row, RowFailed, Sampled, StepEvent
+from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent
 from mlxk_core.api.errors import InsufficientMemory, InvalidOption
 from mlxk_core.api.generation import Message, Tool
-from mlxk_mlx.engine import sampling
+from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.constraining import ConstraintProcessor
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.template import ChatTemplate
@@ -196,6 +196,9 @@ class MlxEngine:
                 self._generator.remove([active.uid])
                 self._forget(active)
         return events
+
+    def embed(self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool) -> Sequence[Sequence[float]]:
+        return embedding.embed(self._network, inputs, pooling=pooling, normalize=normalize)
 
     def remove(self, id: int, /) -> None:
         active = self._rows.get(id)

@@ -1,0 +1,1 @@
+"""Embeddings: a server extension and a command."""

@@ -1,0 +1,60 @@
+"""`mlxk embed`: print the embeddings of texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.errors import UsageError
+from mlxk_core.api.generation import GenerationService
+from mlxk_core.api.models import Resolver
+from mlxk_embeddings.embedding import embed_inputs
+
+
+@click.command("embed")
+@click.argument("model", metavar="MODEL")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("--prompt-name", metavar="NAME", help="Prefix of the model to use, such as `query`.")
+@click.option("--dimensions", type=click.IntRange(min=1), metavar="N", help="Keep only the first N numbers.")
+@click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
+@json_option
+@click.pass_obj
+def embed(
+    session: Session,
+    /,
+    model: str,
+    texts: tuple[str, ...],
+    prompt_name: str | None,
+    dimensions: int | None,
+    truncate: bool,
+) -> Any:
+    """Print the embeddings of texts, one JSON array a line.
+
+    Without TEXT every line of standard input is one.
+
+    \b
+    Examples:
+      mlxk embed Qwen3-Embedding-0.6B "The weather is nice today."
+      mlxk embed Qwen3-Embedding-0.6B --prompt-name query --json < questions.txt
+    """
+    inputs = list(texts) or _lines()
+    found = Resolver(session.host).resolve(model)
+    with GenerationService(session.host) as service:
+        result = embed_inputs(service, found, inputs, prompt_name=prompt_name, dimensions=dimensions, truncate=truncate)
+    if not session.output.json:
+        for vector in result.vectors:
+            session.output.line(json.dumps(list(vector)))
+    return {"model": found.name, "embeddings": [list(vector) for vector in result.vectors], "tokens": result.tokens}
+
+
+def _lines() -> list[str]:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError('No text given. Usage: mlxk embed MODEL "TEXT".')
+    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not lines:
+        raise UsageError("Standard input is empty.")
+    return lines
