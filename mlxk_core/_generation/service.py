@@ -30,6 +30,7 @@ from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
 from mlxk_core._models.budget import model_context_length
+from mlxk_core._models.classify import Facts
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.model import Model
 
@@ -335,6 +336,10 @@ class GenerationService:
         facts = self._facts.get((model, reasoning_format))
         if facts is not None and self.is_loaded(model):
             return facts
+        if Facts(model).type == "embedding":
+            raise UnsupportedModel(
+                f"`{model.name}` is an embedding model; it does not generate text. Use `mlxk embed`.", model=model.name
+            )
         chosen = self._host.reasoning_format(model, reasoning_format)
         facts = _Facts(
             policy=self._host.stop_policies(model),

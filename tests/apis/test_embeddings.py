@@ -110,6 +110,15 @@ def test_too_long_an_input_is_cut_where_that_is_asked_for(api, embedder):
     assert reply.json["usage"]["prompt_tokens"] == 512
 
 
+def test_an_embedding_model_does_not_chat_and_says_so(api, embedder):
+    name, _ = embedder("last")
+    reply = api.post("/v1/chat/completions", {"model": name, "messages": [{"role": "user", "content": "Hi"}]})
+    assert (reply.status, reply.json["error"]["code"]) == (400, "unsupported_model")
+    models = {model["id"]: model["capabilities"] for model in api.get("/v1/models").json["data"]}
+    assert models[name] == ["embeddings"]
+    assert "chat" in models["tiny/talker"]
+
+
 def test_a_chat_model_does_not_embed(api):
     reply = api.post("/v1/embeddings", {"model": "tiny/talker", "input": "Hi"})
     assert (reply.status, reply.json["error"]["code"]) == (400, "unsupported_model")

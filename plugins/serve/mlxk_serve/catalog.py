@@ -239,6 +239,8 @@ class Catalog:
         return "generic" if "chat" in capabilities and self._generic_tools else None
 
     def _capabilities(self, model: Model) -> tuple[str, ...]:
+        if Facts(model).type == "embedding":
+            return ("embeddings",)
         more = {
             "tools": self._tools(model) == "native",
             "reasoning": self._host.reasoning_format(model) is not None,

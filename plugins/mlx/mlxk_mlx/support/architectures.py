@@ -112,8 +112,6 @@ def _not_generative(model: Model, model_type: str) -> str | None:
             return f"{name} does not generate text"
     if model_type in _ENCODERS:
         return f"model_type {model_type} does not generate text"
-    if any(file.name == "1_Pooling/config.json" for file in model.files):
-        return "an embedding model (it has a pooling layer) does not generate text"
     return None
 
 
