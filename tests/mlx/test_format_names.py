@@ -66,7 +66,7 @@ def test_a_format_without_a_parser_is_not_claimed(tmp_path):
 
 @pytest.mark.parametrize(
     "template, claimed",
-    [("{{ tools }} <tool_call> {{ tool_call.name }}", True), ("{{ tools }} as you like", False)],
+    [("{{ tools }} <tool_call> {{ tool_call.name }}", True), ("{{ tools }} as you like", True), ("no", False)],
 )
 def test_a_model_is_said_to_call_tools_if_its_calls_are_read(tmp_path, template, claimed):
     host = Host.discover(strict=True)

@@ -290,10 +290,17 @@ def test_an_endless_repetition_of_the_opener_ends_in_time(tmp_path):
         assert "".join(event.text for event in events) == opener * 4000
 
 
-def test_a_model_whose_format_nobody_knows_is_left_alone(tmp_path):
+def test_a_bare_object_is_a_call_for_a_template_that_takes_tools_in_an_unknown_format(tmp_path):
+    model = described(tmp_path, "{{ tools }}")
+    extractor = around(ExtractorContext(model=model, tools=_TOOLS, inner=PlainText()))
+    call = json.dumps({"name": _TOOLS[0].name, "arguments": {}})
+    events = [*extractor.feed(call), *extractor.close()]
+    assert [type(event) for event in events] == [ToolCallDelta]
+
+
+def test_a_model_without_tools_in_its_template_is_left_alone(tmp_path):
     inner = PlainText()
-    for template in ("{{ tools }}", "nothing"):
-        assert around(ExtractorContext(model=described(tmp_path, template), tools=_TOOLS, inner=inner)) is inner
+    assert around(ExtractorContext(model=described(tmp_path, "nothing"), tools=_TOOLS, inner=inner)) is inner
     named = described(tmp_path, "nothing", tool_parser_type="../json")
     assert around(ExtractorContext(model=named, tools=_TOOLS, inner=inner)) is inner
 

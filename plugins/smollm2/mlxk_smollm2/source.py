@@ -17,7 +17,7 @@ DEFAULTS = {
     "top_p": 1.0,
     "top_k": 0,
     "min_p": 0.0,
-    "repetition_penalty": 1.1,
+    "repetition_penalty": 1.15,
 }
 
 

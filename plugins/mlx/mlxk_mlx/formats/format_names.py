@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from mlxk_core.api.models import Model
 
 BARE_CALLS = "llama3"
-"""The format without markers: an answer that is a JSON object."""
+"""The format without markers: an answer that is a JSON object with the name of a tool. It is read for every model whose
+template takes tools in a format that is not known."""
+_TAKES_TOOLS = re.compile(r"\btools\b")
 
 # Texts in a chat template of which one (or all of an inner tuple) shows a format of mlx-lm's, by precedence.
 _IN_TEMPLATE: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
@@ -54,7 +57,7 @@ def _inferred(model: Model) -> str | None:
     for name, texts in _IN_VOCABULARY:
         if all(text in tokens for text in texts):
             return name
-    return infer(template, tokens)
+    return infer(template, tokens) or (BARE_CALLS if _TAKES_TOOLS.search(template) else None)
 
 
 @cache

@@ -238,10 +238,8 @@ def _disagreement(
         if said != scheme
     )
     for (said, found), count in wrong.most_common():
-        verb = "is" if count == 1 else "are"
-        yield (
-            f"{declaration.place} declares {said}, but {_layers(count)} {verb} stored as {found}; using the stored type."
-        )
+        layers = f"{_layers(count)} {'is' if count == 1 else 'are'}"
+        yield f"{declaration.place} declares {said}, but {layers} stored as {found}; using the stored type."
 
 
 def _exceptions(layers: Mapping[str, Scheme], main: Scheme, overrides: Mapping[str, Scheme | None]) -> Iterator[str]:
