@@ -49,13 +49,13 @@ def _apply(
 
 
 def _merge(messages: Sequence[Message]) -> list[Message]:
-    merged: list[Message] = []
+    groups: list[list[Message]] = []
     for message in messages:
-        if merged and _mergeable(merged[-1], message):
-            merged[-1] = _joined(merged[-1], message)
+        if groups and _mergeable(groups[-1][-1], message):
+            groups[-1].append(message)
         else:
-            merged.append(message)
-    return merged
+            groups.append([message])
+    return [group[0] if len(group) == 1 else _joined(group) for group in groups]
 
 
 def _mergeable(first: Message, second: Message) -> bool:
@@ -65,12 +65,12 @@ def _mergeable(first: Message, second: Message) -> bool:
     return first.role != "user" or first.name == second.name
 
 
-def _joined(first: Message, second: Message) -> Message:
-    reasoning = "\n\n".join(filter(None, (first.reasoning, second.reasoning)))
+def _joined(group: Sequence[Message]) -> Message:
+    reasoning = "\n\n".join(message.reasoning for message in group if message.reasoning)
     return replace(
-        second,
-        content="\n\n".join(filter(None, (first.content, second.content))),
-        reasoning=reasoning if reasoning or first.reasoning == second.reasoning == "" else None,
+        group[-1],
+        content="\n\n".join(message.content for message in group if message.content),
+        reasoning=reasoning or group[-1].reasoning,
     )
 
 

@@ -6,8 +6,11 @@ import time
 
 import pytest
 
+from mlxk_core._generation.conversation import rewrites
 from mlxk_core.api import Message, Tool, ToolCall
 from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_mlx.engine.message_format import MessageFormat
+from mlxk_mlx.engine.repair import repaired_object
 from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
 
@@ -168,7 +171,7 @@ def test_a_template_sees_special_tokens_and_options():
     ],
 )
 def test_a_hostile_template_fails_within_its_limits(source):
-    processes = RenderProcesses(1, seconds=1.5)
+    processes = RenderProcesses(1, seconds=6)
     began = time.monotonic()
     with pytest.raises((TemplateLimit, TemplateRefusal)):
         processes.render(source, {})
@@ -201,3 +204,16 @@ def test_a_shape_of_conversation_is_probed_once():
     template = ChatTemplate.of_code(apply)
     assert [template.render([QUESTION]) for _ in range(3)] == ["How warm?"] * 3
     assert len(calls) == 4
+
+
+def test_long_conversations_and_deep_arguments_take_linear_time():
+    source = PLAIN.replace(
+        "{{ m.content }}", "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function }}{% endfor %}"
+    )
+    calls = tuple(ToolCall(id=f"c{number}", name="f", arguments='{"a": ') for number in range(2))
+    results = [Message(role="tool", content="r", tool_call_id=call.id) for call in calls]
+    turns = [QUESTION, Message(role="assistant", content="", tool_calls=calls), *results, ANSWER] * 4000
+    assert render(source, *turns).count("How warm?") == 4000
+    assert MessageFormat(calls="one-by-one").write(turns)[2]["role"] == "tool"
+    assert repaired_object("{" + '"a":[' * 200_000) is None
+    assert len(next(rewrites([QUESTION] * 20_000)).messages) == 1

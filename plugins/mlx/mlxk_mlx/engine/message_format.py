@@ -114,10 +114,16 @@ class MessageFormat:
     def _arranged(self, messages: Sequence[Message]) -> Iterable[Message]:
         if self.calls == "together":
             return messages
+        results: dict[str | None, list[Message]] = {}
+        for message in messages:
+            if message.role == "tool":
+                results.setdefault(message.tool_call_id, []).append(message)
         arranged: list[Message] = []
-        waiting = list(messages)
-        while waiting:
-            message = waiting.pop(0)
+        for message in messages:
+            if message.role == "tool" and self.calls == "one-by-one":
+                if message.tool_call_id in results:  # of a call that is not there
+                    arranged.append(message)
+                continue
             if not message.tool_calls:
                 arranged.append(message)
                 continue
@@ -128,12 +134,9 @@ class MessageFormat:
                 arranged.append(message)
                 continue
             for index, call in enumerate(message.tool_calls):
-                arranged.append(
-                    replace(message, tool_calls=(call,), reasoning=message.reasoning if index == 0 else None)
-                )
-                results = [other for other in waiting if other.role == "tool" and other.tool_call_id == call.id]
-                arranged += results
-                waiting = [other for other in waiting if other not in results]
+                reasoning = message.reasoning if index == 0 else None
+                arranged.append(replace(message, tool_calls=(call,), reasoning=reasoning))
+                arranged += results.pop(call.id, [])
         return arranged
 
     def _entry(self, message: Message, names: Mapping[str, str]) -> Entry:

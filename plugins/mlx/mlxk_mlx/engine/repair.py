@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 _CLOSERS = {"{": "}", "[": "]"}
@@ -42,8 +43,36 @@ def _completed(text: str) -> dict[str, Any] | None:
     text = text.strip()
     if not text.startswith("{") or len(text) > _MAX_LENGTH:
         return None
-    open_brackets, in_string, escaped = [], False, False
-    cuts = []  # ends of the text at which all values before are whole, with the brackets that are open there
+    scanned = _scan(text)
+    if scanned is None or not scanned.closers:
+        return None
+    whole = (text[:-1] if scanned.escaped else text) + ('"' if scanned.in_string else "")
+    candidates = [whole + end + scanned.closers for end in ("", "null", ": null")]
+    for cut in reversed(scanned.cuts[-2:]):
+        before = _scan(text[:cut])
+        candidates += [text[:cut] + before.closers] if before else []
+    for candidate in candidates:
+        value = _parsed(candidate)
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """Where JSON text ends: what closes its open brackets, and the places at which all values before are whole."""
+
+    closers: str
+    in_string: bool
+    escaped: bool
+    cuts: list[int]
+
+
+def _scan(text: str) -> _Scanned | None:
+    """Return the state at the end of `text`, None if its brackets do not match."""
+    open_brackets: list[str] = []
+    in_string = escaped = False
+    cuts = []
     for position, character in enumerate(text):
         if in_string:
             if escaped:
@@ -56,20 +85,10 @@ def _completed(text: str) -> dict[str, Any] | None:
             in_string = True
         elif character in _CLOSERS:
             open_brackets.append(_CLOSERS[character])
-            cuts.append((position + 1, tuple(open_brackets)))
+            cuts.append(position + 1)
         elif character in _CLOSERS.values():
             if not open_brackets or open_brackets.pop() != character:
                 return None
         elif character == ",":
-            cuts.append((position, tuple(open_brackets)))
-    if not open_brackets:
-        return None
-    closing = "".join(reversed(open_brackets))
-    whole = (text[:-1] if escaped else text) + ('"' if in_string else "")
-    candidates = [whole + end + closing for end in ("", "null", ": null")]
-    candidates += [text[:end] + "".join(reversed(brackets)) for end, brackets in cuts[:-3:-1]]
-    for candidate in candidates:
-        value = _parsed(candidate)
-        if isinstance(value, dict):
-            return value
-    return None
+            cuts.append(position)
+    return _Scanned("".join(reversed(open_brackets)), in_string, escaped, cuts)

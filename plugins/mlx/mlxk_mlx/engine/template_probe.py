@@ -8,6 +8,7 @@ escape it; marker words can.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -22,10 +23,16 @@ _CONTENT = {
     "tool": "tool results",
 }
 
+_MARKER = re.compile(r"mlxk\d+x")
+_QUOTED_MARKER = re.compile(r"""(?:'|\\")(mlxk\d+x)""")
+_WINDOW = 64
+"""Messages at each end of a conversation that its probe has. Templates treat the first and the last ones differently,
+not those between."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A marker word and what it stands for. `key` is the marker of an argument's name, written before it."""
+    """A marker word and the part of the conversation that it represents."""
 
     marker: str
     what: str
@@ -67,12 +74,12 @@ class Probe:
                 name=None if message.name is None else "mlxk_name",
             )
 
-        return cls(tuple(map(message_of, messages)), tuple(pieces))
+        return cls(tuple(map(message_of, _ends(messages))), tuple(pieces))
 
     def missing(self, text: str) -> Iterator[str]:
         """Yield what of the conversation is not in the rendered `text`, each kind once."""
-        folded = text.casefold()
-        yield from dict.fromkeys(piece.what for piece in self.pieces if piece.marker not in folded)
+        found = set(_MARKER.findall(text.casefold()))
+        yield from dict.fromkeys(piece.what for piece in self.pieces if piece.marker not in found)
         if "'type': 'text'" in text or '"type": "text"' in text:
             yield "text: it shows lists of content parts as they are"
 
@@ -80,12 +87,16 @@ class Probe:
         """Return whether `text` has Python's spelling of a value, or JSON inside a JSON string."""
         if "None" in text and "None" not in template:
             return True
-        return any(
-            f"{quote}{piece.marker}" in text
-            for piece in self.pieces
-            if piece.what == "tool calls"
-            for quote in ("'", '\\"')
-        )
+        quoted = set(_QUOTED_MARKER.findall(text))
+        return any(piece.marker in quoted for piece in self.pieces if piece.what == "tool calls")
+
+
+def _ends(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return a long conversation without its middle, cut before user messages."""
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    head = max((index for index in users if index <= _WINDOW), default=0)
+    tail = min((index for index in users if index >= len(messages) - _WINDOW), default=0)
+    return [*messages[:head], *messages[tail:]] if 0 < head < tail else messages
 
 
 _ASKED = Message(role="user", content="mlxk asks")
