@@ -1,4 +1,4 @@
-"""A whole answer: the events of its stream, joined."""
+"""A complete response: the joined events of its stream."""
 
 from __future__ import annotations
 

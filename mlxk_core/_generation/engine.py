@@ -1,4 +1,4 @@
-"""What a backend provides: one loaded model that decodes many requests, a step at a time."""
+"""The engine protocol: one loaded model that decodes many rows, a step at a time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from mlxk_core._generation.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One request as the engine sees it. `id` is unique for the engine's life.
+    """One sequence to decode. `id` is unique for the engine's life.
 
-    `constraint` says which tokens may come next. It belongs to this row, and is used on the engine thread only.
+    `prompt` has one token id or more, each in `range(tokenizer.vocab_size)`; `stop_tokens` may contain others.
+    `max_tokens` counts generated tokens. `constraint` says which tokens may come next; it belongs to this row and is
+    used on the engine thread only.
     """
 
     id: int
@@ -28,11 +30,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A token of row `id`.
+    """A generated token of row `id`.
 
-    `finish` is set on the row's last: "stop" when the token is a stop token, "length" at `max_tokens`, "complete" when
-    the row's constraint allows nothing after it. `logprob` and `top` (id, logprob; best first) are there if the row's
-    sampling asks for them.
+    `finish` is set on the row's last token: "stop" for a stop token, "length" at `max_tokens`, "complete" when the
+    row's constraint allows nothing after it. `logprob` (natural logarithm) and `top` (pairs of token id and logprob,
+    best first) are set if the row's sampling asks for them.
     """
 
     id: int
@@ -44,7 +46,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """`done` of row `id`'s `total` prompt tokens are read, `cached` of them taken from an earlier request."""
+    """`done` of the `total` prompt tokens of row `id` are read; `cached` of them came from the prompt cache."""
 
     id: int
     done: int
@@ -54,7 +56,7 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True)
 class RowFailed:
-    """Row `id` is over: it failed without harm to the others."""
+    """Row `id` has ended with `error`; the other rows continue."""
 
     id: int
     error: Exception
@@ -66,21 +68,22 @@ StepEvent = Sampled | Prefilled | RowFailed
 class Engine(Protocol):
     """One loaded model.
 
-    `tokenizer`, `native_stops`, `render` and `check` may be used from any thread and touch no accelerator. Everything
-    else is called on the engine thread only. A row lives from `add` until its `Sampled.finish`, its `RowFailed`,
-    `remove` or `reset`.
+    `tokenizer`, `native_stops`, `render` and `check` may be used from any thread and do not use the accelerator.
+    Everything else is called on the engine thread only. A row is active from `add` until its `Sampled.finish`, its
+    `RowFailed`, `remove` or `reset`. Errors other than `MlxkError` are reported as failures of the backend's plugin.
     """
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer: the same object every time, safe to use from several threads at once."""
 
     @property
     def native_stops(self) -> frozenset[int]:
-        """Stop token ids named by the model's own files: the union of every place that names some."""
+        """Stop token ids that the model's own files declare: the union over all of them."""
 
     @property
     def memory(self) -> int:
-        """Bytes held now: weights, running rows and what is kept of earlier prompts."""
+        """Bytes held now: weights, active rows and the prompt cache."""
 
     def render(
         self,
@@ -90,25 +93,32 @@ class Engine(Protocol):
         generation_prompt: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """The conversation as the model's chat template writes it. Raises `TemplateError`; `NoTemplate` without one."""
+        """Return the conversation as the model's chat template writes it.
+
+        Without `generation_prompt` the last turn is closed. `options` are variables of the template. Raises
+        `TemplateError` if the template rejects the conversation, `NoTemplate` if there is none.
+        """
 
     def check(self, row: Row) -> None:
-        """Raises `InvalidOption` or `InsufficientMemory` if `row` cannot run; `add` relies on it."""
+        """Raise `InvalidOption` or `InsufficientMemory` if `row` cannot run. Called before `add`."""
 
     def add(self, row: Row) -> None:
-        """Takes a checked row; it joins at the next step."""
+        """Accept a checked row. It joins the batch at the next step."""
 
     def step(self) -> Sequence[StepEvent]:
-        """One token for every decoding row and at most one chunk of prompt. Raises only when all rows are lost."""
+        """Compute one token for every decoding row and at most one chunk of a prompt; return the events of all rows.
+
+        Raises only if all rows are lost: `reset` is called next. Events of rows that are not active are ignored.
+        """
 
     def remove(self, id: int, /) -> None:
-        """Ends a row now; an unknown id is no error."""
+        """End a row now. An unknown id has no effect."""
 
     def reset(self) -> None:
-        """Drops all rows and whatever a failed step left half done; the weights stay."""
+        """Drop all rows and the state of an unfinished step. The weights stay loaded."""
 
     def close(self) -> None:
-        """Gives back the memory. The engine is not used again."""
+        """Release the memory. The engine is not used again."""
 
 
 Pooling = Literal["last", "mean", "cls"]
@@ -128,12 +138,12 @@ class EmbeddingEngine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineContext:
-    """What a backend gets while it loads a model, on the engine thread.
+    """What the service offers a backend that loads a model, on the engine thread.
 
-    `alive` is called now and then while a load advances: it proves life, and raises `Interrupted` if nobody wants
-    the model any more. `at_thread_exit` takes a function to call as the engine thread's last act (each one once).
-    `cache_bytes` is how much memory the engine may keep for prompts it has read. `concurrency` is the largest number
-    of rows it is given at once.
+    Call `alive()` a few times per second during a load: other models continue meanwhile, and it raises `Interrupted`
+    when no request waits for the model any more. `at_thread_exit(function)` registers a function to call when the
+    engine thread ends, each function once. `cache_bytes` limits the prompt cache, in bytes. `concurrency` is the
+    largest number of rows that are active at once.
     """
 
     alive: Callable[[], None]

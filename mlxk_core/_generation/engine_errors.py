@@ -8,6 +8,7 @@ import traceback
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
 from mlxk_core._generation.engine import Prefilled, RowFailed, Sampled
 from mlxk_core._host.host import Host
+from mlxk_core._host.plugin import describe_error, error_place
 from mlxk_core._host.specs import BackendSpec
 
 _MEMBERS = (
@@ -25,9 +26,8 @@ def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseExcepti
         return error
     if isinstance(error, MemoryError):
         return InsufficientMemory(f"Not enough memory: {call} of backend {backend.name} ran out of it.")
-    place = _place(error, _package(backend))
-    described = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return _failure(host, backend, f"{call} raised {described}" + (f" ({place})" if place else ""), error)
+    packages = host.owner_of(backend).packages
+    return _failure(host, backend, f"{call} raised {describe_error(error, packages)}", error)
 
 
 def malformed_result(host: Host, backend: BackendSpec, problem: str) -> EngineFailure:
@@ -70,34 +70,14 @@ def missing_member(engine: object) -> str | None:
 
 
 def _failure(host: Host, backend: BackendSpec, problem: str, cause: BaseException | None) -> EngineFailure:
-    owner = host.backend_owner(backend)
+    owner = host.owner_of(backend)
     failure = EngineFailure(
         f"Backend {backend.name} of plugin {owner.label} failed: {problem}",
         backend=backend.name,
-        plugin=owner.name,
-        distribution=owner.distribution,
-        version=owner.version,
-        place=_place(cause, _package(backend)) if cause else None,
+        plugin=owner.record.name,
+        distribution=owner.record.distribution,
+        version=owner.record.version,
+        place=error_place(cause, owner.packages) if cause else None,
     )
     failure.__cause__ = cause
     return failure
-
-
-def _package(backend: BackendSpec) -> str:
-    """Return the top-level package of the backend's code."""
-    target = backend.target
-    module = target.partition(":")[0] if isinstance(target, str) else str(getattr(target, "__module__", ""))
-    return module.partition(".")[0]
-
-
-def _place(error: BaseException, package: str) -> str | None:
-    """Return `package/module.py:12` of the deepest frame in `package`, else of the deepest outside of mlxk-core."""
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    named = [(str(frame.f_globals.get("__name__", "")).partition(".")[0], frame, line) for frame, line in frames]
-    own = [found for found in named if found[0] == package] or [found for found in named if found[0] != "mlxk_core"]
-    if not own:
-        return None
-    name, frame, line = own[-1]
-    path = frame.f_code.co_filename.replace("\\", "/")
-    _, inside, rest = path.rpartition(f"/{name}/")
-    return f"{name}/{rest}:{line}" if inside else f"{path.rpartition('/')[2]}:{line}"

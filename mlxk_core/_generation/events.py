@@ -1,4 +1,4 @@
-"""What comes out: the events of one answer, in order."""
+"""The events of one generation, in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 class Channel(Enum):
-    """Who a piece of text is for."""
+    """Kind of generated text."""
 
     CONTENT = "content"
     REASONING = "reasoning"
@@ -20,7 +20,7 @@ class Channel(Enum):
 class TokenLogprob:
     """One token's natural log probability, and its most likely alternatives, best first.
 
-    `data` is the token's own bytes (None when the tokenizer cannot tell); they join to the text.
+    `data` is the token's own bytes (None if the tokenizer does not know them); they join to the text.
     """
 
     text: str
@@ -31,7 +31,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of one channel, never empty but for the `tokens` it may carry (only when logprobs were asked for)."""
+    """More text of one channel. `tokens` is set if logprobs were requested; only then may `text` be empty."""
 
     channel: Channel
     text: str
@@ -40,7 +40,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """More of tool call number `index`. The first one of a call has `id` and `name`; `arguments` parts join to JSON."""
+    """A part of tool call number `index`. The first part has `id` and `name`; the `arguments` join to JSON text."""
 
     index: int
     id: str | None = None
@@ -57,8 +57,10 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is known and the request is with the engine. `max_tokens` is the budget that holds, `notes` are
-    sentences for the user (a clamped budget, a chat template that failed)."""
+    """The prompt is rendered and its row submitted.
+
+    `max_tokens` is the effective budget. `notes` are sentences for the user: a reduced budget, a failed chat template.
+    """
 
     prompt_tokens: int
     max_tokens: int
@@ -78,7 +80,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts: the engine's, up to and with the token that ended the answer."""
+    """Token counts of the engine, including the token that ended the response."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -92,7 +94,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: waiting for the model to load, waiting for a place, reading the prompt, and from first to last token."""
+    """Seconds spent on loading the model, in the queue, on the prompt, and from the first to the last token."""
 
     load: float = 0.0
     queue: float = 0.0
@@ -102,7 +104,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of every answer that did not fail. `stop_string` is the text that ended it, if one did."""
+    """The last event of a generation that did not fail. `stop_string` is the stop string that ended it, if any."""
 
     reason: FinishReason
     usage: Usage = field(default_factory=Usage)

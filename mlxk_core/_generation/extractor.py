@@ -1,4 +1,4 @@
-"""What a reasoning format provides: a stream parser that splits one answer into reasoning, content and tool calls."""
+"""The format parser protocol: it splits one streamed response into reasoning, content and tool calls."""
 
 from __future__ import annotations
 
@@ -33,18 +33,24 @@ class ExtractorContext:
 class Extractor(Protocol):
     """Parses one response. The joined events must not depend on how the text was cut into `feed` calls.
 
-    No text is lost, no marker of the format is passed on, nothing raises. `channel` is where text fed next would go,
-    None while a marker or a header is still incomplete; inside a tool call and between messages it is CONTENT, since
-    tokens spent there are not spent on reasoning.
+    No text is lost, no marker of the format is passed on, and nothing raises. `mlxk_testing.assert_format` checks this.
     """
 
     @property
-    def channel(self) -> Channel | None: ...
+    def channel(self) -> Channel | None:
+        """Where text that is fed next goes; None while a marker or a header is incomplete.
 
-    def feed(self, text: str, /) -> Iterable[ExtractorEvent]: ...
+        Inside a tool call and between messages it is CONTENT: reasoning tokens are counted by it.
+        """
+
+    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        """Return the events that `text` completes. Hold back what may be the beginning of a marker, and nothing else.
+
+        No `Delta` is empty. The first `ToolCallDelta` of a call has its `index` (counted from 0), `id` and `name`.
+        """
 
     def close(self) -> Iterable[ExtractorEvent]:
-        """What is still held back. Called once, at the end."""
+        """Return the events of what is held back. Called once, at the end of the response."""
 
 
 class PlainText:

@@ -1,4 +1,4 @@
-"""From tokens to text: detokenize, split into channels, and end at a stop string. One pipeline a request."""
+"""From tokens to text: detokenize, split into channels, and end at a stop string. One pipeline per request."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class VerbatimAnswer:
 
 @contextmanager
 def failures_named(extractor: object) -> Iterator[None]:
-    """What an extractor raises is told as the failure of the plugin it comes from."""
+    """Report what an extractor raises as a failure of the plugin it comes from."""
     try:
         yield
     except MlxkError:
@@ -74,17 +74,17 @@ def failures_named(extractor: object) -> Iterator[None]:
 
 
 def _check(event: ExtractorEvent) -> None:
-    """What an extractor gives by mistake is better told here than where it is used."""
+    """Raise `TypeError` for an event that no consumer could use."""
     match event:
         case Delta(channel=Channel(), text=str()) | ToolCallDelta(index=int(), arguments=str()):
             return
-    raise TypeError(f"{type(event).__name__} is no event of an answer, or has a field of another type")
+    raise TypeError(f"{type(event).__name__} is not an event of a format, or has a field of the wrong type")
 
 
 class TextPipeline:
-    """The text side of one answer. Feed tokens in order until `reason` is set; count what was used.
+    """The text of one response. Feed tokens in order until `reason` is set.
 
-    `reason` is why the answer ended, `stop_string` the text that ended it.
+    `reason` is why the response ended, `stop_string` the text that ended it.
     """
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: ToolCallFilter) -> None:
@@ -102,7 +102,7 @@ class TextPipeline:
         self.stop_string: str | None = None
 
     def feed(self, sampled: Sampled) -> Iterator[ExtractorEvent]:
-        """The events that one token completes."""
+        """Return the events that one token completes."""
         if self.reason is not None:
             return
         self.completion_tokens += 1
@@ -119,12 +119,12 @@ class TextPipeline:
             yield from self.finish("stop")
 
     def finish(self, reason: FinishReason) -> Iterator[ExtractorEvent]:
-        """What is still held back when the answer ends for `reason`."""
+        """Return the events of what is held back when the response ends for `reason`."""
         if self.reason is not None:
             return
         rest = self._checked(self._detokenizer.finish())
         if reason != "stop":
-            rest = rest.rstrip("�")  # a character that the limit cut in two
+            rest = rest.rstrip("�")  # a character that was cut in two by the limit
         yield from self._feed(rest)
         with failures_named(self._extractor):
             yield from self._route(self._extractor.close())
@@ -171,7 +171,7 @@ class TextPipeline:
                     return
                 yield from self._content(shown)
                 continue
-            # A stop string does not reach over text of another kind.
+            # A stop string does not extend across text of another kind.
             yield from self._content(self._stops.flush())
             if isinstance(event, ToolCallDelta):
                 yield event
@@ -180,7 +180,7 @@ class TextPipeline:
 
     def _content(self, text: str) -> Iterator[ExtractorEvent]:
         if text:
-            # White space that the format left out between the reasoning and the answer is no token of the answer.
+            # White space that the format dropped between reasoning and answer is not a token of the answer.
             while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
                 del self._logprobs[0]
             yield Delta(Channel.CONTENT, text, self._take_logprobs())
@@ -191,14 +191,14 @@ class TextPipeline:
             self.reasoning_tokens += self._undecided
 
     def _count_reasoning(self) -> None:
-        """A token counts as reasoning if the text before or behind it is: markers belong to what they enclose."""
+        """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
         before, after = self._channel, self._channel_now()
         self._undecided += 1
         if after is None:
             return
         if Channel.REASONING in (before, after):
             self.reasoning_tokens += self._undecided
-            # What of them was not said is a marker, and must not pass for a token of the answer.
+            # Those without text are markers, and must not count as tokens of the answer.
             del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
         self._undecided = 0
         self._channel = after
@@ -207,7 +207,7 @@ class TextPipeline:
         with failures_named(self._extractor):
             channel = self._extractor.channel
             if channel is not None and not isinstance(channel, Channel):
-                raise TypeError(f"{channel!r} is no Channel")
+                raise TypeError(f"{channel!r} is not a Channel")
             return channel
 
     def _take_logprobs(self) -> tuple[TokenLogprob, ...]:

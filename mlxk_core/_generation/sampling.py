@@ -1,4 +1,4 @@
-"""The sampling a model's own files ask for."""
+"""Sampling defaults from a model's own files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def model_sampling(model: Model) -> Mapping[str, float]:
-    """The `Sampling` fields that `generation_config.json` (or the model's source) sets; `do_sample: false` is greedy.
+    """Return the `Sampling` fields that `generation_config.json` (or the model's source) sets.
 
-    Values that are no numbers are left out: the file is somebody else's.
+    `do_sample: false` is greedy. Values that are not numbers are ignored.
     """
     config = model.generation_config
     found = {

@@ -1,4 +1,4 @@
-"""Where an answer ends: stop token ids of a model, and stop strings in its text."""
+"""Stop tokens of a model and stop strings in its text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.model import Model
 
 CHAT_STOP_STRINGS = ("\nHuman:", "\nAssistant:", "\nUser:", "\nYou:")
-"""What a chat model writes when it goes on with the other side's turn. The core's own policy, for chats only."""
+"""What a chat model writes when it continues with the user's turn. The policy of mlxk itself, for chats only."""
 
 
 def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[int]:
-    """The ids that end an answer: (the model's own, its turn terminator, the policy's) without the policy's keeps."""
+    """Return the ids that end a response: the model's, its turn terminator and the policy's, less the kept ones."""
     named = {engine.tokenizer.token_id(text) for text in policy.stop_tokens}
     kept = {engine.tokenizer.token_id(text) for text in policy.keep_tokens}
     found = set(engine.native_stops) | named
@@ -52,10 +52,10 @@ _ANSWER, _THOUGHT = "mlxk answers 42", "mlxk thinks 41"
 
 
 def turn_terminator(engine: Engine, model: Model) -> int | None:
-    """The special token the model's own template writes behind an assistant's turn, or None.
+    """Return the special token that the model's template writes after an assistant turn; None if there is none.
 
-    Config files are often wrong about it (mlx-vlm #2112), the template never is. A token that also stands inside a
-    turn (Kimi-K3 closes its think block with it) ends no turn.
+    Config files are often wrong about it (mlx-vlm #2112), the template is not. A token that also occurs inside a turn
+    does not end it: Kimi-K3 closes its think block with the same token.
     """
     turns = (Message(role="user", content="mlxk asks"), Message(role="assistant", content=_ANSWER, reasoning=_THOUGHT))
     try:
@@ -81,10 +81,10 @@ class StopMatch:
 
 
 class StopStrings:
-    """A set of stop strings, compiled once (Aho-Corasick) so that a match never depends on how the text was cut.
+    """A set of stop strings, compiled once (Aho-Corasick). A match does not depend on how the text was cut.
 
-    The string that is complete first wins; of several complete at the same character, the longest. Empty strings are
-    ignored.
+    The string that is complete first wins, so that generation stops at the earliest token; of several complete at the
+    same character, the longest. (`mlxk_core.api.text.Markers` waits for the leftmost.) Empty strings are ignored.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
@@ -101,7 +101,7 @@ class StopStrings:
         return len(self._next) > 1
 
     def matcher(self) -> StopMatcher:
-        """A fresh one, for one answer."""
+        """Return a new matcher, for one response."""
         return StopMatcher(self)
 
     def _insert(self, string: str) -> None:
@@ -140,7 +140,7 @@ class StopStrings:
 
 
 class StopMatcher:
-    """Finds a stop string in one answer's text, holding back what may still become one."""
+    """Finds a stop string in one response; holds back what may still become one."""
 
     def __init__(self, strings: StopStrings) -> None:
         self._strings = strings
@@ -149,7 +149,7 @@ class StopMatcher:
         self.match: StopMatch | None = None
 
     def feed(self, text: str) -> str:
-        """The part of the text so far that can be shown. After a match, nothing more."""
+        """Return the text that can be shown now. After a match, nothing more."""
         if self.match is not None:
             return ""
         if not self._strings:
@@ -168,6 +168,6 @@ class StopMatcher:
         return seen[: len(seen) - held]
 
     def flush(self) -> str:
-        """What was held back and is no stop string after all; matching begins anew."""
+        """Return what was held back, since it is not a stop string. Matching starts over."""
         held, self._held, self._node = self._held, "", 0
         return held

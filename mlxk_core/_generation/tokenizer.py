@@ -1,4 +1,4 @@
-"""The tokenizer of a loaded model, as a backend provides it."""
+"""The tokenizer protocol, which a backend implements."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Protocol
 
 
 class Detokenizer(Protocol):
-    """Turns the tokens of one answer into text. Special tokens appear as their text; a character whose bytes are
-    not complete is held back."""
+    """Turns the tokens of one response into text.
+
+    Special tokens appear as their text. A character whose bytes are incomplete is held back.
+    """
 
     def add(self, token: int, /) -> str:
-        """The text that `token` completes; often a word, sometimes nothing."""
+        """Return the text that `token` completes: often a word, sometimes "". At most 65,536 characters."""
 
     def finish(self) -> str:
-        """What is still held back, U+FFFD for bytes that are no character."""
+        """Return what is held back, with U+FFFD for bytes that do not form a character."""
 
 
 class Tokenizer(Protocol):
@@ -22,18 +24,23 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids the model can produce (of logits, not of words)."""
+        """The number of token ids that the model can produce: the size of its logits."""
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Return the token ids of `text`: one per UTF-8 byte at most, and those that are added.
+
+        Special tokens that are written in `text` become single tokens. `add_special_tokens` adds what the model expects
+        around a raw text (a BOS token); the text of a chat template has it already.
+        """
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        """The text of `tokens`, special tokens included, no clean-up."""
+        """Return the text of `tokens`, special tokens included, without any clean-up of spaces."""
 
     def piece(self, token: int, /) -> bytes | None:
-        """The bytes `token` stands for, or None if it cannot be told."""
+        """Return the bytes of `token`; None if they are unknown."""
 
     def token_id(self, text: str, /) -> int | None:
-        """The id of the single token whose text is `text`, or None."""
+        """Return the id of the single token whose text is `text`; None if there is none."""
 
     def detokenizer(self) -> Detokenizer:
-        """A fresh one, for one answer."""
+        """Return a new detokenizer, for one response."""

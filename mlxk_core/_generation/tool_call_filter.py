@@ -1,4 +1,4 @@
-"""Which tool calls of an answer go through as calls. The others are part of the answer, as text."""
+"""Filters the tool calls of a response: those that the request did not ask for become text."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _NO_ARGUMENTS = "{}"
 
 
 class ToolCallFilter:
-    """Holds the calls of one answer to what its request said. Feed the extractor's events in order, then `flush`.
+    """Passes the calls of one response that its request allows. Feed the events of the format in order, then `flush`.
 
     Without `tools` calls are text: the client could not answer one. A whole call without arguments gets `{}`.
-    Without `parallel` one call goes through, and the next one ends the answer.
+    Without `parallel` one call passes, and the next one ends the response.
     """
 
     def __init__(self, tools: Sequence[Tool], *, parallel: bool = True) -> None:
         self._tools = bool(tools)
         self._parallel = parallel
-        self._passed: dict[int, int] = {}  # a call's index in the extractor's count, and in ours
-        self._bare: int | None = None  # our index of the last call that went through, while it has no arguments
+        self._passed: dict[int, int] = {}  # a call's index as the format counts, and as we do
+        self._bare: int | None = None  # our index of the last call, while it has no arguments
         self._ends_in = "\n"
         self.closed = False
-        """A second call came where one was asked for: the answer ends before it."""
+        """A second call came where one is allowed: the response ends before it."""
 
     @property
     def called(self) -> bool:
-        """Whether a call went through."""
+        """Whether a call passed."""
         return bool(self._passed)
 
     def feed(self, event: ExtractorEvent) -> Iterator[ExtractorEvent]:
@@ -45,7 +45,7 @@ class ToolCallFilter:
             yield from self._begin(event)
 
     def flush(self, *, whole: bool = True) -> Iterator[ExtractorEvent]:
-        """What is still held back: nothing more of it will come. Not `whole` is a call that was cut off."""
+        """Return what completes the last call. Pass `whole=False` for a response that was cut off."""
         bare, self._bare = self._bare, None
         if whole and bare is not None:
             yield ToolCallDelta(bare, arguments=_NO_ARGUMENTS)
@@ -66,7 +66,7 @@ class ToolCallFilter:
         return replace(call, index=index)
 
     def _as_text(self, call: ToolCallDelta) -> Delta:
-        """A call as a person would read it: its name at the start of a line, and its arguments."""
+        """Return a call as readable text: its name at the start of a line, and its arguments."""
         text = call.arguments
         if call.name is not None:
             text = f"{'' if self._ends_in.isspace() else chr(10)}{call.name} {text}"

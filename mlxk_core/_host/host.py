@@ -138,10 +138,6 @@ class Host:
             raise hints.unknown_option("--backend", name, (spec.name for spec in self.backends()), hint)
         return selection.named_backend(model, self._judge(*found, model))
 
-    def backend_owner(self, spec: BackendSpec) -> PluginRecord:
-        """Return the record of the plugin that a backend belongs to."""
-        return self.owner_of(spec).record
-
     # Hook mlxk_model_sources
 
     def model_sources(self) -> list[tuple[ModelSourceSpec, ModelSource]]:
