@@ -59,7 +59,7 @@ def render(
         messages = [part for part in request.prompt if isinstance(part, Message)]
         prompt = _with_tools(engine, messages, request, reads_calls)
     if not prompt.tokens:
-        raise InvalidOption("prompt", "must have at least one token")
+        raise InvalidOption("prompt", "is empty; a model needs at least one token")
     return prompt
 
 
