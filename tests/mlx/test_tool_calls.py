@@ -11,7 +11,8 @@ import pytest
 from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Model, Tool, ToolCallDelta
 from mlxk_core.api.formats import PlainText
-from mlxk_mlx.formats.tool_call_scanner import ToolCallExtractor, around
+from mlxk_mlx.formats.tool_call_parser import CallReader
+from mlxk_mlx.formats.tool_call_scanner import ToolCallExtractor, around, named_format
 from mlxk_testing.splits import Extracted, assert_split_invariant
 
 _SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
@@ -317,3 +318,15 @@ def test_whether_a_model_may_call_tools_is_told_by_its_files(tmp_path):
     assert host.tool_format(described(tmp_path, _JSON)).name == "tool-calls"
     assert host.tool_format(described(tmp_path, None)).name == "tool-calls"
     assert host.tool_format(described(tmp_path, "{{ messages }}")) is None
+
+
+def test_an_end_marker_in_a_string_of_the_arguments_ends_no_call():
+    tool = Tool(name="say", parameters={"type": "object", "properties": {"text": {"type": "string"}}})
+    form = named_format("json_tools", "")
+    reader = CallReader(lambda text, tools: form.parse(text.strip(), tools), (tool,))
+    text = '<tool_call>\n{"name": "say", "arguments": {"text": "a </tool_call> b"}}\n</tool_call> Done.'
+    extractor = ToolCallExtractor(PlainText(), form, reader)
+    events = [event for character in text for event in extractor.feed(character)] + list(extractor.close())
+    [call] = [event for event in events if isinstance(event, ToolCallDelta)]
+    assert json.loads(call.arguments) == {"text": "a </tool_call> b"}
+    assert "".join(event.text for event in events if not isinstance(event, ToolCallDelta)).strip() == "Done."

@@ -156,6 +156,9 @@ class ToolCallExtractor:
                 self._searched = max(len(start), len(self._text) - len(end) + 1)
                 return
             calls, used = self._closed(at) if at >= 0 else ((), 0) if closed_only else self._unclosed()
+            if not calls and at >= 0 and _ends_in_string(self._text[len(start) : at]):
+                self._searched = at + len(end)  # the marker is part of a string of the arguments
+                continue
             self._open = False
             if calls:
                 self._text = self._text[used:]
@@ -194,3 +197,18 @@ class ToolCallExtractor:
         said, self._text = self._text[:length], self._text[length:]
         if shown := self._trimmers[self._of].write(said):
             yield Delta(self._of, shown)
+
+
+def _ends_in_string(text: str) -> bool:
+    """Whether `text` is JSON so far, and ends inside a string."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    inside = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = inside
+        elif character == '"':
+            inside = not inside
+    return inside
