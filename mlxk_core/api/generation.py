@@ -35,6 +35,7 @@ from mlxk_core._generation.grammar import (
     sequence,
 )
 from mlxk_core._generation.memory import machine_memory
+from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
 from mlxk_core._generation.sampling import model_sampling
 from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus
@@ -80,10 +81,12 @@ __all__ = [
     "UpTo",
     "Usage",
     "Vocabulary",
+    "effort_options",
     "join_events",
     "leaves",
     "machine_memory",
     "model_sampling",
     "optional",
     "sequence",
+    "thinking_options",
 ]

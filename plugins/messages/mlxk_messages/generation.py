@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from mlxk_core.api import Model, Tool
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy
+from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
 from mlxk_messages.conversation import to_messages
 from mlxk_messages.requests import CountRequest, MessageRequest, ToolIn
-from mlxk_protocol.reasoning import effort_options, thinking_options
 from mlxk_protocol.sampling import request_sampling
 
 

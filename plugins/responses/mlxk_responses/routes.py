@@ -12,11 +12,10 @@ import msgspec
 
 from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy
+from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
 from mlxk_core.api.server import ServerContext
 from mlxk_protocol.decode import decode
 from mlxk_protocol.ids import new_id
-from mlxk_protocol.reasoning import effort_options
 from mlxk_protocol.sampling import request_sampling
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.items import to_messages

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlxk_core.api.commands import Session
-from mlxk_core.api.generation import GenerationRequest, GenerationService, Message
+from mlxk_core.api.generation import GenerationRequest, GenerationService, Message, thinking_options
 from mlxk_core.api.models import Model, model_context_length
 from mlxk_run.display import Answer, Display
 from mlxk_run.log import Log
 from mlxk_run.options import AnswerOptions
 from mlxk_run.sampling import sampling_for
 from mlxk_run.spinner import Spinner
-
-_THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""Names that chat templates give the option that turns reasoning on or off."""
 
 
 @dataclass
@@ -56,7 +53,7 @@ class Runner:
             backend=options.backend,
             constraint=options.constraint,
             thinking_budget=options.thinking_budget,
-            template_options=({} if options.thinking is None else dict.fromkeys(_THINKING_SWITCHES, options.thinking)),
+            template_options=({} if options.thinking is None else thinking_options(options.thinking)),
         )
         answer = self.display.show(self.service.submit(request), loop_guard=options.loop_guard, room=room)
         self.log.print(self.session.output)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from mlxk_core.api import Message, Model, ToolCall
-from mlxk_core.api.generation import GenerationRequest, TokenPolicy
+from mlxk_core.api.generation import GenerationRequest, TokenPolicy, effort_options, thinking_options
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import ChatMessage, ChatRequest, CommonRequest, Part, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
@@ -21,7 +21,6 @@ from mlxk_serve.openai.tools import tools_of
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NO_EFFORT = ("none", "no_think")
 # Variables of chat templates that only the server sets.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -178,16 +177,10 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
 
 
 def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    effort = reasoning_effort(request)
-    if effort == "none":
-        # Templates that know no effort know one of these switches.
-        options |= {"reasoning_effort": _no_effort(model), "enable_thinking": False, "thinking": False}
-    elif effort is not None:
-        options["reasoning_effort"] = effort
+    options = effort_options(model, reasoning_effort(request))
     thinking = _thinking(request)
     if thinking is not None:
-        options |= {"enable_thinking": thinking, "thinking": thinking}
+        options |= thinking_options(thinking)
     given = request.chat_template_kwargs or {}
     for name in sorted(_OURS & given.keys()):
         raise unsupported(
@@ -221,13 +214,6 @@ def reasoning_is_hidden(request: ChatRequest) -> bool:
     """Return whether `request` wants no reasoning in the response."""
     excluded = bool(request.reasoning and request.reasoning.exclude)
     return reasoning_effort(request) == "none" or _thinking(request) is False or excluded
-
-
-def _no_effort(model: Model) -> str:
-    """`none` in the word of the model's template: Hunyuan's refuse any that they do not know."""
-    template = model.chat_template or ""
-    words = (word for word in _NO_EFFORT if f"'{word}'" in template or f'"{word}"' in template)
-    return next(words, _NO_EFFORT[0])
 
 
 def _prompts(request: TextRequest) -> list[str | list[int]]:

@@ -1,10 +1,10 @@
-"""Reasoning effort as options of a chat template."""
+"""Reasoning effort and switches as options of chat templates, in the dialects that templates use."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mlxk_core.api import Model
+from mlxk_core._models.model import Model
 
 _NO_EFFORT = ("none", "no_think")
 
