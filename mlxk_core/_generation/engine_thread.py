@@ -40,6 +40,7 @@ from mlxk_core._generation.jobs import (
     RowStepped,
     TaskDone,
 )
+from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
 from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
@@ -102,12 +103,15 @@ class EngineThread:
     `on_job_end(job, seconds)` is called on this thread when a job is over, with the time its row ran.
     """
 
-    def __init__(self, host: Host, limits: Limits, on_job_end: Callable[[Job, float], None]) -> None:
+    def __init__(
+        self, host: Host, limits: Limits, on_job_end: Callable[[Job, float], None], lifecycle: Lifecycle
+    ) -> None:
         # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
         self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
         self._host = host
         self._limits = limits
         self._on_job_end = on_job_end
+        self.lifecycle = lifecycle
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
         self._ready: deque[Job] = deque()
@@ -360,6 +364,7 @@ class EngineThread:
             concurrency=self._limits.concurrency,
         )
         usage = Usage(first.model.path)
+        began = time.monotonic()
         try:
             engine = self._host.load(first.backend.target)(first.model, context)
             if missing := missing_member(engine):
@@ -377,6 +382,14 @@ class EngineThread:
         self.counters.loads += 1
         resident = Resident(first.model, first.backend, engine, usage=usage, ttl=self._limits.ttl)
         self.residency.add(resident)
+        self.lifecycle.emit(
+            ModelLoaded(
+                model=first.model,
+                backend=first.backend.name,
+                seconds=time.monotonic() - began,
+                memory=resident.refresh_memory(),
+            )
+        )
         for job in self._queued_for(key):
             self._lease(job, resident)
 
@@ -415,6 +428,7 @@ class EngineThread:
         finally:
             if resident.usage is not None:
                 resident.usage.end()
+            self.lifecycle.emit(ModelUnloaded(model=resident.model, backend=resident.backend.name))
 
     def _load_error(self, job: Job, call: str, error: BaseException) -> Exception:
         if isinstance(error, MemoryError):

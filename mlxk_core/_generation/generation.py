@@ -39,6 +39,7 @@ from mlxk_core._generation.jobs import (
     RowAdmitted,
     RowStepped,
 )
+from mlxk_core._generation.lifecycle import RequestAccepted, RequestFinished
 from mlxk_core._generation.min_tokens import MinTokens
 from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
 from mlxk_core._generation.prompts import SharedPrompt
@@ -117,6 +118,7 @@ class Generation:
         self._cached_tokens = 0
         self._over = False
         self._cancelled = False
+        engine_thread.lifecycle.emit(RequestAccepted(id=job.id, request=request))
         self.prompt_text: str | None = None
         """The prompt as the engine reads it; set before `Started` is returned."""
 
@@ -152,7 +154,8 @@ class Generation:
                 self._process(update)
             except BaseException as error:
                 self._ready.clear()
-                self._end(JobState.CANCELLED if isinstance(error, KeyboardInterrupt) else JobState.FAILED)
+                interrupted = isinstance(error, KeyboardInterrupt)
+                self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
                 if isinstance(error, (MlxkError, KeyboardInterrupt)):
                     raise
                 # Also for a panic in a Rust extension (tokenizers), which is not an `Exception`.
@@ -279,18 +282,34 @@ class Generation:
         pipeline = self._pipeline
         if pipeline is not None and pipeline.reason is None:
             self._ready.extend(pipeline.finish(reason))
-        usage = Usage(
+        stop_string = pipeline.stop_string if pipeline else None
+        self._ready.append(Finished(reason, self._usage(), self._clock.timings(), stop_string))
+        # A stop string ends the row; a row that ended by itself is over already.
+        self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED, reason)
+
+    def _usage(self) -> Usage:
+        pipeline = self._pipeline
+        return Usage(
             prompt_tokens=self._prompt_tokens,
             completion_tokens=pipeline.completion_tokens if pipeline else 0,
             cached_tokens=self._cached_tokens,
             reasoning_tokens=pipeline.reasoning_tokens if pipeline else 0,
         )
-        stop_string = pipeline.stop_string if pipeline else None
-        self._ready.append(Finished(reason, usage, self._clock.timings(), stop_string))
-        # A stop string ends the row; a row that ended by itself is over already.
-        self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED)
 
-    def _end(self, state: JobState) -> None:
-        if not self._over:
-            self._over = True
-            self._thread.end_job(self._job, state)
+    def _end(
+        self, state: JobState, reason: FinishReason | None = "cancelled", *, error: BaseException | None = None
+    ) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._thread.end_job(self._job, state)
+        self._thread.lifecycle.emit(
+            RequestFinished(
+                id=self._job.id,
+                request=self._request,
+                reason=None if error else reason,
+                usage=self._usage(),
+                timings=self._clock.timings(),
+                error=error,
+            )
+        )

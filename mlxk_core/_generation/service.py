@@ -21,6 +21,7 @@ from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
+from mlxk_core._generation.lifecycle import Lifecycle
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
@@ -38,6 +39,7 @@ _T = TypeVar("_T")
 _SHARE_OF_MEMORY = 0.75
 _SHARE_FOR_PROMPTS = 0.1
 _LONGEST_RETRY = 30
+_LIFECYCLE_SECONDS = 2.0
 _PULSE = 0.1
 
 
@@ -118,7 +120,8 @@ class GenerationService:
             stall=stall,
         )
         self._queue = queue
-        self._thread = EngineThread(host, self._limits, self._on_job_end)
+        self._lifecycle = Lifecycle(host.lifecycle(), host.isolation)
+        self._thread = EngineThread(host, self._limits, self._on_job_end, self._lifecycle)
         self._lock = threading.Lock()
         self._open = 0
         self._draining = False
@@ -260,7 +263,9 @@ class GenerationService:
         with self._lock:
             self._draining = True
         self._thread.stop()
-        return self._thread.join(timeout)
+        ended = self._thread.join(timeout)
+        self._lifecycle.close(_LIFECYCLE_SECONDS)
+        return ended
 
     def _open_jobs(self, pairs: Sequence[tuple[Model, BackendSpec]]) -> list[Job]:
         with self._lock:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BackendSpec,
         CommandSpec,
         ConstraintSpec,
+        LifecycleListener,
         ModelSourceSpec,
         QuantizationDetectorSpec,
         ReasoningExtractorSpec,
@@ -223,5 +224,24 @@ class HookSpecs(Protocol):
             def on_get(self, req, resp):
                 self.pings.add()
                 resp.media = {"pong": True}
+        ```
+        """
+
+    @hookspec
+    def mlxk_lifecycle(self) -> Iterable[LifecycleListener]:
+        """Listeners for loads, unloads and requests.
+
+        ```python
+        from mlxk_core.api import LifecycleListener, hookimpl
+
+        @hookimpl
+        def mlxk_lifecycle():
+            yield LifecycleListener(name="billing", on_finish=add_to_bill)
+
+        BILL = {}
+
+        def add_to_bill(event):
+            name = event.request.model.name
+            BILL[name] = BILL.get(name, 0) + event.usage.total_tokens
         ```
         """

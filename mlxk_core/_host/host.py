@@ -22,6 +22,7 @@ from mlxk_core._host.specs import (
     CommandSpec,
     ConstraintSpec,
     Evidence,
+    LifecycleListener,
     ModelSource,
     ModelSourceSpec,
     Quantization,
@@ -221,6 +222,12 @@ class Host:
         """Return every server extension, sorted by name."""
         return self._server_extensions.specs()
 
+    # Hook mlxk_lifecycle
+
+    def lifecycle(self) -> list[tuple[Plugin, LifecycleListener]]:
+        """Return every listener with its plugin."""
+        return self._listeners
+
     # Running what the plugins have described
 
     def load(self, target: Target) -> Any:
@@ -316,6 +323,10 @@ class Host:
     def _server_extensions(self) -> Contributions[ServerExtensionSpec]:
         return Contributions("server extension", self._collect("mlxk_server_extensions", ServerExtensionSpec))
 
+    @cached_property
+    def _listeners(self) -> list[tuple[Plugin, LifecycleListener]]:
+        return self._collect("mlxk_lifecycle", LifecycleListener)
+
     @property
     def _kinds(self) -> tuple[Contributions[Any], ...]:
         return (
@@ -402,6 +413,7 @@ class Host:
         for kind in self._kinds[1:]:
             provides += [f"{kind.kind} {spec.name}" for owner, spec in kind if owner is plugin]
         provides += [f"quantization detector {spec.name}" for owner, spec in detectors if owner is plugin]
+        provides += [f"lifecycle listener {listener.name}" for owner, listener in self._listeners if owner is plugin]
         if "mlxk_stop_policies" in plugin.hooks:
             provides.append("stop policy")
         lost = [sentence for kind in self._kinds for sentence in kind.names_lost_by(plugin)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
     from mlxk_core._models.variants import Variant
+    from mlxk_core.api.lifecycle import ModelLoaded, ModelUnloaded, RequestAccepted, RequestFinished
 
 Target = str | Callable[..., Any]
 """An implementation: `"package.module:attribute"`, imported when it is used, or the callable itself."""
@@ -158,6 +159,21 @@ class ConstraintSpec:
     @property
     def name(self) -> str:
         return self.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifecycleListener:
+    """Functions that are called with life-cycle events, for logs, telemetry and billing.
+
+    Each takes one event of `mlxk_core.api.lifecycle`: `ModelLoaded`, `ModelUnloaded`, `RequestAccepted`,
+    `RequestFinished`. They are called in order, on a thread of their own, and cannot change a request.
+    """
+
+    name: str
+    on_load: Callable[[ModelLoaded], None] | None = None
+    on_unload: Callable[[ModelUnloaded], None] | None = None
+    on_request: Callable[[RequestAccepted], None] | None = None
+    on_finish: Callable[[RequestFinished], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,3 +152,15 @@ def test_the_example_extension_adds_its_route(host, example):
     assert host.attempt(spec, lambda: host.load(spec.target)(server))
     assert list(added) == ["/ping"]
     assert added["/ping"].pings == "ping_total"
+
+
+def test_the_example_listener_counts_tokens(host, example):
+    module = example("mlxk_lifecycle", "mlxk_billing")
+    host.register(module, name="billing")
+    [(_, listener)] = host.lifecycle()
+    event = SimpleNamespace(
+        request=SimpleNamespace(model=SimpleNamespace(name="m")), usage=SimpleNamespace(total_tokens=3)
+    )
+    listener.on_finish(event)
+    listener.on_finish(event)
+    assert module.BILL == {"m": 6}

@@ -24,6 +24,7 @@ from mlxk_core.api import (
     CommandSpec,
     ConstraintSpec,
     Evidence,
+    LifecycleListener,
     Model,
     ModelSourceSpec,
     Quantization,
@@ -546,3 +547,13 @@ def test_hook_mlxk_server_extensions(host, lenient):
     assert server == ["added"]
     assert not lenient.attempt(spec, failing)
     assert "server extension ping raised ZeroDivisionError" in lenient.plugins()[0].reason
+
+
+# Life cycle
+
+
+def test_hook_mlxk_lifecycle(host):
+    listener = LifecycleListener(name="bill", on_finish=print)
+    host.register(plugin("mlxk_lifecycle", listener), name="a")
+    assert [each for _, each in host.lifecycle()] == [listener]
+    assert host.plugins()[0].provides == ("lifecycle listener bill",)
