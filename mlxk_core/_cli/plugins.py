@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
 
+from mlxk_core._cli.scaffold import KINDS, write_project
 from mlxk_core._cli.session import Session, json_option
-from mlxk_core._errors import PluginFailure
+from mlxk_core._errors import PluginFailure, UsageError
 from mlxk_core._host.host import Host
 from mlxk_core._host.plugin import PluginRecord
 
 _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 
 
-@click.command("plugins")
+@click.group("plugins", invoke_without_command=True)
 @click.option("--check", is_flag=True, help="Load and try everything they provide; fail if anything is wrong.")
 @json_option
-@click.pass_obj
-def plugins(session: Session, check: bool) -> Any:
+@click.pass_context
+def plugins(ctx: click.Context, /, check: bool) -> Any:
     """List installed plugins, what they provide, and any problems."""
+    if ctx.invoked_subcommand is not None:
+        if check:
+            raise UsageError(f"--check cannot be used with `{ctx.invoked_subcommand}`.")
+        return None
+    session: Session = ctx.obj
     records = _checked_records(session.host) if check else _records(session.host)
     wrong = [record.name for record in records if _problems(record) and record.status != "disabled"]
     data = {"plugins": [asdict(record) for record in records]}
@@ -30,6 +37,28 @@ def plugins(session: Session, check: bool) -> Any:
     if check and wrong:
         raise PluginFailure(f"Plugins with problems: {', '.join(wrong)}.", plugins=wrong, data=data)
     return data
+
+
+@plugins.command("new")
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("name")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where to create the project [default: here].",
+)
+@json_option
+@click.pass_obj
+def new(session: Session, kind: str, name: str, folder: Path) -> Any:
+    """Create the project of a new plugin, with a test that passes.
+
+    KIND is what it provides, NAME its name: `mlxk plugins new command greet` writes mlxk-greet/.
+    """
+    project = write_project(kind, name, folder)
+    session.output.line(f"Created {project}. Next: pip install -e '{project}[tests]' && pytest {project}")
+    files = sorted(str(path.relative_to(project)) for path in project.rglob("*") if path.is_file())
+    return {"path": str(project), "files": files}
 
 
 def _records(host: Host) -> list[PluginRecord]:
