@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from mlxk_core import __version__
+from mlxk_core._host.hints import known
+from mlxk_core._host.host import Host
 from mlxk_testing import HEAVY, assert_light, modules_after
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -308,3 +310,16 @@ def test_every_module_opens_with_one_sentence():
         if not first.rstrip().endswith((".", ":", "!")):
             found.append(path.relative_to(ROOT).as_posix())
     assert found == []
+
+
+def test_hints_know_which_distribution_brings_each_command_backend_and_constraint():
+    host = Host.discover(strict=True)
+    offered = {
+        "commands": [spec for spec in host.commands() if "hello" not in spec.name],
+        "backends": host.backends(),
+        "constraints": host.constraints(),
+    }
+    for table, specs in offered.items():
+        for spec in specs:
+            for name in (spec.name, *getattr(spec, "aliases", ())):
+                assert known(table).get(name) == host.owner_of(spec).record.distribution, (table, name)
