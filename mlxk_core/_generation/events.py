@@ -103,6 +103,13 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageUpdate:
+    """The token counts so far, with the events that follow. Only if the request asks for it."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a generation that did not fail. `stop_string` is the stop string that ended it, if any."""
 
@@ -113,4 +120,4 @@ class Finished:
 
 
 ExtractorEvent = Delta | ToolCallDelta
-Event = Loading | Started | Progress | Delta | ToolCallDelta | Finished
+Event = Loading | Started | Progress | UsageUpdate | Delta | ToolCallDelta | Finished

@@ -24,6 +24,7 @@ from mlxk_core._generation.events import (
     Started,
     Timings,
     Usage,
+    UsageUpdate,
 )
 from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
 from mlxk_core._generation.generic_tools import GenericToolExtractor
@@ -273,7 +274,12 @@ class Generation:
             elif isinstance(event, Sampled):
                 self._clock.first = self._clock.first or step.at
                 self._clock.last = step.at
-                self._ready.extend(self._pipeline.feed(event))
+                if self._request.report_usage:
+                    events = list(self._pipeline.feed(event))
+                    self._ready.append(UsageUpdate(self._usage()))
+                    self._ready.extend(events)
+                else:
+                    self._ready.extend(self._pipeline.feed(event))
                 if self._pipeline.reason is not None:
                     self._finish(self._pipeline.reason)
                     return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.engine import Sampled
@@ -56,14 +56,23 @@ class VerbatimAnswer:
         return () if inner is None else inner.close()
 
 
-@contextmanager
-def failures_named(extractor: object) -> Iterator[None]:
-    """Report what an extractor raises as a failure of the plugin it comes from."""
-    try:
-        yield
-    except MlxkError:
-        raise
-    except Exception as error:
+class failures_named:
+    """Report what an extractor raises as the failure of the plugin it comes from."""
+
+    __slots__ = ("_extractor",)
+
+    def __init__(self, extractor: object) -> None:
+        self._extractor = extractor
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, MlxkError):
+            return
+        extractor = self._extractor
         made = extractor if isinstance(extractor, type) else type(extractor)
         name = f"{made.__module__}.{made.__qualname__}"
         raise PluginFailure(

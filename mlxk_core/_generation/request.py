@@ -89,6 +89,7 @@ class GenerationRequest:
     `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
     `client` is who asks: a free place goes to the client with the fewest running requests.
     `ttl` is how many idle seconds the model stays loaded after it (negative: without limit; None: as the service says).
+    With `report_usage` a `UsageUpdate` comes before the events of each token.
     """
 
     model: Model
@@ -115,6 +116,7 @@ class GenerationRequest:
     keep_to_template: bool = False
     client: str = ""
     ttl: float | None = None
+    report_usage: bool = False
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

@@ -18,6 +18,7 @@ from mlxk_core._generation.events import (
     TokenLogprob,
     ToolCallDelta,
     Usage,
+    UsageUpdate,
 )
 from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.grammar import (
@@ -80,6 +81,7 @@ __all__ = [
     "ToolCallDelta",
     "UpTo",
     "Usage",
+    "UsageUpdate",
     "Vocabulary",
     "effort_options",
     "join_events",

@@ -140,3 +140,42 @@ def test_a_model_is_found_without_its_owner(serve, engine, kit):
 def test_vllms_name_of_the_context_length_is_listed(client):
     [model] = client.get("/v1/models").json["data"]
     assert model["max_model_len"] == model["context_length"] == 4096
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_continuous_usage_counts_every_token(client, path):
+    body = client.chat_body() if path == CHAT else {"model": "fake", "prompt": "Hi", "max_tokens": 100}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    with client.stream({**body, "stream_options": options}, path) as events:
+        counts = [event["usage"]["completion_tokens"] for event in events if event != "[DONE]" and event["usage"]]
+    assert counts == sorted(counts)
+    assert counts[-1] == len("Hello, world.") + 1
+    assert len(set(counts)) > 5
+
+
+def test_tokens_of_a_text_and_a_chat_and_back(client):
+    answer = client.post("/tokenize", {"model": "fake", "prompt": "Hi", "return_token_strs": True})
+    assert answer.json == {"count": 2, "max_model_len": 4096, "tokens": [72, 105], "token_strs": ["H", "i"]}
+    assert client.post("/detokenize", {"model": "fake", "tokens": [72, 105]}).json == {"prompt": "Hi"}
+    chat = client.chat_body()
+    rendered = client.post("/apply-template", chat).json["prompt"]
+    assert rendered == "<user>Hi\n<assistant>"
+    count = client.post("/tokenize", chat).json["count"]
+    assert count == len(rendered) == client.chat().json["usage"]["prompt_tokens"]
+    assert client.post("/detokenize", {"tokens": [2_000_000]}).error["param"] == "tokens[0]"
+    assert client.post("/tokenize", {"model": "fake"}).error["param"] == "prompt"
+
+
+def test_a_model_is_loaded_and_unloaded_on_request(client, engine, kit):
+    assert client.post("/v1/models/load", {"model": "fake"}).json == {"model": "fake", "status": "loaded"}
+    assert engine.script.happened("load") == ["fake"]
+    engine.script.hang.set()
+    sock = client.begin_chat(stream=True)
+    kit.until(lambda: client.status()["active"] == 1)
+    engine.script.hang.clear()
+    sock.close()
+    kit.until(lambda: client.status()["responses"] == 0)
+    assert client.post("/v1/models/unload", {"model": "fake"}).json == {"model": "fake", "status": "unloaded"}
+    assert client.status()["models"] == []
+    assert client.post("/v1/models/load", {"model": "nobody/none"}).status == 404
+    assert client.post("/v1/models/load", {}).error["param"] == "model"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from types import SimpleNamespace
 
 import falcon
@@ -12,7 +15,7 @@ from mlxk_core.api import ServerExtensionSpec, hookimpl
 from mlxk_core.api.errors import PluginFailure
 from mlxk_core.api.generation import Delta, Finished, GenerationRequest, Message
 from mlxk_core.api.host import Host
-from mlxk_core.api.server import NDJSON
+from mlxk_core.api.server import NDJSON, ApiError
 
 
 class Hello:
@@ -197,7 +200,8 @@ def test_a_request_to_a_plugins_route_is_cancelled_when_its_client_leaves(serve,
     engine.script.step_seconds = 0.005
     client = serve().client
     sock = client.begin("/tell", {"model": "fake", "say": "Hi", "stream": True})
-    sock.recv(1)
+    assert sock.recv(1)
+    kit.until(lambda: client.status()["counters"]["generated_tokens"] > 3)
     sock.close()
     kit.until(lambda: engine.script.happened("remove"))
     kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)
@@ -252,3 +256,75 @@ def test_an_answer_that_a_plugin_made_impossible_keeps_no_place(serve, engine, k
     for _ in range(3):
         assert client.chat(stream=True).status == 500
         kit.until(lambda: client.status()["responses"] == client.status()["waiting"] == 0)
+
+
+class Works:
+    """Runs work on a thread of its own: `?pieces=3`, `?stream=1`, `?fail=1`."""
+
+    def __init__(self, server):
+        self._server = server
+        self.cancelled = threading.Event()
+
+    def on_get(self, req, resp):
+        pieces, fail = req.get_param_as_int("pieces", default=2), req.get_param_as_int("fail")
+
+        def work(cancellation):
+            cancellation.on_cancel(self.cancelled.set)
+            for i in range(pieces):
+                if fail == i:
+                    raise ApiError(422, "Not so.", code="not_so", param="fail")
+                yield f"{i}\n".encode()
+                if pieces > 100:
+                    time.sleep(0.01)
+
+        stream = req.get_param_as_bool("stream", default=False)
+        self._server.run(req, resp, work, content_type=NDJSON, stream=stream)
+
+
+def works(server):
+    works.resource = Works(server)
+    server.add_route("/works", works.resource)
+
+
+@pytest.mark.parametrize("stream", ["0", "1"])
+def test_other_work_is_written_as_a_whole_or_piece_by_piece(serve, engine, kit, extend, stream):
+    extend(works)
+    client = serve().client
+    answer = client.get(f"/works?stream={stream}")
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"0\n1\n", NDJSON)
+    assert ("content-length" in answer.headers) == (stream == "0")
+    failed = client.get(f"/works?stream={stream}&fail=0")
+    assert (failed.status, failed.error["code"], failed.error["param"]) == (422, "not_so", "fail")
+    kit.until(lambda: client.status()["responses"] == 0)
+    assert client.metric('mlxk_requests_total{route="/works",status="200"}') == 1
+
+
+def test_other_work_is_cancelled_when_its_client_disconnects(serve, engine, kit, extend):
+    extend(works)
+    client = serve().client
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as sock:
+        sock.sendall(b"GET /works?stream=1&pieces=100000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sock.recv(10)
+    assert works.resource.cancelled.wait(60)
+    kit.until(lambda: client.status()["responses"] == 0)
+
+
+def test_a_client_is_known_by_its_key_or_its_address(serve, engine, extend):
+    class Who:
+        def __init__(self, server):
+            self._server = server
+
+        def on_get(self, req, resp):
+            client = self._server.client(req)
+            resp.media = {"id": client.id, "key": client.key, "address": client.address}
+
+    def who(server):
+        server.add_route("/who", Who(server))
+
+    extend(who)
+    open = serve().client.get("/who").json
+    assert open == {"id": "127.0.0.1", "key": None, "address": "127.0.0.1"}
+    client = serve(keys=("correct-horse", "battery-staple")).client
+    ids = {client.get("/who", x_api_key=key).json["id"] for key in ("correct-horse", "battery-staple")}
+    assert len(ids) == 2
+    assert "correct-horse" not in ids

@@ -15,7 +15,7 @@ from mlxk_serve.http.errors import api_error
 from mlxk_serve.http.ids import response_id
 from mlxk_serve.openai.encoders import ChatEncoder, Head, TextEncoder
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest
-from mlxk_serve.openai.translate import chat_requests, reasoning_is_hidden, text_requests
+from mlxk_serve.openai.translate import chat_requests, continuous_usage, reasoning_is_hidden, text_requests
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,5 @@ def _head(prefix: str, request: CommonRequest, name: str, model: Model) -> Head:
         fingerprint=fingerprint(model),
         choices=request.n or 1,
         include_usage=bool(options and options.include_usage),
+        continuous_usage=continuous_usage(request),
     )

@@ -20,6 +20,7 @@ from mlxk_core.api.generation import (
     TokenLogprob,
     ToolCallDelta,
     Usage,
+    UsageUpdate,
 )
 from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
 from mlxk_serve.http.errors import error_body
@@ -61,6 +62,7 @@ class Head:
     fingerprint: str
     choices: int = 1
     include_usage: bool = False
+    continuous_usage: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -104,7 +106,11 @@ class _EventStream:
         return _event(_encode(self._frame(**self._head.fields, choices=[], usage=usage))) + DONE
 
     def _chunk(self, choice: msgspec.Struct) -> bytes:
-        return self._before + _encode(choice) + self._after
+        if not self._head.continuous_usage:
+            return self._before + _encode(choice) + self._after
+        usages = [self._usages[index] for index in sorted(self._usages)]
+        usage = _encode(usage_object(usages, self._head.choices)) if usages else b"null"
+        return self._before + _encode(choice) + b'],"usage":' + usage + b"}\n\n"
 
 
 def _event(data: bytes) -> bytes:
@@ -147,6 +153,8 @@ class ChatEncoder(_EventStream):
                 return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(tool_calls=[_tool_call_delta(event)])))
             case Started():
                 return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(role="assistant", content="")))
+            case UsageUpdate(usage=usage):
+                self._usages[index] = usage
             case Finished(reason=reason, usage=usage):
                 self._usages[index] = usage
                 finish = cast(FinishReason, reason)
@@ -221,6 +229,8 @@ class TextEncoder(_EventStream):
                 return self._chunk(self._choice(index, text, tokens, None))
             case Started(prompt_text=text):
                 return self._chunk(self._choice(index, text, (), None)) if self._echo else b""
+            case UsageUpdate(usage=usage):
+                self._usages[index] = usage
             case Finished(reason=reason, usage=usage):
                 self._usages[index] = usage
                 return self._chunk(self._choice(index, "", (), reason))

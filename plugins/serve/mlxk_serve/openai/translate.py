@@ -61,6 +61,8 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
 
 def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]:
     """Return the generation requests of a completion: the choices of every prompt, in order."""
+    if request.suffix:
+        raise unsupported("suffix", "`suffix` is not supported. Write fill-in-the-middle markers in `prompt`.")
     if request.echo and request.logprobs is not None:
         raise unsupported("echo", "`echo` with `logprobs` is not supported: the prompt's tokens are not scored.")
     sampling = sampling_of(request, model, logprobs=request.logprobs)
@@ -98,7 +100,14 @@ def _token_options(request: CommonRequest) -> dict[str, Any]:
         "ignore_eos": bool(request.ignore_eos),
         "min_tokens": request.min_tokens or 0,
         "ttl": _ttl(request),
+        "report_usage": continuous_usage(request),
     }
+
+
+def continuous_usage(request: CommonRequest) -> bool:
+    """Return whether every chunk of the stream carries the usage so far."""
+    options = request.stream_options
+    return bool(request.stream and options and options.include_usage and options.continuous_usage_stats)
 
 
 def _ttl(request: CommonRequest) -> float | None:
