@@ -317,7 +317,7 @@ def test_options_that_cannot_be_are_one_line(serve_cli, args):
 
 def test_what_is_no_address_is_told_before_a_key_is_asked_for(serve_cli):
     assert "not an address" in usage_error(serve_cli("--host", "256.1.1.1"))
-    assert "a key is needed" in usage_error(serve_cli("--host", "0.0.0.0"))
+    assert "requires an API key" in usage_error(serve_cli("--host", "0.0.0.0"))
 
 
 def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeypatch):
@@ -325,7 +325,7 @@ def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeyp
     keys.write_text("# nothing yet\n\n")
     assert "contains no key" in usage_error(serve_cli("--api-key-file", str(keys)))
     keys.write_text("short\n")
-    assert "8 or more" in usage_error(serve_cli("--api-key-file", str(keys)))
+    assert "at least 8" in usage_error(serve_cli("--api-key-file", str(keys)))
     keys.write_bytes(b"\xff\xfe\xff")
     usage_error(serve_cli("--api-key-file", str(keys)))
     keys.write_text("long-enough-key\n")
