@@ -55,13 +55,15 @@ def pull(
         except MlxkError as error:
             failures.append(error)
             results.append({"model": target.repository, "status": "failed", "error": _as_json(error)})
-            session.output.note(f"error: {target.reference}: {error}") if not session.output.json else None
+            if not session.output.json:
+                session.output.note(f"error: {target.reference}: {error}")
     if failures:
+        names = [each["model"] for each in results if each["status"] == "failed"]
         raise MlxkError(
-            f"{len(failures)} of {len(targets)} models failed.",
+            f"{len(names)} of {len(targets)} models could not be pulled: {', '.join(names)}.",
             kind=kind_of(failures[0]),
             data={"models": results},
-            models=[each["model"] for each in results if each["status"] == "failed"],
+            models=names,
         )
     return {"models": results}
 
