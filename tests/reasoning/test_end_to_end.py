@@ -298,6 +298,7 @@ def test_a_chat_at_a_terminal_sets_the_reasoning_of_each_turn_apart(mlxk: Proces
     assert said == [answer, answer]
 
 
+@pytest.mark.usefixtures("examples")
 def test_a_third_partys_format_works_everywhere_with_no_change_elsewhere(
     cli: Callable[..., Result], service: GenerationService, tmp_path: Path
 ) -> None:
