@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
-    yield CommandSpec(name="hello", summary="Greet somebody.", target="mlxk_hello:hello")
+    yield CommandSpec(name="hello", summary="Greet someone.", target="mlxk_hello:hello")
 
 
 @click.command("hello")
@@ -22,7 +22,7 @@ def mlxk_commands() -> Iterable[CommandSpec]:
 @json_option
 @click.pass_obj
 def hello(session: Session, name: str) -> object:
-    """Greet somebody."""
+    """Greet someone."""
     greeting = f"Hello, {name}!"
     if not session.output.json:
         session.output.line(greeting)

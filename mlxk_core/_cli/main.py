@@ -27,7 +27,7 @@ _BUILTINS = {
     "help": ("Show help for a command, or the environment variables.", "help:help_command"),
     "plugins": ("List installed plugins, what they provide, and any problems.", "plugins:plugins"),
 }
-"""Commands of mlxk itself: their summaries, and module and attribute beside this one."""
+"""Commands of mlxk itself: their summaries, and module in this package and attribute."""
 
 
 class _Answered(Exception):
@@ -82,7 +82,7 @@ class LazyCommand(click.Command):
 
 
 class Root(click.Group):
-    """`mlxk` itself, made anew for every run: which commands there are is the host's knowledge."""
+    """`mlxk` itself, made for every run: which commands there are is the host's knowledge."""
 
     def __init__(self, output: Output, host: Host | None) -> None:
         super().__init__(
@@ -179,7 +179,7 @@ class Root(click.Group):
         target = self.host.command(name).target
         command = self.host.load(target)
         if not isinstance(command, click.Command):
-            raise UsageError(f"`{name}` cannot start: {target} is no click command.", command=name, target=target)
+            raise UsageError(f"`{name}` cannot start: {target} is not a click command.", command=name, target=target)
         return command
 
     def failure_of_command(self, error: BaseException) -> BaseException:

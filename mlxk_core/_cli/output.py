@@ -48,7 +48,7 @@ class Output:
         self.write(text + "\n")
 
     def note(self, text: str, *, end: str = "\n") -> None:
-        """Write a line to standard error, also in JSON mode. A closed stream is no error."""
+        """Write a line to standard error, also in JSON mode. A closed stream is not an error."""
         with contextlib.suppress(OSError, ValueError):
             if end == "\n" and self.stderr_is_terminal:
                 text = "\n".join(map(_wrapped, text.split("\n")))

@@ -63,7 +63,7 @@ def json_option(command: _F) -> _F:
 
 def emit_result(ctx: click.Context, data: Any) -> None:
     """With `--json`, prints the document of a command that goes on running now, and not at its end. What happens later
-    is told on standard error only."""
+    goes to standard error only."""
     session = ctx.find_object(Session)
     if session is not None and session.output.json:
         session.output.envelope(command=ctx.info_name, data=data, error=None)

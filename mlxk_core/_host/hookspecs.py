@@ -67,7 +67,7 @@ class HookSpecs(Protocol):
 
         def accepts(model):
             if not str(model.config.get("model_type", "")).startswith("rwkv"):
-                return Verdict.foreign("it is no RWKV model.")
+                return Verdict.foreign("not an RWKV model.")
             if model.config.get("head_size") != 64:
                 return Verdict.no("only heads of size 64 are supported.")
             return Verdict.yes()
@@ -76,7 +76,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_model_sources(self) -> Iterable[ModelSourceSpec]:
-        """Places beside the hub cache that models come from.
+        """Places besides the hub cache that models come from.
 
         ```python
         from pathlib import Path

@@ -243,7 +243,7 @@ class ServerContext(Protocol):
         content_type: str,
         stream: bool,
     ) -> None:
-        """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work that is no generation.
+        """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work other than a generation.
 
         Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
         has a status of its own; a later one closes the connection. Raises `QueueFull`.

@@ -12,7 +12,7 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_messages.requests import Block, CountRequest
 
 UNPARSED = "_unparsed"
-"""Key of a tool input that is no JSON object: its text. A call cut off by `max_tokens` has one."""
+"""Key of a tool input that is not a JSON object: its text. A call cut off by `max_tokens` has one."""
 
 
 def to_messages(request: CountRequest) -> list[Message]:
@@ -46,7 +46,7 @@ def _assistant(blocks: Sequence[Block], at: str) -> Message:
             case "thinking":
                 thinking.append(_string(block, "thinking", here))
             case "redacted_thinking":
-                continue  # another server's, encrypted: nobody here can read it
+                continue  # another server's, encrypted: it cannot be read here
             case "tool_use":
                 calls.append(_call(block, here))
             case kind:

@@ -91,7 +91,7 @@ def content_blocks(completion: Completion, *, thinking: bool) -> list[ContentBlo
 
 
 def tool_use(call: ToolCall) -> ToolUseBlock:
-    """Return a call as a block; arguments that are no JSON object are kept as text."""
+    """Return a call as a block; arguments that are not a JSON object are kept as text."""
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 MIN_REPEATS = 6
 MIN_LENGTH = 1000
-"""Characters that the repetitions have together; below this, a table or a rule is not told from a loop."""
+"""Characters that the repetitions have together; below this, a table or a rule looks like a loop."""
 _LONGEST_UNIT = 600
 _WINDOW = MIN_REPEATS * _LONGEST_UNIT
 _CHECK_EVERY = 64

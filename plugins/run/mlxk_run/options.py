@@ -27,7 +27,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """What one answer depends on beside the conversation; `/set` changes it during a chat.
+    """What one answer depends on besides the conversation; `/set` changes it during a chat.
 
     `thinking` None leaves the model's own default.
     """

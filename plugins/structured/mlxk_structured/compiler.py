@@ -101,7 +101,7 @@ def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
 
 
 def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
-    """The error that names the part of a schema which cannot be compiled, as far as it can be told."""
+    """The error that names the part of a schema which cannot be compiled, as far as that is known."""
     for leaf in leaves(grammar):
         if not isinstance(leaf, Matches):
             continue

@@ -54,7 +54,7 @@ class _Pieces:
         self._longest = min(_LONGEST_TOKEN, max(map(len, self._ids), default=1))
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
-        """The tokens of `text`, in the way the model writes it where that can be told."""
+        """The tokens of `text`, in the way the model writes it where that is known."""
         data = text if isinstance(text, bytes) else text.encode()
         try:
             tokens = self._tokenizer.encode(data.decode(), add_special_tokens=False)

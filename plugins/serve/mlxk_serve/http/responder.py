@@ -194,7 +194,7 @@ class Responder:
 
 
 class WorkResponse:
-    """The response of work that is no generation, written by the thread that does the work."""
+    """The response of work other than a generation, written by the thread that does the work."""
 
     def __init__(
         self,

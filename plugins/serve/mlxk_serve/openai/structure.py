@@ -65,7 +65,7 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
 
 
 def thinking_budget_of(request: CommonRequest) -> int | None:
-    """Return the number of reasoning tokens that `request` allows; None is no limit of its own."""
+    """Return the number of reasoning tokens that `request` allows; None means no limit of its own."""
     budgets = {
         "thinking_token_budget": request.thinking_token_budget,
         "thinking_budget": request.thinking_budget,
