@@ -184,7 +184,7 @@ def _spoken(engine: Engine, messages: Sequence[Message], why: TemplateError) -> 
 
 
 def speakers(messages: Sequence[Message]) -> str:
-    """A conversation for a model that has no template: turns behind their speaker's name, the answer's left open."""
+    """Return a conversation for a model without a template: each turn after its speaker's name, the last one open."""
     turns = [f"{_SPEAKERS[message.role]}: {message.content.strip()}" for message in messages]
     return "\n\n".join([*turns, "Assistant:"])
 

@@ -62,11 +62,11 @@ def turn_terminator(engine: Engine, model: Model) -> int | None:
         text = engine.render(turns, generation_prompt=False)
     except TemplateError:
         return None
-    before, answer, behind = text.rpartition(_ANSWER)
+    before, answer, after = text.rpartition(_ANSWER)
     if not answer:
         return None
-    behind = behind.lstrip()
-    specials = (t for t in model.added_tokens.values() if t.special and behind.startswith(t.text))
+    after = after.lstrip()
+    specials = (t for t in model.added_tokens.values() if t.special and after.startswith(t.text))
     token = max(specials, key=lambda t: len(t.text), default=None)
     if token is None or (token.text in before.rpartition(_THOUGHT)[2] and _THOUGHT in before):
         return None

@@ -30,7 +30,7 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(home))
-    # The discard port, where nobody listens: a test that forgot its local hub fails at once instead of going out.
+    # The discard port, where nothing listens: a test without a local hub fails at once instead of using the network.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     cache = home / "hub"

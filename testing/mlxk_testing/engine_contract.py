@@ -211,7 +211,7 @@ def rows_that_join_later_change_nothing(engine: Engine) -> None:
     assert {id: outcome.tokens for id, outcome in outcomes.items()} == expected
 
 
-def a_removed_row_says_no_more_and_the_others_do_not_notice(engine: Engine) -> None:
+def a_removed_row_ends_and_the_others_continue(engine: Engine) -> None:
     rows = _rows(engine)
     expected = {row.id: alone(engine, row).tokens for row in rows}
     engine.reset()
@@ -222,7 +222,7 @@ def a_removed_row_says_no_more_and_the_others_do_not_notice(engine: Engine) -> N
     engine.remove(12345)
 
 
-def a_stopped_answer_can_be_asked_for_again(engine: Engine) -> None:
+def a_removed_row_can_be_run_again(engine: Engine) -> None:
     row = _rows(engine)[2]
     expected = alone(engine, row).tokens
     for step in (1, 8):
@@ -249,12 +249,12 @@ def max_tokens_is_exact(engine: Engine) -> None:
         assert outcome.finish == "length"
 
 
-def reading_a_prompt_is_told_until_it_is_done(engine: Engine) -> None:
+def progress_on_a_prompt_is_reported_to_its_end(engine: Engine) -> None:
     row = _rows(engine)[2]
-    told = alone(engine, row).prefilled
-    assert told and told[-1].done == told[-1].total == len(row.prompt)
-    assert [each.done for each in told] == sorted(each.done for each in told)
-    assert all(each.cached == 0 for each in told)
+    events = alone(engine, row).prefilled
+    assert events and events[-1].done == events[-1].total == len(row.prompt)
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert all(event.cached == 0 for event in events)
 
 
 def a_known_beginning_changes_no_token(engine: Engine) -> None:
@@ -285,7 +285,7 @@ def rows_are_gone_after_a_reset(engine: Engine) -> None:
     assert drive(engine, [rows[0]])[1].tokens == expected
 
 
-def log_probabilities_come_when_they_are_asked_for(engine: Engine) -> None:
+def log_probabilities_are_returned_on_request(engine: Engine) -> None:
     ids = prompt(engine, "Probably")
     asked = {1: None, 2: 0, 3: 3, 4: 5}
     rows = [
@@ -330,7 +330,7 @@ def penalties_keep_an_answer_from_repeating_itself(engine: Engine) -> None:
     assert alone(engine, prompted).tokens == [wanted], "the penalty is on the answer, not on the prompt"
 
 
-def what_cannot_run_is_refused_before_it_runs(engine: Engine) -> None:
+def invalid_rows_are_rejected_before_they_run(engine: Engine) -> None:
     ids = prompt(engine, "No")
     vocab = engine.tokenizer.vocab_size
     good = Row(id=1, prompt=ids, max_tokens=8, sampling=GREEDY)
@@ -362,7 +362,7 @@ def what_cannot_run_is_refused_before_it_runs(engine: Engine) -> None:
             engine.check(row)
         except InvalidOption:
             continue
-        raise AssertionError(f"{row} was not refused")
+        raise AssertionError(f"{row} was not rejected")
     assert drive(engine, [good])[1].tokens == expected
 
 
@@ -414,7 +414,7 @@ def a_character_is_whole_or_held_back(engine: Engine) -> None:
     assert "🙂" in "".join(parts)
 
 
-def a_cut_off_character_is_told_at_the_end(engine: Engine) -> None:
+def a_cut_off_character_is_replaced_at_the_end(engine: Engine) -> None:
     tokens = prompt(engine, "🙂")
     if len(tokens) > 1:
         assert _streamed(engine, tokens[:-1]).endswith("\N{REPLACEMENT CHARACTER}")
@@ -438,7 +438,7 @@ def the_vocabulary_is_known(engine: Engine) -> None:
         assert tokenizer.token_id(text) == token, "a special token appears as its text, and is found by it"
 
 
-def a_conversation_is_rendered_or_refused(engine: Engine) -> None:
+def a_conversation_is_rendered_or_rejected(engine: Engine) -> None:
     turns = [Message(role="user", content="Is this rendered?")]
     try:
         opened = engine.render(turns)
@@ -456,24 +456,24 @@ CHECKS: Sequence[Check] = (
     a_batch_gives_each_row_what_it_gets_alone,
     a_seeded_row_draws_the_same_alone_and_in_a_batch,
     rows_that_join_later_change_nothing,
-    a_removed_row_says_no_more_and_the_others_do_not_notice,
-    a_stopped_answer_can_be_asked_for_again,
+    a_removed_row_ends_and_the_others_continue,
+    a_removed_row_can_be_run_again,
     a_stop_token_ends_the_row_and_is_its_last_token,
     max_tokens_is_exact,
-    reading_a_prompt_is_told_until_it_is_done,
+    progress_on_a_prompt_is_reported_to_its_end,
     a_known_beginning_changes_no_token,
     rows_are_gone_after_a_reset,
-    log_probabilities_come_when_they_are_asked_for,
+    log_probabilities_are_returned_on_request,
     a_bias_moves_the_choice,
     penalties_keep_an_answer_from_repeating_itself,
-    what_cannot_run_is_refused_before_it_runs,
+    invalid_rows_are_rejected_before_they_run,
     extreme_values_run,
     streamed_text_is_decoded_text,
     a_character_is_whole_or_held_back,
-    a_cut_off_character_is_told_at_the_end,
+    a_cut_off_character_is_replaced_at_the_end,
     pieces_join_to_the_text,
     the_vocabulary_is_known,
-    a_conversation_is_rendered_or_refused,
+    a_conversation_is_rendered_or_rejected,
     memory_is_counted,
 )
 

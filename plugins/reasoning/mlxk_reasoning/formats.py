@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class BlockFormat:
     """A format of the shape `opener reasoning closer answer`.
 
-    `label` is a name the model writes right behind the opener. `frame` and `frame_end` are markers around the answer:
+    `label` is a name the model writes right after the opener. `frame` and `frame_end` are markers around the answer:
     the first at its beginning only, the second once the frame is open (a closer opens it where `frame` is empty).
     `ends` close a block that was not closed, and belong to the content; so do `calls`, which begin a tool call, if the
     format is given the request's tools. A closer right after one of `call_ends` is dropped: a call inside a block.
@@ -18,7 +18,7 @@ class BlockFormat:
     when the prompt does not say.
 
     `opening` is what the model writes between a closer and its answer, `direct` what it writes before an answer
-    without reasoning; a constrained answer stands behind them.
+    without reasoning; a constrained answer follows them.
 
     `signs` are texts of which all must stand in a chat template that is for this format, `tokens` those that must be in
     the vocabulary of a model whose template does not tell (a marker may begin with one), and `architectures` are

@@ -55,7 +55,7 @@ def mlxk_stop_policies(model: Model) -> Iterable[StopPolicy]:
     from mlxk_reasoning.evidence import choose, writes_harmony
     from mlxk_reasoning.formats import BLOCK_FORMATS
 
-    # <|end|> ends a message of harmony, not the turn: stopping there cuts the answer off behind the analysis. In other
+    # <|end|> ends a message of harmony, not the turn: stopping there cuts the answer off after the analysis. In other
     # formats (Phi-3) it is the stop, so it is kept only where harmony's other tokens are.
     if writes_harmony(model):
         yield StopPolicy(stop_tokens=frozenset({"<|return|>", "<|call|>"}), keep_tokens=frozenset({"<|end|>"}))

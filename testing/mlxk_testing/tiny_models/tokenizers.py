@@ -74,5 +74,5 @@ def script_pieces(says: Says, markers: Iterable[str]) -> list[str | bytes]:
 def take_end(script: list[str | bytes], eos: Sequence[str]) -> str:
     end = script.pop() if script and script[-1] in eos else eos[0]
     if end in script or not isinstance(end, str):
-        raise ValueError(f"the script goes on behind {end!r}, which ends it")
+        raise ValueError(f"the script continues after {end!r}, which ends it")
     return end

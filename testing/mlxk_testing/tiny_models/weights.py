@@ -147,7 +147,7 @@ def code_width(script: Sequence[str | bytes]) -> int:
 def teach(weights: Weights, steps: Sequence[int], end: int | None) -> None:
     """Every token's embedding is the code of what comes next, and the head knows each code's token.
 
-    Codes are random signs: of unit size behind the norm, and all but orthogonal.
+    Codes are random signs: of unit size after the norm, and all but orthogonal.
     """
     embedding, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
     codes = np.random.default_rng(2).choice([-1.0, 1.0], (len(steps) + 1, embedding.shape[1])).astype(np.float32)
