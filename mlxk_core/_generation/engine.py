@@ -127,7 +127,7 @@ Pooling = Literal["last", "mean", "cls"]
 
 @runtime_checkable
 class EmbeddingEngine(Protocol):
-    """What an engine has that can embed, beside the members of `Engine`."""
+    """Additional members of an engine that can embed."""
 
     def embed(self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool) -> Sequence[Sequence[float]]:
         """Return one vector for each of `inputs`, lists of token ids, in float32; `normalize` makes its length 1.

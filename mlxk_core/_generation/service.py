@@ -190,7 +190,7 @@ class GenerationService:
     def run_tasks(self, model: Model, tasks: Iterable[Callable[[Engine], _T]]) -> Iterator[_T]:
         """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
 
-        For work that is no generation, such as embeddings. A task should take no longer than a step does: running
+        For work other than generations, such as embeddings. A task should take no longer than a step does: running
         generations wait for it. Closing the iterator ends the work. Raises what `submit` raises, the error of the
         load, and what a task raises.
         """

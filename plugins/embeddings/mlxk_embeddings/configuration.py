@@ -1,4 +1,4 @@
-"""How a model embeds, as the files of sentence-transformers beside it say."""
+"""How a model embeds, according to its sentence-transformers files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EmbeddingConfiguration:
 
 
 def embedding_configuration(model: Model) -> EmbeddingConfiguration:
-    """Return how `model` embeds. Raises `UnsupportedModel` if it is no embedding model, or in a way not known here."""
+    """Return how `model` embeds. Raises `UnsupportedModel` if it is not an embedding model, or in a way not known here."""
     if Facts(model).type != "embedding":
         raise UnsupportedModel(f"`{model.name}` is not an embedding model.", model=model.name)
     if model.config.get("is_causal") is False or model.config.get("use_bidirectional_attention"):
