@@ -190,11 +190,12 @@ class ServerExtensionSpec:
 class Quantization:
     """How the weights of one format in a repository are stored.
 
-    `label` is the line a person reads (`int4 (group 64)`). `requires_mlx` is the first MLX version that runs it.
-    `notes` are sentences worth knowing (tensors and config disagree). `method`: mlx, gptq, awq, fp8, mxfp4, …, none.
+    `format` is the form of the files: `safetensors`, `gguf`, `pytorch`, or another that a plugin knows. `label` is the
+    line a person reads (`int4 (group 64)`). `method`: mlx, gptq, awq, fp8, mxfp4, …, none. `requires_mlx` is the first
+    MLX version that runs it. `notes` are sentences worth knowing (tensors and config disagree).
     """
 
-    format: Literal["safetensors", "gguf", "pytorch"]
+    format: str
     label: str
     method: str = "none"
     mode: str | None = None
