@@ -42,7 +42,7 @@ class EmbeddingConfiguration:
 
 
 def embedding_configuration(model: Model) -> EmbeddingConfiguration:
-    """Return how `model` embeds. Raises `UnsupportedModel` if it is not an embedding model, or embeds in an unknown way."""
+    """Return how `model` embeds. Raises `UnsupportedModel` for other models, and for unknown ways to embed."""
     if Facts(model).type != "embedding":
         raise UnsupportedModel(f"`{model.name}` is not an embedding model.", model=model.name)
     if model.config.get("is_causal") is False or model.config.get("use_bidirectional_attention"):
