@@ -1,0 +1,1 @@
+"""The settings file: one TOML file, validated against typed sections."""
