@@ -1,4 +1,4 @@
-"""Sampling defaults from a model's own files."""
+"""Sampling values of a model: those of the user's settings, then those of its own files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ _FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def model_sampling(model: Model) -> Mapping[str, float]:
-    """Return the `Sampling` fields that `generation_config.json` (or the model's source) sets.
-
-    `do_sample: false` is greedy. Values that are not numbers are ignored.
-    """
+    """Return the `Sampling` fields that the user's settings, the model's source or `generation_config.json` set;
+    `do_sample: false` is greedy. Values that are not numbers are left out."""
     config = model.generation_config
     found = {
         name: config[name]
@@ -24,4 +22,5 @@ def model_sampling(model: Model) -> Mapping[str, float]:
         found["temperature"] = 0.0
     if "top_k" in found:
         found["top_k"] = max(0, int(found["top_k"]))
-    return found
+    chosen = {name: value for name in _FIELDS if (value := getattr(model.settings, name)) is not None}
+    return {**found, **chosen}

@@ -25,6 +25,7 @@ from mlxk_core._generation.lifecycle import Lifecycle
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.request_settings import with_settings
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -148,7 +149,7 @@ class GenerationService:
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
-        requests = [self._with_defaults(request) for request in requests]
+        requests = [self._with_defaults(with_settings(request)) for request in requests]
         backends = [self._backend(request.model, request.backend) for request in requests]
         plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
@@ -289,6 +290,7 @@ class GenerationService:
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
         """Return the backend for `model`. For a loaded model no file is read. The files of any other are checked first:
         a damaged model must not cause another one to be unloaded."""
+        name = name or model.settings.backend
         for resident in self._thread.residency:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend

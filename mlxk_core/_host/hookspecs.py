@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StopPolicy,
     )
     from mlxk_core._models.model import Model
+    from mlxk_core._settings.sections import SettingsSection
 
 hookspec = pluggy.HookspecMarker("mlxk")
 
@@ -243,5 +244,25 @@ class HookSpecs(Protocol):
         def add_to_bill(event):
             name = event.request.model.name
             BILL[name] = BILL.get(name, 0) + event.usage.total_tokens
+        ```
+        """
+
+    @hookspec
+    def mlxk_settings(self) -> Iterable[SettingsSection]:
+        """Sections of the settings file.
+
+        ```python
+        from dataclasses import dataclass
+
+        from mlxk_core.api import SettingsSection, hookimpl, setting
+
+        @hookimpl
+        def mlxk_settings():
+            yield SettingsSection(name="greeting", summary="How people are greeted.", type=Greeting)
+
+        @dataclass(frozen=True, kw_only=True)
+        class Greeting:
+            word: str = setting("The first word.", default="Hello")
+            repeat: int = setting("How often it is said.", default=1, least=1, most=3)
         ```
         """

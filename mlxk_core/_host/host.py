@@ -37,6 +37,8 @@ from mlxk_core._host.specs import (
 if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
     from mlxk_core._models.model import Model
+    from mlxk_core._settings.sections import SettingsSection
+    from mlxk_core._settings.settings import Settings
 
 BUILTIN_COMMANDS = ("completion", "help", "plugins")
 _TARGETS = ("target", "estimate", "grammar")
@@ -228,6 +230,21 @@ class Host:
         """Return every listener with its plugin."""
         return self._listeners
 
+    # Hook mlxk_settings
+
+    def settings_sections(self) -> list[SettingsSection]:
+        """Return the sections that plugins add to the settings file, sorted by name."""
+        return self._settings_sections.specs()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings file, read once. Raises `SettingsError` with the line of a wrong key or value."""
+        from mlxk_core._settings.settings import read_settings, settings_file  # `mlxk --help` does without
+
+        # A plugin that is turned off or failed cannot say which sections are its own.
+        complete = all(record.status == "loaded" for record in self._records)
+        return read_settings(settings_file(), self.settings_sections(), complete=complete)
+
     # Running what the plugins have described
 
     def load(self, target: Target) -> Any:
@@ -327,6 +344,13 @@ class Host:
     def _listeners(self) -> list[tuple[Plugin, LifecycleListener]]:
         return self._collect("mlxk_lifecycle", LifecycleListener)
 
+    @cached_property
+    def _settings_sections(self) -> Contributions[SettingsSection]:
+        from mlxk_core._settings.sections import SettingsSection
+        from mlxk_core._settings.settings import RESERVED
+
+        return Contributions("settings section", self._collect("mlxk_settings", SettingsSection), reserved=RESERVED)
+
     @property
     def _kinds(self) -> tuple[Contributions[Any], ...]:
         return (
@@ -336,6 +360,7 @@ class Host:
             self._extractors,
             self._constraints,
             self._server_extensions,
+            self._settings_sections,
         )
 
     @cached_property

@@ -58,7 +58,13 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def model_context_length(model: Model) -> int | None:
-    """Return the context length of `model` in tokens from its GGUF header or its config; None if neither gives one."""
+    """Return the context length of `model` in tokens, from its GGUF header or its config, and at most what the user's
+    settings allow; None if neither gives one."""
+    limit, own = model.settings.context_length, _own_context_length(model)
+    return own if limit is None else min(limit, own or limit)
+
+
+def _own_context_length(model: Model) -> int | None:
     try:
         if header := model.shared_gguf:
             architecture = str(header.architecture)

@@ -18,6 +18,7 @@ from mlxk_core._models.files import parse_shard, read_small_file, regular_file, 
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
+from mlxk_core._settings.sections import ModelSettings
 
 Origin = Literal["hub", "path", "source"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -63,6 +64,8 @@ class Model:
     source: str | None = None
     variant: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    settings: ModelSettings = field(default=ModelSettings(), compare=False)
+    """What the user's settings file says of this model."""
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what has been read is cheap to read again and may be megabytes."""

@@ -25,6 +25,7 @@ from mlxk_core._models.references import (
     short_name,
 )
 from mlxk_core._models.variants import Variant
+from mlxk_core._settings.settings import Settings
 
 _SHORT = 7
 _HUB = "hub"
@@ -40,6 +41,9 @@ class Plugins(Protocol):
     def commands(self) -> Sequence[CommandSpec]: ...
 
     def model_sources(self) -> Sequence[tuple[ModelSourceSpec, ModelSource]]: ...
+
+    @property
+    def settings(self) -> Settings: ...
 
     def verdicts(self, model: Model) -> Sequence[tuple[BackendSpec, Verdict]]: ...
 
@@ -66,7 +70,10 @@ class Resolver:
         A name may be prefixed with its origin (`hub:NAME`, `SOURCE:NAME`), be a part of the full name, or have a tag
         that narrows it (`qwen3:0.6b`). Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`.
         """
-        text = reference.strip()
+        text = self._host.settings.aliases.get(reference.strip(), reference.strip())
+        return self._with_settings(self._find(text))
+
+    def _find(self, text: str) -> Model:
         offers = self._offers()
         if exact := _with_origin(text, offers):
             return exact[0].model(exact[1])
@@ -89,15 +96,22 @@ class Resolver:
         Paths and parts of names do not count, so a server can use it for names from clients. Raises as `resolve` does
         for a name that is listed but cannot be run.
         """
+        found = self._exact(self._host.settings.aliases.get(name, name))
+        return None if found is None else self._to_run(self._with_settings(found))
+
+    def _exact(self, name: str) -> Model | None:
         offers = self._offers()
         if found := _with_origin(name, offers):
-            return self._to_run(found[0].model(found[1]))
+            return found[0].model(found[1])
         parsed = NameReference(name)
         matches = [offer for offer in offers if offer.name == name]
         if not matches:
             parsed = parse_name(name)
             matches = _matching(parsed.name, offers, listed=True)
-        return self._to_run(_one(name, matches).model(parsed)) if matches else None
+        return _one(name, matches).model(parsed) if matches else None
+
+    def _with_settings(self, model: Model) -> Model:
+        return replace(model, settings=self._host.settings.for_model(model.name, model.variant))
 
     def all(self) -> list[Model]:
         """Return every model, sorted by name: of each repository the revision its bare name means, and what sources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -79,11 +80,11 @@ class Field:
         if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
             raise ValueError(f"it must be {_KINDS[self.type]}")
         low, high = self.least, self.most
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            # Written this way round, NaN is out of bounds too.
-            if not ((low is None or value >= low) and (high is None or value <= high) and abs(value) < float("inf")):
-                bounds = f"at least {low:g}" if high is None else f"from {low or 0:g} to {high:g}"
-                raise ValueError(f"it must be {bounds}")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # Written this way round, NaN is out of bounds too.
+        if number and not ((low is None or value >= low) and (high is None or value <= high) and abs(value) < math.inf):
+            bounds = f"at least {low or 0:g}" if high is None else f"from {low or 0:g} to {high:g}"
+            raise ValueError(f"it must be {bounds}")
         return value
 
 

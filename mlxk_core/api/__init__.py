@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model, Variant
+    from mlxk_core.api.settings import SettingsSection, setting
 
 _TOPICS = {
     "backends": (
@@ -95,6 +96,10 @@ _TOPICS = {
         "Verdict",
         "hookimpl",
     ),
+    "settings": (
+        "SettingsSection",
+        "setting",
+    ),
     "models": (
         "AddedToken",
         "File",
@@ -137,6 +142,7 @@ __all__ = [
     "Sampled",
     "Sampling",
     "ServerExtensionSpec",
+    "SettingsSection",
     "StepEvent",
     "StopPolicy",
     "Strength",
@@ -148,6 +154,7 @@ __all__ = [
     "Variant",
     "Verdict",
     "hookimpl",
+    "setting",
 ]
 
 

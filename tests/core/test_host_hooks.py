@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,10 +32,12 @@ from mlxk_core.api import (
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     ServerExtensionSpec,
+    SettingsSection,
     StopPolicy,
     Strength,
     Verdict,
     hookimpl,
+    setting,
 )
 
 
@@ -443,6 +446,19 @@ Q4 = Quantization(format="gguf", label="Q4_0")
 class Compiler:
     def check(self, grammar):
         pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    word: str = setting("The first word.", default="Hello")
+
+
+def test_hook_mlxk_settings(host, tmp_path, monkeypatch):
+    host.register(plugin("mlxk_settings", SettingsSection(name="greeting", summary="", type=Greeting)), name="a")
+    (tmp_path / "config.toml").write_text('[greeting]\nword = "Hi"\n')
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+    assert host.settings.section(Greeting) == Greeting(word="Hi")
+    assert host.plugins()[0].provides == ("settings section greeting",)
 
 
 def test_hook_mlxk_constraints(host):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlxk_core.api import CommandSpec, hookimpl
+from mlxk_core.api import CommandSpec, SettingsSection, hookimpl
+from mlxk_run.settings import ChatSettings
 
 
 @hookimpl
@@ -20,3 +21,8 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         summary="List, show, search, export and delete saved chats.",
         target="mlxk_run.chats:chats",
     )
+
+
+@hookimpl
+def mlxk_settings() -> Iterable[SettingsSection]:
+    yield SettingsSection(name="chat", summary="Chats and answers of `mlxk run`.", type=ChatSettings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from mlxk_run.keyboard import typing_hidden
 from mlxk_run.log import captured_log
 from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
 from mlxk_run.runner import Runner
+from mlxk_run.settings import ChatSettings
 from mlxk_run.structure import constraint_of, parsed
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits without it
@@ -210,9 +210,10 @@ class _Arguments:
         if resume and session.output.json:
             raise UsageError("--continue cannot be used with --json.")
         constraint = constraint_of(schema=schema, regex=regex, grammar=grammar)
-        if model is None and words and not resume:
-            model, words = words[0], words[1:]
-            _check_model_word(model, words)
+        settings = session.host.settings
+        chat = settings.section(ChatSettings)
+        if model is None and not resume:
+            model, words = _model_and_words(words, settings.default_model)
         return cls(
             model=model,
             words=words,
@@ -241,21 +242,29 @@ class _Arguments:
             view=View(
                 stream=not no_stream,
                 hide_reasoning=hide_reasoning,
-                plain=plain or constraint is not None,  # a value is data, not Markdown
+                # A value is data, not Markdown.
+                plain=plain or not chat.markdown or constraint is not None,
                 verbose=verbose,
                 quiet=quiet,
             ),
-            chat=ChatOptions(system=system, trim=not no_trim, save=not no_save),
+            chat=ChatOptions(system=system, trim=chat.trim and not no_trim, save=chat.save and not no_save),
         )
 
 
-def _check_model_word(model: str, words: Sequence[str]) -> None:
-    """Explain a prompt in the place of the model: no name of a model contains white space."""
-    if len(model.split()) > 1 and not words and not Path(model).exists():
+def _model_and_words(words: tuple[str, ...], default: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the model and the words of the prompt. No name of a model contains white space: a first word that does is
+    a prompt, for the default model if there is one."""
+    if not words:
+        return default, ()
+    is_prompt = len(words[0].split()) > 1 and len(words) == 1 and not Path(words[0]).exists()
+    if not is_prompt:
+        return words[0], words[1:]
+    if default is None:
         raise UsageError(
-            f'`{model}` is a prompt; the model is missing. Usage: mlxk run MODEL "PROMPT", for example: '
-            f'mlxk run smollm2 "{model}"'
+            f'`{words[0]}` is a prompt; the model is missing. Usage: mlxk run MODEL "PROMPT", for example: '
+            f'mlxk run smollm2 "{words[0]}"'
         )
+    return default, words
 
 
 def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:

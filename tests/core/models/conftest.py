@@ -12,6 +12,7 @@ from mlxk_core._errors import ModelNotFound
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSourceSpec, Verdict
 from mlxk_core._models.cache import cache_folder_name
 from mlxk_core._models.model import Model
+from mlxk_core.api.settings import Settings
 
 MAIN = "a1b2c3d4" * 5
 
@@ -60,6 +61,8 @@ class StandIn:
 
     def __init__(self, *sources: Source, accepts: Callable[[Model], bool] = lambda model: True) -> None:
         self._sources, self._accepts = sources, accepts
+
+    settings = Settings()
 
     def commands(self):
         return [CommandSpec(name=name, summary="", target="a:b") for name in ("list", "pull")]

@@ -1,0 +1,1 @@
+"""Command config: the settings file of mlxk."""

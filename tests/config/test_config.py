@@ -1,0 +1,82 @@
+"""`mlxk config`: settings shown and changed, with what else is in the file kept."""
+
+import pytest
+
+import mlxk_config.plugin
+import mlxk_run.plugin
+from mlxk_testing.fake_engine import fake_backend, fake_model
+
+
+@pytest.fixture
+def file(host, tmp_path, monkeypatch):
+    host.register(mlxk_config.plugin, name="config")
+    host.register(mlxk_run.plugin, name="run")
+    path = tmp_path / "mlxk" / "config.toml"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return path
+
+
+def test_set_get_and_unset_keep_comments(file, cli):
+    file.parent.mkdir()
+    file.write_text("# mine\n[defaults]\ntop_p = 0.5  # low\n")
+    assert cli("config", "set", "defaults.temperature", "0.5").code == 0
+    assert cli("config", "set", 'models."org/m:Q4_0".system', "Be brief.").code == 0
+    assert cli("config", "set", "defaults.stop", '["END"]').code == 0
+    assert "# mine" in file.read_text() and "# low" in file.read_text()
+    assert cli("config", "get", "defaults.temperature").stdout == "0.5\n"
+    assert cli("config", "get", 'models."org/m:Q4_0".system').stdout == "Be brief.\n"
+    assert cli("config", "get", "defaults.stop", "--json").json["data"]["value"] == ["END"]
+    assert cli("config", "unset", "defaults.temperature").code == 0
+    assert cli("config", "get", "defaults.temperature").code == 1
+
+
+def test_a_text_needs_no_quotes_even_if_it_looks_like_a_number(file, cli):
+    cli("config", "set", "defaults.system", "42")
+    assert cli("config", "get", "defaults.system", "--json").json["data"]["value"] == "42"
+
+
+@pytest.mark.parametrize(
+    "key, value", [("defaults.temperature", "hot"), ("defaults.nope", "1"), ("nope.x", "1"), ("chat.save", "maybe")]
+)
+def test_what_is_not_allowed_is_not_written(file, cli, key, value):
+    cli("config", "set", "defaults.top_p", "0.5")
+    before = file.read_text()
+    assert cli("config", "set", key, value).code == 2
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("key", ["defaults", "a b.c", ""])
+def test_a_key_that_is_not_one_is_wrong_usage(file, cli, key):
+    assert cli("config", "set", key, "1").code == 2
+
+
+def test_show_names_every_setting(file, cli):
+    keys = [each["key"] for each in cli("config", "show", "--keys", "--json").json["data"]["keys"]]
+    assert {"defaults.model", "defaults.temperature", 'models."NAME".stop', "chat.save"} <= set(keys)
+
+
+def test_path_and_edit_work_while_the_file_is_broken(file, cli, monkeypatch):
+    file.parent.mkdir()
+    file.write_text("[defaults]\nnope = 1\n")
+    assert cli("config", "path").stdout == f"{file}\n"
+    shown = cli("config", "show")
+    assert shown.code == 2 and f"{file}:2" in shown.stderr
+    assert cli("run", "x", "Hi").code == 2
+    monkeypatch.setenv("EDITOR", "cp /dev/null")
+    assert cli("config", "edit").code == 0
+
+
+def test_the_default_model_and_its_settings_are_used_by_run(file, cli, host, tmp_path):
+    engine = fake_backend(lambda prompt: prompt.replace("\n", " "))
+    host.register(engine, name="fake")
+    folder = fake_model(tmp_path / "talker", context=500).path
+    cli("config", "set", "aliases.mine", str(folder))
+    cli("config", "set", "defaults.model", "mine")
+    cli("config", "set", "models.talker.system", "Be brief.")
+    cli("config", "set", "models.talker.temperature", "0.125")
+    vars(host).pop("settings", None)  # one command reads the file once; these share a host
+    result = cli("run", "Why is the sky blue?")
+    assert result.stdout == "<system>Be brief. <user>Why is the sky blue? <assistant>\n"
+    assert engine.script.happened("add")[-1].sampling.temperature == 0.125
+    assert cli("run", "mine", "-s", "Sing.", "-t", "0", "Hi").stdout.startswith("<system>Sing.")
+    assert engine.script.happened("add")[-1].sampling.temperature == 0
