@@ -1,4 +1,4 @@
-"""Contributions of mlxk-service: the commands ps, stop, status, doctor and bench."""
+"""Contributions of mlxk-service: the commands ps, status, doctor and bench."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from mlxk_core.api import CommandSpec, hookimpl
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
+        name="ps", summary="List the models a running server has loaded.", target="mlxk_service.servers:ps"
+    )
+    yield CommandSpec(
+        name="status", summary="Show what a running server is doing.", target="mlxk_service.servers:status"
+    )
+    yield CommandSpec(
         name="doctor",
         summary="Check this machine and this installation, with a fix for each problem.",
         target="mlxk_service.doctor:doctor",
+    )
+    yield CommandSpec(
+        name="bench",
+        summary="Measure how fast a model reads prompts and generates tokens.",
+        target="mlxk_service.bench:bench",
     )

@@ -1,0 +1,141 @@
+"""The command bench: prompt and generation speed of a model by batch size."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+
+from mlxk_core.api.commands import Session, complete_backend, complete_model, json_option
+from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.generation import Completion, GenerationRequest, GenerationService, Sampling, machine_memory
+from mlxk_core.api.models import Model, Resolver
+from mlxk_service.humanize import size
+
+_SHUTDOWN_TIMEOUT = 1.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One batch: tokens per second of all its requests together. `first_token_seconds` is the slowest one."""
+
+    batch: int
+    prompt_tokens_per_second: float
+    generation_tokens_per_second: float
+    first_token_seconds: float
+    memory: int
+
+
+@click.command("bench")
+@click.argument("model", shell_complete=complete_model)
+@click.option("--prompt-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Length of a prompt.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=2), default=64, show_default=True, help="Tokens to generate per request."
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1, max=256),
+    multiple=True,
+    default=(1, 2, 4),
+    show_default=True,
+    help="Requests at once (repeatable).",
+)
+@click.option("--backend", shell_complete=complete_backend, metavar="NAME", help="The backend that runs the model.")
+@json_option
+@click.pass_obj
+def bench(
+    session: Session, model: str, prompt_tokens: int, max_tokens: int, batches: tuple[int, ...], backend: str | None
+) -> Any:
+    """Measure how fast a model reads prompts and generates tokens.
+
+    Prompts are random tokens, so that nothing comes from the prompt cache.
+
+    \b
+    Examples:
+      mlxk bench smollm2
+      mlxk bench smollm2 --batch 1 --batch 8 --json
+    """
+    found = Resolver(session.host).resolve(model)
+    service = GenerationService(session.host, memory=machine_memory(), concurrency=max(batches))
+    try:
+        started = time.monotonic()
+        service.preload(found, backend=backend)
+        load = time.monotonic() - started
+        session.output.note(f"Loaded {found.name} in {load:.1f} s.")
+        _run(service, found, 1, 8, 2, backend)  # kernels are compiled on the first use
+        measured = []
+        if not session.output.json:
+            session.output.line("BATCH  PROMPT tok/s  GENERATION tok/s  FIRST TOKEN  MEMORY")
+        for batch in batches:
+            one = _run(service, found, batch, prompt_tokens, max_tokens, backend)
+            measured.append(one)
+            if not session.output.json:
+                session.output.line(
+                    f"{one.batch:>5}  {one.prompt_tokens_per_second:>12.1f}  {one.generation_tokens_per_second:>16.1f}"
+                    f"  {one.first_token_seconds:>9.2f} s  {size(one.memory):>6}"
+                )
+    finally:
+        service.close(_SHUTDOWN_TIMEOUT)
+    return {
+        "model": found.name,
+        "revision": found.revision,
+        "prompt_tokens": prompt_tokens,
+        "max_tokens": max_tokens,
+        "load_seconds": round(load, 3),
+        "measurements": [asdict(one) for one in measured],
+    }
+
+
+def _run(
+    service: GenerationService, model: Model, batch: int, prompt_tokens: int, max_tokens: int, backend: str | None
+) -> Measurement:
+    source = random.Random(f"{batch} {prompt_tokens}")
+    requests = [
+        GenerationRequest(
+            model=model,
+            # Low ids are ordinary tokens in every vocabulary; special ones are mostly at its ends.
+            prompt=[source.randrange(1000, 2000) for _ in range(prompt_tokens)],
+            sampling=Sampling(temperature=1.0, seed=number),
+            max_tokens=max_tokens,
+            backend=backend,
+        )
+        for number in range(batch)
+    ]
+    results: list[Completion | MlxkError] = []
+    started = time.monotonic()
+    threads = [
+        threading.Thread(target=lambda generation=generation: results.append(_result(generation)))
+        for generation in service.submit_all(requests)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, MlxkError):
+            raise result
+    done = [result for result in results if isinstance(result, Completion)]
+    first = max(each.timings.queue + each.timings.prompt for each in done)
+    took = max(time.monotonic() - started - first, 1e-9)
+    # The first token of each row comes out of its prompt.
+    generated = sum(max(0, each.usage.completion_tokens - 1) for each in done)
+    return Measurement(
+        batch=batch,
+        prompt_tokens_per_second=round(batch * prompt_tokens / max(first, 1e-9), 1),
+        generation_tokens_per_second=round(generated / took, 1),
+        first_token_seconds=round(first, 3),
+        memory=sum(loaded.memory for loaded in service.status().models),
+    )
+
+
+def _result(generation: Any) -> Completion | MlxkError:
+    try:
+        completion: Completion = generation.result()
+    except MlxkError as error:
+        return error
+    return completion

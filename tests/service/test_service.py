@@ -1,0 +1,76 @@
+"""The commands about servers and this machine."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+import mlxk_service.plugin
+from mlxk_testing.fake_engine import fake_backend, fake_model
+
+STATUS = b"""{"version": "0.1.0", "uptime_seconds": 90, "draining": false, "active": 1, "waiting": 2, "loading": null,
+"memory": 4000000000, "models": [{"name": "org/\\u001bm", "backend": "mlx", "memory": 1500000, "running": 0,
+"idle_seconds": 7200}]}"""
+
+
+@pytest.fixture(autouse=True)
+def service(host):
+    host.register(mlxk_service.plugin, name="service")
+
+
+@pytest.fixture
+def server():
+    """A server's local API, which asks for the key `secret`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            allowed = self.headers["Authorization"] == "Bearer secret"
+            self.send_response(404 if self.path != "/v1/status" else 200 if allowed else 401)
+            self.end_headers()
+            self.wfile.write(STATUS)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_ps_and_status_ask_the_running_server(cli, server, monkeypatch):
+    monkeypatch.setenv("MLXK_API_KEY", "secret")
+    listed = cli("ps", "--url", server).stdout
+    assert "\x1b" not in listed and "1.5 MB" in listed and "2 h" in listed
+    assert cli("ps", "--url", f"{server}/v1", "--json").json["data"]["count"] == 1
+    assert "1 running, 2 waiting" in cli("status", "--url", server).stdout
+
+
+def test_a_missing_key_and_a_missing_server_are_different_errors(cli, server):
+    assert cli("ps", "--url", server, "--json").json["error"]["type"] == "access_denied"
+    assert cli("ps", "--url", "http://127.0.0.1:1", "--json").json["error"]["type"] == "server_unavailable"
+    assert cli("ps", "--url", f"{server}/elsewhere", "--json").json["error"]["type"] == "server_unavailable"
+
+
+def test_doctor_names_what_is_wrong_and_the_fix(cli, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "config.toml").write_text("nope = 1\n")
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+    result = cli("doctor", "--json")
+    states = {check["name"]: check for check in result.json["data"]["checks"]}
+    assert result.code == 1 and result.json["error"]["type"] == "problems_found"
+    assert states["cache"]["state"] == states["settings"]["state"] == "error"
+    assert states["cache"]["fix"] and states["system"]["state"] == "ok"
+
+
+def test_bench_measures_each_batch(cli, host, tmp_path):
+    host.register(fake_backend("x" * 100), name="fake")
+    folder = fake_model(tmp_path / "talker").path
+    data = cli("bench", str(folder), "--batch", "1", "--batch", "3", "--max-tokens", "8", "--json").json["data"]
+    assert [one["batch"] for one in data["measurements"]] == [1, 3]
+    assert all(one["generation_tokens_per_second"] > 0 for one in data["measurements"])
+    assert cli("bench", str(folder), "--batch", "2").stdout.count("\n") == 2
