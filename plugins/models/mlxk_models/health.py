@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mlxk_core.api import Model
-from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.commands import Session, complete_model, json_option
 from mlxk_core.api.errors import BrokenModel, MlxkError, ModelNotFound, kind_of
 from mlxk_core.api.models import Health, Problem, Resolver, short_name
 from mlxk_core.api.text import human_size, plural
@@ -55,7 +55,7 @@ class Report:
 
 
 @click.command("health")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 @click.option("--verify", is_flag=True, help="Compare every file with the hub's checksum (needs the network).")
 @json_option
 @click.pass_obj

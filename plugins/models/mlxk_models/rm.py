@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.commands import Session, complete_model, json_option
 from mlxk_core.api.errors import (
     Interrupted,
     InvalidOption,
@@ -43,7 +43,7 @@ class _Target:
 
 
 @click.command("rm")
-@click.argument("models", metavar="MODEL[@REVISION]...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL[@REVISION]...", nargs=-1, required=True, shell_complete=complete_model)
 @click.option("-f", "--force", is_flag=True, help="Do not ask for confirmation; ignore locks and running models.")
 @json_option
 @click.pass_obj

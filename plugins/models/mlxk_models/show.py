@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mlxk_core.api import Model, Quantization
-from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
 from mlxk_core.api.generation import CHAT_STOP_STRINGS, model_sampling
 from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, short_name, weight_format
@@ -27,7 +27,7 @@ _LABEL_WIDTH = 16
 
 
 @click.command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option("--files", is_flag=True, help="Show every file with its size and kind.")
 @click.option("--config", is_flag=True, help="Show config.json.")
 @click.option("--template", is_flag=True, help="Show the chat template.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlxk_core.api.commands import Session, emit_result, json_option
+from mlxk_core.api.commands import Session, complete_model, emit_result, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.options import Alias, Duration, Size, api_keys, origin
@@ -24,7 +24,12 @@ _FILES = 8192
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 selects a free port.")
 @click.option("--unix", type=click.Path(path_type=Path), metavar="PATH", help="Listen on a Unix socket instead.")
 @click.option(
-    "--model", "models", multiple=True, metavar="MODEL", help="Load this model at the start (name or path; repeatable)."
+    "--model",
+    "models",
+    multiple=True,
+    shell_complete=complete_model,
+    metavar="MODEL",
+    help="Load this model at the start (name or path; repeatable).",
 )
 @click.option(
     "--alias",
