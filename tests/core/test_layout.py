@@ -24,19 +24,21 @@ EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml")
 PACKAGES = [ROOT / "mlxk_core", ROOT / "testing" / "mlxk_testing", *(f / f"mlxk_{f.name}" for f in PLUGINS)]
 LIBRARIES = {"openblas", "hub", "protocol"}  # no entry point, no command: imported by other plugins
 FEATURES = {
-    "run",
-    "serve",
+    "config",
+    "embeddings",
+    "launch",
+    "messages",
+    "models",
+    "ollama",
     "pull",
     "push",
-    "models",
     "reasoning",
+    "responses",
+    "run",
+    "serve",
+    "service",
     "smollm2",
     "structured",
-    "responses",
-    "messages",
-    "ollama",
-    "launch",
-    "embeddings",
 }
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -96,8 +97,8 @@ def _check_mlx(host: Host) -> Check:
         return Check(
             name="mlx", state="error", text="MLX is not installed", fix="Install a backend: pip install mlxk-mlx"
         )
-    import mlx.core as mx
-
+    # Not a dependency: the backend that is installed brings it.
+    mx = importlib.import_module("mlx.core")
     device = str(mx.default_device().type).rpartition(".")[2]
     note = None
     if device == "cpu" and sys.platform == "darwin":
