@@ -35,6 +35,7 @@ from mlxk_core._host.specs import (
 )
 from mlxk_core._models.model import Model
 from mlxk_core._models.resolve import Resolver
+from mlxk_core._settings.sections import SettingsSection, fields_of
 
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
@@ -126,6 +127,9 @@ class PluginCheck:
             self._found(plugin, f"importing {plugin.module} prints to standard output")
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
+        if isinstance(spec, SettingsSection):
+            self._call(plugin, f"settings section {spec.name}", lambda: fields_of(spec.type))
+            return
         target = self._call(plugin, f"loading {spec.target}", lambda: self._host.load(spec.target))
         if target is None:
             return
