@@ -8,17 +8,22 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
+from mlxk_serve.config import Limits
 from mlxk_serve.http.detached import ResponseWriter
-from mlxk_serve.http.parser import Parser
+from mlxk_serve.http.parser import CheckAccess, Parser
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
 
-if TYPE_CHECKING:
-    from mlxk_serve.http.listener import Listener
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of the listener that accepted it (`mlxk_serve.http.listener.Listener`)."""
+
+    check_access: CheckAccess
+    limits: Limits
 
 
 class Channel(HTTPChannel):
@@ -28,7 +33,9 @@ class Channel(HTTPChannel):
     error_task_class = JsonErrorTask
     _last_activity = 0.0
 
-    def __init__(self, server: Listener, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None) -> None:
+    def __init__(
+        self, server: ConnectionOwner, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None
+    ) -> None:
         self.parser_class = partial(Parser, check_access=server.check_access)
         self._limits = server.limits
         self._disconnect_lock = threading.Lock()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from waitress.channel import ClientDisconnected
 
 from mlxk_serve.http.errors import status_line
 
-if TYPE_CHECKING:
-    from mlxk_serve.http.channel import Channel
-    from mlxk_serve.http.tasks import Task
-
 __all__ = ["ClientDisconnected", "ResponseWriter"]
+
+
+class Connection(Protocol):
+    """What a writer needs of the connection (`mlxk_serve.http.channel.Channel`)."""
+
+    adj: Any
+    total_outbufs_len: int
+
+    def complete(self, task: Any, /) -> None:
+        """Go on with the connection after the response of `task`."""
 
 
 class ResponseWriter:
@@ -23,7 +29,7 @@ class ResponseWriter:
     more than the connection's limit is unsent, so a thread that must not block looks at `congested` first.
     """
 
-    def __init__(self, channel: Channel, task: Task) -> None:
+    def __init__(self, channel: Connection, task: Any) -> None:
         self._channel = channel
         self._task = task
         task.request.close()  # the body was read; hundreds of waiting requests need not keep theirs
