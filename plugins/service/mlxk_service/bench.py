@@ -14,7 +14,7 @@ from mlxk_core.api.commands import Session, complete_backend, complete_model, js
 from mlxk_core.api.errors import MlxkError
 from mlxk_core.api.generation import Completion, GenerationRequest, GenerationService, Sampling, machine_memory
 from mlxk_core.api.models import Model, Resolver
-from mlxk_service.humanize import size
+from mlxk_core.api.text import human_size
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds
 
@@ -77,7 +77,7 @@ def bench(
             if not session.output.json:
                 session.output.line(
                     f"{one.batch:>5}  {one.prompt_tokens_per_second:>12.1f}  {one.generation_tokens_per_second:>16.1f}"
-                    f"  {one.first_token_seconds:>9.2f} s  {size(one.memory):>6}"
+                    f"  {one.first_token_seconds:>9.2f} s  {human_size(one.memory):>6}"
                 )
     finally:
         service.close(_SHUTDOWN_TIMEOUT)

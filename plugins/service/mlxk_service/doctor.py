@@ -21,7 +21,7 @@ from mlxk_core.api.generation import machine_memory
 from mlxk_core.api.host import Host
 from mlxk_core.api.models import cached_repositories, hub_cache
 from mlxk_core.api.settings import settings_file
-from mlxk_service.humanize import size
+from mlxk_core.api.text import human_size
 
 _LOW_DISK = 5e9  # bytes; a small model with its download
 _MARKS = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}
@@ -86,7 +86,7 @@ def _check_system(host: Host) -> Check:
         name="system",
         state="ok",
         text=f"{platform.system()} {platform.release()} ({platform.machine()}), "
-        f"Python {platform.python_version()}, mlxk {__version__}, {size(machine_memory())} memory",
+        f"Python {platform.python_version()}, mlxk {__version__}, {human_size(machine_memory())} memory",
     )
 
 
@@ -167,9 +167,12 @@ def _check_disk(host: Host) -> Check:
     free = shutil.disk_usage(existing).free
     if free < _LOW_DISK:
         return Check(
-            name="disk", state="warning", text=f"{size(free)} free", fix="`mlxk list` shows sizes, `mlxk rm` deletes."
+            name="disk",
+            state="warning",
+            text=f"{human_size(free)} free",
+            fix="`mlxk list` shows sizes, `mlxk rm` deletes.",
         )
-    return Check(name="disk", state="ok", text=f"{size(free)} free")
+    return Check(name="disk", state="ok", text=f"{human_size(free)} free")
 
 
 def _check_token(host: Host) -> Check:

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.text import human_size
 from mlxk_service.client import DEFAULT_URL, get_json
-from mlxk_service.humanize import duration, size
+from mlxk_service.durations import duration
 
 _HEADINGS = ("MODEL", "BACKEND", "MEMORY", "RUNNING", "IDLE")
 _url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the server.")
@@ -61,7 +62,10 @@ def status(session: Session, url: str) -> Any:
         ("server", f"mlxk {found.get('version', '?')} at {url}, up {duration(found.get('uptime_seconds', 0))}"),
         ("state", "shutting down" if found.get("draining") else "running"),
         ("models", loaded + (f"; loading {found['loading']}" if found.get("loading") else "")),
-        ("memory", f"{size(sum(model.get('memory', 0) for model in models))} of {size(found.get('memory', 0))}"),
+        (
+            "memory",
+            f"{human_size(sum(model.get('memory', 0) for model in models))} of {human_size(found.get('memory', 0))}",
+        ),
         ("requests", f"{found.get('active', 0)} running, {found.get('waiting', 0)} waiting"),
     ]
     for name, text in lines:
@@ -73,7 +77,7 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
     return (
         escape_control(str(model.get("name"))),
         str(model.get("backend")),
-        size(model.get("memory", 0)),
+        human_size(model.get("memory", 0)),
         str(model.get("running", 0)),
         "-" if model.get("running") else duration(model.get("idle_seconds", 0)),
     )
