@@ -283,7 +283,8 @@ def _open_standard_streams() -> None:
 def _close_standard_output() -> None:
     """Send what exit handlers of plugins and libraries print to standard error: the answer is complete."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     sys.stdout = sys.stderr
     with contextlib.suppress(OSError):
         os.dup2(2, 1)

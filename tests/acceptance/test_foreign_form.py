@@ -62,12 +62,14 @@ def test_its_files_must_be_whole_all_the_same(mlxk):
     (folder / "echo.txt").write_text("Hello.")
     (folder / "voice.incomplete").write_text("He")
     refused = mlxk("run", "echo", "Hi")
-    assert refused.code == 1 and "did not finish" in refused.stderr
+    assert refused.code == 1 and "voice.incomplete" in refused.stderr
     assert not mlxk("show", "echo", "--json").json["data"]["model"]["runnable"]
 
 
 def test_where_no_backend_accepts_it_it_has_no_weights(mlxk):
     folder = in_hub_cache("org/echo", echo)
     (folder / "echo.txt").unlink()
-    assert "echo.txt is missing" in mlxk("run", "echo", "Hi").stderr
-    assert "no file with weights" in mlxk("health", "echo").stdout
+    refused = mlxk("run", "echo", "Hi", "--json").json
+    assert refused["error"]["type"] == "broken_model"
+    [model] = mlxk("health", "echo", "--json").json["data"]["models"]
+    assert "no_weights_found" in {problem["code"] for problem in model["problems"]}
