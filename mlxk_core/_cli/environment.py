@@ -8,7 +8,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("MLXK_STRICT_PLUGINS", "1: the first failure of a plugin is an error."),
     ("MLXK_DEBUG", "1: print tracebacks."),
     ("MLXK_ENABLE_EXPERIMENTAL", "Experimental commands to turn on, comma-separated: `push`."),
-    ("MLXK_API_KEY", "The API key of a server, for `mlxk serve` and the commands that ask one."),
+    ("MLXK_API_KEY", "The API key of a server, for `mlxk serve` and the commands that connect to one."),
     ("HF_HOME", "The folder of Hugging Face files; the model cache is its folder `hub`."),
     ("HF_HUB_CACHE", "The model cache itself."),
     ("HF_TOKEN", "The token for the hub, instead of the one saved by `hf auth login`."),

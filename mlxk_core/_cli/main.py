@@ -22,6 +22,8 @@ from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._host.host import BUILTIN_COMMANDS, Host
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+# click 8.1 has no such error: it prints the help itself.
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _BUILTINS = {
     "completion": ("Print the script that completes mlxk's command line in a shell.", "completion:completion"),
     "help": ("Show help for a command, or the environment variables.", "help:help_command"),
@@ -38,10 +40,10 @@ class _Answered(Exception):
 
 
 class _NoCommand(UsageError):
-    """`mlxk` alone; `help` is what to show."""
+    """`mlxk`, or a group of commands, alone; `help` is what to show."""
 
-    def __init__(self, help: str) -> None:
-        super().__init__("No command is given. `mlxk --help` lists them.")
+    def __init__(self, help: str, group: str = "mlxk") -> None:
+        super().__init__(f"No command given. `{group} --help` lists them.")
         self.help = help
 
 
@@ -216,7 +218,7 @@ def run(args: Sequence[str], *, host: Host | None = None) -> int:
         except (Exception, SystemExit, KeyboardInterrupt) as raised:
             if isinstance(raised, BrokenPipeError) and not output.stdout_is_terminal:
                 return _CLOSED_PIPE
-            error = _in_our_terms(raised)
+            error = _in_our_terms(raised, root.running)
             if error is not None:
                 if root.running and not isinstance(error, MlxkError):
                     error = root.failure_of_command(error)
@@ -323,7 +325,7 @@ def _print_error(output: Output, command: str | None, error: BaseException) -> N
             output.note(f"  {escape_control(line)}")
 
 
-def _in_our_terms(error: BaseException) -> BaseException | None:
+def _in_our_terms(error: BaseException, command: str | None = None) -> BaseException | None:
     """What click, a plugin or Python raised, as one of our errors; None for a clean end."""
     if isinstance(error, click.exceptions.Exit):
         return _Ended(error.exit_code) if error.exit_code else None
@@ -335,10 +337,12 @@ def _in_our_terms(error: BaseException) -> BaseException | None:
         return error if isinstance(error, MlxkError) else Interrupted("interrupted")
     if isinstance(error, click.Abort):
         return MlxkError("Aborted.")
+    if isinstance(error, _NO_ARGUMENTS) and error.ctx is not None:
+        return _NoCommand(error.ctx.get_help(), error.ctx.command_path)
     if isinstance(error, click.UsageError):
         from mlxk_core._cli.usage import usage_error  # only for a wrong command line
 
-        return usage_error(error)
+        return usage_error(error, command)
     if isinstance(error, click.ClickException):
         return _Ended(error.exit_code, error.format_message())
     return error

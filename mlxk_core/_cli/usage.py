@@ -49,8 +49,11 @@ _OPTION_ADVICE: Mapping[str, str] = {
 _NOT_AN_OPTION = re.compile(r"-[\s.\d]|--?\S*\s")
 
 
-def usage_error(error: click.UsageError) -> UsageError:
-    """Return a click error as ours: one line with the message, one hint and the usage of the command."""
+def usage_error(error: click.UsageError, command: str | None = None) -> UsageError:
+    """Return a click error as ours: one line with the message, one hint and the usage of the command.
+
+    `command` is the one that runs, for errors that do not name theirs.
+    """
     text = error.format_message().rstrip(".")
     ctx = error.ctx
     hint = ""
@@ -59,13 +62,15 @@ def usage_error(error: click.UsageError) -> UsageError:
         hint = _option_hint(error, [] if ctx is None else _options_of(ctx))
     elif isinstance(error, click.BadParameter):
         text = _bad_value(error)
+    elif text.startswith("No such command"):
+        text = text.replace("'", "`")
     parts = [_sentence(text), hint]
     if ctx is not None:
         if ctx.parent is not None:
             parts.append(f"Usage: `{_usage(ctx)}`.")
         parts.append(f"See `{ctx.command_path} --help`.")
     else:
-        parts.append("See `mlxk --help`.")
+        parts.append(f"See `mlxk {command} --help`." if command else "See `mlxk --help`.")
     return UsageError(" ".join(part for part in parts if part))
 
 

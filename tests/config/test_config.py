@@ -50,6 +50,12 @@ def test_a_key_that_is_not_one_is_wrong_usage(file, cli, key):
     assert cli("config", "set", key, "1").code == 2
 
 
+def test_a_group_alone_shows_its_help(file, cli):
+    result = cli("config")
+    assert result.code == 2 and "\n  unset " in result.stderr
+    assert cli("config", "--json").json["error"]["type"] == "usage_error"
+
+
 def test_show_names_every_setting(file, cli):
     keys = [each["key"] for each in cli("config", "show", "--keys", "--json").json["data"]["keys"]]
     assert {"defaults.model", "defaults.temperature", 'models."NAME".stop', "chat.save"} <= set(keys)
@@ -78,5 +84,6 @@ def test_the_default_model_and_its_settings_are_used_by_run(file, cli, host, tmp
     result = cli("run", "Why is the sky blue?")
     assert result.stdout == "<system>Be brief. <user>Why is the sky blue? <assistant>\n"
     assert engine.script.happened("add")[-1].sampling.temperature == 0.125
+    assert cli("run", "Why?").stdout == "<system>Be brief. <user>Why? <assistant>\n"
     assert cli("run", "mine", "-s", "Sing.", "-t", "0", "Hi").stdout.startswith("<system>Sing.")
     assert engine.script.happened("add")[-1].sampling.temperature == 0

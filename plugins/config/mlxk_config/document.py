@@ -123,7 +123,7 @@ def parse_key(text: str) -> tuple[str, ...]:
         [(part, value)] = value.items()
         parts.append(part)
     if len(parts) < 2:
-        raise UsageError(f"`{text}` is a section. Name a key in it, such as `defaults.model`.")
+        raise UsageError(f"`{text}` is not a setting. Write SECTION.KEY, such as `defaults.model`.")
     return tuple(parts)
 
 
