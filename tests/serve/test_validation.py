@@ -168,7 +168,7 @@ def test_structured_output_without_its_plugin_names_the_distribution(client, eng
     ("fields", "param"),
     [
         ({"response_format": {}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
         ({"guided_json": {}, "guided_regex": "a"}, "guided_regex"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),

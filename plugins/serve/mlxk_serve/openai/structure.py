@@ -110,8 +110,9 @@ def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
             else:
                 yield Constraint(kind="json_object", value=True, option=at)
         case "json_schema":
+            # Some clients put the schema beside `type`; the error names OpenAI's field.
             inner = form.get("json_schema", form)
-            at = f"{at}.json_schema" if "json_schema" in form else at
+            at = f"{at}.json_schema" if "json_schema" in form or "schema" not in form else at
             if not isinstance(inner, Mapping) or inner.get("schema") is None:
                 raise invalid(f"`{at}.schema` is required.", f"{at}.schema")
             yield _made("json_schema", inner["schema"], f"{at}.schema")
