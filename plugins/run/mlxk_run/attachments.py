@@ -9,6 +9,7 @@ from pathlib import Path
 from mlxk_run.input import file_block
 
 _FILE = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<plain>[^\s"@]\S*))')
+_FILE_NAME = re.compile(r"\w\.[A-Za-z]\w{0,4}[.,;:!?)\]}']*$")
 _PUNCTUATION = ".,;:!?)]}'"
 
 
@@ -45,5 +46,5 @@ def _paths(message: str, note: Callable[[str], None]) -> Iterator[str]:
                 yield path
                 break
         else:
-            if "/" in name or found["quoted"]:
+            if "/" in name or found["quoted"] or _FILE_NAME.search(name):
                 note(f"warning: @{name}: no such file; sent as text.")

@@ -106,7 +106,8 @@ def set_value(state: ChatState, name: str, text: str) -> str:
     try:
         value = setting.type.convert(text, None, None)
     except click.BadParameter as error:
-        raise InvalidOption("/set", f"{key}: {error.message.rstrip('.')}.") from error
+        message = error.message.rstrip(".").replace("valid integer range", "whole number")
+        raise InvalidOption("/set", f"{key}: {message.replace('valid float range', 'number')}.") from error
     setting.set(state, value)
     return f"{key} = {shown(setting.get(state))}"
 

@@ -252,11 +252,12 @@ class _Arguments:
 
 
 def _model_and_words(words: tuple[str, ...], default: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return the model and the words of the prompt. No name of a model contains white space: a first word that does is
-    a prompt, for the default model if there is one."""
+    """Return the model and the words of the prompt. No name of a model contains white space or ends in `?` or `!`: a
+    first word that does is a prompt, for the default model if there is one."""
     if not words:
         return default, ()
-    is_prompt = len(words[0].split()) > 1 and len(words) == 1 and not Path(words[0]).exists()
+    is_sentence = len(words[0].split()) > 1 or words[0].endswith(("?", "!"))
+    is_prompt = is_sentence and len(words) == 1 and not Path(words[0]).exists()
     if not is_prompt:
         return words[0], words[1:]
     if default is None:

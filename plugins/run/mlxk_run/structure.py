@@ -40,7 +40,7 @@ def _schema(text: str) -> object:
     try:
         schema: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidOption("--schema", f"it is not JSON: {error}") from None
+        raise InvalidOption("--schema", f"not valid JSON: {error}") from None
     return schema
 
 
