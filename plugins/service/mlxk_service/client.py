@@ -36,14 +36,13 @@ def get_json(url: str, path: str) -> Any:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            raise AccessDenied(f"The server at {url} needs a key. Set MLXK_API_KEY.", url=url) from error
-        raise ServerUnavailable(
-            f"{url} answers {error.code} to {path}: it is not a server of mlxk.", url=url
-        ) from error
+            raise AccessDenied(f"The server at {url} requires an API key. Set MLXK_API_KEY.", url=url) from error
+        raise ServerUnavailable(f"{url} is not an mlxk server: it answered {error.code} to {path}.", url=url) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason
         raise ServerUnavailable(
-            f"No server of mlxk answers at {url}: {reason}. Start one with `mlxk serve`, or name another with --url.",
+            f"No server at {url}: {reason}. Start one with `mlxk serve`, or use --url for another address.",
             url=url,
         ) from error
 
