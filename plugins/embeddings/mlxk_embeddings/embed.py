@@ -32,9 +32,9 @@ def embed(
     dimensions: int | None,
     truncate: bool,
 ) -> Any:
-    """Print the embeddings of texts, one JSON array a line.
+    """Print the embeddings of texts.
 
-    Without TEXT every line of standard input is one.
+    Each is a JSON array on a line of its own. Without TEXT, every line of standard input is a text.
 
     \b
     Examples:

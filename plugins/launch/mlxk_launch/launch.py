@@ -84,9 +84,8 @@ def _choose_served(models: Sequence[ServedModel], name: str | None) -> ServedMod
     if name is not None:
         found = [m for m in models if m.name == name] or [m for m in models if m.name.rpartition("/")[2] == name]
         if len(found) != 1:
-            raise ModelNotFound(
-                name, hint="The running server does not have it; `curl URL/v1/models` lists its models."
-            )
+            names = ", ".join([m.name for m in models][:10]) or "no models"
+            raise ModelNotFound(name, hint=f"The running server has: {names}.")
         return found[0]
     candidates = [m for m in models if m.loaded] or list(models)
     if len(candidates) != 1:
