@@ -6,6 +6,7 @@ import os
 import pytest
 
 from mlxk_core.api.errors import InvalidOption, UsageError
+from mlxk_run.attachments import with_files
 from mlxk_run.input import Stdin, read_prompt
 
 NOTHING = Stdin(stream=io.BytesIO(), is_terminal=False, carries_input=False)
@@ -80,3 +81,12 @@ def test_a_file_that_is_not_text_is_an_error(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(InvalidOption, match="data"):
         read_prompt(["Explain."], NOTHING, files=[str(file)])
+
+
+@pytest.mark.parametrize(
+    ("message", "warned"), [("Sum up @notes.txt.", True), ("See @docs/x", True), ("Ask @ada.", False), ("v@1.2", False)]
+)
+def test_a_file_that_a_message_names_and_does_not_exist_is_a_warning(message, warned):
+    notes = []
+    assert with_files(message, notes.append) == message
+    assert bool(notes) is warned

@@ -78,7 +78,7 @@ def list_(
         count = plural(hidden, "more model" if shown else "model")
         output.note(f"{count} cannot run here; `mlxk list --all` shows {'it' if hidden == 1 else 'them'}.")
     elif not found:
-        output.note(f"No model matches `{pattern}`." if pattern else _nothing())
+        output.note(f"No models match `{pattern}`." if pattern else _nothing())
     return None
 
 

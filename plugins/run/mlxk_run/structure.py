@@ -49,4 +49,4 @@ def _read(path: str, option: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidOption(option, f"{path} cannot be read: {reason}") from None
+        raise InvalidOption(option, f"cannot read `{path}`: {reason}.") from None

@@ -334,13 +334,13 @@ class _Parser:
             elif self.take("<") or self.take("P<"):
                 end = self.text.find(">", self.at)
                 if end < 0:
-                    raise UnsupportedPattern("a group name without an end")
+                    raise UnsupportedPattern("unterminated group name")
                 self.at = end + 1
             elif not self.take(":"):
                 raise UnsupportedPattern(f"the group (?{self.text[self.at : self.at + 2]}")
         inner = self.alternation(depth + 1)
         if not self.take(")"):
-            raise UnsupportedPattern("a group without an end")
+            raise UnsupportedPattern("unterminated group")
         return _Lookahead(inner, negative) if look else inner
 
     def escape(self) -> _Node:
