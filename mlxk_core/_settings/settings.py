@@ -18,7 +18,7 @@ T = TypeVar("T")
 DEFAULTS, ALIASES, MODELS = "defaults", "aliases", "models"
 RESERVED = (DEFAULTS, ALIASES, MODELS)
 DEFAULT_MODEL = "model"
-"""A key of `[defaults]` beside those of a model."""
+"""A key of `[defaults]` next to those of a model."""
 _DEFAULT_OWNER = "mlx-community/"
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_.\s-]|\"(?:[^\"\\]|\\.)*\"|'[^']*')+?)\s*=")
 _TABLE = re.compile(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$")

@@ -157,5 +157,5 @@ def test_the_parts_of_a_variant_must_all_be_there(original: Callable[..., Any], 
         (folder / "tiny-Q4_0-00002-of-00002.gguf").unlink()
 
     in_hub_cache("org/tiny-GGUF", write)
-    with pytest.raises(BrokenModel, match="1 of its 2"):
+    with pytest.raises(BrokenModel, match="1 of 2"):
         Resolver(gguf_host).resolve("org/tiny-GGUF")

@@ -115,6 +115,8 @@ def test_nothing_that_the_plugins_name_imports_mlx_before_it_is_started():
     from mlxk_core._host.host import Host
     host = Host.discover()
     for _, spec in host.contributions():
+        if not hasattr(spec, "target"):
+            continue
         host.load(spec.target)
         assert "mlx.core" not in sys.modules, spec
     """
