@@ -33,6 +33,11 @@ def test_top_p_of_zero_is_the_likeliest_token(client, engine):
     assert row
 
 
+def test_a_completion_of_no_tokens_is_an_error(client):
+    answer = client.post(TEXT, {"model": "fake", "prompt": "Hi", "max_tokens": 0})
+    assert (answer.status, answer.error["param"]) == (400, "max_tokens")
+
+
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 def test_minus_one_is_no_limit(client, engine, field):
     engine.script.answer = lambda prompt: "x" * 3000

@@ -33,9 +33,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
     if request.top_logprobs and not request.logprobs:
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-    if limit == 0:
-        field = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
-        raise invalid(f"`{field}` must be at least 1, or -1 for no limit.", field)
+    _check_limit(limit, "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens")
     choice = tool_choice_of(request)
     return _choices(
         request,
@@ -65,6 +63,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
         raise unsupported("suffix", "`suffix` is not supported. Write fill-in-the-middle markers in `prompt`.")
     if request.echo and request.logprobs is not None:
         raise unsupported("echo", "`echo` with `logprobs` is not supported: the prompt's tokens are not scored.")
+    _check_limit(request.max_tokens, "max_tokens")
     sampling = sampling_of(request, model, logprobs=request.logprobs)
     return [
         choice
@@ -84,6 +83,11 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
             ),
         )
     ]
+
+
+def _check_limit(limit: int | None, field: str) -> None:
+    if limit == 0:
+        raise invalid(f"`{field}` must be at least 1, or -1 for no limit.", field)
 
 
 def _choices(request: CommonRequest, one: GenerationRequest) -> list[GenerationRequest]:
