@@ -17,7 +17,12 @@ import pytest
 TESTS = Path(__file__).parent
 # Folders whose tests drive processes that need more than they import.
 FOLDERS = {
-    "apis": ("mlx", "serve", "messages", "ollama", "responses"),
+    "apis": ("mlx", "serve", "messages", "ollama", "responses", "embeddings"),
+    "config": ("config",),
+    "launch": ("launch", "serve", "mlx"),
+    "service": ("service", "serve", "mlx"),
+    "structured": ("structured", "mlx", "serve"),
+    "survival": ("serve", "mlx"),
     "acceptance": ("mlx", "gguf", "models", "pull", "run", "serve", "smollm2", "reasoning"),
     "clients": ("mlx", "serve", "smollm2"),
     "gguf": ("gguf", "run"),

@@ -20,6 +20,8 @@ from mlxk_mlx.engine.message_format import describe
 from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.loading import runtime
 from mlxk_testing.tiny_models import CHATML, HARMONY
+
+pytest.importorskip("mlxk_reasoning", reason="the templates of model families are kept with its tests")
 from tests.reasoning.test_templates import _FAMILIES
 
 SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}

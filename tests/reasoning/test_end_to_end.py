@@ -279,36 +279,38 @@ def _ask(base: str, model: str, **fields: object) -> tuple[dict, str]:
 
 
 def test_a_chat_at_a_terminal_sets_the_reasoning_of_each_turn_apart(mlxk: Processes, models: dict[str, Model]) -> None:
-    command, *arguments = mlxk.command("run", str(models["harmony"].path))
+    command, *arguments = mlxk.command("run", str(models["harmony"].path), "--plain")
     chat = pexpect.spawn(command, arguments, encoding="utf-8", timeout=60, echo=False, dimensions=(24, 200))
     try:
         said = []
         for question in ("Which way?", "And now?"):
-            chat.expect("You: ")
+            chat.expect("You:")
             chat.sendline(question)
-            chat.expect(r"\*\*\[Reasoning\]\*\*.*It is \*\*4\*\*\.")
-            said.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", chat.match.group()).replace("\r\n", "\n"))
-        chat.expect("You: ")
-        chat.sendline("exit")
+            chat.expect(r"Thinking.*It is \*\*4\*\*\.")
+            said.append(" ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", chat.match.group()).split()))
+        chat.expect("You:")
+        chat.sendline("/bye")
         chat.expect(pexpect.EOF)
     finally:
         chat.close(force=True)
     script = _SCRIPTS["harmony"]
-    answer = f"**[Reasoning]**\n\n{script.reasoning}\n\n---\n\n**[Answer]**\n\n{script.content.strip()}"
-    assert said == [answer, answer]
+    # A terminal draws an unfinished line again and again, so only the last state of each turn is compared.
+    answer = " ".join(f"{script.reasoning} {script.content}".split())
+    assert [text.endswith(answer[-30:]) for text in said] == [True, True]
 
 
 @pytest.mark.usefixtures("examples")
 def test_a_third_partys_format_works_everywhere_with_no_change_elsewhere(
-    cli: Callable[..., Result], service: GenerationService, tmp_path: Path
+    cli: Callable[..., Result], tmp_path: Path
 ) -> None:
     template = THINKING_CHATML.replace("<think>", "⟦muse⟧").replace("</think>", "⟦/muse⟧")
     scripted_model(tmp_path / "m", "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=template)
     host = Host.discover(strict=True)
 
-    answer = service.submit(_request(Model(name="m", path=tmp_path / "m"))).result()
+    with GenerationService(host) as service:
+        answer = service.submit(_request(Model(name="m", path=tmp_path / "m"))).result()
     data = cli("run", str(tmp_path / "m"), "Hi", "--json", host=host).json["data"]
     shown = cli("show", str(tmp_path / "m"), host=host).stdout
 
     assert (answer.reasoning, answer.content) == (data["reasoning"], data["response"]) == ("Plan.", "Go.")
-    assert "muse, because the chat template writes ⟦muse⟧" in shown
+    assert "muse (the chat template writes ⟦muse⟧)" in " ".join(shown.split())

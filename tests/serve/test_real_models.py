@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,9 +50,10 @@ EFFORTS_CHATML = (
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory):
-    """A server process with tiny real models in a hub cache of its own."""
+def port(tmp_path_factory, installed_examples):
+    """A server process with tiny real models in a hub cache of its own, and the example plugins."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(installed_examples), prepend=os.pathsep)
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
         patch.delenv("HF_HUB_CACHE", raising=False)
         in_hub_cache("tiny/random", lambda folder: random_model(folder, context=2048))

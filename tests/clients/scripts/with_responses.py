@@ -66,7 +66,7 @@ def test_an_agent_answers_streams_and_calls_its_tool():
     """In one event loop: the SDK's default client belongs to the first one it is used in."""
     called = []
 
-    @function_tool
+    @function_tool(strict_mode=False)  # the scripted model cannot follow a grammar that orders its header otherwise
     def get_weather(city: str) -> str:
         """Return the weather in a city."""
         called.append(city)
