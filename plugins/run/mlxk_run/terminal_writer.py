@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from mlxk_core.api.generation import Channel
@@ -75,14 +76,16 @@ class TerminalWriter:
         self._section = channel
 
 
-class _Block:
+class _Block(ABC):
     """One section of an answer."""
 
+    @abstractmethod
     def add(self, text: str) -> None:
-        raise NotImplementedError
+        """Show more text."""
 
+    @abstractmethod
     def finish(self) -> None:
-        raise NotImplementedError
+        """End the section."""
 
 
 class _WrappedBlock(_Block):

@@ -56,7 +56,7 @@ def response_grammar(context: ExtractorContext) -> ResponseGrammar | None:
 
 
 def wire_format(name: str, template: str) -> WireFormat | None:
-    """Return the form in which calls of the format `name` are written; variants are told apart by the template."""
+    """Return the form in which calls of the format `name` are written; the template decides between variants."""
     match name:
         case "mistral":
             return _MISTRAL_HEADERS if "[ARGS]" in template else _MISTRAL_LIST

@@ -66,7 +66,7 @@ def tool_format(model: Model) -> ToolFormat | None:
 
 
 def named_format(name: str, template: str) -> ToolFormat | None:
-    """Return the format of that name; variants are told apart by the template."""
+    """Return the format of that name; the template decides between variants."""
     if name in READERS:
         reader = READERS[name](template)
         return ToolFormat(reader.start, reader.end, reader.parse, complete=True)
