@@ -143,6 +143,7 @@ def test_without_a_file_there_are_no_settings():
     assert settings_file().name == "config.toml"
 
 
+@pytest.mark.needs("run")
 def test_a_section_of_a_plugin_that_is_turned_off_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "config.toml").write_text("[chat]\nsave = false\n")
     monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))

@@ -138,6 +138,7 @@ def test_verify_without_a_hub_is_an_error(hub_cache: Path, alone: Callable[..., 
     assert result.json["data"]["models"][0]["verified"] is False
 
 
+@pytest.mark.needs("run")
 def test_broken_links_of_a_moved_cache_are_named(ask: Ask, gguf: Callable[..., Path], hub_cache: Path) -> None:
     def write(folder: Path) -> None:
         gguf(folder / "m-Q4_0.gguf", [("token_embd.weight", (64, 32), "Q4_0")])
@@ -152,6 +153,7 @@ def test_broken_links_of_a_moved_cache_are_named(ask: Ask, gguf: Callable[..., P
     assert "mlxk pull org/moved-GGUF" in ask("health", "moved").stderr
 
 
+@pytest.mark.needs("run")
 def test_missing_files_from_the_hub_are_unfinished_not_damaged(ask: Ask) -> None:
     (in_hub_cache("acme/slow", random_model) / "model.safetensors").unlink()
     result = ask("health", "acme/slow", "--json")
