@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -121,9 +121,8 @@ class _Download:
             )
 
         lock = Path(self._job.locks) / f"{file.digest}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
         # As huggingface_hub, so that a download by another program is waited for.
-        with WeakFileLock(lock):
+        with _held(lock):
             if self._is_complete(file):
                 self._counter.set(file.digest, file.size)
                 return
@@ -339,6 +338,20 @@ def _report_warnings(report: Report) -> None:
 
 def _clean_up_command(job: DownloadJob) -> list[str]:
     return [sys.executable, "-P", "-m", "mlxk_pull.cleanup", job.folder, job.locks, job.commit]
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    """Hold the lock of a file. Another pull that ends removes the folder of locks, also while this one waits."""
+    with ExitStack() as stack:
+        while True:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(WeakFileLock(lock))
+                break
+            except FileNotFoundError:
+                continue
+        yield
 
 
 if __name__ == "__main__":
