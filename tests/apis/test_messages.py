@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_an_error_in_anthropics_shape(api, fields, named)
 
 
 def test_a_missing_model_and_a_wrong_key_have_anthropics_types(api):
-    missing = create(api, "nobody/nothing")
+    missing = create(api, "acme/missing")
     assert (missing.status, missing.json["error"]["type"]) == (404, "not_found_error")
     api.headers = {"x-api-key": "wrong"}
     refused = create(api)

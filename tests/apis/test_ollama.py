@@ -112,6 +112,6 @@ def test_what_cannot_be_done_is_an_error_in_ollamas_shape(api, path, fields, nam
 
 
 def test_a_missing_model_is_a_404(api):
-    reply = chat(api, "nobody/nothing")
+    reply = chat(api, "acme/missing")
     assert reply.status == 404
-    assert "nobody/nothing" in reply.json["error"]
+    assert "acme/missing" in reply.json["error"]

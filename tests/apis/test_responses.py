@@ -166,7 +166,7 @@ def test_a_response_cut_by_the_limit_is_incomplete(api):
     [
         ({"input": None}, "input"),
         ({"input": 3}, "input"),
-        ({"input": [{"role": "nobody", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
         ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
@@ -195,7 +195,7 @@ def test_what_cannot_be_done_is_an_error_that_names_the_field(api, fields, param
 
 def test_a_body_that_is_no_json_and_a_model_that_is_missing_are_errors(api):
     assert api.post("/v1/responses", b"{").status == 400
-    reply = create(api, model="nobody/nothing")
+    reply = create(api, model="acme/missing")
     assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
 
 

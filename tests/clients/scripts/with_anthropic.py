@@ -57,4 +57,4 @@ def test_errors_are_the_sdks():
     with pytest.raises(anthropic.BadRequestError):
         create(max_tokens=0)
     with pytest.raises(anthropic.NotFoundError):
-        create("nobody/nothing")
+        create("acme/missing")

@@ -61,5 +61,5 @@ def test_listings():
 
 def test_errors_are_the_sdks():
     with pytest.raises(ollama.ResponseError) as failed:
-        client.chat("nobody/nothing", HI)
+        client.chat("acme/missing", HI)
     assert failed.value.status_code == 404
