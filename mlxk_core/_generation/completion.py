@@ -11,6 +11,8 @@ from mlxk_core._generation.events import (
     Event,
     Finished,
     FinishReason,
+    PromptLogprobs,
+    PromptToken,
     Started,
     Timings,
     TokenLogprob,
@@ -23,7 +25,7 @@ from mlxk_core._generation.request import ToolCall
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A complete generation. `tokens` has an entry for each content token if logprobs were requested; `prompt_text` is
-    the prompt as the model read it."""
+    the prompt as the model read it, `prompt_tokens` its scored tokens if `prompt_logprobs` were requested."""
 
     content: str
     reasoning: str
@@ -34,6 +36,7 @@ class Completion:
     stop_string: str | None = None
     tokens: tuple[TokenLogprob, ...] = ()
     prompt_text: str = ""
+    prompt_tokens: tuple[PromptToken, ...] = ()
 
 
 def join_events(events: Iterable[Event]) -> Completion:
@@ -41,12 +44,15 @@ def join_events(events: Iterable[Event]) -> Completion:
     texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
     tokens: list[TokenLogprob] = []
     calls: dict[int, list[ToolCallDelta]] = {}
+    prompt_tokens: list[PromptToken] = []
     finished = Finished("cancelled")
     prompt_text = ""
     for event in events:
         match event:
             case Started():
                 prompt_text = event.prompt_text
+            case PromptLogprobs():
+                prompt_tokens.extend(event.tokens)
             case Delta():
                 texts[event.channel].append(event.text)
                 if event.channel is Channel.CONTENT:
@@ -65,6 +71,7 @@ def join_events(events: Iterable[Event]) -> Completion:
         stop_string=finished.stop_string,
         tokens=tuple(tokens),
         prompt_text=prompt_text,
+        prompt_tokens=tuple(prompt_tokens),
     )
 
 

@@ -17,7 +17,9 @@ class Row:
 
     `prompt` has one token id or more, each in `range(tokenizer.vocab_size)`; `stop_tokens` may contain others.
     `max_tokens` counts generated tokens. `constraint` says which tokens may come next; it belongs to this row and is
-    used on the engine thread only.
+    used on the engine thread only. `prompt_logprobs` asks for the log probability of each prompt token and of that many
+    alternatives (None: do not compute); only then may `max_tokens` be 0. Only backends whose spec says
+    `prompt_logprobs` get such rows.
     """
 
     id: int
@@ -26,6 +28,7 @@ class Row:
     sampling: Sampling
     stop_tokens: frozenset[int] = frozenset()
     constraint: TokenConstraint | None = None
+    prompt_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,39 @@ class RowFailed:
     error: Exception
 
 
-StepEvent = Sampled | Prefilled | RowFailed
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """Prompt token `token`: its natural log probability after the tokens before it, its rank (1: the most likely), and
+    the most likely alternatives (pairs of token id and logprob, best first)."""
+
+    token: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScored:
+    """The next prompt tokens of row `id`, in order and without the first one, which follows nothing.
+
+    `finish` is set on the last event of a row with `max_tokens` 0, which has no `Sampled`.
+    """
+
+    id: int
+    tokens: Sequence[ScoredToken]
+    finish: bool = False
+
+
+StepEvent = Sampled | Prefilled | PromptScored | RowFailed
 
 
 class Engine(Protocol):
     """One loaded model.
 
     `tokenizer`, `native_stops`, `render` and `check` may be used from any thread and do not use the accelerator.
-    Everything else is called on the engine thread only. A row is active from `add` until its `Sampled.finish`, its
-    `RowFailed`, `remove` or `reset`. Errors other than `MlxkError` are reported as failures of the backend's plugin.
+    Everything else is called on the engine thread only. A row is active from `add` until its `Sampled.finish`,
+    `PromptScored.finish`, `RowFailed`, `remove` or `reset`. Errors other than `MlxkError` are reported as failures of
+    the backend's plugin.
     """
 
     @property

@@ -6,7 +6,7 @@ import inspect
 import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
-from mlxk_core._generation.engine import Prefilled, RowFailed, Sampled
+from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
 from mlxk_core._host.host import Host
 from mlxk_core._host.plugin import describe_error, error_place
 from mlxk_core._host.specs import BackendSpec
@@ -55,9 +55,18 @@ def malformed_event(event: object) -> str | None:
             return None
         case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
             return None
-        case Sampled() | Prefilled() | RowFailed():
+        case PromptScored(finish=bool()) if all(_is_scored(token) for token in event.tokens):
+            return None
+        case Sampled() | Prefilled() | PromptScored() | RowFailed():
             return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
     return f"{type(event).__name__}, which is not an event"
+
+
+def _is_scored(token: object) -> bool:
+    match token:
+        case ScoredToken(token=int(), logprob=float(), rank=int()):
+            return True
+    return False
 
 
 def missing_member(engine: object) -> str | None:

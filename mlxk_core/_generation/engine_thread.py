@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
-from mlxk_core._generation.engine import Engine, EngineContext, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine import Engine, EngineContext, PromptScored, Row, RowFailed, Sampled, StepEvent
 from mlxk_core._generation.engine_errors import (
     engine_error,
     failed_call,
@@ -509,6 +509,10 @@ class EngineThread:
                 if isinstance(event, Sampled):
                     self.counters.generated_tokens += 1
                     if event.finish is not None:
+                        finished = True
+                        break
+                elif isinstance(event, PromptScored):
+                    if event.finish:
                         finished = True
                         break
                 elif event.done == event.total:

@@ -20,13 +20,37 @@ class Channel(Enum):
 class TokenLogprob:
     """One token's natural log probability, and its most likely alternatives, best first.
 
-    `data` is the token's own bytes (None if the tokenizer does not know them); they join to the text.
+    `data` is the token's own bytes (None if the tokenizer does not know them); they join to the text. `id` is the token
+    id.
     """
 
     text: str
     logprob: float
     data: bytes | None = None
     top: tuple[TokenLogprob, ...] = ()
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of the prompt and its natural log probability after the tokens before it; the first one has None.
+
+    `rank` is 1 for the most likely token; `data` are its bytes, as in `TokenLogprob`.
+    """
+
+    id: int
+    text: str
+    logprob: float | None = None
+    rank: int | None = None
+    data: bytes | None = None
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """The next tokens of the prompt, scored. Only if the request has `prompt_logprobs`; before the first delta."""
+
+    tokens: tuple[PromptToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +144,4 @@ class Finished:
 
 
 ExtractorEvent = Delta | ToolCallDelta
-Event = Loading | Started | Progress | UsageUpdate | Delta | ToolCallDelta | Finished
+Event = Loading | Started | Progress | PromptLogprobs | UsageUpdate | Delta | ToolCallDelta | Finished

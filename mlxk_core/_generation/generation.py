@@ -13,7 +13,7 @@ from mlxk_core._errors import MlxkError
 from mlxk_core._generation.answer_grammar import is_constrained
 from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.constraint_plan import ConstraintPlan
-from mlxk_core._generation.engine import Prefilled, Row, Sampled
+from mlxk_core._generation.engine import Prefilled, PromptScored, Row, Sampled
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
     Event,
@@ -21,6 +21,7 @@ from mlxk_core._generation.events import (
     FinishReason,
     Loading,
     Progress,
+    PromptLogprobs,
     Started,
     Timings,
     Usage,
@@ -241,8 +242,10 @@ class Generation:
             sampling=request.sampling,
             stop_tokens=stop_tokens,
             constraint=constraint,
+            prompt_logprobs=request.prompt_logprobs,
         )
-        engine.check(row)
+        if reads_prompt := allowed > 0 or request.prompt_logprobs is not None:
+            engine.check(row)
         # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
         inner_tools = () if plan.tool_extractor is not None or prompt.generic_tools else request.tools
         extractor = self._format_parser(replace(context, tools=inner_tools))
@@ -257,6 +260,11 @@ class Generation:
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
         self._clock.submitted_row = time.monotonic()
         self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes), prompt.text))
+        if not reads_prompt:
+            self._finish("length")
+            return
+        if request.prompt_logprobs is not None:  # the first token follows nothing
+            self._ready.append(PromptLogprobs((self._pipeline.prompt_token(prompt.tokens[0]),)))
         self._thread.submit_row(self._job, row)
 
     def _format_parser(self, context: ExtractorContext) -> Extractor:
@@ -271,6 +279,12 @@ class Generation:
             if isinstance(event, Prefilled):
                 self._cached_tokens = max(self._cached_tokens, event.cached)
                 self._ready.append(Progress(event.done, event.total))
+            elif isinstance(event, PromptScored):
+                if event.tokens:
+                    self._ready.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
+                if event.finish:
+                    self._finish("length")
+                    return
             elif isinstance(event, Sampled):
                 self._clock.first = self._clock.first or step.at
                 self._clock.last = step.at

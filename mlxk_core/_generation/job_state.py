@@ -70,6 +70,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.LEASED, _S.FAILED, _A.REQUEST, "the prompt cannot be rendered or does not fit"),
     Transition(_S.LEASED, _S.FAILED, _A.SERVICE, "the service shuts down"),
     Transition(_S.LEASED, _S.FAILED, _A.ENGINE, "a task of it failed"),
+    Transition(_S.LEASED, _S.FINISHED, _A.REQUEST, "the request asks for no token"),
     Transition(_S.LEASED, _S.CANCELLED, _A.REQUEST, "cancelled or disconnected"),
     Transition(_S.LEASED, _S.RELEASED, _A.REQUEST, "a preload is complete"),
     Transition(_S.READY, _S.RUNNING, _A.SERVICE, "the batch has a free place"),

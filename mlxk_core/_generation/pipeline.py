@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from mlxk_core._errors import MlxkError, PluginFailure
-from mlxk_core._generation.engine import Sampled
+from mlxk_core._generation.engine import Sampled, ScoredToken
 from mlxk_core._generation.events import (
     Channel,
     Delta,
     ExtractorEvent,
     FinishReason,
+    PromptToken,
     TokenLogprob,
     ToolCallDelta,
 )
@@ -228,9 +229,23 @@ class TextPipeline:
         assert sampled.logprob is not None
         top = tuple(self._token(token, logprob) for token, logprob in sampled.top)
         token = self._token(sampled.token, sampled.logprob)
-        return TokenLogprob(token.text, token.logprob, token.data, top)
+        return TokenLogprob(token.text, token.logprob, token.data, top, token.id)
+
+    def scored_token(self, scored: ScoredToken) -> PromptToken:
+        """Return a scored token of the prompt with its text."""
+        text, data = self._text(scored.token)
+        top = tuple(self._token(token, logprob) for token, logprob in scored.top)
+        return PromptToken(scored.token, text, scored.logprob, scored.rank, data, top)
+
+    def prompt_token(self, token: int) -> PromptToken:
+        """Return the first token of the prompt, which has no log probability."""
+        text, data = self._text(token)
+        return PromptToken(token, text, data=data)
 
     def _token(self, token: int, logprob: float) -> TokenLogprob:
+        text, data = self._text(token)
+        return TokenLogprob(text, logprob, data, id=token)
+
+    def _text(self, token: int) -> tuple[str, bytes | None]:
         data = self._tokenizer.piece(token)
-        text = self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")
-        return TokenLogprob(text, logprob, data)
+        return (self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")), data

@@ -89,7 +89,9 @@ class GenerationRequest:
     `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
     `client` is who asks: a free place goes to the client with the fewest running requests.
     `ttl` is how many idle seconds the model stays loaded after it (negative: without limit; None: as the service says).
-    With `report_usage` a `UsageUpdate` comes before the events of each token.
+    With `report_usage` a `UsageUpdate` comes before the events of each token. `prompt_logprobs` asks for the log
+    probability of each prompt token and of that many alternatives (None: not computed). `max_tokens` 0 reads the prompt
+    and generates nothing.
     """
 
     model: Model
@@ -117,6 +119,7 @@ class GenerationRequest:
     client: str = ""
     ttl: float | None = None
     report_usage: bool = False
+    prompt_logprobs: int | None = None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

@@ -13,7 +13,7 @@ from queue import Empty
 from types import TracebackType
 from typing import TypeVar, cast
 
-from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown, UnsupportedModel
+from mlxk_core._errors import BrokenModel, InvalidOption, QueueFull, ShuttingDown, UnsupportedModel
 from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
@@ -312,6 +312,8 @@ class GenerationService:
         return replace(request, generic_tools=request.generic_tools and self._generic_tools)
 
     def _plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
+        if request.prompt_logprobs is not None and not backend.prompt_logprobs:
+            raise InvalidOption("prompt_logprobs", f"the backend {backend.name} does not score the tokens of a prompt")
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
         # The response to a raw prompt is raw text, unless the request names a format.
         format_name = request.reasoning_format if chat or request.reasoning_format is not None else "none"

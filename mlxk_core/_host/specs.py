@@ -66,7 +66,7 @@ class BackendSpec:
     `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
     `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
     thread before a load (None: the size of its weight files). `constraints` says that its engines keep to
-    `Row.constraint`.
+    `Row.constraint`, `prompt_logprobs` that they score the prompt for `Row.prompt_logprobs`.
     """
 
     name: str
@@ -75,6 +75,7 @@ class BackendSpec:
     target: Target
     estimate: Target | None = None
     constraints: bool = False
+    prompt_logprobs: bool = False
 
 
 class ModelSource(Protocol):

@@ -107,6 +107,7 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "target": _target,
         "estimate": _optional(_target),
         "constraints": _flag,
+        "prompt_logprobs": _flag,
     },
     ModelSourceSpec: {"name": _name, "summary": _line, "target": _target},
     StopPolicy: {"stop_tokens": _texts, "keep_tokens": _texts, "stop_strings": _texts},

@@ -107,11 +107,15 @@ def budget(window: int | None, prompt: int, *, asked: int | None, policy: TokenP
     """Return the number of tokens to generate.
 
     `window` (None: unknown) and `prompt` are in tokens. The number `asked` for is lowered to the room after the prompt;
-    without one the policy decides. Raises `ContextLengthExceeded` when the prompt leaves no room, and `InvalidOption`
-    when less than one token is asked for.
+    without one the policy decides; 0 generates nothing, so that the prompt may fill the context. Raises
+    `ContextLengthExceeded` when the prompt leaves no room, and `InvalidOption` for a negative number.
     """
-    if asked is not None and asked < 1:
-        raise InvalidOption("max_tokens", f"must be 1 or more, not {asked}")
+    if asked is not None and asked < 0:
+        raise InvalidOption("max_tokens", f"must be 0 or more, not {asked}")
+    if asked == 0:
+        if window is not None and prompt > window:
+            raise ContextLengthExceeded(prompt, window)
+        return 0
     if window is None:
         return asked or UNKNOWN_CONTEXT
     left = window - prompt

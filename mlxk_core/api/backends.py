@@ -8,9 +8,11 @@ from mlxk_core._generation.engine import (
     EngineContext,
     Pooling,
     Prefilled,
+    PromptScored,
     Row,
     RowFailed,
     Sampled,
+    ScoredToken,
     StepEvent,
 )
 from mlxk_core._generation.tokenizer import Detokenizer, Tokenizer
@@ -22,9 +24,11 @@ __all__ = [
     "EngineContext",
     "Pooling",
     "Prefilled",
+    "PromptScored",
     "Row",
     "RowFailed",
     "Sampled",
+    "ScoredToken",
     "StepEvent",
     "Tokenizer",
 ]

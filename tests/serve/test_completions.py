@@ -53,7 +53,7 @@ def test_echo_puts_the_prompt_first_streamed_and_not(complete, client):
         chunks = list(events)
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == "Well: Hello, world."
     refused = complete("x", echo=True, logprobs=1)
-    assert (refused.status, refused.error["param"]) == (400, "echo")
+    assert (refused.status, refused.error["param"]) == (400, "prompt_logprobs")
 
 
 @pytest.mark.parametrize("prompt", [[], [[]], [[72], []], ["one", 2], [["one"]]])

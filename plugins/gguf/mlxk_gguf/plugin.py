@@ -20,6 +20,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         target="mlxk_gguf.engine:load",
         estimate="mlxk_gguf.engine:estimate",
         constraints=True,
+        prompt_logprobs=True,
     )
 
 

@@ -28,6 +28,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         target="mlxk_mlx.loading.load:load",
         estimate="mlxk_mlx.loading.memory:estimate",
         constraints=True,
+        prompt_logprobs=True,
     )
 
 

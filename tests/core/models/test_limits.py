@@ -132,7 +132,12 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers(prompt, asked
     assert caught.value.details == {"prompt_tokens": prompt, "context_length": 512}
 
 
-@pytest.mark.parametrize("asked", [0, -1])
-def test_less_than_one_token_cannot_be_asked_for(asked):
+def test_a_negative_number_of_tokens_is_an_error():
     with pytest.raises(InvalidOption, match="max_tokens"):
-        budget(512, 10, asked=asked, policy=FULL)
+        budget(512, 10, asked=-1, policy=FULL)
+
+
+def test_a_request_for_no_token_may_fill_the_context_with_its_prompt():
+    assert budget(512, 512, asked=0, policy=FULL) == 0
+    with pytest.raises(ContextLengthExceeded):
+        budget(512, 513, asked=0, policy=FULL)

@@ -24,6 +24,7 @@ from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.constraining import ConstraintProcessor
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
+from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 from mlxk_mlx.loading import runtime
@@ -71,6 +72,8 @@ class _ActiveRow:
     decoding: bool = False
     failure: Exception | None = None
     constraint: ConstraintProcessor | None = None
+    scored: bool = False
+    """Its cached tokens were computed for it, when the prompt was scored."""
 
     @property
     def complete(self) -> bool:
@@ -118,13 +121,15 @@ class MlxEngine:
         self._generation_prompt = self._tokenize_generation_prompt()
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
+        self._scoring: dict[int, PromptScoring] = {}
         self._generator = self._new_generator()
         # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
 
     @property
     def memory(self) -> int:
-        return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes
+        scoring = sum(layer.nbytes for row in self._scoring.values() for layer in row.cache)
+        return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
 
     def render(
         self,
@@ -139,9 +144,12 @@ class MlxEngine:
     def check(self, row: Row) -> None:
         if not row.prompt:
             raise InvalidOption("prompt", "must not be empty")
-        if row.max_tokens < 1:
-            raise InvalidOption("max_tokens", f"must be 1 or more, not {row.max_tokens}")
+        least = 1 if row.prompt_logprobs is None else 0
+        if row.max_tokens < least:
+            raise InvalidOption("max_tokens", f"must be {least} or more, not {row.max_tokens}")
         vocab_size = self.tokenizer.vocab_size
+        if row.prompt_logprobs is not None and not 0 <= row.prompt_logprobs <= vocab_size:
+            raise InvalidOption("prompt_logprobs", f"must be from 0 to {vocab_size}, not {row.prompt_logprobs}")
         for token in (min(row.prompt), max(row.prompt)):
             if not 0 <= token < vocab_size:
                 raise InvalidOption("prompt", f"token id {token} is out of range (vocabulary size {vocab_size})")
@@ -149,11 +157,18 @@ class MlxEngine:
         self._footprint.check(len(row.prompt))
 
     def add(self, row: Row) -> None:
+        if row.prompt_logprobs is not None:
+            self._scoring[row.id] = PromptScoring(self._network, row, self.tokenizer.vocab_size)
+            return
+        cache, cached = self._prompt_cache.fetch(row.prompt)
+        self._decode(row, cache, cached)
+
+    def _decode(self, row: Row, cache: Cache | None, cached: int, *, scored: bool = False) -> None:
+        """Give a row to the generator, with the `cache` of its first `cached` prompt tokens."""
         prompt = list(row.prompt)
-        cache, cached = self._prompt_cache.fetch(prompt)
         rest = prompt[cached:]
         checkpoints = self._checkpoints(prompt, cached)
-        active = _ActiveRow(row, -1, cached, frozenset(checkpoints))
+        active = _ActiveRow(row, -1, cached, frozenset(checkpoints), scored=scored)
         processors = sampling.processors_for(row.sampling, len(prompt))
         if row.constraint is not None:  # the last one: what a penalty or a bias does, no token it forbids is drawn
             active.constraint = ConstraintProcessor(row.constraint)
@@ -172,6 +187,30 @@ class MlxEngine:
         self._rows[row.id] = self._by_uid[uid] = active
 
     def step(self) -> Sequence[StepEvent]:
+        return [*self._score(), *self._generate()]
+
+    def _score(self) -> Sequence[StepEvent]:
+        """Score a chunk of the first prompt that waits for it."""
+        scoring = next(iter(self._scoring.values()), None)
+        if scoring is None:
+            return ()
+        id = scoring.row.id
+        try:
+            scored = scoring.advance(self._chunks.while_decoding if self._rows else self._chunks.alone)
+        except Exception as error:  # its cache is its own: no other row is affected
+            del self._scoring[id]
+            return [RowFailed(id, error)]
+        events: list[StepEvent] = [scored]
+        if scoring.complete:
+            del self._scoring[id]
+            if scoring.row.max_tokens:
+                self._decode(scoring.row, scoring.cache if scoring.done else None, scoring.done, scored=True)
+            else:
+                total = len(scoring.row.prompt)
+                events.insert(0, Prefilled(id, total, total))
+        return events
+
+    def _generate(self) -> Sequence[StepEvent]:
         if not self._rows:
             return ()
         self._generator.prefill_batch_size = self._prompts_at_once()
@@ -201,6 +240,7 @@ class MlxEngine:
         return embedding.embed(self._network, inputs, pooling=pooling, normalize=normalize)
 
     def remove(self, id: int, /) -> None:
+        self._scoring.pop(id, None)
         active = self._rows.get(id)
         if active is None:
             return
@@ -211,6 +251,7 @@ class MlxEngine:
             self._prompt_cache.insert(tokens, cache)
 
     def reset(self) -> None:
+        self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()
         self._prompt_cache.clear()
@@ -218,6 +259,7 @@ class MlxEngine:
         mx.clear_cache()
 
     def close(self) -> None:
+        self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()
         self._prompt_cache.clear()
@@ -267,7 +309,7 @@ class MlxEngine:
         if done in active.checkpoints and response.end_of_segment and not response.end_of_prompt:
             cache, tokens = self._generator.extract_cache([active.uid])[active.uid]
             self._prompt_cache.insert(tokens, cache, shared=True)
-        return Prefilled(active.row.id, done, total, active.cached)
+        return Prefilled(active.row.id, done, total, 0 if active.scored else active.cached)
 
     def _logprobs(self, sampled: Sequence[Any]) -> dict[int, Logprobs]:
         """Return the log probabilities of the rows that asked for them, by generator uid.

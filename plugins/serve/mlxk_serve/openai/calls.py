@@ -40,14 +40,22 @@ def chat_call(request: ChatRequest, name: str, model: Model, *, max_tokens: int 
     """Translate a chat request. `max_tokens` is the server's default budget."""
     hidden = hide_reasoning or request.include_reasoning is False or reasoning_is_hidden(request)
     encoder = ChatEncoder(
-        _head("chatcmpl", request, name, model), hide_reasoning=hidden, logprobs=bool(request.logprobs)
+        _head("chatcmpl", request, name, model),
+        hide_reasoning=hidden,
+        logprobs=bool(request.logprobs),
+        prompt_logprobs=request.prompt_logprobs,
     )
     return Call(chat_requests(request, model, max_tokens), encoder, request.n or 1)
 
 
 def text_call(request: TextRequest, name: str, model: Model) -> Call:
     """Translate a completion request."""
-    encoder = TextEncoder(_head("cmpl", request, name, model), echo=bool(request.echo), logprobs=request.logprobs)
+    encoder = TextEncoder(
+        _head("cmpl", request, name, model),
+        echo=bool(request.echo),
+        logprobs=request.logprobs,
+        prompt_logprobs=request.prompt_logprobs,
+    )
     return Call(text_requests(request, model), encoder, request.n or 1)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from mlxk_core.api.generation import (
     Channel,
@@ -16,6 +16,8 @@ from mlxk_core.api.generation import (
     Delta,
     Event,
     Finished,
+    PromptLogprobs,
+    PromptToken,
     Started,
     TokenLogprob,
     ToolCallDelta,
@@ -35,6 +37,8 @@ from mlxk_serve.openai.objects import (
     CompletionTokensDetails,
     FinishReason,
     FunctionDelta,
+    PromptLogprob,
+    PromptLogprobsList,
     PromptTokensDetails,
     ResponseMessage,
     ResponseToolCall,
@@ -133,10 +137,18 @@ def usage_object(usages: Sequence[Usage], choices: int) -> UsageObject:
 class ChatEncoder(_EventStream):
     """`chat.completion` and its chunks. Reasoning has both names that clients read, or is left out."""
 
-    def __init__(self, head: Head, *, hide_reasoning: bool = False, logprobs: bool = False) -> None:
+    def __init__(
+        self,
+        head: Head,
+        *,
+        hide_reasoning: bool = False,
+        logprobs: bool = False,
+        prompt_logprobs: int | None = None,
+    ) -> None:
         super().__init__(head, ChatCompletionChunk)
         self._hide_reasoning = hide_reasoning
         self._logprobs = logprobs
+        self._prompt_logprobs = prompt_logprobs
 
     def piece(self, index: int, event: Event) -> bytes:
         match event:
@@ -172,7 +184,8 @@ class ChatEncoder(_EventStream):
             for index, completion in enumerate(completions)
         ]
         usage = usage_object([c.usage for c in completions], self._head.choices)
-        return _encode(ChatCompletion(**self._head.fields, choices=choices, usage=usage))
+        scored = prompt_logprobs(completions[0].prompt_tokens, self._prompt_logprobs)
+        return _encode(ChatCompletion(**self._head.fields, choices=choices, usage=usage, prompt_logprobs=scored))
 
     def _message(self, completion: Completion) -> ResponseMessage:
         calls = [ResponseToolCall(call.id, CalledFunction(call.name, call.arguments)) for call in completion.tool_calls]
@@ -209,6 +222,24 @@ def chat_logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs:
     )
 
 
+def prompt_logprobs(tokens: Sequence[PromptToken], alternatives: int | None) -> PromptLogprobsList | UnsetType:
+    """Return the scores of a prompt with that many alternatives a token; nothing if none were requested."""
+    if alternatives is None:
+        return UNSET
+    return [None if token.logprob is None else _by_id(token, alternatives) for token in tokens]
+
+
+def _by_id(token: PromptToken, alternatives: int) -> dict[str, PromptLogprob]:
+    found = {
+        str(top.id): PromptLogprob(max(top.logprob, _LOWEST), rank, top.text)
+        for rank, top in enumerate(token.top[:alternatives], start=1)
+    }
+    assert token.logprob is not None
+    assert token.rank is not None
+    found.setdefault(str(token.id), PromptLogprob(max(token.logprob, _LOWEST), token.rank, token.text))
+    return found
+
+
 def _bytes(token: TokenLogprob) -> list[int] | None:
     return None if token.data is None else list(token.data)
 
@@ -216,10 +247,13 @@ def _bytes(token: TokenLogprob) -> list[int] | None:
 class TextEncoder(_EventStream):
     """`text_completion`, in one shape streamed and not. `echo` puts the prompt before the text of each choice."""
 
-    def __init__(self, head: Head, *, echo: bool = False, logprobs: int | None = None) -> None:
+    def __init__(
+        self, head: Head, *, echo: bool = False, logprobs: int | None = None, prompt_logprobs: int | None = None
+    ) -> None:
         super().__init__(head, TextCompletion)
         self._echo = echo
         self._logprobs = logprobs
+        self._prompt_logprobs = prompt_logprobs
         self._offsets: dict[int, int] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
 
@@ -229,6 +263,9 @@ class TextEncoder(_EventStream):
                 return self._chunk(self._choice(index, text, tokens, None))
             case Started(prompt_text=text):
                 return self._chunk(self._choice(index, text, (), None)) if self._echo else b""
+            case PromptLogprobs(tokens=tokens):
+                if self._echo and self._logprobs is not None:
+                    return self._chunk(self._choice(index, "", tokens, None))
             case UsageUpdate(usage=usage):
                 self._usages[index] = usage
             case Finished(reason=reason, usage=usage):
@@ -238,17 +275,26 @@ class TextEncoder(_EventStream):
 
     def whole(self, completions: Sequence[Completion]) -> bytes:
         choices = [
-            self._choice(index, (c.prompt_text if self._echo else "") + c.content, c.tokens, c.finish_reason)
+            self._choice(
+                index,
+                (c.prompt_text if self._echo else "") + c.content,
+                (*c.prompt_tokens, *c.tokens) if self._echo else c.tokens,
+                c.finish_reason,
+            )
             for index, c in enumerate(completions)
         ]
+        for choice, completion in zip(choices, completions, strict=True):
+            choice.prompt_logprobs = prompt_logprobs(completion.prompt_tokens, self._prompt_logprobs)
         usage = usage_object([c.usage for c in completions], self._head.choices)
         return _encode(TextCompletion(**self._head.fields, choices=choices, usage=usage))
 
-    def _choice(self, index: int, text: str, tokens: Sequence[TokenLogprob], reason: str | None) -> TextChoice:
+    def _choice(
+        self, index: int, text: str, tokens: Sequence[TokenLogprob | PromptToken], reason: str | None
+    ) -> TextChoice:
         logprobs = self._text_logprobs(index, tokens) if self._logprobs is not None and tokens else None
         return TextChoice(text, index, logprobs, cast("FinishReason | None", reason))
 
-    def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> TextLogprobs:
+    def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob | PromptToken]) -> TextLogprobs:
         offsets, offset = [], self._offsets.get(index, 0)
         # A token may be part of a character, which is one in the text however many tokens it took.
         decoder = self._decoders.setdefault(index, codecs.getincrementaldecoder("utf-8")("replace"))
@@ -258,15 +304,19 @@ class TextEncoder(_EventStream):
         self._offsets[index] = offset
         return TextLogprobs(
             tokens=[token.text for token in tokens],
-            token_logprobs=[max(token.logprob, _LOWEST) for token in tokens],
-            top_logprobs=[_by_text(token.top) for token in tokens] if self._logprobs else None,
+            token_logprobs=[None if token.logprob is None else max(token.logprob, _LOWEST) for token in tokens],
+            top_logprobs=[_by_text(token, self._logprobs) for token in tokens] if self._logprobs else None,
             text_offset=offsets,
         )
 
 
-def _by_text(top: Sequence[TokenLogprob]) -> dict[str, float]:
-    """Return alternatives by text, the likeliest first; it stays where several have one text (parts of characters)."""
+def _by_text(token: TokenLogprob | PromptToken, alternatives: int) -> dict[str, float] | None:
+    """Return alternatives by text, the likeliest first, and the token itself, as OpenAI does. The likeliest stays where
+    several have one text (parts of characters)."""
+    if token.logprob is None:
+        return None
     best: dict[str, float] = {}
-    for token in top:
-        best.setdefault(token.text, max(token.logprob, _LOWEST))
+    for top in token.top[:alternatives]:
+        best.setdefault(top.text, max(top.logprob, _LOWEST))
+    best.setdefault(token.text, max(token.logprob, _LOWEST))
     return best

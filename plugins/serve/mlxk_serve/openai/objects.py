@@ -48,6 +48,18 @@ class TokenLogprobObject(Struct):
     top_logprobs: list[TopLogprob]
 
 
+class PromptLogprob(Struct):
+    """A scored token of the prompt or an alternative to it, in vLLM's shape. `rank` 1 is the most likely."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobsList = list[dict[str, PromptLogprob] | None]
+"""One entry for each prompt token, by token id. The first one is None."""
+
+
 class ChatLogprobs(Struct):
     """Log probabilities of a chat response, one entry for each token of the content."""
 
@@ -100,6 +112,7 @@ class ChatCompletion(Struct, kw_only=True):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: UsageObject
+    prompt_logprobs: PromptLogprobsList | UnsetType = UNSET
 
 
 class FunctionDelta(Struct, kw_only=True):
@@ -165,6 +178,7 @@ class TextChoice(Struct):
     index: int
     logprobs: TextLogprobs | None
     finish_reason: FinishReason | None
+    prompt_logprobs: PromptLogprobsList | UnsetType = UNSET
 
 
 class TextCompletion(Struct, kw_only=True):

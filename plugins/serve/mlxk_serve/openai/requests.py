@@ -129,6 +129,7 @@ class CommonRequest(Struct, kw_only=True):
     guided_grammar: str | None = None
     grammar: str | None = None
     json_schema: Any = None
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     thinking_token_budget: Budget | None = None
     thinking_budget: Budget | None = None
     reasoning_budget: Budget | None = None
@@ -171,7 +172,7 @@ _ANYWHERE: Mapping[str, tuple[Any, ...]] = {
     "continue_final_message": (False,), "documents": ([],), "draft_model": (), "dry_multiplier": (0,),
     "include_stop_str_in_output": (False,), "length_penalty": (1,), "logits_processors": ([],), "lora": ([],),
     "metadata": (...,), "mirostat": (0,), "num_draft_tokens": (0,), "priority": (...,), "prompt_cache_key": (...,),
-    "prompt_cache_retention": (...,), "prompt_logprobs": (0,), "role_mapping": (), "safety_identifier": (...,),
+    "prompt_cache_retention": (...,), "role_mapping": (), "safety_identifier": (...,),
     "samplers": (), "service_tier": (...,), "skip_special_tokens": (True,), "spaces_between_special_tokens": (...,),
     "store": (...,), "truncate_prompt_tokens": (), "typical_p": (1,), "use_beam_search": (False,),
     "xtc_probability": (0,),

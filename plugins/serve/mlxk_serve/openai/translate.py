@@ -34,6 +34,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     _check_limit(limit, "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens")
+    _check_prompt_logprobs(request)
     choice = tool_choice_of(request)
     return _choices(
         request,
@@ -45,6 +46,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             token_policy=TokenPolicy.FULL_CONTEXT if limit == -1 else TokenPolicy.HALF_CONTEXT,
             stop=_stops(request),
             **_token_options(request),
+            prompt_logprobs=request.prompt_logprobs,
             tools=() if choice.none else tools_of(request.tools or ()),
             parallel_calls=request.parallel_tool_calls is not False and not choice.one,
             constraint=constraint_of(request),
@@ -61,9 +63,12 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
     """Return the generation requests of a completion: the choices of every prompt, in order."""
     if request.suffix:
         raise unsupported("suffix", "`suffix` is not supported. Write fill-in-the-middle markers in `prompt`.")
-    if request.echo and request.logprobs is not None:
-        raise unsupported("echo", "`echo` with `logprobs` is not supported: the prompt's tokens are not scored.")
-    _check_limit(request.max_tokens, "max_tokens")
+    if not request.echo:
+        _check_limit(request.max_tokens, "max_tokens")
+    _check_prompt_logprobs(request)
+    scores = [
+        count for count in (request.prompt_logprobs, request.logprobs if request.echo else None) if count is not None
+    ]
     sampling = sampling_of(request, model, logprobs=request.logprobs)
     return [
         choice
@@ -74,7 +79,8 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 model=model,
                 prompt=prompt,
                 sampling=sampling,
-                max_tokens=None if request.max_tokens == -1 else request.max_tokens or TEXT_MAX_TOKENS,
+                max_tokens=_text_max_tokens(request.max_tokens),
+                prompt_logprobs=max(scores, default=None),
                 token_policy=TokenPolicy.FULL_CONTEXT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
                 **_token_options(request),
@@ -83,6 +89,17 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
             ),
         )
     ]
+
+
+def _text_max_tokens(limit: int | None) -> int | None:
+    if limit is None:
+        return TEXT_MAX_TOKENS
+    return None if limit == -1 else limit
+
+
+def _check_prompt_logprobs(request: CommonRequest) -> None:
+    if request.prompt_logprobs is not None and request.stream:
+        raise invalid("`prompt_logprobs` is not available with `stream`.", "prompt_logprobs")
 
 
 def _check_limit(limit: int | None, field: str) -> None:
