@@ -26,7 +26,7 @@ def pytest_configure() -> None:
     # huggingface_hub looks at these once, when it is imported: too early for a fixture.
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(name, None)
-    # Without bytecode on disk every process that the tests start compiles all of transformers: 5 seconds instead of 1.5.
+    # Without bytecode on disk every process that the tests start compiles all of transformers: 5 s instead of 1.5 s.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
 

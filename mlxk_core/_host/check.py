@@ -31,11 +31,12 @@ from mlxk_core._host.specs import (
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     ServerExtensionSpec,
+    SettingsSection,
     Verdict,
 )
 from mlxk_core._models.model import Model
 from mlxk_core._models.resolve import Resolver
-from mlxk_core._settings.sections import SettingsSection, fields_of
+from mlxk_core._settings.sections import fields_of
 
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
@@ -128,7 +129,7 @@ class PluginCheck:
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
         if isinstance(spec, SettingsSection):
-            self._call(plugin, f"settings section {spec.name}", lambda: fields_of(spec.type))
+            self._call(plugin, f"settings section {spec.name}", lambda: fields_of(self._host.load(spec.type)))
             return
         target = self._call(plugin, f"loading {spec.target}", lambda: self._host.load(spec.target))
         if target is None:

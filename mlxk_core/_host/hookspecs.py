@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         QuantizationDetectorSpec,
         ReasoningExtractorSpec,
         ServerExtensionSpec,
+        SettingsSection,
         StopPolicy,
     )
     from mlxk_core._models.model import Model
-    from mlxk_core._settings.sections import SettingsSection
 
 hookspec = pluggy.HookspecMarker("mlxk")
 

@@ -18,6 +18,7 @@ from mlxk_core._host.plugin import Plugin, PluginRecord, describe_error
 from mlxk_core._host.selection import Judgement
 from mlxk_core._host.sources import IsolatedSource
 from mlxk_core._host.specs import (
+    RESERVED_SECTIONS,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -29,6 +30,7 @@ from mlxk_core._host.specs import (
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     ServerExtensionSpec,
+    SettingsSection,
     StopPolicy,
     Target,
     Verdict,
@@ -37,11 +39,10 @@ from mlxk_core._host.specs import (
 if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
     from mlxk_core._models.model import Model
-    from mlxk_core._settings.sections import SettingsSection
     from mlxk_core._settings.settings import Settings
 
 BUILTIN_COMMANDS = ("completion", "help", "plugins")
-_TARGETS = ("target", "estimate", "grammar")
+_TARGETS = ("target", "estimate", "grammar", "type")
 """The fields of descriptions that name an implementation."""
 _T = TypeVar("_T")
 _D = TypeVar("_D")
@@ -234,7 +235,7 @@ class Host:
 
     def settings_sections(self) -> list[SettingsSection]:
         """Return the sections that plugins add to the settings file, sorted by name."""
-        return self._settings_sections.specs()
+        return [replace(spec, type=self.load(spec.type)) for spec in self._settings_sections.specs()]
 
     @cached_property
     def settings(self) -> Settings:
@@ -346,10 +347,8 @@ class Host:
 
     @cached_property
     def _settings_sections(self) -> Contributions[SettingsSection]:
-        from mlxk_core._settings.sections import SettingsSection
-        from mlxk_core._settings.settings import RESERVED
-
-        return Contributions("settings section", self._collect("mlxk_settings", SettingsSection), reserved=RESERVED)
+        claims = self._collect("mlxk_settings", SettingsSection)
+        return Contributions("settings section", claims, reserved=RESERVED_SECTIONS)
 
     @property
     def _kinds(self) -> tuple[Contributions[Any], ...]:

@@ -187,6 +187,24 @@ class ServerExtensionSpec:
     target: Target
 
 
+RESERVED_SECTIONS = ("defaults", "aliases", "models")
+"""The sections of the settings file that are mlxk's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsSection:
+    """A section of the settings file.
+
+    `type` is a frozen dataclass whose fields are made with `mlxk_core.api.settings.setting`: `bool`, `int`, `float` or
+    `str`, each with `| None` if it may be absent, or `tuple[str, ...]`; or the name of one, `"package.module:Class"`,
+    which is imported when the settings are read. `name` is a key of the file.
+    """
+
+    name: str
+    summary: str
+    type: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
     """How the weights of one format in a repository are stored.

@@ -17,6 +17,7 @@ from mlxk_core._host.specs import (
     QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     ServerExtensionSpec,
+    SettingsSection,
     StopPolicy,
     Strength,
     Verdict,
@@ -129,6 +130,7 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
     },
     ServerExtensionSpec: {"name": _name, "summary": _line, "target": _target},
     ConstraintSpec: {"kind": _name, "target": _target},
+    SettingsSection: {"name": _name, "summary": _line, "type": _target},
     Verdict: {"answer": _choice("yes", "no", "foreign"), "reason": _text},
     Evidence: {"strength": _of(Strength, "a Strength"), "detail": _text},
     Quantization: {

@@ -19,19 +19,6 @@ def setting(help: str, *, default: Any = None, least: float | None = None, most:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsSection:
-    """A section of the settings file.
-
-    `type` is a frozen dataclass whose fields are made with `setting`: `bool`, `int`, `float` or `str`, each with
-    `| None` if it may be absent, or `tuple[str, ...]`. A name is a key of the file.
-    """
-
-    name: str
-    summary: str
-    type: type[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
     """Settings of one model, or of all in `[defaults]`; None leaves the choice to what comes after."""
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlxk_core._errors import Kind, UsageError
-from mlxk_core._settings.sections import ModelSettings, SettingsSection, fields_of
+from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
+from mlxk_core._settings.sections import ModelSettings, fields_of
 
 T = TypeVar("T")
-DEFAULTS, ALIASES, MODELS = "defaults", "aliases", "models"
-RESERVED = (DEFAULTS, ALIASES, MODELS)
+DEFAULTS, ALIASES, MODELS = RESERVED_SECTIONS
 DEFAULT_MODEL = "model"
 """A key of `[defaults]` next to those of a model."""
 _DEFAULT_OWNER = "mlx-community/"
@@ -93,9 +93,9 @@ def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *
     reader = _Reader(text, file)
     known = {section.name: section for section in sections}
     for name, value in data.items():
-        if name not in known and name not in RESERVED and complete:
-            raise reader.unknown((name,), [*RESERVED, *known], what="section")
-        if (name in known or name in RESERVED) and not isinstance(value, dict):
+        if name not in known and name not in RESERVED_SECTIONS and complete:
+            raise reader.unknown((name,), [*RESERVED_SECTIONS, *known], what="section")
+        if (name in known or name in RESERVED_SECTIONS) and not isinstance(value, dict):
             raise reader.error((name,), f"`{name}` is a section: write [{name}].")
     defaults = dict(data.get(DEFAULTS, {}))
     default_model = defaults.pop(DEFAULT_MODEL, None)

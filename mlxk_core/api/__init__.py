@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         QuantizationDetectorSpec,
         ReasoningExtractorSpec,
         ServerExtensionSpec,
+        SettingsSection,
         StopPolicy,
         Strength,
         Target,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model, Variant
-    from mlxk_core.api.settings import SettingsSection, setting
+    from mlxk_core.api.settings import setting
 
 _TOPICS = {
     "backends": (
@@ -90,16 +91,14 @@ _TOPICS = {
         "QuantizationDetectorSpec",
         "ReasoningExtractorSpec",
         "ServerExtensionSpec",
+        "SettingsSection",
         "StopPolicy",
         "Strength",
         "Target",
         "Verdict",
         "hookimpl",
     ),
-    "settings": (
-        "SettingsSection",
-        "setting",
-    ),
+    "settings": ("setting",),
     "models": (
         "AddedToken",
         "File",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mlxk_core._settings.sections import Field, ModelSettings, SettingsSection, fields_of, setting
-from mlxk_core._settings.settings import RESERVED, Settings, SettingsError, parse_settings, settings_file
+from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
+from mlxk_core._settings.sections import Field, ModelSettings, fields_of, setting
+from mlxk_core._settings.settings import Settings, SettingsError, parse_settings, settings_file
 
 __all__ = [
-    "RESERVED",
+    "RESERVED_SECTIONS",
     "Field",
     "ModelSettings",
     "Settings",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlxk_core.api import CommandSpec, SettingsSection, hookimpl
-from mlxk_run.settings import ChatSettings
 
 
 @hookimpl
@@ -25,4 +24,6 @@ def mlxk_commands() -> Iterable[CommandSpec]:
 
 @hookimpl
 def mlxk_settings() -> Iterable[SettingsSection]:
-    yield SettingsSection(name="chat", summary="Chats and answers of `mlxk run`.", type=ChatSettings)
+    yield SettingsSection(
+        name="chat", summary="Chats and answers of `mlxk run`.", type="mlxk_run.settings:ChatSettings"
+    )
