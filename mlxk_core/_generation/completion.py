@@ -34,6 +34,7 @@ class Completion:
     usage: Usage
     timings: Timings
     stop_string: str | None = None
+    stop_token: TokenLogprob | None = None
     tokens: tuple[TokenLogprob, ...] = ()
     prompt_text: str = ""
     prompt_tokens: tuple[PromptToken, ...] = ()
@@ -69,6 +70,7 @@ def join_events(events: Iterable[Event]) -> Completion:
         usage=finished.usage,
         timings=finished.timings,
         stop_string=finished.stop_string,
+        stop_token=finished.stop_token,
         tokens=tuple(tokens),
         prompt_text=prompt_text,
         prompt_tokens=tuple(prompt_tokens),

@@ -135,12 +135,14 @@ class UsageUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a generation that did not fail. `stop_string` is the stop string that ended it, if any."""
+    """The last event of a generation that did not fail. `stop_string` is the stop string that ended it, if any, and
+    `stop_token` the stop token, if logprobs were requested."""
 
     reason: FinishReason
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     stop_string: str | None = None
+    stop_token: TokenLogprob | None = None
 
 
 ExtractorEvent = Delta | ToolCallDelta

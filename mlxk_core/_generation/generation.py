@@ -303,7 +303,8 @@ class Generation:
         if pipeline is not None and pipeline.reason is None:
             self._ready.extend(pipeline.finish(reason))
         stop_string = pipeline.stop_string if pipeline else None
-        self._ready.append(Finished(reason, self._usage(), self._clock.timings(), stop_string))
+        stop_token = pipeline.stop_token if pipeline else None
+        self._ready.append(Finished(reason, self._usage(), self._clock.timings(), stop_string, stop_token))
         # A stop string ends the row; a row that ended by itself is over already.
         self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED, reason)
 

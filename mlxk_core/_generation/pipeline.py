@@ -94,7 +94,7 @@ def _check(event: ExtractorEvent) -> None:
 class TextPipeline:
     """The text of one response. Feed tokens in order until `reason` is set.
 
-    `reason` is why the response ended, `stop_string` the text that ended it.
+    `reason` is why the response ended, `stop_string` the text that ended it, `stop_token` the scored token that did.
     """
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: ToolCallFilter) -> None:
@@ -110,6 +110,7 @@ class TextPipeline:
         self.reasoning_tokens = 0
         self.reason: FinishReason | None = None
         self.stop_string: str | None = None
+        self.stop_token: TokenLogprob | None = None
 
     def feed(self, sampled: Sampled) -> Iterator[ExtractorEvent]:
         """Return the events that one token completes."""
@@ -117,6 +118,7 @@ class TextPipeline:
             return
         self.completion_tokens += 1
         if sampled.finish == "stop":
+            self.stop_token = self._logprob(sampled) if sampled.logprob is not None else None
             yield from self.finish("stop")
             return
         if sampled.logprob is not None:

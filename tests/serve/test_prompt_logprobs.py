@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
         patch.delenv("HF_HUB_CACHE", raising=False)
-        folder = in_hub_cache("tiny/random", lambda folder: random_model(folder, context=2048))
+        folder = in_hub_cache("tiny/random", lambda folder: random_model(folder, context=2048, ends=True))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         document = "".join(itertools.takewhile(lambda line: line != "}\n", process.stdout)) + "}"
@@ -150,3 +150,12 @@ def test_a_backend_that_does_not_score_prompts_says_so(client):
     for fields in ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0}):
         refused = client.post(TEXT, {"model": "fake", "prompt": "x", **fields})
         assert (refused.status, refused.error["param"]) == (400, "prompt_logprobs")
+
+
+def test_a_stop_token_has_an_entry_after_a_scored_prompt_and_none_in_other_responses(ask):
+    info = ask.client.get("/tokenizer_info?model=tiny/random").json
+    [end] = ask.client.post("/tokenize", {"model": "tiny/random", "prompt": info["eos_token"]}).json["tokens"]
+    fields = {"prompt": "Well", "logprobs": 1, "max_tokens": 3, "logit_bias": {str(end): 100}, "temperature": 0}
+    echoed, plain = (ask(**fields, echo=echo).json["choices"][0] for echo in (True, False))
+    assert (echoed["text"], echoed["finish_reason"], len(echoed["logprobs"]["tokens"])) == ("Well", "stop", 5)
+    assert (plain["text"], plain["logprobs"]) == ("", None)

@@ -112,11 +112,15 @@ class Catalog:
             raise
 
     def default(self) -> str | None:
-        """Return the name of the one loaded model, for requests without a name; None if none or several are loaded."""
+        """Return the name for requests without one: of the one loaded model, else of the only one that can be run.
+
+        None if there are several.
+        """
         with self._names.lock:
             known = {name: model for name, (_, model) in self._names.resolved.items()}
         loaded = {model: name for name, model in {**known, **self._pinned}.items() if self._is_loaded(model)}
-        return next(iter(loaded.values())) if len(loaded) == 1 else None
+        names = list(loaded.values()) or self.names()
+        return names[0] if len(names) == 1 else None
 
     def entry(self, name: str, model: Model) -> ModelObject:
         """Describe a model. Raises `MlxkError` for a damaged one."""

@@ -33,7 +33,7 @@ from mlxk_serve.routes.completions import ChatCompletions, Completions
 from mlxk_serve.routes.control import LoadModel, UnloadModel
 from mlxk_serve.routes.models import ModelResource, ModelsResource
 from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
-from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize
+from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize, TokenizerInfoResource
 
 _TURN = 1.0
 _QUICK_TURN = 0.05
@@ -238,6 +238,7 @@ class Server:
             "/tokenize": Tokenize(self.catalog, self.service),
             "/detokenize": Detokenize(self.catalog, self.service),
             "/apply-template": ApplyTemplate(self.catalog, self.service),
+            "/tokenizer_info": TokenizerInfoResource(self.catalog, self.service),
             "/v1/status": Status(self.service, self.responder, self.config, self._draining),
             "/health": Health(self.service, self.config.limits, self._draining, self._resumed_at),
             "/livez": Live(),

@@ -268,9 +268,9 @@ class TextEncoder(_EventStream):
                     return self._chunk(self._choice(index, "", tokens, None))
             case UsageUpdate(usage=usage):
                 self._usages[index] = usage
-            case Finished(reason=reason, usage=usage):
+            case Finished(reason=reason, usage=usage, stop_token=stop_token):
                 self._usages[index] = usage
-                return self._chunk(self._choice(index, "", (), reason))
+                return self._chunk(self._choice(index, "", self._end_tokens(stop_token), reason))
         return b""
 
     def whole(self, completions: Sequence[Completion]) -> bytes:
@@ -278,7 +278,7 @@ class TextEncoder(_EventStream):
             self._choice(
                 index,
                 (c.prompt_text if self._echo else "") + c.content,
-                (*c.prompt_tokens, *c.tokens) if self._echo else c.tokens,
+                (*c.prompt_tokens, *c.tokens, *self._end_tokens(c.stop_token)) if self._echo else c.tokens,
                 c.finish_reason,
             )
             for index, c in enumerate(completions)
@@ -287,6 +287,11 @@ class TextEncoder(_EventStream):
             choice.prompt_logprobs = prompt_logprobs(completion.prompt_tokens, self._prompt_logprobs)
         usage = usage_object([c.usage for c in completions], self._head.choices)
         return _encode(TextCompletion(**self._head.fields, choices=choices, usage=usage))
+
+    def _end_tokens(self, stop_token: TokenLogprob | None) -> tuple[TokenLogprob, ...]:
+        """The stop token has no text in the response. With `echo` it has an entry: clients count the tokens after the
+        prompt (lm-evaluation-harness drops the last one)."""
+        return (stop_token,) if self._echo and stop_token is not None else ()
 
     def _choice(
         self, index: int, text: str, tokens: Sequence[TokenLogprob | PromptToken], reason: str | None

@@ -22,6 +22,7 @@ from mlxk_serve.routes.tokens import (
     TemplateResponse,
     TokenizeRequest,
     TokenizeResponse,
+    TokenizerInfo,
 )
 
 _REF = "#/components/schemas/{name}"
@@ -42,7 +43,7 @@ _ERRORS = {
 _STRUCTS: tuple[type[Struct], ...] = (
     ChatRequest, TextRequest, ChatCompletion, ChatCompletionChunk, TextCompletion, ModelList, ModelObject,
     HealthObject, LiveObject, StatusObject, ErrorResponse, ModelRequest, ModelState, TokenizeRequest, TokenizeResponse,
-    DetokenizeRequest, DetokenizeResponse, TemplateRequest, TemplateResponse,
+    DetokenizeRequest, DetokenizeResponse, TemplateRequest, TemplateResponse, TokenizerInfo,
 )  # fmt: skip
 
 
@@ -74,6 +75,10 @@ def document() -> dict[str, Any]:
             "/v1/models/load": {"post": _operation("Load a model.", _json(ModelState), body=ModelRequest)},
             "/v1/models/unload": {"post": _operation("Unload an idle model.", _json(ModelState), body=ModelRequest)},
             "/tokenize": {"post": _operation("Tokenize a text.", _json(TokenizeResponse), body=TokenizeRequest)},
+            "/tokenizer_info": {
+                "parameters": [{"name": "model", "in": "query", "schema": {"type": "string"}}],
+                "get": _operation("Describe the tokenizer of a model.", _json(TokenizerInfo)),
+            },
             "/detokenize": {
                 "post": _operation("Return the text of tokens.", _json(DetokenizeResponse), body=DetokenizeRequest)
             },

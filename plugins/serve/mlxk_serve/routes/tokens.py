@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import falcon
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.models import Model, model_context_length
 from mlxk_serve.catalog import Catalog
-from mlxk_serve.http.errors import invalid
+from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import ChatMessage, ToolIn, decode_other
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of
@@ -30,6 +32,8 @@ class TokenizeRequest(Struct, kw_only=True):
     tools: list[ToolIn] | None = None
     add_special_tokens: bool = True
     return_token_strs: bool = False
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
     chat_template_kwargs: dict[str, Any] | None = None
 
 
@@ -40,6 +44,19 @@ class TokenizeResponse(Struct, kw_only=True):
     max_model_len: int | None
     tokens: list[int]
     token_strs: list[str] | UnsetType = UNSET
+
+
+class TokenizerInfo(Struct, kw_only=True):
+    """`GET /tokenizer_info`: special tokens as text, and the chat template."""
+
+    tokenizer_class: str | None
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
+    model_max_length: int | None
+    vocab_size: int
+    chat_template: str | None
 
 
 class DetokenizeRequest(Struct, kw_only=True):
@@ -90,6 +107,9 @@ class Tokenize(_Resource):
         model = self._model(request.model)
         if (request.prompt is None) == (request.messages is None):
             raise invalid("Either `prompt` or `messages` is required.", "prompt")
+        for name, neutral in (("add_generation_prompt", True), ("continue_final_message", False)):
+            if getattr(request, name) is not neutral:
+                raise unsupported(name)
         if request.prompt is not None:
             if len(request.prompt) > _LONGEST_TEXT:
                 raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
@@ -128,6 +148,28 @@ class Detokenize(_Resource):
             _send(resp, DetokenizeResponse(tokenizer.decode(request.tokens)))
 
 
+class TokenizerInfoResource(_Resource):
+    """`GET /tokenizer_info`."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        model = self._model(req.get_param("model"))
+        config = model.tokenizer_config
+        with self._service.tokenizer(model) as tokenizer:
+            around = tokenizer.encode("", add_special_tokens=True)
+            bos = _special(config, "bos_token") or (tokenizer.decode(around[:1]) if around else None)
+            eos = _special(config, "eos_token") or _eos_text(model, tokenizer)
+            _send(resp, TokenizerInfo(
+                tokenizer_class=config.get("tokenizer_class"),
+                bos_token=bos,
+                eos_token=eos,
+                pad_token=_special(config, "pad_token"),
+                unk_token=_special(config, "unk_token"),
+                model_max_length=model_context_length(model),
+                vocab_size=tokenizer.vocab_size,
+                chat_template=model.chat_template,
+            ))  # fmt: skip
+
+
 class ApplyTemplate(_Resource):
     """`POST /apply-template`."""
 
@@ -143,6 +185,20 @@ class ApplyTemplate(_Resource):
             )
         )
         _send(resp, TemplateResponse(prompt.text))
+
+
+def _special(config: Mapping[str, Any], name: str) -> str | None:
+    """Return a special token of `tokenizer_config.json`: a text, or an object with it."""
+    value = config.get(name)
+    text = value.get("content") if isinstance(value, dict) else value
+    return text if isinstance(text, str) else None
+
+
+def _eos_text(model: Model, tokenizer: Tokenizer) -> str | None:
+    header = model.shared_gguf
+    ids = header.metadata.get("tokenizer.ggml.eos_token_id") if header else model.config.get("eos_token_id")
+    id = ids[0] if isinstance(ids, list) and ids else ids
+    return tokenizer.decode([id]) if isinstance(id, int) and 0 <= id < tokenizer.vocab_size else None
 
 
 def _send(resp: falcon.Response, value: Struct) -> None:
