@@ -164,6 +164,10 @@ class InsufficientMemory(MlxkError):
     """A model or a prompt needs more memory than there is. Sizes in bytes are in `details`."""
 
 
+class NotEnoughDisk(MlxkError):
+    """Files to be written do not fit on the disk. Sizes in bytes are in `details`."""
+
+
 class EngineFailure(MlxkError):
     """The engine raised while it ran a request. The service goes on; the request is lost."""
 
@@ -218,6 +222,7 @@ KINDS: Mapping[type[BaseException], Kind] = {
     TemplateError: Kind("template_error", 1, 400),
     ModelError: Kind("model_error", 1, 500),
     InsufficientMemory: Kind("insufficient_memory", 1, 503),
+    NotEnoughDisk: Kind("not_enough_disk", 1, 507),
     EngineFailure: Kind("engine_failure", 1, 503),
     ConstraintFailure: Kind("constraint_failure", 1, 422),
     QueueFull: Kind("queue_full", 1, 429),

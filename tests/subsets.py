@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 FOLDERS = {
     "apis": ("mlx", "serve", "messages", "ollama", "responses", "embeddings"),
     "config": ("config",),
+    "convert": ("convert", "mlx", "models", "run"),
     "launch": ("launch", "serve", "mlx"),
     "service": ("service", "serve", "mlx"),
     "structured": ("structured", "mlx", "serve"),

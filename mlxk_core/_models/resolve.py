@@ -237,6 +237,7 @@ def _matching(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> l
         lambda full: full == name,
         lambda full: short_name(full) == name,
         lambda full: folded in (full.casefold(), short_name(full).casefold()),
+        lambda full: full.casefold().rpartition("/")[2] == folded,
         lambda full: bool(folded) and folded in full.casefold(),
         lambda full: len(tokens) > 1 and _in_order(tokens, _tokens(full)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
+from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
 from mlxk_core._cli.output import Output, escape_control
 from mlxk_core._cli.session import Session, emit_result, json_option
@@ -16,6 +17,7 @@ __all__ = [
     "complete_reasoning_format",
     "emit_result",
     "escape_control",
+    "find_or_pull",
     "json_option",
     "run",
 ]

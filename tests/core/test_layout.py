@@ -25,6 +25,7 @@ PACKAGES = [ROOT / "mlxk_core", ROOT / "testing" / "mlxk_testing", *(f / f"mlxk_
 LIBRARIES = {"openblas", "hub", "protocol"}  # no entry point, no command: imported by other plugins
 FEATURES = {
     "config",
+    "convert",
     "embeddings",
     "launch",
     "messages",
@@ -42,6 +43,7 @@ FEATURES = {
 }
 # Beyond `plugins/* -> mlxk_core`: an engine may stand on an engine, and one looks for a library.
 MAY_IMPORT = {
+    "convert": {"mlxk_mlx"},
     "gguf": {"mlxk_mlx"},
     "mlx": {"mlxk_openblas"},
     "models": {"mlxk_hub"},

@@ -5,18 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 
-from mlxk_core.api.errors import Kind, MlxkError
+from mlxk_core.api.errors import NotEnoughDisk
 from mlxk_core.api.text import human_size
 from mlxk_hub.client import HubClient, RemoteFile
 from mlxk_pull.local_state import FileStates, LocalRepository, files_by_state
 from mlxk_pull.selection import Filter, select
 from mlxk_pull.target import Target
-
-
-class NotEnoughDisk(MlxkError):
-    """The files do not fit on the disk. Sizes in bytes are in `details`."""
-
-    kind = Kind("not_enough_disk", 1, 507)
 
 
 @dataclass(frozen=True, slots=True)

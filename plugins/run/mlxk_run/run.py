@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from mlxk_core.api.commands import (
     complete_backend,
     complete_model,
     complete_reasoning_format,
+    find_or_pull,
     json_option,
 )
-from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
+from mlxk_core.api.errors import Interrupted, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
-from mlxk_core.api.models import Model, Resolver
+from mlxk_core.api.models import Model
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
 from mlxk_run.keyboard import typing_hidden
@@ -283,7 +283,7 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
         _chat(ctx, arguments, prompt)
         return None
     assert arguments.model is not None
-    model = _find(ctx, arguments.model)
+    model = find_or_pull(ctx, arguments.model)
     with _runner(ctx, model, arguments) as runner:
         return _single(runner, arguments, prompt)
 
@@ -326,7 +326,7 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
         conversation.system = arguments.chat.system
     assert name is not None
     attachments = [file_block(path) for path in arguments.files]
-    model = _find(ctx, name)
+    model = find_or_pull(ctx, name)
     with _runner(ctx, model, arguments) as runner:
         with typing_hidden(keep=False):
             runner.open(arguments.answer)
@@ -391,27 +391,3 @@ def _data(model: Model, prompt: str, answer: Answer, view: View) -> dict[str, An
             "tokens_per_second": round(tokens_per_second(completion), 2),
         },
     }
-
-
-def _find(ctx: click.Context, reference: str) -> Model:
-    """Return the model. At a terminal, one that is not in the local cache can be pulled at once."""
-    session: Session = ctx.obj
-    resolver = Resolver(session.host)
-    try:
-        return resolver.resolve(reference)
-    except ModelNotFound as missing:
-        if not missing.pullable or not _offers_pull(session, reference):
-            raise
-    puller = session.host.load(session.host.command("pull").target)
-    with puller.make_context("pull", [reference], parent=ctx) as inner:
-        puller.invoke(inner)
-    return resolver.resolve(reference)
-
-
-def _offers_pull(session: Session, reference: str) -> bool:
-    interactive = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
-    if session.output.json or not interactive:
-        return False
-    if not any(spec.name == "pull" for spec in session.host.commands()):
-        return False
-    return click.confirm(f"`{reference}` is not in the local cache. Pull it?", default=False, err=True)

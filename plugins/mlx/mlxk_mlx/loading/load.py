@@ -29,19 +29,24 @@ def load(model: Model, context: EngineContext) -> Any:
 
     Raises `BrokenModel`, `UnsupportedModel` or `InsufficientMemory`, and `Interrupted` from `context.alive`.
     """
-    verdict = accepts(model)
-    if not verdict.accepted:  # a backend named by the user was not asked before
-        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
+    check_supported(model)  # a backend named by the user was not asked before
     read_ahead(model.path / name for name in model.weights.headers)
     runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     try:
-        with _translated_errors(model):
-            network, _ = _read_network(model)
+        with translated_errors(model):
+            network, _ = read_network(model)
             return prepare(model, network, lambda: tokenizer.result(context.alive), context)
     finally:
         tokenizer.join()
+
+
+def check_supported(model: Model) -> None:
+    """Raise `UnsupportedModel` unless mlx-lm has a network for `model` and reads its weights."""
+    verdict = accepts(model)
+    if not verdict.accepted:
+        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
 
 
 def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: EngineContext) -> Any:
@@ -147,18 +152,21 @@ def read_ahead(paths: Iterable[Path]) -> None:
             return  # reading it will raise
 
 
-def _read_network(model: Model) -> Any:
+def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
+    """Return mlx-lm's network of `model` with lazy weights, and its config. Call `runtime.start` before, and this
+    within `translated_errors`."""
     from mlx_lm.utils import load_model
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_weights(model)
     if reason := implausible(model):
         raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
-    return load_model(model.path, lazy=True)
+    network, config = load_model(model.path, lazy=True)
+    return network, config
 
 
 @contextmanager
-def _translated_errors(model: Model) -> Iterator[None]:
+def translated_errors(model: Model) -> Iterator[None]:
     """Turn what MLX and mlx-lm raise while they read a model into errors about the model."""
     try:
         yield

@@ -1,0 +1,39 @@
+"""The model that a command works on, pulled first if the user agrees."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mlxk_core._cli.session import Session
+from mlxk_core._errors import ModelNotFound
+from mlxk_core._models.model import Model
+from mlxk_core._models.resolve import Resolver
+
+
+def find_or_pull(ctx: click.Context, reference: str) -> Model:
+    """Return the model that `reference` names. At a terminal, one that is not in the local cache can be pulled at once.
+
+    Raises `ModelNotFound` and what else `Resolver.resolve` raises.
+    """
+    session: Session = ctx.obj
+    resolver = Resolver(session.host)
+    try:
+        return resolver.resolve(reference)
+    except ModelNotFound as missing:
+        if not missing.pullable or not _offers_pull(session, reference):
+            raise
+    puller = session.host.load(session.host.command("pull").target)
+    with puller.make_context("pull", [reference], parent=ctx) as inner:
+        puller.invoke(inner)
+    return resolver.resolve(reference)
+
+
+def _offers_pull(session: Session, reference: str) -> bool:
+    interactive = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
+    if session.output.json or not interactive:
+        return False
+    if not any(spec.name == "pull" for spec in session.host.commands()):
+        return False
+    return click.confirm(f"`{reference}` is not in the local cache. Pull it?", default=False, err=True)

@@ -1,0 +1,1 @@
+"""The command convert of mlxk: models quantized through mlx-lm."""

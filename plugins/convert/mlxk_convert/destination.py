@@ -1,0 +1,158 @@
+"""Where a converted model is written: a folder, or the local cache. It appears complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from mlxk_core.api.errors import InvalidOption, MlxkError, NotEnoughDisk, UsageError
+from mlxk_core.api.models import NameReference, cache_folder_name, hub_cache, parse_reference
+from mlxk_core.api.text import human_size
+
+LOCAL_OWNER = "local"
+"""Owner of a converted model in the cache, where the user names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """A place for a model. `root` must not exist; the files of the model go to `files`, a path inside it.
+
+    `name` is what lists show, None for a folder outside the cache.
+    """
+
+    root: Path
+    files: str
+    name: str | None
+    commit: str = ""
+
+    @classmethod
+    def folder(cls, path: Path) -> Destination:
+        path = path.absolute()
+        if not path.parent.is_dir():
+            raise UsageError(f"{path.parent} is not a folder. Create it first.")
+        return cls(root=path, files=".", name=None)
+
+    @classmethod
+    def in_cache(cls, name: str, *, content: str) -> Destination:
+        """`name` is `ORG/NAME` or `NAME`; `content` describes what is written, and makes the revision."""
+        full = name if "/" in name else f"{LOCAL_OWNER}/{name}"
+        reference = parse_reference(full)
+        if not isinstance(reference, NameReference) or reference != NameReference(full) or not reference.is_hub_name:
+            raise InvalidOption("--name", f"`{name}` is not a model name. Use NAME or ORG/NAME.")
+        commit = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
+        root = hub_cache() / cache_folder_name(full)
+        return cls(root=root, files=f"snapshots/{commit}", name=full, commit=commit)
+
+    @property
+    def path(self) -> Path:
+        """The folder of the model's files when all is done."""
+        return Path(os.path.normpath(self.root / self.files))
+
+    def check_free(self) -> None:
+        """Raise `UsageError` if something is there already. An empty folder is as good as none."""
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            return
+        if not self.root.exists() and not self.root.is_symlink():
+            return
+        if self.name is None:
+            raise UsageError(f"{self.root} already exists. Choose another folder.")
+        raise UsageError(
+            f"`{self.name}` is already in the local cache. Use --name for another name, or delete it first: "
+            f"`mlxk rm {self.name}`."
+        )
+
+    def check_space(self, needed: int) -> None:
+        """Raise `NotEnoughDisk` unless `needed` bytes fit."""
+        folder = next(each for each in (self.root, *self.root.parents) if each.is_dir())
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise NotEnoughDisk(
+                f"Not enough disk space: {human_size(needed)} to write, {human_size(free)} free on {folder}. "
+                "Choose a folder on another disk, or remove models with `mlxk rm`.",
+                needed=needed,
+                free=free,
+                folder=str(folder),
+            )
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[Path]:
+        """Yield an empty folder for the files, which becomes `path` at the end. After an error nothing is left.
+
+        Raises `UsageError` if another process writes the same model.
+        """
+        staging = self.root.with_name(f".{self.root.name}.partial")
+        try:
+            if self.name is not None:
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(staging), _ended_like_an_interrupt():
+                try:
+                    _empty(staging)  # of a process that was killed
+                    files = staging / self.files
+                    files.mkdir(parents=True, exist_ok=True)
+                    yield files
+                    if self.commit:
+                        (staging / "refs").mkdir()
+                        (staging / "refs" / "main").write_text(self.commit, encoding="ascii")
+                    self.check_free()
+                    staging.rename(self.root)
+                except BaseException:
+                    shutil.rmtree(staging, ignore_errors=True)
+                    raise
+        except OSError as error:
+            raise MlxkError(
+                f"Cannot write {error.filename or self.root}: {error.strerror or error}.", reason="not_writable"
+            ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Create `folder` and hold a lock on it, which ends with the process."""
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"Another process is writing {folder}.") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextlib.contextmanager
+def _ended_like_an_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exception, so that what is half written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
