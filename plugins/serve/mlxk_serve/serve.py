@@ -45,6 +45,14 @@ _FILES = 8192
     help="Token limit of chat requests that set none [default: half of the context].",
 )
 @click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Requests that run at once; the others wait.",
+)
+@click.option(
     "--queue", type=click.IntRange(min=0), default=256, show_default=True, help="Requests of one client that may wait."
 )
 @click.option("--ttl", type=Duration(), help="Unload a model after this idle time (15m) [default: never].")
@@ -127,6 +135,7 @@ def _config(ctx: click.Context, options: dict[str, Any]) -> ServeConfig:
         allow_origins=tuple(origin(value) for value in options["origins"]),
         allow_hosts=options["allow_host"],
         queue=options["queue"],
+        concurrency=options["concurrency"],
         ttl=options["ttl"],
         memory=options["memory"],
         log_level="debug" if options["verbose"] else options["log_level"],
