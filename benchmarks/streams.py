@@ -44,6 +44,7 @@ def measure(streams: int, seconds: float, step: float) -> None:
 
     script = json.dumps({"answer": "x" * 100_000, "step_seconds": step})
     command = [sys.executable, str(SCRIPTED), script, "serve", "--port", "0", "--json", "--log-level", "error"]
+    command += ["--concurrency", str(min(streams, 64))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=lambda: signal.alarm(300))
     document = b""
     assert process.stdout

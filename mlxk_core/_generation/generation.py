@@ -146,6 +146,8 @@ class Generation:
         while not self._ready:
             if self._over:
                 raise StopIteration
+            if timeout == 0 and self._job.outbox.empty():  # before each wait of the thread that serves many requests
+                return None
             try:
                 update = self._job.outbox.get(
                     timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -288,12 +290,10 @@ class Generation:
             elif isinstance(event, Sampled):
                 self._clock.first = self._clock.first or step.at
                 self._clock.last = step.at
+                events = self._pipeline.feed(event)
                 if self._request.report_usage:
-                    events = list(self._pipeline.feed(event))
                     self._ready.append(UsageUpdate(self._usage()))
-                    self._ready.extend(events)
-                else:
-                    self._ready.extend(self._pipeline.feed(event))
+                self._ready.extend(events)
                 if self._pipeline.reason is not None:
                     self._finish(self._pipeline.reason)
                     return

@@ -79,6 +79,10 @@ class Outbox:
         if self._notify is not None:
             self._notify()
 
+    def empty(self) -> bool:
+        """Return whether there is no update now."""
+        return self._updates.empty()
+
     def get(self, timeout: float | None = None) -> JobUpdate:
         """Return the next update. Raises `queue.Empty` after `timeout` seconds without one."""
         return self._updates.get(timeout=timeout)

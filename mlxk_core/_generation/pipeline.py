@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
 
 from mlxk_core._errors import MlxkError, PluginFailure
@@ -57,6 +57,19 @@ class VerbatimAnswer:
         return () if inner is None else inner.close()
 
 
+def _named(extractor: object, error: Exception) -> PluginFailure:
+    """Return what an extractor raised as the failure of the plugin it comes from."""
+    made = extractor if isinstance(extractor, type) else type(extractor)
+    name = f"{made.__module__}.{made.__qualname__}"
+    failure = PluginFailure(
+        f"The reasoning format of this model failed on the answer: {name} raised {type(error).__name__}: {error}. "
+        "--reasoning-format none does without it.",
+        extractor=name,
+    )
+    failure.__cause__ = error
+    return failure
+
+
 class failures_named:
     """Report what an extractor raises as the failure of the plugin it comes from."""
 
@@ -71,16 +84,8 @@ class failures_named:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, MlxkError):
-            return
-        extractor = self._extractor
-        made = extractor if isinstance(extractor, type) else type(extractor)
-        name = f"{made.__module__}.{made.__qualname__}"
-        raise PluginFailure(
-            f"The reasoning format of this model failed on the answer: {name} raised {type(error).__name__}: {error}. "
-            "--reasoning-format none does without it.",
-            extractor=name,
-        ) from error
+        if isinstance(error, Exception) and not isinstance(error, MlxkError):
+            raise _named(self._extractor, error) from error
 
 
 def _check(event: ExtractorEvent) -> None:
@@ -112,142 +117,14 @@ class TextPipeline:
         self.stop_string: str | None = None
         self.stop_token: TokenLogprob | None = None
 
-    def feed(self, sampled: Sampled) -> Iterator[ExtractorEvent]:
+    def feed(self, sampled: Sampled) -> list[ExtractorEvent]:
         """Return the events that one token completes."""
+        events: list[ExtractorEvent] = []  # lists, not generators: this runs for every token of every stream
         if self.reason is not None:
-            return
+            return events
         self.completion_tokens += 1
         if sampled.finish == "stop":
             self.stop_token = self._logprob(sampled) if sampled.logprob is not None else None
             yield from self.finish("stop")
             return
-        if sampled.logprob is not None:
-            self._logprobs.append(self._logprob(sampled))
-        yield from self._feed(self._checked(self._detokenizer.add(sampled.token)))
-        self._count_reasoning()
-        if self.reason is None and sampled.finish == "length":
-            yield from self.finish("length")
-        elif self.reason is None and sampled.finish == "complete":
-            yield from self.finish("stop")
-
-    def finish(self, reason: FinishReason) -> Iterator[ExtractorEvent]:
-        """Return the events of what is held back when the response ends for `reason`."""
-        if self.reason is not None:
-            return
-        rest = self._checked(self._detokenizer.finish())
-        if reason != "stop":
-            rest = rest.rstrip("�")  # a character that was cut in two by the limit
-        yield from self._feed(rest)
-        with failures_named(self._extractor):
-            yield from self._route(self._extractor.close())
-        yield from self._take(self._calls.flush(whole=reason == "stop"))
-        if self.reason is None:
-            yield from self._content(self._stops.flush())
-            if self._logprobs:
-                yield Delta(self._channel or Channel.CONTENT, "", self._take_logprobs())
-            self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
-
-    @staticmethod
-    def _checked(text: object) -> str:
-        if not isinstance(text, str):
-            raise TypeError(f"the detokenizer returned {type(text).__name__}, not text")
-        if len(text) > _LONGEST_TOKEN:
-            raise ValueError(f"the detokenizer returned {len(text)} characters for one token")
-        return text
-
-    def _feed(self, text: str) -> Iterator[ExtractorEvent]:
-        with failures_named(self._extractor):
-            yield from self._route(self._extractor.feed(text))
-
-    def _route(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
-        for event in events:
-            _check(event)
-            if self.reason is None:
-                yield from self._take(self._calls.feed(event))
-            if self.reason is None and self._calls.closed:
-                yield from self._content(self._stops.flush())
-                self._end("tool_calls")
-
-    def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
-        for event in events:
-            if self.reason is not None:
-                return
-            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
-                shown = self._stops.feed(event.text)
-                if self._stops.match is not None:
-                    if not shown:
-                        self._logprobs.clear()
-                    yield from self._content(shown)
-                    self.stop_string = self._stops.match.string
-                    self._end("stop")
-                    return
-                yield from self._content(shown)
-                continue
-            # A stop string does not extend across text of another kind.
-            yield from self._content(self._stops.flush())
-            if isinstance(event, ToolCallDelta):
-                yield event
-            elif event.text:
-                yield Delta(event.channel, event.text, self._take_logprobs())
-
-    def _content(self, text: str) -> Iterator[ExtractorEvent]:
-        if text:
-            # White space that the format dropped between reasoning and answer is not a token of the answer.
-            while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
-                del self._logprobs[0]
-            yield Delta(Channel.CONTENT, text, self._take_logprobs())
-
-    def _end(self, reason: FinishReason) -> None:
-        self.reason = reason
-        if self._channel is Channel.REASONING:
-            self.reasoning_tokens += self._undecided
-
-    def _count_reasoning(self) -> None:
-        """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
-        before, after = self._channel, self._channel_now()
-        self._undecided += 1
-        if after is None:
-            return
-        if Channel.REASONING in (before, after):
-            self.reasoning_tokens += self._undecided
-            # Those without text are markers, and must not count as tokens of the answer.
-            del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
-        self._undecided = 0
-        self._channel = after
-
-    def _channel_now(self) -> Channel | None:
-        with failures_named(self._extractor):
-            channel = self._extractor.channel
-            if channel is not None and not isinstance(channel, Channel):
-                raise TypeError(f"{channel!r} is not a Channel")
-            return channel
-
-    def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
-        taken = tuple(self._logprobs)
-        self._logprobs.clear()
-        return taken
-
-    def _logprob(self, sampled: Sampled) -> TokenLogprob:
-        assert sampled.logprob is not None
-        top = tuple(self._token(token, logprob) for token, logprob in sampled.top)
-        token = self._token(sampled.token, sampled.logprob)
-        return TokenLogprob(token.text, token.logprob, token.data, top, token.id)
-
-    def scored_token(self, scored: ScoredToken) -> PromptToken:
-        """Return a scored token of the prompt with its text."""
-        text, data = self._text(scored.token)
-        top = tuple(self._token(token, logprob) for token, logprob in scored.top)
-        return PromptToken(scored.token, text, scored.logprob, scored.rank, data, top)
-
-    def prompt_token(self, token: int) -> PromptToken:
-        """Return the first token of the prompt, which has no log probability."""
-        text, data = self._text(token)
-        return PromptToken(token, text, data=data)
-
-    def _token(self, token: int, logprob: float) -> TokenLogprob:
-        text, data = self._text(token)
-        return TokenLogprob(text, logprob, data, id=token)
-
-    def _text(self, token: int) -> tuple[str, bytes | None]:
-        data = self._tokenizer.piece(token)
-        return (self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")), data
+            return self.finish("stop")

@@ -96,6 +96,8 @@ class StopStrings:
             if string:
                 self._insert(string)
         self._link()
+        self.first = frozenset(self._next[0])
+        """The characters that a stop string begins with."""
 
     def __bool__(self) -> bool:
         return len(self._next) > 1
@@ -152,8 +154,8 @@ class StopMatcher:
         """Return the text that can be shown now. After a match, nothing more."""
         if self.match is not None:
             return ""
-        if not self._strings:
-            return text
+        if not self._node and self._strings.first.isdisjoint(text):
+            return text  # the usual case, without a look at each character
         for position, character in enumerate(text):
             self._node = self._strings.step(self._node, character)
             found = self._strings.found(self._node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
@@ -32,29 +32,25 @@ class ToolCallFilter:
         """Whether a call passed."""
         return bool(self._passed)
 
-    def feed(self, event: ExtractorEvent) -> Iterator[ExtractorEvent]:
+    def feed(self, event: ExtractorEvent) -> Sequence[ExtractorEvent]:
         if isinstance(event, Delta):
-            yield from self.flush()
-            yield self._noted(event)
-        elif not self._tools:
-            yield self._as_text(event)
-        elif event.index in self._passed:
-            yield self._pass(event)
-        else:
-            yield from self.flush()
-            yield from self._begin(event)
+            return (*self.flush(), self._noted(event))
+        if not self._tools:
+            return (self._as_text(event),)
+        if event.index in self._passed:
+            return (self._pass(event),)
+        return (*self.flush(), *self._begin(event))
 
-    def flush(self, *, whole: bool = True) -> Iterator[ExtractorEvent]:
+    def flush(self, *, whole: bool = True) -> Sequence[ExtractorEvent]:
         """Return what completes the last call. Pass `whole=False` for a response that was cut off."""
         bare, self._bare = self._bare, None
-        if whole and bare is not None:
-            yield ToolCallDelta(bare, arguments=_NO_ARGUMENTS)
+        return (ToolCallDelta(bare, arguments=_NO_ARGUMENTS),) if whole and bare is not None else ()
 
-    def _begin(self, call: ToolCallDelta) -> Iterator[ExtractorEvent]:
+    def _begin(self, call: ToolCallDelta) -> Sequence[ExtractorEvent]:
         if self._passed and not self._parallel:
             self.closed = True
-        else:
-            yield self._pass(call)
+            return ()
+        return (self._pass(call),)
 
     def _pass(self, call: ToolCallDelta) -> ToolCallDelta:
         begins = call.index not in self._passed

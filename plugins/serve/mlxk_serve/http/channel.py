@@ -110,9 +110,24 @@ class Channel(HTTPChannel):
             self._completed_task = None
 
     def write_soon(self, data: Any) -> Any:
+        """Send `data`; at once if nothing is waiting, since waitress' buffers cost more than the system call."""
         if not self.total_outbufs_len:
-            self.last_activity = 0  # a client that had nothing to read until now was not slow
+            self._last_activity = time.monotonic()  # a client that had nothing to read until now was not slow
+            if type(data) is bytes and (sent := self._send_now(data)):
+                if sent < len(data):
+                    super().write_soon(data[sent:])
+                return len(data)
         return super().write_soon(data)
+
+    def _send_now(self, data: bytes) -> int:
+        """Return the number of bytes sent; 0 if there is an error, which waitress will meet again."""
+        with self.outbuf_lock:
+            if self.total_outbufs_len or not self.connected:
+                return 0
+            try:
+                return int(self.socket.send(data))
+            except OSError:
+                return 0
 
     # A client that is rejected while it still sends would lose the response to a reset: its bytes are read and
     # discarded for a while first.

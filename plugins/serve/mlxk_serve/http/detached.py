@@ -18,6 +18,9 @@ class Connection(Protocol):
     adj: Any
     total_outbufs_len: int
 
+    def write_soon(self, data: bytes, /) -> Any:
+        """Send `data`; raises `ClientDisconnected`."""
+
     def complete(self, task: Any, /) -> None:
         """Go on with the connection after the response of `task`."""
 
@@ -32,6 +35,7 @@ class ResponseWriter:
     def __init__(self, channel: Connection, task: Any) -> None:
         self._channel = channel
         self._task = task
+        self._chunked = False
         task.request.close()  # the body was read; hundreds of waiting requests need not keep theirs
 
     @property
@@ -55,7 +59,12 @@ class ResponseWriter:
 
     def write(self, data: bytes) -> None:
         """Send `data`; empty data sends the headers."""
-        self._task.write(data)
+        if self._chunked and data:  # what `Task.write` does after its checks
+            self._channel.write_soon(b"%X\r\n%b\r\n" % (len(data), data))
+            return
+        task = self._task
+        task.write(data)
+        self._chunked = bool(task.wrote_header and task.chunked_response and task.has_body)
 
     def finish(self) -> None:
         """End the response. The connection takes its next request, or is closed if the client wants that."""

@@ -150,11 +150,8 @@ class GenerationResponse:
             raise ClientDisconnected
         if self._cut:
             raise ShuttingDown("The server is shutting down.")
-        while len(self._held) < _LARGEST_WRITE and not (self._streamed and writer.congested):
-            item = self._next()
-            if item is None:
-                break
-            self._take(*item)
+        if not (self._streamed and writer.congested):
+            self._take_events()
         # While another prompt is prepared, its failure still has a status of its own.
         prepared = not self._unprepared and self._preparing_since is None
         if not self._unfinished:
@@ -198,24 +195,27 @@ class GenerationResponse:
             self._close_generations()
         self._pump.schedule(self)
 
-    def _next(self) -> tuple[int, Event] | None:
-        if self._prepared:
+    def _take_events(self) -> None:
+        """Encode the events there are now, up to the largest write."""
+        while self._prepared and len(self._held) < _LARGEST_WRITE:
             index, item = self._prepared.popleft()
             if isinstance(item, BaseException):
                 raise self._mapped(index, item)
             if isinstance(item, Started):
                 self._running.append(index)
-            return index, item
-        for index in self._running:
-            try:
-                event = self._generations[index].next(0)
-            except StopIteration:
-                continue
-            except Exception as error:
-                raise self._mapped(index, error) from error
-            if event is not None:
-                return index, event
-        return None
+            self._take(index, item)
+        for index in tuple(self._running):
+            read = self._generations[index].next
+            while len(self._held) < _LARGEST_WRITE:
+                try:
+                    event = read(0)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    raise self._mapped(index, error) from error
+                if event is None:
+                    break
+                self._take(index, event)
 
     def _mapped(self, index: int, error: BaseException) -> Exception:
         if not isinstance(error, Exception):

@@ -53,6 +53,7 @@ from mlxk_serve.openai.objects import (
 
 DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.Encoder().encode
+_PLACE = "text"
 _LOWEST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON cannot express
 
 
@@ -149,9 +150,14 @@ class ChatEncoder(_EventStream):
         self._hide_reasoning = hide_reasoning
         self._logprobs = logprobs
         self._prompt_logprobs = prompt_logprobs
+        self._content: dict[int, tuple[bytes, bytes]] = {}
+        """By choice: what precedes and what follows the text in an event that has nothing else."""
 
     def piece(self, index: int, event: Event) -> bytes:
         match event:
+            case Delta(channel=Channel.CONTENT, text=text, tokens=()) if not self._head.continuous_usage:
+                before, after = self._content.get(index) or self._content_frame(index)
+                return before + _encode(text) + after
             case Delta(channel=Channel.CONTENT, text=text, tokens=tokens):
                 logprobs = chat_logprobs(tokens) if tokens and self._logprobs else None
                 return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(content=text), logprobs=logprobs))
@@ -172,6 +178,13 @@ class ChatEncoder(_EventStream):
                 finish = cast(FinishReason, reason)
                 return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(), finish_reason=finish))
         return b""
+
+    def _content_frame(self, index: int) -> tuple[bytes, bytes]:
+        text = _encode(_PLACE)
+        chunk = self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(content=_PLACE)))
+        before, _, after = chunk.rpartition(text)
+        self._content[index] = frame = (before, after)
+        return frame
 
     def whole(self, completions: Sequence[Completion]) -> bytes:
         choices = [
