@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
@@ -22,12 +22,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class EntryPoint:
-    """One line of a group: `name = module:attribute`, and the distribution it is of."""
+    """One line of a group, `name = module:attribute`, and the distribution it is of."""
 
     name: str
     value: str
     distribution: str | None = None
     version: str | None = None
+    requirements: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -37,12 +38,6 @@ class EntryPoint:
         """Import the module, and return it or its attribute."""
         attributes = self.value.partition(":")[2].partition("[")[0].strip()
         return reduce(getattr, filter(None, attributes.split(".")), import_module(self.module))
-
-    def requirements(self) -> Iterable[str]:
-        """Return the requirements of its distribution."""
-        from importlib.metadata import requires  # needed after a failure only
-
-        return (requires(self.distribution) if self.distribution else None) or ()
 
 
 def entry_points(group: str) -> list[EntryPoint]:
@@ -77,10 +72,16 @@ def _of_distribution(metadata: str, group: str) -> Iterator[EntryPoint]:
     if not lines:
         return
     headers = _read(metadata, "METADATA") or _read(metadata, "PKG-INFO")
-    name, version = _header(headers, "Name"), _header(headers, "Version")
+    names, versions = _header(headers, "Name"), _header(headers, "Version")
     for line in lines:
         key, _, value = line.partition("=")
-        yield EntryPoint(name=key.strip(), value=value.strip(), distribution=name, version=version)
+        yield EntryPoint(
+            name=key.strip(),
+            value=value.strip(),
+            distribution=names[0] if names else None,
+            version=versions[0] if versions else None,
+            requirements=tuple(_header(headers, "Requires-Dist")),
+        )
 
 
 def _anywhere(group: str) -> Iterator[EntryPoint]:
@@ -93,6 +94,7 @@ def _anywhere(group: str) -> Iterator[EntryPoint]:
             value=point.value,
             distribution=of.name if of else None,
             version=of.version if of else None,
+            requirements=tuple(of.requires or ()) if of else (),
         )
 
 
@@ -107,9 +109,8 @@ def _section(text: str, group: str) -> list[str]:
     return lines
 
 
-def _header(text: str, name: str) -> str | None:
-    found = re.search(rf"^{name}:[ \t]*(.+?)[ \t]*$", text.partition("\n\n")[0], re.MULTILINE)
-    return found[1] if found else None
+def _header(text: str, name: str) -> list[str]:
+    return re.findall(rf"^{name}:[ \t]*(.+?)[ \t]*$", text.partition("\n\n")[0], re.MULTILINE)
 
 
 def _read(folder: str, name: str) -> str:

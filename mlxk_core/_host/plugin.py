@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +46,7 @@ class Plugin:
     its code is in."""
 
     record: PluginRecord
-    requirements: Callable[[], Iterable[str] | None] = tuple
+    requirements: tuple[str, ...] = ()
     hooks: dict[str, list[Any]] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     module: str | None = None
@@ -59,7 +59,7 @@ class Plugin:
     def needs_other_core(self) -> str | None:
         """Return `needs mlxk-core<0.1 (0.2.0 is installed)`, or None. pip checks the same number, but not for
         `--no-deps`, editable installs and the packages of a Linux distribution."""
-        for line in self.requirements() or ():
+        for line in self.requirements:
             if not re.match(r"mlxk[-_.]core\b", line, re.IGNORECASE):
                 continue
             from packaging.requirements import InvalidRequirement, Requirement  # 20 ms, needed after a failure only

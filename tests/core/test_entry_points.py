@@ -58,4 +58,4 @@ def test_a_zip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_loads_and_states_its_requirements() -> None:
     point = next(point for point in entry_points("console_scripts") if point.distribution == "mlxk-core")
     assert callable(point.load())
-    assert any(line.startswith("click") for line in point.requirements())
+    assert any(line.startswith("click") for line in point.requirements)
