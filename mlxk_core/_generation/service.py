@@ -46,10 +46,11 @@ _PULSE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidentModel:
-    """A loaded model, for status pages. `memory` in bytes."""
+    """A loaded model, for status pages. `memory` in bytes; `variant` is the GGUF variant, None without one."""
 
     name: str
     revision: str | None
+    variant: str | None
     backend: str
     leases: int
     running: int
@@ -180,12 +181,12 @@ class GenerationService:
             return render(resident.engine, request)
 
     @contextmanager
-    def tokenizer(self, model: Model) -> Iterator[Tokenizer]:
+    def tokenizer(self, model: Model, *, backend: str | None = None) -> Iterator[Tokenizer]:
         """Lend the tokenizer of `model`, which stays loaded until the `with` block ends.
 
         Raises what `submit` raises, and the error of the load.
         """
-        with self._leased(model) as resident:
+        with self._leased(model, backend) as resident:
             yield resident.engine.tokenizer
 
     def run_tasks(self, model: Model, tasks: Iterable[Callable[[Engine], _T]]) -> Iterator[_T]:
@@ -230,6 +231,7 @@ class GenerationService:
                 ResidentModel(
                     name=r.model.name,
                     revision=r.model.revision,
+                    variant=r.model.variant,
                     backend=r.backend.name,
                     leases=r.leases,
                     running=len(r.rows),

@@ -2,11 +2,13 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from xml.etree import ElementTree
 
 import pytest
 
 import mlxk_service.plugin
 from mlxk_testing.fake_engine import fake_backend, fake_model
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 
 STATUS = b"""{"version": "0.1.0", "uptime_seconds": 90, "draining": false, "active": 1, "waiting": 2, "loading": null,
 "memory": 4000000000, "models": [{"name": "org/\\u001bm", "backend": "mlx", "memory": 1500000, "running": 0,
@@ -19,7 +21,7 @@ def service(host):
 
 
 @pytest.fixture
-def server():
+def api():
     """A server's local API, which asks for the key `secret`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,18 +42,33 @@ def server():
         thread.join()
 
 
-def test_ps_and_status_ask_the_running_server(cli, server, monkeypatch):
+def test_ps_and_status_ask_the_running_server(cli, api, monkeypatch):
     monkeypatch.setenv("MLXK_API_KEY", "secret")
-    listed = cli("ps", "--url", server).stdout
+    listed = cli("ps", "--url", api).stdout
     assert "\x1b" not in listed and "1.5 MB" in listed and "2 h" in listed
-    assert cli("ps", "--url", f"{server}/v1", "--json").json["data"]["count"] == 1
-    assert "1 running, 2 waiting" in cli("status", "--url", server).stdout
+    assert cli("ps", "--url", f"{api}/v1", "--json").json["data"]["count"] == 1
+    assert "1 running, 2 waiting" in cli("status", "--url", api).stdout
 
 
-def test_a_missing_key_and_a_missing_server_are_different_errors(cli, server):
-    assert cli("ps", "--url", server, "--json").json["error"]["type"] == "access_denied"
+def test_a_missing_key_and_a_missing_server_are_different_errors(cli, api):
+    assert cli("ps", "--url", api, "--json").json["error"]["type"] == "access_denied"
     assert cli("ps", "--url", "http://127.0.0.1:1", "--json").json["error"]["type"] == "server_unavailable"
-    assert cli("ps", "--url", f"{server}/elsewhere", "--json").json["error"]["type"] == "server_unavailable"
+    assert cli("ps", "--url", f"{api}/elsewhere", "--json").json["error"]["type"] == "server_unavailable"
+
+
+def test_stop_unloads_what_ps_lists(mlxk, server, hub_cache, tmp_path):
+    in_hub_cache("acme/Talker-4bit", lambda folder: scripted_model(folder, "Hi."))
+    scripted_model(tmp_path / "other", "Hi.")
+    url = server("--model", "acme/Talker-4bit", "--model", str(tmp_path / "other")).url
+    assert mlxk("ps", "--url", url, "--json").json["data"]["count"] == 2
+    assert mlxk("stop", "nope", "--url", url, "--json").json["error"]["type"] == "model_not_found"
+    assert mlxk("stop", "talker", "--url", url, "--json").json["data"]["stopped"] == ["acme/Talker-4bit"]
+    assert mlxk("stop", "--all", "--url", url).stdout == "Unloaded other.\n"
+    assert mlxk("ps", "--url", url, "--json").json["data"]["count"] == 0
+
+
+def test_stop_needs_a_name_or_all(cli):
+    assert cli("stop").code == 2 and cli("stop", "x", "--all").code == 2
 
 
 def test_doctor_names_what_is_wrong_and_the_fix(cli, tmp_path, monkeypatch):
@@ -74,3 +91,7 @@ def test_bench_measures_each_batch(cli, host, tmp_path):
     assert [one["batch"] for one in data["measurements"]] == [1, 3]
     assert all(one["generation_tokens_per_second"] > 0 for one in data["measurements"])
     assert cli("bench", str(folder), "--batch", "2").stdout.count("\n") == 2
+    chart = tmp_path / "speed.svg"
+    assert cli("bench", str(folder), "--batch", "1", "--batch", "2", "--plot", str(chart), "--json").code == 0
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg") and "Generation" in chart.read_text()
+    assert cli("bench", str(folder), "--plot", str(tmp_path / "none" / "speed.svg")).code == 2

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, complete_backend, complete_model, json_option
-from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.commands import Session, complete_backend, complete_model, find_or_pull, json_option
+from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Completion, GenerationRequest, GenerationService, Sampling, machine_memory
-from mlxk_core.api.models import Model, Resolver
+from mlxk_core.api.models import Model
 from mlxk_core.api.text import human_size
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds
@@ -28,6 +30,7 @@ class Measurement:
     generation_tokens_per_second: float
     first_token_seconds: float
     memory: int
+    """Bytes of the loaded model."""
 
 
 @click.command("bench")
@@ -46,10 +49,22 @@ class Measurement:
     help="Requests at once (repeatable).",
 )
 @click.option("--backend", shell_complete=complete_backend, metavar="NAME", help="The backend that runs the model.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.svg",
+    help="Write a bar chart of the speeds to FILE.svg; at a terminal it is also printed.",
+)
 @json_option
-@click.pass_obj
+@click.pass_context
 def bench(
-    session: Session, model: str, prompt_tokens: int, max_tokens: int, batches: tuple[int, ...], backend: str | None
+    ctx: click.Context,
+    model: str,
+    prompt_tokens: int,
+    max_tokens: int,
+    batches: tuple[int, ...],
+    backend: str | None,
+    plot: Path | None,
 ) -> Any:
     """Measure how fast a model reads prompts and generates tokens.
 
@@ -59,20 +74,26 @@ def bench(
     Examples:
       mlxk bench smollm2
       mlxk bench smollm2 --batch 1 --batch 8 --json
+      mlxk bench smollm2 --plot speed.svg
     """
-    found = Resolver(session.host).resolve(model)
+    session: Session = ctx.obj
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise UsageError(f"--plot: {plot.absolute().parent} is not a folder.")
+    found = find_or_pull(ctx, model)
     service = GenerationService(session.host, memory=machine_memory(), concurrency=max(batches))
     try:
         started = time.monotonic()
         service.preload(found, backend=backend)
         load = time.monotonic() - started
         session.output.note(f"Loaded {found.name} in {load:.1f} s.")
-        _run(service, found, 1, 8, 2, backend)  # kernels are compiled on the first use
+        with service.tokenizer(found, backend=backend) as tokenizer:
+            vocabulary = tokenizer.vocab_size
+        _run(service, found, 1, 8, 2, backend, vocabulary)  # kernels are compiled on the first use
         measured = []
         if not session.output.json:
             session.output.line("BATCH  PROMPT tok/s  GENERATION tok/s  FIRST TOKEN  MEMORY")
         for batch in batches:
-            one = _run(service, found, batch, prompt_tokens, max_tokens, backend)
+            one = _run(service, found, batch, prompt_tokens, max_tokens, backend, vocabulary)
             measured.append(one)
             if not session.output.json:
                 session.output.line(
@@ -81,6 +102,8 @@ def bench(
                 )
     finally:
         service.close(_SHUTDOWN_TIMEOUT)
+    if plot is not None:
+        _plot(session, found.name, measured, plot)
     return {
         "model": found.name,
         "revision": found.revision,
@@ -91,17 +114,41 @@ def bench(
     }
 
 
+def _plot(session: Session, name: str, measured: Sequence[Measurement], file: Path) -> None:
+    from mlxk_service.bench_chart import chart_svg, print_chart
+
+    groups = {
+        "Generation": {one.batch: one.generation_tokens_per_second for one in measured},
+        "Prompt": {one.batch: one.prompt_tokens_per_second for one in measured},
+    }
+    if session.output.stdout_is_terminal and not session.output.json:
+        print_chart(groups)
+    try:
+        file.write_text(chart_svg(groups, title=f"{name}: tokens per second by batch size"), encoding="utf-8")
+    except OSError as error:
+        raise MlxkError(f"Cannot write {file}: {error.strerror or error}.", path=str(file)) from error
+    session.output.note(f"Wrote {file}.")
+
+
 def _run(
-    service: GenerationService, model: Model, batch: int, prompt_tokens: int, max_tokens: int, backend: str | None
+    service: GenerationService,
+    model: Model,
+    batch: int,
+    prompt_tokens: int,
+    max_tokens: int,
+    backend: str | None,
+    vocabulary: int,
 ) -> Measurement:
+    # Low ids are ordinary tokens in every vocabulary; special ones are mostly at its ends.
+    low, high = (1000, 2000) if vocabulary > 4000 else (0, max(1, vocabulary // 2))
     source = random.Random(f"{batch} {prompt_tokens}")
     requests = [
         GenerationRequest(
             model=model,
-            # Low ids are ordinary tokens in every vocabulary; special ones are mostly at its ends.
-            prompt=[source.randrange(1000, 2000) for _ in range(prompt_tokens)],
+            prompt=[source.randrange(low, high) for _ in range(prompt_tokens)],
             sampling=Sampling(temperature=1.0, seed=number),
             max_tokens=max_tokens,
+            ignore_eos=True,
             backend=backend,
         )
         for number in range(batch)

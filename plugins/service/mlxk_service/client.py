@@ -20,24 +20,37 @@ class ServerUnavailable(MlxkError):
     kind = Kind("server_unavailable", 1, 503)
 
 
+class ModelInUse(MlxkError):
+    """A request needs the model."""
+
+    kind = Kind("model_in_use", 1, 503)
+
+
 def get_json(url: str, path: str) -> Any:
     """Return the JSON document at `path` of the server at `url`. The key comes from MLXK_API_KEY.
 
     Raises `ServerUnavailable` or `AccessDenied`.
     """
+    return _request(url, path, None)
+
+
+def post_json(url: str, path: str, body: Any) -> Any:
+    """Return the response to `body`. Raises `ModelInUse` and what `get_json` raises."""
+    return _request(url, path, json.dumps(body).encode())
+
+
+def _request(url: str, path: str, body: bytes | None) -> Any:
     if not url.startswith(("http://", "https://")):
         url = f"http://{url}"
-    key = os.environ.get("MLXK_API_KEY")
-    request = urllib.request.Request(
-        url.rstrip("/").removesuffix("/v1") + path, headers={"Authorization": f"Bearer {key}"} if key else {}
-    )
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get("MLXK_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
     try:
         with _opener.open(request, timeout=_TIMEOUT) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise AccessDenied(f"The server at {url} requires an API key. Set MLXK_API_KEY.", url=url) from error
-        raise ServerUnavailable(f"{url} is not an mlxk server: it answered {error.code} to {path}.", url=url) from error
+        raise _error_of(error, url, path) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         reason = getattr(reason, "strerror", None) or reason
@@ -45,6 +58,17 @@ def get_json(url: str, path: str) -> Any:
             f"No server at {url}: {reason}. Start one with `mlxk serve`, or use --url for another address.",
             url=url,
         ) from error
+
+
+def _error_of(error: urllib.error.HTTPError, url: str, path: str) -> MlxkError:
+    if error.code in (401, 403):
+        return AccessDenied(f"The server at {url} requires an API key. Set MLXK_API_KEY.", url=url)
+    try:
+        reported = json.loads(error.read())["error"]
+        message, code = str(reported["message"]), reported.get("code")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ServerUnavailable(f"{url} is not an mlxk server: it answered {error.code} to {path}.", url=url)
+    return (ModelInUse if code == "model_in_use" else MlxkError)(message, url=url)
 
 
 # A server on this machine is never reached through a proxy.

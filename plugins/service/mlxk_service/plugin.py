@@ -1,4 +1,4 @@
-"""Contributions of mlxk-service: the commands ps, status, doctor and bench."""
+"""Contributions of mlxk-service: the commands ps, stop, status, service, doctor and bench."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def mlxk_commands() -> Iterable[CommandSpec]:
     )
     yield CommandSpec(
         name="status", summary="Show what a running server is doing.", target="mlxk_service.servers:status"
+    )
+    yield CommandSpec(name="stop", summary="Unload models from a running server.", target="mlxk_service.stop:stop")
+    yield CommandSpec(
+        name="service",
+        summary="Run the server in the background, from login on.",
+        target="mlxk_service.service:service",
     )
     yield CommandSpec(
         name="doctor",

@@ -12,11 +12,11 @@ from mlxk_service.client import DEFAULT_URL, get_json
 from mlxk_service.durations import duration
 
 _HEADINGS = ("MODEL", "BACKEND", "MEMORY", "RUNNING", "IDLE")
-_url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the server.")
+url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the server.")
 
 
 @click.command("ps")
-@_url_option
+@url_option
 @json_option
 @click.pass_obj
 def ps(session: Session, url: str) -> Any:
@@ -42,7 +42,7 @@ def ps(session: Session, url: str) -> Any:
 
 
 @click.command("status")
-@_url_option
+@url_option
 @json_option
 @click.pass_obj
 def status(session: Session, url: str) -> Any:
@@ -57,7 +57,7 @@ def status(session: Session, url: str) -> Any:
     if session.output.json:
         return found
     models = found.get("models", [])
-    loaded = ", ".join(escape_control(str(model.get("name"))) for model in models) or "none"
+    loaded = ", ".join(map(escape_control, loaded_names(found))) or "none"
     lines = [
         ("server", f"mlxk {found.get('version', '?')} at {url}, up {duration(found.get('uptime_seconds', 0))}"),
         ("state", "shutting down" if found.get("draining") else "running"),
@@ -73,9 +73,19 @@ def status(session: Session, url: str) -> Any:
     return None
 
 
+def loaded_names(status: dict[str, Any]) -> list[str]:
+    """Return the names of the loaded models in a server's status."""
+    return [_name(model) for model in status.get("models", [])]
+
+
+def _name(model: dict[str, Any]) -> str:
+    variant = model.get("variant")
+    return f"{model.get('name')}:{variant}" if variant else str(model.get("name"))
+
+
 def _row(model: dict[str, Any]) -> tuple[str, ...]:
     return (
-        escape_control(str(model.get("name"))),
+        escape_control(_name(model)),
         str(model.get("backend")),
         human_size(model.get("memory", 0)),
         str(model.get("running", 0)),

@@ -1,0 +1,58 @@
+"""What a background service runs: the command line of `mlxk serve` and its environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_VARIABLES = (
+    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
+    *("MLXK_CONFIG", "MLXK_DISABLE_PLUGINS"),
+)
+"""Variables that decide which models and settings are used. Keys and tokens are never written to a unit."""
+_SECRETS = ("MLXK_API_KEY", "HF_TOKEN")
+_PATH_OPTIONS = {"--api-key-file", "--unix"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """The process of the service."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of_serve(cls, options: Sequence[str]) -> Definition:
+        """Return `mlxk serve` with `options`, from this installation and with the settings of this environment."""
+        environment = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+        return cls(command=(*_program(), "serve", *_absolute(options)), environment=environment)
+
+
+def secrets_left_out() -> list[str]:
+    """Return the names of the variables that are set here and not passed on to the service."""
+    return [name for name in _SECRETS if os.environ.get(name)]
+
+
+def _program() -> tuple[str, ...]:
+    script = Path(sys.executable).with_name("mlxk")
+    return (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "mlxk_core")
+
+
+def _absolute(options: Sequence[str]) -> list[str]:
+    """Return the options with absolute paths: a service has another working directory."""
+    found: list[str] = []
+    for option in options:
+        name, separator, value = option.partition("=")
+        if found and found[-1] in _PATH_OPTIONS:
+            found.append(os.path.abspath(option))  # noqa: PTH100 - links are kept
+        elif separator and (name in _PATH_OPTIONS or value.startswith(("./", "../"))):
+            found.append(f"{name}={os.path.abspath(value)}")  # noqa: PTH100
+        elif option.startswith(("./", "../", "~/")):
+            found.append(os.path.abspath(os.path.expanduser(option)))  # noqa: PTH100, PTH111
+        else:
+            found.append(option)
+    return found

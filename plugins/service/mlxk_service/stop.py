@@ -1,0 +1,72 @@
+"""The command stop: models of a running server unloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
+from mlxk_core.api.models import short_name
+from mlxk_service.client import get_json, post_json
+from mlxk_service.servers import loaded_names, url_option
+
+
+def _complete_loaded(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        names = loaded_names(get_json(ctx.params.get("url") or "", "/v1/status"))
+    except MlxkError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command("stop")
+@click.argument("models", nargs=-1, metavar="MODEL...", shell_complete=_complete_loaded)
+@click.option("--all", "everything", is_flag=True, help="Unload every model.")
+@url_option
+@json_option
+@click.pass_obj
+def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) -> Any:
+    """Unload models from a running server.
+
+    MODEL is a name that `mlxk ps` shows, or a unique part of it. The server goes on running, and loads the model again
+    when a request names it; a model that answers a request is not unloaded.
+
+    \b
+    Examples:
+      mlxk stop smollm2
+      mlxk stop --all
+    """
+    if everything == bool(models):
+        raise UsageError("Name the models to unload, or use --all. `mlxk ps` lists them.")
+    loaded = loaded_names(get_json(url, "/v1/status"))
+    chosen = loaded if everything else list(dict.fromkeys(_loaded(name, loaded) for name in models))
+    stopped: list[str] = []
+    for name in chosen:
+        try:
+            post_json(url, "/v1/models/unload", {"model": name})
+        except MlxkError as error:
+            error.data = {"stopped": stopped}
+            raise
+        stopped.append(name)
+        session.output.line(f"Unloaded {escape_control(name)}.")
+    if not chosen and not session.output.json:
+        session.output.note("No model is loaded.")
+    return {"stopped": stopped}
+
+
+def _loaded(reference: str, loaded: Sequence[str]) -> str:
+    """Return the loaded model that `reference` names. Raises `ModelNotFound` and `AmbiguousModel`."""
+    folded = reference.casefold()
+    exact = [name for name in loaded if folded in (name.casefold(), short_name(name).casefold())]
+    owned = [name for name in loaded if name.casefold().rpartition("/")[2] == folded]
+    found = exact or owned or [name for name in loaded if folded in name.casefold()]
+    if len(found) > 1:
+        raise AmbiguousModel(reference, found)
+    if not found:
+        names = ", ".join(escape_control(name) for name in loaded)
+        raise ModelNotFound(reference, hint=f"Loaded: {names}." if loaded else "No model is loaded.")
+    return found[0]
