@@ -79,7 +79,10 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
         return []
     from mlxk_core._models.resolve import Resolver  # reads the cache: only for this
 
-    names = [model.name for model in Resolver(session.host).all()]
+    try:
+        names = [*Resolver(session.host).names(), *session.host.settings.aliases]
+    except MlxkError:  # a broken settings file is an error of the command, not of its completion
+        return []
     folded = incomplete.casefold()
     found = [name for name in names if name.casefold().startswith(folded)]
     short = [name for each in names if (name := each.removeprefix(_DEFAULT_OWNER)) != each]

@@ -380,7 +380,8 @@ class EngineThread:
             return
         self._loading = None
         self.counters.loads += 1
-        resident = Resident(first.model, first.backend, engine, usage=usage, ttl=self._limits.ttl)
+        ttl = self._limits.ttl if self._limits.ttl is not None else first.model.settings.ttl
+        resident = Resident(first.model, first.backend, engine, usage=usage, ttl=ttl)
         self.residency.add(resident)
         self.lifecycle.emit(
             ModelLoaded(

@@ -2,33 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from mlxk_core._generation.reasoning_options import thinking_options
+from mlxk_core._errors import InvalidOption
+from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message
 
 
-def with_settings(request: GenerationRequest) -> GenerationRequest:
-    """Return `request` completed by the settings of its model. Sampling values and the context length are part of the
-    model itself (`model_sampling`, `model_context_length`)."""
+def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
+    """Return `requests` completed by the settings of their models. A prompt that several share stays shared.
+
+    Other settings are used where the value is: sampling (`model_sampling`), the context length
+    (`model_context_length`), the chat template (`Model.chat_templates`), backend, reasoning format and time to live.
+    """
+    filled: dict[tuple[int, int, int], GenerationRequest] = {}
+    found = []
+    for request in requests:
+        same = (id(request.model), id(request.prompt), id(request.template_options))
+        first = filled.get(same)
+        changed = _filled(request)
+        if first is not None and first.prompt == changed.prompt and first.template_options == changed.template_options:
+            changed = replace(changed, prompt=first.prompt, template_options=first.template_options)
+        filled.setdefault(same, changed)
+        found.append(changed)
+    return found
+
+
+def _filled(request: GenerationRequest) -> GenerationRequest:
     settings = request.model.settings
     changes: dict[str, Any] = {}
     if request.max_tokens is None and settings.max_tokens is not None:
         changes["max_tokens"] = settings.max_tokens
-    if request.backend is None and settings.backend is not None:
-        changes["backend"] = settings.backend
+    if request.thinking_budget is None and settings.thinking_budget is not None:
+        changes |= {"thinking_budget": settings.thinking_budget, "budget_is_default": True}
     prompt = request.prompt
     messages = [each for each in prompt if isinstance(each, Message)] if not isinstance(prompt, str) else []
     if messages:
-        if request.reasoning_format is None and settings.reasoning_format is not None:
-            changes["reasoning_format"] = settings.reasoning_format
-        if settings.stop:
-            changes["stop"] = (*request.stop, *(text for text in settings.stop if text not in request.stop))
-        if settings.thinking is not None:
-            switches = thinking_options(settings.thinking)
-            if not request.template_options.keys() & switches.keys():
-                changes["template_options"] = {**switches, **request.template_options}
+        if settings.stop is not None and not request.stop:
+            changes["stop"] = settings.stop
+        if options := _reasoning_options(request):
+            changes["template_options"] = {**options, **request.template_options}
         if settings.system and messages[0].role != "system":
             changes["prompt"] = [Message(role="system", content=settings.system), *messages]
     return replace(request, **changes) if changes else request
+
+
+def _reasoning_options(request: GenerationRequest) -> dict[str, Any]:
+    """Return the template options of the settings; none if the request has a say about reasoning."""
+    settings = request.model.settings
+    options = effort_options(request.model, settings.reasoning_effort)
+    if settings.thinking is not None:
+        options |= thinking_options(settings.thinking)
+    decided = {"reasoning_effort", *thinking_options(True)} & request.template_options.keys()
+    return {} if decided else options
+
+
+@contextmanager
+def set_by(key: str, *, setting: bool) -> Iterator[None]:
+    """Name the setting `key` in an `InvalidOption` raised inside, if the value comes from the settings file."""
+    try:
+        yield
+    except InvalidOption as error:
+        if not setting:
+            raise
+        raise InvalidOption(f"`{key}` in the settings file", error.problem) from error

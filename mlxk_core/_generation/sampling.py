@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from mlxk_core._models.model import Model
 
+TERMINAL_SAMPLING: Mapping[str, float] = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1}
+"""`Sampling` fields for one person at a terminal, where neither settings nor the model have a value."""
 _FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+_SETTINGS = (*_FIELDS, "presence_penalty", "frequency_penalty")
 
 
 def model_sampling(model: Model) -> Mapping[str, float]:
@@ -22,5 +25,5 @@ def model_sampling(model: Model) -> Mapping[str, float]:
         found["temperature"] = 0.0
     if "top_k" in found:
         found["top_k"] = max(0, int(found["top_k"]))
-    chosen = {name: value for name in _FIELDS if (value := getattr(model.settings, name)) is not None}
+    chosen = {name: value for name in _SETTINGS if (value := getattr(model.settings, name)) is not None}
     return {**found, **chosen}

@@ -25,7 +25,7 @@ from mlxk_core._generation.lifecycle import Lifecycle
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._generation.request_settings import with_settings
+from mlxk_core._generation.request_settings import set_by, with_settings
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -150,7 +150,7 @@ class GenerationService:
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
-        requests = [self._with_defaults(with_settings(request)) for request in requests]
+        requests = with_settings([self._with_defaults(request) for request in requests])
         backends = [self._backend(request.model, request.backend) for request in requests]
         plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
@@ -177,6 +177,7 @@ class GenerationService:
 
         Raises what `submit` raises, the error of the load, and `TemplateError`.
         """
+        [request] = with_settings([request])
         with self._leased(request.model, request.backend) as resident:
             return render(resident.engine, request)
 
@@ -292,12 +293,14 @@ class GenerationService:
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
         """Return the backend for `model`. For a loaded model no file is read. The files of any other are checked first:
         a damaged model must not cause another one to be unloaded."""
+        from_settings = name is None
         name = name or model.settings.backend
         for resident in self._thread.residency:
             if resident.model == model and name in (None, resident.backend.name):
                 return resident.backend
         try:
-            backend = self._host.backend_for(model, name)
+            with set_by("backend", setting=from_settings):
+                backend = self._host.backend_for(model, name)
         except UnsupportedModel as error:
             health = check_health(model)
             if health.incomplete:  # no backend can accept a model whose files are missing
@@ -318,8 +321,9 @@ class GenerationService:
             raise InvalidOption("prompt_logprobs", f"the backend {backend.name} does not score the tokens of a prompt")
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
         # The response to a raw prompt is raw text, unless the request names a format.
-        format_name = request.reasoning_format if chat or request.reasoning_format is not None else "none"
-        facts = self._facts_of(request.model, format_name)
+        format_name = request.reasoning_format or (request.model.settings.reasoning_format if chat else "none")
+        with set_by("reasoning_format", setting=request.reasoning_format is None):
+            facts = self._facts_of(request.model, format_name)
         tool_extractor, tool_grammar = None, None
         if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
             tool_extractor = self._host.load(spec.target)

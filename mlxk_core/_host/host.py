@@ -99,6 +99,11 @@ class Host:
         """Return the commands that can be typed, sorted by name."""
         return [spec for plugin, spec in self._commands if self._off(plugin, spec) is None]
 
+    def command_names(self) -> set[str]:
+        """Return every word that is a command, aliases and mlxk's own included."""
+        aliases = {alias for spec in self.commands() for alias in spec.aliases}
+        return {*BUILTIN_COMMANDS, *(spec.name for spec in self.commands()), *aliases}
+
     def contested_commands(self) -> Mapping[str, str]:
         """Return the command names that several plugins claim, each with the sentence that says so."""
         return {name: str(conflict) for name, conflict in self._commands.contested.items()}

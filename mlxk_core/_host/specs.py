@@ -195,8 +195,8 @@ RESERVED_SECTIONS = ("defaults", "aliases", "models")
 class SettingsSection:
     """A section of the settings file.
 
-    `type` is a frozen dataclass whose fields are made with `mlxk_core.api.settings.setting`: `bool`, `int`, `float` or
-    `str`, each with `| None` if it may be absent, or `tuple[str, ...]`; or the name of one, `"package.module:Class"`,
+    `type` is a frozen dataclass whose fields are made with `mlxk_core.api.settings.setting`: `bool`, `int`, `float`,
+    `str` or `tuple[str, ...]`, each with `| None` if it may be absent; or the name of one, `"package.module:Class"`,
     which is imported when the settings are read. `name` is a key of the file.
     """
 

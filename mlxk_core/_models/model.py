@@ -159,11 +159,14 @@ class Model:
     def chat_templates(self) -> Mapping[str, str]:
         """The Jinja sources of all chat templates by name: `default`, and perhaps `tool_use`, `rag` or others.
 
+        A file in the settings replaces all of them. Else:
         The first place that has a default counts: the GGUF header, `chat_template.jinja`, `tokenizer_config.json`,
         `chat_template.json`. Named ones are added from all of them and from `additional_chat_templates/`.
         """
+        if self.settings.chat_template is not None:
+            return {"default": self._template_of_settings(Path(self.settings.chat_template))}
         found: dict[str, str] = {}
-        for templates in self._template_places():
+        for _, templates in self._template_places():
             found = {**templates, **found}
         if found and "default" not in found:
             found["default"] = next(iter(found.values()))
@@ -175,23 +178,45 @@ class Model:
         return self.chat_templates.get("default")
 
     @property
+    def chat_template_file(self) -> str | None:
+        """Where the default chat template is: the name of a file of the model, `GGUF header`, or the path in the
+        settings; None without one."""
+        if self.settings.chat_template is not None:
+            return self.settings.chat_template
+        return next((place for place, templates in self._template_places() if "default" in templates), None)
+
+    @property
     def template_text(self) -> str:
         """The sources of all chat templates, for those who look for a marker in them."""
         return "\n".join(self.chat_templates.values())
 
-    def _template_places(self) -> Iterator[Mapping[str, str]]:
+    def _template_of_settings(self, path: Path) -> str:
+        try:
+            return read_small_file(path, _LARGEST_TEXT).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror or error
+            raise BrokenModel(
+                f"The chat template that the settings name for `{self.name}` cannot be read: {path}: {reason}.",
+                model=self.name,
+                file=str(path),
+            ) from error
+
+    def _template_places(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         if self.gguf:
-            yield gguf_templates(self.gguf.metadata)
-        yield _named_templates(self._text("chat_template.jinja"))
-        for holder in (self.tokenizer_config, self._json("chat_template.json")):
-            yield _named_templates(holder.get("chat_template"))
+            yield "GGUF header", gguf_templates(self.gguf.metadata)
+        yield "chat_template.jinja", _named_templates(self._text("chat_template.jinja"))
+        for name in ("tokenizer_config.json", "chat_template.json"):
+            yield name, _named_templates(self._json(name).get("chat_template"))
         names = (PurePosixPath(file.name) for file in self.files)
-        yield {
-            path.stem: text
-            for path in names
-            if path.match("additional_chat_templates/*.jinja") and len(path.parts) == 2
-            if (text := self._text(str(path))) and text.strip()
-        }
+        yield (
+            "additional_chat_templates",
+            {
+                path.stem: text
+                for path in names
+                if path.match("additional_chat_templates/*.jinja") and len(path.parts) == 2
+                if (text := self._text(str(path))) and text.strip()
+            },
+        )
 
     @cached_property
     def added_tokens(self) -> Mapping[str, AddedToken]:

@@ -70,8 +70,7 @@ class Resolver:
         A name may be prefixed with its origin (`hub:NAME`, `SOURCE:NAME`), be a part of the full name, or have a tag
         that narrows it (`qwen3:0.6b`). Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`.
         """
-        text = self._host.settings.aliases.get(reference.strip(), reference.strip())
-        return self._with_settings(self._find(text))
+        return self._with_settings(self._find(self._host.settings.expand(reference.strip())))
 
     def _find(self, text: str) -> Model:
         offers = self._offers()
@@ -96,7 +95,7 @@ class Resolver:
         Paths and parts of names do not count, so a server can use it for names from clients. Raises as `resolve` does
         for a name that is listed but cannot be run.
         """
-        found = self._exact(self._host.settings.aliases.get(name, name))
+        found = self._exact(self._host.settings.expand(name))
         return None if found is None else self._to_run(self._with_settings(found))
 
     def _exact(self, name: str) -> Model | None:
@@ -125,7 +124,11 @@ class Resolver:
                     found.append(offer.model(NameReference(offer.name)))
                 except ModelError:
                     continue  # a known name without files
-        return sorted(found, key=lambda model: natural_key(model.name))
+        return sorted(map(self._with_settings, found), key=lambda model: natural_key(model.name))
+
+    def names(self) -> list[str]:
+        """Return the name of every model, sorted. Reads no model and no settings."""
+        return sorted({offer.name for offer in self._offers()}, key=natural_key)
 
     def unfinished(self) -> list[Model]:
         """Return the repositories with nothing but partial downloads, as models without files.

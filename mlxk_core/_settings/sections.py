@@ -5,17 +5,47 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
+
+from mlxk_core._text.units import parse_duration
 
 T = TypeVar("T")
-_HELP, _LEAST, _MOST = "help", "least", "most"
+Form = Literal["plain", "duration", "file"]
+_METADATA = "mlxk_core.setting"
 
 
-def setting(help: str, *, default: Any = None, least: float | None = None, most: float | None = None) -> Any:
-    """Return a dataclass field for one setting. `least` and `most` bound a number."""
-    return field(default=default, metadata={_HELP: help, _LEAST: least, _MOST: most})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """What `setting` was given."""
+
+    help: str = ""
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    form: Form = "plain"
+
+
+def setting(
+    help: str,
+    *,
+    default: Any = None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    choices: Iterable[str] = (),
+    form: Form = "plain",
+) -> Any:
+    """Return a dataclass field for one setting.
+
+    `least` (inclusive), `above` (exclusive) and `most` (inclusive) bound a number, `choices` are the texts allowed. A
+    `float` of the form `duration` is in seconds, and in the file `90`, `"15m"` or `"never"` (infinity). A `str` of the
+    form `file` is an absolute path, and in the file relative to the folder of the settings file.
+    """
+    rules = _Rules(help=help, least=least, above=above, most=most, choices=tuple(choices), form=form)
+    return field(default=default, metadata={_METADATA: rules})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +53,28 @@ class ModelSettings:
     """Settings of one model, or of all in `[defaults]`; None leaves the choice to what comes after."""
 
     temperature: float | None = setting("0 always picks the most likely token.", least=0)
-    top_p: float | None = setting("Nucleus sampling.", least=0, most=1)
+    top_p: float | None = setting("Sample from the smallest set of tokens with this probability.", above=0, most=1)
     top_k: int | None = setting("Sample from the K most likely tokens (0: all).", least=0)
     min_p: float | None = setting("Ignore tokens below this fraction of the top probability.", least=0, most=1)
-    repetition_penalty: float | None = setting("Above 1 discourages repetition.", least=0.01)
+    repetition_penalty: float | None = setting("Above 1 discourages repetition.", above=0)
+    presence_penalty: float | None = setting("Above 0 discourages tokens that were used.", least=-2, most=2)
+    frequency_penalty: float | None = setting("Above 0 discourages tokens that were used often.", least=-2, most=2)
     max_tokens: int | None = setting("Maximum number of tokens of an answer.", least=1)
     context_length: int | None = setting("Use at most this many tokens of the context.", least=16)
     system: str | None = setting("System prompt of a conversation that has none.")
-    stop: tuple[str, ...] = setting("Texts that end an answer.", default=())
+    stop: tuple[str, ...] | None = setting("Texts that end an answer.")
     thinking: bool | None = setting("Reasoning on or off, for models with a switch.")
-    reasoning_format: str | None = setting("How the model marks reasoning.")
+    reasoning_effort: str | None = setting("How much the model reasons, for models with levels: low, medium, high.")
+    thinking_budget: int | None = setting("End the reasoning after this many tokens.", least=0)
+    reasoning_format: str | None = setting("How the model marks reasoning; none shows the raw output.")
+    chat_template: str | None = setting("A Jinja file to use instead of the model's chat template.", form="file")
     backend: str | None = setting("The backend that runs the model.")
+    ttl: float | None = setting('Unload the model after this idle time ("15m", "never").', form="duration")
 
     def merged(self, base: ModelSettings) -> ModelSettings:
         """Return these settings, completed by `base`."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return ModelSettings(
-            **{name: getattr(base, name) if value in (None, ()) else value for name, value in values.items()}
-        )
+        own = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+        return replace(base, **own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +83,14 @@ class Field:
 
     name: str
     type: type[Any]
-    listed: bool
-    help: str
-    least: float | None
-    most: float | None
-    default: Any
+    listed: bool = False
+    help: str = ""
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    form: Form = "plain"
+    default: Any = None
 
     def parse(self, value: Any) -> Any:
         """Return a TOML value as the field's type. Raises `ValueError` that says what is allowed."""
@@ -62,17 +99,32 @@ class Field:
             if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
                 raise ValueError('it must be a list of texts, for example ["END"]')
             return tuple(items)
+        if self.form == "duration":
+            return parse_duration(value)
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
             raise ValueError(f"it must be {_KINDS[self.type]}")
-        low, high = self.least, self.most
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # Written this way round, NaN is out of bounds too.
-        if number and not ((low is None or value >= low) and (high is None or value <= high) and abs(value) < math.inf):
-            bounds = f"at least {low or 0:g}" if high is None else f"from {low or 0:g} to {high:g}"
-            raise ValueError(f"it must be {bounds}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"it must be {' or '.join(self.choices)}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_bounds(value):
+            raise ValueError(f"it must be {self.bounds or 'a finite number'}")
         return value
+
+    @property
+    def bounds(self) -> str:
+        """The numbers allowed, as `at least 1` or `from 0 to 1`; empty without bounds."""
+        low = f"above {self.above:g}" if self.above is not None else f"at least {self.least or 0:g}"
+        if self.most is None:
+            return low if self.least is not None or self.above is not None else ""
+        if self.above is not None:
+            return f"{low} and at most {self.most:g}"
+        return f"at most {self.most:g}" if self.least is None else f"from {self.least:g} to {self.most:g}"
+
+    def _in_bounds(self, value: float) -> bool:
+        # Written this way round, NaN is out of bounds too.
+        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return low and (self.most is None or value <= self.most) and abs(value) < math.inf
 
 
 _KINDS: Mapping[type[Any], str] = {
@@ -89,20 +141,26 @@ def fields_of(section: type[Any]) -> Mapping[str, Field]:
     found = {}
     for each in fields(section):
         hint = hints[each.name]
-        listed = hint == tuple[str, ...]
         if isinstance(hint, types.UnionType):
             hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        listed = hint == tuple[str, ...]
         if not listed and hint not in _KINDS:
             raise TypeError(f"{section.__name__}.{each.name}: {hint} cannot be a setting")
         if each.default is MISSING:
             raise TypeError(f"{section.__name__}.{each.name} has no default")
+        rules = each.metadata.get(_METADATA, _Rules())
+        if (rules.form == "duration" and hint is not float) or (rules.form == "file" and hint is not str):
+            raise TypeError(f"{section.__name__}.{each.name}: a {rules.form} cannot be {hint}")
         found[each.name] = Field(
             name=each.name,
             type=str if listed else hint,
             listed=listed,
-            help=each.metadata.get(_HELP, ""),
-            least=each.metadata.get(_LEAST),
-            most=each.metadata.get(_MOST),
+            help=rules.help,
+            least=rules.least,
+            above=rules.above,
+            most=rules.most,
+            choices=rules.choices,
+            form=rules.form,
             default=each.default,
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -20,6 +21,8 @@ DEFAULTS, ALIASES, MODELS = RESERVED_SECTIONS
 DEFAULT_MODEL = "model"
 """A key of `[defaults]` next to those of a model."""
 _DEFAULT_OWNER = "mlx-community/"
+_TOML_PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+_LONGEST_SHOWN = 40
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_.\s-]|\"(?:[^\"\\]|\\.)*\"|'[^']*')+?)\s*=")
 _TABLE = re.compile(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$")
 
@@ -34,6 +37,31 @@ class SettingsError(UsageError):
         super().__init__(f"{where}: {problem}", path=str(file), line=line)
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The settings of one section that apply to a model. `path` is the section's: `("models", "org/name")`."""
+
+    path: tuple[str, ...]
+    values: ModelSettings
+
+    @property
+    def section(self) -> str:
+        """The section as the file writes it."""
+        return f"[{self.path[0]}]" if len(self.path) == 1 else f'[{self.path[0]}."{self.path[1]}"]'
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOrigin:
+    """Where the value of a setting comes from: a section, and a line of the file from 1 on."""
+
+    section: str
+    file: Path
+    line: int | None
+
+    def __str__(self) -> str:
+        return f"{self.section} in {self.file.name}{f', line {self.line}' if self.line else ''}"
+
+
 @dataclass(frozen=True)
 class Settings:
     """The values of the settings file; an absent file has none."""
@@ -44,16 +72,36 @@ class Settings:
     defaults: ModelSettings = field(default_factory=ModelSettings)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
+    text: str = field(default="", repr=False, compare=False)
 
     def for_model(self, name: str, variant: str | None = None) -> ModelSettings:
-        """Return the settings of a model by its listed name: its own, then `[defaults]`."""
-        names = [name, name.removeprefix(_DEFAULT_OWNER)]
-        keys = [f"{each}:{variant}" for each in names if variant] + names
+        """Return the settings of a model by its listed name: of its variant, its own, then `[defaults]`."""
         merged = ModelSettings()
-        for key in keys:
-            if key in self.models:
-                merged = merged.merged(self.models[key])
-        return merged.merged(self.defaults)
+        for layer in self.layers(name, variant):
+            merged = merged.merged(layer.values)
+        return merged
+
+    def layers(self, name: str, variant: str | None = None) -> Sequence[Layer]:
+        """Return the sections that apply to a model, the one that wins first."""
+        names = [name, name.removeprefix(_DEFAULT_OWNER)]
+        keys = dict.fromkeys([f"{each}:{variant}" for each in names if variant] + names)
+        found = [Layer((MODELS, key), self.models[key]) for key in keys if key in self.models]
+        return [*found, Layer((DEFAULTS,), self.defaults)]
+
+    def origin(self, key: str, name: str, variant: str | None = None) -> SettingOrigin | None:
+        """Return where a model's value of `key` comes from; None if no section sets it."""
+        for layer in self.layers(name, variant):
+            if self.file is not None and getattr(layer.values, key) is not None:
+                return SettingOrigin(layer.section, self.file, line_of(self.text, (*layer.path, key)))
+        return None
+
+    def expand(self, reference: str) -> str:
+        """Return `reference` with the alias that it is, or begins with (`small:Q4_0`, `small@main`), replaced."""
+        if reference in self.aliases:
+            return self.aliases[reference]
+        end = next((i for i, character in enumerate(reference) if character in ":@"), len(reference))
+        target = self.aliases.get(reference[:end])
+        return reference if target is None else target + reference[end:]
 
     def section(self, type: type[T]) -> T:
         """Return a plugin's section as its dataclass, with defaults for what the file does not set."""
@@ -73,23 +121,35 @@ def read_settings(file: Path, sections: Iterable[SettingsSection], *, complete: 
 
     `complete` False leaves unknown sections alone: the plugin that has them is not loaded.
     """
+    text = read_text(file)
+    return Settings() if text is None else parse_settings(text, file, sections, complete=complete)
+
+
+def read_text(file: Path) -> str | None:
+    """Return the text of the file, None if the default one does not exist. Raises `SettingsError`."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if os.environ.get("MLXK_CONFIG"):
-            raise SettingsError(file, "no such file; MLXK_CONFIG names it.") from None
-        return Settings()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(file, f"cannot be read: {error}.") from error
-    return parse_settings(text, file, sections, complete=complete)
+            raise SettingsError(
+                file, "no such file (from MLXK_CONFIG). `mlxk config edit` creates it, or unset MLXK_CONFIG."
+            ) from None
+        return None
+    except UnicodeDecodeError as error:
+        raise SettingsError(file, "the file is not UTF-8 text.") from error
+    except OSError as error:
+        raise SettingsError(file, f"cannot be read: {error.strerror or error}.") from error
 
 
 def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *, complete: bool = True) -> Settings:
-    """Validate the text of a settings file; `file` is for error messages."""
+    """Validate the text of a settings file; `file` is for error messages, and paths in the text are relative to its
+    folder."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(file, f"invalid TOML: {error}.") from error
+        place = _TOML_PLACE.search(str(error))
+        line = int(place[1]) if place else text.count("\n") + 1
+        raise SettingsError(file, f"invalid TOML: {_TOML_PLACE.sub('', str(error))}.", line=line) from error
     reader = _Reader(text, file)
     known = {section.name: section for section in sections}
     for name, value in data.items():
@@ -101,26 +161,17 @@ def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *
     default_model = defaults.pop(DEFAULT_MODEL, None)
     if default_model is not None and (not isinstance(default_model, str) or not default_model.strip()):
         raise reader.error((DEFAULTS, DEFAULT_MODEL), "`model` must be the name of a model.")
-    aliases = data.get(ALIASES, {})
-    for name, value in aliases.items():
-        if not isinstance(value, str) or not value.strip():
-            raise reader.error((ALIASES, name), f"`{name}` must be the name of a model.")
-        if value in aliases:
-            raise reader.error((ALIASES, name), f"`{name}` must name a model, not another alias.")
-    models = {}
-    for name, values in data.get(MODELS, {}).items():
-        if not isinstance(values, dict) or ("." not in name and any(isinstance(v, dict) for v in values.values())):
-            raise reader.error((MODELS, name), f'a name with a dot is written in quotes: [models."{name}"].')
-        models[name] = reader.section((MODELS, name), ModelSettings, values)
+    aliases = reader.aliases(data.get(ALIASES, {}))
     return Settings(
         file=file,
         default_model=default_model,
         aliases=aliases,
         defaults=reader.section((DEFAULTS,), ModelSettings, defaults, also=(DEFAULT_MODEL,)),
-        models=models,
+        models=reader.models(data.get(MODELS, {}), aliases),
         sections={
             name: reader.section((name,), section.type, data[name]) for name, section in known.items() if name in data
         },
+        text=text,
     )
 
 
@@ -142,8 +193,37 @@ class _Reader:
             try:
                 parsed[name] = known[name].parse(value)
             except ValueError as error:
-                raise self.error((*path, name), f"`{name}`: {error}.") from error
+                raise self.error((*path, name), f"`{name}`: {error}, not {_shown(value)}.") from error
+            if known[name].form == "file":
+                parsed[name] = str(self.file.absolute().parent / Path(parsed[name]).expanduser())
         return type(**parsed)
+
+    def aliases(self, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """Check the section of aliases: each is one word for one model, and none leads to another."""
+        seen: dict[str, str] = {}
+        for name, value in values.items():
+            if not isinstance(value, str) or not value.strip():
+                raise self.error((ALIASES, name), f"`{name}` must be the name of a model.")
+            if not name or name.split() != [name] or name[0] in "./~-" or "@" in name:
+                raise self.error((ALIASES, name), f"`{name}` cannot be an alias: use one word without `@`.")
+            if other := seen.get(name.casefold()):
+                raise self.error((ALIASES, name), f"`{name}` and `{other}` differ in case only; keep one of them.")
+            seen[name.casefold()] = name
+        found = Settings(aliases=values)
+        for name, value in values.items():
+            if found.expand(value) != value:
+                raise self.error((ALIASES, name), f"`{name}` must name a model, not the alias `{value}`.")
+        return values
+
+    def models(self, values: Mapping[str, Any], aliases: Mapping[str, str]) -> Mapping[str, ModelSettings]:
+        models = {}
+        for name, keys in values.items():
+            if not isinstance(keys, dict) or ("." not in name and any(isinstance(v, dict) for v in keys.values())):
+                raise self.error((MODELS, name), f'a name with a dot is written in quotes: [models."{name}"].')
+            if name in aliases:
+                raise self.error((MODELS, name), f'`{name}` is an alias: write [models."{aliases[name]}"].')
+            models[name] = self.section((MODELS, name), ModelSettings, keys)
+        return models
 
     def unknown(self, path: tuple[str, ...], known: Sequence[str], *, what: str) -> SettingsError:
         close = difflib.get_close_matches(path[-1], known, n=1)
@@ -152,6 +232,11 @@ class _Reader:
 
     def error(self, path: tuple[str, ...], problem: str) -> SettingsError:
         return SettingsError(self.file, problem, line=line_of(self.text, path))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

@@ -40,13 +40,14 @@ from mlxk_core._generation.grammar import (
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
-from mlxk_core._generation.sampling import model_sampling
+from mlxk_core._generation.sampling import TERMINAL_SAMPLING, model_sampling
 from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 from mlxk_core._models.budget import TokenPolicy
 
 __all__ = [
     "CHAT_STOP_STRINGS",
+    "TERMINAL_SAMPLING",
     "AnyText",
     "Channel",
     "Completion",

@@ -1,10 +1,10 @@
-"""Markers in streamed text, white space at their edges, and sizes and counts in words."""
+"""Markers in streamed text, white space at their edges, and sizes, counts and durations in words."""
 
 from __future__ import annotations
 
 from mlxk_core._text.edges import EdgeTrimmer
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
-from mlxk_core._text.units import human_size, plural
+from mlxk_core._text.units import human_duration, human_size, parse_duration, plural
 
 __all__ = [
     "EdgeTrimmer",
@@ -12,7 +12,9 @@ __all__ = [
     "MarkerScanner",
     "Markers",
     "Piece",
+    "human_duration",
     "human_size",
     "markers",
+    "parse_duration",
     "plural",
 ]

@@ -147,6 +147,12 @@ def api(api_server: ServerProcess) -> Client:
     return Client((url.hostname, url.port), {"authorization": f"Bearer {KEY}"})
 
 
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """`client_of((host, port))`: a client of another server."""
+    return Client
+
+
 @pytest.fixture
 def other(api: Client) -> Client:
     """A client with the second key."""

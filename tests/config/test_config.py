@@ -5,6 +5,7 @@ import pytest
 import mlxk_config.plugin
 import mlxk_run.plugin
 from mlxk_testing.fake_engine import fake_backend, fake_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_group_alone_shows_its_help(file, cli):
 
 def test_show_names_every_setting(file, cli):
     keys = [each["key"] for each in cli("config", "show", "--keys", "--json").json["data"]["keys"]]
-    assert {"defaults.model", "defaults.temperature", 'models."NAME".stop', "chat.save"} <= set(keys)
+    assert {"defaults.model", "defaults.temperature", "models.NAME.stop", "chat.save"} <= set(keys)
 
 
 def test_path_and_edit_work_while_the_file_is_broken(file, cli, monkeypatch):
@@ -87,3 +88,60 @@ def test_the_default_model_and_its_settings_are_used_by_run(file, cli, host, tmp
     assert cli("run", "Why?").stdout == "<system>Be brief. <user>Why? <assistant>\n"
     assert cli("run", "mine", "-s", "Sing.", "-t", "0", "Hi").stdout.startswith("<system>Sing.")
     assert engine.script.happened("add")[-1].sampling.temperature == 0
+
+
+def test_a_name_of_a_model_needs_no_quotes(file, cli):
+    assert cli("config", "set", "models.org/Qwen3-0.6B.temperature", "0.5").code == 0
+    assert cli("config", "get", 'models."org/Qwen3-0.6B".temperature').stdout == "0.5\n"
+    assert '[models."org/Qwen3-0.6B"]' in file.read_text()
+
+
+def test_the_path_of_a_file_is_stored_whole_and_the_file_must_exist(file, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli("config", "set", "models.x.chat_template", "own.jinja").code == 2
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    assert cli("config", "set", "models.x.chat_template", "own.jinja").code == 0
+    assert cli("config", "get", "models.x.chat_template").stdout == f"{tmp_path / 'own.jinja'}\n"
+
+
+@pytest.mark.parametrize("key, value", [("backend", "cuda"), ("reasoning_format", "aloud")])
+def test_a_name_that_no_plugin_has_is_not_written(file, cli, host, key, value):
+    host.register(fake_backend(), name="fake")
+    result = cli("config", "set", f"defaults.{key}", value)
+    assert result.code == 2 and value in result.stderr and not file.exists()
+
+
+def test_an_alias_cannot_hide_a_command_or_a_model(file, cli):
+    in_hub_cache("org/talker", random_model)
+    for alias in ("run", "talker", "help"):
+        result = cli("config", "set", f"aliases.{alias}", "org/other")
+        assert result.code == 2 and alias in result.stderr
+    file.parent.mkdir()
+    file.write_text('[aliases]\ntalker = "org/other"\n[models.gone]\ntop_k = 1\n')
+    warnings = cli("config", "show", "--json").json["data"]["warnings"]
+    assert len(warnings) == 2 and "org/talker" in warnings[0] and "gone" in warnings[1]
+
+
+def test_a_settings_file_that_is_missing_is_an_error_until_it_is_created(file, cli, tmp_path, monkeypatch):
+    chosen = tmp_path / "other" / "mine.toml"
+    monkeypatch.setenv("MLXK_CONFIG", str(chosen))
+    for command in (["config", "show"], ["config", "get", "defaults.model"], ["run", "x", "Hi"]):
+        result = cli(*command)
+        assert result.code == 2 and "MLXK_CONFIG" in result.stderr
+    assert cli("config", "set", "defaults.top_k", "3").code == 0
+    assert cli("config", "get", "defaults.top_k").stdout == "3\n"
+
+
+@pytest.mark.usefixtures("examples")
+def test_the_example_plugin_has_a_section_of_its_own(file, cli, host):
+    import mlxk_hello
+
+    host.register(mlxk_hello, name="hello")
+    assert cli("hello").stdout == "Hello, world!\n"
+    vars(host).pop("settings", None)
+    assert cli("config", "set", "hello.word", "Hi").code == 0
+    assert cli("config", "set", "hello.repeat", "2").code == 0
+    assert cli("config", "set", "hello.repeat", "4").code == 2
+    assert cli("hello", "you").stdout == "Hi, Hi, you!\n"
+    keys = [each["key"] for each in cli("config", "show", "--keys", "--json").json["data"]["keys"]]
+    assert {"hello.word", "hello.repeat"} <= set(keys)

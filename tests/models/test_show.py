@@ -33,7 +33,7 @@ def test_it_tells_what_a_model_is_and_what_runs_it(ask: Ask) -> None:
     lines = dict(line.strip().split(None, 1) for line in text.splitlines() if line.startswith("  ") and line[2] != " ")
     assert text.startswith("tiny\n") and "Full name       mlx-community/tiny" in text
     assert lines["Revision"] == snapshot.name
-    assert lines["Context"] == "2,048 tokens"
+    assert lines["Context"] == "2,048 tokens (config.json)"
     assert lines["Files"] == "healthy"
     assert lines["Runs"].split() == ["with", "mlx"]
     model = shown(ask("show", "tiny", "--json"))
@@ -172,10 +172,11 @@ def test_files_and_config_come_when_asked_for(ask: Ask) -> None:
 
 def test_sampling_defaults_and_the_template_are_shown(ask: Ask) -> None:
     snapshot = in_hub_cache("org/tiny", random_model)
-    assert "not set by the model" in ask("show", "tiny").stdout
+    assert "temperature 0.7 (`mlxk run`; `mlxk serve`: 1)" in ask("show", "tiny").stdout
     (snapshot / "generation_config.json").unlink(missing_ok=True)
     (snapshot / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.95}')
-    assert "temperature 0.6, top_p 0.95" in ask("show", "tiny").stdout
+    text = ask("show", "tiny").stdout
+    assert "temperature 0.6 (generation_config.json)" in text and "top_p 0.95 (generation_config.json)" in text
     assert shown(ask("show", "tiny", "--json"))["sampling"] == {"temperature": 0.6, "top_p": 0.95}
     template = ask("show", "tiny", "--template", "--json").json["data"]["template"]
     assert template and template.splitlines()[0] in ask("show", "tiny", "--template").stdout
@@ -264,3 +265,37 @@ def test_packed_tensors_that_no_config_declares_do_not_run(
     assert (stored["method"], stored["label"], stored["runnable"]) == (method, label, False)
     assert (model["healthy"], model["runnable"], model["backend"]) == (True, False, None)
     assert "`org/packed` cannot be run" in model["reason"]
+
+
+def test_each_value_says_where_it_comes_from(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = in_hub_cache("mlx-community/tiny", random_model)
+    (snapshot / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.95}')
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[defaults]\ntemperature = 0.25\nttl = "never"\n[models.tiny]\nsystem = "Be brief."\nstop = ["END"]\n'
+        'context_length = 512\nchat_template = "own.jinja"\nbackend = "mlx"\n'
+    )
+    monkeypatch.setenv("MLXK_CONFIG", str(config))
+    settings = {each["name"]: each for each in shown(ask("show", "tiny", "--json"))["settings"]}
+    origins = {name: (each["source"], each["origin"]) for name, each in settings.items()}
+    assert origins["temperature"] == ("settings", "[defaults] in config.toml, line 2")
+    assert origins["top_p"] == ("model", "generation_config.json")
+    assert origins["repetition_penalty"][0] == "mlxk"
+    own = {name: each["origin"].rpartition(" ")[2] for name, each in settings.items() if "tiny" in each["origin"]}
+    assert own == {"system": "5", "stop": "6", "context_length": "7", "chat_template": "8", "backend": "9"}
+    assert settings["ttl"]["value"] == "never" and settings["chat_template"]["value"] == str(tmp_path / "own.jinja")
+    text = ask("show", "tiny").stdout
+    assert "0.25 ([defaults] in config.toml, line 2)" in text and "512 tokens ([models." in text
+    assert ask("show", "tiny", "--template").stdout.endswith("{{ messages }}\n")
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "tiny"], ["health"], ["rm", "tiny", "-f"]])
+def test_a_settings_file_that_cannot_be_read_is_an_error(
+    ask: Ask, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_hub_cache("org/tiny", random_model)
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path))
+    result = ask(*command)
+    assert result.code != 0 and str(tmp_path) in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr

@@ -11,10 +11,17 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mlxk_config.document import SettingsDocument, known_keys, parse_key
-from mlxk_core.api.commands import Session, json_option
-from mlxk_core.api.errors import MlxkError
-from mlxk_core.api.settings import parse_settings, settings_file
+from mlxk_config.document import SettingsDocument, field_of, known_keys, parse_key
+from mlxk_core.api.commands import (
+    Session,
+    complete_backend,
+    complete_model,
+    complete_reasoning_format,
+    json_option,
+)
+from mlxk_core.api.errors import InvalidOption, MlxkError
+from mlxk_core.api.models import Resolver
+from mlxk_core.api.settings import alias_conflict, parse_settings, settings_file, settings_warnings
 
 _TEMPLATE = """\
 # Settings of mlxk. `mlxk help environment` lists the environment variables.
@@ -28,7 +35,7 @@ _TEMPLATE = """\
 # [aliases]
 # small = "smollm2"
 
-# [models."smollm2"]
+# [models."smollm2"]  # `mlxk config show --keys` lists every setting
 # system = "Answer briefly."
 """
 
@@ -41,18 +48,44 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
 
 
+def _complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the value of the key before it."""
+    session = ctx.find_object(Session)
+    try:
+        path = parse_key(ctx.params.get("key") or "")
+    except MlxkError:
+        return []
+    if session is None:
+        return []
+    if path == ("defaults", "model") or path[0] == "aliases":
+        return complete_model(ctx, param, incomplete)
+    if path[-1] == "backend":
+        return complete_backend(ctx, param, incomplete)
+    if path[-1] == "reasoning_format":
+        return complete_reasoning_format(ctx, param, incomplete)
+    field = field_of(path, session.host.settings_sections())
+    if field.form == "file":
+        return [CompletionItem(incomplete, type="file")]
+    values = field.choices or (("true", "false") if field.type is bool else ())
+    return [CompletionItem(value) for value in values if value.startswith(incomplete)]
+
+
 @click.group("config")
 @json_option
 def config() -> None:
     """Show and change the settings file.
 
-    KEY is the path of a setting, with dots: `defaults.model`, `aliases.small`, `models."org/name".temperature`.
+    `mlxk run`, `mlxk serve` and the other commands read it. What is given on the command line or in a request comes
+    before [models.NAME], then [defaults], then the model's own files; `mlxk show MODEL` says where each value is from.
+
+    KEY is the path of a setting, with dots: defaults.model, aliases.small, models.org/name.temperature.
 
     \b
     Examples:
       mlxk config set defaults.model smollm2
-      mlxk config set 'models."smollm2".system' "Answer briefly."
+      mlxk config set models.smollm2.system "Answer briefly."
       mlxk config get defaults.model
+      mlxk config show --keys
       mlxk config edit
     """
 
@@ -61,7 +94,12 @@ def config() -> None:
 @json_option
 @click.pass_obj
 def path(session: Session) -> Any:
-    """Print the path of the settings file."""
+    """Print the path of the settings file.
+
+    \b
+    Example:
+      mlxk config path
+    """
     file = settings_file()
     if not session.output.json:
         session.output.line(str(file))
@@ -75,7 +113,12 @@ def path(session: Session) -> Any:
 def show(session: Session, keys: bool) -> Any:
     """Print the settings file, or every setting there is.
 
-    Fails if something in the file is wrong, with the line.
+    Fails if something in the file is wrong, with the line. Warns of names that hide others or do not exist.
+
+    \b
+    Examples:
+      mlxk config show
+      mlxk config show --keys
     """
     sections = session.host.settings_sections()
     if keys:
@@ -83,16 +126,24 @@ def show(session: Session, keys: bool) -> Any:
         if not session.output.json:
             width = max(len(key) for key in found)
             for key, field in found.items():
-                session.output.line(f"{key.ljust(width)}  {field.help}")
+                bounds = f" ({field.bounds})" if field.bounds else ""
+                session.output.line(f"{key.ljust(width)}  {field.help}{bounds}")
         return {"keys": [{"key": key, "help": field.help} for key, field in found.items()]}
     document = SettingsDocument.read(settings_file())
-    parse_settings(document.text, document.file, sections)
+    settings = parse_settings(document.text, document.file, sections)
+    warnings = list(settings_warnings(settings, models=_models(session), commands=session.host.command_names()))
+    for warning in warnings:
+        session.output.note(f"warning: {warning}")
     if not session.output.json:
         if document.text.strip():
             session.output.write(document.text if document.text.endswith("\n") else document.text + "\n")
         else:
             session.output.note(f"No settings. `mlxk config edit` opens {document.file}.")
-    return {"path": str(document.file), "settings": document.data()}
+    return {"path": str(document.file), "settings": document.data(), "warnings": warnings}
+
+
+def _models(session: Session) -> list[str]:
+    return Resolver(session.host).names()
 
 
 @config.command("get")
@@ -100,7 +151,12 @@ def show(session: Session, keys: bool) -> Any:
 @json_option
 @click.pass_obj
 def get(session: Session, key: str) -> Any:
-    """Print one setting. Fails if the file does not set it."""
+    """Print one setting. Fails if the file does not set it.
+
+    \b
+    Example:
+      mlxk config get defaults.model
+    """
     document = SettingsDocument.read(settings_file())
     parse_settings(document.text, document.file, session.host.settings_sections())
     value = document.get(parse_key(key))
@@ -113,19 +169,52 @@ def get(session: Session, key: str) -> Any:
 
 @config.command("set")
 @click.argument("key", shell_complete=_complete_key)
-@click.argument("value")
+@click.argument("value", shell_complete=_complete_value)
 @json_option
 @click.pass_obj
 def set_command(session: Session, key: str, value: str) -> Any:
     """Set one setting; comments and order of the file stay.
 
-    VALUE is a TOML value (`0.5`, `true`, `["END"]`); anything else is a text. Nothing is written if it is not allowed.
+    VALUE is a TOML value (0.5, true, ["END"]); anything else is a text. Nothing is written if it is not allowed.
+
+    \b
+    Examples:
+      mlxk config set defaults.model smollm2
+      mlxk config set defaults.ttl 15m
+      mlxk config set aliases.small smollm2
+      mlxk config set models.smollm2.temperature 0.5
+      mlxk config set models.smollm2.stop '["END"]'
     """
-    document = SettingsDocument.read(settings_file())
-    stored = document.set(parse_key(key), value, session.host.settings_sections())
+    document = SettingsDocument.read(settings_file(), create=True)
+    path = parse_key(key)
+    stored = document.set(path, value, session.host.settings_sections())
+    _check_names(session, path, stored)
     document.write()
     session.output.note(f"{key} = {document.toml(stored)}")
     return {"key": key, "value": stored, "path": str(document.file)}
+
+
+def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
+    """Raise for a name that no plugin has, or an alias that hides something; warn of a model that is not there."""
+    host = session.host
+    if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
+        raise InvalidOption("backend", f"`{value}` is unknown; available: {', '.join(names)}.")
+    formats = [*(spec.name for spec in host.reasoning_extractors()), "none"]
+    if path[-1] == "reasoning_format" and value not in formats:
+        raise InvalidOption("reasoning_format", f"`{value}` is unknown; available: {', '.join(formats)}.")
+    models = _models(session)
+    if path[0] == "aliases":
+        conflict = alias_conflict(path[1], value, models=models, commands=session.host.command_names())
+        if conflict:
+            raise InvalidOption(".".join(path), f"{conflict} Choose another name.")
+    named = value if path[0] == "aliases" or path == ("defaults", "model") else path[1] if path[0] == "models" else None
+    if named is not None and not _is_known(session, named, models):
+        session.output.note(f"warning: no local model is named `{named}`.")
+
+
+def _is_known(session: Session, name: str, models: list[str]) -> bool:
+    short = {each.rpartition("/")[2] for each in models}
+    return bool({name, name.partition(":")[0]} & {*models, *short}) or Path(name).expanduser().exists()
 
 
 @config.command("unset")
@@ -133,7 +222,12 @@ def set_command(session: Session, key: str, value: str) -> Any:
 @json_option
 @click.pass_obj
 def unset(session: Session, key: str) -> Any:
-    """Remove one setting from the file."""
+    """Remove one setting from the file.
+
+    \b
+    Example:
+      mlxk config unset models.smollm2.temperature
+    """
     document = SettingsDocument.read(settings_file())
     if not document.unset(parse_key(key)):
         raise MlxkError(f"`{key}` is not set.", key=key)
@@ -145,7 +239,12 @@ def unset(session: Session, key: str) -> Any:
 @config.command("edit")
 @click.pass_obj
 def edit(session: Session) -> None:
-    """Open the settings file in $VISUAL or $EDITOR, and check it afterwards."""
+    """Open the settings file in $VISUAL or $EDITOR, and check it afterwards.
+
+    \b
+    Example:
+      mlxk config edit
+    """
     file = settings_file()
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     try:

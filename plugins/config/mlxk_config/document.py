@@ -22,6 +22,7 @@ from mlxk_core.api.settings import (
     SettingsSection,
     fields_of,
     parse_settings,
+    read_text,
 )
 
 
@@ -33,18 +34,14 @@ class SettingsDocument:
     document: tomlkit.TOMLDocument
 
     @classmethod
-    def read(cls, file: Path) -> SettingsDocument:
-        """Read the file; an absent one is empty. Raises `SettingsError`."""
+    def read(cls, file: Path, *, create: bool = False) -> SettingsDocument:
+        """Read the file; an absent one is empty, if it need not exist or `create` it. Raises `SettingsError`."""
+        text = None if create and not file.exists() else read_text(file)
         try:
-            text = file.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            text = ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(file, f"cannot be read: {error}.") from error
-        try:
-            return cls(file, tomlkit.parse(text))
-        except tomlkit.exceptions.TOMLKitError as error:
-            raise SettingsError(file, f"invalid TOML: {error}.") from error
+            return cls(file, tomlkit.parse(text or ""))
+        except tomlkit.exceptions.TOMLKitError:
+            parse_settings(text or "", file, ())  # the same error as that of the other commands, with its line
+            raise
 
     @property
     def text(self) -> str:
@@ -68,6 +65,8 @@ class SettingsDocument:
         """Set a key from its text and return the value. Raises `SettingsError` if the file would not be valid."""
         sections = list(sections)
         errors = []
+        if field_of(key, sections).form == "file":
+            text = _existing_file(text)
         for value in _readings(text):
             changed = tomlkit.parse(self.text)
             _put(changed, key, value)
@@ -111,12 +110,19 @@ class SettingsDocument:
 
 
 def parse_key(text: str) -> tuple[str, ...]:
-    """Return the parts of a dotted key. Raises `UsageError`."""
+    """Return the parts of a dotted key. Raises `UsageError`.
+
+    The name of a model needs no quotes in `models.NAME.KEY`, although it may have dots and slashes.
+    """
+    section, _, rest = text.partition(".")
+    name, _, key = rest.rpartition(".")
+    if section == "models" and key in fields_of(ModelSettings) and name and not set(name) & {'"', "'"}:
+        return section, name, key
     try:
         value: Any = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            f"`{text}` is not a key. Put names with special characters in quotes: 'models.\"org/name\".temperature'."
+            f"`{text}` is not a key. Write SECTION.KEY, such as `defaults.model` or `models.org/name.temperature`."
         ) from error
     parts = []
     while isinstance(value, dict):
@@ -130,22 +136,29 @@ def parse_key(text: str) -> tuple[str, ...]:
 def known_keys(sections: Iterable[SettingsSection]) -> Mapping[str, Field]:
     """Return every key a settings file can have, with what it means."""
     model = fields_of(ModelSettings)
-    name = Field(name="model", type=str, listed=False, help="", least=None, most=None, default=None)
     keys = {
-        "defaults.model": _helped(name, "The model of `mlxk run` without a name."),
-        "aliases.NAME": _helped(name, "Another name of a model."),
+        "defaults.model": Field(name="model", type=str, help="The model of `mlxk run` without a name."),
+        "aliases.NAME": Field(name="NAME", type=str, help="Another name of a model."),
     }
     keys |= {f"defaults.{field.name}": field for field in model.values()}
-    keys |= {f'models."NAME".{field.name}': field for field in model.values()}
+    keys |= {f"models.NAME.{field.name}": field for field in model.values()}
     for section in sections:
         keys |= {f"{section.name}.{field.name}": field for field in fields_of(section.type).values()}
     return keys
 
 
-def _helped(field: Field, help: str) -> Field:
-    return Field(
-        name=field.name, type=field.type, listed=field.listed, help=help, least=None, most=None, default=field.default
-    )
+def field_of(key: tuple[str, ...], sections: Iterable[SettingsSection]) -> Field:
+    """Return the field of a key; any text for one that does not exist, which is an error of its own."""
+    generic = ".".join(("models", "NAME", *key[2:]) if key[0] == "models" else key)
+    return known_keys(sections).get(generic, Field(name=key[-1], type=str))
+
+
+def _existing_file(text: str) -> str:
+    """Return the absolute path of a file that was typed: in the settings a relative one has another meaning."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise UsageError(f"No such file: {text}.")
+    return str(path.absolute())
 
 
 def _readings(text: str) -> list[Any]:

@@ -54,7 +54,8 @@ def estimate(model: Model) -> int:
 def _tokenizer(model: Model, header: GGUFHeader) -> Any:
     from mlxk_gguf.tokenizer import build_tokenizer
 
+    template = model.chat_template
     try:
-        return build_tokenizer(header, model.chat_template)
+        return build_tokenizer(header, template)
     except Exception as error:  # a damaged vocabulary can fail anywhere in transformers
         raise BrokenModel(f"The tokenizer of `{model.name}` cannot be built: {error}", model=model.name) from error

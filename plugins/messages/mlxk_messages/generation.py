@@ -84,6 +84,9 @@ def _constraint(request: CountRequest) -> Constraint | None:
 
 def _template_options(request: CountRequest, model: Model) -> dict[str, object]:
     options = effort_options(model, request.output_config.effort if request.output_config else None)
+    settings = model.settings
+    if request.thinking is None and (settings.thinking is not None or settings.reasoning_effort is not None):
+        return options  # what the user's settings say, as in every other API
     if request.thinking is None or request.thinking.type == "disabled":
         return {**options, **thinking_options(False)}
     return {**options, **thinking_options(True)} if request.thinking.type == "enabled" else options

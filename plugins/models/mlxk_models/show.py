@@ -6,19 +6,20 @@ import json
 import math
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from mlxk_core.api import Model, Quantization
+from mlxk_core.api import Quantization
 from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
 from mlxk_core.api.generation import CHAT_STOP_STRINGS, model_sampling
 from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, short_name, weight_format
 from mlxk_core.api.text import human_size
 from mlxk_models import humanize
+from mlxk_models.effective import EffectiveValue, effective_values, other_value, sampling_values, settings_values
 from mlxk_models.entry import Entry, installed_mlx, satisfied
 from mlxk_models.table import Column, Row, show_table
 
@@ -36,7 +37,14 @@ _LABEL_WIDTH = 16
 def show(session: Session, model: str, files: bool, config: bool, template: bool) -> dict[str, Any] | None:
     """Show details of a model.
 
-    Type, context length, quantization, sampling defaults, stop tokens, the state of its files, and what runs it.
+    Type, context length, quantization, sampling, settings and where each value comes from, stop tokens, the state of
+    its files, and what runs it.
+
+    \b
+    Examples:
+      mlxk show smollm2
+      mlxk show smollm2 --template
+      mlxk show smollm2 --files --json
     """
     entry = Entry(Resolver(session.host).find(model), session.host)
     if session.output.json:
@@ -93,10 +101,11 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Type", entry.facts.type
     yield "Architecture", entry.facts.architecture or "unknown"
     yield "Capabilities", ", ".join(entry.facts.capabilities) or "none"
-    context = model_context_length(model)
-    yield "Context", f"{context:,} tokens" if context else "unknown"
-    yield "Chat template", "yes (--template shows it)" if entry.facts.chat_template else "none"
-    yield "Sampling", _sampling_text(model)
+    context = other_value(entry, "context_length")
+    yield "Context", f"{context.value:,} tokens ({context.origin})" if context else "unknown"
+    yield "Chat template", _template_text(entry)
+    yield from _values("Sampling", sampling_values(entry))
+    yield from _values("Settings", settings_values(entry))
     stops = listed_stop_tokens(model, entry.host.stop_policies(model))
     yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "unknown"
     yield "Reasoning", _reasoning_text(entry)
@@ -106,7 +115,7 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "", problem.message
     for note in entry.notes:
         yield "", note
-    yield "Runs with", entry.runs_with or "no installed backend"
+    yield "Runs with", _backend_text(entry)
     if entry.reason and entry.reason != entry.health.reason:
         yield "", entry.reason
 
@@ -154,6 +163,8 @@ def _variants(each: Quantization) -> Iterator[str]:
 
 
 def _reasoning_text(entry: Entry) -> str:
+    if (found := other_value(entry, "reasoning_format")) and found.source == "settings":
+        return f"{found.value} ({found.origin})"
     format_ = _reasoning(entry)
     if format_["name"] is None:
         return format_["reason"] or "none"
@@ -172,12 +183,27 @@ def _reasoning(entry: Entry) -> dict[str, str | None]:
     return {"name": spec.name, "reason": evidence.detail if evidence else None}
 
 
-def _sampling_text(model: Model) -> str:
-    """Return the model's sampling defaults as `temperature 0.6, top_p 0.95`."""
-    defaults = model_sampling(model)
-    text = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
-    greedy = " (greedy)" if defaults.get("temperature") == 0 else ""
-    return f"{text}{greedy}" if text else "not set by the model"
+def _values(label: str, values: Iterable[EffectiveValue]) -> Iterator[tuple[str, str]]:
+    """Yield a line for each value: `temperature 0.6 (generation_config.json)`."""
+    for each in values:
+        greedy = ", greedy" if each.name == "temperature" and each.value == 0 else ""
+        yield label, f"{each.name} {each.text}{greedy} ({each.origin})"
+        label = ""
+
+
+def _template_text(entry: Entry) -> str:
+    found = other_value(entry, "chat_template")
+    if found is not None and found.source == "settings":
+        missing = "" if entry.facts.chat_template else "; cannot be read"
+        return f"{found.value} ({found.origin}{missing})"
+    return f"{found.value} (--template shows it)" if found else "none"
+
+
+def _backend_text(entry: Entry) -> str:
+    found = other_value(entry, "backend")
+    if found is not None and found.source == "settings":
+        return f"{found.value} ({found.origin})"
+    return entry.runs_with or "no installed backend"
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
@@ -189,6 +215,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "context_length": model_context_length(model),
         "chat_template": entry.facts.chat_template is not None,
         "sampling": dict(model_sampling(model)),
+        "settings": [each.as_json() for each in effective_values(entry)],
         "stop_tokens": [{"id": token.id, "text": token.text} for token in listed_stop_tokens(model, policy)],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from mlxk_core.api.generation import Sampling, model_sampling
+from mlxk_core.api.generation import TERMINAL_SAMPLING, Sampling, model_sampling
 from mlxk_core.api.models import Model
 from mlxk_run.options import SamplingOptions
-
-DEFAULTS = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1}
 
 
 def sampling_for(model: Model, options: SamplingOptions) -> Sampling:
     """Return the sampling values for `model`."""
-    return Sampling(**{**DEFAULTS, **model_sampling(model), **options.given()})
+    return Sampling(**{**TERMINAL_SAMPLING, **model_sampling(model), **options.given()})

@@ -112,10 +112,15 @@ class Catalog:
             raise
 
     def default(self) -> str | None:
-        """Return the name for requests without one: of the one loaded model, else of the only one that can be run.
+        """Return the model of requests without a name: the only one of --model, else that of the settings, else the
+        only one that is loaded, else the only one that can be run.
 
         None if there are several.
         """
+        if len(self._pinned) == 1:
+            return next(iter(self._pinned))
+        if not self._pinned and self._host.settings.default_model is not None:
+            return self._host.settings.default_model
         with self._names.lock:
             known = {name: model for name, (_, model) in self._names.resolved.items()}
         loaded = {model: name for name, model in {**known, **self._pinned}.items() if self._is_loaded(model)}

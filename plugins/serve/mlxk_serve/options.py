@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.text import parse_duration
 
 KEY_VARIABLE = "MLXK_API_KEY"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_KEY = 8
 
 
@@ -35,20 +35,15 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # no generic before clic
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """`90`, `90s`, `15m`, `2h`."""
+    """`90`, `90s`, `15m`, `2h`, `never`."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip().lower())
-        if not match:
-            self.fail(f"{value!r} is not a duration. Use 90s, 15m or 2h", param, ctx)
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds <= 0:
-            self.fail("duration must be greater than zero", param, ctx)
-        return seconds
+        try:
+            return parse_duration(float(value) if str(value).strip().isdecimal() else value)
+        except ValueError:
+            self.fail(f"{value!r} is not a duration. Use 90s, 15m, 2h or never", param, ctx)
 
 
 class Alias(click.ParamType):  # type: ignore[type-arg]

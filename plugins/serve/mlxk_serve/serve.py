@@ -92,6 +92,7 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     listens.
     """
     session: Session = ctx.obj
+    _ = session.host.settings  # an error in the file is one of the start, not of the first request
     config = _config(ctx, options)
     if options["reload"] and session.output.json:
         raise UsageError("--reload cannot be used with --json")

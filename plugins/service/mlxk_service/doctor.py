@@ -19,8 +19,8 @@ from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import Kind, MlxkError
 from mlxk_core.api.generation import machine_memory
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import cached_repositories, hub_cache
-from mlxk_core.api.settings import settings_file
+from mlxk_core.api.models import Resolver, cached_repositories, hub_cache
+from mlxk_core.api.settings import settings_file, settings_warnings
 from mlxk_core.api.text import human_size
 
 _LOW_DISK = 5e9  # bytes; a small model with its download
@@ -140,6 +140,10 @@ def _check_settings(host: Host) -> Check:
         settings = host.settings
     except MlxkError as error:
         return Check(name="settings", state="error", text=str(error), fix="`mlxk config edit` opens the file.")
+    models = Resolver(host).names()
+    if found := list(settings_warnings(settings, models=models, commands=host.command_names())):
+        text = f"{file}: {' '.join(found)}"
+        return Check(name="settings", state="warning", text=text, fix="`mlxk config edit` opens the file.")
     return Check(name="settings", state="ok", text=str(file) if settings.file else f"none ({file} does not exist)")
 
 

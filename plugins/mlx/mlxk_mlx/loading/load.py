@@ -220,6 +220,8 @@ def _check_weights(model: Model) -> None:
 
 def _code_template(model: Model) -> Any:
     """Return the template of a model type for which mlx-lm has Python code instead (DeepSeek-V3.2)."""
+    if model.settings.chat_template is not None:
+        return None
     kind = model.tokenizer_config.get("chat_template_type")
     if not isinstance(kind, str) or not kind.isidentifier():
         return None

@@ -70,6 +70,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
         count for count in (request.prompt_logprobs, request.logprobs if request.echo else None) if count is not None
     ]
     sampling = sampling_of(request, model, logprobs=request.logprobs)
+    default_max_tokens = model.settings.max_tokens or TEXT_MAX_TOKENS
     return [
         choice
         for prompt in _prompts(request)
@@ -79,7 +80,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 model=model,
                 prompt=prompt,
                 sampling=sampling,
-                max_tokens=_text_max_tokens(request.max_tokens),
+                max_tokens=_text_max_tokens(request.max_tokens, default_max_tokens),
                 prompt_logprobs=max(scores, default=None),
                 token_policy=TokenPolicy.FULL_CONTEXT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
@@ -91,9 +92,9 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
     ]
 
 
-def _text_max_tokens(limit: int | None) -> int | None:
+def _text_max_tokens(limit: int | None, default: int) -> int | None:
     if limit is None:
-        return TEXT_MAX_TOKENS
+        return default
     return None if limit == -1 else limit
 
 
