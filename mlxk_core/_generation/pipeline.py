@@ -125,6 +125,145 @@ class TextPipeline:
         self.completion_tokens += 1
         if sampled.finish == "stop":
             self.stop_token = self._logprob(sampled) if sampled.logprob is not None else None
-            yield from self.finish("stop")
-            return
             return self.finish("stop")
+        if sampled.logprob is not None:
+            self._logprobs.append(self._logprob(sampled))
+        self._feed(self._checked(self._detokenizer.add(sampled.token)), events)
+        self._count_reasoning()
+        if self.reason is None and sampled.finish is not None:
+            events += self.finish("length" if sampled.finish == "length" else "stop")
+        return events
+
+    def finish(self, reason: FinishReason) -> list[ExtractorEvent]:
+        """Return the events of what is held back when the response ends for `reason`."""
+        events: list[ExtractorEvent] = []
+        if self.reason is not None:
+            return events
+        rest = self._checked(self._detokenizer.finish())
+        if reason != "stop":
+            rest = rest.rstrip("�")  # a character that was cut in two by the limit
+        self._feed(rest, events)
+        with failures_named(self._extractor):
+            self._route(self._extractor.close(), events)
+        self._take(self._calls.flush(whole=reason == "stop"), events)
+        if self.reason is None:
+            self._content(self._stops.flush(), events)
+            if self._logprobs:
+                events.append(Delta(self._channel or Channel.CONTENT, "", self._take_logprobs()))
+            self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
+        return events
+
+    @staticmethod
+    def _checked(text: object) -> str:
+        if not isinstance(text, str):
+            raise TypeError(f"the detokenizer returned {type(text).__name__}, not text")
+        if len(text) > _LONGEST_TOKEN:
+            raise ValueError(f"the detokenizer returned {len(text)} characters for one token")
+        return text
+
+    def _feed(self, text: str, out: list[ExtractorEvent]) -> None:
+        try:
+            self._route(self._extractor.feed(text), out)
+        except MlxkError:
+            raise
+        except Exception as error:
+            raise _named(self._extractor, error) from error
+
+    def _route(self, events: Iterable[ExtractorEvent], out: list[ExtractorEvent]) -> None:
+        for event in events:
+            _check(event)
+            if self.reason is None:
+                self._take(self._calls.feed(event), out)
+            if self.reason is None and self._calls.closed:
+                self._content(self._stops.flush(), out)
+                self._end("tool_calls")
+
+    def _take(self, events: Iterable[ExtractorEvent], out: list[ExtractorEvent]) -> None:
+        for event in events:
+            if self.reason is not None:
+                return
+            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
+                shown = self._stops.feed(event.text)
+                if self._stops.match is not None:
+                    if not shown:
+                        self._logprobs.clear()
+                    self._content(shown, out)
+                    self.stop_string = self._stops.match.string
+                    self._end("stop")
+                    return
+                self._content(shown, out)
+                continue
+            # A stop string does not extend across text of another kind.
+            self._content(self._stops.flush(), out)
+            if isinstance(event, ToolCallDelta):
+                out.append(event)
+            elif event.text:
+                out.append(Delta(event.channel, event.text, self._take_logprobs()))
+
+    def _content(self, text: str, out: list[ExtractorEvent]) -> None:
+        if text:
+            # White space that the format dropped between reasoning and answer is not a token of the answer.
+            while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
+                del self._logprobs[0]
+            out.append(Delta(Channel.CONTENT, text, self._take_logprobs()))
+
+    def _end(self, reason: FinishReason) -> None:
+        self.reason = reason
+        if self._channel is Channel.REASONING:
+            self.reasoning_tokens += self._undecided
+
+    def _count_reasoning(self) -> None:
+        """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
+        before, after = self._channel, self._channel_now()
+        self._undecided += 1
+        if after is None:
+            return
+        if Channel.REASONING in (before, after):
+            self.reasoning_tokens += self._undecided
+            # Those without text are markers, and must not count as tokens of the answer.
+            del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
+        self._undecided = 0
+        self._channel = after
+
+    def _channel_now(self) -> Channel | None:
+        try:
+            channel = self._extractor.channel
+            if channel is not None and not isinstance(channel, Channel):
+                raise TypeError(f"{channel!r} is not a Channel")
+        except MlxkError:
+            raise
+        except Exception as error:
+            raise _named(self._extractor, error) from error
+        return channel
+
+    def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
+        if not self._logprobs:
+            return ()
+        taken = tuple(self._logprobs)
+        self._logprobs.clear()
+        return taken
+
+    def _logprob(self, sampled: Sampled) -> TokenLogprob:
+        assert sampled.logprob is not None
+        top = tuple(self._token(token, logprob) for token, logprob in sampled.top)
+        token = self._token(sampled.token, sampled.logprob)
+        return TokenLogprob(token.text, token.logprob, token.data, top, token.id)
+
+    def scored_token(self, scored: ScoredToken) -> PromptToken:
+        """Return a scored token of the prompt with its text."""
+        text, data = self._text(scored.token)
+        top = tuple(self._token(token, logprob) for token, logprob in scored.top)
+        return PromptToken(scored.token, text, scored.logprob, scored.rank, data, top)
+
+    def prompt_token(self, token: int) -> PromptToken:
+        """Return the first token of the prompt, which has no log probability."""
+        text, data = self._text(token)
+        return PromptToken(token, text, data=data)
+
+    def _token(self, token: int, logprob: float) -> TokenLogprob:
+        text, data = self._text(token)
+        return TokenLogprob(text, logprob, data, id=token)
+
+    def _text(self, token: int) -> tuple[str, bytes | None]:
+        data = self._tokenizer.piece(token)
+        return (self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")), data
