@@ -11,11 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
+from mlxk_testing.tiny_models import (
+    AFTER_TOOL,
+    THINKING_CHATML,
+    TOOL_CHATML,
+    TOOL_CHATML_TOKENS,
+    gpt_oss_model,
+    in_hub_cache,
+    random_model,
+    scripted_model,
+)
 from tests.server_process import ServerProcess, own_home
 
 # As it was before any test changed it: uv finds its cache by it.
 _USERS_ENVIRONMENT = dict(os.environ)
+_ENVIRONMENTS = Path(__file__).with_name("environments")
 _UV = shutil.which("uv") or os.environ.get("UV")
 _THINKING_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
@@ -34,6 +44,29 @@ def _write_models() -> None:
             "<think>\nTwo and two.\n</think>\n\nFour.",
             chat_template=THINKING_CHATML,
             added_tokens=_THINKING_TOKENS,
+        ),
+    )
+    in_hub_cache(
+        "tiny/tools",
+        lambda folder: scripted_model(
+            folder,
+            # Pieces as a grammar cuts them, so that strict tools can be called too.
+            [
+                "<tool_call>",
+                '\n{"name": "',
+                "get_weather",
+                '", "arguments": {"',
+                "city",
+                '":"',
+                "Oslo",
+                '"}}\n',
+                "</tool_call>",
+            ],
+            trained=True,
+            chat_template=TOOL_CHATML,
+            added_tokens=TOOL_CHATML_TOKENS,
+            after={AFTER_TOOL: "It rains in Oslo."},
+            context=16384,
         ),
     )
     in_hub_cache(
@@ -80,16 +113,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 class Environment:
     """A folder of executables with a client in it, and nothing of ours."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Path | None = None) -> None:
         self.folder = folder
-        self.python = folder / "bin" / "python"
+        self.commands = commands or folder / "bin"
+        self.python = self.commands / "python"
 
     def run(self, *command: str | Path, variables: Mapping[str, str]) -> str:
         """What `command` prints to standard output. It has to succeed."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         plain = {name: _USERS_ENVIRONMENT[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in _USERS_ENVIRONMENT}
-        path = os.pathsep.join([str(self.folder / "bin"), _USERS_ENVIRONMENT["PATH"]])
+        path = os.pathsep.join([str(self.commands), _USERS_ENVIRONMENT["PATH"]])
         done = subprocess.run(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -110,35 +144,45 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    """`environment("openai==1.2")`: made by uv once in a session. Skips the test where it cannot be had."""
-    made: dict[tuple[str, ...], Environment] = {}
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+    """`environment("openai-3")`: the packages of that file in `environments/`, installed once in a session.
 
-    def make(*requirements: str) -> Environment:
+    Skips the test where it cannot be made.
+    """
+    made: dict[str, Environment] = {}
+
+    def make(name: str) -> Environment:
         if _UV is None:
             pytest.skip("uv makes the environments of these tests")
-        if requirements not in made:
+        if name not in made:
             folder = tmp_path_factory.mktemp("client") / "venv"
             python = str(folder / "bin" / "python")
+            overrides = _ENVIRONMENTS / f"{name}.override"
             _install(folder.parent, _UV, "venv", "--python", sys.executable, str(folder))
-            _install(folder.parent, _UV, "pip", "install", "--python", python, "pytest>=8", *requirements)
-            made[requirements] = Environment(folder)
-        return made[requirements]
+            options = ["-r", _ENVIRONMENTS / f"{name}.in", "-c", _ENVIRONMENTS / f"{name}.txt"]
+            options += ["--override", overrides] if overrides.exists() else []
+            _install(folder.parent, _UV, "pip", "install", "--python", python, *map(str, options))
+            made[name] = Environment(folder)
+        return made[name]
 
     return make
 
 
 @pytest.fixture(scope="session")
-def node_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    """`node_environment("openai@1.2")`: a folder with these packages of npm."""
+def node_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+    """`node_environment("node")`: the packages of that file in `environments/`, by npm."""
+    made: dict[str, Environment] = {}
 
-    def make(*packages: str) -> Environment:
+    def make(name: str) -> Environment:
         npm = shutil.which("npm", path=_USERS_ENVIRONMENT.get("PATH"))
         if npm is None or shutil.which("node", path=_USERS_ENVIRONMENT.get("PATH")) is None:
-            pytest.skip("there is no node or no npm")
-        folder = tmp_path_factory.mktemp("node")
-        _install(folder, npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages)
-        return Environment(folder)
+            pytest.skip("node or npm is not installed")
+        if name not in made:
+            folder = tmp_path_factory.mktemp("node")
+            shutil.copy(_ENVIRONMENTS / f"{name}.json", folder / "package.json")
+            _install(folder, npm, "install", "--silent", "--no-audit", "--no-fund")
+            made[name] = Environment(folder, folder / "node_modules" / ".bin")
+        return made[name]
 
     return make
 

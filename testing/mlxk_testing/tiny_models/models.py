@@ -65,26 +65,36 @@ def scripted_model(
     bos: str | None = None,
     context: int = 2048,
     endless: bool = False,
+    after: Mapping[str, Says] | None = None,
+    trained: bool = False,
     dtype: Dtype = "float32",
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """A llama that says `says` whatever the prompt, then the first `eos` (or, `endless`, begins again).
 
-    A script that ends with one of `eos` itself ends with that one.
+    A script that ends with one of `eos` itself ends with that one. `after` has what it says instead where the prompt
+    ends with an added token, by that token: a template can so lead to another answer once a tool has returned.
 
     A text is cut into words, with the added tokens in it as single tokens and other than ASCII characters in two; a
     list is said piece by piece, `bytes` for parts of characters. Each piece is one token. The script holds at any
-    usual temperature and penalty. Prompts are one token per byte (and per added token).
+    usual temperature and penalty. Prompts are one token per byte (and per added token). With `trained`, texts are
+    cut into the script's pieces where they occur, as a trained tokenizer would: a grammar that forces a text then
+    forces the script's own tokens. Its pieces must all differ.
     """
-    script = script_pieces(says, (*added_tokens, *listed(eos)))
+    markers = (*added_tokens, *listed(eos), *(after or {}))
+    script = script_pieces(says, markers)
     end = None if endless else take_end(script, listed(eos))
-    tokenizer, ids, steps = script_tokenizer(script, (*added_tokens, *listed(eos), *([bos] if bos else [])))
-    settings = llama_config(tokenizer.get_vocab_size(), code_width(script), 1, context, dtype) | dict(config or {})
+    others = {token: script_pieces(text, markers) for token, text in (after or {}).items()}
+    whole = [*script, *(piece for other in others.values() for piece in other)]
+    tokenizer, ids, steps = script_tokenizer(whole, (*markers, *([bos] if bos else [])), trained=trained)
+    settings = llama_config(tokenizer.get_vocab_size(), code_width(whole), 1, context, dtype) | dict(config or {})
     weights = llama_weights(settings, np.random.default_rng(1))
     for name in weights:
         if "o_proj" in name or "down_proj" in name:
             weights[name][:] = 0  # what is left of the network: the last token's embedding, and what it leads to
-    teach(weights, steps, ids[end] if end else None)
+    remaining = iter(steps[len(script) :])
+    after_steps = {ids[token]: [next(remaining) for _ in other] for token, other in others.items()}
+    teach(weights, steps[: len(script)], ids[end] if end else None, after_steps)
     return write_model(folder, settings, weights, tokenizer, chat_template, listed(eos), bos, dtype)
 
 

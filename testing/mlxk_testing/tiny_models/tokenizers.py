@@ -26,17 +26,20 @@ def byte_tokenizer(added: Iterable[str]) -> tuple[Tokenizer, dict[str, int]]:
 
 
 def script_tokenizer(
-    script: Sequence[str | bytes], added: Iterable[str]
+    script: Sequence[str | bytes], added: Iterable[str], *, trained: bool = False
 ) -> tuple[Tokenizer, dict[str, int], list[int]]:
     """A tokenizer with a token of its own for each step of the script, and the tokens of the script.
 
     Unigram is the one kind whose vocabulary may hold a text twice. Its words cost more than bytes, so that prompts are
     cut into bytes. Of several tokens with an added token's text, the last one in the vocabulary is the added token:
-    that must be the first step, the one a prompt may end with.
+    that must be the first step, the one a prompt may end with. With `trained` they cost less.
     """
+    if trained and len(set(script)) < len(script):
+        raise ValueError("the pieces of a script for a trained tokenizer must differ")
     texts = [piece.encode() if isinstance(piece, str) else piece for piece in script]
     order = list(reversed(range(len(texts))))
-    vocab = [("".join(_LETTERS[byte] for byte in texts[step]), -1e6) for step in order]
+    cost = -0.5 if trained else -1e6
+    vocab = [("".join(_LETTERS[byte] for byte in texts[step]), cost) for step in order]
     vocab += [(letter, -1.0) for letter in _LETTERS]
     tokenizer, ids = _finish_tokenizer(Tokenizer(models.Unigram(vocab, None, False)), added)
     return tokenizer, ids, [order.index(step) for step in range(len(texts))]

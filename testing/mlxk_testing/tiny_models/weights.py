@@ -144,22 +144,31 @@ def code_width(script: Sequence[str | bytes]) -> int:
     return 64 if len(script) < 200 else 128
 
 
-def teach(weights: Weights, steps: Sequence[int], end: int | None) -> None:
+def teach(
+    weights: Weights, steps: Sequence[int], end: int | None, after: Mapping[int, Sequence[int]] | None = None
+) -> None:
     """Every token's embedding is the code of what comes next, and the head knows each code's token.
 
-    Codes are random signs: of unit size after the norm, and all but orthogonal.
+    Codes are random signs: of unit size after the norm, and all but orthogonal. `after` has the steps that follow a
+    token of the prompt, by its id; they lead to the same end.
     """
     embedding, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
-    codes = np.random.default_rng(2).choice([-1.0, 1.0], (len(steps) + 1, embedding.shape[1])).astype(np.float32)
+    others = dict(after or {})
+    count = len(steps) + 1 + sum(map(len, others.values()))
+    codes = np.random.default_rng(2).choice([-1.0, 1.0], (count, embedding.shape[1])).astype(np.float32)
+    last = codes[len(steps)] if end is not None or not steps else codes[0]
     embedding[:] = codes[0]
     head[:] = 0
-    for position, token in enumerate(steps):
-        embedding[token] = codes[position + 1]
-        head[token] = codes[position]
+    free = list(codes[len(steps) + 1 :])
+    for start, script in [(None, list(steps)), *others.items()]:
+        leading = codes[: len(steps)] if start is None else [free.pop(0) for _ in script]
+        if start is not None:
+            embedding[start] = leading[0]
+        for position, token in enumerate(script):
+            head[token] = leading[position]
+            embedding[token] = leading[position + 1] if position + 1 < len(script) else last
     if end is not None:
-        head[end] = codes[-1]
-    elif steps:
-        embedding[steps[-1]] = codes[0]
+        head[end] = last
 
 
 LLAMA3_ROPE: Mapping[str, Any] = {
