@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import llguidance
 
+from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
 from mlxk_structured import json_schema
-from mlxk_structured.lark import json_grammar, lark
-from mlxk_structured.tokenizer import Tokenizers
+from mlxk_structured.distinct import DistinctItems, Pieces
+from mlxk_structured.json_scan import Walk
+from mlxk_structured.lark import Grammar, json_grammar, lark
+from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
 
 _CACHED = 128
 _PLACES = 200
@@ -29,16 +32,17 @@ class Compiler:
     def __init__(self) -> None:
         self._tokenizers = Tokenizers()
         self._lock = threading.Lock()
+        self._pieces: weakref.WeakKeyDictionary[Tokenizer, Pieces] = weakref.WeakKeyDictionary()
         self._checked: OrderedDict[Part | str, None] = OrderedDict()
         self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
 
     def check(self, grammar: Part, /) -> None:
-        text = lark(grammar, {})
+        text = lark(grammar, {}).text
         with self._lock:
             if text in self._checked:
                 self._checked.move_to_end(text)
                 return
-        matcher = llguidance.LLMatcher(_bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
+        matcher = llguidance.LLMatcher(bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
         if not matcher.is_error():
             matcher.compute_bitmask()  # a grammar without any answer shows here
         if matcher.is_error():
@@ -48,7 +52,8 @@ class Compiler:
 
     def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
         tokenizer = self._tokenizers.get(vocabulary)
-        text = lark(grammar, vocabulary.markers)
+        written = lark(grammar, vocabulary.markers)
+        text = written.text
         key = (id(tokenizer), text)
         with self._lock:
             found = self._compiled.get(key)
@@ -64,7 +69,21 @@ class Compiler:
             found = (matcher, tokenizer)  # the tokenizer is kept: its id is the key
             with self._lock:
                 _remember(self._compiled, key, found)
-        return Matcher(found[0].deep_copy())
+        matcher = Matcher(found[0].deep_copy())
+        return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
+
+    def _distinct(
+        self, inner: TokenConstraint, grammar: Part, written: Grammar, vocabulary: Vocabulary
+    ) -> TokenConstraint:
+        def shadow() -> Any:
+            text = written.text if embedded is False else lark(grammar, {}).text
+            return llguidance.LLMatcher(bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
+
+        embedded = not isinstance(grammar, Matches)
+        pieces = self._pieces.get(vocabulary.tokenizer)
+        if pieces is None:
+            pieces = self._pieces[vocabulary.tokenizer] = Pieces(vocabulary)
+        return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
 
 
 class Matcher:
@@ -116,7 +135,7 @@ def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
 
 def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
     """Parts of a schema that do not compile, innermost first."""
-    tokenizer = _bytes_tokenizer()
+    tokenizer = bytes_tokenizer()
     for path, part in schema.places[:_PLACES]:
         grammar = _lark(f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
         matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
@@ -131,31 +150,7 @@ def _reason(error: str) -> str:
     text = error.partition("\n")[0].rpartition("failed to compile JSON schema: ")[2].strip().rstrip(".")
     if not text or text.startswith(("NoExtension", "Unsatisfiable schema: anyOf is empty")):
         return "no text matches it"
-    if text.startswith("oneOf constraints"):
-        return "oneOf is supported only where a value can match one of the schemas at most; use anyOf"
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-@dataclass(frozen=True)
-class _Bytes:
-    """A vocabulary of bytes, for checks without a model."""
-
-    tokens: tuple[bytes, ...] = (*(bytes([byte]) for byte in range(256)), b"<end>")
-    special_token_ids: tuple[int, ...] = (256,)
-    eos_token_id: int = 256
-    bos_token_id: int | None = None
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        return list(text if isinstance(text, bytes) else text.encode())
-
-
-_made_of_bytes: list[Any] = []
-
-
-def _bytes_tokenizer() -> Any:
-    if not _made_of_bytes:
-        _made_of_bytes.append(llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()), eos_token=[256]))
-    return _made_of_bytes[0]
 
 
 _COMPILER = Compiler()

@@ -450,3 +450,59 @@ def _code(character: str) -> str:
     if "\ud800" <= character <= "\udfff":
         raise UnsupportedPattern("half of a surrogate pair")
     return f"\\u{{{ord(character):x}}}"
+
+
+def excluding(texts: Sequence[str]) -> str:
+    """Return an ECMA-262 pattern that finds every string but `texts`."""
+    return f"^(?:{_but(sorted(set(texts)), 0)})$"
+
+
+def _but(texts: Sequence[str], at: int) -> str:
+    """What may follow the first `at` characters, which all of `texts` have in common."""
+    if len(texts) == 1 and len(texts[0]) == at:
+        return "[^]+"
+    begins = [text[at] for text in texts if len(text) > at]
+    branches = [] if any(len(text) == at for text in texts) else [""]
+    branches.append(f"[^{''.join(map(_code, sorted(set(begins))))}][^]*")
+    for first in sorted(set(begins)):
+        rest = [text for text in texts if len(text) > at and text[at] == first]
+        branches.append(f"{_code(first)}(?:{_but(rest, at + 1)})")
+    return "|".join(branches)
+
+
+def not_matching(pattern: str) -> list[str]:
+    """Return ECMA-262 patterns that only strings match in which `pattern` is not found. Raises `UnsupportedPattern`.
+
+    They cover a pattern of one repeated class, of a few characters at the beginning, or of one character anywhere.
+    """
+    [items, *others] = _alternatives(_parse(pattern))
+    begins = bool(items) and isinstance(items[0], _Anchor) and not items[0].end
+    ends = bool(items) and isinstance(items[-1], _Anchor) and items[-1].end
+    body = items[begins : len(items) - ends]
+    if others or any(isinstance(item, (_Anchor, _Lookahead)) for item in body):
+        raise UnsupportedPattern("its complement")
+    if begins and ends:
+        characters = [_single(item) if isinstance(item, _Set) else None for item in body]
+        if None not in characters:
+            return [excluding(["".join(filter(None, characters))])]
+        only = body[0] if len(body) == 1 else None
+        if isinstance(only, _Repeat) and isinstance(only.part, _Set) and only.most is None and only.least < 2:
+            return [str(only.part.complement()), *(["^$"] if only.least else [])]
+        raise UnsupportedPattern("its complement")
+    source = "".join(map(_write, body))
+    found = f"^(?!{source})" if begins else f"^(?!.*{source})"
+    if ends:
+        raise UnsupportedPattern("its complement")
+    whole_match(found)
+    return [found]
+
+
+def _single(part: _Set) -> str | None:
+    """The only character of a class."""
+    if part.negated:
+        return None
+    if len(part.inside) == 1:
+        return part.inside
+    if part.inside.startswith("\\u{") and part.inside.index("}") == len(part.inside) - 1:
+        return chr(int(part.inside[3:-1], 16))
+    return None

@@ -7,6 +7,7 @@ schema, and an object with `properties` gets no others unless the schema asks fo
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,13 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
+from mlxk_structured.applicators import Applicators, tagged
 from mlxk_structured.ecma_regex import UnsupportedPattern, whole_match
+from mlxk_structured.negation import Derived, Inexpressible
+from mlxk_structured.tokenizer import matches
 
+DISTINCT = "x-mlxk-distinct"
+"""The mark of an array whose items are distinct, or an object whose keys must be: a grammar cannot say it."""
 MAX_VALUES = 50_000
 """JSON values in a schema, all levels together."""
 MAX_SCHEMAS = 3_000
@@ -24,18 +30,20 @@ MAX_ENUM_PARTS = 5_000
 """Objects and arrays in all enums, and their values: llguidance makes a rule of each."""
 MAX_DEPTH = 64
 MAX_MULTIPLE = 10_000
+MAX_PROPERTY_SETS = 64
+"""Sets of optional properties that are tried where their number is limited; of more, the first ones."""
 MAX_COUNT = 1_000_000
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
 )  # fmt: skip
+_NAME_FORMATS = {
+    "uuid": "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "date": "[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])",
+}
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_UNSUPPORTED = (
-    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependencies", "dependentRequired",
-    "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
-)  # fmt: skip
 _OF_TYPE = {
     "object": ("properties", "patternProperties", "additionalProperties", "required", "propertyNames",
                "minProperties", "maxProperties"),
@@ -61,6 +69,8 @@ class Schema:
     root: Mapping[str, Any]
     definitions: Mapping[str, Any]
     places: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    distinct: bool = False
+    """Any part of it has the mark `DISTINCT`."""
 
     def document(self, part: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The schema, or one part of it, as a document of its own."""
@@ -84,7 +94,7 @@ def normalize(schema: Any, *, lenient: bool = False) -> Schema:
         pointer, name = rewriting.pending.popitem()
         target = rewriting.target(pointer, f"$ref {pointer}")
         rewriting.definitions[name] = rewriting.rewrite(target, _path_of(pointer), 0)
-    return Schema(root, rewriting.definitions, tuple(rewriting.places))
+    return Schema(root, rewriting.definitions, tuple(rewriting.places), rewriting.distinct)
 
 
 def _check_size(schema: Any) -> None:
@@ -119,17 +129,29 @@ class _Rewriting:
     anchors: dict[str, Any] = field(default_factory=dict)
     combines: bool = False
     multiples: int = 1
+    distinct: bool = False
 
     def __post_init__(self) -> None:
         for part in _every_object(self.document):
-            for key in ("$anchor", "$id", "id"):
-                if isinstance(name := part.get(key), str) and part is not self.document:
-                    self.anchors.setdefault(f"#{name}" if key == "$anchor" else name, part)
+            for key in ("$anchor", "$dynamicAnchor", "$id", "id"):
+                if isinstance(name := part.get(key), str) and (part is not self.document or key.endswith("nchor")):
+                    self.anchors.setdefault(f"#{name}" if key.endswith("nchor") else name, part)
             combining = part.keys() & set(_COMBINING)
             objects = part.keys() & {"properties", "required", "additionalProperties"}
             self.combines |= "allOf" in combining or len(combining) > 1 or bool(combining and objects)
+        self.combines = self.combines or not all(map(self._applicators.is_plain, _every_object(self.document)))
+
+    @property
+    def _applicators(self) -> Applicators:
+        return Applicators(self.target, self._define)
+
+    def _define(self, pointer: str, schema: Mapping[str, Any]) -> str:
+        self.anchors.setdefault(pointer, schema)
+        return pointer
 
     def rewrite(self, schema: Any, path: str, depth: int) -> Any:
+        if isinstance(schema, Derived):
+            path = schema.path
         self.schemas += 1
         if self.schemas > MAX_SCHEMAS:
             raise SchemaError(path, f"the schema has more than {MAX_SCHEMAS} parts")
@@ -149,6 +171,14 @@ class _Rewriting:
 
     def target(self, pointer: str, path: str) -> Any:
         """The schema that a local reference names."""
+        own = self.document.get("$id", self.document.get("id")) if isinstance(self.document, Mapping) else None
+        if (
+            isinstance(own, str)
+            and own
+            and pointer not in self.anchors
+            and pointer.partition("#")[0] == own.rstrip("#")
+        ):
+            pointer = f"#{pointer.partition('#')[2]}"
         if pointer in self.anchors:
             return self.anchors[pointer]
         if pointer in ("#", ""):
@@ -170,8 +200,25 @@ class _Rewriting:
             raise SchemaError(path, f"{pointer!r} names {_kind(value)}, not a schema")
         return value
 
+    def _dynamic(self, schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+        """`schema` with a dynamic reference as a plain one, where it can only mean one schema."""
+        for key in ("$dynamicRef", "$recursiveRef"):
+            if key not in schema:
+                continue
+            name = schema[key]
+            scopes = [part for part in _every_object(self.document) if part.get("$id") and part is not self.document]
+            anchors = [part for part in _every_object(self.document) if f"#{part.get('$dynamicAnchor')}" == name]
+            if scopes or len(anchors) > 1 or not isinstance(name, str) or "$ref" in schema:
+                raise SchemaError(f"{path}.{key}", "only a reference that can mean one schema is supported")
+            schema = {**{word: value for word, value in schema.items() if word != key}, "$ref": name}
+        return schema
+
     def _object(self, schema: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
-        self._unsupported(schema, path)
+        schema = self._dynamic(schema, path)
+        try:
+            schema = self._applicators.rewrite(schema, path, lenient=self.lenient)
+        except Inexpressible as error:
+            raise SchemaError(error.path, error.problem) from None
         result: dict[str, Any] = {}
         self._type(schema, path, result)
         for key in ("const", "enum"):
@@ -188,11 +235,6 @@ class _Rewriting:
         elif "nullable" in schema and not isinstance(schema["nullable"], bool):
             raise SchemaError(f"{path}.nullable", f"it must be true or false, not {_kind(schema['nullable'])}")
         return result
-
-    def _unsupported(self, schema: Mapping[str, Any], path: str) -> None:
-        for key in _UNSUPPORTED:
-            if key in schema and not self.lenient and schema[key] not in ({}, [], True, None):
-                raise SchemaError(f"{path}.{key}", "this keyword is not supported")
 
     def _type(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
         kinds = schema.get("type")
@@ -297,8 +339,11 @@ class _Rewriting:
         unique = schema.get("uniqueItems")
         if unique is not None and not isinstance(unique, bool):
             raise SchemaError(f"{path}.uniqueItems", f"it must be true or false, not {_kind(unique)}")
-        if unique and result.get("maxItems", 2) > 1 and not self.lenient:
-            raise SchemaError(f"{path}.uniqueItems", "this keyword is not supported")
+        if unique and result.get("maxItems", 2) > 1:
+            count = _count_values(result.get("items", {}))
+            if count is not None and count < result.get("minItems", 0) and "prefixItems" not in result:
+                raise SchemaError(f"{path}.uniqueItems", f"{result['minItems']} distinct items of {count} values")
+            result[DISTINCT] = self.distinct = True
 
     def _properties(self, schema: Mapping[str, Any], path: str, depth: int, result: dict[str, Any]) -> None:
         properties = self._map(schema, "properties", path, depth)
@@ -328,66 +373,124 @@ class _Rewriting:
             result["additionalProperties"] = False
         if schema.get("propertyNames") is not None:
             self._names(schema["propertyNames"], f"{path}.propertyNames", result)
-        self._property_counts(path, result)
+        if choices := self._property_counts(path, result):
+            result["allOf"] = [*result.get("allOf", ()), {"anyOf": choices}]
 
     def _names(self, names: Any, path: str, result: dict[str, Any]) -> None:
         """`propertyNames`, for maps: what zod's records and pydantic's dicts with constrained keys need."""
-        if names is True or (
-            isinstance(names, Mapping) and not names.keys() & {*_OF_TYPE["string"], "enum", "const", *_COMBINING}
-        ):
+        for _ in range(MAX_DEPTH):
+            if not isinstance(names, Mapping) or not isinstance(names.get("$ref"), str):
+                break
+            names = self.target(names["$ref"], f"{path}.$ref")
+        if names is False:
+            result.update(
+                {"properties": dict.fromkeys(result.get("properties", {}), False), "additionalProperties": False}
+            )
             return
+        if not isinstance(names, Mapping):
+            if names is not True:
+                raise SchemaError(path, f"a schema must be an object or a boolean, not {_kind(names)}")
+            return
+        allowed = names.get("enum") if "const" not in names else [names["const"]]
         values = result.get("additionalProperties", {})
-        if isinstance(names, Mapping) and not result.get("properties") and not result.get("patternProperties"):
-            allowed = names.get("enum") if "const" not in names else [names["const"]]
-            if isinstance(allowed, list) and all(isinstance(name, str) for name in allowed):
-                if values is not False:
-                    result["properties"] = {name: {} if values is True else values for name in allowed}
-                result["additionalProperties"] = False
-                return
-            if "pattern" in names and not names.keys() & {"minLength", "maxLength", "format", *_COMBINING}:
-                found = self._pattern(names["pattern"], f"{path}.pattern")
-                if len(found) == 1 and values is not False:
-                    result["patternProperties"] = {found[0]: {} if values is True else values}
-                    result["additionalProperties"] = False
-                    return
-        if not self.lenient:
-            raise SchemaError(path, "only an enum or a pattern is supported here, for objects without `properties`")
-
-    def _property_counts(self, path: str, result: dict[str, Any]) -> None:
-        required = len(result.get("required", ()))
-        if result.get("minProperties", 0) <= required:
-            result.pop("minProperties", None)
-        if result.get("additionalProperties") is False and not result.get("patternProperties"):
-            if result.get("maxProperties", 0) >= len(result.get("properties", ())):
-                result.pop("maxProperties", None)
-        elif result.get("minProperties", 0) > 1:
-            # llguidance lets a map repeat a key, and a parser keeps the last one only.
+        if isinstance(allowed, list):
+            self._only_names([name for name in allowed if isinstance(name, str)], values, result)
+            return
+        if not names.keys() & {*_OF_TYPE["string"], *_COMBINING, "not", "if"}:
+            return
+        pattern = self._name_pattern(names, path)
+        if pattern is None or (result.get("patternProperties") and values is not False):
             if not self.lenient:
-                raise SchemaError(f"{path}.minProperties", "more than 1 is not supported for a map")
-            del result["minProperties"]
+                raise SchemaError(path, "only an enum, a pattern, a length or a format (uuid, date) is supported here")
+            return
+        properties = result.get("properties", {})
+        result["properties"] = {name: matches(pattern, name) and part for name, part in properties.items()}
+        if values is not False:
+            if properties and values not in (True, {}):
+                raise SchemaError(path, "it is not supported together with `properties` and `additionalProperties`")
+            result["patternProperties"] = {f"^(?:{pattern})$": {} if values is True else values}
+            result["additionalProperties"] = False
+
+    def _only_names(self, allowed: list[str], values: Any, result: dict[str, Any]) -> None:
+        properties = result.get("properties", {})
+        if result.get("patternProperties"):
+            raise SchemaError("$.propertyNames", "it is not supported together with `patternProperties`")
+        kept = {name: part if name in allowed else False for name, part in properties.items()}
+        others = {name: {} if values is True else values for name in allowed if name not in properties}
+        result["properties"] = {**kept, **(others if values is not False else {})}
+        result["additionalProperties"] = False
+
+    def _name_pattern(self, names: Mapping[str, Any], path: str) -> str | None:
+        """The expression that a name must match, None if one does not suffice."""
+        found = []
+        if "pattern" in names:
+            found += [
+                each.removeprefix("^(?:").removesuffix(")$")
+                for each in self._pattern(names["pattern"], f"{path}.pattern")
+            ]
+        least, most = names.get("minLength"), names.get("maxLength")
+        for count in (least, most):
+            if count is not None and (
+                isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_COUNT
+            ):
+                raise SchemaError(path, "a length must be a whole number of 0 or more")
+        if least or most is not None:
+            found.append(f"(?s:.){{{least or 0},{'' if most is None else most}}}")
+        if "format" in names and "pattern" not in names:
+            if (form := _NAME_FORMATS.get(str(names["format"]))) is None:
+                return None
+            found.append(form)
+        return found[0] if len(found) == 1 and not names.keys() & {*_COMBINING, "not", "if"} else None
+
+    def _property_counts(self, path: str, result: dict[str, Any]) -> list[Any]:
+        """Settle how many properties an object has; return the choices between those that are optional."""
+        properties = result.get("properties", {})
+        required = list(result.get("required", ()))
+        optional = [name for name, part in properties.items() if name not in required and part is not False]
+        closed = result.get("additionalProperties") is False and not result.get("patternProperties")
+        if result.get("minProperties", 0) <= len(required):
+            result.pop("minProperties", None)
+        if closed and result.get("maxProperties", 0) >= len(required) + len(optional):
+            result.pop("maxProperties", None)
+        least, most = result.get("minProperties"), result.get("maxProperties")
+        if least is None and most is None:
+            return []
+        if not optional:
+            if (least or 0) > 1 and not closed:
+                # llguidance lets a map repeat a key, and a parser keeps the last one only.
+                result[DISTINCT] = self.distinct = True
+            return []
+        # llguidance counts where every named property is required: one choice for each set of optional ones.
+        least, most = max(0, (least or 0) - len(required)), len(optional) if most is None else most - len(required)
+        result.pop("minProperties", None)
+        result.pop("maxProperties", None)
+        if most < least or (closed and least > len(optional)):
+            raise SchemaError(path, "no object has this number of properties")
+        if least > len(optional):
+            raise SchemaError(f"{path}.minProperties", "more than the named properties is not supported here")
+        if not closed:
+            result["additionalProperties"] = False
+            result.pop("patternProperties", None)
+        needed = [{"type": "object", "required": list(names)} for names in _sets(optional, least)] if least else []
+        if most >= len(optional):
+            return needed
+        absent = [
+            {"type": "object", "properties": dict.fromkeys(names, False)}
+            for names in _sets(optional, len(optional) - most)
+        ]
+        return [{"allOf": [one, other]} for one in needed for other in absent] if needed else absent
 
     def _combined(self, schema: Mapping[str, Any], path: str, depth: int, result: dict[str, Any]) -> None:
         if "$ref" in schema:
             result["$ref"] = self._reference(schema["$ref"], f"{path}.$ref")
-        tag = self._tag(schema, path)
-        for key in ("allOf", "anyOf", "oneOf"):
-            if schema.get(key) is None:
+        for key in ("allOf", "anyOf"):
+            given = schema.get(key)
+            if given is None:
                 continue
-            parts = self._list(schema[key], f"{path}.{key}", depth, may_be_empty=False)
-            if tag and key != "allOf":
-                for part in parts if all(isinstance(part, dict) for part in parts) else ():
-                    part["required"] = list(dict.fromkeys([*part.get("required", ()), tag]))
-            if key == "oneOf" and self.lenient:
-                key = "anyOf" if "anyOf" not in result else "allOf"
-                parts = parts if key == "anyOf" else [{"anyOf": parts}]
+            if key == "anyOf" and isinstance(given, list):
+                given = tagged(self._applicators, given, schema.get("discriminator"))
+            parts = self._list(given, f"{path}.{key}", depth, may_be_empty=False)
             result[key] = [*result.get(key, ()), *parts]
-
-    def _tag(self, schema: Mapping[str, Any], path: str) -> str | None:
-        discriminator = schema.get("discriminator")
-        if not isinstance(discriminator, Mapping):
-            return None
-        name = discriminator.get("propertyName")
-        return name if isinstance(name, str) else None
 
     def _reference(self, pointer: Any, path: str) -> str:
         if not isinstance(pointer, str):
@@ -411,6 +514,20 @@ class _Rewriting:
         if not isinstance(parts, Mapping):
             raise SchemaError(f"{path}.{key}", f"it must be an object, not {_kind(parts)}")
         return {name: self.rewrite(part, _member(f"{path}.{key}", name), depth + 1) for name, part in parts.items()}
+
+
+def _sets(names: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
+    return itertools.islice(itertools.combinations(names, size), MAX_PROPERTY_SETS)
+
+
+def _count_values(schema: Any) -> int | None:
+    """The number of values that `schema` lists, None if it does not list them."""
+    if not isinstance(schema, Mapping):
+        return 0 if schema is False else None
+    listed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if isinstance(listed, list):
+        return len(listed)
+    return {"boolean": 2, "null": 1}.get(str(schema.get("type")))
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -26,13 +26,22 @@ def json_grammar(schema: json_schema.Schema, part: Mapping[str, Any] | None = No
     return "%json " + json.dumps({**schema.document(part), "x-guidance": _COMPACT})
 
 
-def lark(part: Part, markers: Mapping[str, int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A grammar as Lark. `distinct` are the schemas in it that want distinct items, which Lark cannot say."""
+
+    text: str
+    distinct: tuple[json_schema.Schema, ...] = ()
+
+
+def lark(part: Part, markers: Mapping[str, int]) -> Grammar:
     """Return the grammar of `part` for a vocabulary with `markers`. Raises `InvalidConstraint` without an option."""
     if isinstance(part, Matches) and part.kind in ("lark", "gbnf"):
-        return user_grammar(part)
+        return Grammar(user_grammar(part))
     writing = _Writing(markers)
     writing.rules["start"] = writing.write(part)
-    return "%llguidance {}\n" + "\n".join(f"{name}: {body}" for name, body in writing.rules.items()) + "\n"
+    rules = "\n".join(f"{name}: {body}" for name, body in writing.rules.items())
+    return Grammar(f"%llguidance {{}}\n{rules}\n", tuple(writing.distinct))
 
 
 def user_grammar(part: Matches) -> str:
@@ -59,6 +68,7 @@ class _Writing:
     markers: Mapping[str, int]
     rules: dict[str, str] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
+    distinct: list[json_schema.Schema] = field(default_factory=list)
 
     def write(self, part: Part) -> str:
         match part:
@@ -131,6 +141,8 @@ class _Writing:
                     schema = json_schema.normalize(part.value, lenient=part.lenient)
                 except SchemaError as error:
                     raise InvalidConstraint(part.kind, error.problem, path=error.path) from None
+                if schema.distinct:
+                    self.distinct.append(schema)
                 return self._rule(json_grammar(schema))
             case "json_object":
                 return self._rule('%json {"type": "object", "x-guidance": {"whitespace_flexible": false}}')

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import llguidance
@@ -14,7 +15,6 @@ from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Vocabulary
 
-_MARKER = re.compile(r"\[?[<\[◁｜].*[>\]▷｜]", re.DOTALL)
 _LONGEST_TOKEN = 64
 
 
@@ -83,6 +83,28 @@ def _make(vocabulary: Vocabulary) -> Any:
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops)
 
 
-def structure_markers(added: Mapping[str, tuple[int, bool]]) -> dict[str, int]:
-    """Return the added tokens that mark structure: special ones, and those that look like a tag."""
-    return {text: token for text, (token, special) in added.items() if special or _MARKER.fullmatch(text)}
+@dataclass(frozen=True)
+class _Bytes:
+    """A vocabulary of bytes, for checks without a model."""
+
+    tokens: tuple[bytes, ...] = (*(bytes([byte]) for byte in range(256)), b"<end>")
+    special_token_ids: tuple[int, ...] = (256,)
+    eos_token_id: int = 256
+    bos_token_id: int | None = None
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text if isinstance(text, bytes) else text.encode())
+
+
+@cache
+def bytes_tokenizer() -> Any:
+    """Return the `LLTokenizer` whose tokens are the 256 bytes, and the end of a response."""
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()), eos_token=[256])
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether all of `text` matches `pattern`, an expression in llguidance's syntax."""
+    grammar = llguidance.LLMatcher.grammar_from_lark(f"%llguidance {{}}\nstart: T\nT: /(?:{pattern})/\n")
+    matcher = llguidance.LLMatcher(bytes_tokenizer(), grammar, log_level=0)
+    data = list(text.encode())
+    return bool(matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting())

@@ -1,0 +1,211 @@
+"""JSON schemas as clients write them, on a vocabulary of bytes: accepted, and every value they let through is valid."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from mlxk_core.api.errors import InvalidConstraint
+from mlxk_core.api.generation import Matches, Vocabulary, sequence
+from mlxk_structured.compiler import Compiler
+from tests.structured.schemas import Keywords, validator_of
+
+CAT = {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"enum": [7, 9]}}, "required": ["lives"]}
+DOG = {"type": "object", "properties": {"kind": {"const": "dog"}, "name": {"maxLength": 3}}, "required": ["name"]}
+PETS = {"Cat": CAT, "Dog": DOG}
+SHORT = {"type": "string", "maxLength": 3}
+CLIENTS = {
+    "pydantic set of strings": {"type": "array", "items": SHORT, "uniqueItems": True, "minItems": 3, "maxItems": 5},
+    "pydantic set of an enum": {
+        "$defs": {"E": {"enum": ["a", "ab", "abc", "b"]}},
+        "properties": {"e": {"type": "array", "items": {"$ref": "#/$defs/E"}, "uniqueItems": True, "minItems": 4}},
+        "required": ["e"],
+    },
+    "set of integers": {
+        "type": "array", "items": {"type": "integer", "minimum": -2, "maximum": 2}, "uniqueItems": True, "minItems": 5,
+    },
+    "set of tuples": {
+        "type": "array", "uniqueItems": True, "minItems": 4,
+        "items": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2},
+    },
+    "set of what is left": {
+        "type": "array", "items": {"type": "string", "pattern": "^(a|b|cccc)$"}, "uniqueItems": True, "minItems": 3,
+    },
+    "set of objects": {
+        "type": "array", "uniqueItems": True, "minItems": 4,
+        "items": {"properties": {"a": {"type": "boolean"}, "b": {"enum": [1, 2]}}, "required": ["a", "b"]},
+    },
+    "pydantic discriminated union": {
+        "$defs": PETS,
+        "discriminator": {"mapping": {"cat": "#/$defs/Cat", "dog": "#/$defs/Dog"}, "propertyName": "kind"},
+        "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}],
+    },
+    "union that may overlap": {"oneOf": [{"type": "integer", "minimum": 1}, {"type": "number", "maximum": 5}]},
+    "OpenAPI union without tags": {
+        "oneOf": [
+            {"type": "object", "properties": {"a": SHORT}, "required": ["a"]},
+            {"type": "object", "properties": {"a": SHORT, "b": {"type": "boolean"}}, "required": ["a", "b"]},
+        ]
+    },
+    "OpenAPI discriminator without constants": {
+        "$defs": {
+            "Car": {"type": "object", "properties": {"t": {"type": "string"}, "doors": {"enum": [3]}},
+                    "required": ["t", "doors"]},
+            "Bike": {"type": "object", "properties": {"t": {"type": "string"}, "bell": {"type": "boolean"}},
+                     "required": ["t", "bell"]},
+        },
+        "oneOf": [{"$ref": "#/$defs/Car"}, {"$ref": "#/$defs/Bike"}],
+        "discriminator": {"propertyName": "t"},
+    },
+    "zod never": {"type": "object", "properties": {"a": {"not": {}}, "b": {"type": "boolean"}}},
+    "not one of some": {"type": "string", "maxLength": 3, "not": {"enum": ["", "a", "ab"]}},
+    "not a number of some": {"type": "integer", "minimum": 0, "maximum": 5, "not": {"enum": [0, 2, 5]}},
+    "not two at once": {
+        "properties": {"a": {"type": "boolean"}, "b": {"type": "boolean"}}, "not": {"required": ["a", "b"]},
+    },
+    "not a pattern": {"type": "string", "maxLength": 4, "not": {"pattern": "^x"}},
+    "if, then, else": {
+        "type": "object",
+        "properties": {"kind": {"enum": ["post", "file"]}, "text": SHORT, "path": SHORT},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "post"}}},
+        "then": {"required": ["text"]},
+        "else": {"required": ["path"], "properties": {"text": False}},
+    },
+    "several ifs": {
+        "type": "object",
+        "properties": {"k": {"enum": ["a", "b", "c"]}, "v": True},
+        "required": ["k", "v"],
+        "allOf": [
+            {"if": {"properties": {"k": {"const": "a"}}}, "then": {"properties": {"v": {"type": "null"}}}},
+            {"if": {"properties": {"k": {"const": "b"}}}, "then": {"properties": {"v": {"type": "boolean"}}}},
+        ],
+    },
+    "contains": {"type": "array", "items": {"type": "integer"}, "contains": {"minimum": 90}, "minItems": 2},
+    "contains between": {
+        "type": "array", "items": {"enum": [1, 2, 3]}, "contains": {"const": 2}, "minContains": 2, "maxContains": 2,
+        "maxItems": 4,
+    },
+    "dependent required": {
+        "type": "object", "properties": {"card": SHORT, "street": SHORT, "town": SHORT},
+        "dependentRequired": {"card": ["street", "town"]},
+    },
+    "dependent schemas": {
+        "type": "object", "properties": {"card": SHORT},
+        "dependentSchemas": {"card": {"properties": {"street": SHORT}, "required": ["street"]}},
+    },
+    "dependencies of draft 7": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object", "properties": {"a": SHORT, "b": SHORT},
+        "dependencies": {"a": ["b"], "b": {"required": ["c"], "properties": {"c": {"type": "null"}}}},
+    },
+    "unevaluated properties": {
+        "$defs": {"base": {"type": "object", "properties": {"id": {"type": "boolean"}}, "required": ["id"]}},
+        "allOf": [{"$ref": "#/$defs/base"}],
+        "anyOf": [{"properties": {"x": SHORT}, "required": ["x"]}, {"properties": {"y": SHORT}, "required": ["y"]}],
+        "unevaluatedProperties": False,
+    },
+    "unevaluated items": {"prefixItems": [{"type": "boolean"}], "minItems": 1, "unevaluatedItems": False},
+    "tuple of draft 7": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "array", "items": [{"type": "boolean"}, SHORT], "additionalItems": False, "minItems": 2,
+    },
+    "map with a number of keys": {"type": "object", "additionalProperties": {"type": "boolean"}, "minProperties": 3},
+    "some of the optional": {
+        "type": "object", "properties": {k: {"type": "boolean"} for k in "abcd"}, "additionalProperties": False,
+        "minProperties": 2, "maxProperties": 3,
+    },
+    "keys with a length": {
+        "type": "object", "propertyNames": {"minLength": 2, "maxLength": 3}, "additionalProperties": {"type": "null"},
+        "minProperties": 1, "maxProperties": 2,
+    },
+    "keys of an enum": {
+        "$defs": {"E": {"enum": ["x", "y"], "type": "string"}}, "type": "object",
+        "propertyNames": {"$ref": "#/$defs/E"}, "additionalProperties": {"type": "boolean"},
+    },
+    "a tree": {
+        "$id": "https://example.org/tree", "$dynamicAnchor": "node", "type": "object",
+        "properties": {"v": {"type": "boolean"}, "kids": {"items": {"$dynamicRef": "#node"}, "maxItems": 1}},
+        "required": ["v"], "additionalProperties": False,
+    },
+}  # fmt: skip
+
+
+class Bytes:
+    vocab_size = 257
+
+    def piece(self, token):
+        return bytes([token]) if token < 256 else b""
+
+    def encode(self, text, *, add_special_tokens):
+        return list(text.encode())
+
+
+CLOSING = frozenset(b'"}]')
+VOCABULARY = Vocabulary(tokenizer=Bytes(), markers={}, stop_tokens=frozenset({256}))
+COMPILER = Compiler()
+
+
+def written(grammar, seed, limit=700):
+    """Text drawn from the constraint alone, preferring to end; None if it did not."""
+    rng, data = random.Random(seed), bytearray()
+    constraint = COMPILER.compile(grammar, VOCABULARY)
+    while len(data) < limit and not constraint.complete:
+        mask = constraint.mask()
+        allowed = [token for token in range(257) if mask[token // 8] >> token % 8 & 1]
+        closing = [token for token in allowed if token in CLOSING]
+        token = 256 if 256 in allowed and rng.random() < 0.5 else rng.choice(closing * (rng.random() < 0.5) or allowed)
+        constraint.accept(token)
+        if token == 256:
+            return data.decode()
+        data.append(token)
+    return data.decode() if constraint.complete else None
+
+
+def valid_values(schema, seeds, grammar=lambda part: part, before="", after=""):
+    COMPILER.check(Matches("json_schema", schema))
+    validator = validator_of(schema)
+    count = 0
+    for seed in seeds:
+        text = written(grammar(Matches("json_schema", schema)), seed)
+        if text is not None:
+            validator.validate(json.loads(text.removeprefix(before).removesuffix(after)))
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_what_clients_write_is_kept(name):
+    assert valid_values(CLIENTS[name], range(12)) >= 6
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if "set" in name or "map" in name])
+def test_distinct_items_are_kept_inside_a_call(name):
+    before, after = '<call>{"name": "f", "arguments": ', "}</call>"
+    assert valid_values(CLIENTS[name], range(8), lambda part: sequence(before, part, after), before, after) >= 4
+
+
+def test_random_schemas_with_every_keyword_are_kept():
+    finished = sum(valid_values(Keywords(seed).root(), range(4)) for seed in range(60))
+    assert finished >= 120
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3}, "$.uniqueItems"),
+        ({"type": "object", "properties": {"a": {"not": {"format": "email"}}}}, "$.properties.a.not"),
+        ({"type": "array", "contains": {"type": "objekt"}}, "$.contains.type"),
+        ({"type": "array", "contains": {}, "minContains": -1}, "$.minContains"),
+        ({"dependentRequired": [1]}, "$.dependentRequired"),
+        ({"oneOf": []}, "$.oneOf"),
+        ({"type": "string", "not": 3}, "$.not"),
+        ({"oneOf": [{"multipleOf": 3}, {"multipleOf": 5}]}, "$.oneOf"),
+    ],
+)
+def test_a_keyword_that_cannot_be_kept_is_an_error_with_its_path(schema, path):
+    with pytest.raises(InvalidConstraint) as error:
+        COMPILER.check(Matches("json_schema", schema))
+    assert error.value.path == path
