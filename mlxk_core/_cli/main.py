@@ -20,6 +20,7 @@ from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_
 from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._host.host import BUILTIN_COMMANDS, Host
+from mlxk_core._host.isolation import own_stdout
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 # click 8.1 has no such error: it prints the help itself.
@@ -189,9 +190,9 @@ class Root(click.Group):
         if self.running is None or self.running in BUILTIN_COMMANDS:
             return error
         spec = self.host.command(self.running)
-        if isinstance(spec.target, str):
-            self.host.owner_of(spec).packages.add(spec.target.partition(".")[0].partition(":")[0])
-        return self.host.failure_of(spec, f"`{self.running}`", error)
+        failure = self.host.failure_of(spec, f"`{self.running}`", error)
+        failure.kind = kind_of(error)
+        return failure
 
     def _summary(self, name: str) -> str:
         if name in _BUILTINS:
@@ -201,9 +202,10 @@ class Root(click.Group):
         return self.host.command(name).summary
 
 
-def run(args: Sequence[str], *, host: Host | None = None) -> int:
-    """One run of `mlxk` on the process' standard streams; gives the exit code. `host` None: the installed plugins."""
-    output = Output()
+def run(args: Sequence[str], *, host: Host | None = None, output: Output | None = None) -> int:
+    """One run of `mlxk`; gives the exit code. `host` None: the installed plugins; `output` None: the standard streams
+    of the process."""
+    output = output or Output()
     root = Root(output, host)
     data: Any = None
     text = ""
@@ -262,7 +264,7 @@ def main() -> None:
     # interpreter module by module, which takes 0.2 s where MLX and transformers are among them.
     atexit.register(end)
     _open_standard_streams()
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], output=Output(stdout=own_stdout()))
     _close_standard_output()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; Ctrl-C now is no reason for a traceback

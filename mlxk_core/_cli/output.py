@@ -68,6 +68,9 @@ class Output:
 
     def _answer(self, text: str) -> None:
         try:
+            if sys.stdout is not None and sys.stdout is not self._stdout:
+                with contextlib.suppress(ValueError):
+                    sys.stdout.flush()  # what a command printed before comes first
             _emit(self._stdout, text)
         except BrokenPipeError:
             raise

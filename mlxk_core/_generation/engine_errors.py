@@ -8,7 +8,7 @@ import traceback
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
 from mlxk_core._host.host import Host
-from mlxk_core._host.plugin import describe_error, error_place
+from mlxk_core._host.plugin import definition_place, describe_error, error_place
 from mlxk_core._host.specs import BackendSpec
 
 _MEMBERS = (
@@ -30,9 +30,11 @@ def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseExcepti
     return _failure(host, backend, f"{call} raised {describe_error(error, packages)}", error)
 
 
-def malformed_result(host: Host, backend: BackendSpec, problem: str) -> EngineFailure:
-    """Return the error for a request when a backend or its engine returned something it must not."""
-    return _failure(host, backend, problem, None)
+def malformed_result(host: Host, backend: BackendSpec, problem: str, source: object) -> EngineFailure:
+    """Return the error for a request when `source`, a function of a backend or its engine, returned something it must
+    not."""
+    place = definition_place(source)
+    return _failure(host, backend, f"{problem} ({place})" if place else problem, None, source)
 
 
 def stalled(host: Host, backend: BackendSpec, seconds: float) -> EngineFailure:
@@ -78,7 +80,9 @@ def missing_member(engine: object) -> str | None:
     return None
 
 
-def _failure(host: Host, backend: BackendSpec, problem: str, cause: BaseException | None) -> EngineFailure:
+def _failure(
+    host: Host, backend: BackendSpec, problem: str, cause: BaseException | None, source: object = None
+) -> EngineFailure:
     owner = host.owner_of(backend)
     failure = EngineFailure(
         f"Backend {backend.name} of plugin {owner.label} failed: {problem}",
@@ -86,7 +90,7 @@ def _failure(host: Host, backend: BackendSpec, problem: str, cause: BaseExceptio
         plugin=owner.record.name,
         distribution=owner.record.distribution,
         version=owner.record.version,
-        place=error_place(cause, owner.packages) if cause else None,
+        place=error_place(cause, owner.packages, source),
     )
     failure.__cause__ = cause
     return failure

@@ -45,6 +45,7 @@ from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
 from mlxk_core._host.host import Host
+from mlxk_core._host.isolation import quiet_stdout
 from mlxk_core._models.model import Model
 from mlxk_core._models.usage import Usage
 
@@ -349,7 +350,9 @@ class EngineThread:
 
     def _estimate(self, job: Job) -> int:
         if job.backend.estimate is not None:
-            return int(self._host.load(job.backend.estimate)(job.model))
+            estimate = self._host.load(job.backend.estimate)
+            with quiet_stdout():
+                return int(estimate(job.model))
         return job.model.size
 
     def _load(self, first: Job) -> None:
@@ -366,10 +369,12 @@ class EngineThread:
         usage = Usage(first.model.path)
         began = time.monotonic()
         try:
-            engine = self._host.load(first.backend.target)(first.model, context)
+            load = self._host.load(first.backend.target)
+            with quiet_stdout():
+                engine = load(first.model, context)
             if missing := missing_member(engine):
                 problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
-                raise malformed_result(self._host, first.backend, problem)
+                raise malformed_result(self._host, first.backend, problem, load)
         except BaseException as error:
             usage.end()
             failure = self._load_error(first, "load()", error)
@@ -423,7 +428,8 @@ class EngineThread:
         self.counters.unloads += 1
         self._trim = _Trim.NOW
         try:
-            self.residency.unload(resident)
+            with quiet_stdout():
+                self.residency.unload(resident)
         except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
         finally:
@@ -501,7 +507,8 @@ class EngineThread:
             finished = False
             for event in of_row:
                 if problem := malformed_event(event):
-                    failure = malformed_result(self._host, job.backend, f"step() returned {problem}")
+                    returned = f"step() returned {problem}"
+                    failure = malformed_result(self._host, job.backend, returned, resident.engine.step)
                     break
                 if isinstance(event, RowFailed):
                     failure = event.error
@@ -579,7 +586,7 @@ class EngineThread:
             self._unload(resident)
         gc.collect()
         for call in self._at_exit:
-            with contextlib.suppress(BaseException):  # the remaining calls still run
+            with contextlib.suppress(BaseException), quiet_stdout():  # the remaining calls still run
                 call()
 
 

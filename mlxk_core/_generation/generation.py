@@ -43,7 +43,7 @@ from mlxk_core._generation.jobs import (
 )
 from mlxk_core._generation.lifecycle import RequestAccepted, RequestFinished
 from mlxk_core._generation.min_tokens import MinTokens
-from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer, failures_named
+from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.stops import StopStrings, StopTokenCache
@@ -254,8 +254,7 @@ class Generation:
         if prompt.generic_tools:
             extractor = GenericToolExtractor(extractor, request.tools)
         elif plan.tool_extractor is not None:
-            with failures_named(plan.tool_extractor):
-                extractor = plan.tool_extractor(replace(context, inner=extractor))
+            extractor = plan.tool_extractor(replace(context, inner=extractor))
         if request.constraint is not None:
             extractor = VerbatimAnswer(extractor)
         calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
@@ -272,8 +271,7 @@ class Generation:
     def _format_parser(self, context: ExtractorContext) -> Extractor:
         if self._plan.extractor is None:
             return PlainText()
-        with failures_named(self._plan.extractor):
-            return self._plan.extractor(context)
+        return self._plan.extractor(context)
 
     def _process_step(self, step: RowStepped) -> None:
         assert self._pipeline is not None

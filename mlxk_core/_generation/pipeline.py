@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
 
-from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.engine import Sampled, ScoredToken
 from mlxk_core._generation.events import (
     Channel,
@@ -57,45 +55,6 @@ class VerbatimAnswer:
         return () if inner is None else inner.close()
 
 
-def _named(extractor: object, error: Exception) -> PluginFailure:
-    """Return what an extractor raised as the failure of the plugin it comes from."""
-    made = extractor if isinstance(extractor, type) else type(extractor)
-    name = f"{made.__module__}.{made.__qualname__}"
-    failure = PluginFailure(
-        f"The reasoning format of this model failed on the answer: {name} raised {type(error).__name__}: {error}. "
-        "--reasoning-format none does without it.",
-        extractor=name,
-    )
-    failure.__cause__ = error
-    return failure
-
-
-class failures_named:
-    """Report what an extractor raises as the failure of the plugin it comes from."""
-
-    __slots__ = ("_extractor",)
-
-    def __init__(self, extractor: object) -> None:
-        self._extractor = extractor
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, MlxkError):
-            raise _named(self._extractor, error) from error
-
-
-def _check(event: ExtractorEvent) -> None:
-    """Raise `TypeError` for an event that no consumer could use."""
-    match event:
-        case Delta(channel=Channel(), text=str()) | ToolCallDelta(index=int(), arguments=str()):
-            return
-    raise TypeError(f"{type(event).__name__} is not an event of a format, or has a field of the wrong type")
-
-
 class TextPipeline:
     """The text of one response. Feed tokens in order until `reason` is set.
 
@@ -143,8 +102,7 @@ class TextPipeline:
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
         self._feed(rest, events)
-        with failures_named(self._extractor):
-            self._route(self._extractor.close(), events)
+        self._route(self._extractor.close(), events)
         self._take(self._calls.flush(whole=reason == "stop"), events)
         if self.reason is None:
             self._content(self._stops.flush(), events)
@@ -162,16 +120,10 @@ class TextPipeline:
         return text
 
     def _feed(self, text: str, out: list[ExtractorEvent]) -> None:
-        try:
-            self._route(self._extractor.feed(text), out)
-        except MlxkError:
-            raise
-        except Exception as error:
-            raise _named(self._extractor, error) from error
+        self._route(self._extractor.feed(text), out)
 
     def _route(self, events: Iterable[ExtractorEvent], out: list[ExtractorEvent]) -> None:
         for event in events:
-            _check(event)
             if self.reason is None:
                 self._take(self._calls.feed(event), out)
             if self.reason is None and self._calls.closed:
@@ -226,15 +178,7 @@ class TextPipeline:
         self._channel = after
 
     def _channel_now(self) -> Channel | None:
-        try:
-            channel = self._extractor.channel
-            if channel is not None and not isinstance(channel, Channel):
-                raise TypeError(f"{channel!r} is not a Channel")
-        except MlxkError:
-            raise
-        except Exception as error:
-            raise _named(self._extractor, error) from error
-        return channel
+        return self._extractor.channel
 
     def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
         if not self._logprobs:

@@ -19,6 +19,7 @@ from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
 from mlxk_core._generation.extractor import Extractor, ExtractorContext
 from mlxk_core._generation.generation import Generation, Plan
+from mlxk_core._generation.isolated_format import grammar_of, parser_of
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle
@@ -326,8 +327,8 @@ class GenerationService:
             facts = self._facts_of(request.model, format_name)
         tool_extractor, tool_grammar = None, None
         if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
-            tool_extractor = self._host.load(spec.target)
-            tool_grammar = self._host.load(spec.grammar) if spec.grammar else None
+            tool_extractor = parser_of(self._host, spec)
+            tool_grammar = grammar_of(self._host, spec)
         strings = list(request.stop)
         if chat and request.chat_stops and request.constraint is None:
             strings += [*CHAT_STOP_STRINGS, *facts.policy.stop_strings]
@@ -360,8 +361,8 @@ class GenerationService:
             policy=self._host.stop_policies(model),
             window=model_context_length(model),
             format_name=chosen[0].name if chosen else None,
-            extractor=self._host.load(chosen[0].target) if chosen else None,
-            grammar=self._host.load(chosen[0].grammar) if chosen and chosen[0].grammar else None,
+            extractor=parser_of(self._host, chosen[0]) if chosen else None,
+            grammar=grammar_of(self._host, chosen[0]) if chosen else None,
             finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
         )
         for known in list(self._facts):

@@ -12,6 +12,8 @@ from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.validation import validate
 
 _T = TypeVar("_T")
+TARGETS = ("target", "estimate", "grammar", "type")
+"""The fields of descriptions that name an implementation."""
 
 
 class Named(Protocol):
@@ -31,11 +33,13 @@ def collect(
     for plugin in plugins:
         for implementation in plugin.hooks.get(hook, ()):
             nothing: Sequence[object] = ()
-            given = isolation.guard(plugin, f"{hook}()", partial(_call, implementation, arguments), default=nothing)
+            call, source = partial(_call, implementation, arguments), implementation.function
+            given = isolation.guard(plugin, f"{hook}()", call, default=nothing, source=source)
             for item in given:
                 valid = partial(checked, item, of)
-                found = isolation.guard(plugin, f"{hook}()", valid, default=None)
+                found = isolation.guard(plugin, f"{hook}()", valid, default=None, source=source)
                 if found is not None:
+                    plugin.packages |= target_packages(found)
                     collected.append((plugin, found))
     return collected
 
@@ -46,6 +50,12 @@ def checked(item: Any, of: type[_T]) -> _T:
         raise TypeError(f"it returns {type(item).__name__}, not {of.__name__}")
     validate(item)
     return item
+
+
+def target_packages(spec: object) -> set[str]:
+    """Return the top-level packages of the implementations that a description names by strings."""
+    named = (getattr(spec, field, None) for field in TARGETS)
+    return {target.partition(":")[0].partition(".")[0] for target in named if isinstance(target, str)}
 
 
 def _call(implementation: Any, arguments: Mapping[str, object]) -> Sequence[object]:
@@ -122,11 +132,16 @@ class Contributions(Generic[S]):
         details: dict[str, Any] = {"name": name, "plugins": [plugin.record.name for plugin in owners]}
         if len(owners) == 1:
             return PluginConflict(f"The {self.kind} `{name}` is claimed twice by {labels}, so it is off.", **details)
-        first, second = owners[0].record, owners[1].record
-        # Two plugins may share their entry-point name; then only the distribution tells them apart.
-        switch = first.name if first.name != second.name else first.distribution or first.name
+        names = [plugin.record.name for plugin in owners]
+        # Plugins may share their entry-point name; then only the distribution tells them apart.
+        switches = [
+            name if names.count(name) == 1 else plugin.record.distribution or name
+            for name, plugin in zip(names, owners, strict=True)
+        ]
+        details["disable"] = switches
         return PluginConflict(
             f"The {self.kind} `{name}` is claimed by several plugins: {labels}. "
-            f"Choose with --disable-plugin {switch}, or MLXK_DISABLE_PLUGINS.",
+            f"Turn {'one' if len(owners) == 2 else 'all but one'} off with "
+            f"{' or '.join(f'--disable-plugin {switch}' for switch in switches)}, or with MLXK_DISABLE_PLUGINS.",
             **details,
         )

@@ -9,9 +9,10 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlxk_core._errors import InvalidOption, MlxkError, ModelError, PluginFailure, UsageError, kind_of
+from mlxk_core._errors import InvalidOption, MlxkError, ModelError, PluginFailure, UsageError
 from mlxk_core._host import hints, selection
-from mlxk_core._host.contributions import Contributions, Named, checked, collect
+from mlxk_core._host.constraints import IsolatedCompiler
+from mlxk_core._host.contributions import TARGETS, Contributions, Named, checked, collect
 from mlxk_core._host.isolation import Isolation, quiet_stdout
 from mlxk_core._host.loader import Loader
 from mlxk_core._host.plugin import Plugin, PluginRecord, describe_error
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from mlxk_core._settings.settings import Settings
 
 BUILTIN_COMMANDS = ("completion", "help", "plugins")
-_TARGETS = ("target", "estimate", "grammar", "type")
-"""The fields of descriptions that name an implementation."""
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
@@ -203,7 +202,8 @@ class Host:
         found: list[tuple[str, Quantization]] = []
         for plugin, spec in self.quantization_detectors():
             detect = partial(_results, spec.detect, model, Quantization)
-            facts: list[Quantization] = self._ask(plugin, f"detect of {spec.name}", detect, default=[])
+            what = f"detect of {spec.name}"
+            facts: list[Quantization] = self._ask(plugin, what, detect, default=[], source=spec.detect)
             found += [(f"{spec.name} of plugin {plugin.label}", fact) for fact in facts]
         return selection.annotated(found)
 
@@ -221,8 +221,7 @@ class Host:
             distribution = hints.known("constraints").get(kind, "a plugin for it")
             state = hints.state_of(distribution, self._records) if distribution.startswith("mlxk-") else ""
             raise InvalidOption(option, f"structured output of kind {kind} needs {distribution}{state}")
-        compiler: ConstraintCompiler = self.load(found[1].target)()
-        return compiler
+        return IsolatedCompiler(partial(self.failure_of, found[1]), kind, self.load(found[1].target))
 
     # Hook mlxk_server_extensions
 
@@ -283,13 +282,15 @@ class Host:
         kind = next((each.kind for each in self._kinds if each.owner_of(lambda one: one is spec)), "contribution")
         return self.isolation.guard(self.owner_of(spec), f"{kind} {spec.name}", succeeded, default=False)
 
-    def failure_of(self, spec: Named | Target, what: str, error: BaseException) -> PluginFailure:
+    def failure_of(
+        self, spec: Named | Target, what: str, error: BaseException, *, source: object = None
+    ) -> PluginFailure:
         """Return `error`, which code of a contribution has raised, as the failure of its plugin: with the plugin's name
-        and version, and the file and line of its deepest frame. `what` begins the reason: `load()`."""
+        and version, and the file and line of its deepest frame (else of `source`, the function that was called).
+        `what` begins the reason: `load()`."""
         owner = self.owner_of(spec)
-        failure = self.isolation.record(owner, f"{what} raised {describe_error(error, owner.packages)}", error)
-        failure.kind = kind_of(error)
-        return failure
+        reason = f"{what} raised {describe_error(error, owner.packages, source)}"
+        return self.isolation.record(owner, reason, error, source=source)
 
     def loaded_plugins(self) -> list[Plugin]:
         """Return the plugins that are neither disabled nor failed at import."""
@@ -303,13 +304,11 @@ class Host:
         """Return the plugin that brought this description, or a description with this target."""
 
         def is_meant(one: Named) -> bool:
-            return one is spec or any(getattr(one, field, None) == spec for field in _TARGETS)
+            return one is spec or any(getattr(one, field, None) == spec for field in TARGETS)
 
         for contributions in self._kinds:
             owner = contributions.owner_of(is_meant)
             if owner is not None:
-                if isinstance(spec, str):
-                    owner.packages.add(spec.partition(":")[0].partition(".")[0])
                 return owner
         name = spec.partition(".")[0].partition(":")[0] if isinstance(spec, str) else str(spec)
         return Plugin(PluginRecord(name=name), packages={name})
@@ -383,7 +382,7 @@ class Host:
     def _collect(self, hook: str, of: type[_T], **arguments: object) -> list[tuple[Plugin, _T]]:
         return collect(self._loader.plugins, self.isolation, hook, of, **arguments)
 
-    def _ask(self, plugin: Plugin, what: str, function: Callable[[], _T], *, default: _D) -> _T | _D:
+    def _ask(self, plugin: Plugin, what: str, function: Callable[[], _T], *, default: _D, source: object) -> _T | _D:
         """Call a function of a description. That the model's files cannot be read is not the plugin's failure."""
 
         def asked() -> _T | _D:
@@ -392,7 +391,7 @@ class Host:
             except ModelError:
                 return default
 
-        return self.isolation.guard(plugin, what, asked, default=default)
+        return self.isolation.guard(plugin, what, asked, default=default, source=source)
 
     def _judge(self, plugin: Plugin, spec: BackendSpec, model: Model) -> Judgement:
         errors: list[ModelError] = []
@@ -405,7 +404,7 @@ class Host:
                 return Verdict.no(str(error))
 
         failed = Verdict.no("its check of the model failed, see `mlxk plugins`")
-        verdict = self.isolation.guard(plugin, f"accepts of {spec.name}", accepts, default=failed)
+        verdict = self.isolation.guard(plugin, f"accepts of {spec.name}", accepts, default=failed, source=spec.accepts)
         return Judgement(plugin, spec, verdict, errors[0] if errors else None)
 
     def _strongest(self, model: Model, *, around: bool) -> tuple[ReasoningExtractorSpec, Evidence] | None:
@@ -413,7 +412,8 @@ class Host:
         for plugin, spec in self._extractors:
             if (spec.tool_calls == "around") is around:
                 matches = partial(_optional_result, spec.matches, model, Evidence)
-                evidence = self._ask(plugin, f"matches of {spec.name}", matches, default=None)
+                what = f"matches of {spec.name}"
+                evidence = self._ask(plugin, what, matches, default=None, source=spec.matches)
                 if evidence is not None:
                     found.append((plugin, spec, evidence))
         return selection.strongest(model, found)
@@ -435,7 +435,8 @@ class Host:
             return None
         requires = partial(_reason, spec.requires)
         failed = "its check failed, see `mlxk plugins`"
-        return self.isolation.guard(plugin, f"requires of {spec.name}", requires, default=failed)
+        what = f"requires of {spec.name}"
+        return self.isolation.guard(plugin, what, requires, default=failed, source=spec.requires)
 
     def _complete(self, plugin: Plugin, detectors: Iterable[tuple[Plugin, QuantizationDetectorSpec]]) -> PluginRecord:
         provides = [f"command {spec.name}" for p, spec in self._commands if p is plugin and not self._off(p, spec)]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from mlxk_core._errors import PluginFailure
 from mlxk_core._host.plugin import Plugin, describe_error, error_place
@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _D = TypeVar("_D")
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
+_own_descriptors = False
 
 
 class Isolation:
@@ -30,9 +31,12 @@ class Isolation:
         self._unannounced: list[Plugin] = []
         self._note: Callable[[str], None] | None = None
 
-    def guard(self, plugin: Plugin, what: str, function: Callable[[], _T], /, *, default: _D) -> _T | _D:
+    def guard(
+        self, plugin: Plugin, what: str, function: Callable[[], _T], /, *, default: _D, source: object = None
+    ) -> _T | _D:
         """Return `function()`, which calls code of `plugin`; after an error `default`. What it prints goes to standard
-        error."""
+        error. `source` is the plugin's function that is called: an error without a frame in the plugin is placed there.
+        """
         try:
             with quiet_stdout():
                 return function()
@@ -42,18 +46,23 @@ class Isolation:
             self._announce(plugin)
             return default
         except (Exception, SystemExit) as error:
-            self.fail(plugin, f"{what} raised {describe_error(error, plugin.packages)}", error)
+            reason = f"{what} raised {describe_error(error, plugin.packages, source)}"
+            self.fail(plugin, reason, error, source=source)
             return default
 
-    def fail(self, plugin: Plugin, reason: str, cause: BaseException | None = None) -> PluginFailure:
+    def fail(
+        self, plugin: Plugin, reason: str, cause: BaseException | None = None, *, source: object = None
+    ) -> PluginFailure:
         """Record a failure and name the plugin to the user. Raises it in strict mode."""
-        failure = self.record(plugin, reason, cause)
+        failure = self.record(plugin, reason, cause, source=source)
         if self.strict:
             raise failure
         self._announce(plugin)
         return failure
 
-    def record(self, plugin: Plugin, reason: str, cause: BaseException | None = None) -> PluginFailure:
+    def record(
+        self, plugin: Plugin, reason: str, cause: BaseException | None = None, *, source: object = None
+    ) -> PluginFailure:
         """Record a failure and return it, for work that cannot be done without the plugin."""
         mismatch = plugin.needs_other_core()
         if mismatch:
@@ -65,7 +74,7 @@ class Isolation:
             plugin=plugin.record.name,
             distribution=plugin.record.distribution,
             version=plugin.record.version,
-            place=error_place(cause, plugin.packages) if cause else None,
+            place=error_place(cause, plugin.packages, source),
             reason=reason,
         )
         failure.__cause__ = cause
@@ -91,13 +100,13 @@ class Isolation:
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Send what Python code prints to standard error, on every thread. Output of mlxk is not affected: it has bound its
-    streams before."""
+    """Send what any code prints to standard error, on every thread; in the process of `mlxk` also what C code and child
+    processes print. Output of mlxk is not affected: it has bound its streams before."""
     global _quiet_depth
     # Counted, since `contextlib.redirect_stdout` of two threads may restore in the wrong order.
     with _quiet_lock:
         if _quiet_depth == 0:
-            _quiet_restore.append(sys.stdout)
+            _quiet_restore.append((sys.stdout, _point_stdout_to_stderr()))
             sys.stdout = sys.stderr
         _quiet_depth += 1
     try:
@@ -106,10 +115,44 @@ def quiet_stdout() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                sys.stdout = _quiet_restore.pop()
+                sys.stdout, descriptor = _quiet_restore.pop()
+                if descriptor is not None:
+                    os.dup2(descriptor, 1)
+                    os.close(descriptor)
 
 
-_quiet_restore: list[object] = []
+_quiet_restore: list[tuple[TextIO, int | None]] = []
+
+
+def own_stdout() -> TextIO | None:
+    """Return a stream for answers on a descriptor of its own, None if standard output is closed. From now on
+    `quiet_stdout` redirects descriptor 1 too.
+
+    For the process of `mlxk` only: in another one the descriptors are not ours to change.
+    """
+    global _own_descriptors
+    if sys.stdout is None:
+        return None
+    _own_descriptors = True
+    return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def _point_stdout_to_stderr() -> int | None:
+    """Point descriptor 1 to standard error and return a copy of what it was; None where it is not ours."""
+    if not _own_descriptors:
+        return None
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()  # what was printed before belongs to the answer
+    try:
+        before = os.dup(1)
+    except OSError:
+        return None
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        os.close(before)
+        return None
+    return before
 
 
 @contextlib.contextmanager

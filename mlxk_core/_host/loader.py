@@ -61,6 +61,7 @@ class Loader:
         self.plugins.append(plugin)
         # Two plugins may share an entry-point name; pluggy needs a unique one.
         key = f"{len(self.plugins)}-{plugin.record.name}"
+        implementation = None
         try:
             with quiet_stdout(), exits_as_errors():
                 implementation = load()
@@ -74,7 +75,8 @@ class Loader:
             # pluggy keeps a plugin that does not validate, with the hooks it has scanned so far.
             if self._manager.get_plugin(key) is not None:
                 self._manager.unregister(name=key)
-            self._isolation.fail(plugin, describe_error(error, plugin.packages), error)
+            source = _hook_in(implementation, error)
+            self._isolation.fail(plugin, describe_error(error, plugin.packages, source), error, source=source)
 
     def _hooks_of(self, implementation: object) -> dict[str, list[pluggy.HookImpl]]:
         hooks: dict[str, list[pluggy.HookImpl]] = {}
@@ -89,6 +91,12 @@ class Loader:
             if name.startswith("mlxk_") and name not in hooks and callable(getattr(implementation, name, None)):
                 raise TypeError(f"its {name} lacks the @hookimpl marker")
         return hooks
+
+
+def _hook_in(implementation: object, error: BaseException) -> object:
+    """Return the hook implementation that a validation error is about, else the whole implementation."""
+    named = re.search(r"\bmlxk_\w+", str(error))
+    return getattr(implementation, named[0], implementation) if named else implementation
 
 
 def _plugin(point: EntryPoint) -> Plugin:

@@ -33,7 +33,8 @@ def only_accepting(model: Model, judgements: Sequence[Judgement], *, hint: Calla
         return accepting[0][1]
     if accepting:
         raise PluginConflict(
-            f"Several backends accept `{model.name}`: {owned(accepting)}. Choose one with --backend.",
+            f"Several backends accept `{model.name}`: {owned(accepting)}. "
+            f"Choose one with {options('--backend', (spec.name for _, spec in accepting))}.",
             model=model.name,
             backends=[spec.name for _, spec in accepting],
         )
@@ -75,7 +76,7 @@ def strongest(
     if len(best) > 1:
         raise PluginConflict(
             f"Several reasoning formats fit `{model.name}`: {owned((p, s) for p, s, _ in best)}. "
-            "Choose one with --reasoning-format.",
+            f"Choose one with {options('--reasoning-format', [*(spec.name for _, spec, _ in best), 'none'])}.",
             model=model.name,
             formats=[spec.name for _, spec, _ in best],
         )
@@ -100,6 +101,11 @@ def annotated(found: Sequence[tuple[str, Quantization]]) -> list[Quantization]:
         for reader, fact in found
     ]
     return sorted(named, key=lambda fact: fact.format)
+
+
+def options(option: str, values: Iterable[str]) -> str:
+    """Return `--backend one or --backend two`."""
+    return " or ".join(f"{option} {value}" for value in values)
 
 
 def owned(entries: Iterable[tuple[Plugin, Named]]) -> str:

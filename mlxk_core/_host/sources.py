@@ -25,10 +25,13 @@ class IsolatedSource:
     source: ModelSource
 
     def names(self) -> Iterable[str]:
-        return self.isolation.guard(self.owner, "names()", self._names, default=())
+        return self.isolation.guard(
+            self.owner, "names()", self._names, default=(), source=_method(self.source, "names")
+        )
 
     def find(self, name: str, /) -> Model | None:
-        answer = self.isolation.guard(self.owner, f"find({name!r})", partial(self._find, name), default=None)
+        find, source = partial(self._find, name), _method(self.source, "find")
+        answer = self.isolation.guard(self.owner, f"find({name!r})", find, default=None, source=source)
         if isinstance(answer, MlxkError):
             raise answer
         return answer
@@ -53,3 +56,8 @@ class IsolatedSource:
         if model is not None and not isinstance(model, Model):
             raise TypeError(f"it returns {type(model).__name__}, not Model")
         return model
+
+
+def _method(source: object, name: str) -> object:
+    """Return the method, or the class if it has none: where a wrong result comes from."""
+    return getattr(source, name, type(source))

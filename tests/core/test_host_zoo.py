@@ -148,7 +148,7 @@ def test_a_command_name_that_two_claim_is_off_and_everything_else_is_on(zoo):
     assert done.code == 2
     assert done.stderr == (
         "mlxk: error: The command `dup` is claimed by several plugins: first (zoo-first 1.0), second (zoo-second 2.1). "
-        "Choose with --disable-plugin first, or MLXK_DISABLE_PLUGINS.\n"
+        "Turn one off with --disable-plugin first or --disable-plugin second, or with MLXK_DISABLE_PLUGINS.\n"
     )
     assert zoo.mlxk("good").code == 0
     assert zoo.mlxk("other").code == 0
@@ -221,7 +221,7 @@ def test_leaving_out_a_plugin_that_is_not_there_is_wrong_usage(zoo):
 def test_two_plugins_of_one_name_are_told_apart_by_their_distributions(zoo):
     zoo.plugin("same", COMMAND_WITHOUT_MODULE, dist="zoo-a")
     zoo.plugin("same", COMMAND_WITHOUT_MODULE, dist="zoo-b")
-    assert "Choose with --disable-plugin zoo-a, or" in zoo.mlxk("hollow").stderr
+    assert "--disable-plugin zoo-a or --disable-plugin zoo-b" in zoo.mlxk("hollow").stderr
     assert "zoo-b" in zoo.mlxk("--disable-plugin", "zoo-a", "hollow").stderr
 
 

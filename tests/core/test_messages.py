@@ -90,7 +90,7 @@ def messages(folder):
         "format tie": raised(host.reasoning_format, both),
         "constraint not installed": raised(host.constraint_compiler, "regex", "--regex"),
         "target missing": raised(host.load, "nowhere_at_all:x"),
-        "description invalid": host.plugins()[1].reason,
+        "description invalid": host.plugins()[1].reason.rpartition(" (")[0],
         "model not found": str(ModelNotFound("org/x", hint="`mlxk pull org/x` downloads it.")),
         "model ambiguous": str(AmbiguousModel("x", ["b/x", "a/x"])),
         "context exceeded": str(ContextLengthExceeded(5000, 4096)),

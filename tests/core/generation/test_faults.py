@@ -179,7 +179,7 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, moment):
     house.host.register(Formats(Format), name="formats")
     house.open(fake_backend("Hello."))
     generation = house.ask(house.model())
-    with pytest.raises(PluginFailure, match=r"Format raised LookupError.*--reasoning-format none"):
+    with pytest.raises(PluginFailure, match=r"format brittle: .* raised LookupError.*--reasoning-format none"):
         list(generation)
     assert list(generation) == []
     house.wait_for(lambda: house.service.status().waiting + house.service.status().active == 0)
@@ -208,7 +208,7 @@ def test_a_format_whose_events_are_none_is_named(house, channel, event):
 
     house.host.register(Formats(Format), name="formats")
     house.open(fake_backend("Hello."))
-    with pytest.raises(PluginFailure, match=r"Format raised TypeError.*--reasoning-format none"):
+    with pytest.raises(PluginFailure, match=r"reasoning format brittle: .* raised TypeError.*--reasoning-format none"):
         house.ask(house.model()).result()
 
 

@@ -1,0 +1,98 @@
+"""Constraint compilers in isolation: what they raise is the failure of their plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from mlxk_core._errors import MlxkError, PluginFailure
+
+if TYPE_CHECKING:
+    from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
+    from mlxk_core._generation.grammar import Part
+
+_T = TypeVar("_T")
+
+
+class Blame(Protocol):
+    """Makes an error the failure of a plugin; `what` was called, `source` is the function of the plugin."""
+
+    def __call__(self, what: str, error: BaseException, *, source: object = None) -> PluginFailure: ...
+
+
+class IsolatedCompiler:
+    """A constraint compiler of a plugin, made by `make`. Only an `MlxkError` gets through, as the protocol allows."""
+
+    def __init__(self, blame: Blame, kind: str, make: Callable[[], Any]) -> None:
+        self._blame = blame
+        self._kind = kind
+        self._compiler = self._call("making the compiler", make, make)
+        for name in ("check", "compile"):
+            if not callable(getattr(self._compiler, name, None)):
+                raise self._failure("making the compiler", _lacks(self._compiler, name), make)
+
+    def check(self, grammar: Part, /) -> None:
+        self._call("check()", lambda: self._compiler.check(grammar), self._compiler.check)
+
+    def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
+        source = self._compiler.compile
+        constraint = self._call("compile()", lambda: self._compiler.compile(grammar, vocabulary), source)
+        for name in ("mask", "accept"):
+            if not callable(getattr(constraint, name, None)):
+                raise self._failure("compile()", _lacks(constraint, name), source)
+        return IsolatedConstraint(constraint, self._failure)
+
+    def _call(self, what: str, function: Callable[[], _T], source: object) -> _T:
+        try:
+            return function()
+        except (MlxkError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise self._failure(what, error, source) from error
+
+    def _failure(self, what: str, error: BaseException, source: object) -> PluginFailure:
+        return self._blame(f"{what} of constraint {self._kind}", error, source=source)
+
+
+class IsolatedConstraint:
+    """A token constraint of a plugin. It runs on the engine thread, before each token."""
+
+    __slots__ = ("_accept", "_constraint", "_failure", "_mask")
+
+    def __init__(self, constraint: Any, failure: Callable[[str, BaseException, object], PluginFailure]) -> None:
+        self._constraint = constraint
+        self._mask = constraint.mask
+        self._accept = constraint.accept
+        self._failure = failure
+
+    @property
+    def complete(self) -> bool:
+        try:
+            return bool(self._constraint.complete)
+        except MlxkError:
+            raise
+        except BaseException as error:
+            raise self._failure("complete", error, type(self._constraint)) from error
+
+    def mask(self) -> bytes | None:
+        try:
+            mask = self._mask()
+            if mask is not None and not isinstance(mask, bytes):
+                raise TypeError(f"it returns {type(mask).__name__}, not bytes or None")
+            return mask
+        except MlxkError:
+            raise
+        except BaseException as error:
+            raise self._failure("mask()", error, self._mask) from error
+
+    def accept(self, token: int, /) -> None:
+        try:
+            self._accept(token)
+        except MlxkError:
+            raise
+        except BaseException as error:
+            raise self._failure("accept()", error, self._accept) from error
+
+
+def _lacks(thing: object, name: str) -> TypeError:
+    return TypeError(f"it returns {type(thing).__name__}, which has no `{name}`")
