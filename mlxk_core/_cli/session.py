@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ import click
 
 from mlxk_core._cli.output import Output
 from mlxk_core._host.host import Host
+from mlxk_core._host.isolation import quiet_stdout
 
 JSON = "mlxk_core.json"
 """In `ctx.meta`, which all contexts of a run share: this run prints one JSON document."""
@@ -39,7 +38,7 @@ def switch_to_json(ctx: click.Context) -> None:
         raise RuntimeError("a command runs under mlxk_core._cli.main, which makes the session")
     if not session.output.json:
         ctx.obj = replace(session, output=session.output.for_json())
-        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+        ctx.with_resource(quiet_stdout())
     ctx.meta[JSON] = True
 
 

@@ -127,7 +127,10 @@ class Engine(Protocol):
         """
 
     def check(self, row: Row) -> None:
-        """Raise `InvalidOption` or `InsufficientMemory` if `row` cannot run. Called before `add`."""
+        """Raise `InvalidOption` or `InsufficientMemory` if `row` cannot run. Called before `add`.
+
+        The rules that hold for every engine are `mlxk_core.api.backends.check_row`: call it first.
+        """
 
     def add(self, row: Row) -> None:
         """Accept a checked row. It joins the batch at the next step."""

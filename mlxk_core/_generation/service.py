@@ -13,7 +13,8 @@ from queue import Empty
 from types import TracebackType
 from typing import TypeVar, cast
 
-from mlxk_core._errors import BrokenModel, InvalidOption, QueueFull, ShuttingDown, UnsupportedModel
+from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown, UnsupportedModel
+from mlxk_core._generation.capabilities import require_task, supported
 from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
@@ -153,6 +154,7 @@ class GenerationService:
         """Submit all requests or, if `submit` would reject one of them, none."""
         requests = with_settings([self._with_defaults(request) for request in requests])
         backends = [self._backend(request.model, request.backend) for request in requests]
+        requests = [supported(request, backend) for request, backend in zip(requests, backends, strict=True)]
         plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
         prompts = shared_prompts(requests)
@@ -191,14 +193,20 @@ class GenerationService:
         with self._leased(model, backend) as resident:
             yield resident.engine.tokenizer
 
-    def run_tasks(self, model: Model, tasks: Iterable[Callable[[Engine], _T]]) -> Iterator[_T]:
+    def run_tasks(
+        self, model: Model, tasks: Iterable[Callable[[Engine], _T]], *, needs: str | None = None
+    ) -> Iterator[_T]:
         """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
 
-        For work other than generations, such as embeddings. A task should take no longer than a step does: running
-        generations wait for it. Closing the iterator ends the work. Raises what `submit` raises, the error of the
-        load, and what a task raises.
+        For work other than generations, such as embeddings. `needs` is what a backend must list in `BackendSpec.tasks`;
+        one that does not is an `UnsupportedModel` before the model is loaded. A task should take no longer than a step
+        does: running generations wait for it. Closing the iterator ends the work. Raises what `submit` raises, the
+        error of the load, and what a task raises.
         """
-        [job] = self._open_jobs([(model, self._backend(model, None))])
+        backend = self._backend(model, None)
+        if needs is not None:
+            require_task(model, backend, needs)
+        [job] = self._open_jobs([(model, backend)])
         try:
             _wait_for_model(job, lambda: None)
             for task in tasks:
@@ -318,8 +326,6 @@ class GenerationService:
         return replace(request, generic_tools=request.generic_tools and self._generic_tools)
 
     def _plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
-        if request.prompt_logprobs is not None and not backend.prompt_logprobs:
-            raise InvalidOption("prompt_logprobs", f"the backend {backend.name} does not score the tokens of a prompt")
         chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
         # The response to a raw prompt is raw text, unless the request names a format.
         format_name = request.reasoning_format or (request.model.settings.reasoning_format if chat else "none")

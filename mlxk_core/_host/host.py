@@ -403,8 +403,10 @@ class Host:
                 errors.append(error)
                 return Verdict.no(str(error))
 
-        failed = Verdict.no("its check of the model failed, see `mlxk plugins`")
-        verdict = self.isolation.guard(plugin, f"accepts of {spec.name}", accepts, default=failed, source=spec.accepts)
+        what = f"accepts of {spec.name}"
+        verdict = self.isolation.guard(plugin, what, accepts, default=None, source=spec.accepts)
+        if verdict is None:
+            verdict = Verdict.no(f"plugin {plugin.label} failed: {plugin.record.reason}")
         return Judgement(plugin, spec, verdict, errors[0] if errors else None)
 
     def _strongest(self, model: Model, *, around: bool) -> tuple[ReasoningExtractorSpec, Evidence] | None:
@@ -434,7 +436,7 @@ class Host:
         if spec.requires is None:
             return None
         requires = partial(_reason, spec.requires)
-        failed = "its check failed, see `mlxk plugins`"
+        failed = "its check failed; `mlxk plugins` shows why"
         what = f"requires of {spec.name}"
         return self.isolation.guard(plugin, what, requires, default=failed, source=spec.requires)
 

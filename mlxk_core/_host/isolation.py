@@ -58,6 +58,10 @@ class Isolation:
         if self.strict:
             raise failure
         self._announce(plugin)
+        if cause is not None and os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
+            import traceback  # needed after a failure only
+
+            traceback.print_exception(cause)  # to standard error
         return failure
 
     def record(
@@ -67,6 +71,9 @@ class Isolation:
         mismatch = plugin.needs_other_core()
         if mismatch:
             reason = f"{mismatch}: {reason}"
+        import logging  # needed after a failure only
+
+        logging.getLogger("mlxk.plugins").debug("plugin %s failed: %s", plugin.label, reason, exc_info=cause)
         if plugin.record.status != "failed":
             plugin.record = replace(plugin.record, status="failed", reason=reason)
         failure = PluginFailure(

@@ -59,14 +59,27 @@ class Verdict:
         return cls("foreign", reason)
 
 
+SAMPLING_OPTIONS = frozenset(
+    {
+        "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+        "logit_bias", "seed", "logprobs",
+    }
+)  # fmt: skip
+"""The fields of `Sampling`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackendSpec:
     """Something that runs models. `accepts` judges a model by its files and is light (no MLX import).
 
     `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
     `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
-    thread before a load (None: the size of its weight files). `constraints` says that its engines keep to
-    `Row.constraint`, `prompt_logprobs` that they score the prompt for `Row.prompt_logprobs`.
+    thread before a load (None: the size of its weight files).
+
+    The rest says what its engines can do; a request for anything else is an error before the model is loaded.
+    `constraints`: they keep to `Row.constraint`. `prompt_logprobs`: they score the prompt for `Row.prompt_logprobs`.
+    `sampling`: the fields of `Sampling` that they apply; greedy decoding (`temperature=0`) is always one.
+    `tools`: tools can be offered to their models. `tasks`: other kinds of work (`embeddings`), an open vocabulary.
     """
 
     name: str
@@ -76,6 +89,9 @@ class BackendSpec:
     estimate: Target | None = None
     constraints: bool = False
     prompt_logprobs: bool = False
+    sampling: frozenset[str] = SAMPLING_OPTIONS
+    tools: bool = True
+    tasks: frozenset[str] = frozenset()
 
 
 class ModelSource(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from mlxk_core._host.specs import (
+    SAMPLING_OPTIONS,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -93,6 +94,13 @@ _number = _of((int, float), "a number")
 _flag: Check = lambda value: None if isinstance(value, bool) else "True or False"  # noqa: E731
 _texts = _many(_filled, "a tuple or set of strings that are not empty")
 
+
+def _sampling(value: object) -> str | None:
+    if _texts(value) is None and isinstance(value, Collection) and set(value) <= SAMPLING_OPTIONS:
+        return None
+    return f"a set of {', '.join(sorted(SAMPLING_OPTIONS))}"
+
+
 _FIELDS: Mapping[type, Mapping[str, Check]] = {
     CommandSpec: {
         "name": _name,
@@ -109,6 +117,9 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "estimate": _optional(_target),
         "constraints": _flag,
         "prompt_logprobs": _flag,
+        "sampling": _sampling,
+        "tools": _flag,
+        "tasks": _many(_filled, "a tuple or set of strings that are not empty"),
     },
     ModelSourceSpec: {"name": _name, "summary": _line, "target": _target},
     StopPolicy: {"stop_tokens": _texts, "keep_tokens": _texts, "stop_strings": _texts},

@@ -15,6 +15,7 @@ from mlxk_core._generation.engine import (
     ScoredToken,
     StepEvent,
 )
+from mlxk_core._generation.row_check import check_row
 from mlxk_core._generation.tokenizer import Detokenizer, Tokenizer
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "ScoredToken",
     "StepEvent",
     "Tokenizer",
+    "check_row",
 ]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlxk_core.api import hookimpl
-from mlxk_core.api.backends import EngineContext, Prefilled, Row, Sampled, StepEvent
-from mlxk_core.api.errors import InsufficientMemory, InvalidOption, NoTemplate, TemplateError
-from mlxk_core.api.generation import Message, Tool
+from mlxk_core.api.backends import EngineContext, Prefilled, Row, Sampled, StepEvent, check_row
+from mlxk_core.api.errors import ConstraintFailure, InsufficientMemory, InvalidOption, NoTemplate, TemplateError
+from mlxk_core.api.generation import Message, TokenConstraint, Tool
 from mlxk_core.api.hooks import BackendSpec, Verdict
 from mlxk_core.api.models import Model
 
@@ -129,6 +129,7 @@ class FakeEngine:
 
     def check(self, row: Row) -> None:
         self._fault("check")
+        check_row(row, self.tokenizer.vocab_size)
         if row.sampling.top_k > self.tokenizer.vocab_size:
             raise InvalidOption("top_k", "it is larger than the vocabulary")
         if len(row.prompt) > 1_000_000:
@@ -156,9 +157,18 @@ class FakeEngine:
         ended = running.given >= len(running.answer)
         token = END if ended else ord(running.answer[running.given])
         running.given += 1
-        finish: Literal["stop", "length"] | None = (
-            "stop" if token in row.stop_tokens else "length" if running.given >= row.max_tokens else None
-        )
+        complete = False
+        if row.constraint is not None:
+            token = _allowed(row.constraint, token)
+            row.constraint.accept(token)
+            complete = row.constraint.complete
+        finish: Literal["stop", "length", "complete"] | None = None
+        if token in row.stop_tokens:
+            finish = "stop"
+        elif complete:
+            finish = "complete"
+        elif running.given >= row.max_tokens:
+            finish = "length"
         if finish:
             self._rows.pop(row.id)
             self.script.log.append(("finish", row.id))
@@ -191,12 +201,24 @@ class FakeEngine:
             time.sleep(seconds)
 
 
+def _allowed(constraint: TokenConstraint, token: int) -> int:
+    """Return `token` if the constraint allows it, else the lowest token id that it allows."""
+    mask = constraint.mask()
+    if mask is None or (token // 8 < len(mask) and mask[token // 8] >> token % 8 & 1):
+        return token
+    for index, byte in enumerate(mask):
+        if byte:
+            return index * 8 + (byte & -byte).bit_length() - 1
+    raise ConstraintFailure("The constraint allows no token.")
+
+
 class FakeBackend:
     """A plugin object with one backend, for every model that `fake_model` wrote with the same `kind`."""
 
-    def __init__(self, script: Script, kind: str) -> None:
+    def __init__(self, script: Script, kind: str, spec: Mapping[str, Any]) -> None:
         self.script = script
         self.kind = kind
+        self._spec = spec
 
     @hookimpl
     def mlxk_backends(self) -> list[BackendSpec]:
@@ -207,6 +229,7 @@ class FakeBackend:
                 accepts=self._accepts,
                 target=self.load,
                 estimate=self.estimate,
+                **self._spec,
             )
         ]
 
@@ -232,10 +255,19 @@ class FakeBackend:
         self.script.log.append(("exit", None))
 
 
-def fake_backend(answer: str | Callable[[str], str] = "Hello.", *, kind: str = "fake", **script: Any) -> FakeBackend:
-    """A plugin to register in a host; its `script` may be changed at any time. `script` takes `Script`'s fields."""
+def fake_backend(
+    answer: str | Callable[[str], str] = "Hello.",
+    *,
+    kind: str = "fake",
+    spec: Mapping[str, Any] | None = None,
+    **script: Any,
+) -> FakeBackend:
+    """A plugin to register in a host; its `script` may be changed at any time. `script` takes `Script`'s fields.
+
+    `spec` are fields of its `BackendSpec`: with `{"constraints": True}` it takes constraints, and keeps to them.
+    """
     say = answer if callable(answer) else lambda prompt: answer
-    return FakeBackend(Script(answer=say, **script), kind)
+    return FakeBackend(Script(answer=say, **script), kind, spec or {})
 
 
 def fake_model(folder: Path, *, kind: str = "fake", context: int = 4096, name: str | None = None) -> Model:

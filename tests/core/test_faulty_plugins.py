@@ -148,7 +148,9 @@ FAULTS = {
         + "class Broken(FakeDetokenizer):\n    def add(self, token):\n        1 / 0  # here",
         by="ask",
     ),
-    "matches raises": Fault(FORMAT.replace('return Evidence(Strength.TEMPLATE, "always")', "1 / 0  # here"), by="ask"),
+    "matches raises": Fault(
+        FORMAT.replace('return Evidence(Strength.TEMPLATE, "always")', "1 / 0  # here\nFaulty = print"), by="ask"
+    ),
     "format cannot be made": Fault(
         FORMAT + "class Faulty:\n    def __init__(self, context):\n        1 / 0  # here", by="ask"
     ),
@@ -256,7 +258,7 @@ def meet(zoo, fault, folder, caplog):
     host = zoo.host()
     model = fake_model(folder / "model")
     if "mlxk_backends" not in fault.source:
-        host.register(fake_backend("Hello.", constraints=True), name="fake")
+        host.register(fake_backend("Hello.", spec={"constraints": True}), name="fake")
     with caplog.at_level(logging.DEBUG), contextlib.ExitStack() as stack:
         if fault.by in ("ask", "constrain"):
             service = stack.enter_context(GenerationService(host))
@@ -268,7 +270,7 @@ def meet(zoo, fault, folder, caplog):
                 service.submit(request).result()
             except MlxkError as error:
                 yield str(error)
-                expects_cause = "which" not in str(error) and "accepts" not in str(error)
+                expects_cause = "which" not in str(error) and "cannot be run" not in str(error)
                 assert error.__cause__ is not None or not expects_cause, "the cause is kept for debug output"
         elif fault.by == "extend":
             for spec in host.server_extensions():
@@ -296,3 +298,72 @@ def test_debug_shows_the_frame_of_the_plugin(zoo, tmp_path):
     shown = zoo.mlxk("faulty", MLXK_DEBUG="1").stderr
     assert "Traceback" in shown
     assert "1 / 0  # here" in shown
+
+
+LOUD = """
+import os
+import subprocess
+from mlxk_core.api.commands import json_option
+from mlxk_core.api.generation import GenerationRequest, GenerationService
+from mlxk_core.api.models import Resolver
+from mlxk_testing.fake_engine import FakeEngine, Script
+
+def shout():
+    print("print")
+    os.write(1, b"descriptor")
+    subprocess.run(["echo", "child"])
+
+class Loud(FakeEngine):
+    def close(self):
+        shout()
+
+@hookimpl
+def mlxk_backends():
+    shout()
+    yield BackendSpec(name="loud", summary="", accepts=accepts, target=load, estimate=estimate)
+
+def accepts(model):
+    shout()
+    return Verdict.yes()
+
+def estimate(model):
+    shout()
+    return 1
+
+def load(model, context):
+    shout()
+    context.at_thread_exit(shout)
+    return Loud(Script(answer=lambda prompt: "Hello."))
+
+@hookimpl
+def mlxk_commands():
+    yield CommandSpec(name="ask", summary="Ask.", target=ask)
+
+@click.command("ask")
+@click.argument("model")
+@json_option
+@click.pass_obj
+def ask(session, model):
+    '''Ask.'''
+    print("own")
+    with GenerationService(session.host) as service:
+        request = GenerationRequest(model=Resolver(session.host).resolve(model), prompt="Hi", max_tokens=99)
+        text = service.submit(request).result().content
+    session.output.line(text)
+    subprocess.run(["echo", "own child"])
+    return {"text": text}
+"""
+
+
+def test_what_a_backend_prints_is_never_in_the_answer(zoo, tmp_path):
+    zoo.plugin("loud", LOUD)
+    model = fake_model(tmp_path / "model")
+    done = zoo.process("ask", str(model.path))
+    assert (done.code, done.stdout) == (0, "own\nHello.\nown child\n")
+    assert done.stderr.count("print") == done.stderr.count("descriptor") == done.stderr.count("child") >= 5
+
+
+def test_with_json_nothing_but_the_document_is_written_by_a_loud_backend(zoo, tmp_path):
+    zoo.plugin("loud", LOUD)
+    model = fake_model(tmp_path / "model")
+    assert zoo.process("ask", str(model.path), "--json").json["data"] == {"text": "Hello."}

@@ -66,7 +66,7 @@ def embed_inputs(
         batches = list(_batches(order, encoded))
         tasks = (_task(model, [encoded[index] for index in batch], configuration) for batch in batches)
         vectors: dict[int, Sequence[float]] = {}
-        for batch, result in zip(batches, service.run_tasks(model, tasks), strict=False):
+        for batch, result in zip(batches, service.run_tasks(model, tasks, needs="embeddings"), strict=False):
             vectors.update(zip(batch, result, strict=True))
             if cancelled():
                 break

@@ -21,6 +21,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         estimate="mlxk_gguf.engine:estimate",
         constraints=True,
         prompt_logprobs=True,
+        tasks=frozenset({"embeddings"}),
     )
 
 

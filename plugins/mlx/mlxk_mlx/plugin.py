@@ -29,6 +29,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         estimate="mlxk_mlx.loading.memory:estimate",
         constraints=True,
         prompt_logprobs=True,
+        tasks=frozenset({"embeddings"}),
     )
 
 

@@ -18,8 +18,8 @@ from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent
-from mlxk_core.api.errors import InsufficientMemory, InvalidOption
+from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
+from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.constraining import ConstraintProcessor
@@ -142,18 +142,7 @@ class MlxEngine:
         return self._template.render(messages, tools=tools, generation_prompt=generation_prompt, options=options)
 
     def check(self, row: Row) -> None:
-        if not row.prompt:
-            raise InvalidOption("prompt", "must not be empty")
-        least = 1 if row.prompt_logprobs is None else 0
-        if row.max_tokens < least:
-            raise InvalidOption("max_tokens", f"must be {least} or more, not {row.max_tokens}")
-        vocab_size = self.tokenizer.vocab_size
-        if row.prompt_logprobs is not None and not 0 <= row.prompt_logprobs <= vocab_size:
-            raise InvalidOption("prompt_logprobs", f"must be from 0 to {vocab_size}, not {row.prompt_logprobs}")
-        for token in (min(row.prompt), max(row.prompt)):
-            if not 0 <= token < vocab_size:
-                raise InvalidOption("prompt", f"token id {token} is out of range (vocabulary size {vocab_size})")
-        sampling.check(row.sampling, vocab_size)
+        check_row(row, self.tokenizer.vocab_size)
         self._footprint.check(len(row.prompt))
 
     def add(self, row: Row) -> None:

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import mlx.core as mx
 
-from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Sampling
 
 Sampler = Callable[[mx.array], mx.array]
@@ -25,29 +24,6 @@ _GREEDY_BELOW = 1e-6
 """Dividing logits by a lower temperature overflows float32."""
 _SHARED_SAMPLERS = 256
 _SEEDS = 1 << 64
-
-
-def check(sampling: Sampling, vocab_size: int) -> None:
-    """Raise `InvalidOption` for a value that would make MLX fail or crash inside a batch step."""
-    _require("temperature", sampling.temperature, "a finite number, 0 or more", 0 <= sampling.temperature < math.inf)
-    _require("top_p", sampling.top_p, "from 0 to 1", 0 <= sampling.top_p <= 1)
-    _require("top_k", sampling.top_k, "0 (off) or more", sampling.top_k >= 0)
-    _require("min_p", sampling.min_p, "from 0 to 1", 0 <= sampling.min_p <= 1)
-    penalty = sampling.repetition_penalty
-    _require("repetition_penalty", penalty, "a finite number above 0", 0 < penalty < math.inf)
-    for name in ("presence_penalty", "frequency_penalty"):
-        _require(name, getattr(sampling, name), "a finite number", math.isfinite(getattr(sampling, name)))
-    for token, bias in sampling.logit_bias.items():
-        if not 0 <= token < vocab_size:
-            raise InvalidOption("logit_bias", f"token id {token} is out of range (vocabulary size {vocab_size})")
-        _require("logit_bias", bias, "finite numbers", math.isfinite(bias))
-    if sampling.logprobs is not None and not 0 <= sampling.logprobs <= vocab_size:
-        raise InvalidOption("logprobs", f"must be from 0 to {vocab_size}, not {sampling.logprobs}")
-
-
-def _require(option: str, value: float, what: str, holds: bool) -> None:
-    if not holds:
-        raise InvalidOption(option, f"must be {what}, not {value}")
 
 
 def sampler_for(sampling: Sampling, vocab_size: int) -> Sampler:
