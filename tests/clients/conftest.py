@@ -30,12 +30,34 @@ _UV = shutil.which("uv") or os.environ.get("UV")
 _THINKING_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
 
+_CODE = 'Thought: I look.\n<code>\nfinal_answer(get_weather(city="Oslo") + " in Oslo")\n</code>'
+_PERSON = ['{"', "name", '":"', "Ada", '","', "age", '":', "36", "}"]
+
+
+def _caller(folder: Path, name: str) -> Path:
+    """A model that calls the tool `name`, strict or not, and answers once it has the result."""
+    # Pieces as a grammar cuts them: what it forces is then the script's own.
+    call = [
+        *("<tool_call>", '\n{"name": "', name, '", "arguments": {"'),
+        *("city", '":"', "Oslo", '"}}\n', "</tool_call>"),
+    ]
+    return scripted_model(
+        folder,
+        call,
+        trained=True,
+        chat_template=TOOL_CHATML,
+        added_tokens=TOOL_CHATML_TOKENS,
+        after={AFTER_TOOL: "It rains in Oslo."},
+        context=16384,
+    )
+
+
 def _write_models() -> None:
     in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The keeper said: «ça va, 你好» 🌊 and left."))
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
     in_hub_cache("tiny/random", random_model)
     in_hub_cache("tiny/narrow", lambda folder: random_model(folder, context=128, ends=True))
-    in_hub_cache("tiny/maker", lambda folder: random_model(folder, ends=True, context=4096))
+    in_hub_cache("tiny/maker", lambda folder: random_model(folder, ends=True, context=16384))
     in_hub_cache("tiny/json", lambda folder: scripted_model(folder, '```json\n{"name": "Ada", "age": 36}\n```'))
     in_hub_cache(
         "tiny/thinker",
@@ -46,29 +68,10 @@ def _write_models() -> None:
             added_tokens=_THINKING_TOKENS,
         ),
     )
-    in_hub_cache(
-        "tiny/tools",
-        lambda folder: scripted_model(
-            folder,
-            # Pieces as a grammar cuts them, so that strict tools can be called too.
-            [
-                "<tool_call>",
-                '\n{"name": "',
-                "get_weather",
-                '", "arguments": {"',
-                "city",
-                '":"',
-                "Oslo",
-                '"}}\n',
-                "</tool_call>",
-            ],
-            trained=True,
-            chat_template=TOOL_CHATML,
-            added_tokens=TOOL_CHATML_TOKENS,
-            after={AFTER_TOOL: "It rains in Oslo."},
-            context=16384,
-        ),
-    )
+    in_hub_cache("tiny/coder", lambda folder: scripted_model(folder, _CODE, context=16384))
+    in_hub_cache("tiny/person", lambda folder: scripted_model(folder, _PERSON, trained=True))
+    in_hub_cache("tiny/tools", lambda folder: _caller(folder, "get_weather"))
+    in_hub_cache("tiny/plugin_tools", lambda folder: _caller(folder, "weather-get_weather"))
     in_hub_cache(
         "tiny/caller",
         lambda folder: gpt_oss_model(

@@ -11,14 +11,23 @@ import pytest
 
 PYTHON_CLIENTS = {
     "anthropic": "openai-3",
+    "autogen": "openai-2",
+    "crewai": "openai-2",
+    "google_adk": "openai-3",
+    "haystack": "openai-2",
     "instructor": "openai-3.3",
     "langchain": "openai-3",
     "litellm": "openai-3",
+    "llama_index": "openai-2",
     "llm": "openai-3.3",
     "ollama": "openai-3",
     "openai": "openai-3",
+    "outlines": "openai-3",
     "pydantic_ai": "openai-3",
     "responses": "openai-3",
+    "semantic_kernel": "openai-2",
+    "smolagents": "openai-3",
+    "strands": "openai-2",
 }
 NODE_CLIENTS = ["openai"]
 SCRIPTS = Path(__file__).with_name("scripts")
