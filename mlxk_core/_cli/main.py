@@ -92,7 +92,7 @@ class Root(click.Group):
             "mlxk",
             help="Run and serve local language models on Apple's MLX.",
             no_args_is_help=False,
-            context_settings={"help_option_names": ["-h", "--help"]},
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
             params=[
                 click.Option(["--json"], is_flag=True, help="Print the result as JSON."),
                 click.Option(["--no-plugins"], is_flag=True, help="Load no plugin at all."),
@@ -178,12 +178,12 @@ class Root(click.Group):
             module, _, attribute = _BUILTINS[name][1].partition(":")
             builtin = getattr(importlib.import_module(f"mlxk_core._cli.{module}"), attribute)
             assert isinstance(builtin, click.Command)
-            return builtin
+            return _plain(builtin)
         target = self.host.command(name).target
         command = self.host.load(target)
         if not isinstance(command, click.Command):
             raise UsageError(f"`{name}` cannot start: {target} is not a click command.", command=name, target=target)
-        return command
+        return _plain(command)
 
     def failure_of_command(self, error: BaseException) -> BaseException:
         """Return what the running command raised as the failure of its plugin; of a command of mlxk's own as it is."""
@@ -300,6 +300,13 @@ def _leave(code: int) -> NoReturn:
     if any(thread.name == ENGINE_THREAD for thread in threading.enumerate()):
         os._exit(code)
     sys.exit(code)
+
+
+def _plain(command: click.Command) -> click.Command:
+    from mlxk_core._cli.plain_words import use_plain_words  # not for `mlxk --help`
+
+    use_plain_words(command)
+    return command
 
 
 def _print_document(

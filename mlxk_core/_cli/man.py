@@ -25,8 +25,10 @@ def manual_page(ctx: click.Context) -> str:
         _escape(" ".join(command.collect_usage_pieces(ctx))),
     ]
     if description.strip():
-        lines += [".SH DESCRIPTION", *_paragraphs(description)]
-    records = [record for each in command.get_params(ctx) if (record := each.get_help_record(ctx))]
+        paragraphs = _paragraphs(description)
+        lines += paragraphs if paragraphs[0].startswith(".SH") else [".SH DESCRIPTION", *paragraphs]
+    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
+    records = [record for each in options if (record := each.get_help_record(ctx))]
     if records:
         lines.append(".SH OPTIONS")
         for option, text in records:
@@ -46,7 +48,10 @@ def manual_page(ctx: click.Context) -> str:
 def _paragraphs(text: str) -> list[str]:
     lines: list[str] = []
     for paragraph in text.strip().split("\n\n"):
-        if paragraph.startswith("\b\n"):
+        if paragraph.startswith(("\b\nExample:\n", "\b\nExamples:\n")):
+            _, _, *examples = paragraph.split("\n")
+            lines += [".SH EXAMPLES", ".nf", *(_escape(line.strip()) for line in examples), ".fi"]
+        elif paragraph.startswith("\b\n"):
             lines += [".PP", ".nf", *map(_escape, paragraph[2:].split("\n")), ".fi"]
         else:
             lines += [".PP", _escape(" ".join(paragraph.split()))]

@@ -23,7 +23,14 @@ _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 @json_option
 @click.pass_context
 def plugins(ctx: click.Context, /, check: bool) -> Any:
-    """List installed plugins, what they provide, and any problems."""
+    """List installed plugins, what they provide, and any problems.
+
+    \b
+    Examples:
+      mlxk plugins
+      mlxk plugins --check
+      mlxk plugins new command greet
+    """
     if ctx.invoked_subcommand is not None:
         if check:
             raise UsageError(f"--check cannot be used with `{ctx.invoked_subcommand}`.")
@@ -54,6 +61,11 @@ def new(session: Session, kind: str, name: str, folder: Path) -> Any:
     """Create the project of a new plugin, with a test that passes.
 
     KIND is what it provides, NAME its name: `mlxk plugins new command greet` writes mlxk-greet/.
+
+    \b
+    Examples:
+      mlxk plugins new command greet
+      mlxk plugins new format my-format --folder projects
     """
     project = write_project(kind, name, folder)
     session.output.line(f"Created {project}. Next: pip install -e '{project}[tests]' && pytest {project}")

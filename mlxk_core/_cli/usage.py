@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from mlxk_core._cli.plain_words import problem_of
 from mlxk_core._errors import UsageError
 
 # What other tools call an option; the first that the command has is suggested.
@@ -100,13 +101,12 @@ def _options_of(ctx: click.Context) -> list[str]:
 
 
 def _bad_value(error: click.BadParameter) -> str:
-    """click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: 'abc' is not …`."""
+    """click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: must be …`."""
     if isinstance(error, click.MissingParameter) or error.param is None:
         return error.format_message().rstrip(".")
     option = error.param
-    name = (option.opts[-1] if isinstance(option, click.Option) else option.human_readable_name) if option else ""
-    message = error.message.rstrip(".").replace("valid integer range", "whole number")
-    return f"{name}: {message.replace('valid float range', 'number').replace('valid integer', 'whole number')}"
+    name = option.opts[-1] if isinstance(option, click.Option) else option.human_readable_name
+    return f"{name}: {problem_of(error.message)}"
 
 
 def _usage(ctx: click.Context) -> str:

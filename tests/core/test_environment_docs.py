@@ -1,4 +1,4 @@
-"""docs/reference/environment.md names every environment variable that mlxk reads, like `mlxk help environment`."""
+"""`mlxk help environment` and docs/reference/environment.md name every environment variable that mlxk reads."""
 
 from __future__ import annotations
 
@@ -10,22 +10,42 @@ from mlxk_core._cli.environment import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-8")
-NAME = re.compile(r"MLXK_[A-Z_]+")
+NAME = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+OTHER_WORDS = {"AGENT", "FAIL", "HEAD", "MODEL", "NAME", "TRUE", "X_REQUEST_ID"}
+"""Texts in capitals that are not variables, in modules that read variables."""
+SET_ONLY = {"HF_HUB_DISABLE_TELEMETRY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "TRANSFORMERS_VERBOSITY"}
+"""Variables that mlxk sets for a library."""
+READ_BY_LIBRARIES = {
+    *("HF_TOKEN_PATH", "HF_XET_HIGH_PERFORMANCE", "HF_HUB_DISABLE_XET"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS"),
+}
+FOR_AGENTS = "agents.py"
+"""The variables that `mlxk launch` sets for other programs."""
 
 
 def read_by_mlxk() -> set[str]:
-    """The names that are string literals of their own in what we ship."""
+    """The names in capitals that are string literals of their own, in modules that read the environment."""
     found = set()
     for pattern in ("mlxk_core/**/*.py", "plugins/*/mlxk_*/**/*.py"):
         for path in ROOT.glob(pattern):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = path.read_text(encoding="utf-8")
+            if "environ" not in text or path.name in ("environment.py", FOR_AGENTS):
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value):
-                    found.add(node.value)
-    return found
+                    found |= {node.value} if len(node.value) > 3 else set()
+    return found - OTHER_WORDS - SET_ONLY
 
 
-def test_the_page_names_every_variable_of_mlxk() -> None:
-    named = set(NAME.findall(PAGE))
-    assert read_by_mlxk() <= named
-    assert {name for name, _ in VARIABLES} <= set(re.findall(r"`([A-Z_]+)`", PAGE))
-    assert {name for name in named if name.startswith("MLXK_")} - read_by_mlxk() <= {"MLXK_COMPLETE", "MLXK_LAUNCH_KEY"}
+def named(text: str) -> set[str]:
+    return {word for word in re.findall(r"[A-Z_][A-Z_]{3,}", text) if "_" in word or word in ("TERM", "VISUAL")}
+
+
+def test_the_help_names_what_the_code_reads_and_nothing_else() -> None:
+    helped = {name for name, _ in VARIABLES} | {word for _, text in VARIABLES for word in named(text)}
+    assert helped == read_by_mlxk() | READ_BY_LIBRARIES
+
+
+def test_the_page_names_the_variables_of_the_help() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert rows == [name for name, _ in VARIABLES]

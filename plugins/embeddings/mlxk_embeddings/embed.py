@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.commands import Session, complete_model, json_option
 from mlxk_core.api.errors import UsageError
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.models import Resolver
@@ -16,7 +16,7 @@ from mlxk_embeddings.embedding import embed_inputs
 
 
 @click.command("embed")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("--prompt-name", metavar="NAME", help="Prefix of the model to use, such as `query`.")
 @click.option("--dimensions", type=click.IntRange(min=1), metavar="N", help="Keep only the first N numbers.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session
+from mlxk_core.api.commands import Session, complete_model
 from mlxk_core.api.errors import InvalidOption, ModelNotFound, UsageError
 from mlxk_core.api.models import Resolver
 from mlxk_launch.agents import AGENTS, Agent, Endpoint, Setup
@@ -24,7 +24,13 @@ from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, runn
 
 @click.command("launch", context_settings={"ignore_unknown_options": True})
 @click.argument("agent", metavar="AGENT", type=click.Choice(sorted(AGENTS)))
-@click.option("-m", "--model", metavar="MODEL", help="The model to use; needed where there are several.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="The model to use; needed where there are several.",
+)
 @click.option("--server", metavar="URL", help=f"Use this server [default: {DEFAULT_URL} if it runs, else a new one].")
 @click.option("--print", "print_only", is_flag=True, help="Print the command and its environment; start nothing.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -64,6 +64,12 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
 
     Of MODEL, or of all. The exit code is 1 if a model is damaged, unfinished or cannot be verified, or if MODEL is not
     found.
+
+    \b
+    Examples:
+      mlxk health
+      mlxk health smollm2
+      mlxk health org/name --verify
     """
     resolver = Resolver(session.host)
     models = inventory.all_models(resolver) if model is None else [_find(resolver, model)]

@@ -44,6 +44,13 @@ def list_(
 
     Lists those that can run here; PATTERN filters by a part of the name. A narrow terminal shows fewer columns;
     --verbose and pipes show all of them.
+
+    \b
+    Examples:
+      mlxk list
+      mlxk list qwen --sort size
+      mlxk list --all --verbose
+      mlxk list --quiet
     """
     output = session.output
     if quiet and (output.json or verbose):

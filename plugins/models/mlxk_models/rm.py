@@ -52,6 +52,12 @@ def rm(session: Session, models: tuple[str, ...], force: bool) -> dict[str, Any]
 
     Deletes all revisions of MODEL from the hub cache, or the one that is named. With -f a name must be complete.
     Nothing is deleted unless all names are found.
+
+    \b
+    Examples:
+      mlxk rm org/name
+      mlxk rm org/name@main
+      mlxk rm -f org/one org/two
     """
     resolver = Resolver(session.host)
     targets = [_find(resolver, text) for text in dict.fromkeys(models)]

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, json_option
+from mlxk_core.api.commands import Session, complete_model, json_option
 from mlxk_core.api.errors import Interrupted, MlxkError, kind_of
 from mlxk_hub.settings import check_settings
 
 
 @click.command("pull")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model)
 @click.option("--include", metavar="GLOB", multiple=True, help="Download the files that match instead (repeatable).")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Skip the files that match (repeatable).")
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded; write nothing.")
@@ -34,6 +34,13 @@ def pull(
     MODEL is `org/name` or the address of a model's page, with `@REVISION` (branch, tag or full commit) and `:VARIANT`
     (of GGUF files) where needed. Without an owner it is one of mlx-community. Downloaded are the MLX or safetensors
     weights, or one GGUF variant, with config and tokenizer. An interrupted download is resumed.
+
+    \b
+    Examples:
+      mlxk pull mlx-community/Qwen3-0.6B-4bit
+      mlxk pull bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M
+      mlxk pull https://huggingface.co/org/name
+      mlxk pull org/name@main --dry-run
     """
     check_settings()
     # Imported here: it imports huggingface_hub, which reads the settings.

@@ -42,6 +42,11 @@ def push(
 
     Files listed in .hfignore and hidden files (except .gitattributes) are not uploaded. Nothing is deleted on the hub.
     Without changes no commit is made.
+
+    \b
+    Examples:
+      mlxk push ./model org/name --check-only
+      mlxk push ./model org/name --create --private
     """
     check_settings()
     check_name(repository, "REPO")

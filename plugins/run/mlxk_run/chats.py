@@ -56,7 +56,12 @@ def chats(ctx: click.Context, /) -> Any:
 @json_option
 @click.pass_obj
 def list_command(session: Session) -> Any:
-    """List saved chats, the latest first."""
+    """List saved chats, the latest first.
+
+    \b
+    Example:
+      mlxk chats list
+    """
     return _list(session, _store().chats())
 
 
@@ -65,7 +70,12 @@ def list_command(session: Session) -> Any:
 @json_option
 @click.pass_obj
 def search_command(session: Session, text: str) -> Any:
-    """List the chats whose name or text contains TEXT."""
+    """List the chats whose name or text contains TEXT.
+
+    \b
+    Example:
+      mlxk chats search "blue sky"
+    """
     return _list(session, _store().chats(containing=text))
 
 
@@ -74,7 +84,12 @@ def search_command(session: Session, text: str) -> Any:
 @json_option
 @click.pass_obj
 def show_command(session: Session, chat: str) -> Any:
-    """Print a chat."""
+    """Print a chat.
+
+    \b
+    Example:
+      mlxk chats show 3
+    """
     saved, messages = _chat(chat)
     if not session.output.json:
         session.output.write(_shown(_text(saved, messages), session))
@@ -94,7 +109,13 @@ def show_command(session: Session, chat: str) -> Any:
 @json_option
 @click.pass_obj
 def export_command(session: Session, chat: str, format: str, file: Path | None) -> Any:
-    """Export a chat to standard output or a file."""
+    """Export a chat to standard output or a file.
+
+    \b
+    Examples:
+      mlxk chats export 3 > chat.md
+      mlxk chats export trip --format json --output trip.json
+    """
     saved, messages = _chat(chat)
     text = _FORMATS[format](saved, messages)
     if file is not None:
@@ -115,7 +136,13 @@ def export_command(session: Session, chat: str, format: str, file: Path | None) 
 @json_option
 @click.pass_obj
 def delete_command(session: Session, references: tuple[str, ...], everything: bool, force: bool) -> Any:
-    """Delete chats; their text is overwritten in the file."""
+    """Delete chats; their text is overwritten in the file.
+
+    \b
+    Examples:
+      mlxk chats delete 3 4
+      mlxk chats delete --all --force
+    """
     if everything == bool(references):
         raise UsageError("Name the chats to delete, or use --all.")
     store = _store()

@@ -90,6 +90,13 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
 
     Ctrl-C waits for open responses; a second one cuts them off. With --json one document says where the server
     listens.
+
+    \b
+    Examples:
+      mlxk serve
+      mlxk serve --model smollm2 --port 9000
+      mlxk serve --host 0.0.0.0 --api-key-file keys.txt
+      mlxk serve --ttl 15m --alias 'gpt-*=smollm2'
     """
     session: Session = ctx.obj
     _ = session.host.settings  # an error in the file is one of the start, not of the first request

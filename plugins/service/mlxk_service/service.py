@@ -79,7 +79,12 @@ def install(ctx: click.Context, print_only: bool, no_start: bool, options: tuple
 @json_option
 @click.pass_obj
 def uninstall(session: Session) -> Any:
-    """Stop the service and remove it. Models, chats and settings stay."""
+    """Stop the service and remove it. Models, chats and settings stay.
+
+    \b
+    Example:
+      mlxk service uninstall
+    """
     manager = _installed()
     manager.disable()
     manager.unit_path.unlink()
@@ -92,7 +97,12 @@ def uninstall(session: Session) -> Any:
 @json_option
 @click.pass_obj
 def start(session: Session) -> Any:
-    """Start the service, or restart it."""
+    """Start the service, or restart it.
+
+    \b
+    Example:
+      mlxk service start
+    """
     manager = _installed()
     manager.start()
     return _report(session, manager)
@@ -102,7 +112,12 @@ def start(session: Session) -> Any:
 @json_option
 @click.pass_obj
 def stop(session: Session) -> Any:
-    """Stop the service. It starts again at the next login; `uninstall` ends that too."""
+    """Stop the service. It starts again at the next login; `uninstall` ends that too.
+
+    \b
+    Example:
+      mlxk service stop
+    """
     manager = _installed()
     manager.stop()
     return _report(session, manager)
@@ -112,7 +127,12 @@ def stop(session: Session) -> Any:
 @json_option
 @click.pass_obj
 def status(session: Session) -> Any:
-    """Show whether the service runs. `mlxk status` shows what the server is doing."""
+    """Show whether the service runs. `mlxk status` shows what the server is doing.
+
+    \b
+    Example:
+      mlxk service status
+    """
     return _report(session, _installed())
 
 
@@ -121,7 +141,13 @@ def status(session: Session) -> Any:
 @click.option("-f", "--follow", is_flag=True, help="Wait for more lines, until Ctrl-C.")
 @click.pass_obj
 def logs(session: Session, lines: int, follow: bool) -> None:
-    """Print the log of the service."""
+    """Print the log of the service.
+
+    \b
+    Examples:
+      mlxk service logs
+      mlxk service logs --lines 20 --follow
+    """
     command = _installed().log_command(lines=lines, follow=follow)
     try:
         done = subprocess.run(command, check=False)
