@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.request import Message, Sampling, Tool
-from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.tokenizer import Tokenizer, TokenPair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +159,35 @@ Pooling = Literal["last", "mean", "cls"]
 class EmbeddingEngine(Protocol):
     """Additional members of an engine that can embed."""
 
-    def embed(self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool) -> Sequence[Sequence[float]]:
-        """Return one vector for each of `inputs`, lists of token ids, in float32; `normalize` makes its length 1.
+    def embed(
+        self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
+    ) -> Iterator[Sequence[Sequence[float]] | None]:
+        """Yield None after each part of the work, and at last one vector for each of `inputs`, lists of token ids.
 
-        Called on the engine thread, between two steps. Raises `UnsupportedModel` if the network has no hidden states.
+        Vectors are float32; `normalize` makes their length 1. Called on the engine thread, where each part runs between
+        two steps and should take no longer than one. Raises `UnsupportedModel` if the network has no hidden states.
+        """
+
+
+@runtime_checkable
+class CrossEncoderEngine(Protocol):
+    """Additional members of an engine whose network reads two texts and has one output. Its tokenizer is a
+    `PairTokenizer`."""
+
+    def score(self, pairs: Sequence[TokenPair]) -> Iterator[Sequence[float] | None]:
+        """Yield None after each part of the work, and at last the logit of each pair. Called like `embed`."""
+
+
+@runtime_checkable
+class NextTokenEngine(Protocol):
+    """Additional members of an engine that returns the logits of tokens without sampling."""
+
+    def next_token_logits(
+        self, inputs: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> Iterator[Sequence[Sequence[float]] | None]:
+        """Yield None after each part of the work, and at last the logits of `tokens` after each of `inputs`.
+
+        Called like `embed`.
         """
 
 

@@ -116,6 +116,7 @@ class EngineThread:
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
         self._ready: deque[Job] = deque()
+        self._tasks: deque[tuple[Job, Callable[[Engine], object]]] = deque()
         self._jobs: set[Job] = set()
         self._loading: Key | None = None
         self._stopping = False
@@ -149,8 +150,8 @@ class EngineThread:
         self._commands.put(lambda: self._make_ready(job, row))
 
     def submit_task(self, job: Job, task: Callable[[Engine], object]) -> None:
-        """Call `task` with the engine of a job whose model is leased, between two steps."""
-        self._commands.put(lambda: self._run_task(job, task))
+        """Call `task` with the engine of a job whose model is leased, between two steps. One task runs at a time."""
+        self._commands.put(lambda: self._tasks.append((job, task)))
 
     def end_job(self, job: Job, state: JobState) -> None:
         """End a job on behalf of its request, in the terminal `state`. One that is over stays as it is."""
@@ -202,7 +203,7 @@ class EngineThread:
     @property
     def busy(self) -> bool:
         """Whether there is work whose progress should show in `last_progress`."""
-        return self._loading is not None or self.running > 0
+        return self._loading is not None or self.running > 0 or bool(self._tasks)
 
     def _running_jobs(self) -> list[Job]:
         return [job for resident in self.residency for job in list(resident.rows.values())]
@@ -227,6 +228,7 @@ class EngineThread:
                     self._record_progress()  # an idle hour is not a stall
                 self._lease_models()
                 worked = self._admit()
+                worked = self._run_next_task() or worked
                 worked = self._step() or worked
         finally:
             self._monitor.stop()
@@ -280,17 +282,23 @@ class EngineThread:
         job.row = row
         self._ready.append(job)
 
-    def _run_task(self, job: Job, task: Callable[[Engine], object]) -> None:
+    def _run_next_task(self) -> bool:
+        """Run the oldest task: many embedding clients delay a step by one task, not by one each. Return False if there
+        is none."""
+        if not self._tasks:
+            return False
+        job, task = self._tasks.popleft()
         if job.over:
-            return
+            return True
         assert job.resident is not None
         self._record_progress()
         try:
             result = task(job.resident.engine)
         except BaseException as error:
             self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
-            return
-        job.outbox.put(TaskDone(result))
+        else:
+            job.outbox.put(TaskDone(result))
+        return True
 
     def _end_on_request(self, job: Job, state: JobState) -> None:
         if job.over:
@@ -415,6 +423,7 @@ class EngineThread:
             if resident is not None:
                 self._lease(job, resident)
         self._admit()
+        self._run_next_task()
         self._step()
 
     def _lease(self, job: Job, resident: Resident) -> None:

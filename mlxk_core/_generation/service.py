@@ -48,7 +48,11 @@ _PULSE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidentModel:
-    """A loaded model, for status pages. `memory` in bytes; `variant` is the GGUF variant, None without one."""
+    """A loaded model, for status pages.
+
+    `memory` in bytes; `variant` is the GGUF variant, None without one; `ttl` is how many idle seconds it stays loaded
+    (None: without limit).
+    """
 
     name: str
     revision: str | None
@@ -58,6 +62,7 @@ class ResidentModel:
     running: int
     memory: int
     idle_seconds: float
+    ttl: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +168,19 @@ class GenerationService:
             for request, plan, job, prompt in zip(requests, plans, jobs, prompts, strict=True)
         ]
 
-    def preload(self, model: Model, *, backend: str | None = None, waiting: Callable[[], None] = lambda: None) -> None:
-        """Load a model and wait for it, calling `waiting` ten times a second.
+    def preload(
+        self,
+        model: Model,
+        *,
+        backend: str | None = None,
+        waiting: Callable[[], None] = lambda: None,
+        ttl: float | None = None,
+    ) -> None:
+        """Load a model and wait for it, calling `waiting` ten times a second. `ttl` as in `GenerationRequest`.
 
         Raises what `submit` raises, and the error of the load.
         """
-        with self._leased(model, backend, waiting):
+        with self._leased(model, backend, waiting, ttl):
             pass
 
     def unload(self, model: Model) -> bool:
@@ -185,28 +197,38 @@ class GenerationService:
             return render(resident.engine, request)
 
     @contextmanager
-    def tokenizer(self, model: Model, *, backend: str | None = None) -> Iterator[Tokenizer]:
-        """Lend the tokenizer of `model`, which stays loaded until the `with` block ends.
+    def tokenizer(
+        self, model: Model, *, backend: str | None = None, needs: str | None = None
+    ) -> Iterator[Tokenizer]:
+        """Lend the tokenizer of `model`, which stays loaded until the `with` block ends. `needs` as in `run_tasks`.
 
         Raises what `submit` raises, and the error of the load.
         """
+        if needs is not None:
+            require_task(model, self._backend(model, backend), needs)
         with self._leased(model, backend) as resident:
             yield resident.engine.tokenizer
 
     def run_tasks(
-        self, model: Model, tasks: Iterable[Callable[[Engine], _T]], *, needs: str | None = None
+        self,
+        model: Model,
+        tasks: Iterable[Callable[[Engine], _T]],
+        *,
+        needs: str | None = None,
+        ttl: float | None = None,
     ) -> Iterator[_T]:
         """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
 
         For work other than generations, such as embeddings. `needs` is what a backend must list in `BackendSpec.tasks`;
         one that does not is an `UnsupportedModel` before the model is loaded. A task should take no longer than a step
-        does: running generations wait for it. Closing the iterator ends the work. Raises what `submit` raises, the
-        error of the load, and what a task raises.
+        does: running generations wait for it. Closing the iterator ends the work. `ttl` as in `GenerationRequest`.
+        Raises what `submit` raises, the error of the load, and what a task raises.
         """
         backend = self._backend(model, None)
         if needs is not None:
             require_task(model, backend, needs)
         [job] = self._open_jobs([(model, backend)])
+        job.ttl = ttl
         try:
             _wait_for_model(job, lambda: None)
             for task in tasks:
@@ -221,9 +243,14 @@ class GenerationService:
 
     @contextmanager
     def _leased(
-        self, model: Model, backend: str | None = None, waiting: Callable[[], None] = lambda: None
+        self,
+        model: Model,
+        backend: str | None = None,
+        waiting: Callable[[], None] = lambda: None,
+        ttl: float | None = None,
     ) -> Iterator[Resident]:
         [job] = self._open_jobs([(model, self._backend(model, backend))])
+        job.ttl = ttl
         try:
             yield _wait_for_model(job, waiting)
         finally:
@@ -247,6 +274,7 @@ class GenerationService:
                     running=len(r.rows),
                     memory=r.memory,
                     idle_seconds=now - r.last_used if r.idle else 0.0,
+                    ttl=r.ttl,
                 )
                 for r in self._thread.residency
             ),
@@ -358,10 +386,8 @@ class GenerationService:
         facts = self._facts.get((model, reasoning_format))
         if facts is not None and self.is_loaded(model):
             return facts
-        if Facts(model).type == "embedding":
-            raise UnsupportedModel(
-                f"`{model.name}` is an embedding model; it does not generate text. Use `mlxk embed`.", model=model.name
-            )
+        if reason := _not_generative(model):
+            raise UnsupportedModel(f"`{model.name}` {reason}", model=model.name)
         chosen = self._host.reasoning_format(model, reasoning_format)
         facts = _Facts(
             policy=self._host.stop_policies(model),
@@ -376,6 +402,18 @@ class GenerationService:
                 self._facts.pop(known, None)
         self._facts[model, reasoning_format] = facts
         return facts
+
+
+def _not_generative(model: Model) -> str | None:
+    """Return what `model` is that does not generate text, with the way to use it; None for any other."""
+    facts = Facts(model)
+    if "text-generation" in facts.capabilities:
+        return None
+    if "rerank" in facts.capabilities:
+        return "is a reranker; it does not generate text. Use /v1/rerank."
+    if facts.type == "embedding":
+        return "is an embedding model; it does not generate text. Use `mlxk embed`."
+    return "is a classifier; it does not generate text." if facts.type == "classifier" else None
 
 
 def _broken(model: Model, health: Health) -> BrokenModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 class Detokenizer(Protocol):
@@ -44,3 +45,22 @@ class Tokenizer(Protocol):
 
     def detokenizer(self) -> Detokenizer:
         """Return a new detokenizer, for one response."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """Two texts as one input. `types` says which text each token belongs to (0 or 1); empty means 0 for all."""
+
+    tokens: tuple[int, ...]
+    types: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class PairTokenizer(Protocol):
+    """Additional members of the tokenizer of a cross-encoder."""
+
+    def encode_pair(self, first: str, second: str, *, max_tokens: int | None = None) -> TokenPair:
+        """Return both texts with the special tokens around them.
+
+        `second` is cut to `max_tokens` in all; raises `InvalidOption` if `first` alone leaves no room.
+        """

@@ -40,6 +40,8 @@ class TokenPolicy(Enum):
 
 # Rotary scalings whose factor is not in `max_position_embeddings` yet. llama3 and longrope have it there already.
 _SCALED = frozenset({"linear", "dynamic"})
+# Their first position is the one after that of the padding token, so a table of 514 positions reads 512 tokens.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 # Gemma 3's config and GGUF header give the context after scaling (vllm, config/model.py, says the same).
 _ALREADY_SCALED = ("gemma3",)
 
@@ -53,8 +55,14 @@ def context_length(config: Mapping[str, Any]) -> int | None:
         if isinstance(holder, Mapping):
             for key in _KEYS:
                 if length := _positive(holder.get(key)):
-                    return _scaled(length, _rope_scaling(holder), str(holder.get("model_type")))
+                    kind = str(holder.get("model_type"))
+                    return _scaled(max(1, length - _first_position(holder, kind)), _rope_scaling(holder), kind)
     return None
+
+
+def _first_position(config: Mapping[str, Any], kind: str) -> int:
+    padding = config.get("pad_token_id")
+    return (padding if isinstance(padding, int) else 1) + 1 if kind in _OFFSET_POSITIONS else 0
 
 
 def model_context_length(model: Model) -> int | None:

@@ -12,10 +12,11 @@ from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import regular_file, weight_format
 from mlxk_core._models.model import Model, gguf_templates
 from mlxk_core._models.quantization_config import MLX_METHOD, declared_quantization
+from mlxk_core._models.sentence_transformers import module_folders
 
 Framework = Literal["MLX", "GGUF", "safetensors", "PyTorch", "unknown"]
 Type = Literal["chat", "base", "embedding", "vision", "audio", "image", "classifier", "unknown"]
-Capability = Literal["text-generation", "chat", "tools", "vision", "audio", "embeddings"]
+Capability = Literal["text-generation", "chat", "tools", "vision", "audio", "embeddings", "rerank"]
 _T = TypeVar("_T")
 
 _FRONT_MATTER = 8192  # characters of a model card that its front matter may take
@@ -35,6 +36,13 @@ _DECLARED: Mapping[str, Type] = {
     "text-to-speech": "audio",
     "text-to-audio": "audio",
     "text-to-image": "image",
+}
+# Tags of model cards, for copies whose `pipeline_tag` was replaced: mlx-lm's converter writes text-generation there.
+_TAGGED: Mapping[str, Type] = {
+    "sentence-transformers": "embedding",
+    "feature-extraction": "embedding",
+    "sentence-similarity": "embedding",
+    "text-ranking": "classifier",
 }
 # By class of transformers, or by architecture of a GGUF header; the first that is found in one.
 _CLASSES: tuple[tuple[re.Pattern[str], Type], ...] = (
@@ -80,11 +88,11 @@ class Facts:
         names = {file.name for file in self.model.files}
         if "model_index.json" in names:
             return "image"
-        if self._by_class == "classifier" or self._pooling == _POOLING_RANK:
+        if self._by_class == "classifier" or self._pooling == _POOLING_RANK or self._scores_answers:
             return "classifier"
         if names & _EMBEDDING_FILES or self._pooling:
             return "embedding"
-        if known := self._by_class or _DECLARED.get(self._card.pipeline):
+        if known := self._by_class or _DECLARED.get(self._card.pipeline) or self._card.tagged:
             return known
         if self._sees:
             return "vision"
@@ -106,6 +114,7 @@ class Facts:
             "vision": self._sees,
             "audio": self._hears,
             "embeddings": self.type == "embedding",
+            "rerank": self.type == "classifier" and self._ranks,
         }
         return tuple(name for name, holds in found.items() if holds)
 
@@ -154,6 +163,21 @@ class Facts:
         return self.type in ("vision", "audio") and self._by_class is None and speaks
 
     @property
+    def _ranks(self) -> bool:
+        """It has one score: a cross-encoder with one label, or a decoder published as a reranker."""
+        if self._by_class == "classifier":
+            names = self._config.get("id2label")
+            labels = len(names) if isinstance(names, Mapping) else self._config.get("num_labels", 2)
+            return labels == 1 and any(name.endswith("ForSequenceClassification") for name in self._classes)
+        return any(name.endswith("ForCausalLM") for name in self._classes)
+
+    @cached_property
+    def _scores_answers(self) -> bool:
+        """A decoder whose files say which tokens make its score."""
+        none: Mapping[str, str] = {}
+        return "LogitScore" in _unless_broken(lambda: module_folders(self.model), none)
+
+    @property
     def _sees(self) -> bool:
         return self._has(_SEES) or self._by_class == "vision"
 
@@ -193,6 +217,7 @@ class _Card:
 
     pipeline: str = ""
     mlx: bool = False
+    tagged: Type | None = None
 
 
 def _read_card(model: Model) -> _Card:
@@ -207,10 +232,16 @@ def _read_card(model: Model) -> _Card:
     pipeline = re.search(r"^pipeline_tag:\s*[\"']?([\w-]+)", front, re.MULTILINE)
     library = re.search(r"^library_name:\s*[\"']?mlx[\"']?\s*$", front, re.MULTILINE)
     listed = re.search(r"^tags:[ \t]*(\[.*\]|(?:\n[ \t]*-.*)*)", front, re.MULTILINE)
-    tagged = listed is not None and re.search(
-        r"(?:^\s*-|[\[,])\s*[\"']?mlx[\"']?\s*(?:$|[\],])", listed[1], re.MULTILINE
-    )
-    return _Card(pipeline[1] if pipeline else "", bool(library or tagged))
+    tags = re.findall(r"[\w.-]*\w", re.sub(r"(?m)^\s*-\s", "", listed[1])) if listed else []
+    tagged = next((_TAGGED[tag] for tag in tags if tag in _TAGGED), None) or _by_origin(front)
+    return _Card(pipeline[1] if pipeline else "", bool(library) or "mlx" in tags, tagged)
+
+
+def _by_origin(front: str) -> Type | None:
+    """What the model was converted from: `base_model: Qwen/Qwen3-Reranker-0.6B`."""
+    origin = re.search(r"^base_model:[ \t]*(?:\n[ \t]*-)?(.*)$", front, re.MULTILINE)
+    kind = re.search(r"(?i)rerank|embedding", origin[1]) if origin else None
+    return None if kind is None else "classifier" if kind[0].lower() == "rerank" else "embedding"
 
 
 def _unless_broken(ask: Callable[[], _T], otherwise: _T) -> _T:

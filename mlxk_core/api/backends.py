@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from mlxk_core._generation.engine import (
+    CrossEncoderEngine,
     EmbeddingEngine,
     Engine,
     EngineContext,
+    NextTokenEngine,
     Pooling,
     Prefilled,
     PromptScored,
@@ -16,13 +18,16 @@ from mlxk_core._generation.engine import (
     StepEvent,
 )
 from mlxk_core._generation.row_check import check_row
-from mlxk_core._generation.tokenizer import Detokenizer, Tokenizer
+from mlxk_core._generation.tokenizer import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 
 __all__ = [
+    "CrossEncoderEngine",
     "Detokenizer",
     "EmbeddingEngine",
     "Engine",
     "EngineContext",
+    "NextTokenEngine",
+    "PairTokenizer",
     "Pooling",
     "Prefilled",
     "PromptScored",
@@ -31,6 +36,7 @@ __all__ = [
     "Sampled",
     "ScoredToken",
     "StepEvent",
+    "TokenPair",
     "Tokenizer",
     "check_row",
 ]

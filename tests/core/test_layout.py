@@ -45,6 +45,7 @@ FEATURES = {
 MAY_IMPORT = {
     "convert": {"mlxk_mlx"},
     "gguf": {"mlxk_mlx"},
+    "encoders": {"mlxk_mlx"},
     "mlx": {"mlxk_openblas"},
     "models": {"mlxk_hub"},
     "pull": {"mlxk_hub"},
@@ -276,7 +277,7 @@ def test_a_circle_is_found(tmp_path):
 
 
 def test_features_are_all_accounted_for():
-    assert FEATURES | LIBRARIES | {"mlx", "gguf"} == {folder.name for folder in PLUGINS}
+    assert FEATURES | LIBRARIES | {"mlx", "gguf", "encoders"} == {folder.name for folder in PLUGINS}
 
 
 # Light

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from mlxk_core.api.commands import Session, complete_model, json_option
+from mlxk_core.api.embeddings import EmbeddingRequest
+from mlxk_core.api.embeddings import embed as embed_texts
 from mlxk_core.api.errors import UsageError
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.models import Resolver
-from mlxk_embeddings.embedding import embed_inputs
 
 
 @click.command("embed")
@@ -44,7 +45,10 @@ def embed(
     inputs = list(texts) or _lines()
     found = Resolver(session.host).resolve(model)
     with GenerationService(session.host) as service:
-        result = embed_inputs(service, found, inputs, prompt_name=prompt_name, dimensions=dimensions, truncate=truncate)
+        request = EmbeddingRequest(
+            model=found, inputs=inputs, prompt_name=prompt_name, dimensions=dimensions, truncate=truncate, option="text"
+        )
+        result = embed_texts(service, request)
     if not session.output.json:
         for vector in result.vectors:
             session.output.line(json.dumps(list(vector)))

@@ -15,5 +15,7 @@ def mlxk_commands() -> Iterator[CommandSpec]:
 @hookimpl
 def mlxk_server_extensions() -> Iterator[ServerExtensionSpec]:
     yield ServerExtensionSpec(
-        name="embeddings", summary="OpenAI's embeddings (/v1/embeddings).", target="mlxk_embeddings.routes:extend"
+        name="embeddings",
+        summary="Embeddings (/v1/embeddings) and reranking (/v1/rerank).",
+        target="mlxk_embeddings.extension:extend",
     )

@@ -29,7 +29,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         estimate="mlxk_mlx.loading.memory:estimate",
         constraints=True,
         prompt_logprobs=True,
-        tasks=frozenset({"embeddings"}),
+        tasks=frozenset({"embeddings", "rerank"}),
     )
 
 

@@ -7,7 +7,7 @@ It does not depend on how the network was made: any backend whose models are MLX
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -225,8 +225,19 @@ class MlxEngine:
                 self._forget(active)
         return events
 
-    def embed(self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool) -> Sequence[Sequence[float]]:
-        return embedding.embed(self._network, inputs, pooling=pooling, normalize=normalize)
+    def embed(
+        self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
+    ) -> Iterator[Sequence[Sequence[float]] | None]:
+        self._footprint.check(len(inputs) * max(map(len, inputs)))
+        return embedding.embed(
+            self._network, inputs, pooling=pooling, normalize=normalize, chunk=self._chunks.while_decoding
+        )
+
+    def next_token_logits(
+        self, inputs: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> Iterator[Sequence[Sequence[float]] | None]:
+        self._footprint.check(len(inputs) * max(map(len, inputs)))
+        return embedding.next_token_logits(self._network, inputs, tokens, chunk=self._chunks.while_decoding)
 
     def remove(self, id: int, /) -> None:
         self._scoring.pop(id, None)

@@ -1,28 +1,56 @@
-"""Embeddings: the hidden states of a decoder network, pooled into one vector an input."""
+"""Embeddings and logits of whole inputs: one pass of a decoder network, a chunk of tokens at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import Pooling
 from mlxk_core.api.errors import UnsupportedModel
 
 
 def embed(
-    network: Any, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
-) -> Sequence[Sequence[float]]:
-    """Return one vector an input. Raises `UnsupportedModel` if `network` has no inner model with hidden states."""
+    network: Any, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool, chunk: int
+) -> Iterator[Sequence[Sequence[float]] | None]:
+    """Yield None after each `chunk` tokens of all inputs, and at last one vector an input.
+
+    Raises `UnsupportedModel` if `network` has no inner model with hidden states.
+    """
     body = getattr(network, "model", None)
     if body is None:
         raise UnsupportedModel("This architecture cannot embed: its network has no hidden states to pool.")
-    hidden = body(pad(inputs))
-    if not isinstance(hidden, mx.array) or hidden.ndim != 3:
-        raise UnsupportedModel("This architecture cannot embed: its network does not return hidden states.")
-    lists: Sequence[Sequence[float]] = pool(hidden, [len(tokens) for tokens in inputs], pooling, normalize).tolist()
-    return lists
+    states = []
+    for hidden in _passes(body, make_prompt_cache(network), pad(inputs), chunk):
+        if not isinstance(hidden, mx.array) or hidden.ndim != 3:
+            raise UnsupportedModel("This architecture cannot embed: its network does not return hidden states.")
+        mx.eval(hidden)
+        states.append(hidden)
+        yield None
+    vectors = pool(mx.concatenate(states, axis=1), [len(tokens) for tokens in inputs], pooling, normalize)
+    yield vectors.tolist()
+
+
+def next_token_logits(
+    network: Any, inputs: Sequence[Sequence[int]], tokens: Sequence[int], *, chunk: int
+) -> Iterator[Sequence[Sequence[float]] | None]:
+    """Yield None after each `chunk` tokens of all inputs, and at last the logits of `tokens` after each input."""
+    ends = [len(each) - 1 for each in inputs]
+    columns = mx.array(list(tokens))
+    cache = make_prompt_cache(network)
+    found: dict[int, Sequence[float]] = {}
+    start = 0
+    for logits in _passes(network, cache, pad(inputs), chunk):
+        stop = start + logits.shape[1]
+        here = [index for index, end in enumerate(ends) if start <= end < stop]
+        rows = [logits[index, ends[index] - start, columns].astype(mx.float32) for index in here]
+        mx.eval(rows, [layer.state for layer in cache])  # logits that nobody asked for are not computed
+        found.update(zip(here, (row.tolist() for row in rows), strict=True))
+        start = stop
+        yield None
+    yield [found[index] for index in range(len(inputs))]
 
 
 def pad(inputs: Sequence[Sequence[int]]) -> mx.array:
@@ -49,3 +77,10 @@ def pool(hidden: mx.array, lengths: Sequence[int], pooling: Pooling, normalize: 
     if normalize:
         vectors = vectors / mx.maximum(mx.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors
+
+
+def _passes(network: Any, cache: Any, tokens: mx.array, chunk: int) -> Iterator[Any]:
+    """Yield what `network` returns for each chunk: causal, so the padding on the right changes nothing."""
+    width = max(1, chunk // tokens.shape[0])
+    for start in range(0, tokens.shape[1], width):
+        yield network(tokens[:, start : start + width], cache=cache)

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from mlxk_core.api.backends import Detokenizer
+from mlxk_core.api.backends import Detokenizer, TokenPair
+from mlxk_core.api.errors import InvalidOption
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, Pieces, WindowDetokenizer
 
 
@@ -47,6 +48,22 @@ class TokenizerAdapter:
             return list(encoding.ids)
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
+
+    def encode_pair(self, first: str, second: str, *, max_tokens: int | None = None) -> TokenPair:
+        """Return both texts with the special tokens around them; `second` is cut to `max_tokens` in all.
+
+        Raises `InvalidOption` if `first` alone leaves no room, and for a tokenizer without a Rust part.
+        """
+        if self._backend is None:
+            raise InvalidOption("model", "its tokenizer does not encode pairs")
+        left, right = (self._backend.encode(text, add_special_tokens=False) for text in (first, second))
+        encoding = self._backend.post_process(left, right, True)
+        if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
+            if excess > len(right.ids):
+                raise InvalidOption("query", f"has too many tokens ({len(left.ids)}); the model reads {max_tokens}")
+            right.truncate(len(right.ids) - excess)
+            encoding = self._backend.post_process(left, right, True)
+        return TokenPair(tuple(encoding.ids), tuple(encoding.type_ids))
 
     def decode(self, tokens: Sequence[int], /) -> str:
         detokenizer = self.detokenizer()

@@ -15,7 +15,7 @@ from typing import Any
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, native_stop_tokens, regular_file
-from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading import bare_weights, runtime
 from mlxk_mlx.loading.sanity import implausible
 from mlxk_mlx.support.architectures import accepts
 
@@ -158,10 +158,10 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
     from mlx_lm.utils import load_model
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
-    _check_weights(model)
+    check_weights(model)
     if reason := implausible(model):
         raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
-    network, config = load_model(model.path, lazy=True)
+    network, config = load_model(model.path, lazy=True, **bare_weights.options(model))
     return network, config
 
 
@@ -193,7 +193,7 @@ def translated_errors(model: Model) -> Iterator[None]:
         ) from error
 
 
-def _check_weights(model: Model) -> None:
+def check_weights(model: Model) -> None:
     """Raise `BrokenModel` for files that are missing or too short: MLX does not always notice the end of a file."""
     for problem in model.weights.unreadable.values():
         raise BrokenModel(f"`{model.name}` is damaged: {problem}", model=model.name)

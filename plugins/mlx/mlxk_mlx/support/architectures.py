@@ -112,6 +112,8 @@ def _not_generative(model: Model, model_type: str) -> str | None:
             return f"{name} does not generate text"
     if model_type in _ENCODERS:
         return f"model_type {model_type} does not generate text"
+    if model.config.get("is_causal") is False or model.config.get("use_bidirectional_attention"):
+        return "its tokens attend to later ones, which mlx-lm does not compute"
     return None
 
 

@@ -1,0 +1,1 @@
+"""Embeddings and reranking: the second kind of work of the generation service."""

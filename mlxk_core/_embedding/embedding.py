@@ -1,0 +1,126 @@
+"""Texts and token ids into vectors, through the generation service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mlxk_core._embedding.configuration import EmbeddingConfiguration, embedding_configuration
+from mlxk_core._embedding.work import batches, run_work
+from mlxk_core._errors import BrokenModel, InvalidOption, Kind, UnsupportedModel
+from mlxk_core._generation.engine import EmbeddingEngine, Engine
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._models.model import Model
+
+
+class InputTooLong(InvalidOption):
+    """An input has more tokens than the model reads."""
+
+    kind = Kind("context_length_exceeded", 1, 400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingRequest:
+    """Texts or lists of token ids to embed.
+
+    `prompt_name` chooses one of the model's prefixes (None: its default). `dimensions` keeps the first numbers of each
+    vector, normalized again. With `truncate` an input that is too long is cut, else it is an error. `option` is what
+    the inputs are called in errors. `ttl` is how many idle seconds the model stays loaded after it (negative: without
+    limit; None: as the service says).
+    """
+
+    model: Model
+    inputs: Sequence[str | Sequence[int]]
+    prompt_name: str | None = None
+    dimensions: int | None = None
+    truncate: bool = False
+    option: str = "input"
+    ttl: float | None = None
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors in the order of the inputs, and how many tokens those had."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
+
+
+def embed(
+    service: GenerationService, request: EmbeddingRequest, *, cancelled: Callable[[], bool] = lambda: False
+) -> Embeddings:
+    """Return the embeddings of a request.
+
+    Raises `InputTooLong`, `InvalidOption`, `UnsupportedModel`, `BrokenModel` for vectors that are not finite, what a
+    load raises, and `Interrupted` soon after `cancelled` becomes True.
+    """
+    model = request.model
+    configuration = embedding_configuration(model)
+    prefix = configuration.prefix(request.prompt_name)
+    with service.tokenizer(model, needs="embeddings") as tokenizer:
+        encoded = [
+            _encode(tokenizer, configuration, prefix, value, request, index)
+            for index, value in enumerate(request.inputs)
+        ]
+        order = list(batches([len(tokens) for tokens in encoded]))
+        works = (partial(_work, model, configuration, [encoded[index] for index in batch]) for batch in order)
+        found: dict[int, Sequence[float]] = {}
+        results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
+        for batch, vectors in zip(order, results, strict=True):
+            found.update(zip(batch, (_checked(vector, request) for vector in vectors), strict=True))
+    return Embeddings([found[index] for index in range(len(encoded))], sum(len(tokens) for tokens in encoded))
+
+
+def _encode(
+    tokenizer: Tokenizer,
+    configuration: EmbeddingConfiguration,
+    prefix: str,
+    value: str | Sequence[int],
+    request: EmbeddingRequest,
+    index: int,
+) -> list[int]:
+    """Return the token ids of one input. Raises `InvalidOption` or `InputTooLong`."""
+    option = f"{request.option}[{index}]"
+    if isinstance(value, str):
+        text = prefix + value
+        tokens = tokenizer.encode(text.lower() if configuration.lower_case else text, add_special_tokens=True)
+    else:
+        tokens = list(value)
+        if any(not 0 <= token < tokenizer.vocab_size for token in tokens):
+            raise InvalidOption(option, f"a token id is out of range (0 to {tokenizer.vocab_size - 1})")
+    if not tokens:
+        raise InvalidOption(option, "must not be empty")
+    limit = configuration.max_tokens
+    if limit is None or len(tokens) <= limit:
+        return tokens
+    if not request.truncate:
+        raise InputTooLong(option, f"has {len(tokens)} tokens; `{request.model.name}` embeds at most {limit}")
+    return [*tokens[: limit - 1], tokens[-1]]  # the last one ends the sequence in models that pool it
+
+
+def _work(
+    model: Model, configuration: EmbeddingConfiguration, inputs: Sequence[Sequence[int]], engine: Engine
+) -> Iterator[Sequence[Sequence[float]] | None]:
+    if not isinstance(engine, EmbeddingEngine):
+        raise UnsupportedModel(f"The backend of `{model.name}` does not embed.", model=model.name)
+    return engine.embed(inputs, pooling=configuration.pooling, normalize=configuration.normalize)
+
+
+def _checked(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float]:
+    """Return the numbers of a vector that were asked for."""
+    if not all(map(math.isfinite, vector)):
+        raise BrokenModel(
+            f"`{request.model.name}` returned a vector with numbers that are not finite: its weights are damaged.",
+            model=request.model.name,
+        )
+    dimensions = request.dimensions
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    if not 0 < dimensions < len(vector):
+        raise InvalidOption("dimensions", f"expected 1 to {len(vector)}, the length of the model's vectors")
+    kept = vector[:dimensions]
+    norm = math.sqrt(sum(value * value for value in kept)) or 1.0
+    return [value / norm for value in kept]

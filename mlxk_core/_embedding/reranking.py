@@ -1,0 +1,192 @@
+"""Documents ranked by how well they fit a query, through the generation service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from mlxk_core._embedding.configuration import longest_input
+from mlxk_core._embedding.embedding import InputTooLong
+from mlxk_core._embedding.work import batches, run_work
+from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
+from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._generation.tokenizer import PairTokenizer, Tokenizer, TokenPair
+from mlxk_core._models.classify import Facts
+from mlxk_core._models.model import Model
+from mlxk_core._models.sentence_transformers import module_folders, read_json
+
+INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+"""What Qwen3-Reranker was trained with as the default."""
+_BEFORE = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+_AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankRequest:
+    """A query and the documents to rank.
+
+    `top_n` keeps the best ones (None: all). `instruction` says what fits, for models that read one. With `truncate` a
+    document that is too long is cut, else it is an error. `ttl` as in `EmbeddingRequest`.
+    """
+
+    model: Model
+    query: str
+    documents: Sequence[str]
+    top_n: int | None = None
+    instruction: str | None = None
+    truncate: bool = False
+    ttl: float | None = None
+
+
+@dataclass(frozen=True)
+class RankedDocument:
+    """A document by its index in the request; `score` is between 0 and 1."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The documents, the best first, and how many tokens the model read."""
+
+    documents: Sequence[RankedDocument]
+    tokens: int
+
+
+def rerank(
+    service: GenerationService, request: RerankRequest, *, cancelled: Callable[[], bool] = lambda: False
+) -> Ranking:
+    """Return the ranking of a request.
+
+    The score is the sigmoid of a cross-encoder's logit, or a decoder's probability of "yes" against "no". Raises
+    `UnsupportedModel` for a model that does not rank, otherwise what `embed` raises.
+    """
+    model = request.model
+    reranker = _reranker(model)
+    if request.instruction is not None and isinstance(reranker, _CrossEncoder):
+        raise InvalidOption("instruction", f"`{model.name}` reads no instruction")
+    with service.tokenizer(model, needs="rerank") as tokenizer:
+        pairs = [
+            reranker.encode(tokenizer, request, document, f"documents[{index}]")
+            for index, document in enumerate(request.documents)
+        ]
+        order = list(batches([len(pair.tokens) for pair in pairs]))
+        works = (partial(reranker.score, [pairs[index] for index in batch]) for batch in order)
+        scores: dict[int, float] = {}
+        results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
+        for batch, logits in zip(order, results, strict=True):
+            scores.update(zip(batch, (_probability(logit, model) for logit in logits), strict=True))
+    ranked = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
+    return Ranking([RankedDocument(index, scores[index]) for index in ranked], sum(len(pair.tokens) for pair in pairs))
+
+
+class _Reranker(Protocol):
+    """One kind of model that ranks."""
+
+    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+        """Return what the model reads for a document. Raises `InputTooLong`."""
+
+    def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
+        """Yield None after each part of the work, and at last one logit a pair."""
+
+
+@dataclass(frozen=True)
+class _CrossEncoder:
+    """An encoder with one output, which reads query and document together."""
+
+    model: Model
+    limit: int | None
+
+    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+        if not isinstance(tokenizer, PairTokenizer):
+            raise _unsupported(self.model, "its tokenizer does not encode pairs")
+        pair = tokenizer.encode_pair(request.query, document)
+        if self.limit is None or len(pair.tokens) <= self.limit:
+            return pair
+        if not request.truncate:
+            raise InputTooLong(option, _too_long(len(pair.tokens), self.limit, self.model))
+        return tokenizer.encode_pair(request.query, document, max_tokens=self.limit)
+
+    def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
+        if not isinstance(engine, CrossEncoderEngine):
+            raise _unsupported(self.model, "its backend does not score pairs")
+        return engine.score(pairs)
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """A decoder that answers yes or no (Qwen3-Reranker). Its score is the difference of the two logits."""
+
+    model: Model
+    limit: int | None
+    answers: tuple[int, int] | None
+    """The ids of yes and no; None: look them up."""
+
+    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+        before = f"{_BEFORE}<Instruct>: {request.instruction or INSTRUCTION}\n<Query>: {request.query}\n<Document>: "
+        head, body, tail = (tokenizer.encode(text, add_special_tokens=False) for text in (before, document, _AFTER))
+        excess = len(head) + len(body) + len(tail) - (self.limit or math.inf)
+        if excess > 0:
+            if not request.truncate:
+                total = len(head) + len(body) + len(tail)
+                raise InputTooLong(option, _too_long(total, self.limit, self.model))
+            if excess > len(body):
+                raise InputTooLong("query", f"has too many tokens for `{self.model.name}`")
+            body = body[: len(body) - int(excess)]
+        return TokenPair((*head, *body, *tail))
+
+    def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
+        if not isinstance(engine, NextTokenEngine):
+            raise _unsupported(self.model, "its backend does not return logits")
+        yes, no = self.answers or (engine.tokenizer.token_id("yes"), engine.tokenizer.token_id("no"))
+        if yes is None or no is None:
+            raise _unsupported(self.model, "its tokenizer has no tokens `yes` and `no`")
+        for logits in engine.next_token_logits([pair.tokens for pair in pairs], (yes, no)):
+            yield None if logits is None else [yes_logit - no_logit for yes_logit, no_logit in logits]
+
+
+def _reranker(model: Model) -> _Reranker:
+    if "rerank" not in Facts(model).capabilities:
+        raise _unsupported(model, "it is not a reranker")
+    limit = longest_input(model, read_json(model, "sentence_bert_config.json"))
+    if any(str(name).endswith("ForSequenceClassification") for name in model.config.get("architectures") or ()):
+        return _CrossEncoder(model, limit)
+    return _Decoder(model, limit, _answers(model))
+
+
+def _answers(model: Model) -> tuple[int, int] | None:
+    folder = module_folders(model).get("LogitScore")
+    if folder is None:
+        return None
+    config = read_json(model, f"{folder}/config.json")
+    yes, no = config.get("true_token_id"), config.get("false_token_id")
+    if not isinstance(yes, int) or not isinstance(no, int):
+        raise _unsupported(model, "its LogitScore module does not name two tokens")
+    return yes, no
+
+
+def _probability(logit: float, model: Model) -> float:
+    if not math.isfinite(logit):
+        raise BrokenModel(
+            f"`{model.name}` returned a score that is not finite: its weights are damaged.", model=model.name
+        )
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+
+
+def _too_long(tokens: int, limit: int | None, model: Model) -> str:
+    return f"has {tokens} tokens with the query; `{model.name}` reads at most {limit}"
+
+
+def _unsupported(model: Model, reason: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"`{model.name}` cannot rerank: {reason}. Supported are cross-encoders with one label and Qwen3-Reranker.",
+        model=model.name,
+    )

@@ -1,0 +1,71 @@
+"""Work in parts: what an engine computes for embeddings and rankings, with running generations in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from mlxk_core._errors import Interrupted
+from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.service import GenerationService
+from mlxk_core._models.model import Model
+
+_T = TypeVar("_T")
+TOKENS_PER_BATCH = 512
+"""Inputs are computed together up to this many tokens, so that generations do not wait long."""
+
+
+def run_work(
+    service: GenerationService,
+    model: Model,
+    works: Iterable[Callable[[Engine], Iterator[_T | None]]],
+    *,
+    cancelled: Callable[[], bool],
+    ttl: float | None,
+) -> Iterator[_T]:
+    """Yield the result of each of `works`, which yield None after each part and their result at last.
+
+    Raises `Interrupted` after the part in which `cancelled` becomes True, and what `GenerationService.run_tasks`
+    raises.
+    """
+
+    def parts() -> Iterator[Callable[[Engine], _T | None]]:
+        for work in works:
+            current = _Parts(work)
+            while not current.done:
+                yield current
+
+    for result in service.run_tasks(model, parts(), ttl=ttl):
+        if cancelled():
+            raise Interrupted("The request was cancelled.")
+        if result is not None:
+            yield result
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield indices of inputs to compute together: of similar lengths, since padding is computed too."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > TOKENS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class _Parts(Generic[_T]):
+    """One work. Each call, on the engine thread, computes its next part."""
+
+    def __init__(self, work: Callable[[Engine], Iterator[_T | None]]) -> None:
+        self._work = work
+        self._iterator: Iterator[_T | None] | None = None
+        self.done = False
+
+    def __call__(self, engine: Engine) -> _T | None:
+        if self._iterator is None:
+            self._iterator = self._work(engine)
+        result = next(self._iterator)
+        if result is not None:
+            self.done, self._iterator = True, None
+        return result

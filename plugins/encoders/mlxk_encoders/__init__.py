@@ -1,0 +1,1 @@
+"""Backend: encoders of the BERT kind on MLX."""

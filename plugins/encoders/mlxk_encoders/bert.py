@@ -1,0 +1,121 @@
+"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT: one network whose positions start at different numbers."""
+
+from __future__ import annotations
+
+import re
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
+from mlxk_encoders.settings import Settings
+
+_RENAMED = (
+    (re.compile(r"^(bert|roberta|camembert|model)\."), ""),
+    (re.compile(r"\.gamma$"), ".weight"),
+    (re.compile(r"\.beta$"), ".bias"),
+    (re.compile(r"^embeddings\.LayerNorm\."), "embeddings.norm."),
+    (re.compile(r"^encoder\.layer\."), "layers."),
+    (re.compile(r"\.attention\.self\."), ".attention."),
+    (re.compile(r"\.attention\.output\.dense\."), ".attention.out."),
+    (re.compile(r"\.attention\.output\.LayerNorm\."), ".attention_norm."),
+    (re.compile(r"\.intermediate\.dense\."), ".up."),
+    (re.compile(r"(layers\.\d+)\.output\.dense\."), r"\1.down."),
+    (re.compile(r"(layers\.\d+)\.output\.LayerNorm\."), r"\1.output_norm."),
+    (re.compile(r"^pooler\.dense\."), "head.dense."),  # of BERT's classifier
+    (re.compile(r"^classifier\.dense\."), "head.dense."),
+    (re.compile(r"^classifier\.out_proj\."), "head.out."),
+    (re.compile(r"^classifier\."), "head.out."),
+)
+_UNUSED = re.compile(r"^(cls|lm_head|head)\.|(^|\.)position_ids$|\.token_type_ids$")
+
+
+def rename(name: str) -> str:
+    """Return the name in this module of a tensor of transformers."""
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def unused(name: str, *, classifies: bool) -> bool:
+    """Return whether a renamed tensor belongs to a part that is not built."""
+    if name.startswith("head."):
+        return not classifies
+    return bool(_UNUSED.search(name))
+
+
+class Network(Encoder):
+    """Positions are learned; each layer normalizes after adding."""
+
+    def __init__(self, settings: Settings, labels: int | None) -> None:
+        super().__init__()
+        hidden = settings.integer("hidden_size")
+        self.embeddings = _Embeddings(settings, hidden)
+        self.layers = [_Layer(settings, hidden) for _ in range(settings.integer("num_hidden_layers"))]
+        if labels is not None:
+            self.head = _Head(hidden, labels)
+
+    def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
+        return self.embeddings(tokens, types)
+
+    def classify(self, states: mx.array, valid: mx.array | None) -> mx.array:
+        return self.head(states[:, 0])
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        roberta = settings.text("model_type", default="bert") != "bert"
+        self._first = settings.integer("pad_token_id", default=1) + 1 if roberta else 0
+        self._types = settings.integer("type_vocab_size", default=2)
+        self.word_embeddings = nn.Embedding(settings.integer("vocab_size"), hidden)
+        self.position_embeddings = nn.Embedding(settings.integer("max_position_embeddings"), hidden)
+        self.token_type_embeddings = nn.Embedding(self._types, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=settings.number("layer_norm_eps", default=1e-12))
+
+    def __call__(self, tokens: mx.array, types: mx.array | None) -> mx.array:
+        positions = mx.arange(self._first, self._first + tokens.shape[1])
+        if types is None or self._types == 1:
+            types = mx.zeros_like(tokens)
+        states = self.word_embeddings(tokens) + self.token_type_embeddings(types)
+        return self.norm(states + self.position_embeddings(positions))
+
+
+class _Attention(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        self._heads = settings.heads("num_attention_heads", hidden=hidden)
+        self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
+
+    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+        queries, keys, values = (split_heads(part(states), self._heads) for part in (self.query, self.key, self.value))
+        return self.out(join_heads(attend(queries, keys, values, valid)))
+
+
+class _Layer(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        eps = settings.number("layer_norm_eps", default=1e-12)
+        inner = settings.integer("intermediate_size")
+        self._activation = activation(settings.text("hidden_act", default="gelu"))
+        self.attention = _Attention(settings, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=eps)
+        self.up = nn.Linear(hidden, inner)
+        self.down = nn.Linear(inner, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=eps)
+
+    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+        states = self.attention_norm(states + self.attention(states, valid))
+        return self.output_norm(states + self.down(self._activation(self.up(states))))
+
+
+class _Head(nn.Module):
+    """The classifier reads the first token: BERT's through its pooler, RoBERTa's through a layer of its own."""
+
+    def __init__(self, hidden: int, labels: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, labels)
+
+    def __call__(self, states: mx.array) -> mx.array:
+        return self.out(mx.tanh(self.dense(states)))

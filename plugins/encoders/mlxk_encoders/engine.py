@@ -1,0 +1,121 @@
+"""The engine of an encoder: it embeds and scores pairs, and generates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from mlxk_core.api.backends import Pooling, Row, StepEvent, TokenPair
+from mlxk_core.api.errors import NoTemplate, UnsupportedModel
+from mlxk_core.api.generation import Message, Tool
+from mlxk_encoders.layers import Encoder, validity
+from mlxk_mlx.engine.embedding import pad, pool
+from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+from mlxk_mlx.loading import runtime
+
+_PART_ON_CPU = 2e9
+_PART_WITH_BLAS = 18e9
+"""Products of parameters and tokens that a part computes: about a second on an old CPU."""
+
+
+class EncoderEngine:
+    """`mlxk_core.api.backends.Engine` for an encoder, which is an `EmbeddingEngine` and a `CrossEncoderEngine`.
+
+    `network` is ready to run: all its arrays are evaluated. `hf` is a transformers tokenizer.
+    """
+
+    native_stops: frozenset[int] = frozenset()
+
+    def __init__(self, name: str, network: Encoder, hf: Any, machine: runtime.Runtime) -> None:
+        self._name = name
+        self._network: Encoder | None = network
+        weights = [array for _, array in tree_flatten(network.parameters())]
+        self._weight_bytes = sum(array.nbytes for array in weights)
+        layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
+        self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
+        self._part = (_PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU) if machine.cpu else None
+        self.tokenizer = TokenizerAdapter(hf, vocab_size=_vocabulary(network))
+
+    @property
+    def memory(self) -> int:
+        return self._weight_bytes
+
+    def embed(
+        self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
+    ) -> Iterator[Sequence[Sequence[float]] | None]:
+        lengths = [len(tokens) for tokens in inputs]
+        for states in self._pass(pad(inputs), None, validity(lengths)):
+            if states is None:
+                yield None
+            else:
+                yield pool(states, lengths, pooling, normalize).tolist()
+
+    def score(self, pairs: Sequence[TokenPair]) -> Iterator[Sequence[float] | None]:
+        valid = validity([len(pair.tokens) for pair in pairs])
+        types = pad([pair.types or (0,) * len(pair.tokens) for pair in pairs])
+        for states in self._pass(pad([pair.tokens for pair in pairs]), types, valid):
+            if states is None:
+                yield None
+            else:
+                yield self._open_network.classify(states, valid)[:, 0].astype(mx.float32).tolist()
+
+    def _pass(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
+        """Yield None after every few layers, and at last the states of the whole network."""
+        network = self._open_network
+        states = network.embed(tokens, types)
+        count = len(network.layers)
+        at_once = count if self._part is None else max(1, int(self._part // (tokens.size * self._layer_size)))
+        for number, layer in enumerate(network.layers, 1):
+            states = layer(states, valid)
+            if number % at_once == 0 and number < count:
+                mx.eval(states)
+                yield None
+        yield network.finish(states)
+
+    @property
+    def _open_network(self) -> Encoder:
+        assert self._network is not None, "the engine is closed"
+        return self._network
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        generation_prompt: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> str:
+        raise NoTemplate
+
+    def check(self, row: Row) -> None:
+        self._refuse()
+
+    def add(self, row: Row) -> None:
+        self._refuse()
+
+    def step(self) -> Sequence[StepEvent]:
+        return ()
+
+    def remove(self, id: int, /) -> None:
+        pass
+
+    def reset(self) -> None:
+        mx.clear_cache()
+
+    def close(self) -> None:
+        self._network = None
+        self._weight_bytes = 0
+        runtime.free_memory()
+
+    def _refuse(self) -> NoReturn:
+        raise UnsupportedModel(f"`{self._name}` is an encoder; it does not generate text.", model=self._name)
+
+
+def _vocabulary(network: Encoder) -> int:
+    """Return the number of token ids: the rows of the first embedding table."""
+    embeddings = network.embeddings
+    table = embeddings.tok_embeddings if "tok_embeddings" in embeddings else embeddings.word_embeddings
+    return int(table.weight.shape[0])

@@ -1,0 +1,43 @@
+"""Loading of an encoder: weights on the engine thread, the tokenizer on another at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlxk_core.api.backends import EngineContext
+from mlxk_core.api.errors import BrokenModel, UnsupportedModel
+from mlxk_core.api.models import Model
+from mlxk_encoders.support import accepts
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
+from mlxk_mlx.loading.sanity import implausible
+
+
+def load(model: Model, context: EngineContext) -> Any:
+    """Load `model` from its own files, without running code from them. The target of the backend.
+
+    Raises `BrokenModel`, `UnsupportedModel` or `InsufficientMemory`, and `Interrupted` from `context.alive`.
+    """
+    verdict = accepts(model)
+    if not verdict.accepted:  # a backend named by the user was not asked before
+        raise UnsupportedModel(f"`{model.name}` cannot be run as an encoder: {verdict.reason}.", model=model.name)
+    read_ahead(model.path / name for name in model.weights.headers)
+    machine = runtime.start_on_engine_thread(context)
+    context.alive()
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
+    try:
+        with translated_errors(model):
+            from mlxk_encoders.engine import EncoderEngine
+            from mlxk_encoders.weights import read_network
+            from mlxk_mlx.loading.materialize import materialize
+
+            check_weights(model)
+            if reason := implausible(model):
+                raise BrokenModel(
+                    f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name
+                )
+            network = read_network(model)
+            materialize(network, context.alive)
+            return EncoderEngine(model.name, network, tokenizer.result(context.alive), machine)
+    finally:
+        tokenizer.join()

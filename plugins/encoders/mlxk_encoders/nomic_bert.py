@@ -1,0 +1,175 @@
+"""Nomic-BERT: rotary positions and gated feed-forward layers, normalized after adding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxk_core.api.errors import UnsupportedModel
+from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
+from mlxk_encoders.settings import Settings
+
+_RENAMED = (
+    (re.compile(r"^(nomic_bert|bert|model)\."), ""),
+    (re.compile(r"^encoder\.layers\."), "layers."),
+    (re.compile(r"^emb_ln\.|^embeddings\.LayerNorm\."), "embeddings.norm."),
+    (re.compile(r"\.attn\.out_proj\.|\.self_attn\.o_proj\."), ".attention.out."),
+    (re.compile(r"\.attn\."), ".attention."),
+    (re.compile(r"\.self_attn\.(q|k|v)_proj\."), r".attention.\1."),
+    (re.compile(r"\.mlp\.fc11\.|\.mlp\.up_proj\."), ".mlp.up."),
+    (re.compile(r"\.mlp\.fc12\.|\.mlp\.gate_proj\."), ".mlp.gate."),
+    (re.compile(r"\.mlp\.fc2\.|\.mlp\.down_proj\."), ".mlp.down."),
+    (re.compile(r"\.post_attention_layernorm\."), ".norm1."),
+    (re.compile(r"\.post_mlp_layernorm\."), ".norm2."),
+)
+_UNUSED = re.compile(r"^(cls|pooler)\.|(^|\.)(position_ids|token_type_ids|inv_freq)$")
+_SWIGLU = ("swiglu", "silu", "swish")
+
+
+def rename(name: str) -> str:
+    """Return the name in this module of a tensor of the published files, or of transformers."""
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def unused(name: str, *, classifies: bool) -> bool:
+    """Return whether a renamed tensor belongs to a part that is not built."""
+    return bool(_UNUSED.search(name))
+
+
+def merge(weights: dict[str, mx.array]) -> dict[str, mx.array]:
+    """Return the weights with queries, keys and values in one, as the published files have them."""
+    merged = dict(weights)
+    for name in weights:
+        if ".attention.q." in name:
+            parts = [merged.pop(name.replace(".q.", f".{part}.")) for part in ("q", "k", "v")]
+            merged[name.replace(".q.", ".Wqkv.")] = mx.concatenate(parts, axis=0)
+    return merged
+
+
+class Network(Encoder):
+    """`config.json` is the published one (`n_embd`, …) or that of transformers (`hidden_size`, …)."""
+
+    def __init__(self, settings: Settings, labels: int | None) -> None:
+        super().__init__()
+        if settings.flag("prenorm", default=False):
+            raise UnsupportedModel("Nomic-BERT with prenorm is not supported.")
+        hidden = settings.integer("n_embd", "hidden_size")
+        self.embeddings = _Embeddings(settings, hidden)
+        self.layers = [_Layer(settings, hidden) for _ in range(settings.integer("n_layer", "num_hidden_layers"))]
+
+    def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
+        return self.embeddings(tokens, types)
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(settings.integer("vocab_size"), hidden)
+        types = settings.integer("type_vocab_size", default=2)
+        if types:
+            self.token_type_embeddings = nn.Embedding(types, hidden)
+        self.norm = _norm(settings, hidden)
+
+    def __call__(self, tokens: mx.array, types: mx.array | None) -> mx.array:
+        states = self.word_embeddings(tokens)
+        if "token_type_embeddings" in self:
+            states = states + self.token_type_embeddings(mx.zeros_like(tokens) if types is None else types)
+        return self.norm(states)
+
+
+class _Attention(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        bias = settings.flag("qkv_proj_bias", default=False)
+        self._heads = settings.heads("n_head", "num_attention_heads", hidden=hidden)
+        self._rope = _Rope.of(settings)
+        self._rotated = int(hidden // self._heads * settings.number("rotary_emb_fraction", default=1.0))
+        self._interleaved = settings.flag("rotary_emb_interleaved", default=False)
+        self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
+        self.out = nn.Linear(hidden, hidden, bias=bias)
+
+    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+        parts = mx.split(self.Wqkv(states), 3, axis=-1)
+        queries, keys, values = (split_heads(part, self._heads) for part in parts)
+        base = self._rope.base(states.shape[1], self._rotated)
+        queries, keys = (
+            mx.fast.rope(each, self._rotated, traditional=self._interleaved, base=base, scale=1.0, offset=0)
+            for each in (queries, keys)
+        )
+        return self.out(join_heads(attend(queries, keys, values, valid)))
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        name = settings.text("activation_function", "hidden_act", default="swiglu")
+        if name not in _SWIGLU:
+            raise UnsupportedModel(f"Nomic-BERT with the activation {name} is not supported; swiglu is.")
+        inner = settings.integer("n_inner", "intermediate_size")
+        first, second = (settings.flag(f"mlp_fc{number}_bias", default=False) for number in (1, 2))
+        self._activation = activation("silu")
+        self.up, self.gate = (nn.Linear(hidden, inner, bias=first) for _ in range(2))
+        self.down = nn.Linear(inner, hidden, bias=second)
+
+    def __call__(self, states: mx.array) -> mx.array:
+        return self.down(self.up(states) * self._activation(self.gate(states)))
+
+
+class _Layer(nn.Module):
+    def __init__(self, settings: Settings, hidden: int) -> None:
+        super().__init__()
+        self.attention = _Attention(settings, hidden)
+        self.norm1 = _norm(settings, hidden)
+        self.mlp = _FeedForward(settings, hidden)
+        self.norm2 = _norm(settings, hidden)
+
+    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+        states = self.norm1(states + self.attention(states, valid))
+        return self.norm2(states + self.mlp(states))
+
+
+def _norm(settings: Settings, hidden: int) -> nn.LayerNorm:
+    return nn.LayerNorm(hidden, eps=settings.number("layer_norm_epsilon", "layer_norm_eps", default=1e-12))
+
+
+@dataclass(frozen=True)
+class _Rope:
+    """The base of the rotary angles. With a `factor` it grows for inputs longer than the `trained` tokens."""
+
+    theta: float
+    factor: float | None = None
+    trained: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Rope:
+        parameters: Any = settings.raw("rope_parameters")
+        if isinstance(parameters, Mapping):
+            kind = parameters.get("rope_type", "default")
+            own = Settings(parameters, settings.name)
+            theta = own.number("rope_theta", default=1000.0)
+            if kind == "default":
+                return cls(theta)
+            if kind == "dynamic":
+                return cls(theta, own.number("factor"), settings.integer("max_position_embeddings"))
+            raise UnsupportedModel(f"Rotary scaling of type {kind} is not supported for Nomic-BERT.")
+        if settings.raw("rotary_emb_scale_base"):
+            raise UnsupportedModel("Nomic-BERT with scaled rotary positions (xPos) is not supported.")
+        theta = settings.number("rotary_emb_base", default=1000.0)
+        if settings.raw("rotary_scaling_factor") is None:
+            return cls(theta)
+        trained = settings.integer("max_trained_positions", default=2048)
+        return cls(theta, settings.number("rotary_scaling_factor"), trained)
+
+    def base(self, length: int, size: int) -> float:
+        """Return the base for inputs of `length` tokens and `size` rotated numbers a head."""
+        if self.factor is None or length <= self.trained:
+            return self.theta
+        growth = self.factor * length / self.trained - (self.factor - 1)
+        return float(self.theta * growth ** (size / (size - 2)))
