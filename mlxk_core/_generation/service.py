@@ -197,9 +197,7 @@ class GenerationService:
             return render(resident.engine, request)
 
     @contextmanager
-    def tokenizer(
-        self, model: Model, *, backend: str | None = None, needs: str | None = None
-    ) -> Iterator[Tokenizer]:
+    def tokenizer(self, model: Model, *, backend: str | None = None, needs: str | None = None) -> Iterator[Tokenizer]:
         """Lend the tokenizer of `model`, which stays loaded until the `with` block ends. `needs` as in `run_tasks`.
 
         Raises what `submit` raises, and the error of the load.

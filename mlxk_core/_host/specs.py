@@ -79,7 +79,8 @@ class BackendSpec:
     The rest says what its engines can do; a request for anything else is an error before the model is loaded.
     `constraints`: they keep to `Row.constraint`. `prompt_logprobs`: they score the prompt for `Row.prompt_logprobs`.
     `sampling`: the fields of `Sampling` that they apply; greedy decoding (`temperature=0`) is always one.
-    `tools`: tools can be offered to their models. `tasks`: other kinds of work (`embeddings`, `rerank`), an open vocabulary.
+    `tools`: tools can be offered to their models.
+    `tasks`: other kinds of work (`embeddings`, `rerank`), an open vocabulary.
     """
 
     name: str
