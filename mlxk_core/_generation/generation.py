@@ -223,7 +223,7 @@ class Generation:
         model_stops = plan.stop_tokens.get(resident, plan.stop_policy)
         stop_tokens = frozenset(request.stop_tokens)
         if not request.ignore_eos or is_constrained(request):  # what is constrained ends where its grammar does
-            stop_tokens |= model_stops
+            stop_tokens |= model_stops | prompt.stop_tokens
         constraint = (
             plan.constraint.token_constraint(
                 resident,

@@ -12,6 +12,7 @@ from mlxk_core._errors import ContextLengthExceeded, InvalidOption, NoTemplate, 
 from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.generic_tools import with_tools
+from mlxk_core._generation.infill import infill
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.tokenizer import Tokenizer
 
@@ -38,6 +39,8 @@ class Prompt:
     notes: tuple[str, ...] = ()
     generic_tools: bool = False
     """The tools are in the system message, since the chat template has no place for them."""
+    stop_tokens: frozenset[int] = frozenset()
+    """Tokens that end the answer to this prompt, in addition to the model's own."""
 
 
 def render(
@@ -50,7 +53,10 @@ def render(
     is not tokenized as a whole.
     """
     _check_length(engine.tokenizer, request.prompt, window)
-    if isinstance(request.prompt, str):
+    _check_length(engine.tokenizer, request.suffix or "", window)
+    if request.suffix is not None:
+        prompt = _infill(engine.tokenizer, request.prompt, request.suffix)
+    elif isinstance(request.prompt, str):
         tokens: Sequence[int] = _encode(engine.tokenizer, request.prompt, add_special_tokens=True)
         prompt = Prompt(request.prompt, tokens)
     elif request.prompt and all(isinstance(part, int) for part in request.prompt):
@@ -61,6 +67,13 @@ def render(
     if not prompt.tokens:
         raise InvalidOption("prompt", "is empty; a model needs at least one token")
     return prompt
+
+
+def _infill(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int], suffix: str) -> Prompt:
+    if not isinstance(prompt, str):
+        raise InvalidOption("suffix", "needs a prompt that is a text")
+    found = infill(tokenizer, prompt, suffix)
+    return Prompt(tokenizer.decode(found.tokens), found.tokens, stop_tokens=found.stop_tokens)
 
 
 def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
@@ -211,7 +224,8 @@ def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
     found: dict[tuple[object, ...], SharedPrompt] = {}
     return [
         found.setdefault(
-            (id(r.prompt), r.model, r.backend, id(r.tools), id(r.template_options), r.keep_to_template), SharedPrompt()
+            (id(r.prompt), r.suffix, r.model, r.backend, id(r.tools), id(r.template_options), r.keep_to_template),
+            SharedPrompt(),
         )
         for r in requests
     ]

@@ -91,7 +91,7 @@ class GenerationRequest:
     `ttl` is how many idle seconds the model stays loaded after it (negative: without limit; None: as the service says).
     With `report_usage` a `UsageUpdate` comes before the events of each token. `prompt_logprobs` asks for the log
     probability of each prompt token and of that many alternatives (None: not computed). `max_tokens` 0 reads the prompt
-    and generates nothing.
+    and generates nothing. With `suffix` the answer is what belongs between the text `prompt` and that one.
     """
 
     model: Model
@@ -120,6 +120,7 @@ class GenerationRequest:
     ttl: float | None = None
     report_usage: bool = False
     prompt_logprobs: int | None = None
+    suffix: str | None = None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

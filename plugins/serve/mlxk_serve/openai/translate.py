@@ -61,8 +61,8 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
 
 def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]:
     """Return the generation requests of a completion: the choices of every prompt, in order."""
-    if request.suffix:
-        raise unsupported("suffix", "`suffix` is not supported. Write fill-in-the-middle markers in `prompt`.")
+    if request.suffix and request.echo:
+        raise invalid("`echo` cannot be used with `suffix`.", "echo")
     if not request.echo:
         _check_limit(request.max_tokens, "max_tokens")
     _check_prompt_logprobs(request)
@@ -81,6 +81,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 prompt=prompt,
                 sampling=sampling,
                 max_tokens=_text_max_tokens(request.max_tokens, default_max_tokens),
+                suffix=request.suffix or None,
                 prompt_logprobs=max(scores, default=None),
                 token_policy=TokenPolicy.FULL_CONTEXT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
