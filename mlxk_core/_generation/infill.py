@@ -74,7 +74,7 @@ def infill(tokenizer: Tokenizer, before: str, after: str) -> Infill:
 
 
 def _special(tokenizer: Tokenizer, text: str) -> int | None:
-    """Return the id of the token that stands for `text`, which SentencePiece writes with a space before it."""
+    """Return the id of the token whose text is `text`; SentencePiece may write it with a space before it."""
     tokens = tokenizer.encode(text, add_special_tokens=False)
     return tokens[-1] if tokens and tokenizer.decode(tokens[-1:]).strip(" ▁") == text.strip("▁") else None
 
