@@ -10,6 +10,7 @@ from mlxk_core._cli.main import run
 from mlxk_core._errors import BrokenModel
 from mlxk_run import plugin
 from mlxk_testing.fake_engine import fake_backend, fake_model
+from mlxk_testing.tiny_models import in_hub_cache
 
 
 class Keyboard(io.BytesIO):
@@ -27,12 +28,12 @@ def chat(host, tmp_path, monkeypatch):
     host.register(engine, name="fake")
     folder = fake_model(tmp_path / "talker", context=500).path
 
-    def type_in(*lines, options=()):
+    def type_in(*lines, options=(), model=True):
         screens = [io.BytesIO(), io.BytesIO()]
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Keyboard(b"\n".join(lines) + b"\n"), encoding="ascii"))
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screens[0], encoding="ascii"))
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(screens[1], encoding="ascii"))
-        assert run(["run", str(folder), *options], host=host) == 0
+        assert run(["run", *([str(folder)] if model else []), *options], host=host) == 0
         return [screen.getvalue().decode() for screen in screens]
 
     type_in.script = engine.script
@@ -143,6 +144,42 @@ def test_a_note_that_holds_for_the_model_is_told_once_a_chat(chat):
 def test_help_is_asked_for_in_several_ways(chat, word):
     out, notes = chat(word)
     assert out == "" and "/clear" in notes
+
+
+def test_undo_removes_the_turn_from_the_saved_chat_too(chat, cli):
+    chat(b"one", b"two", b"/undo")
+    shown = cli("chats", "show", "1").stdout
+    assert "one" in shown and "two" not in shown
+    chat(b"three", b"/undo")
+    assert cli("chats", "--json").json["data"]["count"] == 1
+
+
+def test_continue_says_what_it_continues(chat):
+    chat(b"Why is the sky blue?", options=("--plain",))
+    _, notes = chat(b"/show", options=("-c",), model=False)
+    assert "Why is the sky blue?" in notes and "Hello." in notes and "2 messages" in notes
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (b"/set parameter temperature 0", "temperature = 0"),
+        (b"/set verbose", "verbose = on"),
+        (b"/set nothink", "thinking = off"),
+        (b"/set num_predict 5", "max_tokens = 5"),
+        (b"/show system", "system = (default)"),
+        (b"/show parameters", "context"),
+        (b"/set sampling", "unknown setting"),
+        (b"/show temprature", "Did you mean `temperature`?"),
+    ],
+)
+def test_words_of_ollama_mean_what_they_mean_there(chat, typed, shown):
+    assert shown in chat(typed)[1]
+
+
+def test_a_model_that_is_loaded_like_a_chat_gets_a_hint(chat, hub_cache):
+    in_hub_cache("acme/tiny", fake_model)
+    assert "/model acme/tiny" in chat(b"/load acme/tiny")[1]
 
 
 def test_bye_leaves_like_the_other_words_in_the_help(chat):

@@ -6,7 +6,9 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from textwrap import shorten
 
+from mlxk_core.api.commands import escape_control
 from mlxk_core.api.errors import ContextLengthExceeded, Interrupted, MlxkError
 from mlxk_core.api.generation import Message
 from mlxk_run.attachments import with_files
@@ -15,16 +17,19 @@ from mlxk_run.chat_state import ChatState
 from mlxk_run.conversation import ask
 from mlxk_run.keyboard import TypeAhead, typing_hidden
 from mlxk_run.line_editor import line_editor, unquoted
+from mlxk_run.store import SavedChat
 
+_LAST_ANSWER = 200  # characters
 _ENDINGS = ("exit", "quit")
 
 
 class Chat:
     """A conversation at a terminal. `run` returns when the user leaves."""
 
-    def __init__(self, state: ChatState, *, draft: str = "") -> None:
+    def __init__(self, state: ChatState, *, continued: SavedChat | None = None) -> None:
         self._state = state
-        self._draft = draft
+        self._continued = continued
+        self._draft = ""
         self._commands = ChatCommands(state)
         self._output = state.runner.session.output
 
@@ -33,6 +38,7 @@ class Chat:
         state = self._state
         editor = line_editor(self._output, self._commands.complete)
         state.runner.display.note(f"Chatting with {state.runner.model.name}. /help for commands, Ctrl-D to leave.")
+        self._say_what_continues()
         leaving = False
         with _interrupts_ignored():
             while True:
@@ -63,8 +69,22 @@ class Chat:
 
     def ask_once(self, prompt: str) -> None:
         """Answer one question after the conversation so far. Raises `Interrupted` when it was stopped."""
+        self._say_what_continues()
         if self._answer(Question(text=prompt)) == "cancelled":
             raise Interrupted("The answer was interrupted.")
+
+    def _say_what_continues(self) -> None:
+        """Name the saved chat, and its last answer in short."""
+        chat = self._continued
+        if chat is None:
+            return
+        note = self._state.runner.display.note
+        count = f"{chat.messages} message{'' if chat.messages == 1 else 's'}"
+        other = f", with {chat.model} so far" if chat.model != self._state.runner.reference else ""
+        note(f"Continuing chat {chat.id}: {escape_control(chat.title)} ({count}{other}).")
+        last = " ".join((self._state.conversation.last_answer or "").split())
+        if last:
+            note(f"The last answer was: {escape_control(shorten(last, _LAST_ANSWER, placeholder=' …'))}")
 
     def _handle(self, line: str) -> None:
         text = unquoted(line)

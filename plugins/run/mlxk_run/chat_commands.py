@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.models import Resolver
 from mlxk_run.attachments import complete_path
-from mlxk_run.chat_settings import SETTINGS, set_value, shown
+from mlxk_run.chat_settings import SETTINGS, change, find_setting, shown
 from mlxk_run.chat_state import ChatState
 from mlxk_run.clipboard import copy
+from mlxk_run.columns import two_columns
 from mlxk_run.conversation import Conversation
 from mlxk_run.external_editor import edit
+from mlxk_run.store import ChatNotFound
 
 _COMMAND = re.compile(r"/(?:\?|[A-Za-z][\w-]*)(?!\S)")
 
@@ -86,6 +88,8 @@ class ChatCommands:
         try:
             if name == "set":
                 return sorted(SETTINGS)
+            if name == "show":
+                return sorted([*SETTINGS, "template"])
             if name == "load":
                 return [chat.name or str(chat.id) for chat in self._state.store.chats()]
             if name == "model":
@@ -97,37 +101,38 @@ class ChatCommands:
     def _help(self, arguments: str) -> None:
         rows = [(f"/{name} {command.arguments}".rstrip(), command.summary) for name, command in _COMMANDS.items()]
         rows += [
-            ('"""', "begin a message of several lines; another three quotes end it (or Alt-Enter)"),
+            ('"""', "begin a message of several lines; another three quotes end it"),
+            ("Alt-Enter", "begin a new line"),
             ("@FILE", "put a text file into the message"),
             ("Ctrl-C", "stop an answer; at the prompt, clear the line"),
             ("Ctrl-D", "leave"),
         ]
-        width = max(len(left) for left, _ in rows)
-        for left, right in rows:
-            self._print(f"  {left.ljust(width)}  {right}")
+        self._print(two_columns(rows))
 
     def _set(self, arguments: str) -> None:
-        name, _, value = arguments.partition(" ")
-        if not name:
-            for each, setting in SETTINGS.items():
-                self._print(f"  {each.ljust(19)} {shown(setting.get(self._state)):<12} {setting.summary}")
-            self._print("  /set NAME VALUE changes one, /set NAME default resets it.")
-        elif not value.strip():
-            key = name.lower().replace("-", "_")
-            if key not in SETTINGS:
-                set_value(self._state, name, "")
-            self._print(f"{key} = {shown(SETTINGS[key].get(self._state))}")
+        if not arguments:
+            rows = [
+                (f"{each} = {shown(setting.get(self._state))}", setting.summary) for each, setting in SETTINGS.items()
+            ]
+            self._print(two_columns(rows))
+            self._print("/set NAME VALUE changes one, /set NAME default resets it.")
         else:
-            self._print(set_value(self._state, name, value.strip()))
+            self._print(change(self._state, arguments))
 
     def _system(self, arguments: str) -> None:
         if arguments:
-            self._print(set_value(self._state, "system", arguments))
+            self._print(change(self._state, f"system {arguments}"))
         else:
             self._print(f"system = {shown(self._state.conversation.system)}")
 
     def _show(self, arguments: str) -> None:
         state, conversation = self._state, self._state.conversation
+        if arguments == "template":
+            self._print(next(iter(state.runner.model.chat_templates.values()), "The model has no chat template."))
+            return
+        if arguments not in ("", "info", "parameters"):
+            self._print(f"{arguments} = {shown(find_setting(arguments).get(state))}")
+            return
         model = state.runner.model
         revision = f" (revision {model.revision[:7]})" if model.revision else ""
         self._print(f"  model     {model.name}{revision}")
@@ -149,11 +154,23 @@ class ChatCommands:
 
     def _load(self, arguments: str) -> None:
         store, runner = self._state.store, self._state.runner
-        chat = store.find(arguments)
+        try:
+            chat = store.find(arguments)
+        except ChatNotFound as error:
+            if self._is_model(arguments):
+                raise error.with_hint(f"/model {arguments} switches to the model of that name.") from None
+            raise
         self._state.conversation = Conversation(system=chat.system, messages=store.messages(chat.id), id=chat.id)
         self._print(f"Loaded `{chat.title}`, {chat.messages} messages.")
-        if chat.model != runner.model.name:
+        if chat.model != runner.reference:
             self._print(f"It was a chat with {chat.model}; /model {chat.model} switches to that model.")
+
+    def _is_model(self, name: str) -> bool:
+        try:
+            Resolver(self._state.runner.session.host).find(name)
+        except MlxkError:
+            return False
+        return True
 
     def _model(self, arguments: str) -> None:
         runner = self._state.runner
@@ -177,6 +194,7 @@ class ChatCommands:
         if not text.strip() or text == before:
             self._print("Nothing changed.")
             return None
+        self._print("\n".join(f"> {line}" for line in text.split("\n")))
         return Question(text=text, replaces=before is not None)
 
     def _undo(self, arguments: str) -> None:
@@ -203,7 +221,9 @@ _COMMANDS: dict[str, _Command] = {
     "help": _Command(run=ChatCommands._help, summary="show this list", aliases=("?",)),
     "set": _Command(run=ChatCommands._set, arguments="[NAME [VALUE]]", summary="show or change a setting"),
     "system": _Command(run=ChatCommands._system, arguments="[TEXT]", summary="show or set the system prompt"),
-    "show": _Command(run=ChatCommands._show, summary="show the model, the context and the settings"),
+    "show": _Command(
+        run=ChatCommands._show, arguments="[NAME]", summary="show the model and the settings, or `system`, `template` …"
+    ),
     "model": _Command(run=ChatCommands._model, arguments="MODEL", summary="switch to another model", required=True),
     "retry": _Command(run=ChatCommands._retry, summary="answer the last question again"),
     "edit": _Command(run=ChatCommands._edit, summary="edit the last question in $EDITOR and ask it again"),

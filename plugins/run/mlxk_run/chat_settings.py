@@ -74,6 +74,7 @@ SETTINGS: Mapping[str, ChatSetting] = {
     "seed": _sampling("seed", "random seed, for repeatable answers", click.IntRange(min=0)),
     "max_tokens": _option("max_tokens", "maximum length of an answer", click.IntRange(min=1)),
     "thinking": _option("thinking", "reasoning on or off, for models with a switch", click.BOOL),
+    "thinking_budget": _option("thinking_budget", "end the reasoning after this many tokens", click.IntRange(min=0)),
     "loop_guard": _option("loop_guard", "stop an answer that repeats itself (on or off)", click.BOOL, unset=True),
     "system": ChatSetting(
         summary="system prompt", type=click.STRING, set=_set_system, get=lambda state: state.conversation.system
@@ -90,26 +91,59 @@ SETTINGS: Mapping[str, ChatSetting] = {
 }
 
 
-def set_value(state: ChatState, name: str, text: str) -> str:
-    """Set a setting and return the line that says so; `default` resets it. Raises `InvalidOption`."""
-    key = name.lower().replace("-", "_")
-    setting = SETTINGS.get(key)
-    if setting is None:
-        import difflib  # only for this sentence
+# Words of ollama, and what they mean here.
+_SYNONYMS: Mapping[str, str] = {
+    "think": "thinking on",
+    "nothink": "thinking off",
+    "quiet": "verbose off",
+    "num_predict": "max_tokens",
+    "repeat_penalty": "repetition_penalty",
+    "wordwrap": "markdown on",
+    "nowordwrap": "markdown off",
+}
 
-        close = difflib.get_close_matches(key, SETTINGS, n=1, cutoff=0.5)
-        hint = f" Did you mean `{close[0]}`?" if close else " /set lists the settings."
-        raise InvalidOption("/set", f"unknown setting `{name}`.{hint}")
-    if text.lower() == "default":
+
+def change(state: ChatState, text: str) -> str:
+    """Change a setting as `text` says (`NAME VALUE`, `NAME default`), and return the line to print.
+
+    A name alone turns a switch on, and prints any other setting. Raises `InvalidOption`.
+    """
+    name, _, value = text.removeprefix("parameter ").strip().partition(" ")
+    meaning = _SYNONYMS.get(name.lower(), name)
+    name, _, implied = meaning.partition(" ")
+    value = value.strip() or implied
+    setting = find_setting(name)
+    key = _key(name)
+    if not value and setting.type is click.BOOL:
+        value = "on"
+    if not value:
+        return f"{key} = {shown(setting.get(state))}"
+    if value.lower() == "default":
         setting.set(state, None)
         return f"{key} is back to its default."
     try:
-        value = setting.type.convert(text, None, None)
+        converted = setting.type.convert(value, None, None)
     except click.BadParameter as error:
         message = error.message.rstrip(".").replace("valid integer range", "whole number")
         raise InvalidOption("/set", f"{key}: {message.replace('valid float range', 'number')}.") from error
-    setting.set(state, value)
+    setting.set(state, converted)
     return f"{key} = {shown(setting.get(state))}"
+
+
+def find_setting(name: str) -> ChatSetting:
+    """Return a setting by its name. Raises `InvalidOption` with the closest one."""
+    setting = SETTINGS.get(_key(name))
+    if setting is not None:
+        return setting
+    import difflib  # only for this sentence
+
+    close = difflib.get_close_matches(_key(name), SETTINGS, n=1, cutoff=0.5)
+    hint = f" Did you mean `{close[0]}`?" if close else " /set lists the settings."
+    raise InvalidOption("/set", f"unknown setting `{name}`.{hint}")
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def shown(value: Any) -> str:

@@ -29,12 +29,12 @@ class ChatState:
     def save(self, name: str | None = None) -> None:
         """Store the chat under `name`; without one, if it is to be stored at all. Raises `ChatStoreError`."""
         conversation = self.conversation
-        if name is None and not (self.autosave and conversation.messages):
+        if name is None and not (self.autosave and (conversation.messages or conversation.id is not None)):
             return
         try:
             conversation.id = self.store.save(
                 conversation.id,
-                model=self.runner.model.name,
+                model=self.runner.reference,
                 system=conversation.system,
                 messages=conversation.messages,
                 name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlxk_core.api.generation import Message
 from mlxk_run.paths import chats_file
 from mlxk_run.store import ChatStore, SavedChat
 
+_NARROWEST = 20  # columns of a title
 _HEADINGS = ("ID", "MODEL", "MESSAGES", "UPDATED", "CHAT")
 
 
@@ -176,9 +178,13 @@ def _list(session: Session, found: Sequence[SavedChat]) -> Any:
         return None
     rows = [_HEADINGS, *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
+    room = (
+        shutil.get_terminal_size().columns - 2 * len(widths) - sum(widths) if session.output.stdout_is_terminal else 0
+    )
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        session.output.line("  ".join([*cells, row[-1]]))
+        title = row[-1] if room < _NARROWEST or len(row[-1]) <= room else f"{row[-1][: room - 1]}…"
+        session.output.line("  ".join([*cells, title]))
     return None
 
 

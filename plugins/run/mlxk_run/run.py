@@ -318,8 +318,8 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
     store = ChatStore(chats_file())
     conversation = Conversation()
     name = arguments.model
-    if arguments.resume:
-        saved = store.find()
+    saved = store.find() if arguments.resume else None
+    if saved is not None:
         conversation = Conversation(system=saved.system, messages=store.messages(saved.id), id=saved.id)
         name = name or saved.model
     if arguments.chat.system:
@@ -339,7 +339,7 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
             trim=arguments.chat.trim,
             attachments=attachments,
         )
-        chat = Chat(state)
+        chat = Chat(state, continued=saved)
         if prompt is not None:
             chat.ask_once(prompt)
         else:

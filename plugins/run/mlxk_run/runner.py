@@ -60,6 +60,14 @@ class Runner:
         return answer
 
     @property
+    def reference(self) -> str:
+        """What names the model on a later command line: its path or its name, with the GGUF variant."""
+        model = self.model
+        if model.origin == "path":
+            return str(model.path)
+        return f"{model.name}:{model.variant}" if model.variant else model.name
+
+    @property
     def context_length(self) -> int | None:
         """The model's context in tokens; None if its files do not say."""
         return model_context_length(self.model)

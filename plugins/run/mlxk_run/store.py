@@ -72,6 +72,8 @@ class ChatStore:
     ) -> int:
         """Write a chat, new if `id` is None or was deleted meanwhile, and return its id. `name` None keeps its name.
 
+        A chat that has neither messages nor a name is deleted.
+
         Raises `ChatStoreError`, also when another chat has that name.
         """
         now = time.time()
@@ -98,6 +100,8 @@ class ChatStore:
                 "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
                 [(id, at, each.role, each.content, each.reasoning) for at, each in enumerate(messages)],
             )
+            if not messages:
+                db.execute("DELETE FROM chats WHERE id = ? AND name IS NULL", (id,))
             return id
 
     def chats(self, *, containing: str | None = None) -> list[SavedChat]:
