@@ -31,6 +31,18 @@ _BUILTINS = {
     "plugins": ("List installed plugins, what they provide, and any problems.", "plugins:plugins"),
 }
 """Commands of mlxk itself: their summaries, and module in this package and attribute."""
+_SETUP = "Setup"
+_SECTIONS = ("Run models", "Manage models", "Server", _SETUP)
+"""The headings of the help, in this order; those of plugins come after them."""
+_OTHER = "Other commands"
+_EXAMPLES = (
+    ("run", 'mlxk run smollm2 "Why is the sky blue?"'),
+    ("run", "mlxk run smollm2"),
+    ("pull", "mlxk pull mlx-community/Qwen3-0.6B-4bit"),
+    ("serve", "mlxk serve"),
+    ("help", "mlxk help run"),
+)
+"""Commands, and the examples of the help that need them."""
 
 
 class _Answered(Exception):
@@ -157,6 +169,25 @@ class Root(click.Group):
             self.host.announce_failures(self._output.note)
         return names
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        names = self.list_commands(ctx)
+        width = max(map(len, names))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in names:
+            sections.setdefault(self._section(name), []).append((name.ljust(width), self._summary(name)))
+        last = [*sorted(sections.keys() - {*_SECTIONS, _OTHER}), _OTHER]
+        for title in (*_SECTIONS, *last):
+            if title in sections:
+                with formatter.section(title):
+                    formatter.write_dl(sections[title])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        names = self.list_commands(ctx)
+        with formatter.section("Examples"):
+            for command, line in _EXAMPLES:
+                if command in names:
+                    formatter.write_text(line)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return LazyCommand(name, self._summary(name), self)
 
@@ -193,6 +224,11 @@ class Root(click.Group):
         failure = self.host.failure_of(spec, f"`{self.running}`", error)
         failure.kind = kind_of(error)
         return failure
+
+    def _section(self, name: str) -> str:
+        if name in _BUILTINS:
+            return _SETUP
+        return (name not in self.host.contested_commands() and self.host.command(name).section) or _OTHER
 
     def _summary(self, name: str) -> str:
         if name in _BUILTINS:

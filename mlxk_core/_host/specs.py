@@ -21,7 +21,10 @@ Target = str | Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec:
-    """A command. `target` is a `click.Command` (`"mlxk_run.run:run"`); `summary` is its one line in `--help`.
+    """A command. `target` is a `click.Command` (`"mlxk_run.run:run"`); `summary` is its one line in `mlxk --help`.
+
+    `section` is the heading above that line: `Run models`, `Manage models`, `Server`, `Setup`, or one of your own
+    (empty: `Other commands`).
 
     `requires` is asked before the command is shown or run: a reason why it is off (an experiment that was not asked
     for), or None. A command that is off is listed nowhere, and says the reason when it is typed.
@@ -32,6 +35,7 @@ class CommandSpec:
     target: Target
     aliases: tuple[str, ...] = ()
     requires: Callable[[], str | None] | None = None
+    section: str = ""
 
 
 @dataclass(frozen=True)

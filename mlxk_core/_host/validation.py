@@ -108,6 +108,7 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "target": _target,
         "aliases": _many(_name, "a tuple of names"),
         "requires": _optional(_function),
+        "section": _line,
     },
     BackendSpec: {
         "name": _name,

@@ -33,6 +33,7 @@ FAULTS = [
     (COMMAND, "'name': 'two words'"),
     (COMMAND, "'name': '-x'"),
     (COMMAND, "'summary': None"),
+    (COMMAND, "'section': 3"),
     (COMMAND, "'summary': 'two\\nlines'"),
     (COMMAND, "'target': 'json'"),
     (COMMAND, "'target': ''"),

@@ -13,6 +13,7 @@ from mlxk_core._cli.main import Root
 from mlxk_core._cli.output import Output
 from mlxk_core._cli.session import Session
 from mlxk_core._host.host import Host
+from mlxk_core.api import CommandSpec, hookimpl
 
 HOST = Host.discover()
 FREE_TEXT = {
@@ -148,6 +149,23 @@ def test_help_fits_the_terminal(columns, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = cli("--help", host=HOST).stdout.splitlines()
     assert max(map(len, lines)) <= columns
+
+
+def test_commands_are_in_sections_and_those_of_others_come_last(cli, host):
+    class Others:
+        @hookimpl
+        def mlxk_commands(self):
+            yield CommandSpec(name="mine", summary="Mine.", target=click.Command("mine"), section="Garden")
+            yield CommandSpec(name="bare", summary="Bare.", target=click.Command("bare"))
+            yield CommandSpec(name="talk", summary="Talk.", target=click.Command("talk"), section="Run models")
+
+    host.register(Others(), name="others")
+    lines = cli("--help").stdout.splitlines()
+    at = {line.split()[0]: number for number, line in enumerate(lines) if line.strip()}
+    headings = [line for line in lines if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert headings == ["Options:", "Run models:", "Setup:", "Garden:", "Other commands:", "Examples:"]
+    assert at["talk"] < at["config" if "config" in at else "help"] < at["mine"] < at["bare"]
+    assert "mlxk help run" in lines[-1] and "mlxk serve" not in lines[-2]
 
 
 def test_the_check_of_examples_finds_a_wrong_option():

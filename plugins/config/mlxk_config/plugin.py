@@ -10,7 +10,5 @@ from mlxk_core.api import CommandSpec, hookimpl
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
-        name="config",
-        summary="Show and change the settings file.",
-        target="mlxk_config.config:config",
+        name="config", summary="Show and change the settings file.", target="mlxk_config.config:config", section="Setup"
     )

@@ -14,4 +14,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         summary="Quantize a model, or change the form of its weights.",
         target="mlxk_convert.convert:convert",
         aliases=("quantize",),
+        section="Manage models",
     )

@@ -9,7 +9,12 @@ from mlxk_core.api import CommandSpec, ServerExtensionSpec, hookimpl
 
 @hookimpl
 def mlxk_commands() -> Iterator[CommandSpec]:
-    yield CommandSpec(name="embed", summary="Print the embeddings of texts.", target="mlxk_embeddings.embed:embed")
+    yield CommandSpec(
+        name="embed",
+        summary="Print the embeddings of texts.",
+        target="mlxk_embeddings.embed:embed",
+        section="Run models",
+    )
 
 
 @hookimpl

@@ -13,10 +13,20 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mlxk_commands() -> Iterable[CommandSpec]:
-    yield CommandSpec(name="list", summary="List local models.", target="mlxk_models.list:list_", aliases=("ls",))
-    yield CommandSpec(name="show", summary="Show details of a model.", target="mlxk_models.show:show")
-    yield CommandSpec(name="health", summary="Check the files of models.", target="mlxk_models.health:health")
-    yield CommandSpec(name="rm", summary="Delete models.", target="mlxk_models.rm:rm")
+    yield CommandSpec(
+        name="list",
+        summary="List local models.",
+        target="mlxk_models.list:list_",
+        aliases=("ls",),
+        section="Manage models",
+    )
+    yield CommandSpec(
+        name="show", summary="Show details of a model.", target="mlxk_models.show:show", section="Manage models"
+    )
+    yield CommandSpec(
+        name="health", summary="Check the files of models.", target="mlxk_models.health:health", section="Manage models"
+    )
+    yield CommandSpec(name="rm", summary="Delete models.", target="mlxk_models.rm:rm", section="Manage models")
 
 
 @hookimpl

@@ -13,4 +13,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         name="pull",
         summary="Download models from the hub, or repair them.",
         target="mlxk_pull.pull:pull",
+        section="Manage models",
     )

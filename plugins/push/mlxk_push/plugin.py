@@ -15,6 +15,7 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         summary="Upload a model folder to the hub (experimental).",
         target="mlxk_push.push:push",
         requires=reason_disabled,
+        section="Manage models",
     )
 
 

@@ -14,11 +14,13 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         summary="Answer a prompt with a model, or chat with it.",
         target="mlxk_run.run:run",
         aliases=("chat",),
+        section="Run models",
     )
     yield CommandSpec(
         name="chats",
         summary="List, show, search, export and delete saved chats.",
         target="mlxk_run.chats:chats",
+        section="Run models",
     )
 
 

@@ -14,4 +14,5 @@ def mlxk_commands() -> Iterable[CommandSpec]:
         summary="Serve models over the OpenAI API.",
         target="mlxk_serve.serve:serve",
         aliases=("server",),
+        section="Server",
     )
