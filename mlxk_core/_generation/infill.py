@@ -14,7 +14,7 @@ _BEFORE, _AFTER = "{before}", "{after}"
 @dataclass(frozen=True, slots=True)
 class _Form:
     """How a family of models writes such a prompt: markers and the two texts, in order. `stops` are tokens with which
-    it ends an answer, beside its markers and its own stop tokens."""
+    it ends an answer, in addition to its markers and its own stop tokens."""
 
     parts: tuple[str, ...]
     stops: tuple[str, ...] = ()
