@@ -85,6 +85,8 @@ class BackendSpec:
     `sampling`: the fields of `Sampling` that they apply; greedy decoding (`temperature=0`) is always one.
     `tools`: tools can be offered to their models.
     `tasks`: other kinds of work (`embeddings`, `rerank`), an open vocabulary.
+
+    `framework` and `type` are what `mlxk list` shows of its models where mlxk cannot tell from the files.
     """
 
     name: str
@@ -97,6 +99,8 @@ class BackendSpec:
     sampling: frozenset[str] = SAMPLING_OPTIONS
     tools: bool = True
     tasks: frozenset[str] = frozenset()
+    framework: str | None = None
+    type: str | None = None
 
 
 class ModelSource(Protocol):

@@ -121,6 +121,8 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "sampling": _sampling,
         "tools": _flag,
         "tasks": _many(_filled, "a tuple or set of strings that are not empty"),
+        "framework": _optional(_filled),
+        "type": _optional(_filled),
     },
     ModelSourceSpec: {"name": _name, "summary": _line, "target": _target},
     StopPolicy: {"stop_tokens": _texts, "keep_tokens": _texts, "stop_strings": _texts},

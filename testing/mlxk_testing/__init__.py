@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mlxk_core.api.backends import Engine, EngineContext
+    from mlxk_core.api.hooks import BackendSpec
     from mlxk_core.api.models import Model
 
 __all__ = [
@@ -42,12 +43,12 @@ __all__ = [
 
 
 def check_engine(
-    load: Callable[[Model, EngineContext], Engine],
+    backend: BackendSpec | Callable[[Model, EngineContext], Engine],
     model: Model,
     *,
     skip: Iterable[Callable[[Engine], None]] = (),
 ) -> None:
-    """Assert that a backend's engine keeps the contract of engines; see `mlxk_testing.engine_contract.check_engine`."""
+    """Assert that a backend's engine does what the backend claims; see `mlxk_testing.engine_contract.check_engine`."""
     from mlxk_testing.engine_contract import check_engine as check
 
-    check(load, model, skip=skip)
+    check(backend, model, skip=skip)

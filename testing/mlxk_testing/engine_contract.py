@@ -20,9 +20,11 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from mlxk_core.api.backends import Engine, EngineContext, Prefilled, Row, RowFailed, Sampled
+from mlxk_core.api.backends import EmbeddingEngine, Engine, EngineContext, Prefilled, Row, RowFailed, Sampled
 from mlxk_core.api.errors import InvalidOption, TemplateError
 from mlxk_core.api.generation import Message, Sampling
+from mlxk_core.api.hooks import BackendSpec
+from mlxk_core.api.host import Host
 from mlxk_core.api.models import Model
 
 Load = Callable[[Model, EngineContext], Engine]
@@ -452,6 +454,48 @@ def memory_is_counted(engine: Engine) -> None:
     assert engine.memory > 0
 
 
+class _Alternating:
+    """A constraint that allows two tokens in turn, and ends after eight."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self._accepted = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._accepted == 8
+
+    def mask(self) -> bytes:
+        token = self._tokens[self._accepted % 2]
+        return bytes(token // 8) + bytes([1 << token % 8])
+
+    def accept(self, token: int, /) -> None:
+        assert token == self._tokens[self._accepted % 2], "a token that the mask excludes was drawn"
+        self._accepted += 1
+
+
+def a_constraint_is_kept(engine: Engine) -> None:
+    ids, a, b = prompt(engine, "Say"), prompt(engine, "a")[0], prompt(engine, "b")[0]
+    free = Row(id=1, prompt=ids, max_tokens=12, sampling=GREEDY)
+    expected = alone(engine, free).tokens
+    engine.reset()
+    constrained = Row(id=2, prompt=ids, max_tokens=12, sampling=GREEDY, constraint=_Alternating((a, b)))
+    outcomes = drive(engine, [free, constrained])
+    assert outcomes[1].tokens == expected, "a constraint is of one row only"
+    assert outcomes[2].tokens[:8] == [a, b] * 4
+    assert outcomes[2].finish == "complete"
+
+
+def vectors_do_not_depend_on_the_batch(engine: Engine) -> None:
+    assert isinstance(engine, EmbeddingEngine), "the backend lists embeddings, and its engine has no embed()"
+    inputs = [prompt(engine, text) for text in ("One.", "A much longer one, of many more tokens.")]
+    together = engine.embed(inputs, pooling="mean", normalize=True)
+    for tokens, vector in zip(inputs, together, strict=True):
+        [single] = engine.embed([tokens], pooling="mean", normalize=True)
+        assert all(abs(x - y) < 1e-3 for x, y in zip(single, vector, strict=True))
+        assert abs(sum(value * value for value in vector) - 1) < 1e-3
+
+
 CHECKS: Sequence[Check] = (
     a_batch_gives_each_row_what_it_gets_alone,
     a_seeded_row_draws_the_same_alone_and_in_a_batch,
@@ -475,17 +519,46 @@ CHECKS: Sequence[Check] = (
     the_vocabulary_is_known,
     a_conversation_is_rendered_or_rejected,
     memory_is_counted,
+    a_constraint_is_kept,
+    vectors_do_not_depend_on_the_batch,
 )
 
 
-def check_engine(load: Load, model: Model, *, skip: Iterable[Check] = ()) -> None:
-    """Load `model` and run every check but those in `skip`. Raises `AssertionError` naming each that fails.
+_NEEDS: Mapping[Check, frozenset[str]] = {
+    a_seeded_row_draws_the_same_alone_and_in_a_batch: frozenset({"temperature", "seed"}),
+    log_probabilities_are_returned_on_request: frozenset({"logprobs"}),
+    a_bias_moves_the_choice: frozenset({"logit_bias"}),
+    penalties_keep_an_answer_from_repeating_itself: frozenset({"logit_bias", "presence_penalty", "frequency_penalty"}),
+    extreme_values_run: frozenset({"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"}),
+}
+"""The sampling options that a check uses."""
+_CONSTRAINED = frozenset({a_constraint_is_kept})
+_EMBEDS = frozenset({vectors_do_not_depend_on_the_batch})
 
-    `load` is the target of the backend's `BackendSpec`.
+
+def checks_for(backend: BackendSpec) -> list[Check]:
+    """Return the checks of what the engines of `backend` claim to do."""
+    return [
+        check
+        for check in CHECKS
+        if _NEEDS.get(check, frozenset()) <= backend.sampling
+        and (backend.constraints or check not in _CONSTRAINED)
+        and ("embeddings" in backend.tasks or check not in _EMBEDS)
+    ]
+
+
+def check_engine(backend: BackendSpec | Load, model: Model, *, skip: Iterable[Check] = ()) -> None:
+    """Load `model` and run the checks of what `backend` claims. Raises `AssertionError` naming each that fails.
+
+    A function that loads a model claims everything. `skip` leaves out checks.
     """
+    if isinstance(backend, BackendSpec):
+        load, checks = Host().load(backend.target), checks_for(backend)
+    else:
+        load, checks = backend, list(CHECKS)
     failed: list[str] = []
     with EngineHarness(load, model) as harness:
-        for check in CHECKS:
+        for check in checks:
             if check in skip:
                 continue
             try:

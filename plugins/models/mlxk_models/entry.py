@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from mlxk_core.api import Model, Quantization
+from mlxk_core.api import BackendSpec, Model, Quantization
 from mlxk_core.api.errors import ModelError, PluginConflict
 from mlxk_core.api.host import Host
 from mlxk_core.api.models import Facts, Health, check_health, partial_downloads
@@ -63,6 +63,22 @@ class Entry:
             f"An interrupted download left {files} ({human_size(sum(sizes))}). `mlxk pull {self.model.name}` removes "
             f"{'it' if len(sizes) == 1 else 'them'}.",
         )
+
+    @property
+    def framework(self) -> str:
+        """The framework; where the files do not say, that of the backend that runs the model."""
+        found = self.facts.framework
+        return (self._spec.framework or found) if found == "unknown" and self._spec else found
+
+    @property
+    def type(self) -> str:
+        """The purpose; where the files do not say, that of the models of the backend that runs it."""
+        found = self.facts.type
+        return (self._spec.type or found) if found == "unknown" and self._spec else found
+
+    @cached_property
+    def _spec(self) -> BackendSpec | None:
+        return next((spec for spec in self.host.backends() if spec.name == self.backend), None)
 
     # Who runs it
 
@@ -150,8 +166,8 @@ class Entry:
             "path": str(model.path),
             "size_bytes": self.size,
             "modified": humanize.timestamp(self.modified) if self.modified else None,
-            "framework": self.facts.framework,
-            "type": self.facts.type,
+            "framework": self.framework,
+            "type": self.type,
             "capabilities": list(self.facts.capabilities),
             "quantization": [self._quantization(each) for each in self.quantizations],
             "healthy": self.health.healthy,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,7 @@ def list_(
     if pattern:
         found = [model for model in found if pattern.casefold() in model.name.casefold()]
     found.sort(key=_SORTS[sort])
+    shared = {name for name, count in Counter(model.name for model in found).items() if count > 1}
 
     def is_shown(entry: Entry) -> bool:
         return all_ or entry.runs or (health and not entry.health.healthy)
@@ -68,13 +70,19 @@ def list_(
         models = [each for each in described if each]
         return {"models": models, "hidden": len(found) - len(models)}
     if quiet:
-        names = [inspect_model(session, each, lambda e: _name(e) if is_shown(e) else None) for each in found]
+        names = [inspect_model(session, each, lambda e: _name(e, shared) if is_shown(e) else None) for each in found]
         for name in filter(None, names):
             output.line(escape_control(name))
         return None
     now = datetime.now(tz=UTC)
+
+    def name_of(entry: Entry) -> str:
+        return entry.model.name if verbose and entry.model.name not in shared else _name(entry, shared)
+
     rows = [
-        inspect_model(session, each, lambda e: _row(e, now, health=health, verbose=verbose) if is_shown(e) else None)
+        inspect_model(
+            session, each, lambda e: _row(e, name_of(e), now, health=health, verbose=verbose) if is_shown(e) else None
+        )
         for each in found
     ]
     shown = [row for row in rows if row]
@@ -114,20 +122,22 @@ def _columns(*, health: bool, verbose: bool) -> list[Column]:
     return columns
 
 
-def _name(entry: Entry) -> str:
-    return short_name(entry.model.name)
+def _name(entry: Entry, shared: Collection[str]) -> str:
+    """Return the name to type: with its origin if several places have a model of that name."""
+    name = short_name(entry.model.name)
+    return f"{entry.model.source or 'hub'}:{name}" if entry.model.name in shared else name
 
 
-def _row(entry: Entry, now: datetime, *, health: bool, verbose: bool) -> Row:
+def _row(entry: Entry, name: str, now: datetime, *, health: bool, verbose: bool) -> Row:
     model = entry.model
     labels = [each.label if verbose else _brief(each.label) for each in entry.quantizations]
     cells = [
-        model.name if verbose else _name(entry),
-        (model.revision or "-")[:7],
+        name,
+        model.source or (model.revision or "-")[:7],
         human_size(entry.size),
         humanize.age(entry.modified, now) if entry.modified else "-",
-        entry.facts.type,
-        entry.facts.framework,
+        entry.type,
+        entry.framework,
         ", ".join(labels) or "-",
     ]
     notes = []

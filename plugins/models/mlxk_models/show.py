@@ -97,8 +97,8 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Size", human_size(model.size)
     if entry.modified:
         yield "Modified", f"{humanize.timestamp(entry.modified)} ({humanize.age(entry.modified, datetime.now(tz=UTC))})"
-    yield "Framework", entry.facts.framework
-    yield "Type", entry.facts.type
+    yield "Framework", entry.framework
+    yield "Type", entry.type
     yield "Architecture", entry.facts.architecture or "unknown"
     yield "Capabilities", ", ".join(entry.facts.capabilities) or "none"
     context = other_value(entry, "context_length")
