@@ -489,11 +489,17 @@ def a_constraint_is_kept(engine: Engine) -> None:
 def vectors_do_not_depend_on_the_batch(engine: Engine) -> None:
     assert isinstance(engine, EmbeddingEngine), "the backend lists embeddings, and its engine has no embed()"
     inputs = [prompt(engine, text) for text in ("One.", "A much longer one, of many more tokens.")]
-    together = engine.embed(inputs, pooling="mean", normalize=True)
+    together = _vectors(engine, inputs)
     for tokens, vector in zip(inputs, together, strict=True):
-        [single] = engine.embed([tokens], pooling="mean", normalize=True)
+        [single] = _vectors(engine, [tokens])
         assert all(abs(x - y) < 1e-3 for x, y in zip(single, vector, strict=True))
         assert abs(sum(value * value for value in vector) - 1) < 1e-3
+
+
+def _vectors(engine: EmbeddingEngine, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[float]]:
+    *parts, vectors = engine.embed(inputs, pooling="mean", normalize=True)
+    assert vectors is not None and parts == [None] * len(parts), "None for each part of the work, then the vectors"
+    return vectors
 
 
 CHECKS: Sequence[Check] = (
