@@ -31,6 +31,10 @@ _THINKING_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
 
 _CODE = 'Thought: I look.\n<code>\nfinal_answer(get_weather(city="Oslo") + " in Oslo")\n</code>'
+_TWO_CALLS = (
+    '<tool_call>\n{"name": "City", "arguments": {"name": "Oslo", "population": 7, "capital": true}}\n</tool_call>\n'
+    '<tool_call>\n{"name": "Person", "arguments": {"name": "Ada", "age": 36}}\n</tool_call>'
+)
 _PERSON = ['{"', "name", '":"', "Ada", '","', "age", '":', "36", "}"]
 
 
@@ -71,6 +75,12 @@ def _write_models() -> None:
     in_hub_cache("tiny/coder", lambda folder: scripted_model(folder, _CODE, context=16384))
     in_hub_cache("tiny/person", lambda folder: scripted_model(folder, _PERSON, trained=True))
     in_hub_cache("tiny/tools", lambda folder: _caller(folder, "get_weather"))
+    in_hub_cache(
+        "tiny/two_calls",
+        lambda folder: scripted_model(
+            folder, _TWO_CALLS, chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS, context=8192
+        ),
+    )
     in_hub_cache("tiny/plugin_tools", lambda folder: _caller(folder, "weather-get_weather"))
     in_hub_cache(
         "tiny/caller",

@@ -22,6 +22,7 @@ PYTHON_CLIENTS = {
     "llm": "openai-3.3",
     "ollama": "openai-3",
     "openai": "openai-3",
+    "openai_agents": "openai-3",
     "outlines": "openai-3",
     "pydantic_ai": "openai-3",
     "responses": "openai-3",

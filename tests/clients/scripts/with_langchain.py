@@ -1,25 +1,50 @@
 """LangChain's ChatOpenAI and OpenAI. Run by the client's own pytest; nothing of ours can be imported here."""
 
-import asyncio
+# --8<-- [start:example]
 from typing import Literal
 
-import pytest
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain.agents import create_agent
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI, OpenAI
+from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 
-TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
 
+class City(BaseModel):
+    """A city."""
 
-def chat(model="tiny/talker", **options):
-    return ChatOpenAI(model=model, max_retries=0, **options)
+    name: Literal["Oslo", "Rome"]
+    population: int = Field(ge=0, le=99)
 
 
 @tool
 def get_weather(city: str) -> str:
     """The weather in a city."""
     return "-3 °C"
+
+
+def chat(model="tiny/talker", **options):
+    return ChatOpenAI(model=model, max_retries=0, **options)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
+
+
+def structured(model, method="json_schema"):
+    return chat(model).with_structured_output(City, method=method).invoke("Name a city.")
+
+
+def use_tool(model, **options):
+    agent = create_agent(chat(model, **options), tools=[get_weather])
+    return agent.invoke({"messages": [("user", "What is the weather?")]})["messages"][-1].text
+
+
+# --8<-- [end:example]
+
+import asyncio  # noqa: E402
+
+import pytest  # noqa: E402
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy  # noqa: E402
+from langchain_core.messages import HumanMessage, ToolMessage  # noqa: E402
+from langchain_openai import OpenAI  # noqa: E402
+
+TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
 
 
 def test_invoke():
@@ -69,17 +94,38 @@ def test_texts():
     assert "".join(OpenAI(model="tiny/endless", max_tokens=8, max_retries=0).stream("Once"))
 
 
-@pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(method):
-    class Person(BaseModel):
-        name: Literal["Ada", "Bob"]
-        age: int = Field(ge=0, le=150)
+    assert structured("tiny/maker", method).name in ("Oslo", "Rome")
+    *_, last = chat("tiny/maker").with_structured_output(City, method=method).stream("Name a city.")
+    assert last.name in ("Oslo", "Rome")
 
-    model = chat("tiny/maker", max_tokens=200, seed=1)
-    if method == "json_mode":
-        assert isinstance(model.with_structured_output({"title": "any"}, method=method).invoke("JSON, please"), dict)
-    else:
-        assert model.with_structured_output(Person, method=method).invoke("Hi").name in ("Ada", "Bob")
+
+def test_structured_output_in_json_mode():
+    class Person(BaseModel):
+        name: str
+        age: int
+
+    assert chat("tiny/person").with_structured_output(Person, method="json_mode").invoke("JSON, please").age == 36
+
+
+@pytest.mark.parametrize("options", [{}, {"use_responses_api": True}], ids=["chat", "responses"])
+def test_an_agent_with_a_tool(options):
+    assert use_tool("tiny/tools", **options) == "It rains in Oslo."
+
+
+@pytest.mark.parametrize("strategy", [ProviderStrategy, ToolStrategy])
+def test_an_agent_with_structured_output(strategy):
+    agent = create_agent(chat("tiny/maker"), tools=[], response_format=strategy(City))
+    assert agent.invoke({"messages": [("user", "A city?")]})["structured_response"].name in ("Oslo", "Rome")
+
+
+def test_responses():
+    responses = chat(use_responses_api=True)
+    assert responses.invoke("Hi").text == TEXT
+    assert "".join(piece.text for piece in responses.stream("Hi")) == TEXT
+    parsed = chat("tiny/maker", use_responses_api=True).with_structured_output(City).invoke("A city?")
+    assert parsed.name in ("Oslo", "Rome")
 
 
 def test_a_required_tool():

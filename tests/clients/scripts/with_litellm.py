@@ -1,12 +1,42 @@
 """LiteLLM. Run by the client's own pytest; nothing of ours can be imported here."""
 
-import asyncio
+# --8<-- [start:example]
 import os
+from typing import Literal
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network for prices
 
 import litellm
-import pytest
+from pydantic import BaseModel
+
+
+class City(BaseModel):
+    name: Literal["Oslo", "Rome"]
+
+
+def answer(model):
+    return litellm.completion(model=f"openai/{model}", messages=[{"role": "user", "content": "Hi"}])
+
+
+def structured(model):
+    messages = [{"role": "user", "content": "Name a city."}]
+    found = litellm.completion(model=f"openai/{model}", messages=messages, response_format=City)
+    return City.model_validate_json(found.choices[0].message.content)
+
+
+def required_tool(model):
+    tool = {"type": "function", "function": {"name": "name_city", "parameters": City.model_json_schema()}}
+    messages = [{"role": "user", "content": "Name a city."}]
+    found = litellm.completion(model=f"openai/{model}", messages=messages, tools=[tool], tool_choice="required")
+    return found.choices[0].message.tool_calls[0].function
+
+
+# --8<-- [end:example]
+
+import asyncio  # noqa: E402
+import json  # noqa: E402
+
+import pytest  # noqa: E402
 
 TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
 HI = [{"role": "user", "content": "Hi"}]
@@ -15,6 +45,17 @@ WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters":
 
 def chat(model="tiny/talker", messages=HI, **options):
     return litellm.completion(model=f"openai/{model}", messages=messages, num_retries=0, max_retries=0, **options)
+
+
+def test_the_example():
+    assert answer("tiny/talker").choices[0].message.content == TEXT
+    assert structured("tiny/maker").name in ("Oslo", "Rome")
+    call = required_tool("tiny/maker")
+    assert call.name == "name_city" and json.loads(call.arguments)["name"] in ("Oslo", "Rome")
+
+
+def test_responses():
+    assert litellm.responses(model="openai/tiny/talker", input="Hi").output[0].content[0].text == TEXT
 
 
 def test_a_whole_answer():

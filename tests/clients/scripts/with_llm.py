@@ -1,5 +1,6 @@
-"""Simon Willison's llm, told of the models in its extra-openai-models.yaml. Run by the client's own pytest."""
+"""Simon Willison's llm, with the models in its extra-openai-models.yaml. Run by the client's own pytest."""
 
+import json
 import os
 
 import pytest
@@ -12,6 +13,7 @@ MODEL = """
   model_name: {name}
   api_base: {base}
   supports_tools: true
+  supports_schema: true
 """
 
 
@@ -19,7 +21,14 @@ MODEL = """
 def user(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llm")
     os.environ["LLM_USER_PATH"] = str(folder)
-    models = {"talker": "tiny/talker", "endless": "tiny/endless", "caller": "tiny/caller", "nobody": "nobody/nothing"}
+    models = {
+        "talker": "tiny/talker",
+        "endless": "tiny/endless",
+        "caller": "tiny/caller",
+        "maker": "tiny/maker",
+        "tools": "tiny/tools",
+        "nobody": "nobody/nothing",
+    }
     base = os.environ["OPENAI_BASE_URL"]
     text = "".join(MODEL.format(id=id, name=name, base=base) for id, name in models.items())
     (folder / "extra-openai-models.yaml").write_text(text)
@@ -52,7 +61,20 @@ def test_tools():
     assert "-3 in Oslo" in told.stderr
 
 
-def test_an_error_is_told():
+def test_a_schema():
+    schema = '{"type": "object", "properties": {"name": {"enum": ["Oslo", "Rome"]}}, "required": ["name"], '
+    schema += '"additionalProperties": false}'
+    for options in ([], ["--no-stream"]):
+        answer = llm("-m", "maker", "--schema", schema, *options, "A city?")
+        assert json.loads(answer.stdout)["name"] in ("Oslo", "Rome")
+
+
+def test_the_result_of_a_tool_goes_back():
+    code = "def get_weather(city: str) -> str:\n    'The weather in a city.'\n    return '-3 in ' + city"
+    assert llm("-m", "tools", "--functions", code, "Hi").stdout.strip() == "It rains in Oslo."
+
+
+def test_an_error_is_shown():
     failed = llm("-m", "nobody", "Hi")
     assert failed.exit_code == 1
     assert "nobody/nothing" in failed.stderr

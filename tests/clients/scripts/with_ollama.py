@@ -1,14 +1,26 @@
 """ollama-python. Run by the client's own pytest; nothing of ours can be imported here."""
 
+# --8<-- [start:example]
 import os
+from typing import Literal
 
 import ollama
-import pytest
-
-TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
-HI = [{"role": "user", "content": "Hi"}]
+from pydantic import BaseModel
 
 client = ollama.Client(host=os.environ["OPENAI_BASE_URL"].removesuffix("/v1"))
+
+
+class City(BaseModel):
+    name: Literal["Oslo", "Rome"]
+
+
+def answer(model):
+    return client.chat(model, [{"role": "user", "content": "Hi"}]).message.content
+
+
+def structured(model):
+    messages = [{"role": "user", "content": "Name a city."}]
+    return City.model_validate_json(client.chat(model, messages, format=City.model_json_schema()).message.content)
 
 
 def get_weather(city: str) -> str:
@@ -18,6 +30,62 @@ def get_weather(city: str) -> str:
         city: The name of the city.
     """
     return "rain"
+
+
+def use_tool(model):
+    messages = [{"role": "user", "content": "What is the weather?"}]
+    message = client.chat(model, messages, tools=[get_weather]).message
+    messages.append(message)
+    for call in message.tool_calls:
+        result = get_weather(**call.function.arguments)
+        messages.append({"role": "tool", "content": result, "tool_name": call.function.name})
+    return client.chat(model, messages, tools=[get_weather]).message.content
+
+
+# --8<-- [end:example]
+
+import json  # noqa: E402
+import time  # noqa: E402
+import urllib.request  # noqa: E402
+
+import pytest  # noqa: E402
+
+TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def test_an_answer():
+    assert answer("tiny/talker") == TEXT
+
+
+def test_structured_output():
+    assert structured("tiny/maker").name in ("Oslo", "Rome")
+    whole = client.generate("tiny/maker", "A city?", format=City.model_json_schema()).response
+    assert City.model_validate_json(whole)
+    pieces = client.chat("tiny/maker", HI, format=City.model_json_schema(), stream=True)
+    assert City.model_validate_json("".join(piece.message.content for piece in pieces))
+    assert isinstance(json.loads(client.chat("tiny/person", HI, format="json").message.content), dict)
+
+
+def test_a_tool():
+    assert use_tool("tiny/tools") == "It rains in Oslo."
+
+
+def test_closing_a_stream_frees_its_place():
+    def status():
+        with urllib.request.urlopen(os.environ["OPENAI_BASE_URL"] + "/status") as response:
+            return json.load(response)
+
+    before = status()["counters"]["cancelled"]
+    stream = client.chat("tiny/endless", HI, stream=True)
+    next(stream)
+    stream.close()
+    for _ in range(500):
+        now = status()
+        if now["active"] == now["responses"] == 0 and now["counters"]["cancelled"] > before:
+            return
+        time.sleep(0.02)
+    raise AssertionError(now)
 
 
 def test_a_whole_chat():

@@ -1,14 +1,48 @@
 """The OpenAI SDK for Python. Run by the client's own pytest; nothing of ours can be imported here."""
 
-import asyncio
-import time
+# --8<-- [start:example]
 from typing import Literal
 
 import openai
-import pytest
 from pydantic import BaseModel, Field
 
-client = openai.OpenAI(max_retries=0)
+client = openai.OpenAI(max_retries=0)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
+
+
+class City(BaseModel):
+    name: Literal["Oslo", "Rome"]
+    population: int = Field(ge=0, le=99)
+
+
+class Lookup(BaseModel):
+    """Return the weather in a city."""
+
+    city: Literal["Oslo", "Rome"]
+
+
+def answer(model):
+    return client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
+
+
+def structured(model):
+    messages = [{"role": "user", "content": "Name a city."}]
+    parsed = client.chat.completions.parse(model=model, messages=messages, response_format=City)
+    return parsed.choices[0].message.parsed
+
+
+def required_tool(model):
+    messages = [{"role": "user", "content": "What is the weather?"}]
+    tools = [openai.pydantic_function_tool(Lookup)]
+    parsed = client.chat.completions.parse(model=model, messages=messages, tools=tools, tool_choice="required")
+    return parsed.choices[0].message.tool_calls[0].function.parsed_arguments
+
+
+# --8<-- [end:example]
+
+import asyncio  # noqa: E402
+import time  # noqa: E402
+
+import pytest  # noqa: E402
 
 TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
 HI = [{"role": "user", "content": "Hi"}]
@@ -40,6 +74,10 @@ def test_models_are_listed_and_told_of_one_by_one():
 
 
 def test_a_whole_answer():
+    assert answer("tiny/talker").choices[0].message.content == TEXT
+
+
+def test_the_fields_of_a_whole_answer():
     answer = chat()
     assert answer.choices[0].message.content == TEXT
     assert answer.choices[0].message.role == "assistant"
@@ -180,15 +218,24 @@ def test_what_cannot_be_done_is_a_bad_request_that_names_the_field(options, para
 
 
 def test_a_parsed_answer():
-    class City(BaseModel):
-        name: Literal["Oslo", "Rome"]
-        population: int = Field(ge=0, le=99)
-
-    options = {"model": "tiny/maker", "messages": HI, "response_format": City, "max_tokens": 200, "seed": 1}
+    assert structured("tiny/maker").name in ("Oslo", "Rome")
+    options = {"model": "tiny/maker", "messages": HI, "response_format": City, "seed": 1}
     parsed = client.chat.completions.parse(**options)
-    assert parsed.choices[0].message.parsed.name in ("Oslo", "Rome")
     with client.chat.completions.stream(**options) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == parsed.choices[0].message.parsed
+
+
+def test_parsed_arguments():
+    assert required_tool("tiny/maker").city in ("Oslo", "Rome")
+    tools = [openai.pydantic_function_tool(Lookup, name="get_weather")]
+    auto = client.chat.completions.parse(model="tiny/tools", messages=HI, tools=tools).choices[0].message
+    assert auto.tool_calls[0].function.parsed_arguments == Lookup(city="Oslo")
+
+
+def test_a_tool_loop():
+    first = chat("tiny/tools", tools=[WEATHER]).choices[0].message
+    result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "rain"}
+    assert chat("tiny/tools", [*HI, first, result], tools=[WEATHER]).choices[0].message.content == "It rains in Oslo."
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])

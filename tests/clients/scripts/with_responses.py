@@ -1,11 +1,46 @@
-"""openai-python's Responses API and the OpenAI Agents SDK. Run by the client's own pytest."""
+"""The Responses API of the OpenAI SDK for Python. Run by the client's own pytest."""
 
-import asyncio
-import json
+# --8<-- [start:example]
+from typing import Literal
 
 import openai
-import pytest
-from agents import Agent, ModelSettings, Runner, function_tool, set_tracing_disabled
+from pydantic import BaseModel, Field
+
+client = openai.OpenAI(max_retries=0)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
+
+
+class City(BaseModel):
+    name: Literal["Oslo", "Rome"]
+    population: int = Field(ge=0, le=99)
+
+
+class Lookup(BaseModel):
+    """Return the weather in a city."""
+
+    city: Literal["Oslo", "Rome"]
+
+
+def answer(model):
+    return client.responses.create(model=model, input="Hi").output_text
+
+
+def structured(model):
+    return client.responses.parse(model=model, input="Name a city.", text_format=City).output_parsed
+
+
+def required_tool(model):
+    tools = [openai.pydantic_function_tool(Lookup)["function"] | {"type": "function"}]
+    response = client.responses.parse(model=model, input="The weather?", tools=tools, tool_choice="required")
+    calls = [item for item in response.output if item.type == "function_call"]
+    return Lookup.model_validate_json(calls[0].arguments)
+
+
+# --8<-- [end:example]
+
+import json  # noqa: E402
+import time  # noqa: E402
+
+import pytest  # noqa: E402
 
 TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
 WEATHER = {
@@ -14,8 +49,36 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 
-set_tracing_disabled(True)
-client = openai.OpenAI()
+
+def test_an_answer():
+    assert answer("tiny/talker") == TEXT
+
+
+def test_a_parsed_answer():
+    assert structured("tiny/maker").name in ("Oslo", "Rome")
+    options = {"model": "tiny/maker", "input": "Hi", "text_format": City}
+    with client.responses.stream(**options) as stream:
+        assert stream.get_final_response().output_parsed.name in ("Oslo", "Rome")
+
+
+def test_a_required_tool():
+    assert required_tool("tiny/maker").city in ("Oslo", "Rome")
+
+
+def test_closing_a_stream_frees_its_place():
+    def status():
+        return client.get("/status", cast_to=object)
+
+    before = status()["counters"]["cancelled"]
+    stream = client.responses.create(model="tiny/endless", input="Hi", stream=True)
+    next(stream)
+    stream.close()
+    for _ in range(500):
+        now = status()
+        if now["active"] == now["responses"] == 0 and now["counters"]["cancelled"] > before:
+            return
+        time.sleep(0.02)
+    raise AssertionError(now)
 
 
 def test_a_whole_response():
@@ -60,35 +123,3 @@ def test_a_request_that_cannot_be_answered_is_the_sdks_error():
     with pytest.raises(openai.BadRequestError) as failed:
         client.responses.create(model="tiny/talker", input="Hi", tools=[{"type": "code_interpreter"}])
     assert failed.value.param == "tools[0].type"
-
-
-def test_an_agent_answers_streams_and_calls_its_tool():
-    """In one event loop: the SDK's default client belongs to the first one it is used in."""
-    called = []
-
-    @function_tool(strict_mode=False)  # the scripted model cannot follow a grammar that orders its header otherwise
-    def get_weather(city: str) -> str:
-        """Return the weather in a city."""
-        called.append(city)
-        return "rain"
-
-    # The SDK routes by the first prefix of a model's name.
-    keeper = Agent(name="Keeper", instructions="Be brief.", model="openai/tiny/talker")
-    caller = Agent(
-        name="Caller",
-        model="openai/tiny/caller",
-        tools=[get_weather],
-        model_settings=ModelSettings(store=True, verbosity="low"),
-        tool_use_behavior="stop_on_first_tool",
-    )
-
-    async def run():
-        assert (await Runner.run(keeper, "Hi")).final_output == TEXT
-        result = Runner.run_streamed(keeper, "Hi")
-        async for _ in result.stream_events():
-            pass
-        assert result.final_output == TEXT
-        assert (await Runner.run(caller, "Weather?")).final_output == "rain"
-
-    asyncio.run(run())
-    assert called == ["Oslo"]
