@@ -187,24 +187,33 @@ class GenerationService:
         """Unload `model` if it is loaded. Returns False if a request needs it: nothing is unloaded then."""
         return self._thread.unload(model)
 
-    def prompt(self, request: GenerationRequest) -> Prompt:
+    def prompt(self, request: GenerationRequest, *, waiting: Callable[[], None] = lambda: None) -> Prompt:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
 
-        Raises what `submit` raises, the error of the load, and `TemplateError`.
+        `waiting` is called ten times a second while it loads; what it raises ends the wait. Raises what `submit`
+        raises, the error of the load, and `TemplateError`.
         """
         [request] = with_settings([request])
-        with self._leased(request.model, request.backend) as resident:
+        with self._leased(request.model, request.backend, waiting) as resident:
             return render(resident.engine, request)
 
     @contextmanager
-    def tokenizer(self, model: Model, *, backend: str | None = None, needs: str | None = None) -> Iterator[Tokenizer]:
+    def tokenizer(
+        self,
+        model: Model,
+        *,
+        backend: str | None = None,
+        needs: str | None = None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Iterator[Tokenizer]:
         """Lend the tokenizer of `model`, which stays loaded until the `with` block ends. `needs` as in `run_tasks`.
 
-        Raises what `submit` raises, and the error of the load.
+        `waiting` is called ten times a second while it loads; what it raises ends the wait. Raises what `submit`
+        raises, and the error of the load.
         """
         if needs is not None:
             require_task(model, self._backend(model, backend), needs)
-        with self._leased(model, backend) as resident:
+        with self._leased(model, backend, waiting) as resident:
             yield resident.engine.tokenizer
 
     def run_tasks(

@@ -17,6 +17,7 @@ from mlxk_core._generation.engine import (
     ScoredToken,
     StepEvent,
 )
+from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.row_check import check_row
 from mlxk_core._generation.tokenizer import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 
@@ -39,4 +40,5 @@ __all__ = [
     "TokenPair",
     "Tokenizer",
     "check_row",
+    "trim_heap",
 ]

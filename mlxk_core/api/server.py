@@ -103,6 +103,9 @@ class Cancellation(Protocol):
     def on_cancel(self, callback: Callable[[], None], /) -> None:
         """Call `callback` on another thread when that happens; at once if it has."""
 
+    def check(self) -> None:
+        """Raise `Interrupted` if that has happened. Pass it as `waiting` to the generation service."""
+
 
 class ResponseEncoder(Protocol):
     """Writes the events of one response in one protocol. Made for one response, used by one thread.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import falcon
 
-from mlxk_core.api.server import ServerContext
+from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_messages.encoder import MessagesEncoder
 from mlxk_messages.errors import encode_error
 from mlxk_messages.generation import counted, generated, shows_thinking
@@ -40,5 +42,10 @@ class CountTokens:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), CountRequest)
-        prompt = self._server.service.prompt(counted(request, self._server.models.get(request.model)))
-        resp.media = {"input_tokens": len(prompt.tokens)}
+        asked = counted(request, self._server.models.get(request.model))
+
+        def count(cancellation: Cancellation) -> Iterable[bytes]:
+            prompt = self._server.service.prompt(asked, waiting=cancellation.check)
+            yield b'{"input_tokens": %d}' % len(prompt.tokens)
+
+        self._server.run(req, resp, count, content_type=falcon.MEDIA_JSON, stream=False)

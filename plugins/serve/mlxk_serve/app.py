@@ -10,7 +10,9 @@ import msgspec
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.access_control import AccessControl
+from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.heap import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import request_id
 from mlxk_serve.http.responder import RESPONSE
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
@@ -63,6 +65,7 @@ class RequestMiddleware:
     def __init__(self, metrics: RequestMetrics, access: AccessControl) -> None:
         self._metrics = metrics
         self._access = access
+        self._trimmer = HeapTrimmer()
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         id = request_id(req.get_header("x-request-id"))
@@ -77,6 +80,9 @@ class RequestMiddleware:
         )
         for name, value in headers.items():
             resp.set_header(name, value)
+        if (req.content_length or 0) > LARGE:
+            req.context.record.on_close = self._trimmer.soon
+        check_weight(req.stream, req.content_length)
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mlxk_core.api.backends import EngineContext
+from mlxk_core.api.backends import EngineContext, trim_heap
 from mlxk_mlx.loading import blas
 
 _OPEN_FILES = 4096
@@ -86,11 +85,7 @@ def free_memory() -> None:
 
     gc.collect()
     mx.clear_cache()
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):
-            pass  # a libc without malloc_trim
+    trim_heap()
 
 
 @contextmanager

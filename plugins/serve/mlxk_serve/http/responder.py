@@ -48,6 +48,11 @@ class Cancellation:
                 return
         callback()
 
+    def check(self) -> None:
+        """Raise `Interrupted` if `cancelled`."""
+        if self._cancelled:
+            raise Interrupted("The response is no longer wanted.")
+
     def cancel(self) -> None:
         """Set `cancelled` and call the callbacks, once."""
         with self._lock:
@@ -244,6 +249,10 @@ class WorkResponse:
         except BaseException as error:
             if not isinstance(error, Exception):
                 error = RuntimeError(f"{type(error).__name__}: {error}")
+            if self._record.disconnected:
+                with suppress(ClientDisconnected):
+                    writer.abort()
+                return
             if self._cut and isinstance(error, Interrupted):
                 error = ShuttingDown("The server is shutting down.")
             failure = self._record.fail(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mlxk_core.api.errors import MlxkError, ShuttingDown
@@ -57,6 +58,7 @@ class RequestRecord:
     first_token: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int = 0
+    on_close: Callable[[], None] | None = None
     _speed: float | None = None
     _closed: bool = False
 
@@ -95,6 +97,8 @@ class RequestRecord:
         if self._closed:
             return
         self._closed = True
+        if self.on_close is not None:
+            self.on_close()
         if self.disconnected:
             self.status = DISCONNECTED
             self.metrics.disconnects.add()

@@ -44,11 +44,7 @@ class LoadModel:
         req.context.record.model = name
 
         def load(cancellation: Cancellation) -> Iterable[bytes]:
-            def check() -> None:
-                if cancellation.cancelled:
-                    raise ApiError(499, "The client disconnected.", code="client_disconnected")
-
-            self._service.preload(model, waiting=check)
+            self._service.preload(model, waiting=cancellation.check)
             yield msgspec.json.encode(ModelState(name, "loaded"))
 
         self._responder.run(req, resp, load, content_type=falcon.MEDIA_JSON, stream=False)
@@ -57,18 +53,22 @@ class LoadModel:
 class UnloadModel:
     """`POST /v1/models/unload`: frees an idle model; one that is in use is an error."""
 
-    def __init__(self, catalog: Catalog, service: GenerationService) -> None:
+    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
         self._catalog = catalog
         self._service = service
+        self._responder = responder
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         name = decode_other(read_body(req), ModelRequest).model
         model = self._catalog.get(name)
         req.context.record.model = name
-        if not self._service.unload(model):
-            raise ApiError(
-                503, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use", param="model",
-                headers={"retry-after": "1"},
-            )  # fmt: skip
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(ModelState(name, "unloaded"))
+
+        def unload(cancellation: Cancellation) -> Iterable[bytes]:
+            if not self._service.unload(model):
+                raise ApiError(
+                    503, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
+                    param="model", headers={"retry-after": "1"},
+                )  # fmt: skip
+            yield msgspec.json.encode(ModelState(name, "unloaded"))
+
+        self._responder.run(req, resp, unload, content_type=falcon.MEDIA_JSON, stream=False)

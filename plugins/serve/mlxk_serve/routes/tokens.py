@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import falcon
@@ -12,8 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.models import Model, model_context_length
+from mlxk_core.api.server import Cancellation
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.errors import invalid, unsupported
+from mlxk_serve.http.responder import Responder
 from mlxk_serve.openai.requests import ChatMessage, ToolIn, decode_other
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of
@@ -88,15 +90,35 @@ class TemplateResponse(Struct):
 
 
 class _Resource:
-    def __init__(self, catalog: Catalog, service: GenerationService) -> None:
+    """Answers on a thread of its own: a model is loaded for it, and a long text takes seconds."""
+
+    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
         self._catalog = catalog
         self._service = service
+        self._responder = responder
 
-    def _model(self, name: str | None) -> Model:
+    def _model(self, req: falcon.Request, name: str | None) -> Model:
         found = name or self._catalog.default()
         if found is None:
             raise invalid("`model` is required. `GET /v1/models` lists the available models.", "model")
-        return self._catalog.get(found)
+        model = self._catalog.get(found)
+        req.context.record.model = found
+        return model
+
+    def _run(self, req: falcon.Request, resp: falcon.Response, answer: Callable[[Cancellation], Struct]) -> None:
+        def work(cancellation: Cancellation) -> Iterable[bytes]:
+            yield msgspec.json.encode(answer(cancellation))
+
+        self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
+
+    def _request(self, request: TokenizeRequest | TemplateRequest, model: Model) -> GenerationRequest:
+        return GenerationRequest(
+            model=model,
+            prompt=messages_of(request.messages or ()),
+            tools=tools_of(request.tools or ()),
+            template_options=request.chat_template_kwargs or {},
+            keep_to_template=True,
+        )
 
 
 class Tokenize(_Resource):
@@ -104,35 +126,28 @@ class Tokenize(_Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode_other(read_body(req), TokenizeRequest)
-        model = self._model(request.model)
+        model = self._model(req, request.model)
         if (request.prompt is None) == (request.messages is None):
             raise invalid("Either `prompt` or `messages` is required.", "prompt")
         for name, neutral in (("add_generation_prompt", True), ("continue_final_message", False)):
             if getattr(request, name) is not neutral:
                 raise unsupported(name)
-        if request.prompt is not None:
-            if len(request.prompt) > _LONGEST_TEXT:
-                raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
-            with self._service.tokenizer(model) as tokenizer:
+        if request.prompt is not None and len(request.prompt) > _LONGEST_TEXT:
+            raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
+        self._run(req, resp, lambda cancellation: self._tokenized(request, model, cancellation))
+
+    def _tokenized(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
+        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
+            if request.prompt is not None:
                 tokens = tokenizer.encode(request.prompt, add_special_tokens=request.add_special_tokens)
-        else:
-            prompt = self._service.prompt(
-                GenerationRequest(
-                    model=model,
-                    prompt=messages_of(request.messages or ()),
-                    tools=tools_of(request.tools or ()),
-                    template_options=request.chat_template_kwargs or {},
-                    keep_to_template=True,
-                )
-            )
-            tokens = list(prompt.tokens)
-        strings: list[str] | UnsetType = UNSET
-        if request.return_token_strs:
-            with self._service.tokenizer(model) as tokenizer:
+            else:
+                tokens = list(self._service.prompt(self._request(request, model)).tokens)
+            strings: list[str] | UnsetType = UNSET
+            if request.return_token_strs:
                 strings = [tokenizer.decode([token]) for token in tokens]
-        _send(resp, TokenizeResponse(
-            count=len(tokens), max_model_len=model_context_length(model), tokens=list(tokens), token_strs=strings
-        ))  # fmt: skip
+        return TokenizeResponse(
+            count=len(tokens), max_model_len=model_context_length(model), tokens=tokens, token_strs=strings
+        )
 
 
 class Detokenize(_Resource):
@@ -140,25 +155,32 @@ class Detokenize(_Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode_other(read_body(req), DetokenizeRequest)
-        with self._service.tokenizer(self._model(request.model)) as tokenizer:
+        model = self._model(req, request.model)
+        self._run(req, resp, lambda cancellation: self._detokenized(request, model, cancellation))
+
+    def _detokenized(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
+        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
             for i, token in enumerate(request.tokens):
                 if token >= tokenizer.vocab_size:
                     at = f"tokens[{i}]"
                     raise invalid(f"`{at}`: {token} is out of range (vocabulary size {tokenizer.vocab_size}).", at)
-            _send(resp, DetokenizeResponse(tokenizer.decode(request.tokens)))
+            return DetokenizeResponse(tokenizer.decode(request.tokens))
 
 
 class TokenizerInfoResource(_Resource):
     """`GET /tokenizer_info`."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        model = self._model(req.get_param("model"))
+        model = self._model(req, req.get_param("model"))
+        self._run(req, resp, lambda cancellation: self._info(model, cancellation))
+
+    def _info(self, model: Model, cancellation: Cancellation) -> TokenizerInfo:
         config = model.tokenizer_config
-        with self._service.tokenizer(model) as tokenizer:
+        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
             around = tokenizer.encode("", add_special_tokens=True)
             bos = _special(config, "bos_token") or (tokenizer.decode(around[:1]) if around else None)
             eos = _special(config, "eos_token") or _eos_text(model, tokenizer)
-            _send(resp, TokenizerInfo(
+            return TokenizerInfo(
                 tokenizer_class=config.get("tokenizer_class"),
                 bos_token=bos,
                 eos_token=eos,
@@ -167,7 +189,7 @@ class TokenizerInfoResource(_Resource):
                 model_max_length=model_context_length(model),
                 vocab_size=tokenizer.vocab_size,
                 chat_template=model.chat_template,
-            ))  # fmt: skip
+            )
 
 
 class ApplyTemplate(_Resource):
@@ -175,16 +197,13 @@ class ApplyTemplate(_Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode_other(read_body(req), TemplateRequest)
-        prompt = self._service.prompt(
-            GenerationRequest(
-                model=self._model(request.model),
-                prompt=messages_of(request.messages),
-                tools=tools_of(request.tools or ()),
-                template_options=request.chat_template_kwargs or {},
-                keep_to_template=True,
-            )
+        model = self._model(req, request.model)
+        prompt = self._request(request, model)
+        self._run(
+            req,
+            resp,
+            lambda cancellation: TemplateResponse(self._service.prompt(prompt, waiting=cancellation.check).text),
         )
-        _send(resp, TemplateResponse(prompt.text))
 
 
 def _special(config: Mapping[str, Any], name: str) -> str | None:
@@ -199,8 +218,3 @@ def _eos_text(model: Model, tokenizer: Tokenizer) -> str | None:
     ids = header.metadata.get("tokenizer.ggml.eos_token_id") if header else model.config.get("eos_token_id")
     id = ids[0] if isinstance(ids, list) and ids else ids
     return tokenizer.decode([id]) if isinstance(id, int) and 0 <= id < tokenizer.vocab_size else None
-
-
-def _send(resp: falcon.Response, value: Struct) -> None:
-    resp.content_type = falcon.MEDIA_JSON
-    resp.data = msgspec.json.encode(value)

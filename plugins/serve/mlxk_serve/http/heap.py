@@ -1,0 +1,35 @@
+"""Memory that goes back to the system after large requests."""
+
+from __future__ import annotations
+
+import threading
+
+from mlxk_core.api.backends import trim_heap
+
+LARGE = 1 << 20
+"""Bytes of a body after which there is something to give back."""
+_DELAY = 1.0
+"""Seconds: one trim for requests that come together."""
+
+
+class HeapTrimmer:
+    """Trims the heap some time after it is asked to, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due = False
+
+    def soon(self) -> None:
+        """Trim the heap in a second, once for all calls until then."""
+        with self._lock:
+            if self._due:
+                return
+            self._due = True
+        timer = threading.Timer(_DELAY, self._trim)
+        timer.daemon = True
+        timer.start()
+
+    def _trim(self) -> None:
+        with self._lock:
+            self._due = False
+        trim_heap()
