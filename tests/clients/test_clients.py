@@ -30,7 +30,7 @@ PYTHON_CLIENTS = {
     "smolagents": "openai-3",
     "strands": "openai-2",
 }
-NODE_CLIENTS = ["openai"]
+NODE_CLIENTS = ["ai_sdk", "anthropic", "ollama", "openai", "openai_agents"]
 SCRIPTS = Path(__file__).with_name("scripts")
 
 pytestmark = pytest.mark.clients

@@ -1,11 +1,30 @@
-// The OpenAI SDK for Node; `node --test` runs it.
+// The OpenAI SDK for JavaScript; `node --test` runs it.
+
+// --8<-- [start:example]
+import OpenAI from "openai";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { z } from "zod";
+
+const client = new OpenAI({ maxRetries: 0 }); // reads OPENAI_BASE_URL and OPENAI_API_KEY
+const City = z.object({ name: z.enum(["Oslo", "Rome"]), population: z.number().int().min(0).max(99) });
+
+const structured = async (model) => {
+  const messages = [{ role: "user", content: "Name a city." }];
+  const response_format = zodResponseFormat(City, "city");
+  return (await client.chat.completions.parse({ model, messages, response_format })).choices[0].message.parsed;
+};
+
+const response = async (model) => (await client.responses.create({ model, input: "Hi" })).output_text;
+
+const structuredResponse = async (model) => {
+  const text = { format: zodTextFormat(City, "city") };
+  return (await client.responses.parse({ model, input: "Name a city.", text })).output_parsed;
+};
+// --8<-- [end:example]
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import OpenAI from "openai";
-
-const client = new OpenAI({ maxRetries: 0 });
 const TEXT = "The keeper said: «ça va, 你好» 🌊 and left.";
 const messages = [{ role: "user", content: "Hi" }];
 const tools = [
@@ -55,6 +74,40 @@ test("tools in a stream", async () => {
   const [call] = (await stream.finalMessage()).tool_calls;
   assert.equal(call.function.name, "get_weather");
   assert.deepEqual(JSON.parse(call.function.arguments), { city: "Oslo" });
+});
+
+test("structured output, whole and streamed", async () => {
+  assert.ok(["Oslo", "Rome"].includes((await structured("tiny/maker")).name));
+  const stream = client.chat.completions.stream({ model: "tiny/maker", messages, response_format: zodResponseFormat(City, "city") });
+  assert.ok(["Oslo", "Rome"].includes((await stream.finalChatCompletion()).choices[0].message.parsed.name));
+});
+
+test("a required tool", async () => {
+  for (const tool_choice of ["required", { type: "function", function: { name: "get_weather" } }]) {
+    const { message } = (await chat({ model: "tiny/tools", tools, tool_choice })).choices[0];
+    assert.deepEqual(JSON.parse(message.tool_calls[0].function.arguments), { city: "Oslo" });
+  }
+});
+
+test("responses, whole and streamed", async () => {
+  assert.equal(await response("tiny/talker"), TEXT);
+  const stream = client.responses.stream({ model: "tiny/talker", input: "Hi" });
+  let text = "";
+  stream.on("response.output_text.delta", (event) => (text += event.delta));
+  assert.equal((await stream.finalResponse()).output_text, TEXT);
+  assert.equal(text, TEXT);
+  assert.ok(["Oslo", "Rome"].includes((await structuredResponse("tiny/maker")).name));
+});
+
+test("a response's tool, its result and its errors", async () => {
+  const [weather] = tools.map(({ function: f }) => ({ type: "function", ...f }));
+  const model = "tiny/tools";
+  const first = await client.responses.create({ model, input: "Hi", tools: [weather], tool_choice: "required" });
+  const call = first.output.find((item) => item.type === "function_call");
+  const input = [{ type: "function_call_output", call_id: call.call_id, output: "rain" }];
+  const second = await client.responses.create({ model, input, tools: [weather], previous_response_id: first.id });
+  assert.equal(second.output_text, "It rains in Oslo.");
+  await assert.rejects(response("acme/missing"), OpenAI.NotFoundError);
 });
 
 test("errors have their types", async () => {
