@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import regular_file
 
+CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
+"""The variables that decide where the cache is, the one that wins first."""
 _PREFIX = "models--"
 _MAIN = "main"
 _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
@@ -18,15 +21,26 @@ _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; neve
 def hub_cache() -> Path:
     """Return the folder huggingface_hub uses, by its rules but without importing it (0.3 s).
 
-    The environment is read at call time; huggingface_hub reads it once.
+    The environment is read at call time; huggingface_hub reads it once. An empty variable counts as unset, where
+    huggingface_hub would use a folder below the present one.
     """
     # os.path, not pathlib: only it expands variables, and the order of steps is huggingface_hub's.
     home = os.environ.get("HF_HOME")
-    if home is None:
-        parent = os.environ.get("XDG_CACHE_HOME", os.path.join(os.path.expanduser("~"), ".cache"))  # noqa: PTH111, PTH118
+    if not home:
+        parent = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
         home = os.path.join(parent, "huggingface")  # noqa: PTH118
     default = os.path.join(_expanded(home), "hub")  # noqa: PTH118
-    return Path(_expanded(os.environ.get("HF_HUB_CACHE", os.environ.get("HUGGINGFACE_HUB_CACHE", default))))
+    return Path(_expanded(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or default))
+
+
+def check_hub_cache() -> Path:
+    """Return the folder of the cache, which need not exist. Raises `InvalidOption` if a file is in its place."""
+    cache = hub_cache()
+    existing = next((path for path in (cache, *cache.parents) if path.exists()), None)
+    if existing is not None and not existing.is_dir():
+        name = next((each for each in CACHE_VARIABLES if os.environ.get(each)), "cache")
+        raise InvalidOption(name, f"{existing} is a file, not a folder, so the cache {cache} cannot exist.")
+    return cache
 
 
 def cache_folder_name(name: str) -> str:
@@ -90,7 +104,7 @@ class Repository:
 
 def cached_repositories() -> list[Repository]:
     """Return every model repository of the cache, sorted by name; none without a cache."""
-    found = [(repository_name(entry.name), entry) for entry in _folders(hub_cache())]
+    found = [(repository_name(entry.name), entry) for entry in _folders(check_hub_cache())]
     return sorted(
         (Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda repository: repository.name
     )

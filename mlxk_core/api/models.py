@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from mlxk_core._models.budget import model_context_length
-from mlxk_core._models.cache import Repository, cache_folder_name, cached_repositories, hub_cache
+from mlxk_core._models.cache import (
+    CACHE_VARIABLES,
+    Repository,
+    cache_folder_name,
+    cached_repositories,
+    check_hub_cache,
+    hub_cache,
+)
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.files import Shard, parse_shard, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
@@ -31,6 +38,7 @@ from mlxk_core._models.usage import in_use
 from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [
+    "CACHE_VARIABLES",
     "DEFAULT_OWNER",
     "FLOAT_BLOCK_FORMATS",
     "GGUF_BLOCKS",
@@ -55,6 +63,7 @@ __all__ = [
     "cache_folder_name",
     "cached_repositories",
     "check_health",
+    "check_hub_cache",
     "declared_quantization",
     "full_name",
     "gguf_encoding",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mlxk_serve.options import api_keys
+
 KEY = "correct-horse-battery"
 CHAT = "/v1/chat/completions"
 
@@ -149,3 +151,9 @@ def test_an_id_of_the_client_is_echoed_if_it_is_sane(client):
 
 def _dashed(headers):
     return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "keys.txt"
+    file.write_text("\ufeffcorrect-horse\r\nbattery-staple\n", encoding="utf-8")
+    assert api_keys(file) == ("correct-horse", "battery-staple")

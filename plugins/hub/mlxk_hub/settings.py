@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.models import hub_cache
+from mlxk_core.api.models import CACHE_VARIABLES, check_hub_cache
 
 _TIMEOUTS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads a switch
@@ -28,7 +27,8 @@ class Proxy:
 
 
 def check_settings() -> None:
-    """Raise `InvalidOption` for a variable that huggingface_hub cannot use. An empty HF_ENDPOINT counts as unset."""
+    """Raise `InvalidOption` for a variable that huggingface_hub cannot use. An empty one of
+    HF_ENDPOINT and the cache's variables counts as unset."""
     for name in _TIMEOUTS:
         value = os.environ.get(name, "0")
         if not value.strip().isdecimal():
@@ -40,7 +40,10 @@ def check_settings() -> None:
         raise InvalidOption(
             "HF_ENDPOINT", f"`{endpoint}` is not a web address (https://...). Correct or unset the variable."
         )
-    _check_cache(hub_cache())
+    for name in CACHE_VARIABLES:
+        if not os.environ.get(name, "x"):
+            del os.environ[name]
+    check_hub_cache()
 
 
 def offline_variable() -> str | None:
@@ -64,13 +67,6 @@ def proxy_for(url: str) -> Proxy | None:
             variable = next((each for each in (name, name.upper()) if os.environ.get(each)), "the system settings")
             return Proxy(_without_credentials(address), variable.upper() if "_" in variable else variable)
     return None
-
-
-def _check_cache(cache: Path) -> None:
-    existing = next((path for path in (cache, *cache.parents) if path.exists()), None)
-    if existing is not None and not existing.is_dir():
-        name = next((each for each in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME") if os.environ.get(each)), "")
-        raise InvalidOption(name or "cache", f"{existing} is not a directory, so the cache {cache} cannot exist.")
 
 
 def _is_web_address(text: str) -> bool:

@@ -10,6 +10,7 @@ import click
 
 from mlxk_core.api.commands import Session, complete_model, emit_result, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
+from mlxk_core.api.models import check_hub_cache
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.options import Alias, Duration, Size, api_keys, origin
 
@@ -99,7 +100,9 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
       mlxk serve --ttl 15m --alias 'gpt-*=smollm2'
     """
     session: Session = ctx.obj
-    _ = session.host.settings  # an error in the file is one of the start, not of the first request
+    # Errors of the start, not of the first request.
+    _ = session.host.settings
+    check_hub_cache()
     config = _config(ctx, options)
     if options["reload"] and session.output.json:
         raise UsageError("--reload cannot be used with --json")

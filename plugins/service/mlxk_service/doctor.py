@@ -19,7 +19,7 @@ from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import Kind, MlxkError
 from mlxk_core.api.generation import machine_memory
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Resolver, cached_repositories, hub_cache
+from mlxk_core.api.models import Resolver, cached_repositories, check_hub_cache, hub_cache
 from mlxk_core.api.settings import settings_file, settings_warnings
 from mlxk_core.api.text import human_size
 
@@ -140,7 +140,10 @@ def _check_settings(host: Host) -> Check:
         settings = host.settings
     except MlxkError as error:
         return Check(name="settings", state="error", text=str(error), fix="`mlxk config edit` opens the file.")
-    models = Resolver(host).names()
+    try:
+        models = Resolver(host).names()
+    except MlxkError:  # the cache; its own check says so
+        models = []
     if found := list(settings_warnings(settings, models=models, commands=host.command_names())):
         text = f"{file}: {' '.join(found)}"
         return Check(name="settings", state="warning", text=text, fix="`mlxk config edit` opens the file.")
@@ -148,15 +151,11 @@ def _check_settings(host: Host) -> Check:
 
 
 def _check_cache(host: Host) -> Check:
-    cache = hub_cache()
+    try:
+        cache = check_hub_cache()
+    except MlxkError as error:
+        return Check(name="cache", state="error", text=str(error), fix="Set HF_HOME or HF_HUB_CACHE to a folder.")
     existing = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
-    if not existing.is_dir():
-        return Check(
-            name="cache",
-            state="error",
-            text=f"{existing} is a file, and the model cache {cache} is inside it",
-            fix="Set HF_HOME or HF_HUB_CACHE to a folder.",
-        )
     if not os.access(existing, os.W_OK):
         return Check(
             name="cache", state="warning", text=f"{existing} is not writable", fix="Set HF_HOME to a writable folder."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxk_core._errors import InvalidOption
 from mlxk_core._models import cache
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -36,7 +37,6 @@ def repository(hub: Path, name: str, *commits: str, **refs: str) -> cache.Reposi
         {"HUGGINGFACE_HUB_CACHE": "/legacy", "HF_HUB_CACHE": "/new"},
         {"HF_HOME": "/home-of-hf"},
         {"HF_HOME": "$BASE/hf", "BASE": "/base"},
-        {"HF_HOME": ""},
         {"XDG_CACHE_HOME": "/xdg"},
         {"XDG_CACHE_HOME": "~/xdg"},
         {"XDG_CACHE_HOME": "/xdg", "HF_HOME": "relative/hf"},
@@ -123,3 +123,21 @@ def test_a_cache_that_is_not_there_is_empty(tmp_path, monkeypatch):
 def test_a_reference_that_could_be_no_commit_counts_for_nothing(tmp_path, text):
     found = repository(tmp_path, "org/name", NEW, main=text)
     assert (found.main(), found.refs()) == (NEW, {})
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", "")
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "")
+    monkeypatch.setenv("HF_HOME", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.hub_cache() == tmp_path / "huggingface" / "hub"
+
+
+@pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE"])
+def test_a_file_in_the_place_of_the_cache_is_an_error_that_names_the_variable(monkeypatch, tmp_path, name):
+    for each in cache.CACHE_VARIABLES:
+        monkeypatch.delenv(each, raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(name, str(tmp_path / "file" / "deep"))
+    with pytest.raises(InvalidOption, match=name):
+        cache.cached_repositories()
