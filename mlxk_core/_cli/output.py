@@ -54,6 +54,11 @@ class Output:
                 text = "\n".join(map(_wrapped, text.split("\n")))
             _emit(self._stderr, text + end)
 
+    def status(self, text: str) -> None:
+        """Write a line about the work in progress to standard error. Nothing in JSON mode."""
+        if not self.json:
+            self.note(text)
+
     def trace(self, error: BaseException) -> None:
         """The traceback of `error`, for who asked for it with MLXK_DEBUG."""
         if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):

@@ -46,10 +46,11 @@ from mlxk_core._generation.min_tokens import MinTokens
 from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.stops import StopStrings, StopTokenCache
+from mlxk_core._generation.stops import StopTokenCache
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.budget import budget
+from mlxk_core._text.stop_strings import StopStrings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from mlxk_core._generation.events import (
     ToolCallDelta,
 )
 from mlxk_core._generation.extractor import Extractor
-from mlxk_core._generation.stops import StopStrings
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 16
 """Characters that one token may complete; those of real vocabularies have some hundreds."""

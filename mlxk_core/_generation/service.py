@@ -29,7 +29,7 @@ from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.request_settings import set_by, with_settings
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
-from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopStrings, StopTokenCache
+from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
@@ -37,6 +37,7 @@ from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.model import Model
+from mlxk_core._text.stop_strings import StopStrings
 
 _T = TypeVar("_T")
 _SHARE_OF_MEMORY = 0.75

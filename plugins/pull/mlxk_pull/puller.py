@@ -46,10 +46,10 @@ class Puller:
     def pull(self, name: str, target: Target) -> dict[str, Any]:
         """Make `target` complete in the cache, and return what `--json` prints. `name` is what the user typed."""
         if source := self._source_of(name):
-            self._say(f"`{name}` comes with the source {source}; nothing to pull.")
+            self._output.line(f"`{name}` comes with the source {source}; nothing to pull.")
             return {"model": name, "status": "already_there", "source": source}
         if "/" not in name:
-            self._note(f"Using {target.repository}.")
+            self._output.status(f"Using {target.repository}.")
         try:
             plan = self._preflight(target)
             if plan is None:
@@ -76,13 +76,13 @@ class Puller:
         options = self._options
         needs_hub = options.verify or options.force or not options.filter.is_default
         healthy_copy = not needs_hub and _has_healthy_copy(target)
-        policy = RetryPolicy(tries=1) if healthy_copy else RetryPolicy(on_wait=self._note)
+        policy = RetryPolicy(tries=1) if healthy_copy else RetryPolicy(on_wait=self._output.status)
         try:
             return preflight(HubClient(policy), target, options.filter)
         except (AccessDenied, HubUnavailable, NotOnHub, RevisionNotFound) as error:
             if not healthy_copy:
                 raise
-            self._note(f"Cannot check for a newer revision: {error}")
+            self._output.status(f"Cannot check for a newer revision: {error}")
             return None
 
     def _files_to_redo(self, plan: DownloadPlan) -> tuple[RemoteFile, ...]:
@@ -91,7 +91,7 @@ class Puller:
             return plan.files
         if plan.complete and (self._options.verify or not check_health(_model(plan)).healthy):
             if self._options.verify:
-                self._note("Comparing checksums.")
+                self._output.status("Comparing checksums.")
             return files_that_differ(plan.repository.snapshot(plan.commit), plan.files)
         return plan.states.damaged
 
@@ -102,14 +102,14 @@ class Puller:
         self._remove_partial_files(plan.repository, plan.target)
         self._check_health(plan)
         verified = self._options.verify
-        self._say(f"{plan.label} is already here and healthy{'; all checksums match' if verified else ''}.")
+        self._output.line(f"{plan.label} is already here and healthy{'; all checksums match' if verified else ''}.")
         return _data(plan, "already_there", verified=verified or None)
 
     def _download(self, plan: DownloadPlan, redo: tuple[RemoteFile, ...]) -> dict[str, Any]:
         options = self._options
         wanted = pending(plan, redo)
         repairing = not options.force and (bool(redo) or _lacks_only_links(plan, redo))
-        self._note(f"{'Repairing' if repairing else 'Downloading'} {plan.label}: {_amount(plan, redo)}.")
+        self._output.status(f"{'Repairing' if repairing else 'Downloading'} {plan.label}: {_amount(plan, redo)}.")
         with show_progress(self._output, plan.target.repository, wanted.size, done=wanted.saved) as progress:
             download(plan, redo, progress)
             if options.verify:
@@ -121,7 +121,9 @@ class Puller:
         plan = plan.refreshed()
         self._check_health(plan)
         status = "repaired" if repairing else "downloaded"
-        self._say(f"{status.capitalize()} {plan.label}: {plural(len(plan.files), 'file')}, {human_size(plan.size)}.")
+        self._output.line(
+            f"{status.capitalize()} {plan.label}: {plural(len(plan.files), 'file')}, {human_size(plan.size)}."
+        )
         return _data(plan, status, downloaded=wanted.size, redo=redo, verified=options.verify or None)
 
     def _dry_run(self, plan: DownloadPlan, redo: tuple[RemoteFile, ...]) -> dict[str, Any]:
@@ -130,11 +132,11 @@ class Puller:
         digests = {file.digest for file in wanted.files}
         for file in plan.files:
             mark = "download" if file.digest in digests else "present"
-            self._say(f"{human_size(file.size):>9}  {mark:8}  {escape_control(file.name)}")
+            self._output.line(f"{human_size(file.size):>9}  {mark:8}  {escape_control(file.name)}")
         if wanted.files:
-            self._say(f"Would download {plan.label}: {_amount(plan, redo)}.")
+            self._output.line(f"Would download {plan.label}: {_amount(plan, redo)}.")
         else:
-            self._say(f"{plan.label} is already here; nothing would be downloaded.")
+            self._output.line(f"{plan.label} is already here; nothing would be downloaded.")
         return _data(plan, "dry_run", downloaded=wanted.size, redo=redo)
 
     def _without_hub(self, target: Target) -> dict[str, Any]:
@@ -144,7 +146,7 @@ class Puller:
         assert commit is not None  # the healthy copy is of this commit
         if not self._options.dry_run:
             self._remove_partial_files(repository, target)
-        self._say(f"{target.reference} ({commit[:7]}) is already here and healthy.")
+        self._output.line(f"{target.reference} ({commit[:7]}) is already here and healthy.")
         model = repository.model(commit, target.variant)
         return {
             "model": target.repository,
@@ -162,7 +164,7 @@ class Puller:
         # Next to a variant, a partial file may be that of another one, which a later pull resumes.
         resumable = target.variant is None
         if removed := remove_partial_files(repository.blobs, repository.locks, resumable=resumable):
-            self._note(f"Removed {plural(removed, 'partial file')} of an interrupted download.")
+            self._output.status(f"Removed {plural(removed, 'partial file')} of an interrupted download.")
 
     def _check_health(self, plan: DownloadPlan) -> None:
         """Raise `BrokenModel` for a damaged model, unless the user's filter left files out."""
@@ -183,14 +185,6 @@ class Puller:
             if name in source.names() and source.find(name) is not None:
                 return spec.name
         return None
-
-    def _note(self, text: str) -> None:
-        if not self._output.json:
-            self._output.note(text)
-
-    def _say(self, text: str) -> None:
-        if not self._output.json:
-            self._output.line(text)
 
 
 def _model(plan: DownloadPlan) -> Model:

@@ -31,7 +31,7 @@ class Pusher:
 
     def __init__(self, output: Output, repository: str, branch: str) -> None:
         self._output, self._repository, self._branch = output, repository, branch
-        self._client = HubClient(RetryPolicy(on_wait=self._note))
+        self._client = HubClient(RetryPolicy(on_wait=self._output.status))
         self._created: list[str] = []
         self._uploading = False
 
@@ -46,20 +46,20 @@ class Pusher:
         place = f"{self._repository} ({self._branch})"
         state = self._look(create=create, dry_run=dry_run)
         if private and state.commit:
-            self._note(f"{self._repository} exists; --private has no effect.")
+            self._output.status(f"{self._repository} exists; --private has no effect.")
         changes = difference(folder.files, state.files)
         data = _as_json(state, changes)
         if dry_run:
             for mark, files in (("new", changes.added), ("changed", changes.modified)):
                 for file in files:
-                    self._say(f"{mark:7}  {escape_control(file.name)}")
-            self._say(_prediction(place, state, changes))
+                    self._output.line(f"{mark:7}  {escape_control(file.name)}")
+            self._output.line(_prediction(place, state, changes))
             return {**data, "status": "dry_run"}
         self._create_missing(state, private=private)
         if not changes.changed:
-            self._say(f"{place} is up to date; no commit was made.")
+            self._output.line(f"{place} is up to date; no commit was made.")
             return {**data, "status": "no_changes"} | ({"commit": state.commit} if state.commit else {})
-        self._note(f"Uploading {len(changes.changed)} files to {place}.")
+        self._output.status(f"Uploading {len(changes.changed)} files to {place}.")
         self._uploading = True
         commit = upload(
             UploadJob(
@@ -71,7 +71,7 @@ class Pusher:
                 show_bars=self._output.stderr_is_terminal and not self._output.json,
             )
         )
-        self._say(f"Pushed {_summary(changes)} to {place}: {commit.sha[:7]}. {commit.url}")
+        self._output.line(f"Pushed {_summary(changes)} to {place}: {commit.sha[:7]}. {commit.url}")
         return {**data, "status": "pushed", "commit": commit.sha, "url": commit.url}
 
     def _look(self, *, create: bool, dry_run: bool) -> BranchState:
@@ -125,14 +125,6 @@ class Pusher:
 
     def _call(self, function: Callable[[], object]) -> None:
         self._client.call(function, self._repository, self._branch)
-
-    def _note(self, text: str) -> None:
-        if not self._output.json:
-            self._output.note(text)
-
-    def _say(self, text: str) -> None:
-        if not self._output.json:
-            self._output.line(text)
 
 
 def _as_json(state: BranchState, changes: Difference) -> dict[str, Any]:

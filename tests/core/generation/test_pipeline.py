@@ -9,8 +9,8 @@ from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
 from mlxk_core._generation.extractor import PlainText
 from mlxk_core._generation.pipeline import TextPipeline
 from mlxk_core._generation.request import Tool
-from mlxk_core._generation.stops import StopStrings
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_core._text.stop_strings import StopStrings
 from mlxk_testing.fake_engine import END, FakeTokenizer
 from mlxk_testing.fake_format import FakeExtractor
 

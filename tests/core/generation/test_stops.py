@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core._generation.stops import StopStrings
+from mlxk_core._text.stop_strings import StopStrings
 
 CASES = json.loads((Path(__file__).parent / "stop_cases.json").read_text(encoding="utf-8"))
 
