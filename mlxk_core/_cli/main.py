@@ -198,6 +198,12 @@ class Root(click.Group):
         if name not in BUILTIN_COMMANDS:
             try:
                 name = self.host.command(name).name
+            except UsageError as error:
+                if _is_model(self.host, name):
+                    raise UsageError(
+                        f"No such command `{name}`. It is a model: `mlxk run {name}`.", command=name
+                    ) from error
+                raise
             finally:
                 self.host.announce_failures(self._output.note)
         self.running = name
@@ -236,6 +242,15 @@ class Root(click.Group):
         if name in self.host.contested_commands():
             return "(claimed by several plugins, see `mlxk plugins`)"
         return self.host.command(name).summary
+
+
+def _is_model(host: Host, name: str) -> bool:
+    from mlxk_core._models.resolve import Resolver  # for a word that is not a command
+
+    try:
+        return Resolver(host).exact(name) is not None
+    except MlxkError:
+        return False
 
 
 def run(args: Sequence[str], *, host: Host | None = None, output: Output | None = None) -> int:

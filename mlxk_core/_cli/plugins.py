@@ -97,7 +97,7 @@ def _problems(record: PluginRecord) -> list[str]:
 
 def _table(records: Sequence[PluginRecord]) -> list[str]:
     if not records:
-        return ["No plugin is installed. Start with `pip install mlxk-run mlxk-mlx`."]
+        return ["No plugin is installed. Install mlxk-run and a backend, such as mlxk-mlx."]
     rows = [_HEADINGS]
     for record in records:
         # Problems come first: they are what the reader looks for.

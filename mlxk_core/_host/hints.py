@@ -22,15 +22,15 @@ def known(table: str) -> Mapping[str, Any]:
 
 
 def comes_with(distribution: str, records: Iterable[PluginRecord]) -> str:
-    """Return `It comes with mlxk-run: pip install mlxk-run`, or why the installed one does not have it."""
+    """Return `It comes with mlxk-run, which is not installed.`, or why the installed one does not have it."""
     return f"It comes with {distribution}{state_of(distribution, records)}"
 
 
 def state_of(distribution: str, records: Iterable[PluginRecord]) -> str:
-    """Return the end of a sentence that names `distribution`: how to install it, or why it is of no use."""
+    """Return the end of a sentence that names `distribution`: that it is not installed, or why it is of no use."""
     owner = next((record for record in records if distribution in (record.distribution, f"mlxk-{record.name}")), None)
     if owner is None:
-        return f": pip install {distribution}"
+        return ", which is not installed."
     if owner.status == "disabled":
         return f", which {owner.reason} turns off."
     if owner.status == "failed":

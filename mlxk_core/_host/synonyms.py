@@ -28,6 +28,12 @@ COMMAND_SYNONYMS: Mapping[str, str] = {
     "settings": "config",
     "unload": "stop",
     "benchmark": "bench",
+    "clone": "pull",
+    "cache": "list",
+    "env": "doctor",
+    "embeddings": "embed",
+    "aliases": "config",
+    "daemon": "service",
     "diagnose": "doctor",
 }
 """The command of mlxk that does what the word does elsewhere."""
@@ -35,6 +41,13 @@ COMMAND_SYNONYMS: Mapping[str, str] = {
 COMMAND_ADVICE: Mapping[str, str] = {
     "login": "Set HF_TOKEN, or log in with `uvx --from huggingface_hub hf auth login`.",
     "auth": "Set HF_TOKEN, or log in with `uvx --from huggingface_hub hf auth login`.",
+    "signin": "Set HF_TOKEN, or log in with `uvx --from huggingface_hub hf auth login`.",
+    "whoami": "`uvx --from huggingface_hub hf auth whoami` shows who is logged in.",
+    "create": "`mlxk config edit` gives a model its own settings: system prompt, sampling, stop texts.",
+    "cp": "`mlxk config set aliases.NAME MODEL` gives a model a second name.",
+    "copy": "`mlxk config set aliases.NAME MODEL` gives a model a second name.",
+    "rename": "`mlxk config set aliases.NAME MODEL` gives a model a second name.",
+    "schema": "`mlxk run MODEL PROMPT --schema FILE` answers with JSON.",
     "version": "`mlxk --version` shows the version.",
     "update": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",
     "upgrade": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -80,11 +80,12 @@ class Resolver:
         parsed = NameReference(text) if whole else parse_reference(text)
         if isinstance(parsed, PathReference):
             return _at_path(text, parsed.path)
-        matches = whole or _matching(parsed.name, offers)
+        readings = [whole] if whole else list(_readings(parsed.name, offers))
+        matches = readings[0] if readings else []
         if parsed.revision is not None and len(matches) > 1:
             matches = [offer for offer in matches if offer.has(parsed.revision)] or matches
-        if parsed.variant:
-            matches, parsed = _narrowed(matches, parsed, parsed.variant)
+        if parsed.variant and matches:
+            matches, parsed = _narrowed([matches, *readings[1:]], parsed, parsed.variant)
         if not matches:
             raise _not_found(text, parsed, offers, {command.name for command in self._host.commands()})
         return _one(text, matches).model(parsed)
@@ -106,7 +107,7 @@ class Resolver:
         matches = [offer for offer in offers if offer.name == name]
         if not matches:
             parsed = parse_name(name)
-            matches = _matching(parsed.name, offers, listed=True)
+            matches = _listed(parsed.name, offers)
         return _one(name, matches).model(parsed) if matches else None
 
     def _with_settings(self, model: Model) -> Model:
@@ -232,8 +233,15 @@ class _Offer:
         return found
 
 
-def _matching(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> list[_Offer]:
-    """Return the offers that `name` means, by the strictest reading that matches any. `listed`: only as listed."""
+def _listed(name: str, offers: Sequence[_Offer]) -> list[_Offer]:
+    """Return the offers that are listed as `name`."""
+    return [offer for offer in offers if offer.name == name] or [
+        offer for offer in offers if short_name(offer.name) == name
+    ]
+
+
+def _readings(name: str, offers: Sequence[_Offer]) -> Iterator[list[_Offer]]:
+    """Yield the offers that `name` may mean, by each reading that matches any, the strictest first."""
     folded = name.casefold()
     tokens = _tokens(name)
     readings: tuple[Callable[[str], bool], ...] = (
@@ -244,10 +252,9 @@ def _matching(name: str, offers: Sequence[_Offer], *, listed: bool = False) -> l
         lambda full: bool(folded) and folded in full.casefold(),
         lambda full: len(tokens) > 1 and _in_order(tokens, _tokens(full)),
     )
-    for matches in readings[:2] if listed else readings:
+    for matches in readings:
         if found := [offer for offer in offers if matches(offer.name)]:
-            return found
-    return []
+            yield found
 
 
 def _with_origin(text: str, offers: Sequence[_Offer]) -> tuple[_Offer, NameReference] | None:
@@ -261,14 +268,16 @@ def _with_origin(text: str, offers: Sequence[_Offer]) -> tuple[_Offer, NameRefer
     return None
 
 
-def _narrowed(matches: list[_Offer], parsed: NameReference, tag: str) -> tuple[list[_Offer], NameReference]:
-    """Return the matches that `tag` leaves: those with a variant of that name, else those with it in their names."""
-    if with_variant := [offer for offer in matches if offer.has_variant(parsed)]:
-        return with_variant, parsed
+def _narrowed(readings: Sequence[list[_Offer]], parsed: NameReference, tag: str) -> tuple[list[_Offer], NameReference]:
+    """Return the matches that `tag` leaves of the strictest reading that it fits: those with a variant of that name,
+    else those with it in their names. Without any, those of the first reading."""
     in_name = re.compile(rf"(?<![a-z0-9.]){re.escape(tag)}(?![a-z0-9])", re.IGNORECASE)
-    if tagged := [offer for offer in matches if in_name.search(offer.name)]:
-        return tagged, replace(parsed, variant=None)
-    return matches, parsed
+    for matches in readings:
+        if with_variant := [offer for offer in matches if offer.has_variant(parsed)]:
+            return with_variant, parsed
+        if tagged := [offer for offer in matches if in_name.search(offer.name)]:
+            return tagged, replace(parsed, variant=None)
+    return readings[0], parsed
 
 
 def _one(reference: str, matches: Sequence[_Offer]) -> _Offer:

@@ -17,6 +17,8 @@ from mlxk_core._errors import ContextLengthExceeded, Interrupted
 from mlxk_core._host.host import Host
 from mlxk_core.api import CommandSpec, hookimpl
 from mlxk_testing import HEAVY, modules_after, run_in_process
+from mlxk_testing.fake_engine import fake_model
+from mlxk_testing.tiny_models import in_hub_cache
 
 
 @pytest.fixture
@@ -423,3 +425,17 @@ def test_the_last_acts_of_a_library_are_done_and_what_it_printed_is_not_in_the_a
     )
     result = zoo.process("greet")
     assert (result.code, result.stdout, result.stderr) == (0, "", "and farewell\n")
+
+
+def test_a_model_typed_as_a_command_is_explained(cli, hub_cache):
+    in_hub_cache("acme/tiny", fake_model)
+    result = cli("acme/tiny")
+    assert result.code == 2 and "`mlxk run acme/tiny`" in result.stderr
+    assert "mlxk run" not in cli("nothing").stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("whoami", "hf auth"), ("cp", "aliases"), ("create", "config edit"), ("models", "list")]
+)
+def test_words_of_other_tools_get_a_hint(mlxk, word, hint):
+    assert hint in mlxk(word).stderr

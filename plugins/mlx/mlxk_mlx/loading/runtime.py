@@ -59,7 +59,7 @@ def _look() -> Runtime:
         cpu = mx.default_device().type == mx.DeviceType.cpu
         _machine = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
         if sys.platform == "linux" and cpu and not fast_blas:
-            _LOGGER.info("MLX is several times faster with OpenBLAS: pip install mlxk-openblas")
+            _LOGGER.info("MLX is several times faster with OpenBLAS. Install mlxk-openblas.")
     return _machine
 
 
