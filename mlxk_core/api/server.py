@@ -137,7 +137,8 @@ class ServerSettings:
 
     `max_tokens` is the default budget of a chat response (None: half of the context), `places` the number of choices
     that one client can have running or waiting, `authenticated` whether an API key is required. `body` is the largest
-    request body in bytes, `heartbeat` the seconds after which a silent stream gets one.
+    request body in bytes, `heartbeat` the seconds after which a silent stream gets one. With `allow_pull` clients may
+    download models.
     """
 
     max_tokens: int | None
@@ -146,6 +147,7 @@ class ServerSettings:
     authenticated: bool
     body: int
     heartbeat: float
+    allow_pull: bool = False
 
 
 class ServedModels(Protocol):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from datetime import UTC, datetime
+
 import pytest
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
@@ -91,6 +95,72 @@ def test_models_are_listed_and_described(api):
     assert api.get("/api/version").json["version"]
 
 
+def loaded(api):
+    return {model["name"]: model for model in api.get("/api/ps").json["models"]}
+
+
+def seconds_left(model):
+    return (datetime.fromisoformat(model["expires_at"]) - datetime.now(UTC)).total_seconds()
+
+
+def until(condition):
+    """Wait until `condition()` is true: the end of a request reaches the engine thread a moment after its response."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_keep_alive_decides_how_long_a_model_stays_loaded(api):
+    chat(api, keep_alive="1h30m", stream=False)
+    assert 5300 < seconds_left(loaded(api)["tiny/talker"]) <= 5400
+    chat(api, keep_alive=-1, stream=False)
+    assert seconds_left(loaded(api)["tiny/talker"]) > 1e9
+    chat(api, keep_alive=0, stream=False)
+    until(lambda: "tiny/talker" not in loaded(api))
+    assert chat(api, keep_alive="soon").status == 400
+
+
+@pytest.mark.parametrize(("path", "fields"), [("/api/chat", {"messages": []}), ("/api/generate", {"prompt": ""})])
+def test_without_a_prompt_keep_alive_loads_or_unloads(api, path, fields):
+    document = api.post(path, {"model": "tiny/talker", "keep_alive": "5m", "stream": False, **fields}).json
+    assert document["done_reason"] == "load"
+    until(lambda: 290 < seconds_left(loaded(api)["tiny/talker"]) <= 300)
+    document = api.post(path, {"model": "tiny/talker", "keep_alive": 0, "stream": False, **fields}).json
+    assert document["done_reason"] == "unload"
+    assert "tiny/talker" not in loaded(api)
+
+
+def test_texts_are_embedded_as_by_the_other_api(api, embedder):
+    name, _ = embedder("last")
+    expected = [
+        entry["embedding"] for entry in api.post("/v1/embeddings", {"model": name, "input": ["Hi", "you"]}).json["data"]
+    ]
+    reply = api.post("/api/embed", {"model": name, "input": ["Hi", "you"], "keep_alive": "1m"}).json
+    assert reply["embeddings"] == expected
+    assert reply["prompt_eval_count"] == 5
+    assert reply["total_duration"] > reply["load_duration"] >= 0
+    assert api.post("/api/embeddings", {"model": name, "prompt": "Hi"}).json["embedding"] == expected[0]
+    assert api.post("/api/embed", {"model": name}).json["embeddings"] == []
+    until(lambda: seconds_left(loaded(api)[name]) <= 60)
+    short = api.post("/api/embed", {"model": name, "input": "Hi", "dimensions": 4}).json["embeddings"][0]
+    assert math.isclose(sum(x * x for x in short), 1, abs_tol=1e-4)
+    assert api.post("/api/show", {"model": name}).json["capabilities"] == ["embedding"]
+
+
+def test_long_texts_are_cut_unless_that_is_turned_off(api, embedder):
+    name, _ = embedder("last")
+    body = {"model": name, "input": "x" * 5000}
+    assert api.post("/api/embed", body).json["prompt_eval_count"] == 512
+    assert api.post("/api/embed", {**body, "truncate": False}).status == 400
+
+
+def test_models_are_not_downloaded_unless_the_server_allows_it(api):
+    reply = api.post("/api/pull", {"model": "acme/model"})
+    assert reply.status == 403
+    assert "--allow-pull" in reply.json["error"]
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "named"),
     [
@@ -102,6 +172,8 @@ def test_models_are_listed_and_described(api):
         ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix"),
         ("/api/generate", {"prompt": "x", "template": "y"}, "template"),
         ("/api/show", {"model": None}, "model"),
+        ("/api/embed", {"input": [1]}, "input[0]"),
+        ("/api/embed", {"input": "x"}, "tiny/talker"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

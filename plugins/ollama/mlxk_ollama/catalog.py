@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlxk_core.api import Model
@@ -13,7 +14,7 @@ from mlxk_core.api.models import Facts, model_context_length
 from mlxk_core.api.server import ServerContext
 from mlxk_ollama.encoders import timestamp
 
-_LATEST = ":latest"
+LATEST = ":latest"
 
 
 def find_model(server: ServerContext, name: str) -> Model:
@@ -21,9 +22,9 @@ def find_model(server: ServerContext, name: str) -> Model:
     try:
         return server.models.get(name)
     except ModelNotFound:
-        if not name.endswith(_LATEST):
+        if not name.endswith(LATEST):
             raise
-        return server.models.get(name.removesuffix(_LATEST))
+        return server.models.get(name.removesuffix(LATEST))
 
 
 def list_models(server: ServerContext) -> list[dict[str, Any]]:
@@ -39,7 +40,8 @@ def running_models(server: ServerContext) -> list[dict[str, Any]]:
 def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
     """Return the details of a model, for `/api/show`."""
     facts = Facts(model, server.host.finds_tool_calls)
-    capabilities = ["completion"]
+    capabilities = ["completion"] if "text-generation" in facts.capabilities else []
+    capabilities += ["embedding"] if "embeddings" in facts.capabilities else []
     capabilities += ["tools"] if "tools" in facts.capabilities else []
     capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []
     architecture = facts.architecture or "unknown"
@@ -63,7 +65,7 @@ def _entry(server: ServerContext, name: str, model: Model) -> dict[str, Any]:
         "model": name,
         "modified_at": _modified(model),
         "size": model.size,
-        "digest": _digest(model),
+        "digest": digest_of(model.name, str(model.revision or model.path)),
         "details": _details(server, model),
     }
 
@@ -74,7 +76,7 @@ def _running(server: ServerContext, resident: ResidentModel) -> dict[str, Any]:
         "model": resident.name,
         "size": resident.memory,
         "size_vram": resident.memory,
-        "expires_at": timestamp(datetime.max.replace(tzinfo=UTC, microsecond=0)),
+        "expires_at": timestamp(_expiry(resident)),
     }
     try:
         model = server.models.get(resident.name)
@@ -82,10 +84,18 @@ def _running(server: ServerContext, resident: ResidentModel) -> dict[str, Any]:
         return entry
     return {
         **entry,
-        "digest": _digest(model),
+        "digest": digest_of(model.name, str(model.revision or model.path)),
         "details": _details(server, model),
         "context_length": model_context_length(model),
     }
+
+
+def _expiry(resident: ResidentModel) -> datetime:
+    """Return when a model is unloaded if no request comes: the last moment of the calendar without a limit."""
+    with suppress(OverflowError):
+        if resident.ttl is not None:
+            return datetime.now(UTC) + timedelta(seconds=max(0.0, resident.ttl - resident.idle_seconds))
+    return datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 def _details(server: ServerContext, model: Model) -> dict[str, Any]:
@@ -101,9 +111,9 @@ def _details(server: ServerContext, model: Model) -> dict[str, Any]:
     }
 
 
-def _digest(model: Model) -> str:
-    """Stands for the files of a model: the same while its name and revision are."""
-    return hashlib.sha256(f"{model.name}@{model.revision or model.path}".encode()).hexdigest()
+def digest_of(name: str, revision: str) -> str:
+    """Return a digest for the files of a model, which is the same while its name and revision are."""
+    return hashlib.sha256(f"{name}@{revision}".encode()).hexdigest()
 
 
 def _modified(model: Model) -> str:

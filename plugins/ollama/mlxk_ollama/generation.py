@@ -10,6 +10,7 @@ import msgspec
 from mlxk_core.api import Message, Model, Tool, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
+from mlxk_ollama.keep_alive import keep_alive_seconds
 from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, ToolIn
 from mlxk_protocol.sampling import request_sampling
 
@@ -74,6 +75,7 @@ def _generation(
         constraint=_constraint(request.format),
         template_options=_template_options(request, model),
         keep_to_template=True,
+        ttl=keep_alive_seconds(request.keep_alive),
     )
 
 

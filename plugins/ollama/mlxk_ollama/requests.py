@@ -87,6 +87,33 @@ class GenerateRequest(Common, kw_only=True):
     context: list[int] | None = None
 
 
+class EmbedRequest(Struct, kw_only=True):
+    """`POST /api/embed`. Inputs that are too long are cut unless `truncate` is false. `options` are skipped."""
+
+    model: Name
+    input: str | Annotated[list[str], Meta(max_length=2048)] | None = None
+    truncate: bool | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    keep_alive: float | str | None = None
+
+
+class OldEmbedRequest(Struct, kw_only=True):
+    """`POST /api/embeddings`."""
+
+    model: Name
+    prompt: str | None = None
+    keep_alive: float | str | None = None
+
+
+class PullRequest(Struct, kw_only=True):
+    """`POST /api/pull`; older clients say `name`."""
+
+    model: str | None = None
+    name: str | None = None
+    insecure: bool | None = None
+    stream: bool | None = None
+
+
 class ShowRequest(Struct, kw_only=True):
     """`POST /api/show`; older clients say `name`."""
 

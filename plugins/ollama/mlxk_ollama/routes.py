@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import falcon
-import msgspec
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.server import NDJSON, ServerContext
+from mlxk_core.api.server import ServerContext
 from mlxk_ollama.catalog import describe_model, find_model, list_models, running_models
-from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error, timestamp
+from mlxk_ollama.embedding import Embed, OldEmbed
+from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error
 from mlxk_ollama.generation import chat_generation, text_generation
+from mlxk_ollama.loading import load_or_unload
+from mlxk_ollama.pulling import Pull
 from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, ShowRequest
 from mlxk_protocol.decode import decode
 
@@ -26,12 +28,15 @@ def extend(server: ServerContext) -> None:
         "/api/show": Show(server),
         "/api/ps": Running(server),
         "/api/version": Version(),
+        "/api/embed": Embed(server),
+        "/api/embeddings": OldEmbed(server),
+        "/api/pull": Pull(server),
     }.items():
         server.add_route(path, resource, errors=encode_error)
 
 
 class Chat:
-    """`POST /api/chat`; without messages it loads the model."""
+    """`POST /api/chat`; without messages it loads the model, or unloads it."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
@@ -40,8 +45,8 @@ class Chat:
         request = decode(req.bounded_stream.read(), ChatRequest)
         model = find_model(self._server, request.model)
         if not request.messages:
-            self._server.service.preload(model)
-            _loaded(resp, request, {"message": {"role": "assistant", "content": ""}})
+            part = {"message": {"role": "assistant", "content": ""}}
+            load_or_unload(self._server, req, resp, request, model, part)
             return
         generation = chat_generation(request, model, self._server.settings.max_tokens)
         encoder = ChatEncoder(request.model, thinking=_shows_thinking(self._server, request))
@@ -49,7 +54,7 @@ class Chat:
 
 
 class Generate:
-    """`POST /api/generate`; without a prompt it loads the model."""
+    """`POST /api/generate`; without a prompt it loads the model, or unloads it."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
@@ -58,8 +63,7 @@ class Generate:
         request = decode(req.bounded_stream.read(), GenerateRequest)
         model = find_model(self._server, request.model)
         if not request.prompt:
-            self._server.service.preload(model)
-            _loaded(resp, request, {"response": ""})
+            load_or_unload(self._server, req, resp, request, model, {"response": ""})
             return
         generation = text_generation(request, model, self._server.settings.max_tokens)
         encoder = TextEncoder(request.model, thinking=_shows_thinking(self._server, request))
@@ -109,9 +113,3 @@ class Version:
 
 def _shows_thinking(server: ServerContext, request: Common) -> bool:
     return request.think is not False and not server.settings.hide_reasoning
-
-
-def _loaded(resp: falcon.Response, request: Common, part: dict[str, object]) -> None:
-    document = {"model": request.model, "created_at": timestamp(), **part, "done_reason": "load", "done": True}
-    resp.content_type = NDJSON if request.stream else falcon.MEDIA_JSON
-    resp.data = msgspec.json.encode(document) + (b"\n" if request.stream else b"")

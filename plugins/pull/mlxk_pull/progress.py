@@ -1,7 +1,8 @@
-"""Progress of a download: a bar on a terminal, lines in a log, nothing with `--json`."""
+"""Progress of a download: a bar on a terminal, lines in a log, JSON for programs, nothing with `--json` alone."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Protocol, Self
@@ -25,8 +26,13 @@ class Progress(Protocol):
         """Show a sentence."""
 
 
-def show_progress(output: Output, title: str, total: int, *, done: int = 0) -> Progress:
-    """Return the display for a download of `total` bytes, of which `done` were there before it."""
+def show_progress(output: Output, title: str, total: int, *, done: int = 0, revision: str | None = None) -> Progress:
+    """Return the display for a download of `total` bytes, of which `done` were there before it.
+
+    With a `revision` it is JSON.
+    """
+    if revision is not None:
+        return JsonLines(output, title, revision, total, done)
     if output.json:
         return Silent()
     return Bar(title, total, done) if output.stderr_is_terminal else Lines(output, title, total, done)
@@ -41,6 +47,28 @@ class Silent:
 
     def update(self, done: int) -> None:
         pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+class JsonLines:
+    """A JSON object on standard error for each change; standard output is for the result."""
+
+    def __init__(self, output: Output, title: str, revision: str, total: int, done: int) -> None:
+        self._output = output
+        self._total = total
+        self._fields = {"model": title, "revision": revision, "total": total}
+        self.update(done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def update(self, done: int) -> None:
+        self._output.note(json.dumps({**self._fields, "completed": min(done, self._total)}))
 
     def note(self, text: str) -> None:
         pass

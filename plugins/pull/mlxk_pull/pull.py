@@ -18,6 +18,7 @@ from mlxk_hub.settings import check_settings
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded; write nothing.")
 @click.option("--verify", is_flag=True, help="Compare every file with the hub's checksum, and repair what differs.")
 @click.option("--force", is_flag=True, help="Download every file again.")
+@click.option("--progress-json", is_flag=True, help="Write the progress as JSON lines to standard error.")
 @json_option
 @click.pass_obj
 def pull(
@@ -28,6 +29,7 @@ def pull(
     dry_run: bool,
     verify: bool,
     force: bool,
+    progress_json: bool,
 ) -> dict[str, Any]:
     """Download models from the hub, or repair them.
 
@@ -48,7 +50,10 @@ def pull(
     from mlxk_pull.selection import Filter
     from mlxk_pull.target import parse_target
 
-    puller = Puller(session, Options(Filter(include, exclude), dry_run=dry_run, verify=verify, force=force))
+    options = Options(
+        Filter(include, exclude), dry_run=dry_run, verify=verify, force=force, progress_json=progress_json
+    )
+    puller = Puller(session, options)
     targets = [(name, parse_target(name)) for name in dict.fromkeys(models)]
     if len(targets) == 1:
         return puller.pull(*targets[0])

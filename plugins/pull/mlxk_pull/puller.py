@@ -34,6 +34,7 @@ class Options:
     dry_run: bool = False
     verify: bool = False
     force: bool = False
+    progress_json: bool = False
 
 
 class Puller:
@@ -110,7 +111,13 @@ class Puller:
         wanted = pending(plan, redo)
         repairing = not options.force and (bool(redo) or _lacks_only_links(plan, redo))
         self._output.status(f"{'Repairing' if repairing else 'Downloading'} {plan.label}: {_amount(plan, redo)}.")
-        with show_progress(self._output, plan.target.repository, wanted.size, done=wanted.saved) as progress:
+        with show_progress(
+            self._output,
+            plan.target.repository,
+            wanted.size,
+            done=wanted.saved,
+            revision=plan.commit if options.progress_json else None,
+        ) as progress:
             download(plan, redo, progress)
             if options.verify:
                 progress.note("Comparing checksums.")

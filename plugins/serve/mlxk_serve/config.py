@@ -59,6 +59,7 @@ class ServeConfig:
     keys: tuple[str, ...] = field(default=(), repr=False)
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    allow_pull: bool = False
     queue: int = 256
     concurrency: int = 32
     ttl: float | None = None

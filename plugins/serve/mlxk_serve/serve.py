@@ -74,6 +74,7 @@ _FILES = 8192
 )
 @click.option("--no-auth", is_flag=True, help="Allow non-loopback addresses without an API key.")
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help="Allow web pages of ORIGIN.")
+@click.option("--allow-pull", is_flag=True, help="Let clients download models (/api/pull).")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Accept this Host name as well (repeatable).")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -145,6 +146,7 @@ def _config(ctx: click.Context, options: dict[str, Any]) -> ServeConfig:
         keys=keys,
         allow_origins=tuple(origin(value) for value in options["origins"]),
         allow_hosts=options["allow_host"],
+        allow_pull=options["allow_pull"],
         queue=options["queue"],
         concurrency=options["concurrency"],
         ttl=options["ttl"],

@@ -257,6 +257,7 @@ class Server:
             authenticated=bool(config.keys),
             body=config.limits.body,
             heartbeat=config.limits.heartbeat,
+            allow_pull=config.allow_pull,
         )
         return ServerResources(host, self.service, self.catalog, self.metrics, settings, self.responder)
 
