@@ -8,18 +8,20 @@ import random
 import jsonschema
 import pytest
 
-from mlxk_core.api.generation import Tool, ToolCallDelta, Vocabulary
+from mlxk_core.api.generation import Tool, ToolCallDelta, Vocabulary, sequence
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.tool_call_grammar import wire_format
 from mlxk_mlx.formats.tool_call_parser import CallReader
 from mlxk_mlx.formats.tool_call_scanner import PlainText, ToolCallExtractor, named_format
+from mlxk_reasoning.harmony_grammar import harmony_grammar
 from mlxk_structured.compiler import Compiler
 
 FORMATS = [
     ("json_tools", ""), ("qwen3_coder", ""), ("glm47", ""), ("laguna", ""), ("longcat", ""), ("minimax_m2", ""),
     ("minicpm5", ""), ("muse_spark", ""), ("kimi_k2", ""), ("kimi_k3", ""), ("pythonic", ""), ("gemma4", ""),
     ("mistral", ""), ("mistral", "[ARGS]"), ("deepseek", ""), ("deepseek", "```json"), ("granite", ""),
-    ("command_r", "<|START_ACTION|>"), ("command_r", ""), ("llama3", ""),
+    ("command_r", "<|START_ACTION|>"), ("command_r", ""), ("llama3", ""), ("dsml", ""),
+    ("dsml", "<｜DSML｜tool_calls>"),
 ]  # fmt: skip
 WEATHER = Tool(
     name="get_weather",
@@ -55,6 +57,30 @@ PLAIN = Tool(
 )
 NOW = Tool(name="now", strict=True, parameters={"type": "object", "properties": {}, "additionalProperties": False})
 TOOLS = (WEATHER, PLAIN, NOW)
+TAGS = (
+    "</parameter>", "</function>", "</tool_call>", "</arg_value>", "</longcat_arg_value>", "</longcat_tool_call>",
+    "</invoke>", "</minimax:tool_call>", "</param>", "]]>", "</atem:parameter>", "</atem:invoke>",
+    "</atem:function_calls>", "</｜DSML｜parameter>", "</｜DSML｜invoke>", "</｜DSML｜function_calls>",
+    "<tool_call>", "}]",
+    "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", "<｜tool▁sep｜>", "<|tool_call_end|>", "<|tool_calls_section_end|>",
+    "```",
+    "<|tool_call_argument_begin|>", "<|END_ACTION|>", "[TOOL_CALLS]", "[ARGS]", "<tool_call|>", "<|close|>", "<|sep|>",
+    "; {", "<|python_tag|>", ")", "]<|tool_call_end|>",
+)  # fmt: skip
+NOTES = Tool(
+    name="note",
+    strict=True,
+    parameters={
+        "type": "object",
+        "properties": {
+            "lines": {"type": "array", "items": {"enum": list(TAGS)}, "minItems": 3, "maxItems": 3},
+            "kind": {"anyOf": [{"enum": list(TAGS)}, {"type": "null"}]},
+        },
+        "required": ["lines", "kind"],
+        "additionalProperties": False,
+    },
+)
+"""JSON values that spell the tags which close an argument, a call and all calls."""
 
 
 class ByteTokenizer:
@@ -123,6 +149,42 @@ def test_what_the_grammar_allows_is_read_and_valid(name, template, vocabulary, c
         assert seed % 2 == 0 or len(calls) == 1
         for called, arguments in calls:
             jsonschema.validate(arguments, tools[called].parameters)
+
+
+@pytest.mark.parametrize(("name", "template"), FORMATS)
+def test_a_json_value_may_spell_the_tags_around_it(name, template, vocabulary, compiler):
+    form = wire_format(name, template)
+    for seed in range(12):
+        text = written(compiler.compile(form.calls((NOTES,), seed % 2 == 0), vocabulary), seed)
+        reader = extractor(name, template, (NOTES,))
+        events = [event for character in text for event in reader.feed(character)] + list(reader.close())
+        calls = calls_in(events)
+        assert calls, text
+        for _, arguments in calls:
+            jsonschema.validate(arguments, NOTES.parameters)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<|channel|>commentary to=functions.set_light <|constrain|>json<|message|>",
+        "<|channel|>commentary to=functions.set_light<|constrain|>json<|message|>",
+        "<|channel|>commentary to=functions.set_light<|message|>",
+        "<|channel|>analysis to=functions.set_light json<|message|>",
+        " to=functions.set_light<|channel|>commentary json<|message|>",
+        " to=functions.set_light<|channel|>commentary <|constrain|>json<|message|>",
+        " to=functions.set_light<|channel|>analysis<|message|>",
+    ],
+)
+@pytest.mark.parametrize("reasoning", ["", "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"])
+def test_harmony_takes_every_order_of_a_header_and_keeps_the_arguments(header, reasoning, vocabulary, compiler):
+    form = harmony_grammar(None)
+    grammar = sequence(form.reasoning, form.calls((PLAIN,), False))
+    constraint = compiler.compile(grammar, vocabulary)
+    for byte in (reasoning + header + '{"on":true').encode():
+        constraint.accept(byte)
+    mask = constraint.mask()
+    assert [token for token in range(257) if mask[token // 8] >> token % 8 & 1] == [ord("}")]
 
 
 def test_function_gemma_takes_plain_values(vocabulary, compiler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlxk_core.api.formats import ExtractorContext, ResponseGrammar
-from mlxk_core.api.generation import Matches, OneOf, Part, Repeat, Tool, UpTo, sequence
+from mlxk_core.api.generation import Matches, OneOf, Part, Repeat, Tool, UpTo, optional, sequence
 from mlxk_reasoning.harmony import END
 from mlxk_reasoning.header import CHANNEL, CONSTRAIN, MESSAGE, ROLE, START
 
@@ -30,9 +30,16 @@ def _calls(tools: Sequence[Tool], parallel: bool) -> Part:
     return OneOf(
         tuple(
             sequence(
-                f"{CHANNEL}commentary to=functions.{tool.name} {CONSTRAIN}json{MESSAGE}",
+                _header(f"to=functions.{tool.name}"),
                 Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict),
             )
             for tool in tools
         )
     )
+
+
+def _header(recipient: str) -> Part:
+    """The recipient after the channel, as models write it, or after the role, as templates write it in a history."""
+    channel = OneOf(tuple(sequence(f"{CHANNEL}{name}") for name in ("commentary", "analysis")))
+    kind = optional(OneOf((sequence(f" {CONSTRAIN}json"), sequence(f"{CONSTRAIN}json"), sequence(" json"))))
+    return sequence(OneOf((sequence(channel, f" {recipient}"), sequence(f" {recipient}", channel))), kind, MESSAGE)

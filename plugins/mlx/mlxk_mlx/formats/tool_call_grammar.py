@@ -12,6 +12,7 @@ from mlxk_core.api.formats import ExtractorContext, ResponseGrammar
 from mlxk_core.api.generation import Literal, Matches, OneOf, Part, RawString, Repeat, Tool, optional, sequence
 from mlxk_mlx.formats.argument_grammar import Argument, arguments_of, each, raw_value, separated
 from mlxk_mlx.formats.argument_types import types_of
+from mlxk_mlx.formats.dsml_calls import markers_of
 
 Write = Callable[[Tool], Part]
 
@@ -62,6 +63,9 @@ def wire_format(name: str, template: str) -> WireFormat | None:
             return _MISTRAL_HEADERS if "[ARGS]" in template else _MISTRAL_LIST
         case "deepseek":
             return _DEEPSEEK_FENCED if "```json" in template else _DEEPSEEK
+        case "dsml":
+            before, after = markers_of(template)
+            return WireFormat(_dsml, f"{before}\n", after, markers=(before,))
         case "command_r":
             if "<|START_ACTION|>" in template:
                 return _COMMAND_ACTION
@@ -190,6 +194,16 @@ def _target(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(target, Mapping):
         raise InvalidOption("tools", f"{reference!r} is not in the parameters")
     return target
+
+
+def _dsml(tool: Tool) -> Part:
+    def one(argument: Argument) -> Part:
+        bare = types_of(argument.schema) == {"string"}
+        opener = f'<｜DSML｜parameter name="{argument.name}" string="{str(bare).lower()}">'
+        value = raw_value(argument, "</｜DSML｜parameter>\n", not tool.strict, without=("</｜DSML｜invoke>",))
+        return sequence(opener, value)
+
+    return sequence(f'<｜DSML｜invoke name="{tool.name}">\n', each(tool, one), "</｜DSML｜invoke>\n")
 
 
 def _kimi_k2(tool: Tool) -> Part:

@@ -12,6 +12,10 @@ from mlxk_core.api.formats import new_call_id
 from mlxk_core.api.generation import Tool, ToolCallDelta
 
 
+class OpenString(ValueError):
+    """The text ends inside a string of the arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `id` is what the model wrote itself, if it did."""
@@ -53,6 +57,16 @@ class CallReader:
         calls = self.closed(text)
         known = all(call.name in self._properties for call in calls)
         return calls if known and len(self._read(text.rstrip()[:-1])) < len(calls) else ()
+
+    def is_open(self, text: str) -> bool:
+        """Return whether `text` ends inside a string of the arguments, so that a marker after it is a part of that."""
+        try:
+            self._parse(text, self._tools)
+        except OpenString:
+            return True
+        except Exception:  # see _read
+            pass
+        return ends_in_string(text)
 
     def _read(self, text: str) -> tuple[Call, ...]:
         try:
@@ -123,3 +137,18 @@ def _object(value: Any) -> Mapping[Any, Any]:
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def ends_in_string(text: str) -> bool:
+    """Return whether `text` is JSON so far, and ends inside a string."""
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return False
+    inside = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = inside
+        elif character == '"':
+            inside = not inside
+    return inside

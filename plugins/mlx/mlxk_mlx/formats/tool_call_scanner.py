@@ -12,8 +12,9 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
+from mlxk_mlx.formats.tagged_calls import typed
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
-from mlxk_mlx.formats.tool_call_readers import READERS, typed
+from mlxk_mlx.formats.tool_call_readers import READERS
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class ToolCallExtractor:
                 self._searched = max(len(start), len(self._text) - len(end) + 1)
                 return
             calls, used = self._closed(at) if at >= 0 else ((), 0) if closed_only else self._unclosed()
-            if not calls and at >= 0 and _ends_in_string(self._text[len(start) : at]):
+            if not calls and at >= 0 and self._reader.is_open(self._text[len(start) : at]):
                 self._searched = at + len(end)  # the marker is part of a string of the arguments
                 continue
             self._open = False
@@ -197,18 +198,3 @@ class ToolCallExtractor:
         said, self._text = self._text[:length], self._text[length:]
         if shown := self._trimmers[self._of].write(said):
             yield Delta(self._of, shown)
-
-
-def _ends_in_string(text: str) -> bool:
-    """Whether `text` is JSON so far, and ends inside a string."""
-    if not text.lstrip().startswith(("{", "[")):
-        return False
-    inside = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = inside
-        elif character == '"':
-            inside = not inside
-    return inside
