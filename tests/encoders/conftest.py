@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mlxk_testing.tiny_models import in_hub_cache
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
+from tests.encoders.damage import FAULTS, damage, damaged_name
 from tests.encoders.tiny_encoders import CASES, REFERENCES, write_encoder
 from tests.server_process import ServerProcess, own_home
 
@@ -34,9 +35,16 @@ def encoder(references: Mapping[str, Any]) -> Callable[[Path, str], Path]:
 def encoder_server(tmp_path_factory: pytest.TempPathFactory, references: Mapping[str, Any]) -> Iterator[ServerProcess]:
     """One server for all tests of this folder."""
     folder = tmp_path_factory.mktemp("encoders")
+
+    def write(target: Path, name: str) -> Path:
+        return write_encoder(target, name, references[name]["shapes"])
+
     with own_home(folder):
         for name in CASES:
             in_hub_cache(f"tiny/{name}", partial(write_encoder, name=name, shapes=references[name]["shapes"]))
+        for fault in FAULTS:
+            in_hub_cache(damaged_name(fault), partial(damage, fault=fault, write=write))
+        in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The cat sat on the mat."))
         process = ServerProcess(folder)
     try:
         yield process

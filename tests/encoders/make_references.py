@@ -59,6 +59,8 @@ def reference(folder: Path, name: str) -> dict[str, Any]:
     assert not info["missing_keys"] - {"pooler.dense.weight", "pooler.dense.bias"}, info
     assert not info["unexpected_keys"], info
     model.eval()
+    if name == "qwen3-reranker":
+        return {"shapes": shapes, "scores": _answers(model, folder)}
     inputs = token_inputs(name)
     states = [model(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-1][0] for tokens in inputs]
     if name.endswith("-pairs"):
@@ -79,6 +81,25 @@ def reference(folder: Path, name: str) -> dict[str, Any]:
         sentences = SentenceTransformer(str(folder), device="cpu")
         found["texts"] = sentences.encode(list(TEXTS), batch_size=1).tolist()
         found["queries"] = sentences.encode(list(TEXTS), prompt_name="query", batch_size=1).tolist()
+    return found
+
+
+def _answers(model: Any, folder: Path) -> list[float]:
+    """Return the probability of "yes" against "no" for each pair, asked as Qwen3-Reranker's model card says."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    found = []
+    for query, document in PAIRS:
+        text = (
+            "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+            'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+            "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
+            f"<Query>: {query}\n<Document>: {document}"
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        )
+        tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        yes, no = (tokenizer.convert_tokens_to_ids(answer) for answer in ("yes", "no"))
+        logits = model(tokens).logits[0, -1]
+        found.append(torch.softmax(logits[[no, yes]], dim=0)[1].item())
     return found
 
 

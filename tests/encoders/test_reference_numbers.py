@@ -12,11 +12,12 @@ from mlxk_core.api.models import Facts, Model, check_health
 from mlxk_encoders.load import load
 from mlxk_encoders.support import accepts
 from mlxk_encoders.weights import read_network
+from mlxk_mlx.support.architectures import accepts as accept_decoder
 from mlxk_testing.engine_contract import EngineHarness
 from tests.encoders.tiny_encoders import CASES, PAIRS, TEXTS, token_inputs
 
-EMBEDDERS = [name for name in CASES if not name.endswith("-pairs")]
-RERANKERS = [name for name in CASES if name.endswith("-pairs")]
+RERANKERS = [name for name in CASES if name.endswith(("-pairs", "-reranker"))]
+EMBEDDERS = [name for name in CASES if name not in RERANKERS and not name.startswith("qwen3")]
 
 
 def assert_close(found, expected):
@@ -59,7 +60,7 @@ def test_pooled_vectors_are_those_of_transformers_alone_and_together(tmp_path, e
             assert_close(found, (expected * 2)[: len(found)])
 
 
-@pytest.mark.parametrize("name", [name for name in EMBEDDERS if name != "nomic-long"])
+@pytest.mark.parametrize("name", [*(name for name in EMBEDDERS if name != "nomic-long"), "qwen3"])
 def test_texts_have_the_vectors_of_sentence_transformers(post, references, name):
     """With a prefix one text is longer than the model reads, and is cut at the same token."""
     for prompt, key in ((None, "texts"), ("query", "queries")):
@@ -67,6 +68,15 @@ def test_texts_have_the_vectors_of_sentence_transformers(post, references, name)
         _, found = post("/v1/embeddings", body)
         vectors = [entry["embedding"] for entry in found["data"]]
         assert_close(vectors, references[name][key])
+
+
+def test_a_decoder_without_prefixed_names_has_the_vectors_of_transformers(post, references):
+    """As Qwen3-Embedding's files: no `model.` before the names, and no output layer."""
+    assert "embed_tokens.weight" in references["qwen3"]["shapes"]
+    _, found = post("/v1/embeddings", {"model": "tiny/qwen3", "input": token_inputs("qwen3")})
+    expected = np.array(references["qwen3"]["last"])
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    assert_close([entry["embedding"] for entry in found["data"]], expected / lengths)
 
 
 @pytest.mark.parametrize("name", RERANKERS)
@@ -79,10 +89,10 @@ def test_pairs_have_the_scores_of_sentence_transformers(post, references, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_encoders_are_recognized_from_their_files(tmp_path, encoder, name):
+def test_what_embeds_or_ranks_is_recognized_from_its_files(tmp_path, encoder, name):
     model = Model(name=name, path=encoder(tmp_path / name, name))
-    pairs = name.endswith("-pairs")
-    assert accepts(model).accepted
+    pairs = name in RERANKERS
+    assert (accept_decoder if name.startswith("qwen3") else accepts)(model).accepted
     assert check_health(model).healthy
     assert Facts(model).type == ("classifier" if pairs else "embedding")
     assert Facts(model).capabilities == (("rerank",) if pairs else ("embeddings",))

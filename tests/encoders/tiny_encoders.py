@@ -1,4 +1,4 @@
-"""Tiny encoders whose weights follow from their names, so that another program can compute the same vectors.
+"""Tiny encoders, and decoders that embed or rank; another program can compute what they do from their tensors' names.
 
 `make_references.py` runs them with transformers and sentence-transformers and writes `references.json`.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 REFERENCES = Path(__file__).parent / "references.json"
 TEXTS = ("the cat sat on the mat", "A dog!", "rain in oslo, and 7 more days of it until the sun is back at 12")
@@ -96,6 +96,21 @@ _NOMIC_PUBLISHED = {
     "vocab_size": len(_WORDPIECE),
     "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
 }
+_BYTES = (*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "yes", "no")
+_QWEN3 = {
+    **_SIZES,
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": len(_BYTES),
+    "max_position_embeddings": 1024,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "eos_token_id": 256,
+}
 CASES: Mapping[str, Case] = {
     "bert": Case({**_BERT, "architectures": ["BertModel"]}, pooling="cls"),
     "bert-masked": Case({**_BERT, "architectures": ["BertForMaskedLM"]}, auto="AutoModelForMaskedLM", normalize=False),
@@ -119,6 +134,8 @@ CASES: Mapping[str, Case] = {
         },
         auto="AutoModelForSequenceClassification",
     ),
+    "qwen3": Case(_QWEN3, tokenizer="bytes", pooling="last"),
+    "qwen3-reranker": Case(_QWEN3, auto="AutoModelForCausalLM", tokenizer="bytes"),
     "nomic": Case({**_NOMIC, "architectures": ["NomicBertModel"]}, published=_NOMIC_PUBLISHED),
     "nomic-long": Case(
         {
@@ -158,7 +175,9 @@ def write_encoder(folder: Path, name: str, shapes: Mapping[str, Sequence[int]], 
     tokenizer, settings = _TOKENIZERS[case.tokenizer]()
     tokenizer.save(str(folder / "tokenizer.json"))
     _dump(folder / "tokenizer_config.json", {"model_max_length": 96, **settings})
-    if not name.endswith("-pairs"):
+    if name == "qwen3-reranker":
+        (folder / "README.md").write_text("---\nlibrary_name: mlx\nbase_model: Qwen/Qwen3-Reranker-0.6B\n---\n")
+    elif not name.endswith("-pairs"):
         _sentence_files(folder, case)
     return folder
 
@@ -179,7 +198,9 @@ def _sentence_files(folder: Path, case: Case) -> None:
     ]
     _dump(folder / "modules.json", modules)
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    mode = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}[case.pooling]
+    mode = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "last": "pooling_mode_lasttoken"}[
+        case.pooling
+    ]
     _dump(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, mode: True})
     if case.normalize:
         (folder / "2_Normalize").mkdir(exist_ok=True)
@@ -214,7 +235,21 @@ def _unigram() -> tuple[Tokenizer, dict[str, Any]]:
     }
 
 
-_TOKENIZERS = {"wordpiece": _wordpiece, "unigram": _unigram}
+def _bytes() -> tuple[Tokenizer, dict[str, Any]]:
+    """A token for each byte; a text ends with `<|endoftext|>`, as Qwen3-Embedding's do."""
+    tokenizer = Tokenizer(models.BPE({piece: index for index, piece in enumerate(_BYTES)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", pair="$A $B <|endoftext|>", special_tokens=[("<|endoftext|>", 256)]
+    )
+    tokenizer.add_special_tokens([AddedToken(piece, special=True) for piece in _BYTES[256:259]])
+    tokenizer.add_tokens(list(_BYTES[259:]))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1024}
+    return tokenizer, {**settings, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+
+
+_TOKENIZERS = {"wordpiece": _wordpiece, "unigram": _unigram, "bytes": _bytes}
 
 
 def _dump(path: Path, value: Any) -> None:

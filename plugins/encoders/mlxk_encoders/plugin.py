@@ -19,8 +19,6 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         accepts=_accepts,
         target="mlxk_encoders.load:load",
         estimate="mlxk_mlx.loading.memory:estimate",
-        sampling=frozenset(),
-        tools=False,
         tasks=frozenset({"embeddings", "rerank"}),
     )
 

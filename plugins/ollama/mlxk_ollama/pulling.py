@@ -106,7 +106,10 @@ def _stream(name: str, cancellation: Cancellation) -> Iterable[bytes]:
 
 
 def _pull(name: str, cancellation: Cancellation) -> Iterator[Progress]:
-    """Run the pull and yield its progress. Raises `ApiError` if it fails, `Interrupted` once the client has disconnected."""
+    """Run the pull and yield its progress.
+
+    Raises `ApiError` if it fails, `Interrupted` once the client has disconnected.
+    """
     command = [sys.executable, "-m", "mlxk_core", "pull", "--json", "--progress-json", "--", name]
     # A session of its own: a Ctrl-C at the server's terminal reaches it through the cancellation, once.
     with subprocess.Popen(

@@ -1,0 +1,76 @@
+"""Damaged copies of a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+
+def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> None:
+    """Write `bert` with the fault called `fault`."""
+    write(folder, "bert")
+    config = json.loads((folder / "config.json").read_text())
+    match fault:
+        case "numbers that are not finite":
+            weights = load_file(folder / "model.safetensors")
+            weights["encoder.layer.0.output.dense.weight"] = np.full((32, 40), np.nan, np.float32)
+            save_file(weights, folder / "model.safetensors")
+        case "a missing tensor":
+            weights = load_file(folder / "model.safetensors")
+            del weights["encoder.layer.2.output.dense.weight"]
+            save_file(weights, folder / "model.safetensors")
+        case "an unknown tensor":
+            weights = load_file(folder / "model.safetensors")
+            weights["encoder.layer.0.adapter.weight"] = np.zeros((3, 3), np.float32)
+            save_file(weights, folder / "model.safetensors")
+        case "another size":
+            (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+        case "a billion layers":
+            (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+        case "heads that do not divide":
+            (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
+        case "a text for a number":
+            (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": "many"}))
+        case "no pooling file":
+            (folder / "1_Pooling" / "config.json").unlink()
+        case "modules that are no list":
+            (folder / "modules.json").write_text("{}")
+        case "a folder outside":
+            (folder / "modules.json").write_text('[{"type": "x.Pooling", "path": "../../.."}]')
+        case "a dense layer":
+            (folder / "modules.json").write_text('[{"type": "x.Dense", "path": "2_Dense"}]')
+        case "mixed pooling":
+            modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
+            (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+        case "another network":
+            (folder / "config.json").write_text(json.dumps({**config, "model_type": "mpnet"}))
+        case "other positions":
+            (folder / "config.json").write_text(json.dumps({**config, "position_embedding_type": "alibi"}))
+
+
+FAULTS = {
+    "numbers that are not finite": "broken_model",
+    "a missing tensor": "broken_model",
+    "an unknown tensor": "unsupported_model",
+    "another size": "broken_model",
+    "a billion layers": "broken_model",
+    "heads that do not divide": "broken_model",
+    "a text for a number": "broken_model",
+    "no pooling file": "unsupported_model",
+    "modules that are no list": "broken_model",
+    "a folder outside": "broken_model",
+    "a dense layer": "unsupported_model",
+    "mixed pooling": "unsupported_model",
+    "another network": "unsupported_model",
+    "other positions": "unsupported_model",
+}
+"""The faults, with the type of the error of each."""
+
+
+def damaged_name(fault: str) -> str:
+    """Return the name of the model with a fault."""
+    return "tiny/" + fault.replace(" ", "-")

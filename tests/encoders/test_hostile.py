@@ -1,0 +1,125 @@
+"""Encoders with damaged files, unusual requests and many clients: a clear error, and the server goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from mlxk_testing.tiny_models import in_hub_cache
+from tests.encoders.damage import FAULTS, damaged_name
+
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def code_of(answer):
+    status, body = answer
+    return status, body["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected", "param"),
+    [
+        ("/v1/chat/completions", {"model": "tiny/bert", "messages": HI}, "unsupported_model", "model"),
+        ("/v1/completions", {"model": "tiny/roberta-pairs", "prompt": "Hi"}, "unsupported_model", "model"),
+        ("/v1/embeddings", {"model": "tiny/bert-pairs", "input": "Hi"}, "unsupported_model", "model"),
+        ("/v1/rerank", {"model": "tiny/bert", "query": "Hi", "documents": ["a"]}, "unsupported_model", "model"),
+        ("/v1/rerank", {"model": "tiny/bert-pairs", "query": "Hi", "documents": []}, None, "documents"),
+        ("/v1/rerank", {"model": "tiny/bert-pairs", "query": "", "documents": ["a"]}, None, "query"),
+        ("/v1/rerank", {"model": "tiny/bert-pairs", "query": "a", "documents": ["a"] * 5000}, None, "documents"),
+        ("/v1/rerank", {"model": "tiny/bert-pairs", "query": "a", "documents": ["a"], "top_n": 0}, None, "top_n"),
+        (
+            "/v1/rerank",
+            {"model": "tiny/bert-pairs", "query": "a", "documents": ["a"], "instruction": "x"},
+            None,
+            "instruction",
+        ),
+        (
+            "/v1/rerank",
+            {"model": "tiny/bert-pairs", "query": "a", "documents": ["b", "x " * 99]},
+            "context_length_exceeded",
+            "documents[1]",
+        ),
+        ("/v1/embeddings", {"model": "tiny/bert", "input": ["a"] * 10_000}, None, "input"),
+        ("/v1/embeddings", {"model": "tiny/bert", "input": [[5, 10**6]]}, None, "input[0]"),
+        ("/v1/embeddings", {"model": "tiny/bert", "input": "a", "dimensions": 33}, None, "dimensions"),
+        ("/v1/embeddings", {"model": "tiny/bert", "input": "a " * 10**5}, "context_length_exceeded", "input[0]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("/") else "",
+)
+def test_what_cannot_be_done_is_a_400_that_names_it(post, path, body, expected, param):
+    status, answer = post(path, body)
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, expected, param)
+
+
+def test_a_long_document_is_cut_where_that_is_asked_for(post):
+    body = {"model": "tiny/bert-pairs", "query": "the cat", "documents": ["a", "cat " * 10**5], "truncate": True}
+    status, found = post("/v1/rerank", body)
+    assert status == 200
+    assert found["usage"]["prompt_tokens"] == 96 + 6
+    assert code_of(post("/v1/rerank", {**body, "query": "cat " * 200})) == (400, None)
+
+
+def test_the_best_documents_come_first(post):
+    documents = ["the cat sat", {"text": "a dog"}, "rain", ""]
+    body = {"model": "tiny/roberta-pairs", "query": "cats", "documents": documents}
+    results = post("/v2/rerank", body)[1]["results"]
+    scores = [entry["relevance_score"] for entry in results]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert {entry["index"]: entry["document"]["text"] for entry in results} == {
+        0: "the cat sat",
+        1: "a dog",
+        2: "rain",
+        3: "",
+    }
+    [best] = post("/v1/rerank", {**body, "top_n": 1, "return_documents": False})[1]["results"]
+    assert best == {"index": results[0]["index"], "relevance_score": pytest.approx(scores[0])}
+
+
+def test_a_damaged_model_is_an_error_about_its_files(post):
+    for fault, expected in FAULTS.items():
+        status, answer = post("/v1/embeddings", {"model": damaged_name(fault), "input": "Hi"})
+        assert (fault, answer["error"]["code"]) == (fault, expected)
+        assert status == (500 if expected == "broken_model" else 400)
+    assert post("/v1/embeddings", {"model": "tiny/bert", "input": "Hi"})[0] == 200
+
+
+def test_the_command_line_knows_what_embeds_and_what_ranks(mlxk, encoder):
+    for name in ("bert", "bert-pairs"):
+        in_hub_cache(f"tiny/{name}", partial(encoder, name=name))
+    listed = {entry["name"]: entry for entry in mlxk("list", "--json").json["data"]["models"]}
+    assert listed["tiny/bert"]["type"] == "embedding"
+    shown = mlxk("show", "tiny/bert-pairs", "--json").json["data"]["model"]
+    assert (shown["capabilities"], shown["backend"], shown["runnable"]) == (["rerank"], "encoders", True)
+    assert mlxk("health", "tiny/bert").code == 0
+    for name in ("bert", "bert-pairs"):
+        refused = mlxk("run", f"tiny/{name}", "Hi", "--json")
+        assert refused.json["error"]["type"] == "unsupported_model"
+    lines = mlxk("embed", "tiny/bert", "the cat", "dogs", "--prompt-name", "query").stdout.splitlines()
+    assert [len(json.loads(line)) for line in lines] == [32, 32]
+
+
+def test_many_embedding_clients_and_chats_share_a_server(encoder_server, post):
+    """Sixteen clients embed while eight chat; every answer is the one that it is alone."""
+    texts = [f"text number {number} " * (1 + number % 5) for number in range(16)]
+    alone = [post("/v1/embeddings", {"model": "tiny/bert", "input": text})[1]["data"][0]["embedding"] for text in texts]
+
+    def chat(_):
+        return post("/v1/chat/completions", {"model": "tiny/talker", "messages": HI})[1]["choices"][0]["message"]
+
+    def embed(text):
+        return post("/v1/embeddings", {"model": "tiny/bert", "input": [text] * 20})[1]["data"]
+
+    with ThreadPoolExecutor(24) as pool:
+        chats = [pool.submit(chat, number) for number in range(8)]
+        embeddings = [pool.submit(embed, text) for text in texts]
+        assert {each.result()["content"] for each in chats} == {"The cat sat on the mat."}
+        for each, expected in zip(embeddings, alone, strict=True):
+            for entry in each.result():
+                assert all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(entry["embedding"], expected, strict=True))
+    status = encoder_server.status
+    assert (status["active"], status["responses"]) == (0, 0)
