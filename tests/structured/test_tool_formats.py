@@ -8,6 +8,7 @@ import random
 import jsonschema
 import pytest
 
+from mlxk_core.api.formats import ExtractorContext
 from mlxk_core.api.generation import Tool, ToolCallDelta, Vocabulary, sequence
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.tool_call_grammar import wire_format
@@ -178,7 +179,7 @@ def test_a_json_value_may_spell_the_tags_around_it(name, template, vocabulary, c
 )
 @pytest.mark.parametrize("reasoning", ["", "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"])
 def test_harmony_takes_every_order_of_a_header_and_keeps_the_arguments(header, reasoning, vocabulary, compiler):
-    form = harmony_grammar(None)
+    form = harmony_grammar(ExtractorContext(model=None, prompt_suffix="<|start|>assistant"))
     grammar = sequence(form.reasoning, form.calls((PLAIN,), False))
     constraint = compiler.compile(grammar, vocabulary)
     for byte in (reasoning + header + '{"on":true').encode():

@@ -13,11 +13,19 @@ _FINAL = f"{CHANNEL}final{MESSAGE}"
 _NEXT = f"{START}{ROLE}"
 
 
-def harmony_grammar(context: ExtractorContext) -> ResponseGrammar:
-    """Return the grammar of a response whose prompt ends with `<|start|>assistant`."""
+def harmony_grammar(context: ExtractorContext) -> ResponseGrammar | None:
+    """Return the grammar of a response, None where the prompt begins a message that is neither analysis nor final."""
+    _, begun, header = context.prompt_suffix.rpartition(f"{START}{ROLE}")
     analysis = sequence(f"{CHANNEL}analysis{MESSAGE}", UpTo((END,)), _NEXT)
+    reasoning: Part = Repeat(analysis)
+    if begun and header == _FINAL:
+        return ResponseGrammar()
+    if begun and header == f"{CHANNEL}analysis{MESSAGE}":
+        reasoning = sequence(UpTo((END,)), _NEXT, reasoning)
+    elif begun and header:
+        return None
     return ResponseGrammar(
-        reasoning=Repeat(analysis),
+        reasoning=reasoning,
         reasoning_end=f"{END}{_NEXT}{_FINAL}",
         before_answer=_FINAL,
         calls=_calls,
