@@ -56,6 +56,18 @@ def _caller(folder: Path, name: str) -> Path:
     )
 
 
+def _agent(folder: Path, says: str, after: str = "Done.") -> Path:
+    """A model for coding agents: their prompts have up to 100,000 bytes, and each is a token here."""
+    return scripted_model(
+        folder,
+        says,
+        chat_template=TOOL_CHATML,
+        added_tokens=TOOL_CHATML_TOKENS,
+        after={AFTER_TOOL: after},
+        context=262144,
+    )
+
+
 def _write_models() -> None:
     in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The keeper said: «ça va, 你好» 🌊 and left."))
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
@@ -81,6 +93,7 @@ def _write_models() -> None:
             folder, _TWO_CALLS, chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS, context=8192
         ),
     )
+    in_hub_cache("tiny/agent", lambda folder: _agent(folder, "All is well."))
     in_hub_cache("tiny/plugin_tools", lambda folder: _caller(folder, "weather-get_weather"))
     in_hub_cache(
         "tiny/caller",

@@ -30,7 +30,7 @@ const messages = [{ role: "user", content: "Hi" }];
 const tools = [
   {
     type: "function",
-    function: { name: "get_weather", parameters: { type: "object", properties: { city: { type: "string" } } } },
+    function: { name: "get_weather", parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] } },
   },
 ];
 
