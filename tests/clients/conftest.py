@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,17 @@ def _caller(folder: Path, name: str) -> Path:
     )
 
 
+_COMMAND = "echo hello > hello.txt"
+_SHELL: dict[str, tuple[str, dict[str, Any]]] = {
+    "claude": ("Bash", {"command": _COMMAND, "description": "Write a file"}),
+    "cline": ("run_commands", {"commands": [_COMMAND]}),
+    "codex": ("exec_command", {"cmd": _COMMAND}),
+    "opencode": ("bash", {"command": _COMMAND, "description": "Write a file"}),
+    "qwen": ("run_shell_command", {"command": _COMMAND, "is_background": False}),
+}
+"""How each coding agent calls its shell: the tool and its arguments."""
+
+
 def _agent(folder: Path, says: str, after: str = "Done.") -> Path:
     """A model for coding agents: their prompts have up to 100,000 bytes, and each is a token here."""
     return scripted_model(
@@ -93,7 +106,11 @@ def _write_models() -> None:
             folder, _TWO_CALLS, chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS, context=8192
         ),
     )
-    in_hub_cache("tiny/agent", lambda folder: _agent(folder, "All is well."))
+    in_hub_cache("tiny/for_aider", lambda folder: _agent(folder, "hello.txt\n```\nhello\n```\n"))
+    for agent, (tool, arguments) in _SHELL.items():
+        call = {"name": tool, "arguments": arguments}
+        text = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+        in_hub_cache(f"tiny/for_{agent}", lambda folder, text=text: _agent(folder, text))
     in_hub_cache("tiny/plugin_tools", lambda folder: _caller(folder, "weather-get_weather"))
     in_hub_cache(
         "tiny/caller",
@@ -144,8 +161,8 @@ class Environment:
         self.commands = commands or folder / "bin"
         self.python = self.commands / "python"
 
-    def run(self, *command: str | Path, variables: Mapping[str, str]) -> str:
-        """What `command` prints to standard output. It has to succeed."""
+    def run(self, *command: str | Path, variables: Mapping[str, str], folder: Path | None = None) -> str:
+        """Run `command` in `folder` and return its standard output. It has to succeed."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         plain = {name: _USERS_ENVIRONMENT[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in _USERS_ENVIRONMENT}
@@ -156,7 +173,7 @@ class Environment:
             capture_output=True,
             encoding="utf-8",
             env={**plain, "PATH": path, "HOME": str(home), "NO_PROXY": "127.0.0.1", **variables},
-            cwd=self.folder,
+            cwd=folder or self.folder,
             timeout=1200,
             check=False,
         )

@@ -60,6 +60,8 @@ def _codex(to: Endpoint) -> Setup:
 
 
 def _claude(to: Endpoint) -> Setup:
+    # It takes an unknown model for one of a million tokens.
+    context = {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(to.context)} if to.context else {}
     return Setup(
         arguments=("--model", to.model),
         variables={
@@ -69,6 +71,7 @@ def _claude(to: Endpoint) -> Setup:
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": to.model,
             "ANTHROPIC_SMALL_FAST_MODEL": to.model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            **context,
         },
     )
 
@@ -123,11 +126,24 @@ def _crush(to: Endpoint) -> Setup:
     return Setup(variables={"CRUSH_GLOBAL_CONFIG": "{folder}"}, files={"crush.json": json.dumps(config)})
 
 
+def _cline(to: Endpoint) -> Setup:
+    name = "openai-compatible"
+    settings = {"provider": name, "apiKey": to.key, "model": to.model, "baseUrl": to.openai_url}
+    entry = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
+    config = {"version": 1, "lastUsedProvider": name, "modes": {}, "providers": {name: entry}}
+    return Setup(
+        arguments=("-P", name, "-m", to.model),
+        variables={"CLINE_PROVIDER_SETTINGS_PATH": "{folder}/providers.json"},
+        files={"providers.json": json.dumps(config)},
+    )
+
+
 AGENTS: Mapping[str, Agent] = {
     agent.name: agent
     for agent in (
         Agent(name="aider", executable="aider", install="uv tool install aider-chat", setup=_aider),
         Agent(name="claude", executable="claude", install="npm install -g @anthropic-ai/claude-code", setup=_claude),
+        Agent(name="cline", executable="cline", install="npm install -g cline", setup=_cline),
         Agent(name="codex", executable="codex", install="npm install -g @openai/codex", setup=_codex),
         Agent(name="crush", executable="crush", install="npm install -g @charmland/crush", setup=_crush),
         Agent(name="goose", executable="goose", install="see https://block.github.io/goose", setup=_goose),

@@ -49,7 +49,7 @@ def launch(
     Uses the running server or starts one and ends it afterwards. No configuration file of the agent is changed.
 
     \b
-    Agents: aider, claude, codex, crush, goose, opencode, qwen.
+    Agents: aider, claude, cline, codex, crush, goose, opencode, qwen.
 
     \b
     Examples:
