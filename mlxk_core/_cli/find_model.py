@@ -9,6 +9,7 @@ import click
 from mlxk_core._cli.session import Session
 from mlxk_core._errors import ModelNotFound
 from mlxk_core._models.model import Model
+from mlxk_core._models.references import full_name
 from mlxk_core._models.resolve import Resolver
 
 
@@ -36,4 +37,5 @@ def _offers_pull(session: Session, reference: str) -> bool:
         return False
     if not any(spec.name == "pull" for spec in session.host.commands()):
         return False
-    return click.confirm(f"`{reference}` is not in the local cache. Pull it?", default=False, err=True)
+    name = full_name(reference) if "/" not in reference else reference
+    return click.confirm(f"`{name}` is not in the local cache. Pull it?", default=False, err=True)
