@@ -47,11 +47,11 @@ def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkey
 
 @pytest.fixture(scope="session")
 def installed_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every distribution of `examples/` installed; the environment itself has none of them."""
+    """A folder with the examples `mlxk-hello` and `mlxk-hello-format` installed; the environment itself has none."""
     folder = tmp_path_factory.mktemp("examples")
     uv = os.environ.get("UV") or shutil.which("uv")
     installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-    projects = sorted(path.parent for path in EXAMPLES.glob("*/pyproject.toml"))
+    projects = sorted(path.parent for path in EXAMPLES.glob("mlxk-hello*/pyproject.toml"))
     command = [*installer, "--quiet", "--no-deps", "--target", folder, *projects]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

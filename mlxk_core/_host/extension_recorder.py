@@ -52,9 +52,13 @@ class ExtensionRecorder:
         )
         self.routes: list[str] = []
         self.middleware: list[str] = []
+        self.fields: list[str] = []
 
     def add_route(self, path: str, resource: object, **options: Any) -> None:
         self.routes.append(path)
+
+    def add_request_field(self, name: str, handler: object) -> None:
+        self.fields.append(name)
 
     def add_middleware(self, component: object) -> None:
         self.middleware.append(type(component).__name__)
@@ -83,4 +87,8 @@ def additions(host: Host, spec: ServerExtensionSpec) -> tuple[str, ...]:
             return ()
     except PluginFailure:  # strict; on record
         return ()
-    return (*(f"route {path}" for path in recorder.routes), *(f"middleware {name}" for name in recorder.middleware))
+    return (
+        *(f"route {path}" for path in recorder.routes),
+        *(f"middleware {name}" for name in recorder.middleware),
+        *(f"request field {name}" for name in recorder.fields),
+    )

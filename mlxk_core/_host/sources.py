@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import MlxkError
-from mlxk_core._host.isolation import Isolation
-from mlxk_core._host.plugin import Plugin
+from mlxk_core._host.isolation import Isolation, quiet_stdout
+from mlxk_core._host.plugin import Plugin, describe_error
 from mlxk_core._host.specs import ModelSource
 
 if TYPE_CHECKING:
@@ -35,6 +35,29 @@ class IsolatedSource:
         if isinstance(answer, MlxkError):
             raise answer
         return answer
+
+    @property
+    def fetch(self) -> Callable[[str, Callable[[int], None]], Model]:
+        """The source's own `fetch`; absent if it has none. What it raises is raised."""
+        if not callable(getattr(self.source, "fetch", None)):
+            raise AttributeError("fetch")
+        return self._fetch
+
+    def _fetch(self, name: str, report: Callable[[int], None], /) -> Model:
+        from mlxk_core._models.model import Model
+
+        fetch: Callable[[str, Callable[[int], None]], object] = self.source.fetch  # type: ignore[attr-defined]
+        try:
+            with quiet_stdout():
+                model = fetch(name, report)
+            if not isinstance(model, Model):
+                raise TypeError(f"it returns {type(model).__name__}, not Model")
+            return model
+        except MlxkError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = f"fetch({name!r}) raised {describe_error(error, self.owner.packages, fetch)}"
+            raise self.isolation.record(self.owner, reason, error, source=fetch) from error
 
     def _names(self) -> tuple[str, ...]:
         names = self.source.names()

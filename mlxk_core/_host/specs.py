@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -112,6 +112,17 @@ class ModelSource(Protocol):
     def find(self, name: str, /) -> Model | None:
         """The model of that exact name, or None. Raises `ModelNotFound` when the name is known but its files are
         missing: the error says how to get them."""
+
+
+@runtime_checkable
+class FetchingSource(Protocol):
+    """Additional member of a source that can download: `mlxk pull SOURCE:NAME` calls it."""
+
+    def fetch(self, name: str, report: Callable[[int], None], /) -> Model:
+        """Download the model of that name and return it, as `find` does from then on.
+
+        Call `report(bytes)` with the bytes downloaded so far. Raises `ModelNotFound`, `HubUnavailable`, `AccessDenied`.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,9 @@ class ErrorInfo:
     param: str | None = None
 
 
+FieldHandler = Callable[["GenerationRequest", Any], "GenerationRequest"]
+"""Applies the value of a request field of an extension to a request."""
+
 ErrorEncoder = Callable[[ErrorInfo], bytes]
 """Writes an error as the JSON body of one protocol."""
 
@@ -218,6 +221,14 @@ class ServerContext(Protocol):
 
         `errors` writes this route's errors (default: OpenAI's object). `authenticated=False` serves it without an API
         key, for static pages; Host and Origin are checked all the same. Raises `ValueError` if the path is taken.
+        """
+
+    def add_request_field(self, name: str, handler: FieldHandler) -> None:
+        """Claim a field of the bodies of `/v1/chat/completions` and `/v1/completions`.
+
+        `handler(request, value)` returns the changed request; it is called when the field is present and not null.
+        Raise `InvalidOption(name, …)` for a wrong value: a 400 that names the field. Raises `ValueError` if the field
+        is taken: one of OpenAI's, or of another extension.
         """
 
     def add_middleware(self, component: object) -> None:

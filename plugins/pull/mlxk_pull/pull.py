@@ -35,7 +35,8 @@ def pull(
 
     MODEL is `org/name` or the address of a model's page, with `@REVISION` (branch, tag or full commit) and `:VARIANT`
     (of GGUF files) where needed. Without an owner it is one of mlx-community. Downloaded are the MLX or safetensors
-    weights, or one GGUF variant, with config and tokenizer. An interrupted download is resumed.
+    weights, or one GGUF variant, with config and tokenizer. An interrupted download is resumed. `SOURCE:NAME` asks the
+    model source of a plugin, if it can download.
 
     \b
     Examples:
@@ -48,34 +49,48 @@ def pull(
     # Imported here: it imports huggingface_hub, which reads the settings.
     from mlxk_pull.puller import Options, Puller
     from mlxk_pull.selection import Filter
-    from mlxk_pull.target import parse_target
+    from mlxk_pull.source_fetch import source_fetch
+    from mlxk_pull.target import Target, parse_target
 
     options = Options(
         Filter(include, exclude), dry_run=dry_run, verify=verify, force=force, progress_json=progress_json
     )
     puller = Puller(session, options)
-    targets = [(name, parse_target(name)) for name in dict.fromkeys(models)]
-    if len(targets) == 1:
-        return puller.pull(*targets[0])
+    given = {"--include": include, "--exclude": exclude, "--dry-run": dry_run, "--verify": verify, "--force": force}
+    names = list(dict.fromkeys(models))
+    fetches = {name: source_fetch(session, name, [each for each, value in given.items() if value]) for name in names}
+    targets = [(name, parse_target(name)) for name in names if fetches[name] is None]
+
+    def pull_one(name: str, target: Target | None) -> dict[str, Any]:
+        if fetch := fetches[name]:
+            return fetch.run(session, progress_json=progress_json)
+        assert target is not None
+        return puller.pull(name, target)
+
+    if len(names) == 1:
+        return pull_one(names[0], targets[0][1] if targets else None)
+    by_name = dict(targets)
     results: list[dict[str, Any]] = []
     failures: list[MlxkError] = []
-    for name, target in targets:
+    for name in names:
+        target = by_name.get(name)
         try:
-            results.append(puller.pull(name, target))
+            results.append(pull_one(name, target))
         except Interrupted:
             raise
         except MlxkError as error:
             failures.append(error)
-            results.append({"model": target.repository, "status": "failed", "error": _as_json(error)})
+            repository = target.repository if target else name
+            results.append({"model": repository, "status": "failed", "error": _as_json(error)})
             if not session.output.json:
-                session.output.note(f"error: {target.reference}: {error}")
+                session.output.note(f"error: {target.reference if target else name}: {error}")
     if failures:
-        names = [each["model"] for each in results if each["status"] == "failed"]
+        failed = [each["model"] for each in results if each["status"] == "failed"]
         raise MlxkError(
-            f"{len(names)} of {len(targets)} models could not be pulled: {', '.join(names)}.",
+            f"{len(failed)} of {len(names)} models could not be pulled: {', '.join(failed)}.",
             kind=kind_of(failures[0]),
             data={"models": results},
-            models=names,
+            models=failed,
         )
     return {"models": results}
 

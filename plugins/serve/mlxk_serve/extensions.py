@@ -9,13 +9,16 @@ from functools import partial
 
 import falcon
 
+from mlxk_core.api.errors import MlxkError
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.hooks import ServerExtensionSpec
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import (
+    ApiError,
     Cancellation,
     Client,
     ErrorEncoder,
+    FieldHandler,
     ResponseEncoder,
     ServerExtension,
     ServerSettings,
@@ -25,6 +28,7 @@ from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.metrics import MetricRegistry
+from mlxk_serve.openai.extension_fields import ExtensionFields
 
 _FIELD = re.compile(r"\{[^}]*\}")
 
@@ -54,6 +58,7 @@ class Additions:
     taken: Iterable[str]
     routes: dict[str, Route] = field(default_factory=dict)
     middleware: list[object] = field(default_factory=list)
+    fields: dict[str, FieldHandler] = field(default_factory=dict)
 
     def add_route(self, path: str, route: Route) -> None:
         shape = _shape(path)
@@ -73,6 +78,7 @@ class ServerResources:
     metrics: MetricRegistry
     settings: ServerSettings
     responder: Responder
+    fields: ExtensionFields
 
 
 class Context:
@@ -81,6 +87,7 @@ class Context:
     def __init__(self, resources: ServerResources, additions: Additions) -> None:
         self._responder = resources.responder
         self._additions = additions
+        self._fields = resources.fields
         self.host: Host = resources.host
         self.service: GenerationService = resources.service
         self.models: Catalog = resources.models
@@ -94,6 +101,10 @@ class Context:
 
     def add_middleware(self, component: object) -> None:
         self._additions.middleware.append(component)
+
+    def add_request_field(self, name: str, handler: FieldHandler) -> None:
+        self._fields.check(name, self._additions.fields)
+        self._additions.fields[name] = handler
 
     def respond(
         self,
@@ -138,6 +149,7 @@ def add_extensions(
             metrics.remove(metrics.names() - before)
             continue
         _apply(app, additions, resources.responder, access)
+        resources.fields.add({name: _isolated(host, spec, name, handler) for name, handler in additions.fields.items()})
         served |= {path: route.resource for path, route in additions.routes.items()}
         middleware = tuple(type(component).__name__ for component in additions.middleware)
         added.append(Extension(spec.name, tuple(additions.routes), middleware))
@@ -172,6 +184,24 @@ def _apply(app: falcon.App, additions: Additions, responder: Responder, access: 
             access.serve_without_key(path)
     for component in additions.middleware:
         app.add_middleware(component)
+
+
+def _isolated(host: Host, spec: ServerExtensionSpec, name: str, handler: FieldHandler) -> FieldHandler:
+    """Report what a handler raises as the failure of its plugin; only an `MlxkError` or `ApiError` gets through."""
+
+    def handle(request: GenerationRequest, value: object) -> GenerationRequest:
+        what = f"request field {name} of server extension {spec.name}"
+        try:
+            changed = handler(request, value)
+            if not isinstance(changed, GenerationRequest):
+                raise TypeError(f"it returns {type(changed).__name__}, not GenerationRequest")
+            return changed
+        except (MlxkError, ApiError):
+            raise
+        except Exception as error:
+            raise host.failure_of(spec, what, error, source=handler) from error
+
+    return handle
 
 
 def _shape(path: str) -> str:

@@ -29,6 +29,7 @@ from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.log import LOGGER
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
+from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.routes.completions import ChatCompletions, Completions
 from mlxk_serve.routes.control import LoadModel, UnloadModel
 from mlxk_serve.routes.models import ModelResource, ModelsResource
@@ -89,6 +90,7 @@ class Server:
         add_service_metrics(self.metrics, self.service, config)
         self._request_metrics = RequestMetrics(self.metrics)
         self._access = AccessControl(config)
+        self._fields = ExtensionFields()
         try:
             self.models = self._preload()
             app, routes = self._application()
@@ -231,8 +233,8 @@ class Server:
         routes: dict[str, object] = {
             "/v1/models": ModelsResource(self.catalog),
             "/v1/models/{model:path}": ModelResource(self.catalog),
-            "/v1/chat/completions": ChatCompletions(self.catalog, self.responder, self.config),
-            "/v1/completions": Completions(self.catalog, self.responder, self.config),
+            "/v1/chat/completions": ChatCompletions(self.catalog, self.responder, self.config, self._fields),
+            "/v1/completions": Completions(self.catalog, self.responder, self.config, self._fields),
             "/v1/models/load": LoadModel(self.catalog, self.service, self.responder),
             "/v1/models/unload": UnloadModel(self.catalog, self.service, self.responder),
             "/tokenize": Tokenize(self.catalog, self.service, self.responder),
@@ -259,7 +261,7 @@ class Server:
             heartbeat=config.limits.heartbeat,
             allow_pull=config.allow_pull,
         )
-        return ServerResources(host, self.service, self.catalog, self.metrics, settings, self.responder)
+        return ServerResources(host, self.service, self.catalog, self.metrics, settings, self.responder, self._fields)
 
     def _resumed_at(self) -> float:
         return self.http.resumed_at

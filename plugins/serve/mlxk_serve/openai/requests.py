@@ -206,6 +206,12 @@ _WORDS = {
 }
 
 
+def known_fields() -> frozenset[str]:
+    """Return the fields that the completion routes know, implemented or not."""
+    unimplemented = (name for fields in _UNIMPLEMENTED.values() for name in fields)
+    return _NUMBERS | frozenset(unimplemented)
+
+
 def decode(body: bytes, kind: type[_S]) -> _S:
     """Return the request in `body`. Raises an `ApiError` that names the field at fault.
 

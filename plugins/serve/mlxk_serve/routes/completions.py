@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import falcon
 
 from mlxk_core.api.models import Model
@@ -11,19 +13,22 @@ from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.openai.calls import Call, chat_call, text_call
+from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest, decode
 
 
 class ChatCompletions:
     """`POST /v1/chat/completions`."""
 
-    def __init__(self, catalog: Catalog, responder: Responder, config: ServeConfig) -> None:
+    def __init__(self, catalog: Catalog, responder: Responder, config: ServeConfig, fields: ExtensionFields) -> None:
         self._catalog = catalog
         self._responder = responder
         self._config = config
+        self._fields = fields
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode(read_body(req), ChatRequest)
+        body = read_body(req)
+        request = decode(body, ChatRequest)
         name, model = requested_model(self._catalog, req, request)
         call = chat_call(
             request,
@@ -32,21 +37,26 @@ class ChatCompletions:
             max_tokens=self._config.max_tokens,
             hide_reasoning=self._config.hide_reasoning,
         )
+        call = replace(call, requests=self._fields.apply(body, call.requests))
         _respond(self._responder, self._config.places, req, resp, request, call)
 
 
 class Completions:
     """`POST /v1/completions`."""
 
-    def __init__(self, catalog: Catalog, responder: Responder, config: ServeConfig) -> None:
+    def __init__(self, catalog: Catalog, responder: Responder, config: ServeConfig, fields: ExtensionFields) -> None:
         self._catalog = catalog
         self._responder = responder
         self._config = config
+        self._fields = fields
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode(read_body(req), TextRequest)
+        body = read_body(req)
+        request = decode(body, TextRequest)
         name, model = requested_model(self._catalog, req, request)
-        _respond(self._responder, self._config.places, req, resp, request, text_call(request, name, model))
+        call = text_call(request, name, model)
+        call = replace(call, requests=self._fields.apply(body, call.requests))
+        _respond(self._responder, self._config.places, req, resp, request, call)
 
 
 def read_body(req: falcon.Request) -> bytes:
