@@ -38,6 +38,17 @@ FOLDERS = {
 }
 
 
+# They are about the repository, and skipped where the tests come from the sdist of mlxk-core.
+OF_THE_REPOSITORY = (
+    "clients",
+    "packaging",
+    "core/test_docs.py",
+    "core/test_environment_docs.py",
+    "core/test_language.py",
+    "core/test_layout.py",
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): needs the distributions mlxk-NAME; skipped where one is missing")
 
@@ -49,7 +60,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    lacking = _missing(module_path)
+    lacking = _missing(module_path) or _missing_repository(module_path)
     return _Skipped.from_parent(parent, path=module_path, lacking=lacking) if lacking else None
 
 
@@ -57,7 +68,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     if path.parent != TESTS:
         return None
     needed = {f"mlxk_{name}" for name in FOLDERS.get(path.name, ())} | _imported(path / "conftest.py")
-    lacking = sorted(name for name in needed if not installed(name))
+    lacking = sorted(name for name in needed if not installed(name)) or _missing_repository(path)
     return _Skipped.from_parent(parent, path=path, lacking=lacking) if lacking else None
 
 
@@ -82,7 +93,13 @@ class _SkippedItem(pytest.Item):
 
 
 def _reason(modules: list[str]) -> str:
-    return f"needs {', '.join(module.replace('_', '-') for module in modules)}, not installed"
+    return f"needs {', '.join(module.replace('_', '-') for module in modules)}, not here"
+
+
+def _missing_repository(path: Path) -> list[str]:
+    """Return what a test about the repository needs and an sdist does not have."""
+    of_repository = path.relative_to(TESTS).as_posix() in OF_THE_REPOSITORY
+    return ["a checkout of the repository"] if of_repository and not (TESTS.parent / "plugins").is_dir() else []
 
 
 def _missing(path: Path) -> list[str]:
