@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import traceback
 
 import pytest
 
@@ -186,3 +187,20 @@ def test_a_load_nobody_wants_any_more_is_given_up(tmp_path):
     context = EngineContext(alive=alive, at_thread_exit=lambda act: None, cache_bytes=0, concurrency=1)
     with pytest.raises(Interrupted):
         load(Model(name="unwanted", path=folder), context)
+
+
+def test_a_load_can_be_ended_while_the_network_is_built(tmp_path):
+    """mlx-lm builds a network in one call; a client that has left must not wait for it, nor another model's chat."""
+    model = Model(name="deep", path=random_model(tmp_path / "deep", layers=600, hidden=16))
+    calls = 0
+
+    def alive():
+        nonlocal calls
+        calls += 1
+        if calls > 1:  # the first call is before the files are read
+            raise Interrupted("nobody waits")
+
+    context = EngineContext(alive=alive, at_thread_exit=lambda call: None, cache_bytes=0, concurrency=1)
+    with pytest.raises(Interrupted) as caught:
+        load(model, context)
+    assert "load_model" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]

@@ -9,6 +9,7 @@ from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.construction import observed
 from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
 from mlxk_mlx.loading.sanity import implausible
 
@@ -25,19 +26,15 @@ def load(model: Model, context: EngineContext) -> Any:
     machine = runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))
-    try:
-        with translated_errors(model):
-            from mlxk_encoders.engine import EncoderEngine
-            from mlxk_encoders.weights import read_network
-            from mlxk_mlx.loading.materialize import materialize
+    with translated_errors(model):
+        from mlxk_encoders.engine import EncoderEngine
+        from mlxk_encoders.weights import read_network
+        from mlxk_mlx.loading.materialize import materialize
 
-            check_weights(model)
-            if reason := implausible(model):
-                raise BrokenModel(
-                    f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name
-                )
+        check_weights(model)
+        if reason := implausible(model):
+            raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
+        with observed(context.alive):
             network = read_network(model)
-            materialize(network, context.alive)
-            return EncoderEngine(model.name, network, tokenizer.result(context.alive), machine)
-    finally:
-        tokenizer.join()
+        materialize(network, context.alive)
+        return EncoderEngine(model.name, network, tokenizer.result(context.alive), machine)

@@ -9,6 +9,7 @@ from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.construction import observed
 from mlxk_mlx.loading.load import BackgroundCall, prepare, read_ahead
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
@@ -28,11 +29,9 @@ def load(model: Model, context: EngineContext) -> Any:
     from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
     tokenizer = BackgroundCall(lambda: _tokenizer(model, files.parts[0].header))
-    try:
+    with observed(context.alive):
         network, _ = build_network(files, context.alive)
-        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
-    finally:
-        tokenizer.join()
+    return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 
 
 def estimate(model: Model) -> int:

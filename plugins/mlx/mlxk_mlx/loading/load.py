@@ -16,6 +16,7 @@ from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, native_stop_tokens, regular_file
 from mlxk_mlx.loading import bare_weights, runtime
+from mlxk_mlx.loading.construction import observed
 from mlxk_mlx.loading.sanity import implausible
 from mlxk_mlx.support.architectures import accepts
 
@@ -34,12 +35,10 @@ def load(model: Model, context: EngineContext) -> Any:
     runtime.start_on_engine_thread(context)
     context.alive()
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))
-    try:
-        with translated_errors(model):
+    with translated_errors(model):
+        with observed(context.alive):
             network, _ = read_network(model)
-            return prepare(model, network, lambda: tokenizer.result(context.alive), context)
-    finally:
-        tokenizer.join()
+        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 
 
 def check_supported(model: Model) -> None:
@@ -80,7 +79,10 @@ def _native_stops(model: Model, hf: Any) -> frozenset[int]:
 
 
 class BackgroundCall:
-    """A call that runs in a thread of its own."""
+    """A call that runs in a thread of its own, after the one before it: transformers' lazy modules fail when two
+    threads import them at once. A load that was given up does not wait for it."""
+
+    _one_at_a_time = threading.Lock()
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
@@ -98,13 +100,10 @@ class BackgroundCall:
             raise self._error
         return self._value
 
-    def join(self) -> None:
-        """Wait for the end of the call."""
-        self._thread.join()
-
     def _run(self) -> None:
         try:
-            self._value = self._call()
+            with self._one_at_a_time:
+                self._value = self._call()
         except BaseException as error:
             self._error = error
 

@@ -13,7 +13,8 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
-_BATCH = 1 << 28  # bytes
+_BATCH_BYTES = 1 << 28
+_BATCH_ARRAYS = 512
 
 
 def materialize(network: Any, alive: Callable[[], None]) -> None:
@@ -28,11 +29,14 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
             _make_dense(network)
         network.set_dtype(mx.float32)
     batch: list[mx.array] = []
+    size = 0
     for array in _arrays(network):
         batch.append(array)
-        if sum(each.nbytes for each in batch) >= _BATCH:
+        size += array.nbytes
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_ARRAYS:
             mx.eval(batch)
             batch.clear()
+            size = 0
             alive()
     mx.eval(batch)
     mx.clear_cache()
