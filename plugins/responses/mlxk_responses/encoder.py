@@ -56,6 +56,7 @@ class ResponsesEncoder:
         self._on_finished = finished
         self._number = 0
         self._started = False
+        self._queued = False
         self._item: _OpenItem | None = None
         self._calls_seen = -1
 
@@ -97,15 +98,27 @@ class ResponsesEncoder:
 
     def error(self, error: ErrorInfo) -> bytes:
         """Return the events of a response that fails after it began."""
+        out = self._start()
         self._response.status = "failed"
         self._response.error = ResponseError(error.code or error.type, error.message)
-        return self._start() + self.event("response.failed", response=self._response)
+        if self._response.background:
+            self._on_finished(self._response)
+        return out + self.event("response.failed", response=self._response)
 
     def event(self, type: str, **fields: Any) -> bytes:
         """Return one server-sent event with the next sequence number."""
         data = _json({"type": type, "sequence_number": self._number, **fields})
         self._number += 1
         return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
+
+    def begin(self) -> bytes:
+        """Return the events of a background response before its generation has a place."""
+        self._started = True
+        self._response.status = "queued"
+        out = self.event("response.created", response=self._response)
+        out += self.event("response.queued", response=self._response)
+        self._queued = True
+        return out
 
     @property
     def response(self) -> Response:
@@ -121,6 +134,10 @@ class ResponsesEncoder:
         return self._item
 
     def _start(self) -> bytes:
+        if self._queued:
+            self._queued = False
+            self._response.status = "in_progress"
+            return self.event("response.in_progress", response=self._response)
         if self._started:
             return b""
         self._started = True
@@ -153,15 +170,16 @@ class ResponsesEncoder:
         self._settle(event.reason)
         self._response.usage = Usage.of(event.usage)
         self._on_finished(self._response)
-        return out + self.event(f"response.{self._response.status}", response=self._response)
+        # The API has no event of its own for a cancelled response; its status says so.
+        name = "incomplete" if self._response.status == "cancelled" else self._response.status
+        return out + self.event(f"response.{name}", response=self._response)
 
     def _settle(self, reason: FinishReason) -> None:
         if reason == "length":
             self._response.status = "incomplete"
             self._response.incomplete_details = IncompleteDetails("max_output_tokens")
         elif reason == "cancelled":
-            self._response.status = "incomplete"
-            self._response.incomplete_details = IncompleteDetails("cancelled")
+            self._response.status = "cancelled"
         else:
             self._response.status = "completed"
 

@@ -13,7 +13,7 @@ from mlxk_responses.items import encode_reasoning
 from mlxk_responses.tools import Tools
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
-Status = Literal["in_progress", "completed", "incomplete", "failed"]
+Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _MINUS_INFINITY = -9999.0  # OpenAI's stand-in: JSON has no infinity
 
 

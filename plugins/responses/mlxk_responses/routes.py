@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import falcon
@@ -17,13 +21,18 @@ from mlxk_core.api.server import ServerContext
 from mlxk_protocol.decode import decode
 from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
+from mlxk_responses.background import Run, Runs
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.items import to_messages
 from mlxk_responses.requests import Item, ResponseRequest, TextFormat
 from mlxk_responses.response import Presentation, Response
-from mlxk_responses.store import ResponseStore, StoredResponse
+from mlxk_responses.settings import ResponsesSettings
+from mlxk_responses.sqlite_store import SqliteStore
+from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredResponse, get, not_found
 from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
+from mlxk_responses.truncation import fitted
 
+_LOGGER = logging.getLogger("mlxk.responses")
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # What `include` may name beside those: output of tools that run on OpenAI's servers, of which there is none here.
@@ -35,19 +44,26 @@ _NOTHING_TO_INCLUDE = frozenset(
 
 def extend(server: ServerContext) -> None:
     """Add the routes to a server."""
-    store = ResponseStore()
-    server.add_route("/v1/responses", Responses(server, store))
-    server.add_route("/v1/responses/{id}", OneResponse(store))
-    server.add_route("/v1/responses/{id}/cancel", Cancel(store))
+    store, runs = open_store(server.host.settings.section(ResponsesSettings)), Runs()
+    server.add_route("/v1/responses", Responses(server, store, runs))
+    server.add_route("/v1/responses/{id}", OneResponse(server, store, runs))
+    server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs))
     server.add_route("/v1/responses/{id}/input_items", InputItems(store))
+
+
+def open_store(settings: ResponsesSettings) -> ResponseStore:
+    """Return the store that the settings ask for. Raises `InvalidOption` for a file that cannot be used."""
+    bounds = Bounds(responses=settings.max_responses, bytes=settings.max_bytes, age=settings.max_age)
+    return MemoryStore(bounds) if settings.file is None else SqliteStore(Path(settings.file), bounds)
 
 
 class Responses:
     """`POST /v1/responses`."""
 
-    def __init__(self, server: ServerContext, store: ResponseStore) -> None:
+    def __init__(self, server: ServerContext, store: ResponseStore, runs: Runs) -> None:
         self._server = server
         self._store = store
+        self._runs = runs
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), ResponseRequest)
@@ -60,13 +76,15 @@ class Responses:
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, self._server.settings.max_tokens)
+        if request.truncation == "auto":
+            generation = fitted(generation, self._server.service)
         how = _presentation(request, tools, hidden=self._server.settings.hide_reasoning)
         response = _response(request, generation, tools)
 
         def finished(response: Response) -> None:
             if response.store:
                 output = to_messages(msgspec.to_builtins(response.output), path="output")
-                self._store.put(
+                self._keep(
                     StoredResponse(
                         id=response.id,
                         owner=owner,
@@ -77,40 +95,90 @@ class Responses:
                 )
 
         encoder = ResponsesEncoder(response, how, finished)
-        self._server.respond(req, resp, [generation], encoder, stream=bool(request.stream))
+        if not request.background:
+            self._server.respond(req, resp, [generation], encoder, stream=bool(request.stream))
+            return
+        client = self._server.client(req).id
+        if self._runs.running(client) >= self._server.settings.places:
+            raise self._server.service.full()
+        submitted = self._server.service.submit(replace(generation, client=client))
+        run = Run(owner, client, submitted, encoder)
+        self._runs.start(run)
+        if request.stream:
+            self._server.run(
+                req, resp, partial(run.stream, -1), content_type=ResponsesEncoder.content_type, stream=True
+            )
+        else:
+            resp.content_type = falcon.MEDIA_JSON
+            resp.data = run.body()
+
+    def _keep(self, response: StoredResponse) -> None:
+        try:
+            self._store.put(response)
+        except Exception:  # a full disk must not cost the client its response
+            _LOGGER.exception("response %s could not be stored", response.id)
 
     def _earlier(self, request: ResponseRequest, owner: str) -> Sequence[Message]:
         if request.previous_response_id is None:
             return ()
-        return self._store.get(request.previous_response_id, owner, param="previous_response_id").conversation
+        return get(self._store, request.previous_response_id, owner, param="previous_response_id").conversation
 
 
 class OneResponse:
     """`GET` and `DELETE /v1/responses/{id}`."""
 
-    def __init__(self, store: ResponseStore) -> None:
+    def __init__(self, server: ServerContext, store: ResponseStore, runs: Runs) -> None:
+        self._server = server
         self._store = store
+        self._runs = runs
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
+        owner = _owner(req)
+        run = self._runs.find(id, owner)
         if req.get_param_as_bool("stream"):
-            raise InvalidOption("stream", "a stored response cannot be streamed")
+            if run is None:
+                get(self._store, id, owner, param="response_id")
+                raise InvalidOption("stream", "the events of this response are not kept; only background responses are")
+            after = req.get_param_as_int("starting_after", min_value=0)
+            work = partial(run.stream, -1 if after is None else after)
+            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True)
+            return
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = self._store.get(id, _owner(req), param="response_id").body
+        resp.data = run.body() if run is not None else get(self._store, id, owner, param="response_id").body
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        self._store.delete(id, _owner(req), param="response_id")
+        owner = _owner(req)
+        cancelled = self._runs.delete(id, owner)  # before the store: what ends is stored
+        if not self._store.delete(id, owner) and not cancelled:
+            raise not_found(id, "response_id")
         resp.media = {"id": id, "object": "response", "deleted": True}
 
 
 class Cancel:
-    """`POST /v1/responses/{id}/cancel`: a stored response is complete, so there is nothing to cancel."""
+    """`POST /v1/responses/{id}/cancel`: end a background response. One that has ended is returned as it is."""
 
-    def __init__(self, store: ResponseStore) -> None:
+    def __init__(self, store: ResponseStore, runs: Runs) -> None:
         self._store = store
+        self._runs = runs
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        self._store.get(id, _owner(req), param="response_id")
-        raise InvalidOption("response_id", "only background responses can be cancelled; close the connection instead")
+        owner = _owner(req)
+        run = self._runs.find(id, owner)
+        if run is not None:
+            run.cancel()
+            body = run.body()
+        else:
+            body = get(self._store, id, owner, param="response_id").body
+            if not msgspec.json.decode(body, type=_Background).background:
+                raise InvalidOption(
+                    "response_id", "only background responses can be cancelled; close the connection instead"
+                )
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = body
+
+
+class _Background(msgspec.Struct):
+    background: bool = False
 
 
 class InputItems:
@@ -120,7 +188,7 @@ class InputItems:
         self._store = store
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        items: list[Item] = msgspec.json.decode(self._store.get(id, _owner(req), param="response_id").input_items)
+        items: list[Item] = msgspec.json.decode(get(self._store, id, _owner(req), param="response_id").input_items)
         data = [{"id": f"item_{number}", **item} for number, item in enumerate(items)]
         order = req.get_param("order") or "desc"
         if order not in ("asc", "desc"):
@@ -151,14 +219,12 @@ def _owner(req: falcon.Request) -> str:
 
 def _check_supported(request: ResponseRequest) -> None:
     """Raise `InvalidOption` for what cannot be done here."""
-    if request.background:
-        raise InvalidOption("background", "background responses are not supported; use stream")
+    if request.background and request.store is False:
+        raise InvalidOption("background", "needs `store`: a background response is fetched later")
     if request.conversation is not None:
         raise InvalidOption("conversation", "not supported; use previous_response_id")
     if request.prompt is not None:
         raise InvalidOption("prompt", "stored prompts are not supported; use input and instructions")
-    if request.truncation not in (None, "disabled"):
-        raise InvalidOption("truncation", f"`{request.truncation}` is not supported; shorten the input instead")
     if request.max_tool_calls is not None:
         raise InvalidOption("max_tool_calls", "there are no tools that run on this server")
     for name in request.include or ():
@@ -261,6 +327,8 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
             if tool.get("type") == "namespace" or tool.get("name") in known
         ],
         top_logprobs=request.top_logprobs or 0,
+        truncation=request.truncation or "disabled",
+        background=bool(request.background),
         top_p=generation.sampling.top_p,
         user=request.user,
     )

@@ -7,20 +7,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption, Kind
-
-MAX_RESPONSES = 1_000
-MAX_BYTES = 64 * 2**20
-MAX_AGE = 24 * 3600.0
-"""Seconds."""
 
 
 class ResponseNotFound(InvalidOption):
     """No stored response has this id, or it has expired, or another key made it."""
 
     kind = Kind("response_not_found", 1, 404)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What is kept: responses, bytes, and age in seconds. The oldest are dropped first."""
+
+    responses: int
+    bytes: int
+    age: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,53 +45,66 @@ class StoredResponse:
         return len(self.body) + len(self.input_items) + 2 * texts
 
 
-class ResponseStore:
-    """Responses in memory; the oldest are dropped when a bound is reached. Used from any thread."""
+class ResponseStore(Protocol):
+    """Where responses are kept. Used from any thread."""
 
-    def __init__(
-        self,
-        *,
-        max_responses: int = MAX_RESPONSES,
-        max_bytes: int = MAX_BYTES,
-        max_age: float = MAX_AGE,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def put(self, response: StoredResponse, /) -> None:
+        """Store `response`, dropping the oldest ones as needed."""
+
+    def find(self, id: str, owner: str, /) -> StoredResponse | None:
+        """Return the stored response of that owner, or None."""
+
+    def delete(self, id: str, owner: str, /) -> bool:
+        """Delete a stored response. Return False if the owner has none of that id."""
+
+
+def get(store: ResponseStore, id: str, owner: str, *, param: str) -> StoredResponse:
+    """Return a stored response. Raises `ResponseNotFound`; `param` names the field or path with the id."""
+    found = store.find(id, owner)
+    if found is None:
+        raise not_found(id, param)
+    return found
+
+
+def not_found(id: str, param: str) -> ResponseNotFound:
+    """Return the error for an id that the client has no response of."""
+    return ResponseNotFound(param, f"no stored response `{id}`")
+
+
+class MemoryStore:
+    """Responses in memory, lost when the server ends."""
+
+    def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, tuple[float, StoredResponse]] = OrderedDict()
         self._bytes = 0
-        self._max_responses, self._max_bytes, self._max_age = max_responses, max_bytes, max_age
+        self._bounds = bounds
         self._clock = clock
 
-    def put(self, response: StoredResponse) -> None:
-        """Store `response`, dropping the oldest ones as needed."""
+    def put(self, response: StoredResponse, /) -> None:
         with self._lock:
             self._entries[response.id] = (self._clock(), response)
             self._bytes += response.size
             self._expire()
 
-    def get(self, id: str, owner: str, *, param: str) -> StoredResponse:
-        """Return a stored response. Raises `ResponseNotFound`; `param` names the field or path with the id."""
+    def find(self, id: str, owner: str, /) -> StoredResponse | None:
         with self._lock:
             self._expire()
             _, found = self._entries.get(id, (0.0, None))
-        if found is None or found.owner != owner:
-            raise ResponseNotFound(param, f"no stored response `{id}`")
-        return found
+        return found if found is not None and found.owner == owner else None
 
-    def delete(self, id: str, owner: str, *, param: str) -> None:
-        """Delete a stored response. Raises `ResponseNotFound`."""
-        self.get(id, owner, param=param)
-        with self._lock:
-            self._drop(id)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    def delete(self, id: str, owner: str, /) -> bool:
+        found = self.find(id, owner)
+        if found is not None:
+            with self._lock:
+                self._drop(id)
+        return found is not None
 
     def _expire(self) -> None:
-        limit = self._clock() - self._max_age
+        bounds, limit = self._bounds, self._clock() - self._bounds.age
         while self._entries:
             id, (stored, _) = next(iter(self._entries.items()))
-            if stored > limit and len(self._entries) <= self._max_responses and self._bytes <= self._max_bytes:
+            if stored > limit and len(self._entries) <= bounds.responses and self._bytes <= bounds.bytes:
                 return
             self._drop(id)
 

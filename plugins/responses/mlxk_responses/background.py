@@ -1,0 +1,147 @@
+"""Background responses: generations that run without a connection and can be polled, streamed and cancelled."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from mlxk_core.api.errors import EngineFailure, MlxkError, PluginFailure, kind_of
+from mlxk_core.api.generation import Generation
+from mlxk_core.api.server import Cancellation, ErrorInfo
+from mlxk_responses.encoder import ResponsesEncoder
+
+_LOGGER = logging.getLogger("mlxk.responses")
+_KEPT = 64
+"""Finished runs whose events can still be streamed."""
+_PULSE = 15.0
+
+
+class Run:
+    """One background response. `events` has what its stream would have had, one entry an event."""
+
+    def __init__(self, owner: str, client: str, generation: Generation, encoder: ResponsesEncoder) -> None:
+        self.owner = owner
+        self.client = client
+        self._generation = generation
+        self._encoder = encoder
+        self._events: list[bytes] = []
+        self._changed = threading.Condition()
+        self._over = False
+        self._body = b""
+
+    @property
+    def id(self) -> str:
+        return self._encoder.response.id
+
+    @property
+    def over(self) -> bool:
+        """Whether the response is complete, failed or cancelled."""
+        return self._over
+
+    def body(self) -> bytes:
+        """Return the response object as it is now."""
+        with self._changed:
+            return self._body
+
+    def cancel(self) -> None:
+        """End the generation and wait until the response says so."""
+        self._generation.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: self._over, timeout=30)
+
+    def begin(self) -> None:
+        """Take the events that precede the generation."""
+        self._take(self._encoder.begin())
+
+    def execute(self) -> None:
+        """Read the generation to its end. Called on a thread of its own."""
+        try:
+            with self._generation:
+                for event in self._generation:
+                    self._take(self._encoder.piece(0, event))
+        except Exception as error:
+            if not isinstance(error, MlxkError):
+                _LOGGER.exception("background response %s failed", self.id)
+            self._take(self._encoder.error(_error(error)))
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def stream(self, after: int, cancellation: Cancellation) -> Iterator[bytes]:
+        """Yield the events whose sequence number is above `after`, those to come included."""
+        place = max(0, after + 1)
+        cancellation.on_cancel(self._wake)
+        while not cancellation.cancelled:
+            with self._changed:
+                if len(self._events) <= place and not self._over and not cancellation.cancelled:
+                    self._changed.wait(_PULSE)
+                new, over = self._events[place:], self._over
+            place += len(new)
+            if new:
+                yield b"".join(new)
+            elif over:
+                return
+            else:
+                yield self._encoder.heartbeat
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, events: bytes) -> None:
+        new = [event + b"\n\n" for event in events.split(b"\n\n") if event]
+        with self._changed:
+            self._events += new
+            self._body = msgspec.json.encode(self._encoder.response)
+            self._changed.notify_all()
+
+
+class Runs:
+    """The background responses of one server: all that run, and the last ones that ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+
+    def running(self, client: str) -> int:
+        """Return how many responses of a client run."""
+        with self._lock:
+            return sum(run.client == client and not run.over for run in self._runs.values())
+
+    def start(self, run: Run) -> None:
+        """Let `run` go on by itself."""
+        run.begin()
+        with self._lock:
+            ended: Sequence[str] = [id for id, other in self._runs.items() if other.over]
+            for id in ended[: max(0, len(ended) - _KEPT + 1)]:
+                del self._runs[id]
+            self._runs[run.id] = run
+        threading.Thread(target=run.execute, name="mlxk-background", daemon=True).start()
+
+    def find(self, id: str, owner: str) -> Run | None:
+        """Return the run of that owner, or None."""
+        with self._lock:
+            run = self._runs.get(id)
+        return run if run is not None and run.owner == owner else None
+
+    def delete(self, id: str, owner: str) -> bool:
+        """Cancel and forget a run. Return False if the owner has none of that id."""
+        run = self.find(id, owner)
+        if run is None:
+            return False
+        run.cancel()
+        with self._lock:
+            self._runs.pop(id, None)
+        return True
+
+
+def _error(error: Exception) -> ErrorInfo:
+    """Return what the client may know: messages of engines and plugins may contain text of other requests."""
+    if not isinstance(error, MlxkError) or isinstance(error, (EngineFailure, PluginFailure)):
+        return ErrorInfo(status=500, message="The server failed on this request.", type="server_error")
+    kind = kind_of(error)
+    return ErrorInfo(status=kind.http_status, message=str(error), type="server_error", code=kind.type)

@@ -1,0 +1,180 @@
+"""Responses that outlive their request: in the background, and in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import pytest
+
+from mlxk_core.api import Message
+from mlxk_core.api.errors import InvalidOption
+from mlxk_responses.sqlite_store import SqliteStore
+from mlxk_responses.store import Bounds, MemoryStore, StoredResponse
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
+from tests.apis.conftest import KEY, OTHER_KEY, Client
+from tests.apis.test_responses import create, text
+from tests.server_process import ServerProcess, own_home
+
+WAIT = 60.0
+
+
+def finished(api, id):
+    """The response of that id, once it has ended."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        body = api.get(f"/v1/responses/{id}").json
+        if body["status"] not in ("queued", "in_progress"):
+            return body
+        time.sleep(0.02)
+    raise AssertionError("it did not end")
+
+
+def test_a_background_response_is_there_at_once_and_whole_later(api):
+    whole = create(api).json
+    started = create(api, background=True)
+    assert (started.status, started.json["status"]) == (200, "queued")
+    done = finished(api, started.json["id"])
+    assert (done["background"], text(done), done["usage"]["output_tokens"]) == (
+        True, text(whole), whole["usage"]["output_tokens"],
+    )  # fmt: skip
+    assert create(api, input="And?", previous_response_id=done["id"]).status == 200
+
+
+def test_a_running_background_response_is_cancelled_and_keeps_its_text(api, other):
+    id = create(api, model="tiny/endless", background=True, max_output_tokens=8000).json["id"]
+    path = f"/v1/responses/{id}"
+    assert other.post(f"{path}/cancel", {}).status == 404
+    cancelled = api.post(f"{path}/cancel", {})
+    assert (cancelled.status, cancelled.json["status"]) == (200, "cancelled")
+    assert api.get(path).json == cancelled.json
+    assert api.post(f"{path}/cancel", {}).json["status"] == "cancelled"
+    assert api.delete(path).status == 200
+    assert api.get(path).status == 404
+
+
+def test_a_foreground_response_cannot_be_cancelled(api):
+    id = create(api).json["id"]
+    refused = api.post(f"/v1/responses/{id}/cancel", {})
+    assert (refused.status, refused.json["error"]["param"]) == (400, "response_id")
+
+
+def test_a_background_stream_can_be_read_again_from_any_event(api):
+    events = create(api, background=True, stream=True).events
+    assert [event["type"] for event in events[:3]] == ["response.created", "response.queued", "response.in_progress"]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    id = events[0]["response"]["id"]
+    assert api.get(f"/v1/responses/{id}?stream=true").events == events
+    assert api.get(f"/v1/responses/{id}?stream=true&starting_after=4").events == events[5:]
+    assert events[-1]["response"] == api.get(f"/v1/responses/{id}").json
+    refused = api.get(f"/v1/responses/{create(api).json['id']}?stream=true")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "stream")
+
+
+def test_an_automatic_truncation_drops_the_oldest_turns_that_do_not_fit(api):
+    history = []
+    for i in range(60):
+        history += [{"role": "user", "content": f"{i} " + "x" * 60}, {"role": "assistant", "content": "y" * 60}]
+    history.append({"role": "user", "content": "The last one"})
+    long = [{"role": "system", "content": "Be brief."}, *history]
+    fields = {"model": "tiny/random", "input": long, "max_output_tokens": 4}
+    refused = create(api, **fields)
+    assert (refused.status, refused.json["error"]["code"]) == (400, "context_length_exceeded")
+    answer = create(api, **fields, truncation="auto").json
+    assert (answer["truncation"], answer["status"]) == ("auto", "incomplete")
+    kept = answer["usage"]["input_tokens"]
+    assert kept + 4 <= 2048 < kept + 4 + 200  # no turn more than needed was dropped
+    short = create(api, **fields | {"input": long[:3]}).json["usage"]
+    assert (
+        create(api, **fields | {"input": long[:3]}, truncation="auto").json["usage"]["input_tokens"]
+        == (short["input_tokens"])
+    )
+
+
+def test_responses_in_a_file_survive_a_restart(tmp_path):
+    (tmp_path / "keys.txt").write_text(f"{KEY}\n{OTHER_KEY}\n")
+    (tmp_path / "config.toml").write_text('[responses]\nfile = "responses.db"\nmax_responses = 2\n')
+    ids = []
+    with own_home(tmp_path):
+        in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello."))
+        for _ in range(2):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+                server = ServerProcess(tmp_path, "--api-key-file", str(tmp_path / "keys.txt"))
+            host, _, port = server.base_url.removeprefix("http://").removesuffix("/v1").rpartition(":")
+            api = Client((host, int(port)), {"authorization": f"Bearer {KEY}"})
+            other = Client((host, int(port)), {"authorization": f"Bearer {OTHER_KEY}"})
+            if ids:
+                assert api.get(f"/v1/responses/{ids[-1]}").json["id"] == ids[-1]
+                assert other.get(f"/v1/responses/{ids[-1]}").status == 404
+                assert create(api, input="And?", previous_response_id=ids[-1]).status == 200
+                assert api.delete(f"/v1/responses/{ids[-1]}").status == 200
+            else:
+                ids += [create(api).json["id"] for _ in range(3)]
+                assert api.get(f"/v1/responses/{ids[0]}").status == 404
+            server.kill()
+    assert (tmp_path / "responses.db").stat().st_mode & 0o077 == 0
+
+
+def stored(id, owner="a", size=10):
+    conversation = [Message(role="user", content="Hi")]
+    return StoredResponse(id=id, owner=owner, body=b"x" * size, input_items=b"[]", conversation=conversation)
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request, tmp_path):
+    """`store(bounds)`: an empty store and a clock that the test moves."""
+
+    def make(**bounds):
+        now = [1000.0]
+        limits = Bounds(**{"responses": 10, "bytes": 10_000, "age": 100.0} | bounds)
+        if request.param == "memory":
+            return MemoryStore(limits, clock=lambda: now[0]), now
+        return SqliteStore(tmp_path / "responses.db", limits, clock=lambda: now[0]), now
+
+    return make
+
+
+def test_the_oldest_are_dropped_at_each_bound(store):
+    responses, _ = store(responses=2)
+    for id in "abc":
+        responses.put(stored(id))
+    assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
+
+
+def test_bytes_are_a_bound(store):
+    responses, _ = store(bytes=250)
+    for id in "abc":
+        responses.put(stored(id, size=100))
+    assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
+
+
+def test_age_is_a_bound(store):
+    responses, now = store()
+    responses.put(stored("a"))
+    now[0] += 101
+    assert responses.find("a", "a") is None
+
+
+def test_a_response_is_found_and_deleted_by_its_owner_only(store):
+    responses, _ = store()
+    responses.put(stored("a"))
+    assert responses.find("a", "a") == stored("a")
+    assert responses.find("a", "b") is None
+    assert [responses.delete("a", "b"), responses.delete("a", "a"), responses.delete("a", "a")] == [False, True, False]
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to look at " * 30, None])
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path, content):
+    path = tmp_path / "responses.db"
+    path.write_bytes(content) if content else path.mkdir()
+    with pytest.raises(InvalidOption, match=r"responses\.file"):
+        SqliteStore(path, Bounds(responses=1, bytes=1, age=1))
+
+
+def test_a_file_of_a_newer_mlxk_is_left_alone(tmp_path):
+    database = sqlite3.connect(tmp_path / "responses.db")
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(InvalidOption, match="newer"):
+        SqliteStore(tmp_path / "responses.db", Bounds(responses=1, bytes=1, age=1))
