@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "constraint": "mlxk_constraints",
     "server-extension": "mlxk_server_extensions",
     "lifecycle": "mlxk_lifecycle",
+    "agent": "mlxk_agents",
 }
 """What can be made, and the hook whose documented example it begins with."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -85,6 +86,7 @@ _PROVIDES = {
     "constraint": "constraint {name}",
     "server-extension": "server extension {name}",
     "lifecycle": "lifecycle listener {name}",
+    "agent": "agent {name}",
 }
 
 

@@ -22,6 +22,9 @@ from mlxk_core._host.contributions import checked
 from mlxk_core._host.extension_recorder import ExtensionRecorder
 from mlxk_core._host.plugin import Plugin, describe_error
 from mlxk_core._host.specs import (
+    AgentEndpoint,
+    AgentSetup,
+    AgentSpec,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -148,6 +151,8 @@ class PluginCheck:
                 compiler = self._call(plugin, f"constraint {spec.kind}", target)
                 complete = all(callable(getattr(compiler, name, None)) for name in ("check", "compile"))
                 self._expect(plugin, spec, complete, "() -> ConstraintCompiler")
+            case AgentSpec():
+                self._check_agent(plugin, spec, target)
             case ServerExtensionSpec():
                 recorder = ExtensionRecorder(self._host)
                 self._call(plugin, f"server extension {spec.name}", lambda: target(recorder))
@@ -155,6 +160,18 @@ class PluginCheck:
     def _expect(self, plugin: Plugin, spec: Any, fits: bool, expected: str) -> None:
         if not fits:
             self._found(plugin, f"the target of {spec.name} is not {expected}")
+
+    def _check_agent(self, plugin: Plugin, spec: AgentSpec, target: Callable[[AgentEndpoint], Any]) -> None:
+        """Call the target for a made-up server. The agent itself need not be installed."""
+        endpoint = AgentEndpoint(url="http://127.0.0.1:8000", model="mlx-community/Example-4bit", context=8192)
+        setup = self._call(plugin, f"agent {spec.name}", lambda: target(endpoint))
+        if setup is None:
+            return
+        fits = isinstance(setup, AgentSetup)
+        self._expect(plugin, spec, fits, "(AgentEndpoint) -> AgentSetup")
+        given = [*setup.arguments, *setup.variables.values(), *setup.files.values()] if fits else []
+        if fits and not any(endpoint.url in text for text in given):
+            self._found(plugin, f"agent {spec.name}: its setup does not name the server")
 
     def _check_backend(self, plugin: Plugin, spec: BackendSpec) -> None:
         for model in self._made_up:

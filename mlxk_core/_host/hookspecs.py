@@ -13,6 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from mlxk_core._host.specs import (
+        AgentSpec,
         BackendSpec,
         CommandSpec,
         ConstraintSpec,
@@ -244,6 +245,31 @@ class HookSpecs(Protocol):
         def add_to_bill(event):
             name = event.request.model.name
             BILL[name] = BILL.get(name, 0) + event.usage.total_tokens
+        ```
+        """
+
+    @hookspec
+    def mlxk_agents(self) -> Iterable[AgentSpec]:
+        """Programs that `mlxk launch` starts on a local model.
+
+        ```python
+        from mlxk_core.api import AgentSetup, AgentSpec, hookimpl
+
+        @hookimpl
+        def mlxk_agents():
+            yield AgentSpec(
+                name="pal",
+                summary="A coding agent.",
+                executable="pal",
+                install="npm install -g pal-agent",
+                target="mlxk_pal:setup",
+            )
+
+        def setup(endpoint):
+            return AgentSetup(
+                arguments=("--model", endpoint.model),
+                variables={"OPENAI_BASE_URL": endpoint.openai_url, "OPENAI_API_KEY": endpoint.key},
+            )
         ```
         """
 

@@ -20,6 +20,7 @@ from mlxk_core._host.selection import Judgement
 from mlxk_core._host.sources import IsolatedSource
 from mlxk_core._host.specs import (
     RESERVED_SECTIONS,
+    AgentSpec,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -235,6 +236,12 @@ class Host:
         """Return every listener with its plugin."""
         return self._listeners
 
+    # Hook mlxk_agents
+
+    def agents(self) -> list[AgentSpec]:
+        """Return the programs that `mlxk launch` can start, sorted by name."""
+        return self._agents.specs()
+
     # Hook mlxk_settings
 
     def settings_sections(self) -> list[SettingsSection]:
@@ -350,6 +357,10 @@ class Host:
         return self._collect("mlxk_lifecycle", LifecycleListener)
 
     @cached_property
+    def _agents(self) -> Contributions[AgentSpec]:
+        return Contributions("agent", self._collect("mlxk_agents", AgentSpec))
+
+    @cached_property
     def _settings_sections(self) -> Contributions[SettingsSection]:
         claims = self._collect("mlxk_settings", SettingsSection)
         return Contributions("settings section", claims, reserved=RESERVED_SECTIONS)
@@ -363,6 +374,7 @@ class Host:
             self._extractors,
             self._constraints,
             self._server_extensions,
+            self._agents,
             self._settings_sections,
         )
 

@@ -5,7 +5,7 @@ Names are what a user types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -220,6 +220,48 @@ class ServerExtensionSpec:
 
     name: str
     summary: str
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentEndpoint:
+    """A server and the model an agent is to use. `url` has no path, `context` is in tokens, `key` may be a
+    placeholder."""
+
+    url: str
+    model: str
+    key: str = "mlxk"
+    context: int | None = None
+
+    @property
+    def openai_url(self) -> str:
+        """The base URL of OpenAI's APIs."""
+        return f"{self.url}/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSetup:
+    """How to start an agent: arguments before the user's own, environment variables, and files by name.
+
+    The files are written into a temporary folder. `{folder}` in an argument or a variable's value is its path.
+    """
+
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSpec:
+    """A program that `mlxk launch` starts on a local model. `target` is `(AgentEndpoint) -> AgentSetup`.
+
+    `executable` is looked for on PATH, `install` says how to get it.
+    """
+
+    name: str
+    summary: str
+    executable: str
+    install: str
     target: Target
 
 

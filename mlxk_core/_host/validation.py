@@ -8,6 +8,7 @@ from typing import Any
 
 from mlxk_core._host.specs import (
     SAMPLING_OPTIONS,
+    AgentSpec,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -144,6 +145,13 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
     },
     ServerExtensionSpec: {"name": _name, "summary": _line, "target": _target},
     ConstraintSpec: {"kind": _name, "target": _target},
+    AgentSpec: {
+        "name": _name,
+        "summary": _line,
+        "executable": _filled,
+        "install": _filled,
+        "target": _target,
+    },
     SettingsSection: {"name": _name, "summary": _line, "type": _target},
     Verdict: {"answer": _choice("yes", "no", "foreign"), "reason": _text},
     Evidence: {"strength": _of(Strength, "a Strength"), "detail": _text},

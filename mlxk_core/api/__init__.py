@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         ToolCallDelta,
     )
     from mlxk_core.api.hooks import (
+        AgentEndpoint,
+        AgentSetup,
+        AgentSpec,
         BackendSpec,
         CommandSpec,
         ConstraintSpec,
@@ -80,6 +83,9 @@ _TOPICS = {
         "ToolCallDelta",
     ),
     "hooks": (
+        "AgentEndpoint",
+        "AgentSetup",
+        "AgentSpec",
         "BackendSpec",
         "CommandSpec",
         "ConstraintSpec",
@@ -112,6 +118,9 @@ _TOPIC_OF = {name: topic for topic, names in _TOPICS.items() for name in names}
 
 __all__ = [
     "AddedToken",
+    "AgentEndpoint",
+    "AgentSetup",
+    "AgentSpec",
     "BackendSpec",
     "Channel",
     "CommandSpec",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pluggy
 
 from mlxk_core._host.specs import (
+    AgentEndpoint,
+    AgentSetup,
+    AgentSpec,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -27,6 +30,9 @@ from mlxk_core._host.specs import (
 hookimpl = pluggy.HookimplMarker("mlxk")
 
 __all__ = [
+    "AgentEndpoint",
+    "AgentSetup",
+    "AgentSpec",
     "BackendSpec",
     "CommandSpec",
     "ConstraintSpec",

@@ -21,6 +21,9 @@ from mlxk_core._errors import (
 )
 from mlxk_core._host.host import Host
 from mlxk_core.api import (
+    AgentEndpoint,
+    AgentSetup,
+    AgentSpec,
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
@@ -461,6 +464,21 @@ def test_hook_mlxk_settings(host, tmp_path, monkeypatch):
     monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
     assert host.settings.section(Greeting) == Greeting(word="Hi")
     assert host.plugins()[0].provides == ("settings section greeting",)
+
+
+def test_hook_mlxk_agents(host):
+    spec = AgentSpec(
+        name="pal",
+        summary="",
+        executable="pal",
+        install="npm",
+        target=lambda to: AgentSetup(arguments=(to.openai_url,)),
+    )
+    host.register(plugin("mlxk_agents", spec), name="a")
+    assert host.agents() == [spec]
+    setup = host.load(spec.target)(AgentEndpoint(url="http://x", model="m"))
+    assert setup.arguments == ("http://x/v1",)
+    assert host.plugins()[0].provides == ("agent pal",)
 
 
 def test_hook_mlxk_constraints(host):

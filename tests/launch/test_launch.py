@@ -27,6 +27,8 @@ if url:
 folder = os.environ.get("CRUSH_GLOBAL_CONFIG")
 if folder:
     seen["config"] = json.load(open(os.path.join(folder, "crush.json")))
+if path := os.environ.get("CLINE_PROVIDER_SETTINGS_PATH"):
+    seen["config"] = json.load(open(path))
 json.dump(seen, open({seen!r}, "w"))
 sys.exit(int(os.environ.get("AGENT_EXITS", "0")))
 """
@@ -96,7 +98,7 @@ def test_the_exit_code_is_the_agents(mlxk, install, server, monkeypatch):
     assert mlxk("launch", "aider", "--server", server).code == 7
 
 
-@pytest.mark.parametrize("agent", ["aider", "claude", "codex", "crush", "goose", "opencode", "qwen"])
+@pytest.mark.parametrize("agent", ["aider", "claude", "cline", "codex", "crush", "goose", "opencode", "qwen"])
 def test_every_agent_is_given_the_server_and_the_model(mlxk, install, server, agent):
     seen = install(agent)
     result = mlxk("launch", agent, "--server", server)
@@ -132,3 +134,24 @@ def test_a_server_that_does_not_start_says_why(mlxk, install, talker, hub_cache)
     result = mlxk("launch", "aider", "--model", "tiny/missing")
     assert result.code == 1
     assert "tiny/missing" in result.stderr
+
+
+def test_without_an_agent_they_are_listed_with_how_to_install_them(mlxk, install, monkeypatch, tmp_path):
+    install("aider")
+    listed = mlxk("launch").stdout
+    assert re.search(r"^aider .*  installed$", listed, re.MULTILINE)
+    assert "npm install -g cline" in listed
+
+
+def test_an_unknown_agent_is_an_error_that_lists_the_known_ones(mlxk):
+    result = mlxk("launch", "nonesuch")
+    assert result.code == 2
+    assert "cline" in result.stderr
+
+
+def test_the_default_model_of_the_settings_is_used(mlxk, install, talker, monkeypatch, tmp_path):
+    in_hub_cache("tiny/other", lambda folder: scripted_model(folder, "Hello."))
+    (tmp_path / "config.toml").write_text('[defaults]\nmodel = "tiny/other"\n')
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+    result = mlxk("launch", "codex", "--print")
+    assert "-m tiny/other" in result.stdout

@@ -1,4 +1,4 @@
-"""The agents that can be launched, and what each needs to use a server of ours.
+"""The setups of agents: what each needs to use a server of ours.
 
 No agent's own configuration is written: everything goes into its environment, its arguments, or a file in a folder
 that is deleted afterwards.
@@ -7,62 +7,28 @@ that is deleted afterwards.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from mlxk_core.api.hooks import AgentEndpoint, AgentSetup
 
 PROVIDER = "mlxk"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """A server and the model to use. `url` has no path, `context` is in tokens, `key` may be a placeholder."""
-
-    url: str
-    model: str
-    key: str = "mlxk"
-    context: int | None = None
-
-    @property
-    def openai_url(self) -> str:
-        return f"{self.url}/v1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What to start: arguments before the user's own, environment variables, and files of a temporary folder by name.
-
-    `{folder}` in a variable's value stands for that folder.
-    """
-
-    arguments: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agent:
-    """An agent: its executable, how to install it, and its setup for an endpoint."""
-
-    name: str
-    executable: str
-    install: str
-    setup: Callable[[Endpoint], Setup]
-
-
-def _codex(to: Endpoint) -> Setup:
+def codex(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of codex."""
     provider = f'{{name="mlxk",base_url={json.dumps(to.openai_url)},wire_api="responses",env_key="MLXK_LAUNCH_KEY"}}'
     options = [f"model_provider={PROVIDER}", f"model_providers.{PROVIDER}={provider}", 'web_search="disabled"']
     options += [f"model_context_window={to.context}"] if to.context else []
-    return Setup(
+    return AgentSetup(
         arguments=(*(word for option in options for word in ("-c", option)), "-m", to.model),
         variables={"MLXK_LAUNCH_KEY": to.key},
     )
 
 
-def _claude(to: Endpoint) -> Setup:
+def claude(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of claude."""
     # It takes an unknown model for one of a million tokens.
     context = {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(to.context)} if to.context else {}
-    return Setup(
+    return AgentSetup(
         arguments=("--model", to.model),
         variables={
             "ANTHROPIC_BASE_URL": to.url,
@@ -76,7 +42,8 @@ def _claude(to: Endpoint) -> Setup:
     )
 
 
-def _opencode(to: Endpoint) -> Setup:
+def opencode(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of opencode."""
     limit = {"limit": {"context": to.context, "output": to.context // 2}} if to.context else {}
     config = {
         "model": f"{PROVIDER}/{to.model}",
@@ -89,18 +56,20 @@ def _opencode(to: Endpoint) -> Setup:
             }
         },
     }
-    return Setup(variables={"OPENCODE_CONFIG_CONTENT": json.dumps(config)})
+    return AgentSetup(variables={"OPENCODE_CONFIG_CONTENT": json.dumps(config)})
 
 
-def _aider(to: Endpoint) -> Setup:
-    return Setup(
+def aider(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of aider."""
+    return AgentSetup(
         arguments=("--model", f"openai/{to.model}", "--no-show-model-warnings"),
         variables={"OPENAI_API_BASE": to.openai_url, "OPENAI_API_KEY": to.key},
     )
 
 
-def _goose(to: Endpoint) -> Setup:
-    return Setup(
+def goose(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of goose."""
+    return AgentSetup(
         variables={
             "GOOSE_PROVIDER": "openai",
             "GOOSE_MODEL": to.model,
@@ -111,43 +80,31 @@ def _goose(to: Endpoint) -> Setup:
     )
 
 
-def _qwen(to: Endpoint) -> Setup:
-    return Setup(
+def qwen(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of qwen."""
+    return AgentSetup(
         arguments=("--auth-type", "openai", "--model", to.model),
         variables={"OPENAI_BASE_URL": to.openai_url, "OPENAI_API_KEY": to.key, "OPENAI_MODEL": to.model},
     )
 
 
-def _crush(to: Endpoint) -> Setup:
+def crush(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of crush."""
     model = {"id": to.model, "name": to.model, "context_window": to.context or 32768, "default_max_tokens": 4096}
     provider = {"type": "openai-compat", "base_url": to.openai_url, "api_key": to.key, "models": [model]}
     chosen = {"model": to.model, "provider": PROVIDER}
     config = {"providers": {PROVIDER: provider}, "models": {"large": chosen, "small": chosen}}
-    return Setup(variables={"CRUSH_GLOBAL_CONFIG": "{folder}"}, files={"crush.json": json.dumps(config)})
+    return AgentSetup(variables={"CRUSH_GLOBAL_CONFIG": "{folder}"}, files={"crush.json": json.dumps(config)})
 
 
-def _cline(to: Endpoint) -> Setup:
+def cline(to: AgentEndpoint) -> AgentSetup:
+    """Return the setup of cline."""
     name = "openai-compatible"
     settings = {"provider": name, "apiKey": to.key, "model": to.model, "baseUrl": to.openai_url}
     entry = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
     config = {"version": 1, "lastUsedProvider": name, "modes": {}, "providers": {name: entry}}
-    return Setup(
+    return AgentSetup(
         arguments=("-P", name, "-m", to.model),
         variables={"CLINE_PROVIDER_SETTINGS_PATH": "{folder}/providers.json"},
         files={"providers.json": json.dumps(config)},
     )
-
-
-AGENTS: Mapping[str, Agent] = {
-    agent.name: agent
-    for agent in (
-        Agent(name="aider", executable="aider", install="uv tool install aider-chat", setup=_aider),
-        Agent(name="claude", executable="claude", install="npm install -g @anthropic-ai/claude-code", setup=_claude),
-        Agent(name="cline", executable="cline", install="npm install -g cline", setup=_cline),
-        Agent(name="codex", executable="codex", install="npm install -g @openai/codex", setup=_codex),
-        Agent(name="crush", executable="crush", install="npm install -g @charmland/crush", setup=_crush),
-        Agent(name="goose", executable="goose", install="see https://block.github.io/goose", setup=_goose),
-        Agent(name="opencode", executable="opencode", install="npm install -g opencode-ai", setup=_opencode),
-        Agent(name="qwen", executable="qwen", install="npm install -g @qwen-code/qwen-code", setup=_qwen),
-    )
-}
