@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mlxk_core._generation.generic_tools import calls_as_text
 from mlxk_core._generation.request import Message
 
 _Step = Callable[[Sequence[Message]], list[Message]]
@@ -26,8 +27,18 @@ def rewrites(messages: Sequence[Message]) -> Iterator[Rewritten]:
     Neighbours of one role are merged, with a blank line between their texts, and a system message after the first
     becomes part of the next user message. Then a user message without text is put before an assistant who speaks
     first, the first system message is made part of the first user message, and messages without any text are dropped.
+    At last the same is tried with tool calls and their results written as text.
     """
-    current, changes = list(messages), ()
+    yield from _arrangements(messages, ())
+    written = calls_as_text(messages)
+    if written != list(messages):
+        change = ("wrote tool calls and results as text",)
+        yield Rewritten(written, change)
+        yield from _arrangements(written, change)
+
+
+def _arrangements(messages: Sequence[Message], changes: tuple[str, ...]) -> Iterator[Rewritten]:
+    current = list(messages)
     merged = _apply(current, changes, "merged neighbours of one role", _merge)
     late = _apply(*merged, "made late system messages user messages", _fold_late_systems)
     folded = _apply(*late, "made the system message a user message", _fold_systems)

@@ -91,6 +91,19 @@ class PromptScored:
 StepEvent = Sampled | Prefilled | PromptScored | RowFailed
 
 
+class Render(Protocol):
+    """Writes conversations as a model's chat template does: `Engine.render`."""
+
+    def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        generation_prompt: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> str: ...
+
+
 class Engine(Protocol):
     """One loaded model.
 

@@ -32,6 +32,15 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Messa
     """Return the conversation with `tools` described in its system message, and calls and results as text."""
     described = "\n".join(_described(tool) for tool in tools)
     instructions = _INSTRUCTIONS.format(tools=described)
+    turns = calls_as_text(messages)
+    if turns and turns[0].role == "system":
+        content = "\n\n".join(filter(None, (turns[0].content, instructions)))
+        return [replace(turns[0], content=content), *turns[1:]]
+    return [Message(role="system", content=instructions), *turns]
+
+
+def calls_as_text(messages: Sequence[Message]) -> list[Message]:
+    """Return the conversation with its calls and results as text."""
     turns: list[Message] = []
     for message in messages:
         if message.role == "tool":
@@ -45,10 +54,7 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Messa
             turns.append(replace(message, content=text, tool_calls=()))
         else:
             turns.append(message)
-    if turns and turns[0].role == "system":
-        content = "\n\n".join(filter(None, (turns[0].content, instructions)))
-        return [replace(turns[0], content=content), *turns[1:]]
-    return [Message(role="system", content=instructions), *turns]
+    return turns
 
 
 def _described(tool: Tool) -> str:

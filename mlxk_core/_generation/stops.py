@@ -6,11 +6,11 @@ import threading
 from weakref import WeakKeyDictionary
 
 from mlxk_core._errors import TemplateError
-from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.engine import Engine, Render
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.request import Message
 from mlxk_core._host.specs import StopPolicy
-from mlxk_core._models.model import Model
+from mlxk_core._models.model import AddedToken, Model
 
 CHAT_STOP_STRINGS = ("\nHuman:", "\nAssistant:", "\nUser:", "\nYou:")
 """What a chat model writes when it continues with the user's turn. The policy of mlxk itself, for chats only."""
@@ -21,9 +21,9 @@ def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[i
     named = {engine.tokenizer.token_id(text) for text in policy.stop_tokens}
     kept = {engine.tokenizer.token_id(text) for text in policy.keep_tokens}
     found = set(engine.native_stops) | named
-    terminator = turn_terminator(engine, model)
+    terminator = turn_terminator(engine.render, model)
     if terminator is not None:
-        found.add(terminator)
+        found.add(engine.tokenizer.token_id(terminator.text))
     return frozenset(token for token in found - kept if token is not None)
 
 
@@ -48,7 +48,7 @@ class StopTokenCache:
 _ANSWER, _THOUGHT = "mlxk answers 42", "mlxk thinks 41"
 
 
-def turn_terminator(engine: Engine, model: Model) -> int | None:
+def turn_terminator(render: Render, model: Model) -> AddedToken | None:
     """Return the special token that the model's template writes after an assistant turn; None if there is none.
 
     Config files are often wrong about it (mlx-vlm #2112), the template is not. A token that also occurs inside a turn
@@ -56,7 +56,7 @@ def turn_terminator(engine: Engine, model: Model) -> int | None:
     """
     turns = (Message(role="user", content="mlxk asks"), Message(role="assistant", content=_ANSWER, reasoning=_THOUGHT))
     try:
-        text = engine.render(turns, generation_prompt=False)
+        text = render(turns, generation_prompt=False)
     except TemplateError:
         return None
     before, answer, after = text.rpartition(_ANSWER)
@@ -67,4 +67,4 @@ def turn_terminator(engine: Engine, model: Model) -> int | None:
     token = max(specials, key=lambda t: len(t.text), default=None)
     if token is None or (token.text in before.rpartition(_THOUGHT)[2] and _THOUGHT in before):
         return None
-    return engine.tokenizer.token_id(token.text)
+    return token

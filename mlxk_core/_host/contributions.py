@@ -12,7 +12,7 @@ from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.validation import validate
 
 _T = TypeVar("_T")
-TARGETS = ("target", "estimate", "grammar", "type")
+TARGETS = ("target", "estimate", "renderer", "grammar", "type")
 """The fields of descriptions that name an implementation."""
 
 

@@ -78,7 +78,8 @@ class BackendSpec:
 
     `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
     `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
-    thread before a load (None: the size of its weight files).
+    thread before a load (None: the size of its weight files). `renderer` names `(Model) -> Render`: it writes
+    conversations as the engine does, without loading the model, so that `mlxk show` knows what ends a turn.
 
     The rest says what its engines can do; a request for anything else is an error before the model is loaded.
     `constraints`: they keep to `Row.constraint`. `prompt_logprobs`: they score the prompt for `Row.prompt_logprobs`.
@@ -94,6 +95,7 @@ class BackendSpec:
     accepts: Callable[[Model], Verdict]
     target: Target
     estimate: Target | None = None
+    renderer: Target | None = None
     constraints: bool = False
     prompt_logprobs: bool = False
     sampling: frozenset[str] = SAMPLING_OPTIONS

@@ -117,6 +117,7 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "accepts": _function,
         "target": _target,
         "estimate": _optional(_target),
+        "renderer": _optional(_target),
         "constraints": _flag,
         "prompt_logprobs": _flag,
         "sampling": _sampling,

@@ -10,7 +10,7 @@ from mlxk_core._errors import BrokenModel
 from mlxk_core._host.specs import StopPolicy
 
 if TYPE_CHECKING:
-    from mlxk_core._models.model import Model
+    from mlxk_core._models.model import AddedToken, Model
 
 _GGUF_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")  # ends of a text, a turn, a message
 _LARGEST_ID = 1 << 31
@@ -39,16 +39,16 @@ def native_stop_tokens(model: Model) -> tuple[StopToken, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def listed_stop_tokens(model: Model, policy: StopPolicy) -> tuple[StopToken, ...]:
-    """Return the stop tokens of `model` without loading it: those of its files and of `policy`, without its keeps.
-
-    A loaded model has one more if its chat template ends an answer with a token that no file gives.
-    """
+def listed_stop_tokens(model: Model, policy: StopPolicy, terminator: AddedToken | None = None) -> tuple[StopToken, ...]:
+    """Return the stop tokens of `model` without loading it: those of its files, the `terminator` of its chat template
+    (`mlxk_core.api.generation.turn_terminator`) and those of `policy`, without its keeps."""
     try:
         found = list(native_stop_tokens(model))
         added = model.added_tokens
     except BrokenModel:
         return ()
+    if terminator is not None:
+        found.append(StopToken(terminator.id, terminator.text))
     found += [StopToken(added[text].id, text) for text in sorted(policy.stop_tokens) if text in added]
     return tuple(token for token in dict.fromkeys(found) if token.text not in policy.keep_tokens)
 

@@ -42,7 +42,7 @@ from mlxk_core._generation.reasoning_options import effort_options, thinking_opt
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
 from mlxk_core._generation.sampling import TERMINAL_SAMPLING, model_sampling
 from mlxk_core._generation.service import GenerationService, ResidentModel, ServiceStatus
-from mlxk_core._generation.stops import CHAT_STOP_STRINGS
+from mlxk_core._generation.stops import CHAT_STOP_STRINGS, turn_terminator
 from mlxk_core._models.budget import TokenPolicy
 
 __all__ = [
@@ -96,4 +96,5 @@ __all__ = [
     "optional",
     "sequence",
     "thinking_options",
+    "turn_terminator",
 ]

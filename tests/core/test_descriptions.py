@@ -45,6 +45,7 @@ FAULTS = [
     (BACKEND, "'name': b'x'"),
     (BACKEND, "'accepts': None"),
     (BACKEND, "'estimate': 7"),
+    (BACKEND, "'renderer': 7"),
     (BACKEND, "'constraints': 'yes'"),
     (SOURCE, "'name': 'a:b'"),
     (SOURCE, "'target': ['json:dumps']"),

@@ -318,5 +318,5 @@ def test_the_template_says_the_format_the_start_and_the_end(name: str, host: Hos
             if found is not None:
                 made = host.load(found[0].target)(ExtractorContext(model=model, prompt_suffix=suffix))
                 assert made.channel is start
-    end = turn_terminator(engine, model)
-    assert end == (engine.token_id(family.end) if family.end else None)
+    end = turn_terminator(engine.render, model)
+    assert (end.text if end else None) == (family.end or None)

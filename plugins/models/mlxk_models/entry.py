@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 from mlxk_core.api import BackendSpec, Model, Quantization
 from mlxk_core.api.errors import ModelError, PluginConflict
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, Health, check_health, partial_downloads
+from mlxk_core.api.models import Facts, Health, StopToken, check_health, listed_stop_tokens, partial_downloads
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize
 
@@ -79,6 +80,18 @@ class Entry:
     @cached_property
     def _spec(self) -> BackendSpec | None:
         return next((spec for spec in self.host.backends() if spec.name == self.backend), None)
+
+    @cached_property
+    def stop_tokens(self) -> Sequence[StopToken]:
+        """The tokens that end an answer, as the engine of the model has them."""
+        terminator = None
+        spec = self._spec
+        if spec is not None and spec.renderer is not None and self.facts.chat_template is not None:
+            from mlxk_core.api.generation import turn_terminator  # `mlxk list` does without
+
+            with contextlib.suppress(ModelError):
+                terminator = turn_terminator(self.host.load(spec.renderer)(self.model), self.model)
+        return listed_stop_tokens(self.model, self.host.stop_policies(self.model), terminator)
 
     # Who runs it
 

@@ -16,7 +16,7 @@ from mlxk_core.api import Quantization
 from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
 from mlxk_core.api.generation import CHAT_STOP_STRINGS, model_sampling
-from mlxk_core.api.models import Resolver, listed_stop_tokens, model_context_length, short_name, weight_format
+from mlxk_core.api.models import Resolver, model_context_length, short_name, weight_format
 from mlxk_core.api.text import human_size
 from mlxk_models import humanize
 from mlxk_models.effective import EffectiveValue, effective_values, other_value, sampling_values, settings_values
@@ -106,8 +106,7 @@ def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Chat template", _template_text(entry)
     yield from _values("Sampling", sampling_values(entry))
     yield from _values("Settings", settings_values(entry))
-    stops = listed_stop_tokens(model, entry.host.stop_policies(model))
-    yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in stops) or "unknown"
+    yield "Stop tokens", ", ".join(token.text or f"#{token.id}" for token in entry.stop_tokens) or "unknown"
     yield "Reasoning", _reasoning_text(entry)
     yield from _weights(entry)
     yield "Files", entry.health.state
@@ -216,7 +215,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "chat_template": entry.facts.chat_template is not None,
         "sampling": dict(model_sampling(model)),
         "settings": [each.as_json() for each in effective_values(entry)],
-        "stop_tokens": [{"id": token.id, "text": token.text} for token in listed_stop_tokens(model, policy)],
+        "stop_tokens": [{"id": token.id, "text": token.text} for token in entry.stop_tokens],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),
         "reasoning_format": _reasoning(entry),
         "mlx_version": installed_mlx(),

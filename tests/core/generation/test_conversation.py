@@ -55,7 +55,15 @@ def test_no_text_is_lost_and_the_order_stays(given):
 
 def test_calls_and_results_are_not_merged():
     history = [Message(role="user", content="q"), CALLING, RESULT, RESULT, Message(role="assistant", content="a")]
-    assert list(rewrites(history)) == []
+    assert not [each for each in rewrites(history) if any(message.role == "tool" for message in each.messages)]
+
+
+def test_calls_and_results_become_text_at_last():
+    history = [Message(role="user", content="q"), CALLING, RESULT, Message(role="assistant", content="a")]
+    *_, last = rewrites(history)
+    assert [message.role for message in last.messages] == ["user", "assistant", "user", "assistant"]
+    assert CALLING.tool_calls[0].name in last.messages[1].content
+    assert RESULT.content in last.messages[2].content
 
 
 def test_a_conversation_that_alternates_has_only_the_system_message_to_move():

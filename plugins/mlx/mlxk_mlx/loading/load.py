@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,18 +55,17 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: E
     another thread (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
-    from mlxk_mlx.engine.template import ChatTemplate
     from mlxk_mlx.engine.tokenizer import TokenizerAdapter
     from mlxk_mlx.loading.materialize import materialize
+    from mlxk_mlx.loading.templates import chat_template
 
     materialize(network, context.alive)
     hf = tokenizer()
-    template = _code_template(model) or ChatTemplate.of(model.chat_templates, hf.special_tokens_map)
     return MlxEngine(
         network,
         TokenizerAdapter(hf, vocab_size=logit_count(network)),
         native_stops=_native_stops(model, hf),
-        template=template,
+        template=chat_template(model, hf.special_tokens_map),
         context=context,
     )
 
@@ -215,27 +213,6 @@ def check_weights(model: Model) -> None:
             raise BrokenModel(
                 f"`{model.name}` is incomplete: {', '.join(missing)} missing. Pull the model again.", model=model.name
             )
-
-
-def _code_template(model: Model) -> Any:
-    """Return the template of a model type for which mlx-lm has Python code instead (DeepSeek-V3.2)."""
-    if model.settings.chat_template is not None:
-        return None
-    kind = model.tokenizer_config.get("chat_template_type")
-    if not isinstance(kind, str) or not kind.isidentifier():
-        return None
-    from mlxk_mlx.engine.template import ChatTemplate
-
-    try:
-        module = importlib.import_module(f"mlx_lm.chat_templates.{kind}")
-    except ImportError:
-        return None
-
-    def apply(variables: Mapping[str, Any]) -> str:
-        given = {name: value for name, value in variables.items() if value is not None}
-        return str(module.apply_chat_template(given.pop("messages"), **given))
-
-    return ChatTemplate.of_code(apply)
 
 
 def _brief(error: BaseException) -> str:
