@@ -340,7 +340,7 @@ def test_show_has_the_stop_token_that_only_the_template_gives(mlxk, hub_cache):
     tokens = ("<|im_start|>", "<|turn_end|>")
     in_hub_cache("acme/turns", lambda folder: random_model(folder, chat_template=template, added_tokens=tokens))
     shown = mlxk("show", "acme/turns", "--json")
-    assert "<|turn_end|>" in [token["text"] for token in shown.json["data"]["stop_tokens"]]
+    assert "<|turn_end|>" in [token["text"] for token in shown.json["data"]["model"]["stop_tokens"]]
 
 
 @pytest.mark.parametrize("prompt", ["hi", "<|begin|>hi"])
