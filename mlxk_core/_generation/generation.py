@@ -217,8 +217,8 @@ class Generation:
         notes = list(prompt.notes)
         if request.max_tokens is not None and allowed < request.max_tokens:
             notes.append(
-                f"max_tokens is {allowed} instead of {request.max_tokens}: the context of {plan.window} tokens "
-                f"has no room for more after a prompt of {self._prompt_tokens}."
+                f"max_tokens lowered from {request.max_tokens:,} to {allowed:,}, the room after the prompt in the "
+                f"context of {plan.window:,} tokens."
             )
         context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
         model_stops = plan.stop_tokens.get(resident, plan.stop_policy)

@@ -72,6 +72,6 @@ def test_a_verbose_run_says_that_openblas_is_missing(mlxk, without_openblas):
 def test_a_server_says_that_openblas_is_missing(mlxk, without_openblas):
     in_hub_cache("org/tiny", random_model)
     server = mlxk.start("serve", "--port", "0", "--model", "org/tiny", env=without_openblas)
-    assert "mlxk serves at" in server.stdout.readline()
+    assert "Listening on" in server.stdout.readline()
     server.send_signal(signal.SIGINT)
     assert "Install mlxk-openblas" in server.communicate()[1]

@@ -172,7 +172,7 @@ def test_files_and_config_come_when_asked_for(ask: Ask) -> None:
 
 def test_sampling_defaults_and_the_template_are_shown(ask: Ask) -> None:
     snapshot = in_hub_cache("org/tiny", random_model)
-    assert "temperature 0.7 (`mlxk run`; `mlxk serve`: 1)" in ask("show", "tiny").stdout
+    assert "temperature 0.7 (default of mlxk run; mlxk serve: 1)" in ask("show", "tiny").stdout
     (snapshot / "generation_config.json").unlink(missing_ok=True)
     (snapshot / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.95}')
     text = ask("show", "tiny").stdout

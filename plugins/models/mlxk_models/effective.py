@@ -82,7 +82,7 @@ def sampling_values(entry: Entry) -> Iterator[EffectiveValue]:
             origin = f"source {model.source}" if own else "generation_config.json"
             yield EffectiveValue(name=name, value=values[name], source="model", origin=origin)
         elif name in TERMINAL_SAMPLING:
-            origin = f"`mlxk run`; `mlxk serve`: {getattr(neutral, name):g}"
+            origin = f"default of mlxk run; mlxk serve: {getattr(neutral, name):g}"
             yield EffectiveValue(name=name, value=TERMINAL_SAMPLING[name], source="mlxk", origin=origin)
 
 

@@ -188,7 +188,7 @@ def _announce(ctx: click.Context, server: Server) -> None:
         return
     first, *others = server.urls
     also = f" (also at {', '.join(others)})" if others else ""
-    session.output.line(f"mlxk serves at {first}{'' if server.config.unix else '/v1'}{also}. Press Ctrl-C to stop.")
+    session.output.line(f"Listening on {first}{'' if server.config.unix else '/v1'}{also}. Press Ctrl-C to stop.")
     if not server.config.keys and any(not _only_local(url) for url in server.urls):
         session.output.note(
             "warning: authentication is off (--no-auth); anyone who can reach this address can use the server"

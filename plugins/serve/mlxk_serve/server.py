@@ -17,6 +17,7 @@ from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import ApiError, ServerSettings
+from mlxk_core.api.text import plural
 from mlxk_serve.app import OpenApi, build_app
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
@@ -157,8 +158,8 @@ class Server:
         began = time.monotonic()
         cut_at: float | None = None
         self.http.turn(0)
-        if any(channel.busy for channel in self.http.channels):
-            LOGGER.info("waiting for open responses")
+        if busy := sum(channel.busy for channel in self.http.channels):
+            LOGGER.info("finishing %s; press Ctrl-C again to cut them off", plural(busy, "open response"))
         while True:
             self.http.close_idle()
             now = time.monotonic()
