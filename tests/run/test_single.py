@@ -197,7 +197,7 @@ def test_an_interrupt_that_a_script_has_its_background_job_ignore_is_ignored(say
 def test_a_number_that_is_none_is_wrong_usage(say, option, value):
     result = say("Hello.", option, value)
     assert result.code == 2 and option in result.stderr
-    assert f"{value} is not" in result.stderr
+    assert value in result.stderr
 
 
 def test_an_empty_stop_string_is_wrong_usage(say):
