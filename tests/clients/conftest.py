@@ -200,10 +200,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Env
         if name not in made:
             folder = tmp_path_factory.mktemp("client") / "venv"
             python = str(folder / "bin" / "python")
-            overrides = _ENVIRONMENTS / f"{name}.override"
             _install(folder.parent, _UV, "venv", "--python", sys.executable, str(folder))
             options = ["-r", _ENVIRONMENTS / f"{name}.in", "-c", _ENVIRONMENTS / f"{name}.txt"]
-            options += ["--override", overrides] if overrides.exists() else []
             _install(folder.parent, _UV, "pip", "install", "--python", python, *map(str, options))
             made[name] = Environment(folder)
         return made[name]

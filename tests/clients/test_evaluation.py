@@ -11,7 +11,6 @@ from mlx_lm.utils import load
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 from tests.server_process import ServerProcess, own_home
 
-LM_EVAL = "lm-eval[api]==0.4.13"
 QUESTIONS = [
     {
         "question": f"Which word follows the word number {i}?",
@@ -47,7 +46,7 @@ def test_a_multiple_choice_task_scores_what_the_network_itself_says(environment,
     file.write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
     tasks.mkdir()
     (tasks / "words.yaml").write_text(TASK.format(file=file))
-    evaluated = environment(LM_EVAL)
+    evaluated = environment("evaluation")
     arguments = f"model=tiny/random,base_url={server.base_url}/completions,num_concurrent=2,max_retries=1"
     try:
         evaluated.run(
