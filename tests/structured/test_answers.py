@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import jsonschema
@@ -11,7 +12,7 @@ import pytest
 import regex
 
 from mlxk_core.api.errors import InvalidConstraint, InvalidOption
-from mlxk_core.api.generation import Constraint, GenerationRequest, Message, Sampling, Tool, join_events
+from mlxk_core.api.generation import Constraint, Generation, GenerationRequest, Message, Sampling, Tool, join_events
 from tests.structured.schemas import Keywords, Schemas, validator_of
 
 CHAT = ("plain", "opened", "thinks", "harmony")
@@ -79,7 +80,8 @@ def test_an_answer_is_the_same_alone_streamed_and_in_a_batch(service, models, na
     free = request(models[name], seed=9, max_tokens=40)
     alone = [service.submit(row).result() for row in [*rows, free]]
     streams = service.submit_all([*rows, free])
-    batched = [join_events(list(stream)) for stream in streams]
+    with ThreadPoolExecutor() as pool:  # a request starts when its events are read
+        batched = list(pool.map(lambda stream: join_events(list(stream)), streams))
     assert [c.content for c in batched] == [c.content for c in alone]
     assert [[(t.name, t.arguments) for t in c.tool_calls] for c in batched] == [
         [(t.name, t.arguments) for t in c.tool_calls] for c in alone
@@ -203,8 +205,9 @@ def test_many_requests_with_many_schemas(service, models):
         rows.append((value, request(models[rng.choice(CHAT)], constraint=schema(value), seed=number, max_tokens=150)))
     for start in range(0, len(rows), 12):
         part = rows[start : start + 12]
-        for (value, _), generation in zip(part, service.submit_all([row for _, row in part]), strict=True):
-            completion = generation.result()
+        with ThreadPoolExecutor(len(part)) as pool:
+            completions = list(pool.map(Generation.result, service.submit_all([row for _, row in part])))
+        for (value, _), completion in zip(part, completions, strict=True):
             if completion.finish_reason == "stop":
                 validator_of(value).validate(json.loads(completion.content))
             else:
