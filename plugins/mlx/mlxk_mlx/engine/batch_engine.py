@@ -22,7 +22,7 @@ from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFa
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
-from mlxk_mlx.engine.constraining import ConstraintProcessor
+from mlxk_mlx.engine.constraining import ConstraintProcessor, PassDispatch
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.template import ChatTemplate
@@ -122,6 +122,7 @@ class MlxEngine:
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
         self._scoring: dict[int, PromptScoring] = {}
+        self._dispatch = PassDispatch()
         self._generator = self._new_generator()
         # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
@@ -160,7 +161,7 @@ class MlxEngine:
         active = _ActiveRow(row, -1, cached, frozenset(checkpoints), scored=scored)
         processors = sampling.processors_for(row.sampling, len(prompt))
         if row.constraint is not None:  # the last one: what a penalty or a bias does, no token it forbids is drawn
-            active.constraint = ConstraintProcessor(row.constraint)
+            active.constraint = ConstraintProcessor(row.constraint, self._dispatch)
             processors.append(active.constraint)
         cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
         [uid] = self._generator.insert_segments(
@@ -204,6 +205,7 @@ class MlxEngine:
             return ()
         self._generator.prefill_batch_size = self._prompts_at_once()
         self._generator.prefill_step_size = self._chunk()
+        self._dispatch.new_step()
         read, sampled = self._generator.next()
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
         events: list[StepEvent] = [self._prefilled(response) for response in read]

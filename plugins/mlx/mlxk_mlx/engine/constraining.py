@@ -9,6 +9,22 @@ from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.generation import TokenConstraint
 
 
+class PassDispatch:
+    """Starts the network's pass of a step, which its rows share: one evaluation for each row would cost more."""
+
+    def __init__(self) -> None:
+        self._dispatched = False
+
+    def new_step(self) -> None:
+        self._dispatched = False
+
+    def start(self, logits: mx.array) -> None:
+        """Start the pass that `logits` come from, unless this step has."""
+        if not self._dispatched:
+            self._dispatched = True
+            mx.async_eval(logits)
+
+
 class ConstraintProcessor:
     """The logits processor that keeps one row to `constraint`.
 
@@ -16,14 +32,15 @@ class ConstraintProcessor:
     pass is not started yet: the pass is dispatched first, and the mask is computed meanwhile.
     """
 
-    def __init__(self, constraint: TokenConstraint) -> None:
+    def __init__(self, constraint: TokenConstraint, dispatch: PassDispatch) -> None:
         self._constraint = constraint
+        self._dispatch = dispatch
         self._began = False
         self.complete = False
         """Nothing can follow the token that the context ends with."""
 
     def __call__(self, context: mx.array, logits: mx.array) -> mx.array:
-        mx.async_eval(logits)
+        self._dispatch.start(logits)
         if self._began:
             self._constraint.accept(int(context[-1].item()))
             if self._constraint.complete:
