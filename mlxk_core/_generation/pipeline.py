@@ -136,11 +136,11 @@ class TextPipeline:
                 return
             if isinstance(event, Delta) and event.channel is Channel.CONTENT:
                 shown = self._stops.feed(event.text)
-                if self._stops.match is not None:
+                if self._stops.found is not None:
                     if not shown:
                         self._logprobs.clear()
                     self._content(shown, out)
-                    self.stop_string = self._stops.match.string
+                    self.stop_string = self._stops.found
                     self._end("stop")
                     return
                 self._content(shown, out)

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class StopMatch:
-    """The stop string that was found."""
-
-    string: str
 
 
 class StopStrings:
@@ -82,11 +74,12 @@ class StopMatcher:
         self._strings = strings
         self._node = 0
         self._held = ""
-        self.match: StopMatch | None = None
+        self.found: str | None = None
+        """The stop string in the text so far."""
 
     def feed(self, text: str) -> str:
         """Return the text that can be shown now. After a match, nothing more."""
-        if self.match is not None:
+        if self.found is not None:
             return ""
         if not self._node and self._strings.first.isdisjoint(text):
             return text  # the usual case, without a look at each character
@@ -95,7 +88,7 @@ class StopMatcher:
             found = self._strings.found(self._node)
             if found is not None:
                 seen = self._held + text[: position + 1]
-                self.match = StopMatch(found)
+                self.found = found
                 self._held = ""
                 return seen[: len(seen) - len(found)]
         seen = self._held + text

@@ -302,9 +302,7 @@ def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any
     if data is not None and constraint is not None and constraint.kind == "json_schema":
         data["value"] = parsed(answer.completion)
     if answer.finish_reason == "cancelled":
-        interrupted = Interrupted("The answer was interrupted.")
-        interrupted.data = data
-        raise interrupted
+        raise Interrupted("The answer was interrupted.", data=data)
     return data
 
 

@@ -66,9 +66,7 @@ def doctor(session: Session) -> Any:
                 session.output.line(f"{' ' * (width + 8)}{check.fix}")
     failed = [check.name for check in checks if check.state == "error"]
     if failed:
-        error = ProblemsFound(f"Problems with: {', '.join(failed)}.", checks=failed)
-        error.data = data
-        raise error
+        raise ProblemsFound(f"Problems with: {', '.join(failed)}.", checks=failed, data=data)
     return data
 
 

@@ -49,8 +49,7 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
         try:
             post_json(url, "/v1/models/unload", {"model": name})
         except MlxkError as error:
-            error.data = {"stopped": stopped}
-            raise
+            raise error.with_data({"stopped": stopped}) from error
         stopped.append(name)
         session.output.line(f"Unloaded {escape_control(name)}.")
     if not chosen and not session.output.json:
