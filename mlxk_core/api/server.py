@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from mlxk_core.api.generation import Completion, Event, GenerationRequest, GenerationService
@@ -188,6 +188,16 @@ class MetricRegistry(Protocol):
         """Register a histogram with these upper bounds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A method of a route, for `/openapi.json`. `request` and `response` are msgspec structs (None: no JSON body)."""
+
+    method: Literal["get", "post", "delete"]
+    summary: str
+    request: type | None = None
+    response: type | None = None
+
+
 class ServerContext(Protocol):
     """What an extension gets. All it adds takes effect together, after it returned; if it raises, nothing does.
 
@@ -215,12 +225,19 @@ class ServerContext(Protocol):
         """Counters, gauges and histograms for `/metrics`."""
 
     def add_route(
-        self, path: str, resource: object, *, errors: ErrorEncoder | None = None, authenticated: bool = True
+        self,
+        path: str,
+        resource: object,
+        *,
+        errors: ErrorEncoder | None = None,
+        authenticated: bool = True,
+        operations: Sequence[Operation] = (),
     ) -> None:
         """Serve `path` (a Falcon URI template) by a Falcon resource.
 
         `errors` writes this route's errors (default: OpenAI's object). `authenticated=False` serves it without an API
-        key, for static pages; Host and Origin are checked all the same. Raises `ValueError` if the path is taken.
+        key, for static pages; Host and Origin are checked all the same. `operations` describe it in `/openapi.json`.
+        Raises `ValueError` if the path is taken.
         """
 
     def add_request_field(self, name: str, handler: FieldHandler) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlxk_testing.tiny_models import (
     random_model,
     scripted_model,
 )
+from tests.encoders.tiny_encoders import REFERENCES, write_encoder
 from tests.server_process import ServerProcess, own_home
 
 # As it was before any test changed it: uv finds its cache by it.
@@ -85,6 +87,9 @@ def _write_models() -> None:
     in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The keeper said: «ça va, 你好» 🌊 and left."))
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
     in_hub_cache("tiny/random", random_model)
+    shapes = json.loads(REFERENCES.read_text(encoding="utf-8"))
+    for name in ("bert", "bert-pairs"):
+        in_hub_cache(f"tiny/{name}", partial(write_encoder, name=name, shapes=shapes[name]["shapes"]))
     in_hub_cache("tiny/narrow", lambda folder: random_model(folder, context=128, ends=True))
     in_hub_cache("tiny/maker", lambda folder: random_model(folder, ends=True, context=16384))
     in_hub_cache("tiny/json", lambda folder: scripted_model(folder, '```json\n{"name": "Ada", "age": 36}\n```'))

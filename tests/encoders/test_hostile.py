@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -123,3 +124,21 @@ def test_many_embedding_clients_and_chats_share_a_server(encoder_server, post):
                 assert all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(entry["embedding"], expected, strict=True))
     status = encoder_server.status
     assert (status["active"], status["responses"]) == (0, 0)
+
+
+def test_the_document_of_the_server_describes_both_routes(encoder_server):
+    with urllib.request.urlopen(encoder_server.base_url.removesuffix("/v1") + "/openapi.json") as response:
+        document = json.load(response)
+    schemas = document["components"]["schemas"]
+    for path, fields in (("/v1/embeddings", {"input", "dimensions"}), ("/v1/rerank", {"query", "documents", "top_n"})):
+        operation = document["paths"][path]["post"]
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        assert fields <= set(schemas[reference.rpartition("/")[2]]["properties"])
+        assert "400" in operation["responses"]
+
+
+def test_the_list_of_models_says_what_each_can_do(encoder_server):
+    with urllib.request.urlopen(encoder_server.base_url + "/models") as response:
+        capabilities = {model["id"]: model["capabilities"] for model in json.load(response)["data"]}
+    assert capabilities["tiny/nomic"] == ["embeddings"]
+    assert capabilities["tiny/modernbert-pairs"] == capabilities["tiny/qwen3-reranker"] == ["rerank"]

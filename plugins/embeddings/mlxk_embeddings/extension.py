@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from mlxk_core.api.server import ServerContext
-from mlxk_embeddings.embeddings_route import EmbeddingsResource
-from mlxk_embeddings.rerank_route import RerankResource
+from mlxk_core.api.server import Operation, ServerContext
+from mlxk_embeddings.embeddings_route import EmbeddingsRequest, EmbeddingsResource, EmbeddingsResponse
+from mlxk_embeddings.rerank_route import RerankingRequest, RerankResource, RerankResponse
 
 
 def extend(server: ServerContext) -> None:
     """Add the routes to a server. Cohere's clients ask for `/v2/rerank`, Jina's and vLLM's for `/v1/rerank`."""
-    server.add_route("/v1/embeddings", EmbeddingsResource(server))
-    reranking = RerankResource(server)
-    server.add_route("/v1/rerank", reranking)
-    server.add_route("/v2/rerank", reranking)
+    embedding = Operation(method="post", summary="Embed texts.", request=EmbeddingsRequest, response=EmbeddingsResponse)
+    reranking = Operation(
+        method="post", summary="Rank documents by a query.", request=RerankingRequest, response=RerankResponse
+    )
+    server.add_route("/v1/embeddings", EmbeddingsResource(server), operations=[embedding])
+    for path in ("/v1/rerank", "/v2/rerank"):
+        server.add_route(path, RerankResource(server), operations=[reranking])

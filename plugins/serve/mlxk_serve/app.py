@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import falcon
 import msgspec
 
-from mlxk_core.api.server import ApiError
+from mlxk_core.api.server import ApiError, Operation
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
@@ -18,7 +18,7 @@ from mlxk_serve.http.responder import RESPONSE
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.openapi import document
 
-_API = ("/chat/completions", "/completions", "/models", "/embeddings", "/responses", "/messages")
+_API = ("/chat/completions", "/completions", "/models", "/embeddings", "/rerank", "/responses", "/messages")
 
 
 class App(falcon.App):
@@ -95,11 +95,14 @@ class RequestMiddleware:
 
 
 class OpenApi:
-    """`GET /openapi.json`."""
+    """`GET /openapi.json`. `described` are the routes of extensions."""
+
+    def __init__(self, described: Mapping[str, Sequence[Operation]]) -> None:
+        self._described = described
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(document())
+        resp.data = msgspec.json.encode(document(self._described))
 
 
 class _ErrorHandler:

@@ -248,8 +248,9 @@ class Catalog:
         return "generic" if "chat" in capabilities and self._generic_tools else None
 
     def _capabilities(self, model: Model) -> tuple[str, ...]:
-        if Facts(model).type == "embedding":
-            return ("embeddings",)
+        known = Facts(model).capabilities
+        if only := tuple(name for name in ("embeddings", "rerank") if name in known):
+            return only
         more = {
             "tools": self._tools(model) == "native",
             "reasoning": self._host.reasoning_format(model) is not None,

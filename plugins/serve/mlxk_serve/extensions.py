@@ -19,6 +19,7 @@ from mlxk_core.api.server import (
     Client,
     ErrorEncoder,
     FieldHandler,
+    Operation,
     ResponseEncoder,
     ServerExtension,
     ServerSettings,
@@ -40,6 +41,7 @@ class Route:
     resource: object
     errors: ErrorEncoder | None = None
     authenticated: bool = True
+    operations: tuple[Operation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class ServerResources:
     settings: ServerSettings
     responder: Responder
     fields: ExtensionFields
+    described: dict[str, Sequence[Operation]]
+    """What `/openapi.json` says of the routes of extensions."""
 
 
 class Context:
@@ -95,9 +99,15 @@ class Context:
         self.settings: ServerSettings = resources.settings
 
     def add_route(
-        self, path: str, resource: object, *, errors: ErrorEncoder | None = None, authenticated: bool = True
+        self,
+        path: str,
+        resource: object,
+        *,
+        errors: ErrorEncoder | None = None,
+        authenticated: bool = True,
+        operations: Sequence[Operation] = (),
     ) -> None:
-        self._additions.add_route(path, Route(resource, errors, authenticated))
+        self._additions.add_route(path, Route(resource, errors, authenticated, tuple(operations)))
 
     def add_middleware(self, component: object) -> None:
         self._additions.middleware.append(component)
@@ -150,6 +160,9 @@ def add_extensions(
             continue
         _apply(app, additions, resources.responder, access)
         resources.fields.add({name: _isolated(host, spec, name, handler) for name, handler in additions.fields.items()})
+        resources.described.update(
+            {path: route.operations for path, route in additions.routes.items() if route.operations}
+        )
         served |= {path: route.resource for path, route in additions.routes.items()}
         middleware = tuple(type(component).__name__ for component in additions.middleware)
         added.append(Extension(spec.name, tuple(additions.routes), middleware))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum, auto
 from types import TracebackType
@@ -16,7 +16,7 @@ from mlxk_core import __version__
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.host import Host
-from mlxk_core.api.server import ApiError, ServerSettings
+from mlxk_core.api.server import ApiError, Operation, ServerSettings
 from mlxk_core.api.text import plural
 from mlxk_serve.app import OpenApi, build_app
 from mlxk_serve.catalog import Catalog
@@ -94,6 +94,7 @@ class Server:
         self._fields = ExtensionFields()
         try:
             self.models = self._preload()
+            self._described: dict[str, Sequence[Operation]] = {}
             app, routes = self._application()
             host.announce_failures(note)
             self.extensions = add_extensions(app, self._resources(host), self._access, routes)
@@ -246,7 +247,7 @@ class Server:
             "/health": Health(self.service, self.config.limits, self._draining, self._resumed_at),
             "/livez": Live(),
             "/metrics": Metrics(self.metrics),
-            "/openapi.json": OpenApi(),
+            "/openapi.json": OpenApi(self._described),
         }
         app = build_app(routes, metrics=self._request_metrics, access=self._access, errors=self.responder.errors)
         return app, routes
@@ -262,7 +263,9 @@ class Server:
             heartbeat=config.limits.heartbeat,
             allow_pull=config.allow_pull,
         )
-        return ServerResources(host, self.service, self.catalog, self.metrics, settings, self.responder, self._fields)
+        return ServerResources(
+            host, self.service, self.catalog, self.metrics, settings, self.responder, self._fields, self._described
+        )
 
     def _resumed_at(self) -> float:
         return self.http.resumed_at

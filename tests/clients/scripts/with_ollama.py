@@ -131,3 +131,29 @@ def test_errors_are_the_sdks():
     with pytest.raises(ollama.ResponseError) as failed:
         client.chat("acme/missing", HI)
     assert failed.value.status_code == 404
+
+
+def test_vectors():
+    response = client.embed("tiny/bert", ["the cat", "a dog"], keep_alive="5m")
+    assert [len(vector) for vector in response.embeddings] == [32, 32]
+    assert response.prompt_eval_count > 4
+    assert client.embeddings("tiny/bert", "the cat").embedding == response.embeddings[0]
+    assert client.show("tiny/bert").capabilities == ["embedding"]
+
+
+def test_a_model_is_kept_and_unloaded():
+    assert client.generate("tiny/person", keep_alive="10m").done_reason == "load"
+    assert client.generate("tiny/person", keep_alive=0).done_reason == "unload"
+    assert "tiny/person" not in {model.model for model in client.ps().models}
+
+
+def test_downloads_are_off():
+    with pytest.raises(ollama.ResponseError) as failed:
+        client.pull("acme/model")
+    assert failed.value.status_code == 403
+
+
+def test_images_are_an_error():
+    with pytest.raises(ollama.ResponseError) as failed:
+        client.chat("tiny/talker", [{**HI[0], "images": [b"picture"]}])
+    assert failed.value.status_code == 400

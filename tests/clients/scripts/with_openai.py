@@ -300,3 +300,14 @@ def test_leaving_a_stream_frees_its_place():
             return
         time.sleep(0.02)
     raise AssertionError(now)
+
+
+def test_vectors():
+    response = client.embeddings.create(model="tiny/bert", input=["the cat", "a dog"])  # sent as base64
+    assert [len(entry.embedding) for entry in response.data] == [32, 32]
+    assert response.usage.prompt_tokens > 4
+    numbers = client.embeddings.create(model="tiny/bert", input="the cat", encoding_format="float", dimensions=8)
+    assert abs(sum(value * value for value in numbers.data[0].embedding) - 1) < 1e-4
+    with pytest.raises(openai.BadRequestError) as failed:
+        client.embeddings.create(model="tiny/talker", input="x")
+    assert failed.value.code == "unsupported_model"

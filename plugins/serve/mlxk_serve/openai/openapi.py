@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from mlxk_core import __version__
+from mlxk_core.api.server import Operation
 from mlxk_serve.catalog import ModelList, ModelObject
 from mlxk_serve.http.errors import ErrorResponse
 from mlxk_serve.openai.objects import ChatCompletion, ChatCompletionChunk, TextCompletion
@@ -47,9 +49,28 @@ _STRUCTS: tuple[type[Struct], ...] = (
 )  # fmt: skip
 
 
+def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
+    """Return the whole document, with the routes of `extensions` by path."""
+    own = _document()
+    described = [(path, each) for path, operations in extensions.items() for each in operations]
+    structs = {kind for _, each in described for kind in (each.request, each.response) if kind is not None}
+    kinds = sorted(structs, key=lambda kind: kind.__name__)
+    refs, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
+    schema_of = dict(zip(kinds, refs, strict=True))
+    paths: dict[str, Any] = dict(own["paths"])
+    for path, each in described:
+        content = {} if each.response is None else {"application/json": {"schema": schema_of[each.response]}}
+        operation = _operation(each.summary, content)
+        if each.request is not None:
+            body = {"application/json": {"schema": schema_of[each.request]}}
+            operation["requestBody"] = {"required": True, "content": body}
+        paths[path] = {**paths.get(path, {}), each.method: operation}
+    components = {**own["components"], "schemas": {**schemas, **own["components"]["schemas"]}}
+    return {**own, "paths": paths, "components": components}
+
+
 @lru_cache(maxsize=1)
-def document() -> dict[str, Any]:
-    """Return the whole document."""
+def _document() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
     return {
         "openapi": "3.1.0",
