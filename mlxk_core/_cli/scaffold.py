@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "server-extension": "mlxk_server_extensions",
     "lifecycle": "mlxk_lifecycle",
     "agent": "mlxk_agents",
+    "settings": "mlxk_settings",
 }
 """What can be made, and the hook whose documented example it begins with."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -87,6 +88,7 @@ _PROVIDES = {
     "server-extension": "server extension {name}",
     "lifecycle": "lifecycle listener {name}",
     "agent": "agent {name}",
+    "settings": "settings section {name}",
 }
 
 

@@ -210,7 +210,10 @@ class ServerContext(Protocol):
 
     @property
     def service(self) -> GenerationService:
-        """The generation service all routes share."""
+        """The generation service all routes share.
+
+        What a responder submits on its own thread is cancelled when the client of the request disconnects.
+        """
 
     @property
     def models(self) -> ServedModels:

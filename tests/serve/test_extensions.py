@@ -6,13 +6,14 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import falcon
 import pytest
 
 from mlxk_core.api import ServerExtensionSpec, hookimpl
-from mlxk_core.api.errors import PluginFailure
+from mlxk_core.api.errors import InvalidOption, PluginFailure
 from mlxk_core.api.generation import Delta, Finished, GenerationRequest, Message
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import NDJSON, ApiError
@@ -205,6 +206,79 @@ def test_a_request_to_a_plugins_route_is_cancelled_when_its_client_leaves(serve,
     sock.close()
     kit.until(lambda: engine.script.happened("remove"))
     kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)
+
+
+class Plain:
+    """Waits for the answer on the thread of the responder, and knows nothing of disconnects."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_post(self, req, resp):
+        body = json.loads(req.bounded_stream.read())
+        model = self._server.models.get(body["model"])
+        with self._server.service.submit(GenerationRequest(model=model, prompt=body["say"])) as generation:
+            resp.media = {"text": generation.result().content}
+
+
+def plain(server):
+    server.add_route("/plain", Plain(server))
+
+
+def test_a_responder_that_knows_nothing_of_disconnects_is_cancelled_too(serve, engine, extend, kit):
+    extend(plain)
+    client = serve().client
+    assert client.post("/plain", {"model": "fake", "say": "Hi"}).json == {"text": "Hello, world."}
+    engine.script.answer = lambda prompt: "x" * 100_000
+    engine.script.step_seconds = 0.005
+    sock = client.begin("/plain", {"model": "fake", "say": "Hi"})
+    kit.until(lambda: client.status()["counters"]["generated_tokens"] > 20)
+    sock.close()
+    kit.until(lambda: engine.script.happened("remove"))
+
+
+def field(server):
+    server.add_request_field("shout", shout)
+
+
+def shout(request, value):
+    if value == "fail":
+        raise KeyError("nothing")
+    if not isinstance(value, bool):
+        raise InvalidOption("shout", "must be true or false")
+    return replace(request, prompt=[*request.prompt, Message(role="user", content="LOUD")])
+
+
+def test_a_field_of_a_plugin_changes_the_request(serve, engine, extend):
+    extend(field)
+    engine.script.answer = lambda prompt: "LOUD" if "LOUD" in prompt else "quiet"
+    client = serve().client
+
+    def ask(**more):
+        return client.post("/v1/chat/completions", {**client.chat_body("Hi"), **more})
+
+    assert ask().json["choices"][0]["message"]["content"] == "quiet"
+    assert ask(shout=None).json["choices"][0]["message"]["content"] == "quiet"
+    assert [choice["message"]["content"] for choice in ask(shout=True, n=2).json["choices"]] == ["LOUD", "LOUD"]
+    assert (ask(shout=1).status, ask(shout=1).json["error"]["param"]) == (400, "shout")
+    failed = ask(shout="fail")
+    assert (failed.status, failed.json["error"]["code"]) == (500, "plugin_failure")
+
+
+@pytest.mark.parametrize("name", ["temperature", "best_of"])
+def test_a_field_of_openai_cannot_be_claimed(tmp_path, name):
+    from mlxk_serve.config import ServeConfig
+    from mlxk_serve.server import Server
+
+    def claims(server):
+        server.add_route("/half/done", Hello(None))
+        server.add_request_field(name, shout)
+
+    host = Host()
+    host.register(extension(claims), name="bad")
+    with Server(host, ServeConfig(port=0, hosts=("127.0.0.1",), queue=1, concurrency=1), note=print) as server:
+        assert server.extensions == []
+    assert name in host.plugins()[0].reason
 
 
 @pytest.mark.parametrize("function", [taken, raising, exiting, bad_component], ids=lambda f: f.__name__)

@@ -14,6 +14,7 @@ from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.heap import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import request_id
+from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.openapi import document
@@ -69,6 +70,7 @@ class RequestMiddleware:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         id = request_id(req.get_header("x-request-id"))
+        begin_request(req)
         req.context.record = RequestRecord(self._metrics, id, req.method, req.path)
         resp.set_header("x-request-id", id)
         origin = req.get_header("origin")
@@ -87,6 +89,7 @@ class RequestMiddleware:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
+        end_request()
         record: RequestRecord = req.context.record
         record.route = req.uri_template or "unknown"
         if resp.stream is None or resp.stream is not req.env.get(RESPONSE):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import falcon
 
@@ -27,6 +28,7 @@ from mlxk_core.api.server import (
 from mlxk_serve.app import add_route
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.access_control import AccessControl
+from mlxk_serve.http.request_service import RequestService
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.openai.extension_fields import ExtensionFields
@@ -93,7 +95,7 @@ class Context:
         self._additions = additions
         self._fields = resources.fields
         self.host: Host = resources.host
-        self.service: GenerationService = resources.service
+        self.service = cast("GenerationService", RequestService(resources.service))
         self.models: Catalog = resources.models
         self.metrics: MetricRegistry = resources.metrics
         self.settings: ServerSettings = resources.settings
