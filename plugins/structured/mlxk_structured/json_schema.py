@@ -36,11 +36,18 @@ MAX_COUNT = 1_000_000
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _FORMATS = frozenset(
-    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
+    {"duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
 )  # fmt: skip
+_DATE = (
+    "[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_OWN_FORMATS = {"date": _DATE, "time": _TIME, "date-time": f"{_DATE}T{_TIME}"}
+"""Formats without what RFC 3339 allows and libraries reject: leap seconds, small letters, the year 0."""
 _NAME_FORMATS = {
     "uuid": "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-    "date": "[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])",
+    "date": _DATE,
 }
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -277,7 +284,9 @@ class _Rewriting:
         if "format" in schema:
             if not isinstance(schema["format"], str):
                 raise SchemaError(f"{path}.format", f"it must be a string, not {_kind(schema['format'])}")
-            if schema["format"] in _FORMATS and "pattern" not in schema:
+            if schema["format"] in _OWN_FORMATS and "pattern" not in schema:
+                result["pattern"] = f"^(?:{_OWN_FORMATS[schema['format']]})$"
+            elif schema["format"] in _FORMATS and "pattern" not in schema:
                 result["format"] = schema["format"]
 
     def _pattern(self, pattern: Any, path: str) -> list[str]:
