@@ -197,7 +197,7 @@ def test_the_token_budget_of_a_person_is_the_rest_of_the_context_and_that_of_a_s
 def test_a_budget_that_does_not_fit_is_clamped_and_said(house):
     house.open(fake_backend())
     started = house.until(house.ask(house.model(context=100), max_tokens=5000), Started)
-    assert started.max_tokens < 100 and "5000" in started.notes[0]
+    assert started.max_tokens < 100 and "5,000" in started.notes[0]
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_any_step(house):
