@@ -18,7 +18,9 @@ pytestmark = pytest.mark.packaging
 @pytest.fixture(scope="module")
 def environment(install):
     """The executables of an environment with every example, the engine, the server and the kit."""
-    return install("mlxk-mlx", "mlxk-serve", "mlxk-testing", *(folder.name for folder in EXAMPLES))
+    return install(
+        "mlxk-mlx", "mlxk-serve", "mlxk-pull", "mlxk-launch", "mlxk-testing", *(folder.name for folder in EXAMPLES)
+    )
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
