@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = {
     "Tutorials": "tutorials/",
     "How-to": "how-to/",
+    "Clients": "how-to/clients/",
     "Plugins": "plugins/",
     "Plugin tutorials": "plugins/tutorials/",
     "Reference": "reference/",

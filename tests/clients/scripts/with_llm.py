@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from llm.cli import cli
 
 TEXT = "The keeper said: «ça va, 你好» 🌊 and left."
+# --8<-- [start:example]
 MODEL = """
 - model_id: {id}
   model_name: {name}
@@ -15,6 +16,7 @@ MODEL = """
   supports_tools: true
   supports_schema: true
 """
+# --8<-- [end:example]
 
 
 @pytest.fixture(autouse=True, scope="session")
