@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,6 +21,9 @@ from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._host.host import BUILTIN_COMMANDS, Host
 from mlxk_core._host.isolation import own_stdout
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 # click 8.1 has no such error: it prints the help itself.
@@ -96,6 +99,12 @@ class LazyCommand(click.Command):
         return ctx
 
 
+def _complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from mlxk_core._cli.completion import complete_plugin  # not for `mlxk --help`
+
+    return complete_plugin(ctx, param, incomplete)
+
+
 class Root(click.Group):
     """`mlxk` itself, made for every run: which commands there are is the host's knowledge."""
 
@@ -112,6 +121,7 @@ class Root(click.Group):
                     ["--disable-plugin"],
                     metavar="NAME",
                     multiple=True,
+                    shell_complete=_complete_plugin,
                     help="Do not load this plugin or distribution (repeatable).",
                 ),
                 click.Option(["-V", "--version"], is_flag=True, help="Show the version."),

@@ -19,8 +19,7 @@ def use_plain_words(command: click.Command) -> None:
     for parameter in command.params:
         kind = parameter.type
         if isinstance(kind, (click.IntRange, click.FloatRange)):
-            # click has no public way to say it; without this method it says it in its own way.
-            vars(kind)["_describe_range"] = partial(bounds, kind)
+            number_in_words(kind)
         if isinstance(parameter, click.Option) and parameter.metavar is None and not parameter.count:
             if isinstance(kind, click.types.IntParamType):
                 parameter.metavar = "N"
@@ -29,6 +28,12 @@ def use_plain_words(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for each in command.commands.values():
             use_plain_words(each)
+
+
+def number_in_words(kind: click.IntRange | click.FloatRange) -> None:
+    """Let a range name its bounds in words, in help and in errors."""
+    # click has no public way to say it; without this method it says it in its own way.
+    vars(kind)["_describe_range"] = partial(bounds, kind)
 
 
 def bounds(kind: click.IntRange | click.FloatRange) -> str:
@@ -40,9 +45,9 @@ def bounds(kind: click.IntRange | click.FloatRange) -> str:
     return " and ".join(filter(None, (low, high)))
 
 
-def problem_of(message: str) -> str:
+def value_problem(error: click.BadParameter) -> str:
     """Return what click says of a wrong value as `must be at least 1, not 0`; another sentence as it is."""
-    message = message.rstrip(".")
+    message = error.message.rstrip(".")
     if found := _NOT_IN_RANGE.fullmatch(message):
         return f"must be {found['allowed']}, not {found['value']}"
     if found := _NOT_VALID.fullmatch(message):

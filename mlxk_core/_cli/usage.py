@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mlxk_core._cli.plain_words import problem_of
+from mlxk_core._cli.plain_words import value_problem
 from mlxk_core._errors import UsageError
 
 # What other tools call an option; the first that the command has is suggested.
@@ -125,7 +125,7 @@ def _bad_value(error: click.BadParameter) -> str:
         return error.format_message().rstrip(".")
     option = error.param
     name = option.opts[-1] if isinstance(option, click.Option) else option.human_readable_name
-    return f"{name}: {problem_of(error.message)}"
+    return f"{name}: {value_problem(error)}"
 
 
 def _usage(ctx: click.Context) -> str:

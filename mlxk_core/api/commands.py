@@ -6,6 +6,7 @@ from mlxk_core._cli.completion import complete_backend, complete_model, complete
 from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
 from mlxk_core._cli.output import Output, escape_control
+from mlxk_core._cli.plain_words import number_in_words, value_problem
 from mlxk_core._cli.session import Session, emit_result, json_option
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "escape_control",
     "find_or_pull",
     "json_option",
+    "number_in_words",
     "run",
+    "value_problem",
 ]

@@ -17,9 +17,9 @@ from mlxk_core.api import CommandSpec, hookimpl
 
 HOST = Host.discover()
 FREE_TEXT = {
-    *("prompt", "text", "input", "query", "pattern", "system", "stop", "schema", "regex", "search", "commit"),
+    *("prompt", "text", "input", "query", "system", "stop", "schema", "regex", "search", "commit"),
     *("hosts", "origins", "allow_host", "include", "exclude", "name", "branch", "repo", "words", "options"),
-    *("disable_plugin", "arguments", "url", "aliases", "dtype", "texts", "prompt_name", "server"),
+    *("arguments", "url", "aliases", "dtype", "texts", "prompt_name", "server"),
 }
 """Parameters whose values only the user knows, or for which a list would be long and of no use."""
 

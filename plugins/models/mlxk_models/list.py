@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mlxk_core.api import Model
-from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.models import Resolver, hub_cache, short_name
 from mlxk_core.api.text import human_size, plural
@@ -30,7 +30,7 @@ _MAX_NAME = 48  # columns, on a terminal
 
 
 @click.command("list")
-@click.argument("pattern", required=False)
+@click.argument("pattern", required=False, shell_complete=complete_model)
 @click.option("--all", "-a", "all_", is_flag=True, help="Include models that cannot run here.")
 @click.option("--health", is_flag=True, help="Show the state of the files; include damaged and unfinished models.")
 @click.option("--sort", type=click.Choice([*_SORTS]), default="name", show_default=True, help="Order of the list.")

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from mlxk_core.api.commands import number_in_words, value_problem
 from mlxk_core.api.errors import InvalidOption
 from mlxk_run.chat_state import ChatState
 from mlxk_run.input import Number
@@ -121,11 +122,12 @@ def change(state: ChatState, text: str) -> str:
     if value.lower() == "default":
         setting.set(state, None)
         return f"{key} is back to its default."
+    if isinstance(setting.type, (click.IntRange, click.FloatRange)):
+        number_in_words(setting.type)
     try:
         converted = setting.type.convert(value, None, None)
     except click.BadParameter as error:
-        message = error.message.rstrip(".").replace("valid integer range", "whole number")
-        raise InvalidOption("/set", f"{key}: {message.replace('valid float range', 'number')}.") from error
+        raise InvalidOption("/set", f"{key} {value_problem(error)}.") from error
     setting.set(state, converted)
     return f"{key} = {shown(setting.get(state))}"
 
