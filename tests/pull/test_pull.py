@@ -351,3 +351,11 @@ def test_a_name_that_a_source_offers_needs_no_pull(hub, host, cli):
 
 def test_the_plugin_is_light():
     assert_light("mlxk_pull.plugin")
+
+
+def test_an_alias_of_the_settings_is_pulled_under_the_name_of_its_model(hub, repository, mlxk, tmp_path):
+    (tmp_path / "config.toml").write_text(f'[aliases]\nmine = "{NAME}"\n')
+    env = {"MLXK_CONFIG": str(tmp_path / "config.toml")}
+    result = mlxk("pull", "mine", "--json", env=env)
+    assert result.code == 0 and result.json["data"]["model"] == NAME
+    assert mlxk("pull", "mine@main", "--dry-run", env=env).code == 0

@@ -57,7 +57,7 @@ def pull(
     )
     puller = Puller(session, options)
     given = {"--include": include, "--exclude": exclude, "--dry-run": dry_run, "--verify": verify, "--force": force}
-    names = list(dict.fromkeys(models))
+    names = list(dict.fromkeys(map(session.host.settings.expand, models)))
     fetches = {name: source_fetch(session, name, [each for each, value in given.items() if value]) for name in names}
     targets = [(name, parse_target(name)) for name in names if fetches[name] is None]
 
