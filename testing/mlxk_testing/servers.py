@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,11 @@ def server(
 def install_entry_points(folder: Path, plugins: Mapping[str, str]) -> None:
     """Make `plugins` (entry-point name: module) known to a Python that has `folder` on its path.
 
-    Modules are imported as usual; put them into `folder`, or elsewhere on the path.
+    Modules are imported as usual; put them into `folder`, or elsewhere on the path. One that is installed already, as
+    with `pip install -e .`, is not added twice.
     """
+    installed = {(point.name, point.value) for point in entry_points(group="mlxk")}
+    plugins = {name: module for name, module in plugins.items() if (name, module) not in installed}
     info = folder / "mlxk_test_plugins-0.0.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlxk-test-plugins\nVersion: 0.0.0\n")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
+
+from mlxk_testing import install_entry_points
 
 _PROJECT = '''
 from mlxk_core.api import CommandSpec, ServerExtensionSpec, hookimpl
@@ -84,3 +87,11 @@ def test_a_project_without_configuration_has_the_fixtures(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
+
+
+def test_an_installed_plugin_is_not_added_twice(tmp_path):
+    installed = next(iter(entry_points(group="mlxk")), None)
+    given = {"mine": "my_package.plugin"} | ({installed.name: installed.value} if installed else {})
+    install_entry_points(tmp_path, given)
+    [text] = [path.read_text() for path in tmp_path.glob("*.dist-info/entry_points.txt")]
+    assert text == "[mlxk]\nmine = my_package.plugin\n"
