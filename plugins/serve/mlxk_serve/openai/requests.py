@@ -237,7 +237,7 @@ def decode(body: bytes, kind: type[_S]) -> _S:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(body, error) from None
     fields = {name: bytes(getattr(raw, name)) for name in kind.__struct_fields__}
-    whole = {name: _whole_numbers(msgspec.json.decode(value)) for name, value in fields.items() if value}
+    whole = {name: _whole_numbers(_value(value)) for name, value in fields.items() if value}
     try:
         return _TYPED[kind].decode(msgspec.json.encode(whole))
     except msgspec.ValidationError as error:
@@ -271,8 +271,16 @@ def _check_unimplemented(raw: Any, kind: type[Struct]) -> None:
         value = bytes(getattr(raw, name))
         if not value or value == b"null" or harmless == (...,):
             continue
-        if len(value) > 256 or msgspec.json.decode(value) not in harmless:
+        if len(value) > 256 or _value(value) not in harmless:
             raise unsupported(name, _only(name, harmless))
+
+
+def _value(data: bytes) -> Any:
+    """Return a value that was skipped before: only now the bytes of its texts are looked at."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(data, error) from None
 
 
 def _only(name: str, values: tuple[Any, ...]) -> str:
