@@ -33,7 +33,7 @@ PATIENCE = 90.0
 """Seconds that one request may take before its client gives up."""
 LONGEST_SILENCE = 1.0
 LARGEST_GROWTH = 200 * MEGABYTE
-MODEL = "survival/tiny"
+MODEL = "mlx-community/survival-tiny"  # mlx-knife serves only what it takes for an MLX model
 
 WATCHER = """
 import http.client, json, sys, threading, time

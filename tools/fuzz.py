@@ -95,6 +95,10 @@ def _chats() -> list[bytes]:
     )
 
 
+def _texts() -> list[bytes]:
+    return _json({"model": "m", "prompt": [[1, 2]], "logprobs": 1}, {"prompt": "Hi", "echo": True, "max_tokens": 5.0})
+
+
 def _schemas() -> list[bytes]:
     return _json(
         {"type": "object", "properties": {"a": {"type": "string", "pattern": "^a+$"}}, "required": ["a"]},
@@ -194,7 +198,7 @@ def targets(scratch: Path) -> dict[str, Target]:
     found = [
         Target("http", _requests(), _parse, ()),
         Target("chat", _chats(), lambda data: decode(data, ChatRequest), failures),
-        Target("completion", _json({"model": "m", "prompt": [[1, 2]], "logprobs": 1}), lambda data: decode(data, TextRequest), failures),
+        Target("completion", _texts(), lambda data: decode(data, TextRequest), failures),
         Target("weight", _chats(), is_too_heavy, ()),
         Target("schema", _schemas(), _compile("json_schema"), failures),
         Target("regex", [rb"^(?:a|b){2,3}[^c-e]\d+$", rb"(?=x)\u0041\p{L}*?"], _compile("regex"), failures),
