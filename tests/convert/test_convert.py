@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -43,6 +44,10 @@ def test_a_quantized_model_is_in_the_cache_and_still_says_the_same(mlxk, hub_cac
     assert run_in_process("run", "wide-4bit", "Hi", "--max-tokens", "3").code == 0
     # The first name is still the first model, although it is a part of the second name.
     assert run_in_process("show", "wide", "--json").json["data"]["model"]["name"] == "acme/wide"
+    assert run_in_process("health", "local/wide-4bit", "--verify").code == 0  # no hub has it
+    (Path(data["path"]) / "model.safetensors").unlink()
+    damaged = run_in_process("health", "local/wide-4bit")
+    assert damaged.code == 1 and "pull" not in damaged.stderr
     assert run_in_process("rm", "-f", "local/wide-4bit").code == 0
 
 

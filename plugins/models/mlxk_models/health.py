@@ -102,8 +102,8 @@ def _check(session: Session, entry: Entry, verify: bool) -> Finding:
     model = entry.model
     if not verify or entry.health.problems:
         return Finding(entry, entry.health, False if verify else None)
-    if model.origin != "hub":
-        return Finding(entry, entry.health, False)  # not from a hub
+    if not inventory.was_downloaded(model):
+        return Finding(entry, entry.health, False)
     from mlxk_models.checksums import mismatches
 
     if session.output.stderr_is_terminal:
@@ -143,7 +143,7 @@ def _sentence(unhealthy: Sequence[Finding], total: int) -> str:
 
 def _remedy(unhealthy: Sequence[Finding]) -> str:
     """Return the commands that repair what came from the hub."""
-    from_hub = [each for each in unhealthy if each.entry.model.origin == "hub"]
+    from_hub = [each for each in unhealthy if inventory.was_downloaded(each.entry.model)]
     if not from_hub:
         return ""
     verify = " --verify" if any(each.has_wrong_bytes for each in from_hub) else ""

@@ -19,3 +19,12 @@ def unfinished_download(resolver: Resolver, reference: str) -> Model | None:
         return None
     names = {parsed.name.casefold(), full_name(parsed.name).casefold()}
     return next((model for model in resolver.unfinished() if model.name.casefold() in names), None)
+
+
+def was_downloaded(model: Model) -> bool:
+    """Return whether the files came from a hub. `mlxk convert` writes into the cache too, without blobs and links."""
+    if model.origin != "hub":
+        return False
+    return (model.path.parent.parent / "blobs").is_dir() or any(
+        (model.path / file.name).is_symlink() for file in model.files
+    )
