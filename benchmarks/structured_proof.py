@@ -60,6 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a name (default: a tiny random model)")
     parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first request, to go on after an earlier run"
+    )
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=300)
     arguments = parser.parse_args()
@@ -121,7 +124,9 @@ def _prove(url: str, model: str, arguments: argparse.Namespace) -> Report:
             return number, detail, 0
 
     with ThreadPoolExecutor(arguments.at_once) as pool:
-        for done, (number, answers, tokens) in enumerate(pool.map(ask, range(arguments.requests)), 1):
+        for done, (number, answers, tokens) in enumerate(
+            pool.map(ask, range(arguments.first, arguments.first + arguments.requests)), 1
+        ):
             report.tokens += tokens
             if isinstance(answers, str):
                 report.fault(number, answers[:300])

@@ -18,6 +18,7 @@ from mlxk_testing.tiny_models import (
     gpt_oss_model,
     random_model,
 )
+from mlxk_testing.tiny_models.files import edit_json
 
 THINK = (*CHATML_TOKENS, "<think>", "</think>")
 CALLS = CHATML.replace(
@@ -28,6 +29,19 @@ CALLS = CHATML.replace(
 )
 """ChatML with tools, in the form that Hermes and Qwen write calls."""
 THINKING_CALLS = CALLS.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+
+
+RESPONSE_TEMPLATE = {
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        "thinking": {"open": "<think>", "close_pattern": r"</think>\s*"},
+        "content": {"close_pattern": r"\s*<\|im_end\|>"},
+        "tool_calls": {
+            "open": "<tool_call>", "close": "</tool_call>", "repeats": True, "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+    },
+}  # fmt: skip
 
 
 def _without_stop_tokens(folder):
@@ -48,6 +62,10 @@ def models(tmp_path_factory):
     random_model(folder / "thinks", ends=True, chat_template=THINKING_CHATML, added_tokens=THINK)
     random_model(folder / "calls", ends=True, chat_template=CALLS, added_tokens=calls)
     random_model(folder / "both", ends=True, chat_template=THINKING_CALLS, added_tokens=(*THINK, *calls[2:]))
+    template = random_model(
+        folder / "template", ends=True, chat_template=THINKING_CALLS, added_tokens=(*THINK, *calls[2:])
+    )
+    edit_json(template / "tokenizer_config.json", response_template=RESPONSE_TEMPLATE)
     gpt_oss_model(folder / "harmony")
     return {path.name: Model(name=path.name, path=path) for path in folder.iterdir()}
 

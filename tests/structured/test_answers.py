@@ -111,7 +111,7 @@ def test_an_answer_that_max_tokens_cuts_says_so(service, models):
     assert (completion.finish_reason, completion.usage.completion_tokens) == ("length", 7)
 
 
-@pytest.mark.parametrize("name", ["calls", "both", "harmony"])
+@pytest.mark.parametrize("name", ["calls", "both", "template", "harmony"])
 def test_a_required_call_is_made_and_valid(service, models, name):
     tools = (Tool(name="city", parameters=CITY, strict=True), Tool(name="now", parameters={"type": "object"}))
     for seed in range(3):

@@ -54,6 +54,7 @@ def mlxk_reasoning_extractors() -> Iterable[ReasoningExtractorSpec]:
         summary="The model's own response_template, read by transformers",
         matches=_responses,
         target="mlxk_mlx.formats.response_template:extractor",
+        grammar="mlxk_mlx.formats.response_template_grammar:grammar",
         tool_calls="own",
     )
 

@@ -18,8 +18,8 @@ from mlxk_mlx.loading import runtime
 if TYPE_CHECKING:
     from mlxk_core.api.models import Model
 
-_REASONING = re.compile("reason|think|thought|analysis", re.IGNORECASE)
-_CALLS = re.compile("tool_calls?")
+REASONING = re.compile("reason|think|thought|analysis", re.IGNORECASE)
+CALLS = re.compile("tool_calls?")
 _REST, _NOISE, _ANCHOR = "mlxk_rest", "mlxk_noise", "mlxk_anchor"
 _SILENCE = 32
 """A parser that is silent is fed in steps of this part of what it holds back."""
@@ -29,7 +29,7 @@ _EDGES = ("open", "open_pattern", "close", "close_pattern")
 def extractor(context: ExtractorContext) -> Extractor:
     """Return the parser of a response. The text of a template that transformers rejects stays whole."""
     template = response_template(context.model) or {}
-    finds_calls = any(_CALLS.fullmatch(name) for name in template.get("fields", ()))
+    finds_calls = any(CALLS.fullmatch(name) for name in template.get("fields", ()))
     try:
         found: Extractor = _build(template, context)
     except Exception:  # transformers checks what the model's author wrote
@@ -77,10 +77,10 @@ _OUTSIDE = Region(Channel.CONTENT, {})
 def _regions(template: Mapping[str, Any], context: ExtractorContext) -> dict[str, Region]:
     regions = {}
     for name, field in template["fields"].items():
-        if _CALLS.fullmatch(name):
+        if CALLS.fullmatch(name):
             regions[name] = _call_region(template, name, context)
         else:
-            channel = Channel.REASONING if _REASONING.search(name) else Channel.CONTENT
+            channel = Channel.REASONING if REASONING.search(name) else Channel.CONTENT
             regions[name] = Region(channel, field)
     return regions
 
@@ -149,6 +149,11 @@ class RegionExtractor:
         self._raw = ""  # the end of what it was fed: all that it has not given back, and perhaps a marker before it
         self._closing: _Closing | None = None
         self._resume(parser.initial_events)
+
+    @property
+    def region(self) -> Channel:
+        """The channel of the region that is open, which may just have been closed."""
+        return self._region_of(self._region).channel
 
     @property
     def channel(self) -> Channel | None:
@@ -286,7 +291,7 @@ class _Closing:
 
 def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return `template` without calls: in a request without tools they are text."""
-    return {**template, "fields": {k: v for k, v in template["fields"].items() if not _CALLS.fullmatch(k)}}
+    return {**template, "fields": {k: v for k, v in template["fields"].items() if not CALLS.fullmatch(k)}}
 
 
 def _pattern(field: Mapping[str, Any], edge: str) -> str:
