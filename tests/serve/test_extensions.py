@@ -78,6 +78,7 @@ def hop_by_hop(server):
     server.add_middleware(HopByHop())
 
 
+# --8<-- [start:protocol]
 class Lines:
     """A protocol of one JSON document a line."""
 
@@ -116,6 +117,9 @@ class Tell:
 def tell(server):
     errors = lambda error: json.dumps({"failed": error.code, "status": error.status}).encode()  # noqa: E731
     server.add_route("/tell", Tell(server), errors=errors)
+
+
+# --8<-- [end:protocol]
 
 
 class Static:
