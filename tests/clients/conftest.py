@@ -1,4 +1,4 @@
-"""What the tests with other people's clients share: their environments, and the one server they all talk to."""
+"""What the tests with third-party clients share: their environments, and the one server they all talk to."""
 
 from __future__ import annotations
 

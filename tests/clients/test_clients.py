@@ -1,4 +1,4 @@
-"""Other people's clients, each in an environment of its own: they are told the base URL and nothing else."""
+"""Third-party clients in environments without mlxk: each gets the base URL and nothing else."""
 
 from __future__ import annotations
 
