@@ -190,12 +190,18 @@ class MetricRegistry(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """A method of a route, for `/openapi.json`. `request` and `response` are msgspec structs (None: no JSON body)."""
+    """A method of a route, for `/openapi.json`.
+
+    `request` and `response` are msgspec structs or types such as `dict[str, int]` (None: no JSON body). `stream` is the
+    content type of a response that may be streamed instead, `query` names parameters of the URL.
+    """
 
     method: Literal["get", "post", "delete"]
     summary: str
-    request: type | None = None
-    response: type | None = None
+    request: Any = None
+    response: Any = None
+    stream: str | None = None
+    query: Sequence[str] = ()
 
 
 class ServerContext(Protocol):

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "pull": {"mlxk_hub"},
     "push": {"mlxk_hub"},
     "responses": {"mlxk_protocol"},
+    "serve": {"mlxk_protocol"},
     "messages": {"mlxk_protocol"},
     "ollama": {"mlxk_protocol"},
     "embeddings": {"mlxk_protocol"},

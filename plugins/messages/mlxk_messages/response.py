@@ -17,22 +17,19 @@ StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 _STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "cancelled": "max_tokens", "tool_calls": "tool_use"}
 
 
-class TextBlock(Struct):
+class TextBlock(Struct, tag_field="type", tag="text"):
     text: str
-    type: str = "text"
 
 
-class ThinkingBlock(Struct):
+class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
     thinking: str
     signature: str
-    type: str = "thinking"
 
 
-class ToolUseBlock(Struct):
+class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
     id: str
     name: str
     input: Any
-    type: str = "tool_use"
 
 
 ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock

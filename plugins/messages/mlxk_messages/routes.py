@@ -6,18 +6,30 @@ from collections.abc import Iterable
 
 import falcon
 
-from mlxk_core.api.server import Cancellation, ServerContext
+from mlxk_core.api.server import Cancellation, Operation, ServerContext
 from mlxk_messages.encoder import MessagesEncoder
 from mlxk_messages.errors import encode_error
 from mlxk_messages.generation import counted, generated, shows_thinking
 from mlxk_messages.requests import CountRequest, MessageRequest
+from mlxk_messages.response import MessageObject
 from mlxk_protocol.decode import decode
 
 
 def extend(server: ServerContext) -> None:
     """Add the routes to a server."""
-    server.add_route("/v1/messages", Messages(server), errors=encode_error)
-    server.add_route("/v1/messages/count_tokens", CountTokens(server), errors=encode_error)
+    create = Operation(
+        method="post",
+        summary="Create a message.",
+        request=MessageRequest,
+        response=MessageObject,
+        stream=MessagesEncoder.content_type,
+    )
+    count = Operation(
+        method="post", summary="Count the tokens of a prompt.", request=CountRequest, response=dict[str, int]
+    )
+    server.add_route("/v1/messages", Messages(server), errors=encode_error, operations=[create])
+    path = "/v1/messages/count_tokens"
+    server.add_route(path, CountTokens(server), errors=encode_error, operations=[count])
 
 
 class Messages:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import falcon
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.server import ServerContext
+from mlxk_core.api.server import NDJSON, Operation, ServerContext
 from mlxk_ollama.catalog import describe_model, find_model, list_models, running_models
 from mlxk_ollama.embedding import Embed, OldEmbed
 from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error
 from mlxk_ollama.generation import chat_generation, text_generation
 from mlxk_ollama.loading import load_or_unload
 from mlxk_ollama.pulling import Pull
-from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, ShowRequest
+from mlxk_ollama.requests import (
+    ChatRequest,
+    Common,
+    EmbedRequest,
+    GenerateRequest,
+    OldEmbedRequest,
+    PullRequest,
+    ShowRequest,
+)
 from mlxk_protocol.decode import decode
 
 API_VERSION = "0.13.0"
@@ -21,18 +31,21 @@ API_VERSION = "0.13.0"
 
 def extend(server: ServerContext) -> None:
     """Add the routes to a server."""
-    for path, resource in {
-        "/api/chat": Chat(server),
-        "/api/generate": Generate(server),
-        "/api/tags": Tags(server),
-        "/api/show": Show(server),
-        "/api/ps": Running(server),
-        "/api/version": Version(),
-        "/api/embed": Embed(server),
-        "/api/embeddings": OldEmbed(server),
-        "/api/pull": Pull(server),
-    }.items():
-        server.add_route(path, resource, errors=encode_error)
+
+    def add(path: str, resource: object, summary: str, request: Any = None, stream: str | None = None) -> None:
+        method: Literal["get", "post"] = "get" if request is None else "post"
+        operation = Operation(method=method, summary=summary, request=request, response=dict[str, Any], stream=stream)
+        server.add_route(path, resource, errors=encode_error, operations=[operation])
+
+    add("/api/chat", Chat(server), "Continue a conversation.", ChatRequest, NDJSON)
+    add("/api/generate", Generate(server), "Answer a prompt.", GenerateRequest, NDJSON)
+    add("/api/tags", Tags(server), "List the models.")
+    add("/api/show", Show(server), "Describe a model.", ShowRequest)
+    add("/api/ps", Running(server), "List the loaded models.")
+    add("/api/version", Version(), "Return the version of the API.")
+    add("/api/embed", Embed(server), "Embed texts.", EmbedRequest)
+    add("/api/embeddings", OldEmbed(server), "Embed a text.", OldEmbedRequest)
+    add("/api/pull", Pull(server), "Download a model.", PullRequest, NDJSON)
 
 
 class Chat:

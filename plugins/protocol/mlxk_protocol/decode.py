@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlxk_core.api.errors import InvalidOption
+from mlxk_protocol.fields import check_fields
 
 _T = TypeVar("_T")
 _BOM = b"\xef\xbb\xbf"
@@ -18,10 +19,13 @@ _MISSING = re.compile(r"missing required field (?P<field>\w+)")
 def decode(body: bytes, kind: type[_T]) -> _T:
     """Return `body`, a JSON object, as a `kind`.
 
-    Unknown fields are skipped without being built. `5.0` is a whole number, as JavaScript writes it. Raises
-    `InvalidOption` whose `option` is the path of the field at fault (`input[0].content`), or `body`.
+    Unknown fields are skipped without being built; one that looks like a known field raises `UnknownField`. `5.0` is a
+    whole number, as JavaScript writes it. Raises `InvalidOption` whose `option` is the path of the field at fault
+    (`input[0].content`), or `body`.
     """
     body = body.removeprefix(_BOM)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        check_fields(body, kind.__struct_encode_fields__)
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:

@@ -41,31 +41,28 @@ class ReasoningText(Struct):
     type: str = "reasoning_text"
 
 
-class MessageItem(Struct):
+class MessageItem(Struct, tag_field="type", tag="message"):
     id: str
     content: list[OutputText]
     status: ItemStatus = "completed"
     role: str = "assistant"
-    type: str = "message"
 
 
-class ReasoningItem(Struct):
+class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     id: str
     summary: list[ReasoningText] = []
     content: list[ReasoningText] = []
     encrypted_content: str | UnsetType | None = UNSET
     status: ItemStatus = "completed"
-    type: str = "reasoning"
 
 
-class FunctionCallItem(Struct):
+class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
     id: str
     call_id: str
     name: str
     arguments: str
     namespace: str | UnsetType = UNSET
     status: ItemStatus = "completed"
-    type: str = "function_call"
 
 
 OutputItem = MessageItem | ReasoningItem | FunctionCallItem

@@ -17,7 +17,7 @@ import msgspec
 from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
-from mlxk_core.api.server import ServerContext
+from mlxk_core.api.server import Operation, ServerContext
 from mlxk_protocol.decode import decode
 from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
@@ -45,10 +45,30 @@ _NOTHING_TO_INCLUDE = frozenset(
 def extend(server: ServerContext) -> None:
     """Add the routes to a server."""
     store, runs = open_store(server.host.settings.section(ResponsesSettings)), Runs()
-    server.add_route("/v1/responses", Responses(server, store, runs))
-    server.add_route("/v1/responses/{id}", OneResponse(server, store, runs))
-    server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs))
-    server.add_route("/v1/responses/{id}/input_items", InputItems(store))
+    create = Operation(
+        method="post",
+        summary="Create a response.",
+        request=ResponseRequest,
+        response=Response,
+        stream=ResponsesEncoder.content_type,
+    )
+    fetch = Operation(
+        method="get",
+        summary="Return a stored response.",
+        response=Response,
+        stream=ResponsesEncoder.content_type,
+        query=("stream", "starting_after"),
+    )
+    delete = Operation(method="delete", summary="Delete a stored response.", response=dict[str, Any])
+    cancel = Operation(method="post", summary="End a background response.", response=Response)
+    items = Operation(
+        method="get", summary="Return its input.", response=dict[str, Any], query=("order", "limit", "after")
+    )
+    server.add_route("/v1/responses", Responses(server, store, runs), operations=[create])
+    one = OneResponse(server, store, runs)
+    server.add_route("/v1/responses/{id}", one, operations=[fetch, delete])
+    server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs), operations=[cancel])
+    server.add_route("/v1/responses/{id}/input_items", InputItems(store), operations=[items])
 
 
 def open_store(settings: ResponsesSettings) -> ResponseStore:

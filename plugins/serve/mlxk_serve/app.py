@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import falcon
 import msgspec
 
 from mlxk_core.api.server import ApiError, Operation
+from mlxk_protocol.fields import ignored_fields
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
@@ -71,6 +73,7 @@ class RequestMiddleware:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         id = request_id(req.get_header("x-request-id"))
         begin_request(req)
+        ignored_fields.set(())
         req.context.record = RequestRecord(self._metrics, id, req.method, req.path)
         resp.set_header("x-request-id", id)
         origin = req.get_header("origin")
@@ -90,11 +93,17 @@ class RequestMiddleware:
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
         end_request()
+        if ignored := ignored_fields.get():
+            resp.set_header("x-ignored-fields", ", ".join(map(_header_safe, ignored)))
         record: RequestRecord = req.context.record
         record.route = req.uri_template or "unknown"
         if resp.stream is None or resp.stream is not req.env.get(RESPONSE):
             record.status = resp.status_code
             record.close()
+
+
+def _header_safe(name: str) -> str:
+    return re.sub(r"[^!-~]", "?", name[:64])
 
 
 class OpenApi:

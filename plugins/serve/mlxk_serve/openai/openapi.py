@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -53,20 +54,35 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
     """Return the whole document, with the routes of `extensions` by path."""
     own = _document()
     described = [(path, each) for path, operations in extensions.items() for each in operations]
-    structs = {kind for _, each in described for kind in (each.request, each.response) if kind is not None}
-    kinds = sorted(structs, key=lambda kind: kind.__name__)
-    refs, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
+    kinds = [kind for _, each in described for kind in (each.request, each.response) if kind is not None]
+    # Under names of their own: another protocol may have a ChatRequest too.
+    refs, found = msgspec.json.schema_components(kinds, ref_template=_REF.format(name="extension.{name}"))
+    schemas = {f"extension.{name}": schema for name, schema in found.items()}
     schema_of = dict(zip(kinds, refs, strict=True))
     paths: dict[str, Any] = dict(own["paths"])
     for path, each in described:
-        content = {} if each.response is None else {"application/json": {"schema": schema_of[each.response]}}
+        content: dict[str, Any] = (
+            {} if each.response is None else {"application/json": {"schema": schema_of[each.response]}}
+        )
+        if each.stream is not None:
+            content[each.stream.partition(";")[0]] = {"schema": {"type": "string"}}
         operation = _operation(each.summary, content)
+        if parameters := _parameters(path, each):
+            operation["parameters"] = parameters
         if each.request is not None:
             body = {"application/json": {"schema": schema_of[each.request]}}
             operation["requestBody"] = {"required": True, "content": body}
         paths[path] = {**paths.get(path, {}), each.method: operation}
     components = {**own["components"], "schemas": {**schemas, **own["components"]["schemas"]}}
     return {**own, "paths": paths, "components": components}
+
+
+def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
+    in_path = [field.partition(":")[0] for field in re.findall(r"\{([^}]*)\}", path)]
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path),
+        *({"name": name, "in": "query", "schema": {"type": "string"}} for name in operation.query),
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mlxk_core.api.server import ApiError
+from mlxk_protocol.fields import check_fields
 from mlxk_serve.http.errors import invalid, unsupported
 
 _S = TypeVar("_S", bound="CommonRequest")
@@ -109,6 +110,7 @@ class CommonRequest(Struct, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1)] | None = None
     min_p: Probability | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Bias | None = None
@@ -215,8 +217,8 @@ def known_fields() -> frozenset[str]:
 def decode(body: bytes, kind: type[_S]) -> _S:
     """Return the request in `body`. Raises an `ApiError` that names the field at fault.
 
-    `null` is the same as absent, unknown fields are skipped without being built, and `5.0` is a whole number, as
-    JavaScript writes it.
+    `null` is the same as absent, unknown fields are skipped without being built (a misspelled one is an
+    error), and `5.0` is a whole number, as JavaScript writes it.
     """
     body = body.removeprefix(_BOM)
     try:
@@ -224,6 +226,7 @@ def decode(body: bytes, kind: type[_S]) -> _S:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(body, error) from None
     _check_unimplemented(raw, kind)
+    check_fields(body, _KNOWN[kind])
     for name in _FREE_FORM & set(kind.__struct_fields__):
         if len(getattr(raw, name)) > _LARGEST_VALUE:
             raise invalid(f"`{name}` is too large: at most {_LARGEST_VALUE >> 20} MiB.", name)
@@ -246,6 +249,7 @@ def decode(body: bytes, kind: type[_S]) -> _S:
 
 def decode_other(body: bytes, kind: type[_T]) -> _T:
     """Return a body that is not a generation request. Raises an `ApiError` that names the field at fault."""
+    check_fields(body.removeprefix(_BOM), kind.__struct_fields__)
     try:
         return msgspec.json.decode(body.removeprefix(_BOM), type=kind)
     except RecursionError:
@@ -262,6 +266,7 @@ def _raw_decoder(kind: type[Struct]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct(f"Raw{kind.__name__}", [(name, Raw, Raw()) for name in names]))
 
 
+_KNOWN = {kind: frozenset({*kind.__struct_fields__, *names}) for kind, names in _UNIMPLEMENTED.items()}
 _RAW = {kind: _raw_decoder(kind) for kind in _UNIMPLEMENTED}
 _TYPED: Mapping[type[Struct], msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(kind) for kind in _UNIMPLEMENTED}
 

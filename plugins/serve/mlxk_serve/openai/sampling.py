@@ -25,6 +25,8 @@ def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -
     """Return the sampling values of `request`; `logprobs` is the number of alternatives (None: no logprobs)."""
     values: dict[str, Any] = dict(model_sampling(model))
     values |= {name: asked for name in _DRAWN if (asked := getattr(request, name)) is not None}
+    if request.repetition_penalty is None and request.repeat_penalty is not None:  # llama.cpp's and LM Studio's name
+        values["repetition_penalty"] = request.repeat_penalty
     values["top_k"] = max(0, values.get("top_k", 0))  # -1 is vLLM's word for off
     if values.get("top_p") == 0:  # the smallest set of tokens: the likeliest one
         values |= {"top_p": 1.0, "top_k": 1}

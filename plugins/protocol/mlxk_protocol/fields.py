@@ -1,0 +1,95 @@
+"""Unknown fields of request bodies: a misspelled one is an error, the others are reported as ignored."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from contextvars import ContextVar
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from mlxk_core.api.errors import InvalidOption, Kind
+
+_LOGGER = logging.getLogger("mlxk.requests")
+_ALIKE = 0.85
+_LARGEST = 256 << 10
+"""Bytes of a body that is searched for all its unknown fields; in a larger one only the first is found."""
+_NAMED = 20
+"""Ignored fields that are reported at most."""
+_UNKNOWN = re.compile(r"contains unknown field `(?P<name>.*)`")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Names of other APIs for what a field here does. Ignoring one would change the response without a word.
+_MEANT: Mapping[str, tuple[str, ...]] = {
+    "max_new_tokens": ("max_tokens", "max_output_tokens"),
+    "max_output_tokens": ("max_tokens",),
+    "max_completion_tokens": ("max_output_tokens", "max_tokens"),
+    "max_tokens": ("max_output_tokens",),
+    "n_predict": ("max_tokens", "max_output_tokens"),
+    "num_predict": ("max_tokens", "max_output_tokens"),
+    "stop_sequences": ("stop",),
+    "stop": ("stop_sequences",),
+    "functions_call": ("tool_choice",),
+}
+
+ignored_fields: ContextVar[tuple[str, ...]] = ContextVar("ignored_fields", default=())
+"""The fields of the current request that were skipped, for the server's `x-ignored-fields` header."""
+
+
+class UnknownField(InvalidOption):
+    """A field that the API does not have and that looks like one it has."""
+
+    kind = Kind("unknown_parameter", 2, 400)
+
+
+def check_fields(body: bytes, known: Collection[str]) -> None:
+    """Look for top-level fields of a JSON object that are not in `known`.
+
+    Raises `UnknownField` for a misspelled one. The others are logged and noted in `ignored_fields`.
+    """
+    unknown = _unknown(body, frozenset(known))
+    for name in unknown:
+        if meant := _meant(name, known):
+            raise UnknownField(name, f"is not a field of this request. Did you mean `{meant}`?")
+    if unknown:
+        ignored_fields.set(tuple(unknown[:_NAMED]))
+        _LOGGER.info("ignored fields of a request: %s", ", ".join(unknown[:_NAMED]))
+
+
+def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
+    try:
+        _strict(known).decode(body)
+    except msgspec.ValidationError as error:
+        found = _UNKNOWN.search(str(error))
+        if found is None:
+            return []
+        if len(body) > _LARGEST:
+            return [found["name"]]
+        return [name for name in _OBJECT.decode(body) if name not in known]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # reported by whoever decodes the body
+    return []
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+@lru_cache(maxsize=64)
+def _strict(known: frozenset[str]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that builds no field and rejects unknown ones."""
+    fields: list[Any] = [(f"f{i}", Raw, Raw()) for i in range(len(known))]
+    names = {f"f{i}": name for i, name in enumerate(sorted(known))}
+    return msgspec.json.Decoder(msgspec.defstruct("Known", fields, rename=names.get, forbid_unknown_fields=True))
+
+
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """Return the known field that `name` is a misspelling or another API's name of; None if there is none."""
+    for meant in _MEANT.get(name, ()):
+        if meant in known:
+            return meant
+    plain = _CAMEL.sub("_", name).replace("-", "_").lower()
+    return next(iter(get_close_matches(plain, known, n=1, cutoff=_ALIKE)), None)

@@ -1,0 +1,61 @@
+"""Fields that an API does not have: a misspelled one is an error, any other is reported."""
+
+from __future__ import annotations
+
+import pytest
+
+CHAT = {"model": "tiny/talker", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 20}
+BODIES = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": {"model": "tiny/talker", "prompt": "Hi"},
+    "/v1/responses": {"model": "tiny/talker", "input": "Hi"},
+    "/v1/messages": CHAT,
+    "/api/chat": {**{k: v for k, v in CHAT.items() if k != "max_tokens"}, "stream": False},
+    "/v1/embeddings": {"model": "tiny/embeds-last", "input": "Hi"},
+    "/tokenize": {"model": "tiny/talker", "prompt": "Hi"},
+}
+
+
+def message(reply):
+    """The error's sentence, in whichever shape the API has."""
+    error = reply.json["error"]
+    return error if isinstance(error, str) else error["message"]
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("name", ["modl", "Model"])
+def test_a_misspelled_field_is_an_error_that_names_the_right_one(api, path, name):
+    reply = api.post(path, {**BODIES[path], name: "x"})
+    assert reply.status == 400
+    assert name in message(reply)
+    assert "model" in message(reply).replace(name, "")
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_an_unknown_field_is_skipped_and_named_in_a_header(api, path):
+    reply = api.post(path, {**BODIES[path], "favourite_colour": "blue", "zz top": 1})
+    assert reply.status == 200, reply.body
+    assert set(reply.headers["x-ignored-fields"].split(", ")) == {"favourite_colour", "zz?top"}
+    assert "x-ignored-fields" not in api.post(path, BODIES[path]).headers
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("maxTokens", "max_tokens"),
+        ("max_new_tokens", "max_tokens"),
+        ("tools_choice", "tool_choice"),
+    ],
+)
+def test_names_of_other_apis_and_languages_are_recognized(api, name, meant):
+    reply = api.post("/v1/chat/completions", {**CHAT, name: 1})
+    assert reply.json["error"]["code"] == "unknown_parameter"
+    assert reply.json["error"]["param"] == name
+    assert f"`{meant}`" in message(reply)
+
+
+def test_a_field_after_a_long_conversation_is_found_too(api):
+    long = [{"role": "user", "content": "x" * 300_000}]
+    reply = api.post("/v1/chat/completions", {**CHAT, "messages": long, "temprature": 1})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "temprature")
