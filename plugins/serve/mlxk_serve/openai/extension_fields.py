@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -27,6 +27,11 @@ class ExtensionFields:
     def add(self, handlers: Mapping[str, FieldHandler]) -> None:
         """Add the fields of one extension."""
         self._handlers |= handlers
+
+    @property
+    def names(self) -> Collection[str]:
+        """The fields that extensions have claimed."""
+        return self._handlers.keys()
 
     def apply(self, body: bytes, requests: Sequence[GenerationRequest]) -> Sequence[GenerationRequest]:
         """Return `requests` as the handlers of the fields in `body`, a JSON object, change them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -214,8 +214,10 @@ def known_fields() -> frozenset[str]:
     return _NUMBERS | frozenset(unimplemented)
 
 
-def decode(body: bytes, kind: type[_S]) -> _S:
+def decode(body: bytes, kind: type[_S], *, also: Collection[str] = ()) -> _S:
     """Return the request in `body`. Raises an `ApiError` that names the field at fault.
+
+    `also` are the fields that others read.
 
     `null` is the same as absent, unknown fields are skipped without being built (a misspelled one is an
     error), and `5.0` is a whole number, as JavaScript writes it.
@@ -226,7 +228,7 @@ def decode(body: bytes, kind: type[_S]) -> _S:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(body, error) from None
     _check_unimplemented(raw, kind)
-    check_fields(body, _KNOWN[kind])
+    check_fields(body, _KNOWN[kind].union(also))
     for name in _FREE_FORM & set(kind.__struct_fields__):
         if len(getattr(raw, name)) > _LARGEST_VALUE:
             raise invalid(f"`{name}` is too large: at most {_LARGEST_VALUE >> 20} MiB.", name)

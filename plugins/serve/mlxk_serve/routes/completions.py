@@ -28,7 +28,7 @@ class ChatCompletions:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         body = read_body(req)
-        request = decode(body, ChatRequest)
+        request = decode(body, ChatRequest, also=self._fields.names)
         name, model = requested_model(self._catalog, req, request)
         call = chat_call(
             request,
@@ -52,7 +52,7 @@ class Completions:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         body = read_body(req)
-        request = decode(body, TextRequest)
+        request = decode(body, TextRequest, also=self._fields.names)
         name, model = requested_model(self._catalog, req, request)
         call = text_call(request, name, model)
         call = replace(call, requests=self._fields.apply(body, call.requests))
