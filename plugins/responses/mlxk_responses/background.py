@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 
 import msgspec
 
@@ -22,10 +23,12 @@ _PULSE = 15.0
 class Run:
     """One background response. `events` has what its stream would have had, one entry an event."""
 
-    def __init__(self, owner: str, client: str, generation: Generation, encoder: ResponsesEncoder) -> None:
+    def __init__(self, owner: str, client: str, submit: Callable[[], Generation], encoder: ResponsesEncoder) -> None:
         self.owner = owner
         self.client = client
-        self._generation = generation
+        self._submit = submit
+        self._generation: Generation | None = None
+        self._submitted: SimpleQueue[Exception | None] = SimpleQueue()
         self._encoder = encoder
         self._events: list[bytes] = []
         self._changed = threading.Condition()
@@ -48,19 +51,30 @@ class Run:
 
     def cancel(self) -> None:
         """End the generation and wait until the response says so."""
-        self._generation.cancel()
+        if self._generation is not None:
+            self._generation.cancel()
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
-    def begin(self) -> None:
-        """Take the events that precede the generation."""
+    def start(self) -> None:
+        """Go on by itself. Raises what `submit` raises."""
         self._take(self._encoder.begin())
+        # Not on the request's thread: what that submits ends with its connection.
+        threading.Thread(target=self._execute, name="mlxk-background", daemon=True).start()
+        if (error := self._submitted.get()) is not None:
+            raise error
 
-    def execute(self) -> None:
-        """Read the generation to its end. Called on a thread of its own."""
+    def _execute(self) -> None:
         try:
-            with self._generation:
-                for event in self._generation:
+            self._generation = generation = self._submit()
+        except Exception as error:
+            self._over = True
+            self._submitted.put(error)
+            return
+        self._submitted.put(None)
+        try:
+            with generation:
+                for event in generation:
                     self._take(self._encoder.piece(0, event))
         except Exception as error:
             if not isinstance(error, MlxkError):
@@ -113,14 +127,13 @@ class Runs:
             return sum(run.client == client and not run.over for run in self._runs.values())
 
     def start(self, run: Run) -> None:
-        """Let `run` go on by itself."""
-        run.begin()
+        """Let `run` go on by itself. Raises what its `submit` raises."""
+        run.start()
         with self._lock:
             ended: Sequence[str] = [id for id, other in self._runs.items() if other.over]
             for id in ended[: max(0, len(ended) - _KEPT + 1)]:
                 del self._runs[id]
             self._runs[run.id] = run
-        threading.Thread(target=run.execute, name="mlxk-background", daemon=True).start()
 
     def find(self, id: str, owner: str) -> Run | None:
         """Return the run of that owner, or None."""

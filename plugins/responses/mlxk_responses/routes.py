@@ -121,8 +121,8 @@ class Responses:
         client = self._server.client(req).id
         if self._runs.running(client) >= self._server.settings.places:
             raise self._server.service.full()
-        submitted = self._server.service.submit(replace(generation, client=client))
-        run = Run(owner, client, submitted, encoder)
+        submit = partial(self._server.service.submit, replace(generation, client=client))
+        run = Run(owner, client, submit, encoder)
         self._runs.start(run)
         if request.stream:
             self._server.run(
