@@ -100,7 +100,7 @@ def other_value(entry: Entry, name: str) -> EffectiveValue | None:
     match name:
         case "context_length":
             length = model_context_length(model)
-            if found is None or (length is not None and length < found.value):
+            if length is not None and (found is None or length < found.value):
                 origin = "GGUF header" if model.shared_gguf else "config.json"
                 return _of_model(name, length, origin)
         case "chat_template" if found is None:
