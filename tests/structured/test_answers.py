@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import regex
 
-from mlxk_core.api.errors import InvalidConstraint, InvalidOption
+from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint, InvalidOption
 from mlxk_core.api.generation import Constraint, Generation, GenerationRequest, Message, Sampling, Tool, join_events
 from tests.structured.schemas import Keywords, Schemas, validator_of
 
@@ -139,16 +139,17 @@ def test_a_thinking_budget_ends_the_reasoning_and_an_answer_follows(service, mod
 
 
 def test_a_failing_constraint_fails_its_own_request_only(service, models):
-    free = request(models["plain"], seed=4, max_tokens=60)
-    expected = service.submit(free).result().content
-    wild = Constraint(kind="lark", value="start: a\na: (a a | b)\nb: /x?/")
-    generations = [service.submit(free)]
-    try:
-        generations.append(service.submit(request(models["plain"], constraint=wild, max_tokens=50)))
-        generations[1].result()
-    except Exception as error:  # whatever it is, it is this request's own
-        assert error
-    assert generations[0].result().content == expected
+    free, kept = request(models["plain"], seed=4, max_tokens=60), request(models["plain"], constraint=schema(CITY))
+    expected = [service.submit(row).result().content for row in (free, kept)]
+    letters = {"type": "array", "items": {"type": "string", "pattern": "^(a|b)$"}, "uniqueItems": True, "minItems": 3}
+    failing = request(models["plain"], constraint=schema(letters))
+    first, broken, second = service.submit_all([free, failing, kept])
+    with ThreadPoolExecutor() as pool:
+        results = [pool.submit(each.result) for each in (first, broken, second)]
+    with pytest.raises(ConstraintFailure):
+        results[1].result()
+    assert [results[0].result().content, results[2].result().content] == expected
+    assert service.submit(free).result().content == expected[0]
 
 
 @pytest.mark.parametrize(
