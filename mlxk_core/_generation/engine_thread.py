@@ -117,6 +117,7 @@ class EngineThread:
         self._queued: deque[Job] = deque()
         self._ready: deque[Job] = deque()
         self._tasks: deque[tuple[Job, Callable[[Engine], object]]] = deque()
+        self._next_task_at = 0.0
         self._jobs: set[Job] = set()
         self._loading: Key | None = None
         self._stopping = False
@@ -283,9 +284,12 @@ class EngineThread:
         self._ready.append(job)
 
     def _run_next_task(self) -> bool:
-        """Run the oldest task: many embedding clients delay a step by one task, not by one each. Return False if there
-        is none."""
-        if not self._tasks:
+        """Run the oldest task: many embedding clients delay a step by one task, not by one each.
+
+        After a task the rows have as long as it took. Return False if no task is due.
+        """
+        began = time.monotonic()
+        if not self._tasks or (self.running and began < self._next_task_at):
             return False
         job, task = self._tasks.popleft()
         if job.over:
@@ -298,6 +302,8 @@ class EngineThread:
             self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
         else:
             job.outbox.put(TaskDone(result))
+        ended = time.monotonic()
+        self._next_task_at = ended + (ended - began)
         return True
 
     def _end_on_request(self, job: Job, state: JobState) -> None:
