@@ -106,6 +106,7 @@ FAULTS = {
         """,
         by="command",
     ),
+    "agents raise": Fault("@hookimpl\ndef mlxk_agents():\n    raise OSError('disk')  # here"),
     "settings section raises": Fault("@hookimpl\ndef mlxk_settings():\n    raise OSError('disk')  # here"),
     "accepts raises": Fault(
         "@hookimpl\ndef mlxk_backends():\n    yield BackendSpec(name='x', summary='', accepts=accepts, target='a:b')\n"
