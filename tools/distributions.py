@@ -25,6 +25,7 @@ EXPERIMENTAL = {"mlxk-push"}
 LIBRARIES = {"mlxk-hub", "mlxk-protocol"}
 _LINUX_ONLY = {"mlxk-openblas"}
 _MODULE_VERSION = re.compile(r'^__version__ = ".*"$', re.MULTILINE)
+_CACHE_KEYS = re.compile(r"^cache-keys = .*\n", re.MULTILINE)
 _BOUND = re.compile(r'"(mlxk[a-z0-9-]*)(\[[a-z0-9,-]+\])?>=[0-9][^,"]*,<[0-9][^" ;]*')
 
 
@@ -56,7 +57,21 @@ def differences(folder: Path) -> list[str]:
     text = (folder / "pyproject.toml").read_text(encoding="utf-8")
     expected = bounds(root["version"])
     found += [f"bound: {match[0][1:]}" for match in _BOUND.finditer(text) if not match[0].endswith(expected)]
+    if cache_keys(folder) not in text:
+        found.append("tool.uv.cache-keys")
     return found
+
+
+def cache_keys(folder: Path) -> str:
+    """Return the line of `[tool.uv]` that makes uv build the distribution again when its code has changed.
+
+    By default only a change of pyproject.toml counts, and a second `uv tool install ./mlxk` mixes old and new wheels.
+    """
+    [package] = [path.parent.name for path in folder.glob("mlxk*/__init__.py")]
+    files = ["pyproject.toml", f"{package}/**/*.py", f"{package}/**/*.toml"]
+    files += [name for name in ("hatch_build.py",) if (folder / name).exists()]
+    keys = ", ".join('{ file = "' + name + '" }' for name in files)
+    return f"cache-keys = [{keys}]\n"
 
 
 def sync(folder: Path) -> None:
@@ -75,6 +90,10 @@ def sync(folder: Path) -> None:
         urls = _block(root, r"\[project\.urls\]\n(?:[^\[\n][^\n]*\n)*")
         text = re.sub(r"^(?=\[(?!build-system|project\]))", lambda _: urls + "\n", text, count=1, flags=re.MULTILINE)
     text = _BOUND.sub(lambda m: f'"{m[1]}{m[2] or ""}{bounds(version)}', text)
+    text = _CACHE_KEYS.sub("", text)
+    if "\n[tool.uv]\n" not in text:
+        text += "\n[tool.uv]\n"
+    text = text.replace("\n[tool.uv]\n", f"\n[tool.uv]\n{cache_keys(folder)}", 1)
     path.write_text(text, encoding="utf-8")
     for module in folder.glob("mlxk*/__init__.py"):
         source = module.read_text(encoding="utf-8")
