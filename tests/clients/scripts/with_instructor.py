@@ -73,13 +73,6 @@ def test_a_stream_of_partial_objects(mode, model):
     assert last.name in ("Oslo", "Rome", "Ada")
 
 
-def test_a_stream_of_objects():
-    cities = client(Mode.JSON_SCHEMA).create_iterable(
-        model="tiny/maker", messages=HI, response_model=City, max_tokens=3000
-    )
-    assert {city.name for city in cities} <= {"Oslo", "Rome"}
-
-
 def test_parallel_tools():
     called = client(Mode.PARALLEL_TOOLS).create(
         model="tiny/two_calls", messages=HI, response_model=Iterable[City | Person], max_retries=0
