@@ -2,7 +2,7 @@
 
     uv run python tools/fuzz.py [--minutes 5] [--target NAME]… [--seed N]
 
-Each target gets mutated examples. Only the errors it documents may come out, within a second of CPU each. A failing
+Each target gets mutated examples. Only the errors it documents may come out, within five seconds of CPU each. A failing
 input is written to the current folder. Continuous integration runs a few hundred inputs of each (`tests/survival`).
 """
 
@@ -34,7 +34,7 @@ from mlxk_serve.openai.requests import ChatRequest, TextRequest, decode
 from mlxk_testing.tiny_models import random_model
 
 _FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors")
-LONGEST = 1.0
+LONGEST = 5.0
 """Seconds of CPU for one input."""
 _WORDS = [
     b"[", b"]", b"{", b"}", b'"', b",", b":", b"\\", b"\x00", b"\xff", b"\xed\xa0\x80", b"null", b"true", b"-1",
