@@ -3,9 +3,8 @@
 A chat template is a program by the model's author. In a process of its own it can neither block the server's threads
 nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
 
-Messages on standard input and output are JSON after their length in 4 bytes (big endian). The request is
-`{"template": str, "variables": {...}}`, the response `{"text": str}` or `{"error": str, "message": str}`, where the
-error is `template` or `limit`. The process ends when its standard input does.
+The request is `{"template": str, "variables": {...}}`, the response `{"text": str}` or
+`{"error": str, "message": str}`, where the error is `template` or `limit`. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import os
 import resource
 import signal
-import struct
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,7 +25,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-LENGTH = struct.Struct(">I")
+from mlxk_mlx.engine.template_messages import LENGTH, encode_message
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
@@ -114,16 +112,6 @@ def read_message(stream: IO[bytes]) -> Any:
     [length] = LENGTH.unpack(head)
     body = stream.read(length)
     return json.loads(body) if len(body) == length else None
-
-
-def encode_message(value: Any) -> bytes:
-    """Return `value` as one message."""
-    body = json.dumps(value, default=_plain).encode("ascii")
-    return LENGTH.pack(len(body)) + body
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def main() -> None:
