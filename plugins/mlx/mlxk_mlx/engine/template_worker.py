@@ -4,7 +4,8 @@ A chat template is a program by the model's author. In a process of its own it c
 nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
 
 The request is `{"template": str, "variables": {...}}`, the response `{"text": str}` or
-`{"error": str, "message": str}`, where the error is `template` or `limit`. The process ends when its standard input does.
+`{"error": str, "message": str}`, where the error is `template` or `limit`. The process ends when its standard input
+does.
 """
 
 from __future__ import annotations
