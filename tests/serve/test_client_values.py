@@ -60,7 +60,8 @@ def test_a_missing_or_doubled_version_in_the_url_gets_a_hint(client, path, hint)
     assert hint in answer.error["message"]
 
 
-def test_a_request_without_a_model_means_the_one_that_is_loaded(client):
+def test_a_request_without_a_model_means_the_one_that_is_loaded(client, kit):
+    kit.cached_fake("other")
     body = client.chat_body()
     del body["model"]
     assert client.post(CHAT, body).error["param"] == "model"

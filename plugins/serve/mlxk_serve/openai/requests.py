@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mlxk_core.api.server import ApiError
+from mlxk_protocol.decode import BOM, field_fault, whole_numbers
 from mlxk_protocol.fields import check_fields
 from mlxk_serve.http.errors import invalid, unsupported
 
@@ -196,9 +196,6 @@ _FREE_FORM = frozenset(
 _LARGEST_BROKEN_BODY = 64 << 10
 """Bytes of a body that is not JSON and still looked at, to name the field that holds NaN or 1e400."""
 _NUMBERS = frozenset({*ChatRequest.__struct_fields__, *TextRequest.__struct_fields__})
-_BOM = b"\xef\xbb\xbf"
-_AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
-_MISSING = re.compile(r"missing required field (?P<field>\w+)")
 _UNKNOWN_WORD = "Invalid enum value "
 _WORDS = {
     "role": get_args(Role),
@@ -222,7 +219,7 @@ def decode(body: bytes, kind: type[_S], *, also: Collection[str] = ()) -> _S:
     `null` is the same as absent, unknown fields are skipped without being built (a misspelled one is an
     error), and `5.0` is a whole number, as JavaScript writes it.
     """
-    body = body.removeprefix(_BOM)
+    body = body.removeprefix(BOM)
     try:
         raw = _RAW[kind].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -242,7 +239,7 @@ def decode(body: bytes, kind: type[_S], *, also: Collection[str] = ()) -> _S:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(body, error) from None
     fields = {name: bytes(getattr(raw, name)) for name in kind.__struct_fields__}
-    whole = {name: _whole_numbers(_value(value)) for name, value in fields.items() if value}
+    whole = {name: whole_numbers(_value(value)) for name, value in fields.items() if value}
     try:
         return _TYPED[kind].decode(msgspec.json.encode(whole))
     except msgspec.ValidationError as error:
@@ -251,9 +248,9 @@ def decode(body: bytes, kind: type[_S], *, also: Collection[str] = ()) -> _S:
 
 def decode_other(body: bytes, kind: type[_T]) -> _T:
     """Return a body that is not a generation request. Raises an `ApiError` that names the field at fault."""
-    check_fields(body.removeprefix(_BOM), kind.__struct_fields__)
+    check_fields(body.removeprefix(BOM), kind.__struct_fields__)
     try:
-        return msgspec.json.decode(body.removeprefix(_BOM), type=kind)
+        return msgspec.json.decode(body.removeprefix(BOM), type=kind)
     except RecursionError:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from None
     except msgspec.ValidationError as error:
@@ -296,17 +293,6 @@ def _only(name: str, values: tuple[Any, ...]) -> str:
     return f"`{name}`: only {' or '.join(json.dumps(value) for value in values)} is supported."
 
 
-def _whole_numbers(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer() and abs(value) < 2**63:
-            return int(value)
-        case dict():
-            return {name: _whole_numbers(item) for name, item in value.items()}
-        case list():
-            return [_whole_numbers(item) for item in value]
-    return value
-
-
 def _not_json(body: bytes, error: Exception) -> ApiError:
     """Return the error for a body that is not JSON; where a number is the reason, it names the field."""
     if isinstance(error, msgspec.ValidationError):
@@ -330,13 +316,8 @@ def _not_json(body: bytes, error: Exception) -> ApiError:
 
 
 def _at_fault(error: msgspec.ValidationError) -> ApiError:
-    text = str(error)
-    at = _AT.search(text)
-    path = at["path"].removesuffix("[...]") if at else ""
-    problem = (text[: at.start()] if at else text).replace(" | null", "").replace("`", "")
-    missing = _MISSING.search(problem)
-    if missing:
-        path = f"{path}.{missing['field']}" if path else missing["field"]
+    path, problem, is_missing = field_fault(error)
+    if is_missing:
         return invalid(f"`{path}` is required.", path)
     words = _WORDS.get(path.rpartition(".")[2])
     if words and problem.startswith(_UNKNOWN_WORD):

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mlxk_core.api import Model, Sampling
-from mlxk_core.api.generation import model_sampling
+from mlxk_protocol.sampling import request_sampling
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.openai.requests import CommonRequest
-
-_DRAWN = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-)
 
 
 def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -> Sampling:
     """Return the sampling values of `request`; `logprobs` is the number of alternatives (None: no logprobs)."""
-    values: dict[str, Any] = dict(model_sampling(model))
-    values |= {name: asked for name in _DRAWN if (asked := getattr(request, name)) is not None}
-    if request.repetition_penalty is None and request.repeat_penalty is not None:  # llama.cpp's and LM Studio's name
-        values["repetition_penalty"] = request.repeat_penalty
-    values["top_k"] = max(0, values.get("top_k", 0))  # -1 is vLLM's word for off
-    if values.get("top_p") == 0:  # the smallest set of tokens: the likeliest one
-        values |= {"top_p": 1.0, "top_k": 1}
-    seed = None if request.seed is None else request.seed % 2**63  # OpenAI allows negative ones, random keys do not
-    return Sampling(**values, seed=seed, logit_bias=_bias(request.logit_bias or {}), logprobs=logprobs)
+    penalty = request.repetition_penalty
+    return request_sampling(
+        model,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        min_p=request.min_p,
+        repetition_penalty=request.repeat_penalty if penalty is None else penalty,  # as llama.cpp and LM Studio call it
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=_bias(request.logit_bias or {}),
+        seed=request.seed,
+        logprobs=logprobs,
+    )
 
 
 def _bias(bias: Mapping[str, float]) -> dict[int, float]:
