@@ -1,10 +1,10 @@
-"""`mlxk`, and `python -m mlxk_core` which is the same; Ctrl-C while it starts is as quiet as later."""
+"""Entry point of `mlxk` and of `python -m mlxk_core`."""
 
 import sys
 
 
 def main() -> None:
-    """The process."""
+    """Run the command line. Ctrl-C during the imports exits quietly."""
     try:
         from mlxk_core._cli import main
     except KeyboardInterrupt:

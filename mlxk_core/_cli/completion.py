@@ -19,7 +19,7 @@ _DEFAULT_OWNER = "mlx-community/"
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
-@click.option("--install", is_flag=True, help="Write the script to the place where the shell finds it.")
+@click.option("--install", is_flag=True, help="Install the script where the shell finds it.")
 @json_option
 @click.pass_context
 def completion(ctx: click.Context, /, shell: str, install: bool) -> dict[str, Any]:

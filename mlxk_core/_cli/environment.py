@@ -40,6 +40,6 @@ SECTIONS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("DISPLAY", "Set: `/copy` in a chat uses xclip or xsel; with WAYLAND_DISPLAY, wl-copy."),
     ),
 }
-"""Names and what they do, in the order of the help. A text may name variables that do the same."""
+"""Names and descriptions, in the order of the help. A description may name variables with the same effect."""
 
 VARIABLES: tuple[tuple[str, str], ...] = tuple(each for section in SECTIONS.values() for each in section)

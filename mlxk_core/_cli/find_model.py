@@ -14,9 +14,9 @@ from mlxk_core._models.resolve import Resolver
 
 
 def find_or_pull(ctx: click.Context, reference: str) -> Model:
-    """Return the model that `reference` names. At a terminal, one that is not in the local cache can be pulled at once.
+    """Return the model that `reference` names. At a terminal, offer to pull it if it is not in the local cache.
 
-    Raises `ModelNotFound` and what else `Resolver.resolve` raises.
+    Raises `ModelNotFound` and the other errors of `Resolver.resolve`.
     """
     session: Session = ctx.obj
     resolver = Resolver(session.host)

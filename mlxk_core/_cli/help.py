@@ -82,7 +82,7 @@ def environment_text() -> str:
 
 
 def _context(root: click.Context, topic: Sequence[str]) -> click.Context:
-    """Return the context of the command that the words of `topic` lead to. Raises `UsageError`."""
+    """Return the context of the command that the words of `topic` name. Raises `UsageError`."""
     ctx = root
     for word in topic:
         group = ctx.command
@@ -98,7 +98,7 @@ def _context(root: click.Context, topic: Sequence[str]) -> click.Context:
 
 
 def _pages(ctx: click.Context) -> Iterator[click.Context]:
-    """Yield the context of every command from `ctx` on."""
+    """Yield `ctx` and the contexts of all commands below it."""
     yield ctx
     if isinstance(ctx.command, click.Group):
         for name in ctx.command.list_commands(ctx):

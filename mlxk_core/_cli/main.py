@@ -1,4 +1,4 @@
-"""The command line: from argv to one command, one answer and one exit code."""
+"""The command line: parse argv, run one command, print its result and return an exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlxk_core._host.isolation import own_stdout
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+_CLOSED_PIPE = 141  # what a shell reports for a program killed by SIGPIPE
 # click 8.1 has no such error: it prints the help itself.
 _NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _BUILTINS = {
@@ -45,18 +45,18 @@ _EXAMPLES = (
     ("serve", "mlxk serve"),
     ("help", "mlxk help run"),
 )
-"""Commands, and the examples of the help that need them."""
+"""Examples in the help, each with the command that it needs."""
 
 
 class _Answered(Exception):
-    """The run is over with this answer: the text for a person, the data for a program."""
+    """Raised to end the run with a result: `text` for a terminal, `data` for --json."""
 
     def __init__(self, command: str | None, text: str, data: Any) -> None:
         self.command, self.text, self.data = command, text, data
 
 
 class _NoCommand(UsageError):
-    """`mlxk`, or a group of commands, alone; `help` is what to show."""
+    """`mlxk` or a group was given no command. `help` is the help to show instead."""
 
     def __init__(self, help: str, group: str = "mlxk") -> None:
         super().__init__(f"No command given. `{group} --help` lists them.")
@@ -64,7 +64,7 @@ class _NoCommand(UsageError):
 
 
 class _Ended(MlxkError):
-    """A command left with an exit code of its own; what there was to say it has said, but for `message`."""
+    """A command exited with a code of its own. It has printed everything but `message`."""
 
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message or f"The command ended with exit code {code}.")
@@ -73,10 +73,9 @@ class _Ended(MlxkError):
 
 
 class LazyCommand(click.Command):
-    """A command that is only a name and a summary until it is typed; then its target is imported and takes over.
+    """A command whose target is imported when it runs.
 
-    click resolves commands for help and for shell completion too, which is why this is a command and not only a
-    way to look one up.
+    click also resolves commands for help and shell completion, which need no more than the name and the summary.
     """
 
     def __init__(self, name: str, summary: str, root: Root) -> None:
@@ -106,7 +105,7 @@ def _complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 class Root(click.Group):
-    """`mlxk` itself, made for every run: which commands there are is the host's knowledge."""
+    """The group `mlxk` of one run. Its commands come from the host."""
 
     def __init__(self, output: Output, host: Host | None) -> None:
         super().__init__(
@@ -116,7 +115,7 @@ class Root(click.Group):
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
             params=[
                 click.Option(["--json"], is_flag=True, help="Print the result as JSON."),
-                click.Option(["--no-plugins"], is_flag=True, help="Load no plugin at all."),
+                click.Option(["--no-plugins"], is_flag=True, help="Load no plugins."),
                 click.Option(
                     ["--disable-plugin"],
                     metavar="NAME",
@@ -130,24 +129,24 @@ class Root(click.Group):
         self._output = output
         self._given_host = host
         self.parsed = False
-        """The command line is read to its end, so that `json` holds."""
+        """Whether the whole command line has been parsed, so that `json` is final."""
         self._meta: dict[str, Any] = {}
         self.running: str | None = None
-        """The command that runs, by its own name."""
+        """The name of the running command; never an alias."""
 
     @property
     def json(self) -> bool:
-        """Standard output is to hold one JSON document."""
+        """Whether standard output gets one JSON document."""
         return bool(self._meta.get(JSON))
 
     @property
     def announced(self) -> bool:
-        """The one JSON document is printed already."""
+        """Whether that document has been printed already."""
         return bool(self._meta.get(ANNOUNCED))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Parsed twice: which plugins to leave out must be known before --help, which click serves first, lists what
-        # they bring.
+        # Parsed twice: click handles --help first, and the help lists the commands of plugins, so the options that
+        # disable plugins must be known before.
         try:
             options, rest, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
@@ -220,7 +219,7 @@ class Root(click.Group):
         return name, self.get_command(ctx, name), args[1:]
 
     def load(self, name: str) -> click.Command:
-        """The command behind a name."""
+        """Return the command called `name`."""
         if name in _BUILTINS:
             module, _, attribute = _BUILTINS[name][1].partition(":")
             builtin = getattr(importlib.import_module(f"mlxk_core._cli.{module}"), attribute)
@@ -233,7 +232,7 @@ class Root(click.Group):
         return _plain(command)
 
     def failure_of_command(self, error: BaseException) -> BaseException:
-        """Return what the running command raised as the failure of its plugin; of a command of mlxk's own as it is."""
+        """Return `error` as a failure of the running command's plugin; unchanged for a built-in command."""
         if self.running is None or self.running in BUILTIN_COMMANDS:
             return error
         spec = self.host.command(self.running)
@@ -264,14 +263,16 @@ def _is_model(host: Host, name: str) -> bool:
 
 
 def run(args: Sequence[str], *, host: Host | None = None, output: Output | None = None) -> int:
-    """One run of `mlxk`; gives the exit code. `host` None: the installed plugins; `output` None: the standard streams
-    of the process."""
+    """Run `mlxk` with `args` and return the exit code.
+
+    `host` None: the installed plugins. `output` None: the standard streams of the process.
+    """
     output = output or Output()
     root = Root(output, host)
     data: Any = None
     text = ""
     error: BaseException | None = None
-    # Whatever a command or a library does to sys.stdout ends here.
+    # Undoes whatever a command or a library does to sys.stdout.
     with contextlib.redirect_stdout(sys.stdout):
         try:
             with root.make_context("mlxk", list(args)) as ctx:
@@ -281,7 +282,7 @@ def run(args: Sequence[str], *, host: Host | None = None, output: Output | None 
         except (Exception, SystemExit, KeyboardInterrupt) as raised:
             if isinstance(raised, BrokenPipeError) and not output.stdout_is_terminal:
                 return _CLOSED_PIPE
-            error = _in_our_terms(raised, root.running)
+            error = _as_mlxk_error(raised, root.running)
             if error is not None:
                 if root.running and not isinstance(error, MlxkError):
                     error = root.failure_of_command(error)
@@ -308,7 +309,7 @@ def run(args: Sequence[str], *, host: Host | None = None, output: Output | None 
 
 
 def main() -> None:
-    """The process: `mlxk` and `python -m mlxk_core`."""
+    """Run `mlxk` with the arguments of the process, and exit."""
     if "_MLXK_COMPLETE" in os.environ:
         from click.shell_completion import shell_complete
 
@@ -321,23 +322,26 @@ def main() -> None:
                 stream.flush()
         os._exit(code)
 
-    # What is registered first is called last: behind everybody else's last acts, and in place of taking down the
-    # interpreter module by module, which takes 0.2 s where MLX and transformers are among them.
+    # Registered first, so called last, after all other exit handlers. It replaces the teardown of the interpreter,
+    # which takes 0.2 s with MLX and transformers loaded.
     atexit.register(end)
     _open_standard_streams()
     code = run(sys.argv[1:], output=Output(stdout=own_stdout()))
     _close_standard_output()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; Ctrl-C now is no reason for a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the run is over; Ctrl-C must not print a traceback now
     if code == _CLOSED_PIPE:
-        # What Python still holds back for the closed pipe would make it complain on its way out.
+        # Otherwise Python reports an error on exit, when it flushes what is still buffered for the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _leave(code)
 
 
 def _open_standard_streams() -> None:
-    """Puts /dev/null where a standard stream is closed. The next file opened would get its number, and then a library
-    takes that file for no file (MLX, with 0) or writes its messages into it."""
+    """Open /dev/null in place of each closed standard stream.
+
+    Otherwise the next file opened gets the stream's number: MLX treats descriptor 0 as a failed open, and libraries
+    write their messages into the file.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -346,7 +350,7 @@ def _open_standard_streams() -> None:
 
 
 def _close_standard_output() -> None:
-    """Send what exit handlers of plugins and libraries print to standard error: the answer is complete."""
+    """Send what exit handlers of plugins and libraries print to standard error, since the result is complete."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -356,8 +360,11 @@ def _close_standard_output() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Ends the process. Whoever ran an engine has closed it by now; one that did not end hangs in foreign code, and
-    Python would abort while it takes down the interpreter under it. Nothing is lost: all output is flushed."""
+    """End the process.
+
+    An engine thread that is still alive hangs in foreign code, and Python would abort while tearing down the
+    interpreter under it. Nothing is lost: all output is flushed.
+    """
     if any(thread.name == ENGINE_THREAD for thread in threading.enumerate()):
         os._exit(code)
     sys.exit(code)
@@ -375,7 +382,7 @@ def _print_document(
 ) -> BaseException | None:
     try:
         output.envelope(command=command, data=data, error=error)
-    except (TypeError, ValueError) as unfit:  # what the command gave is no JSON: its bug, but one document all the same
+    except (TypeError, ValueError) as unfit:  # the command's data is not JSON: print one document all the same
         output.envelope(command=command, data=None, error=unfit)
         return unfit
     return error
@@ -395,8 +402,8 @@ def _print_error(output: Output, command: str | None, error: BaseException) -> N
             output.note(f"  {escape_control(line)}")
 
 
-def _in_our_terms(error: BaseException, command: str | None = None) -> BaseException | None:
-    """What click, a plugin or Python raised, as one of our errors; None for a clean end."""
+def _as_mlxk_error(error: BaseException, command: str | None = None) -> BaseException | None:
+    """Return what click, a plugin or Python raised as an `MlxkError` where one fits; None for a clean exit."""
     if isinstance(error, click.exceptions.Exit):
         return _Ended(error.exit_code) if error.exit_code else None
     if isinstance(error, SystemExit):
@@ -419,5 +426,5 @@ def _in_our_terms(error: BaseException, command: str | None = None) -> BaseExcep
 
 
 def _options(args: Sequence[str]) -> Sequence[str]:
-    """The words of `args` that may be options: those before `--`."""
+    """Return the words of `args` that may be options: those before `--`."""
     return args[: args.index("--")] if "--" in args else args

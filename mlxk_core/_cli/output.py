@@ -1,4 +1,4 @@
-"""What the process says: standard output is for answers, standard error for everything else."""
+"""Output of a run: results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Output:
-    """The two streams of one run, bound when it is made.
+    """Standard output and standard error of one run, fixed when it is created.
 
-    With `json` standard output is for the one envelope that the command line prints: `write` and `line` do nothing.
-    A closed pipe raises `BrokenPipeError`; let it pass, it ends the process silently.
+    With `json`, `write` and `line` do nothing: standard output gets only the envelope that the command line prints.
+    A closed pipe raises `BrokenPipeError`; do not catch it, it ends the process silently.
     """
 
     def __init__(self, *, json: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
@@ -27,7 +27,7 @@ class Output:
         self._stderr = stderr or sys.stderr
 
     def for_json(self) -> Output:
-        """The same streams, in JSON mode."""
+        """Return the same streams in JSON mode."""
         return Output(json=True, stdout=self._stdout, stderr=self._stderr)
 
     @property
@@ -39,12 +39,12 @@ class Output:
         return _is_terminal(self._stderr)
 
     def write(self, text: str) -> None:
-        """Write a part of the result as it is, at once. Nothing in JSON mode, whose envelope holds the data."""
+        """Write part of the result and flush it. Does nothing in JSON mode, where the envelope has the data."""
         if not self.json:
             self._answer(text)
 
     def line(self, text: str = "") -> None:
-        """Write a line of the result. Nothing in JSON mode."""
+        """Write a line of the result. Does nothing in JSON mode."""
         self.write(text + "\n")
 
     def note(self, text: str, *, end: str = "\n") -> None:
@@ -55,12 +55,12 @@ class Output:
             _emit(self._stderr, text + end)
 
     def status(self, text: str) -> None:
-        """Write a line about the work in progress to standard error. Nothing in JSON mode."""
+        """Write a line about the work in progress to standard error. Does nothing in JSON mode."""
         if not self.json:
             self.note(text)
 
     def trace(self, error: BaseException) -> None:
-        """The traceback of `error`, for who asked for it with MLXK_DEBUG."""
+        """Write the traceback of `error` to standard error if MLXK_DEBUG is set."""
         if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
             import traceback  # only a failure needs it
 
@@ -68,7 +68,7 @@ class Output:
             self.note("\n".join(map(escape_control, lines)))
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
-        """The one JSON document of a run with `--json`."""
+        """Write the JSON document of a run with `--json`."""
         self._answer(_document(command, data, error) + "\n")
 
     def _answer(self, text: str) -> None:
@@ -84,13 +84,13 @@ class Output:
 
 
 def error_object(error: BaseException) -> Mapping[str, Any]:
-    """`error` as data: its type from the table, its sentence, and the facts in it."""
+    """Return `error` as data: its type, message and details."""
     details = error.details if isinstance(error, MlxkError) else {}
     return {"type": kind_of(error).type, "message": error_message(error), "details": details}
 
 
 def error_message(error: BaseException) -> str:
-    """The sentence for a person, on one line. Only errors of our own speak for themselves."""
+    """Return the message of `error` on one line, after its type unless it is an `MlxkError`."""
     text = escape_control(" ".join(str(error).split()))
     if isinstance(error, MlxkError):
         return text
@@ -98,12 +98,12 @@ def error_message(error: BaseException) -> str:
 
 
 def escape_control(text: str) -> str:
-    """`text` with control characters spelled out (`\\x1b`): what a model's files say is not to steer the terminal."""
+    """Return `text` with control characters escaped (`\\x1b`), so that a model's files cannot control the terminal."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _wrapped(line: str) -> str:
-    """`line` wrapped at words for the terminal, its indentation repeated. A line with control sequences stays."""
+    """Return `line` wrapped for the terminal, its indentation repeated; unchanged if it has control sequences."""
     import shutil
     import textwrap
 
@@ -134,14 +134,14 @@ def _document(command: str | None, data: Any, error: BaseException | None) -> st
 
 
 def _emit(stream: TextIO | None, text: str) -> None:
-    if stream is None:  # Python's way to say that the descriptor was closed before we started
+    if stream is None:  # Python sets None if the descriptor was closed at startup
         raise OSError("it is closed")
     binary = getattr(stream, "buffer", None)
     if binary is None:
         stream.write(text)
     else:
-        # UTF-8 whatever the locale says: an answer is not to fail on an emoji under LANG=C. Bytes of a file name that
-        # are no UTF-8 come back as they were; a lone surrogate of a damaged text becomes a question mark.
+        # UTF-8 in every locale, so that an emoji does not fail under LANG=C. Undecodable bytes of a file name are
+        # restored; other lone surrogates become question marks.
         stream.flush()
         try:
             data = text.encode("utf-8", errors="surrogateescape")

@@ -31,8 +31,8 @@ def use_plain_words(command: click.Command) -> None:
 
 
 def number_in_words(kind: click.IntRange | click.FloatRange) -> None:
-    """Let a range name its bounds in words, in help and in errors."""
-    # click has no public way to say it; without this method it says it in its own way.
+    """Describe the bounds of a range in words, in help and in errors."""
+    # click has no public hook for this, so the private method is overridden on the instance.
     vars(kind)["_describe_range"] = partial(bounds, kind)
 
 
@@ -46,7 +46,7 @@ def bounds(kind: click.IntRange | click.FloatRange) -> str:
 
 
 def value_problem(error: click.BadParameter) -> str:
-    """Return what click says of a wrong value as `must be at least 1, not 0`; another sentence as it is."""
+    """Return click's message about a wrong value as `must be at least 1, not 0`; other messages unchanged."""
     message = error.message.rstrip(".")
     if found := _NOT_IN_RANGE.fullmatch(message):
         return f"must be {found['allowed']}, not {found['value']}"

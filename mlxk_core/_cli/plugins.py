@@ -1,4 +1,4 @@
-"""The command `mlxk plugins`: mlxk's own, so that it works when everything else is broken."""
+"""The command `mlxk plugins`, built in so that it works when every plugin is broken."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def plugins(ctx: click.Context, /, check: bool) -> Any:
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Where to create the project [default: here].",
+    help="Where to create the project [default: current folder].",
 )
 @json_option
 @click.pass_obj
 def new(session: Session, kind: str, name: str, folder: Path) -> Any:
-    """Create the project of a new plugin, with a test that passes.
+    """Create a project for a new plugin, with a passing test.
 
     KIND is what it provides, NAME its name: `mlxk plugins new command greet` writes mlxk-greet/.
 
@@ -74,12 +74,12 @@ def new(session: Session, kind: str, name: str, folder: Path) -> Any:
 
 
 def _records(host: Host) -> list[PluginRecord]:
-    """The records, with the routes and middleware of server extensions."""
+    """Return the records, with the routes and middleware of server extensions."""
     from mlxk_core._host.extension_recorder import additions
 
     added: dict[str, list[str]] = {}
     for spec in host.server_extensions():
-        # After the fact that its plugin has it: an extension that fails is on the record then.
+        # Before the records are read: an extension that fails is on the record of its plugin then.
         added.setdefault(host.owner_of(spec).label, []).extend(additions(host, spec))
     return [replace(r, provides=(*r.provides, *added.get(r.label, ()))) for r in host.plugins()]
 
@@ -110,7 +110,7 @@ def _table(records: Sequence[PluginRecord]) -> list[str]:
 
 
 def _by_kind(provided: Sequence[str]) -> list[str]:
-    """`command list`, `command rm` → `command list, rm`."""
+    """Group by kind: `command list`, `command rm` → `command list, rm`."""
     kinds: dict[str, list[str]] = {}
     for what in provided:
         kind, _, name = what.rpartition(" ")

@@ -1,4 +1,4 @@
-"""`mlxk plugins new`: writes the project of a new plugin, with a test that passes."""
+"""The project that `mlxk plugins new` writes for a new plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: Mapping[str, str] = {
     "agent": "mlxk_agents",
     "settings": "mlxk_settings",
 }
-"""What can be made, and the hook whose documented example it begins with."""
+"""Kinds of plugins, and the hook whose documented example each project starts from."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 _PYPROJECT = """\
@@ -95,7 +95,7 @@ _PROVIDES = {
 def write_project(kind: str, name: str, parent: Path) -> Path:
     """Write the project `mlxk-NAME` into a new folder of `parent` and return that folder.
 
-    Raises `InvalidOption` for a name that cannot be one, `UsageError` if the folder exists.
+    Raises `InvalidOption` for an invalid name, `UsageError` if the folder exists or cannot be written.
     """
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise InvalidOption("NAME", f"`{name}` must be lower-case letters and digits, with single hyphens between")
@@ -136,7 +136,7 @@ def project_files(kind: str, name: str) -> dict[str, str]:
 
 
 def _source(kind: str, name: str, module: str) -> str:
-    """The documented example of the hook, with this plugin's names."""
+    """Return the documented example of the hook with this plugin's names."""
     documentation = inspect.getdoc(getattr(HookSpecs, KINDS[kind])) or ""
     found = re.search(r"```python\n(.*?)```", documentation, re.DOTALL)
     assert found is not None

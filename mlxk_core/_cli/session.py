@@ -1,4 +1,4 @@
-"""What a command is given: the host and the output of this run."""
+"""Session of a run: the host and output of its commands, and the switch to JSON."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mlxk_core._host.host import Host
 from mlxk_core._host.isolation import quiet_stdout
 
 JSON = "mlxk_core.json"
-"""In `ctx.meta`, which all contexts of a run share: this run prints one JSON document."""
+"""Key in `ctx.meta`, which all contexts of a run share: whether the run prints one JSON document."""
 ANNOUNCED = "mlxk_core.announced"
-"""In `ctx.meta`: that document is printed already."""
+"""Key in `ctx.meta`: whether that document has been printed already."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Session:
-    """`ctx.obj` of every command; `@click.pass_obj` hands it over."""
+    """The `ctx.obj` of every command; `@click.pass_obj` passes it on."""
 
     host: Host
     output: Output
 
 
 class JsonOption(click.Option):
-    """The `--json` of a command that has it: `mlxk --json x` and `mlxk x --json` are the same."""
+    """The `--json` option of a command: `mlxk --json x` and `mlxk x --json` are the same."""
 
 
 def switch_to_json(ctx: click.Context) -> None:
-    """From here on standard output holds the envelope only, whatever a library may print."""
+    """Reserve standard output for the envelope from now on, whatever libraries print."""
     session = ctx.find_object(Session)
     if session is None:
         raise RuntimeError("a command runs under mlxk_core._cli.main, which makes the session")
@@ -43,7 +43,7 @@ def switch_to_json(ctx: click.Context) -> None:
 
 
 def json_option(command: _F) -> _F:
-    """Gives a command `--json`: then it prints nothing and returns its data."""
+    """Add `--json` to a command. With it, the command prints nothing and returns its data."""
 
     def chosen(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
@@ -61,8 +61,7 @@ def json_option(command: _F) -> _F:
 
 
 def emit_result(ctx: click.Context, data: Any) -> None:
-    """With `--json`, prints the document of a command that goes on running now, and not at its end. What happens later
-    goes to standard error only."""
+    """With `--json`, print the document now, for a command that keeps running. Later output goes to standard error."""
     session = ctx.find_object(Session)
     if session is not None and session.output.json:
         session.output.envelope(command=ctx.info_name, data=data, error=None)

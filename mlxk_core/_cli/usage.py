@@ -11,7 +11,7 @@ import click
 from mlxk_core._cli.plain_words import value_problem
 from mlxk_core._errors import UsageError
 
-# What other tools call an option; the first that the command has is suggested.
+# Names that other tools use; the first replacement that the command has is suggested.
 _OPTION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--temp": ("--temperature",),
     "--max-length": ("--max-tokens",),
@@ -49,7 +49,7 @@ _OPTION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--address": ("--host",),
     "--token": ("--api-key",),
 }
-# Options of other tools that mlxk spells in another way.
+# Options of other tools that have another form in mlxk.
 _OPTION_ADVICE: Mapping[str, str] = {
     "--model": "The model is the first argument",
     "--revision": "Write the revision after the name: MODEL@REVISION",
@@ -70,9 +70,9 @@ _NOT_AN_OPTION = re.compile(r"-[\s.\d]|--?\S*\s")
 
 
 def usage_error(error: click.UsageError, command: str | None = None) -> UsageError:
-    """Return a click error as ours: one line with the message, one hint and the usage of the command.
+    """Return a click error as a `UsageError`: one line with the message, a hint and the usage of the command.
 
-    `command` is the one that runs, for errors that do not name theirs.
+    `command` is the running command, for errors that do not name one.
     """
     text = error.format_message().rstrip(".")
     ctx = error.ctx
@@ -120,7 +120,7 @@ def _options_of(ctx: click.Context) -> list[str]:
 
 
 def _bad_value(error: click.BadParameter) -> str:
-    """click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: must be …`."""
+    """Return click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: must be …`."""
     if isinstance(error, click.MissingParameter) or error.param is None:
         return error.format_message().rstrip(".")
     option = error.param
