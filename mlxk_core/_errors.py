@@ -1,4 +1,4 @@
-"""What can go wrong: typed errors, and the one table that maps each to a JSON type, an exit code and an HTTP status.
+"""Typed errors, and the table that maps each to a JSON type, an exit code and an HTTP status.
 
 Everything mlxk raises on purpose is an `MlxkError`. Its message says what happened, with which input, and what to do
 next; `details` carries the same facts as data for `--json` and for the server. A plugin adds an error by deriving
@@ -14,7 +14,7 @@ _MAX_CANDIDATES = 10
 
 
 class Kind(NamedTuple):
-    """How an error shows outside: `type` in JSON, the process' exit code, and an HTTP status."""
+    """How an error is reported: `type` in JSON, the exit code of the process, and an HTTP status."""
 
     type: str
     exit_code: int
@@ -22,12 +22,12 @@ class Kind(NamedTuple):
 
 
 class MlxkError(Exception):
-    """An error that a person can act on. `str(error)` is the whole sentence."""
+    """An error that the user can act on. `str(error)` is the complete message."""
 
     kind: Kind | None = None
-    """Its row of the table, if it is not that of its class."""
+    """Overrides the row of the table for its class."""
     data: Any = None
-    """What there is to show with the error (half an answer, a list with a bad entry): `data` of the envelope."""
+    """A partial result (half an answer, a list with a bad entry), shown as `data` of the envelope."""
     headline: str = ""
     lines: Sequence[str] = ()
     """What a terminal shows instead of the message, if there are `lines`: the headline, then one line each."""
@@ -64,7 +64,7 @@ class UsageError(MlxkError):
 
 
 class InvalidOption(UsageError):
-    """A value that was given cannot be used; `option` is its name as the user wrote it or as the API calls it."""
+    """An option has an invalid value. `option` is its name as the user wrote it or as the API calls it."""
 
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"{option}: {problem}", option=option)
@@ -87,7 +87,7 @@ class PluginConflict(UsageError):
 
 
 class ModelError(MlxkError):
-    """Something about one model."""
+    """Base of errors about one model."""
 
 
 class ModelNotFound(ModelError):
@@ -118,7 +118,7 @@ class AmbiguousModel(ModelError):
 
 
 class RevisionNotFound(ModelError):
-    """The model is there, the revision is not."""
+    """The model exists, but the revision does not."""
 
 
 class BrokenModel(ModelError):
@@ -126,7 +126,7 @@ class BrokenModel(ModelError):
 
 
 class UnsupportedModel(ModelError):
-    """The model is whole, but nothing installed can run it."""
+    """The model is complete, but nothing installed can run it."""
 
 
 class ContextLengthExceeded(ModelError):
@@ -135,7 +135,7 @@ class ContextLengthExceeded(ModelError):
     def __init__(self, prompt_tokens: int, context_length: int, *, at_least: bool = False) -> None:
         counted = f"at least {prompt_tokens}" if at_least else f"{prompt_tokens}"
         super().__init__(
-            # OpenAI's words to begin with: clients that shorten a conversation look for them (LiteLLM, and all on it).
+            # OpenAI's wording first: clients that shorten conversations look for it (LiteLLM, and what builds on it).
             f"This model's maximum context length is {context_length} tokens and the prompt has {counted}, "
             "so none is left for an answer. Shorten the prompt.",
             prompt_tokens=prompt_tokens,
@@ -146,7 +146,7 @@ class ContextLengthExceeded(ModelError):
 
 
 class TemplateError(ModelError):
-    """The model's chat template refuses the conversation."""
+    """The model's chat template rejects the conversation."""
 
 
 class TemplateLimitExceeded(TemplateError):
@@ -169,7 +169,7 @@ class NotEnoughDisk(MlxkError):
 
 
 class EngineFailure(MlxkError):
-    """The engine raised while it ran a request. The service goes on; the request is lost."""
+    """The engine raised while it ran a request. The service continues; the request is lost."""
 
 
 class ConstraintFailure(MlxkError):
@@ -191,15 +191,15 @@ class ShuttingDown(MlxkError):
 
 
 class Interrupted(MlxkError):
-    """The user stopped the work (Ctrl-C, or the client left)."""
+    """The user stopped the work (Ctrl-C, or the client disconnected)."""
 
 
 class AccessDenied(MlxkError):
-    """A hub refuses: no token, a bad one, or one that is not on the list."""
+    """A hub denies access: the token is missing, invalid, or lacks permission."""
 
 
 class HubUnavailable(MlxkError):
-    """A hub cannot be reached, or answers with an error of its own."""
+    """A hub cannot be reached, or has an error of its own."""
 
 
 class PluginFailure(MlxkError):
@@ -237,7 +237,7 @@ _UNEXPECTED = Kind("internal_error", 1, 500)
 
 
 def kind_of(error: BaseException) -> Kind:
-    """The row of the table for `error`: its own `kind`, else that of its nearest base in `KINDS`."""
+    """Return the row of the table for `error`: its own `kind`, or that of its nearest base in `KINDS`."""
     if isinstance(error, MlxkError) and error.kind is not None:
         return error.kind
     for cls in type(error).__mro__:
