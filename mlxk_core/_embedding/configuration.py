@@ -29,8 +29,8 @@ _MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
 class EmbeddingConfiguration:
     """Pooling, normalization, the longest input in tokens, and the prefixes of inputs by name.
 
-    With `lower_case` texts are lowered before they are tokenized. `embeds_prefix` is False for a model whose vectors
-    leave out the tokens of the prefix.
+    With `lower_case`, texts are lower-cased before they are tokenized. `embeds_prefix` is False for a model whose
+    vectors leave out the tokens of the prefix.
     """
 
     pooling: Pooling
@@ -56,7 +56,7 @@ class EmbeddingConfiguration:
 
 
 def embedding_configuration(model: Model) -> EmbeddingConfiguration:
-    """Return how `model` embeds. Raises `UnsupportedModel` for other models, and for unknown ways to embed."""
+    """Return how `model` embeds. Raises `UnsupportedModel` if it does not embed, or in an unknown way."""
     facts = Facts(model)
     if facts.type != "embedding":
         hint = " It is a reranker: use /v1/rerank." if "rerank" in facts.capabilities else ""
@@ -108,7 +108,7 @@ def _pooling(model: Model, config: Mapping[str, Any]) -> Pooling:
 
 
 def _default_pooling(model: Model) -> Pooling:
-    """Without the files of sentence-transformers: decoders use the last token, encoders the mean."""
+    """Return the pooling of a model without sentence-transformers files: last token for decoders, mean for encoders."""
     return "last" if "CausalLM" in " ".join(map(str, model.config.get("architectures") or ())) else "mean"
 
 

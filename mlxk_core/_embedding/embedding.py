@@ -1,4 +1,4 @@
-"""Texts and token ids into vectors, through the generation service."""
+"""Embeddings of texts and token ids, computed through the generation service."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class EmbeddingRequest:
     """Texts or lists of token ids to embed.
 
     `prompt_name` chooses one of the model's prefixes (None: its default). `dimensions` keeps the first numbers of each
-    vector, normalized again. With `truncate` an input that is too long is cut, else it is an error. `option` is what
-    the inputs are called in errors. `ttl` is how many idle seconds the model stays loaded after it (negative: without
-    limit; None: as the service says).
+    vector, normalized again. With `truncate` an input that is too long is cut, else it is an error. `option` is the
+    name of the inputs in errors. `ttl` is how many idle seconds the model stays loaded afterwards (negative: without
+    limit; None: the default of the service).
     """
 
     model: Model
@@ -54,8 +54,8 @@ def embed(
 ) -> Embeddings:
     """Return the embeddings of a request.
 
-    Raises `InputTooLong`, `InvalidOption`, `UnsupportedModel`, `BrokenModel` for vectors that are not finite, what a
-    load raises, and `Interrupted` soon after `cancelled` becomes True.
+    Raises `InputTooLong`, `InvalidOption`, `UnsupportedModel`, `BrokenModel` for vectors that are not finite, the
+    errors of a load, and `Interrupted` soon after `cancelled` becomes True.
     """
     model = request.model
     configuration = embedding_configuration(model)
@@ -110,7 +110,7 @@ def _work(
 
 
 def _checked(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float]:
-    """Return the numbers of a vector that were asked for."""
+    """Return a vector cut to the requested dimensions. Raises `BrokenModel` if it is not finite."""
     if not all(map(math.isfinite, vector)):
         raise BrokenModel(
             f"`{request.model.name}` returned a vector with numbers that are not finite: its weights are damaged.",

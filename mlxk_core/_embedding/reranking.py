@@ -1,4 +1,4 @@
-"""Documents ranked by how well they fit a query, through the generation service."""
+"""Ranking of documents by relevance to a query, computed through the generation service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlxk_core._models.model import Model
 from mlxk_core._models.sentence_transformers import module_folders, read_json
 
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-"""What Qwen3-Reranker was trained with as the default."""
+"""The default instruction that Qwen3-Reranker was trained with."""
 _BEFORE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
@@ -32,8 +32,8 @@ _AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 class RerankRequest:
     """A query and the documents to rank.
 
-    `top_n` keeps the best ones (None: all). `instruction` says what fits, for models that read one. With `truncate` a
-    document that is too long is cut, else it is an error. `ttl` as in `EmbeddingRequest`.
+    `top_n` keeps the best ones (None: all). `instruction` says what is relevant, for models that read one. With
+    `truncate` a document that is too long is cut, else it is an error. `ttl` as in `EmbeddingRequest`.
     """
 
     model: Model
@@ -67,7 +67,7 @@ def rerank(
     """Return the ranking of a request.
 
     The score is the sigmoid of a cross-encoder's logit, or a decoder's probability of "yes" against "no". Raises
-    `UnsupportedModel` for a model that does not rank, otherwise what `embed` raises.
+    `UnsupportedModel` for a model that does not rank, and the errors of `embed`.
     """
     model = request.model
     reranker = _reranker(model)

@@ -1,4 +1,4 @@
-"""Work in parts: what an engine computes for embeddings and rankings, with running generations in between."""
+"""Embedding and ranking work, computed in parts so that running generations continue in between."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_work(
     cancelled: Callable[[], bool],
     ttl: float | None,
 ) -> Iterator[_T]:
-    """Yield the result of each of `works`, which yield None after each part and their result at last.
+    """Yield the result of each of `works`; a work yields None after each part, and its result at the end.
 
     Raises `Interrupted` after the part in which `cancelled` becomes True, and what `GenerationService.run_tasks`
     raises.
@@ -55,7 +55,7 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 class _Parts(Generic[_T]):
-    """One work. Each call, on the engine thread, computes its next part."""
+    """One work as a callable: each call, on the engine thread, computes the next part."""
 
     def __init__(self, work: Callable[[Engine], Iterator[_T | None]]) -> None:
         self._work = work
