@@ -21,8 +21,8 @@ class ResponseGrammar:
 
     `reasoning` comes before everything else (it matches nothing too where the model may answer at once), and
     `reasoning_end` is the text that ends it and leads to the answer. `before_answer` is written before an answer.
-    `calls` gives the grammar of one or more calls of some tools, or of exactly one when they are not parallel; free
-    text contains none of the `call_markers`. With `calls_after_text` an answer may go on with calls.
+    `calls` returns the grammar of one or more calls of some tools, or of exactly one when they are not parallel; free
+    text contains none of the `call_markers`. With `calls_after_text`, calls may follow the text of an answer.
     """
 
     reasoning: Part = _NOTHING

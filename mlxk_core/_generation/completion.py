@@ -41,7 +41,7 @@ class Completion:
 
 
 def join_events(events: Iterable[Event]) -> Completion:
-    """Read a stream to its end and join it. There is no other way to a complete generation, so both are the same."""
+    """Read a stream to its end and join it. All complete responses are made here, so they always match the stream."""
     texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
     tokens: list[TokenLogprob] = []
     calls: dict[int, list[ToolCallDelta]] = {}

@@ -1,4 +1,4 @@
-"""Constraints: what a response must match, and what compiles them for the tokens of one model."""
+"""Constraints on a response, and the protocols that compile and enforce them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:
-    """What the answer of a request must match.
+    """A requirement that the answer of a request must match.
 
     `kind` is the language of `value`: `json_schema` and `json_object` (True), `regex`, `choice` (a list of texts),
     `lark`, `gbnf`, or what another plugin compiles. `option` is the field or the command-line option it came from.

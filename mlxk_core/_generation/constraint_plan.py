@@ -38,13 +38,13 @@ class Formats:
     tool_grammar: Grammar | None = None
 
     def reads_calls(self, request: GenerationRequest) -> bool:
-        """Whether the tool format knows the form of the model's calls; one that states no grammar is trusted to."""
+        """Whether the tool format can read the model's calls; one without a grammar is assumed to."""
         return self.tool_grammar is None or self.tool_grammar(ExtractorContext(model=request.model)) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ConstraintPlan:
-    """What makes the constraint of one row. Used on the request's own thread."""
+    """Builds the constraint of one row. Used on the request's own thread."""
 
     host: Host
     request: GenerationRequest
@@ -63,7 +63,7 @@ class ConstraintPlan:
         """Return the constraint of one row. `extractor` makes a parser of the model's format; with `generic_tools`
         calls are written in the generic form, and always enforced where something can.
 
-        Raises `InvalidOption`, naming what the request asked for.
+        Raises `InvalidOption`, naming the option of the request.
         """
         request, option = self.request, option_of(self.request)
         constrained = is_constrained(request)
@@ -118,9 +118,9 @@ class ConstraintPlan:
 def plan_constraint(
     host: Host, request: GenerationRequest, backend: BackendSpec, formats: Formats
 ) -> ConstraintPlan | None:
-    """Return the plan for what constrains a response, None if nothing does.
+    """Return the plan for the constraints of a request, None if it has none.
 
-    Raises `InvalidOption` if it is invalid, or if nothing installed can keep to it.
+    Raises `InvalidOption` if one is invalid, or if nothing installed can enforce it.
     """
     enforces = backend.constraints and any(spec.kind == _COMPOSED for spec in host.constraints())
     if not is_constrained(request) and request.thinking_budget is None:
@@ -149,7 +149,7 @@ def plan_constraint(
 
 
 def option_of(request: GenerationRequest) -> str:
-    """Return the name of what makes `request` a constrained one."""
+    """Return the name of the option that constrains `request`."""
     if request.constraint is not None:
         return request.constraint.option
     if request.must_call:
@@ -160,7 +160,7 @@ def option_of(request: GenerationRequest) -> str:
 
 @contextmanager
 def _named(option: str) -> Iterator[None]:
-    """Errors of a compiler name the option that the constraint came from."""
+    """Make errors of a compiler name the option that the constraint came from."""
     try:
         yield
     except InvalidConstraint as error:

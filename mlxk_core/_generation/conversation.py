@@ -25,7 +25,7 @@ def rewrites(messages: Sequence[Message]) -> Iterator[Rewritten]:
     """Yield arrangements of `messages` to try in turn, each without any text left out.
 
     Neighbours of one role are merged, with a blank line between their texts, and a system message after the first
-    becomes part of the next user message. Then a user message without text is put before an assistant who speaks
+    becomes part of the next user message. Then an empty user message is put before an assistant message that comes
     first, the first system message is made part of the first user message, and messages without any text are dropped.
     At last the same is tried with tool calls and their results written as text.
     """
@@ -70,7 +70,10 @@ def _merge(messages: Sequence[Message]) -> list[Message]:
 
 
 def _mergeable(first: Message, second: Message) -> bool:
-    """A tool result belongs to one call, and text after a call was written after its result."""
+    """Return whether two messages can be one.
+
+    Not a tool result, which belongs to one call, and not text after a call, which was written after its result.
+    """
     if first.role != second.role or first.role == "tool" or first.tool_calls:
         return False
     return first.role != "user" or first.name == second.name

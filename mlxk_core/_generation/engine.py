@@ -206,7 +206,7 @@ class NextTokenEngine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineContext:
-    """What the service offers a backend that loads a model, on the engine thread.
+    """Resources for a backend that loads a model, on the engine thread.
 
     Call `alive()` a few times per second during a load: other models continue meanwhile, and it raises `Interrupted`
     when no request waits for the model any more. `at_thread_exit(function)` registers a function to call when the

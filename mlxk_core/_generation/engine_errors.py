@@ -19,8 +19,8 @@ _MEMBERS = (
 def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseException) -> MlxkError:
     """Return the error for a request when `call` (`step()`) of a backend or its engine raised `error`.
 
-    An `MlxkError` says what is wrong by itself. Anything else is a failure of the backend's plugin: the message names
-    plugin, file and line, and the cause is kept.
+    An `MlxkError` is returned unchanged. Anything else is a failure of the backend's plugin: the message names plugin,
+    file and line, and the cause is kept.
     """
     if isinstance(error, MlxkError):
         return error
@@ -31,8 +31,7 @@ def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseExcepti
 
 
 def malformed_result(host: Host, backend: BackendSpec, problem: str, source: object) -> EngineFailure:
-    """Return the error for a request when `source`, a function of a backend or its engine, returned something it must
-    not."""
+    """Return the error for a request when `source`, a function of a backend or its engine, returned `problem`."""
     place = definition_place(source)
     return _failure(host, backend, f"{problem} ({place})" if place else problem, None, source)
 

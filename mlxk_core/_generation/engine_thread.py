@@ -155,7 +155,7 @@ class EngineThread:
         self._commands.put(lambda: self._tasks.append((job, task)))
 
     def end_job(self, job: Job, state: JobState) -> None:
-        """End a job on behalf of its request, in the terminal `state`. One that is over stays as it is."""
+        """End a job on behalf of its request, in the terminal `state`. A job that is over does not change."""
         self._commands.put(lambda: self._end_on_request(job, state))
 
     def unload(self, model: Model) -> bool:
@@ -286,7 +286,7 @@ class EngineThread:
     def _run_next_task(self) -> bool:
         """Run the oldest task: many embedding clients delay a step by one task, not by one each.
 
-        After a task the rows have as long as it took. Return False if no task is due.
+        After a task, the rows get as much time as it took. Return False if no task is due.
         """
         began = time.monotonic()
         if not self._tasks or (self.running and began < self._next_task_at):
@@ -417,7 +417,7 @@ class EngineThread:
         return [job for job in self._queued if (job.model, job.backend.name) == key]
 
     def _on_load_progress(self, key: Key) -> None:
-        """Called from inside a load. Other models go on meanwhile, and a load that no job waits for is interrupted."""
+        """Called from inside a load. Run other models meanwhile, and interrupt a load that no job waits for."""
         self._record_progress()
         if self._loading is not key:
             return  # the load is over and its backend calls from inside a step: stepping here would be re-entrant

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorContext:
-    """What an extractor may know about the one response it is made for.
+    """Facts about the one response that an extractor is made for.
 
     `prompt_suffix` is what the template wrote after the last turn to open the answer ("" for a raw prompt): it may
     contain an opened or a closed block. `tools` are those whose calls this extractor has to find or to leave in the
@@ -67,5 +67,5 @@ class PlainText:
 
 
 def new_call_id() -> str:
-    """Return the id of a tool call that the model gave none: unique, and in the form that clients know."""
+    """Return a unique id, in the form that clients expect, for a tool call to which the model gave none."""
     return f"call_{uuid.uuid4().hex[:24]}"

@@ -55,7 +55,7 @@ from mlxk_core._text.stop_strings import StopStrings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How to run one request: what the plugins and the model's files say about it, made before it is queued.
+    """How to run one request, decided from the plugins and the model's files before it is queued.
 
     `window` is the context length in tokens.
     """
@@ -147,7 +147,7 @@ class Generation:
         while not self._ready:
             if self._over:
                 raise StopIteration
-            if timeout == 0 and self._job.outbox.empty():  # before each wait of the thread that serves many requests
+            if timeout == 0 and self._job.outbox.empty():  # cheaper than `get` for a thread that polls many requests
                 return None
             try:
                 update = self._job.outbox.get(

@@ -1,4 +1,4 @@
-"""Tools for chat models whose template has no place for them: instructions, one form of calls, and its reader.
+"""Tools for chat models whose template does not support them: instructions, a form of calls, and its parser.
 
 The tools are described in the system message. A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as
 Hermes and Qwen write it; what a tool returns goes into a user message as `<tool_response>…</tool_response>`.
@@ -19,7 +19,7 @@ from mlxk_core._text.edges import EdgeTrimmer
 from mlxk_core._text.markers import markers
 
 _START, _END = "<tool_call>", "</tool_call>"
-_MOST_ENDS = 64
+_MAX_ENDS = 64
 _INSTRUCTIONS = (
     "You can call tools. Call one when it helps to answer, and answer directly when none does. The tools, one JSON "
     "object per line:\n{tools}\n\nTo call a tool, write exactly this, with arguments that match its parameters:\n"
@@ -30,7 +30,7 @@ _INSTRUCTIONS = (
 
 def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
     """Return the conversation with `tools` described in its system message, and calls and results as text."""
-    described = "\n".join(_described(tool) for tool in tools)
+    described = "\n".join(_tool_text(tool) for tool in tools)
     instructions = _INSTRUCTIONS.format(tools=described)
     turns = calls_as_text(messages)
     if turns and turns[0].role == "system":
@@ -50,19 +50,19 @@ def calls_as_text(messages: Sequence[Message]) -> list[Message]:
             else:
                 turns.append(Message(role="user", content=result))
         elif message.tool_calls:
-            text = "\n".join(filter(None, (message.content, *map(_written, message.tool_calls))))
+            text = "\n".join(filter(None, (message.content, *map(_call_text, message.tool_calls))))
             turns.append(replace(message, content=text, tool_calls=()))
         else:
             turns.append(message)
     return turns
 
 
-def _described(tool: Tool) -> str:
+def _tool_text(tool: Tool) -> str:
     value = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _written(call: ToolCall) -> str:
+def _call_text(call: ToolCall) -> str:
     return f'{_START}\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n{_END}'
 
 
@@ -124,7 +124,7 @@ class GenericToolExtractor:
         while self._text:
             if not self._open:
                 found = self._opener.search(self._text, final=final)
-                yield from self._say(found.start if found else len(self._text))
+                yield from self._emit(found.start if found else len(self._text))
                 if found is None or found.marker is None:
                     return
                 self._open = True
@@ -136,15 +136,17 @@ class GenericToolExtractor:
                 yield call
             elif used:
                 self._open = False
-                yield from self._say(used)
+                yield from self._emit(used)
             else:
                 return
 
     def _read(self, *, final: bool) -> tuple[ToolCallDelta | None, int]:
-        """The call at the beginning of the text and its length; no call and the length of what is text after all; or
-        no call and 0 while more must come."""
+        """Return the call at the beginning of the text and its length.
+
+        Without a call, the length is that of what is only text; 0 while more text is needed to tell.
+        """
         at = len(_START)
-        for _ in range(_MOST_ENDS):
+        for _ in range(_MAX_ENDS):
             at = self._text.find(_END, at)
             body = self._text[len(_START) : at if at >= 0 else len(self._text)].strip()
             if (at >= 0 or final) and (call := self._call(body)):
@@ -153,7 +155,7 @@ class GenericToolExtractor:
                 return None, len(_START) if final else 0
             if not _open_string(body):
                 return None, len(_START)
-            at += len(_END)  # the marker is part of a string of the arguments
+            at += len(_END)  # the marker is inside a string of the arguments
         return None, len(_START)
 
     def _call(self, body: str) -> ToolCallDelta | None:
@@ -166,9 +168,9 @@ class GenericToolExtractor:
             return None
         return ToolCallDelta(self._calls, new_call_id(), name, json.dumps(arguments, ensure_ascii=False))
 
-    def _say(self, length: int) -> Iterator[Delta]:
-        said, self._text = self._text[:length], self._text[length:]
-        if shown := self._trimmer.write(said):
+    def _emit(self, length: int) -> Iterator[Delta]:
+        text, self._text = self._text[:length], self._text[length:]
+        if shown := self._trimmer.write(text):
             yield Delta(Channel.CONTENT, shown)
 
 

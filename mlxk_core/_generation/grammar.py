@@ -16,7 +16,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class AnyText:
-    """Any text, also none, that contains none of the markers `without`."""
+    """Any text, possibly empty, that contains none of the markers `without`."""
 
     without: tuple[str, ...] = ()
 

@@ -87,7 +87,7 @@ def _added_before(tokenizer: Tokenizer) -> list[int]:
 
 
 def _continued(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the tokens of a text without the space that SentencePiece puts before a text that begins."""
+    """Return the tokens of a text without the space that SentencePiece puts before it."""
     alone = tokenizer.encode(_PROBE, add_special_tokens=False)
     if (tokenizer.piece(alone[0]) or b"").startswith(b" "):
         after_probe = tokenizer.encode(_PROBE + text, add_special_tokens=False)

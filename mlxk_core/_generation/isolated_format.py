@@ -1,4 +1,4 @@
-"""Formats of plugins in isolation: what their parsers raise or return wrongly is the failure of their plugin."""
+"""Isolation of formats: what their parsers raise or return wrongly becomes a failure of their plugin."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _HINT = "Use --reasoning-format none to turn formats off."
 
 
 def parser_of(host: Host, spec: ReasoningExtractorSpec) -> Callable[[ExtractorContext], Extractor]:
-    """Return what makes the parsers of a format. Raises `PluginFailure` if its target cannot be loaded."""
+    """Return the factory of a format's parsers. Raises `PluginFailure` if its target cannot be loaded."""
     return partial(_parser, host, spec, host.load(spec.target))
 
 
 def grammar_of(host: Host, spec: ReasoningExtractorSpec) -> Callable[[ExtractorContext], ResponseGrammar | None] | None:
-    """Return the function that states how a format is written, None if it does not say."""
+    """Return the function that states the grammar of a format, None if it has none."""
     return None if spec.grammar is None else partial(_grammar, host, spec, host.load(spec.grammar))
 
 

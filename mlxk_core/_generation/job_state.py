@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class JobState(Enum):
-    """Where a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"
     """Waits for its model: for memory, or for the load to end."""
@@ -25,7 +25,7 @@ class JobState(Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     RELEASED = "released"
-    """Held a model without generating (a preload), and gave it back."""
+    """Held its model without generating (a preload), and released it."""
 
     @property
     def terminal(self) -> bool:

@@ -110,9 +110,9 @@ class Job:
     events: int = 0
     """The number of events of its row so far."""
     client: str = ""
-    """Who asks; set before the row is submitted."""
+    """The client of the request; set before the row is submitted."""
     ttl: float | None = None
-    """Seconds that its model stays loaded after it; negative: without limit; None: as the service says."""
+    """Idle seconds that its model stays loaded afterwards; negative: without limit; None: the service's default."""
     estimate: int | None = None
     """Bytes its model takes once loaded; None until the backend was asked."""
     _state: JobState = JobState.QUEUED

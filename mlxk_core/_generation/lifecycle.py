@@ -1,4 +1,4 @@
-"""Life-cycle events: what loads, unloads and requests tell the listeners of plugins."""
+"""Life-cycle events of models and requests, and their delivery to the listeners of plugins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlxk_core._models.model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLoaded:
-    """A model is in memory. `seconds` is the time of the load, `memory` what it holds in bytes."""
+    """A model has been loaded in `seconds`. `memory` is the size that it occupies, in bytes."""
 
     model: Model
     backend: str
@@ -27,7 +27,7 @@ class ModelLoaded:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelUnloaded:
-    """A model has left the memory."""
+    """A model has been unloaded."""
 
     model: Model
     backend: str

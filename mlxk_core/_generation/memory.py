@@ -1,4 +1,4 @@
-"""The machine's memory, and giving back what this process no longer uses."""
+"""Memory of the machine, and returning freed memory of this process to it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from mlxk_core._generation.constraint import TokenConstraint
 
 
 class MinTokens:
-    """Wraps the token constraint of a row, if it has one; its first `minimum` tokens are none of `stop_tokens`."""
+    """Excludes `stop_tokens` from the first `minimum` tokens of a row, in addition to its own constraint, if any."""
 
     def __init__(
         self, inner: TokenConstraint | None, minimum: int, stop_tokens: frozenset[int], vocab_size: int
@@ -28,7 +28,7 @@ class MinTokens:
         for token in self._stop_tokens:
             if token // 8 < len(masked):
                 masked[token // 8] &= ~(1 << token % 8)
-        # A constraint that allows nothing but the end comes first: otherwise there would be no token at all.
+        # A constraint that allows only the end takes precedence: otherwise no token would be left.
         return bytes(masked) if any(masked) else allowed
 
     def accept(self, token: int, /) -> None:

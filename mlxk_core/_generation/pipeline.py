@@ -24,9 +24,9 @@ _LONGEST_TOKEN = 1 << 16
 
 
 class VerbatimAnswer:
-    """The extractor of a constrained answer: `inner` reads the reasoning, and the answer is passed on as it is.
+    """The extractor of a constrained answer: `inner` reads the reasoning, and the answer is passed on unchanged.
 
-    A value may contain any text, also what would be a marker outside of it.
+    A constrained value may contain any text, even what would be a marker elsewhere.
     """
 
     def __init__(self, inner: Extractor) -> None:

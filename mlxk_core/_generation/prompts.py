@@ -19,7 +19,7 @@ from mlxk_core._generation.tokenizer import Tokenizer
 _ASKED = "mlxk asks"
 _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
-# A marker at the end of a text that may be cut off in it: the closed conversation may go on with one that begins alike.
+# The beginning of a marker at the end of a text: the closed conversation may continue with one that begins alike.
 _BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
 _USUAL = 8
 """Characters per token that no ordinary text exceeds."""
@@ -38,7 +38,7 @@ class Prompt:
     suffix: str = ""
     notes: tuple[str, ...] = ()
     generic_tools: bool = False
-    """The tools are in the system message, since the chat template has no place for them."""
+    """Whether the tools are in the system message, since the chat template does not support them."""
     stop_tokens: frozenset[int] = frozenset()
     """Tokens that end the answer to this prompt, in addition to the model's own."""
 
@@ -48,7 +48,7 @@ def render(
 ) -> Prompt:
     """Return the request's prompt as the engine will read it.
 
-    Unless mlxk `reads_calls` of the model in its own form, tools are offered in the generic one. Raises `InvalidOption`
+    Unless mlxk `reads_calls` in the model's own form, tools are offered in the generic one. Raises `InvalidOption`
     if it has no token, `ContextLengthExceeded` if its text is far longer than a context of `window` tokens: such a text
     is not tokenized as a whole.
     """
@@ -85,7 +85,7 @@ def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
 
 
 def _with_tools(engine: Engine, messages: Sequence[Message], request: GenerationRequest, reads_calls: bool) -> Prompt:
-    """Return the prompt of a conversation; tools that the template has no place for are put in the generic form."""
+    """Return the prompt of a conversation, with tools in the generic form if the template does not support them."""
     if request.tools and not (_takes_tools(engine, messages, request) and reads_calls):
         if not request.generic_tools:
             raise InvalidOption("tools", "the chat template has no place for them, and generic tools are turned off")
@@ -118,19 +118,19 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
     except NoTemplate as missing:
         if request.tools:
             raise
-        return _spoken(engine, messages, missing)
+        return _as_turns(engine, messages, missing)
     except TemplateLimitExceeded:
         raise
     except TemplateError as refusal:
         if (prompt := _rewritten(engine, messages, request)) is not None:
             return prompt
-        if request.tools or request.keep_to_template or _takes_without_options(engine, messages, request):
+        if request.tools or request.keep_to_template or _accepts_without_options(engine, messages, request):
             raise
-        return _spoken(engine, messages, refusal)
+        return _as_turns(engine, messages, refusal)
 
 
 def _templated(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
-    """Raises `TemplateError`."""
+    """Return the prompt that the chat template writes. Raises `TemplateError`."""
     options = request.template_options
     text = engine.render(messages, tools=request.tools, options=options)
     closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
@@ -169,7 +169,7 @@ def _common(a: str, b: str) -> int:
     return same
 
 
-def _takes_without_options(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
+def _accepts_without_options(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
     """Whether the template rejects only an option (an unknown effort), which the user can change."""
     if not request.template_options:
         return False
@@ -190,7 +190,7 @@ def _after_last_turn(engine: Engine, messages: Sequence[Message], request: Gener
     return text.rpartition(_ASKED)[2] if _ASKED in text else ""
 
 
-def _spoken(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
+def _as_turns(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
     text = speakers(messages)
     note = f"{why} The conversation is written as Human: and Assistant: turns instead."
     return Prompt(text, _encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
@@ -212,7 +212,7 @@ class SharedPrompt:
     def get(
         self, engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool = True
     ) -> Prompt:
-        """Return what `render` returns. Raises what it raises, for each of the requests."""
+        """Return the prompt. Errors of `render` are raised for each of the requests."""
         with self._lock:
             if self._prompt is None:
                 self._prompt = render(engine, request, window, reads_calls=reads_calls)
@@ -242,7 +242,7 @@ def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequen
     count = 0
     for text in texts:
         for at in range(0, len(text), _PIECE):
-            # A piece may have a few tokens more than its share of the whole text: at its cut edges.
+            # The cut edges of a piece may add a few tokens to its share of the whole text.
             count += max(0, len(_encode(tokenizer, text[at : at + _PIECE], add_special_tokens=False)) - _EDGES)
             if count >= window:
                 raise ContextLengthExceeded(count, window, at_least=True)

@@ -1,4 +1,4 @@
-"""What goes in: messages, tools and sampling values, as the user gave them."""
+"""Generation requests: messages, tools and sampling values, as the user gave them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Message:
 class Tool:
     """A function the model may call; `parameters` is its JSON schema.
 
-    The arguments of a `strict` one always match the schema.
+    With `strict`, the arguments of its calls always match the schema.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Tool:
 class Sampling:
     """How the next token is drawn. The defaults change nothing: greedy needs `temperature=0`.
 
-    `top_k=0`, `min_p=0`, `top_p=1`, `repetition_penalty=1` and penalties of 0 are off. `seed` makes this request's
-    draws its own, the same alone and in a batch. `logit_bias` maps token ids to what is added to their logits.
-    `logprobs` asks for the log probability of each token and of that many alternatives (None: do not compute).
+    `top_k=0`, `min_p=0`, `top_p=1`, `repetition_penalty=1` and penalties of 0 are off. `seed` makes the draws of this
+    request reproducible, alone and in a batch. `logit_bias` maps token ids to what is added to their logits. `logprobs`
+    asks for the log probability of each token and of that many alternatives (None: do not compute).
     """
 
     temperature: float = 1.0
@@ -79,19 +79,26 @@ class GenerationRequest:
     it; `stop_tokens` are token ids that do so as well. With `ignore_eos` the model's own stop tokens do not end it, and
     before `min_tokens` tokens no stop token is drawn.
     `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
-    name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are
-    handed to the chat template as they are. Without `parallel_calls` the answer holds one tool call at most.
+    name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are passed
+    to the chat template unchanged. Without `parallel_calls` the answer has one tool call at most.
+
     `constraint` is what the answer must match; reasoning is not constrained. With `must_call` the answer is tool calls
     and nothing else; `tool_names` narrows which tools they may call (empty: all of them). `thinking_budget` is the
-    number of reasoning tokens after which the model's own end marker is written for it (None: no limit); one that
-    `budget_is_default` is left out where nothing can keep to it.
-    Unless `generic_tools` is false, a model whose chat template has no place for tools gets them in the system message.
-    `keep_to_template` fails a conversation that the chat template refuses, instead of writing it in turns of our own.
-    `client` is who asks: a free place goes to the client with the fewest running requests.
-    `ttl` is how many idle seconds the model stays loaded after it (negative: without limit; None: as the service says).
-    With `report_usage` a `UsageUpdate` comes before the events of each token. `prompt_logprobs` asks for the log
-    probability of each prompt token and of that many alternatives (None: not computed). `max_tokens` 0 reads the prompt
-    and generates nothing. With `suffix` the answer is what belongs between the text `prompt` and that one.
+    number of reasoning tokens after which the model's own end marker is forced (None: no limit); with
+    `budget_is_default` it is ignored where it cannot be enforced.
+
+    Unless `generic_tools` is false, tools that the chat template does not support are put
+    into the system message. `keep_to_template` makes a conversation that the chat template rejects an error, instead of
+    writing it as plain turns.
+
+    `client` identifies the caller: a free place goes to the client with the fewest running
+    requests. `ttl` is how many idle seconds the model stays loaded afterwards (negative: without limit; None: the
+    service's default).
+
+    With `report_usage` a `UsageUpdate` comes before the events of each token. `prompt_logprobs`
+    asks for the log probability of each prompt token and of that many alternatives (None: not computed). `max_tokens` 0
+    reads the prompt and generates nothing. With `suffix`, the answer is what belongs between the texts `prompt` and
+    `suffix`.
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""What the user's settings add to a request that does not say it itself."""
+"""Values of the user's settings, for requests that do not set them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxk_core._generation.request import GenerationRequest, Message
 def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
     """Return `requests` completed by the settings of their models. A prompt that several share stays shared.
 
-    Other settings are used where the value is: sampling (`model_sampling`), the context length
+    Other settings are applied where their value is read: sampling (`model_sampling`), the context length
     (`model_context_length`), the chat template (`Model.chat_templates`), backend, reasoning format and time to live.
     """
     filled: dict[tuple[int, int, int], GenerationRequest] = {}
@@ -51,7 +51,7 @@ def _filled(request: GenerationRequest) -> GenerationRequest:
 
 
 def _reasoning_options(request: GenerationRequest) -> dict[str, Any]:
-    """Return the template options of the settings; none if the request has a say about reasoning."""
+    """Return the template options of the settings; none if the request itself sets one for reasoning."""
     settings = request.model.settings
     options = effort_options(request.model, settings.reasoning_effort)
     if settings.thinking is not None:

@@ -1,6 +1,6 @@
 """Loaded models: leases, the memory budget, and which model to unload to make room.
 
-Only the engine thread changes a `Residency` or a `Resident`, but for `Resident.vocabulary`, which the first request
+Only the engine thread changes a `Residency` or a `Resident`, except for `Resident.vocabulary`, which the first request
 that needs it sets. Other threads may iterate and read: the list is consistent, numbers may be one step old.
 """
 

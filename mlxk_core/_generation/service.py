@@ -84,7 +84,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the plugins say about a model; asked once, because it means reading the model's files."""
+    """Facts about a model from the plugins; cached, because finding them reads the model's files."""
 
     policy: StopPolicy
     window: int | None
@@ -100,9 +100,8 @@ class GenerationService:
     `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` the size of an
     engine's prompt cache, `concurrency` the number of requests that run at once, `queue` the number that may wait in
     addition, `ttl` the idle time in seconds after which a model is unloaded (None: never). A running request fails
-    after `stall` seconds without progress of its engine. `thinking_budget` is that of requests without one, where the
-    format's reasoning can be ended; without `generic_tools` a model whose chat template has no place for tools cannot
-    have any.
+    after `stall` seconds without progress of its engine. `thinking_budget` applies to requests without one, where the
+    format's reasoning can be ended; without `generic_tools`, tools need a chat template that supports them.
     """
 
     def __init__(
@@ -390,7 +389,7 @@ class GenerationService:
         )
 
     def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
-        """Cached while the model is loaded: its files may change before the next load."""
+        """Return the facts of `model`, cached only while it is loaded: its files may change before the next load."""
         facts = self._facts.get((model, reasoning_format))
         if facts is not None and self.is_loaded(model):
             return facts
@@ -413,7 +412,7 @@ class GenerationService:
 
 
 def _not_generative(model: Model) -> str | None:
-    """Return what `model` is that does not generate text, with the way to use it; None for any other."""
+    """Return why `model` does not generate text and how to use it instead; None if it does."""
     facts = Facts(model)
     if "text-generation" in facts.capabilities:
         return None

@@ -27,7 +27,7 @@ class StallMonitor:
         self._running = running
         self._on_stall = on_stall
         self._seen: dict[Job, tuple[int, int]] = {}
-        """Of each running job: its number of events when it was last looked at, and the ticks since it changed."""
+        """For each running job: its number of events at the last check, and the ticks since that number changed."""
         self._reported: set[Job] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
@@ -40,11 +40,11 @@ class StallMonitor:
 
     def _run(self) -> None:
         while not self._stop.wait(self._tick):
-            stalled = self._look()
+            stalled = self._check()
             if stalled:
                 self._on_stall(stalled)
 
-    def _look(self) -> list[Job]:
+    def _check(self) -> list[Job]:
         seen: dict[Job, tuple[int, int]] = {}
         for job in self._running():
             events, ticks = self._seen.get(job, (-1, 0))

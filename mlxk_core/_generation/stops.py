@@ -13,11 +13,11 @@ from mlxk_core._host.specs import StopPolicy
 from mlxk_core._models.model import AddedToken, Model
 
 CHAT_STOP_STRINGS = ("\nHuman:", "\nAssistant:", "\nUser:", "\nYou:")
-"""What a chat model writes when it continues with the user's turn. The policy of mlxk itself, for chats only."""
+"""Texts that a chat model writes when it continues with the user's turn. They end answers in chats only."""
 
 
 def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[int]:
-    """Return the ids that end a response: the model's, its turn terminator and the policy's, less the kept ones."""
+    """Return the ids that end a response: the model's, its turn terminator and the policy's, without those it keeps."""
     named = {engine.tokenizer.token_id(text) for text in policy.stop_tokens}
     kept = {engine.tokenizer.token_id(text) for text in policy.keep_tokens}
     found = set(engine.native_stops) | named
@@ -28,7 +28,7 @@ def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[i
 
 
 class StopTokenCache:
-    """The stop tokens of loaded models, computed once per load. Thread-safe; an entry goes with its model."""
+    """The stop tokens of loaded models, computed once per load. Thread-safe; an entry is dropped with its model."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

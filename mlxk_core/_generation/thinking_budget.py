@@ -1,4 +1,4 @@
-"""Thinking budgets: after a number of reasoning tokens, the model's own end marker is written for it."""
+"""Thinking budgets: after a number of reasoning tokens, the model's own end marker is forced."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 
-_PATIENCE = 8
-"""Tokens that may pass before the end marker is written, where a character must be completed first."""
+_MAX_DELAY = 8
+"""Tokens by which the end marker may be delayed, where a character must be completed first."""
 
 
 class ThinkingBudget:
-    """`TokenConstraint` that ends reasoning after `budget` tokens by the tokens `end`; then `inner` goes on alone.
+    """`TokenConstraint` that forces the tokens `end` after `budget` reasoning tokens, in addition to `inner`.
 
-    `extractor` is one of the model's format, for this row only: it says which tokens are reasoning. A budget counts
+    `extractor` parses the model's format, for this row only: it tells which tokens are reasoning. A budget counts
     all reasoning of a response; when it is used up, every further block ends at once.
     """
 
@@ -31,7 +31,7 @@ class ThinkingBudget:
         self._left = budget
         self._end = list(end)
         self._forced: list[int] = []
-        self._patience = _PATIENCE
+        self._delay_left = _MAX_DELAY
         self._size = (tokenizer.vocab_size + 7) // 8
         self._detokenizer = tokenizer.detokenizer()
         self._extractor = extractor
@@ -51,9 +51,9 @@ class ThinkingBudget:
             return inner
         token = self._forced[0]
         if inner is not None and not inner[token // 8] >> token % 8 & 1:
-            # A character is half written, say: the grammar takes the marker a few tokens later.
-            if self._patience and len(self._forced) == len(self._end):
-                self._patience -= 1
+            # For example, a character is incomplete: the grammar allows the marker a few tokens later.
+            if self._delay_left and len(self._forced) == len(self._end):
+                self._delay_left -= 1
                 return inner
             self._forced.clear()
             self._ended = True
@@ -74,6 +74,6 @@ class ThinkingBudget:
         if channel is not None:
             self._reasons = channel is Channel.REASONING
             if not self._reasons:
-                self._patience, self._ended = _PATIENCE, False
+                self._delay_left, self._ended = _MAX_DELAY, False
         if reasoned or self._reasons:
             self._left -= 1

@@ -21,8 +21,8 @@ class ToolCallFilter:
     def __init__(self, tools: Sequence[Tool], *, parallel: bool = True) -> None:
         self._tools = bool(tools)
         self._parallel = parallel
-        self._passed: dict[int, int] = {}  # a call's index as the format counts, and as we do
-        self._bare: int | None = None  # our index of the last call, while it has no arguments
+        self._passed: dict[int, int] = {}  # index of a call in the format -> index in the response
+        self._bare: int | None = None  # index of the last call in the response, while it has no arguments
         self._ends_in = "\n"
         self.closed = False
         """A second call came where one is allowed: the response ends before it."""
