@@ -89,13 +89,13 @@ class PluginCheck:
         yield from self._made_up
         yield from Resolver(self._host).all()
 
-    def _found(self, plugin: Plugin, problem: str) -> None:
+    def _report(self, plugin: Plugin, problem: str) -> None:
         found = self.problems.setdefault(plugin, [])
         if problem not in found:
             found.append(problem)
 
     def _call(self, plugin: Plugin, what: str, function: Callable[[], _T]) -> _T | None:
-        """Return `function()`, or None if it raised; reports errors and prints."""
+        """Return `function()`, or None if it raised. Errors and output are recorded as problems."""
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
@@ -103,11 +103,11 @@ class PluginCheck:
         except (ModelError, PluginFailure):  # a broken model is no failure; what cannot be loaded is on record
             return None
         except (Exception, SystemExit) as error:
-            self._found(plugin, f"{what} raised {describe_error(error, plugin.packages)}")
+            self._report(plugin, f"{what} raised {describe_error(error, plugin.packages)}")
             return None
         finally:
             if printed.getvalue():
-                self._found(plugin, f"{what} prints to standard output")
+                self._report(plugin, f"{what} prints to standard output")
 
     def _check_import(self, plugin: Plugin) -> None:
         if plugin.module is None:
@@ -118,17 +118,17 @@ class PluginCheck:
         try:
             modules, seconds, printed = json.loads(done.stdout)
         except ValueError:
-            self._found(plugin, f"importing {plugin.module} ends the process with exit code {done.returncode}")
+            self._report(plugin, f"importing {plugin.module} ends the process with exit code {done.returncode}")
             return
         heavy = sorted(HEAVY_MODULES & set(modules))
         if heavy:
-            self._found(plugin, f"importing {plugin.module} imports {', '.join(heavy)}: name it by a target string")
+            self._report(plugin, f"importing {plugin.module} imports {', '.join(heavy)}: name it by a target string")
         elif seconds > _SLOW_IMPORT:
-            self._found(
+            self._report(
                 plugin, f"importing {plugin.module} takes {seconds:.1f} s of CPU time; every run of mlxk waits for it"
             )
         if printed:
-            self._found(plugin, f"importing {plugin.module} prints to standard output")
+            self._report(plugin, f"importing {plugin.module} prints to standard output")
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
         if isinstance(spec, SettingsSection):
@@ -159,7 +159,7 @@ class PluginCheck:
 
     def _expect(self, plugin: Plugin, spec: Any, fits: bool, expected: str) -> None:
         if not fits:
-            self._found(plugin, f"the target of {spec.name} is not {expected}")
+            self._report(plugin, f"the target of {spec.name} is not {expected}")
 
     def _check_agent(self, plugin: Plugin, spec: AgentSpec, target: Callable[[AgentEndpoint], Any]) -> None:
         """Call the target for a made-up server. The agent itself need not be installed."""
@@ -171,7 +171,7 @@ class PluginCheck:
         self._expect(plugin, spec, fits, "(AgentEndpoint) -> AgentSetup")
         given = [*setup.arguments, *setup.variables.values(), *setup.files.values()] if fits else []
         if fits and not any(endpoint.url in text for text in given):
-            self._found(plugin, f"agent {spec.name}: its setup does not name the server")
+            self._report(plugin, f"agent {spec.name}: its setup does not name the server")
 
     def _check_backend(self, plugin: Plugin, spec: BackendSpec) -> None:
         for model in self._made_up:
@@ -207,13 +207,13 @@ class PluginCheck:
                 names = (*conflict.details.get("backends", ()), *conflict.details.get("formats", ()))
                 for plugin, spec in self._host.contributions():
                     if spec.name in names and isinstance(spec, (BackendSpec, ReasoningExtractorSpec)):
-                        self._found(plugin, str(conflict))
+                        self._report(plugin, str(conflict))
             except (ModelError, PluginFailure):
                 continue
 
 
 def check_plugins(host: Host) -> dict[Plugin, list[str]]:
-    """Return what is wrong with each plugin of `host`, beyond what its record says afterwards."""
+    """Return the problems of each plugin of `host`, beyond those that are on its record afterwards."""
     with tempfile.TemporaryDirectory(prefix="mlxk-check-") as folder:
         check = PluginCheck(host, Path(folder))
         check.run()
@@ -260,7 +260,7 @@ def _parse(make: Callable[[ExtractorContext], Any], context: ExtractorContext) -
 
 
 def _safetensors_model(folder: Path) -> Model:
-    """A model with every file that functions of descriptions usually read."""
+    """Return a model with every file that functions of descriptions usually read."""
     folder.mkdir()
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 128}
     (folder / "config.json").write_text(json.dumps(config))
@@ -272,6 +272,6 @@ def _safetensors_model(folder: Path) -> Model:
 
 
 def _empty_model(folder: Path) -> Model:
-    """A model without any file."""
+    """Return a model without files."""
     folder.mkdir()
     return Model(name="mlxk-check/empty", path=folder)

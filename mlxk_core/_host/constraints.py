@@ -1,4 +1,4 @@
-"""Constraint compilers in isolation: what they raise is the failure of their plugin."""
+"""Isolation of constraint compilers: what they raise becomes a failure of their plugin."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _T = TypeVar("_T")
 
 
 class Blame(Protocol):
-    """Makes an error the failure of a plugin; `what` was called, `source` is the function of the plugin."""
+    """Turns an error into a failure of a plugin; `what` was called, `source` is the function of the plugin."""
 
     def __call__(self, what: str, error: BaseException, *, source: object = None) -> PluginFailure: ...
 
 
 class IsolatedCompiler:
-    """A constraint compiler of a plugin, made by `make`. Only an `MlxkError` gets through, as the protocol allows."""
+    """A constraint compiler of a plugin, made by `make`. Only an `MlxkError` passes through, as the protocol allows."""
 
     def __init__(self, blame: Blame, kind: str, make: Callable[[], Any]) -> None:
         self._blame = blame

@@ -27,8 +27,8 @@ S = TypeVar("S", bound=Named)
 def collect(
     plugins: Iterable[Plugin], isolation: Isolation, hook: str, of: type[_T], /, **arguments: object
 ) -> list[tuple[Plugin, _T]]:
-    """Return what every plugin gives for `hook`. One that raises gives nothing; an invalid description is left out and
-    recorded as its plugin's failure."""
+    """Return the contributions of every plugin to `hook`. One that raises contributes nothing; an invalid description
+    is left out and recorded as a failure of its plugin."""
     collected: list[tuple[Plugin, _T]] = []
     for plugin in plugins:
         for implementation in plugin.hooks.get(hook, ()):
@@ -68,7 +68,7 @@ def _call(implementation: Any, arguments: Mapping[str, object]) -> Sequence[obje
 
 
 class Contributions(Generic[S]):
-    """What plugins offer of one `kind`. A `reserved` name is mlxk's own: a claim to it is without effect."""
+    """The contributions of one `kind`. A `reserved` name is mlxk's own: a claim to it has no effect."""
 
     def __init__(
         self,
@@ -86,13 +86,13 @@ class Contributions(Generic[S]):
                 self._claims.setdefault(name, []).append((plugin, spec))
 
     def __iter__(self) -> Iterator[tuple[Plugin, S]]:
-        """Every contribution with its owner that can be used by its own name, sorted by that name."""
+        """Yield every contribution that can be used by its own name with its owner, sorted by name."""
         for name, claims in sorted(self._claims.items()):
             if len(claims) == 1 and name not in self._reserved and claims[0][1].name == name:
                 yield claims[0]
 
     def specs(self) -> list[S]:
-        """Return the same without the owners."""
+        """Return the contributions of the iteration without their owners."""
         return [spec for _, spec in self]
 
     @property
@@ -102,7 +102,7 @@ class Contributions(Generic[S]):
         return {name: self._conflict(name) for name in several if name not in self._reserved}
 
     def get(self, name: str) -> tuple[Plugin, S] | None:
-        """Return what `name`, possibly an alias, means. Raises `PluginConflict` if several plugins claim it."""
+        """Return the contribution with this name or alias. Raises `PluginConflict` if several plugins claim it."""
         if name not in self._claims or name in self._reserved:
             return None
         if len(self._claims[name]) > 1:
@@ -110,7 +110,7 @@ class Contributions(Generic[S]):
         return self._claims[name][0]
 
     def owner_of(self, is_meant: Callable[[S], bool]) -> Plugin | None:
-        """Return the plugin of the first contribution that `is_meant`, also of a contested one."""
+        """Return the plugin of the first contribution that `is_meant`, even of a contested one."""
         claims = (claim for claims in self._claims.values() for claim in claims)
         return next((plugin for plugin, spec in claims if is_meant(spec)), None)
 

@@ -1,4 +1,4 @@
-"""What a server extension adds, recorded without a server."""
+"""Recording of what a server extension adds, without a server."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ExtensionRecorder:
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None: ...
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a newer server offers: accepted and ignored."""
+        """Accept and ignore whatever else a newer server offers."""
         if name.startswith("_"):
             raise AttributeError(name)
         return lambda *args, **options: None

@@ -1,4 +1,4 @@
-"""Hints to what is not installed: which distribution brings it, and why it is missing."""
+"""Hints about what is missing: which distribution provides it, and why it is not available."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def comes_with(distribution: str, records: Iterable[PluginRecord]) -> str:
 
 
 def state_of(distribution: str, records: Iterable[PluginRecord]) -> str:
-    """Return the end of a sentence that names `distribution`: that it is not installed, or why it is of no use."""
+    """Return the end of a sentence that names `distribution`: that it is not installed, or why it cannot be used."""
     owner = next((record for record in records if distribution in (record.distribution, f"mlxk-{record.name}")), None)
     if owner is None:
         return ", which is not installed."

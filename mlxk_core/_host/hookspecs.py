@@ -1,7 +1,7 @@
 """The hooks, each with a complete plugin as its example.
 
 A hook is called with the arguments named here; an implementation may take fewer of them. It returns (or yields)
-descriptions, and is light: what it describes is named by a target and imported when it is used.
+descriptions and must be light: a description names its implementation by a target, which is imported when it is used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_backends(self) -> Iterable[BackendSpec]:
-        """Things that run models.
+        """Backends, which run models.
 
         ```python
         from mlxk_core.api import BackendSpec, Verdict, hookimpl
@@ -78,7 +78,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_model_sources(self) -> Iterable[ModelSourceSpec]:
-        """Places besides the hub cache that models come from.
+        """Sources of models in addition to the hub cache.
 
         ```python
         from pathlib import Path
@@ -102,7 +102,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_stop_policies(self, model: Model) -> Iterable[StopPolicy]:
-        """What ends an answer of `model`, beyond what its own files say.
+        """Stop rules for `model`, in addition to those in its own files.
 
         ```python
         from mlxk_core.api import StopPolicy, hookimpl
@@ -150,7 +150,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_quantization_detectors(self) -> Iterable[QuantizationDetectorSpec]:
-        """Readers of how weights are stored.
+        """Detectors of how weights are stored.
 
         ```python
         from mlxk_core.api import Quantization, QuantizationDetectorSpec, hookimpl
@@ -167,7 +167,7 @@ class HookSpecs(Protocol):
 
     @hookspec
     def mlxk_constraints(self) -> Iterable[ConstraintSpec]:
-        """Compilers of what an answer must match.
+        """Compilers of constraints on answers.
 
         ```python
         from mlxk_core.api import ConstraintSpec, hookimpl

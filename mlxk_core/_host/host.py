@@ -90,7 +90,7 @@ class Host:
         return [self._complete(plugin, detectors) for plugin in self._loader.plugins]
 
     def announce_failures(self, note: Callable[[str], None]) -> None:
-        """Name the plugins that have failed, in one line to `note`; from now on each one when it fails."""
+        """Report the plugins that have failed in one line to `note`, and from now on each one when it fails."""
         self.isolation.announce(note)
 
     # Hook mlxk_commands
@@ -105,11 +105,11 @@ class Host:
         return {*BUILTIN_COMMANDS, *(spec.name for spec in self.commands()), *aliases}
 
     def contested_commands(self) -> Mapping[str, str]:
-        """Return the command names that several plugins claim, each with the sentence that says so."""
+        """Return the command names that several plugins claim, each with its error message."""
         return {name: str(conflict) for name, conflict in self._commands.contested.items()}
 
     def command(self, name: str) -> CommandSpec:
-        """Return the command that `name`, possibly an alias, means. Raises `PluginConflict`; `UsageError` if it is
+        """Return the command called `name`, possibly by an alias. Raises `PluginConflict`, or `UsageError` if it is
         unknown or off."""
         found = self._commands.get(name)
         if found is None:
@@ -129,7 +129,7 @@ class Host:
         return self._backends.specs()
 
     def verdicts(self, model: Model) -> list[tuple[BackendSpec, Verdict]]:
-        """Return what each backend says of `model`. A model whose files cannot be read gets a no."""
+        """Return the verdict of each backend on `model`: `no` if the model's files cannot be read."""
         return [(spec, self._judge(plugin, spec, model).verdict) for plugin, spec in self._backends]
 
     def backend_for(self, model: Model, name: str | None = None) -> BackendSpec:
@@ -150,7 +150,7 @@ class Host:
     # Hook mlxk_model_sources
 
     def model_sources(self) -> list[tuple[ModelSourceSpec, ModelSource]]:
-        """Return every model source, made once. One that cannot be made is left out."""
+        """Return every model source, created once. One that cannot be created is left out."""
         return self._sources
 
     # Hook mlxk_stop_policies
@@ -199,7 +199,7 @@ class Host:
         return self._collect("mlxk_quantization_detectors", QuantizationDetectorSpec)
 
     def quantizations(self, model: Model) -> list[Quantization]:
-        """Return what every detector reads from `model`, sorted by format."""
+        """Return the results of every detector for `model`, sorted by format."""
         found: list[tuple[str, Quantization]] = []
         for plugin, spec in self.quantization_detectors():
             detect = partial(_results, spec.detect, model, Quantization)
@@ -215,8 +215,8 @@ class Host:
         return self._constraints.specs()
 
     def constraint_compiler(self, kind: str, option: str) -> ConstraintCompiler:
-        """Return the compiler of `kind`; `option` is what asked for it. Raises `InvalidOption` if no plugin compiles
-        that kind, `PluginConflict` if several do."""
+        """Return the compiler of `kind`. Raises `InvalidOption`, which names `option`, if no plugin compiles that kind,
+        and `PluginConflict` if several do."""
         found = self._constraints.get(kind)
         if found is None:
             distribution = hints.known("constraints").get(kind, "a plugin for it")
@@ -251,7 +251,7 @@ class Host:
     @cached_property
     def settings(self) -> Settings:
         """The settings file, read once. Raises `SettingsError` with the line of a wrong key or value."""
-        from mlxk_core._settings.settings import read_settings, settings_file  # `mlxk --help` does without
+        from mlxk_core._settings.settings import read_settings, settings_file  # not for `mlxk --help`
 
         # A plugin that is turned off or failed cannot say which sections are its own.
         complete = all(record.status == "loaded" for record in self._records)
@@ -279,7 +279,7 @@ class Host:
             raise self.isolation.record(owner, reason, error) from error
 
     def attempt(self, spec: Named, function: Callable[[], None]) -> bool:
-        """Run `function`; an error in it is recorded as a failure of the plugin that brought `spec`. Returns whether
+        """Run `function`; an error in it is recorded as a failure of the plugin that provided `spec`. Returns whether
         it succeeded; raises `PluginFailure` in strict mode."""
 
         def succeeded() -> bool:
@@ -292,7 +292,7 @@ class Host:
     def failure_of(
         self, spec: Named | Target, what: str, error: BaseException, *, source: object = None
     ) -> PluginFailure:
-        """Return `error`, which code of a contribution has raised, as the failure of its plugin: with the plugin's name
+        """Return `error`, raised by code of a contribution, as a failure of its plugin, with the plugin's name
         and version, and the file and line of its deepest frame (else of `source`, the function that was called).
         `what` begins the reason: `load()`."""
         owner = self.owner_of(spec)
@@ -308,7 +308,7 @@ class Host:
         return [entry for kind in self._kinds for entry in kind]
 
     def owner_of(self, spec: Named | Target) -> Plugin:
-        """Return the plugin that brought this description, or a description with this target."""
+        """Return the plugin that provided this description, or a description with this target."""
 
         def is_meant(one: Named) -> bool:
             return one is spec or any(getattr(one, field, None) == spec for field in TARGETS)
@@ -395,7 +395,7 @@ class Host:
         return collect(self._loader.plugins, self.isolation, hook, of, **arguments)
 
     def _ask(self, plugin: Plugin, what: str, function: Callable[[], _T], *, default: _D, source: object) -> _T | _D:
-        """Call a function of a description. That the model's files cannot be read is not the plugin's failure."""
+        """Call a function of a description. Unreadable files of the model are not a failure of the plugin."""
 
         def asked() -> _T | _D:
             try:
@@ -433,7 +433,7 @@ class Host:
         return selection.strongest(model, found)
 
     def _backend_hint(self, model: Model, any_installed: bool) -> str:
-        """Where the backend for such files comes from; empty if it is installed."""
+        """Return which distribution has the backend for such files; empty if it is installed."""
         gguf = model.gguf_path is not None or (bool(model.variants) and not model.has_other_weights)
         files = hints.known("files")["gguf" if gguf else "safetensors"]
         name = files["backend"]

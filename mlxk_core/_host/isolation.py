@@ -1,4 +1,4 @@
-"""Isolation: plugin code runs so that its errors, exits and prints affect nothing else."""
+"""Isolation of plugin code: its errors, exits and prints affect nothing else."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Isolation:
     def guard(
         self, plugin: Plugin, what: str, function: Callable[[], _T], /, *, default: _D, source: object = None
     ) -> _T | _D:
-        """Return `function()`, which calls code of `plugin`; after an error `default`. What it prints goes to standard
-        error. `source` is the plugin's function that is called: an error without a frame in the plugin is placed there.
+        """Return `function()`, which calls code of `plugin`, or `default` after an error. What it prints goes to
+        standard error. `source` is the plugin's function that is called: an error without a frame in the plugin is
+        placed there.
         """
         try:
             with quiet_stdout():
@@ -88,7 +89,7 @@ class Isolation:
         return failure
 
     def announce(self, note: Callable[[str], None]) -> None:
-        """Name the plugins that have failed, in one line to `note`; from now on each one when it fails."""
+        """Report the plugins that have failed in one line to `note`, and from now on each one when it fails."""
         self._note = note
         waiting, self._unannounced = self._unannounced, []
         if waiting:
@@ -108,7 +109,7 @@ class Isolation:
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
     """Send what any code prints to standard error, on every thread; in the process of `mlxk` also what C code and child
-    processes print. Output of mlxk is not affected: it has bound its streams before."""
+    processes print. mlxk's own output is not affected: its streams are bound before."""
     global _quiet_depth
     # Counted, since `contextlib.redirect_stdout` of two threads may restore in the wrong order.
     with _quiet_lock:

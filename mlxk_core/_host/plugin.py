@@ -20,7 +20,7 @@ Status = Literal["loaded", "disabled", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class PluginRecord:
-    """What is known of one plugin.
+    """The state of one plugin.
 
     `reason` says why it is disabled or failed, or which mlxk-core it needs. `conflicts` are the names it does not get
     because others claim them, `problems` what `mlxk plugins --check` found beyond that.
@@ -37,7 +37,7 @@ class PluginRecord:
 
     @property
     def label(self) -> str:
-        """`run (mlxk-run 0.1.0)`."""
+        """The plugin in messages: `run (mlxk-run 0.1.0)`."""
         return f"{self.name} ({self.distribution} {self.version})" if self.distribution else self.name
 
 

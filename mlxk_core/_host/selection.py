@@ -1,4 +1,4 @@
-"""Selection: which contribution is meant, by name, by a verdict or by evidence. Pure functions."""
+"""Selection among contributions by name, verdict or evidence. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one backend says of a model; `error` is set if the model's files could not be read."""
+    """The verdict of one backend on a model; `error` is set if the model's files could not be read."""
 
     plugin: Plugin
     spec: BackendSpec

@@ -1,4 +1,4 @@
-"""Model sources in isolation: a source that fails offers nothing."""
+"""Isolation of model sources: a source that fails offers nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IsolatedSource:
-    """A model source of a plugin. Only an `MlxkError` of `find` gets through, as the protocol allows."""
+    """A model source of a plugin. Only an `MlxkError` of `find` passes through, as the protocol allows."""
 
     isolation: Isolation
     owner: Plugin
@@ -38,7 +38,7 @@ class IsolatedSource:
 
     @property
     def fetch(self) -> Callable[[str, Callable[[int], None]], Model]:
-        """The source's own `fetch`; absent if it has none. What it raises is raised."""
+        """The source's own `fetch`; absent if it has none. Its errors are raised."""
         if not callable(getattr(self.source, "fetch", None)):
             raise AttributeError("fetch")
         return self._fetch

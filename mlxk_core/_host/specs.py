@@ -26,8 +26,8 @@ class CommandSpec:
     `section` is the heading above that line: `Run models`, `Manage models`, `Server`, `Setup`, or one of your own
     (empty: `Other commands`).
 
-    `requires` is asked before the command is shown or run: a reason why it is off (an experiment that was not asked
-    for), or None. A command that is off is listed nowhere, and says the reason when it is typed.
+    `requires` is called before the command is shown or run, and returns why it is off (an experiment that was not
+    turned on), or None. A command that is off is not listed, and gives the reason when it is typed.
     """
 
     name: str
@@ -40,8 +40,8 @@ class CommandSpec:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A backend's answer about a model. Use `yes()`, `no(reason)` for a model it is meant for but cannot run, and
-    `foreign(reason)` for one that is none of its business."""
+    """A backend's answer about a model. Use `yes()`, `no(reason)` for a model of its kind that it cannot run, and
+    `foreign(reason)` for a model of another kind."""
 
     answer: Literal["yes", "no", "foreign"]
     reason: str = ""
@@ -74,20 +74,20 @@ SAMPLING_OPTIONS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSpec:
-    """Something that runs models. `accepts` judges a model by its files and is light (no MLX import).
+    """A backend, which runs models. `accepts` judges a model by its files and is light (no MLX import).
 
     `target` is `(Model, EngineContext) -> Engine`, called on the engine thread; it raises `BrokenModel` or
     `UnsupportedModel`. `estimate` names `(Model) -> int`: the bytes the loaded model will take, called on the engine
     thread before a load (None: the size of its weight files). `renderer` names `(Model) -> Render`: it writes
     conversations as the engine does, without loading the model, so that `mlxk show` knows what ends a turn.
 
-    The rest says what its engines can do; a request for anything else is an error before the model is loaded.
-    `constraints`: they keep to `Row.constraint`. `prompt_logprobs`: they score the prompt for `Row.prompt_logprobs`.
+    The other fields state what its engines can do; a request for anything else is an error before the model is loaded.
+    `constraints`: they enforce `Row.constraint`. `prompt_logprobs`: they score the prompt for `Row.prompt_logprobs`.
     `sampling`: the fields of `Sampling` that they apply; greedy decoding (`temperature=0`) is always one.
     `tools`: tools can be offered to their models.
     `tasks`: other kinds of work (`embeddings`, `rerank`), an open vocabulary.
 
-    `framework` and `type` are what `mlxk list` shows of its models where mlxk cannot tell from the files.
+    `framework` and `type` are what `mlxk list` shows for its models where the files do not tell.
     """
 
     name: str
@@ -109,11 +109,11 @@ class ModelSource(Protocol):
     """Models from outside the hub cache, known by name."""
 
     def names(self) -> Iterable[str]:
-        """Every name it offers, also those whose files are not installed."""
+        """Return every name that the source offers, including those whose files are missing."""
 
     def find(self, name: str, /) -> Model | None:
-        """The model of that exact name, or None. Raises `ModelNotFound` when the name is known but its files are
-        missing: the error says how to get them."""
+        """Return the model of that exact name, or None. Raises `ModelNotFound`, which says how to get the files, if
+        the name is known but its files are missing."""
 
 
 @runtime_checkable
@@ -138,7 +138,7 @@ class ModelSourceSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StopPolicy:
-    """What ends an answer of one model. All policies are merged without order:
+    """Stop rules for the answers of one model. All policies are merged without order:
     stop = (the model's own + every `stop_tokens`) - every `keep_tokens`; `stop_strings` act on text, in chats only."""
 
     stop_tokens: frozenset[str] = frozenset()
@@ -166,7 +166,8 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class ReasoningExtractorSpec:
-    """A format of reasoning (and tool calls). `matches` gives its evidence for a model, or None, from the files alone.
+    """A format of reasoning (and tool calls). `matches` returns its evidence for a model, or None, from the files
+    alone.
 
     `target` is `(ExtractorContext) -> Extractor`. `tool_calls` says who finds tool calls: "none" leaves them in the
     content, "own" finds them itself, "around" finds them in the content of another extractor, `ExtractorContext.inner`,
@@ -227,7 +228,7 @@ class ServerExtensionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentEndpoint:
-    """A server and the model an agent is to use. `url` has no path, `context` is in tokens, `key` may be a
+    """A server and the model that an agent uses. `url` has no path, `context` is in tokens, `key` may be a
     placeholder."""
 
     url: str
@@ -290,8 +291,8 @@ class Quantization:
     """How the weights of one format in a repository are stored.
 
     `format` is the form of the files: `safetensors`, `gguf`, `pytorch`, or another that a plugin knows. `label` is the
-    line a person reads (`int4 (group 64)`). `method`: mlx, gptq, awq, fp8, mxfp4, …, none. `requires_mlx` is the first
-    MLX version that runs it. `notes` are sentences worth knowing (tensors and config disagree).
+    text for the user (`int4 (group 64)`). `method`: mlx, gptq, awq, fp8, mxfp4, …, none. `requires_mlx` is the first
+    MLX version that runs it. `notes` are sentences for the user (tensors and config disagree).
     """
 
     format: str
@@ -309,7 +310,7 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationDetectorSpec:
-    """Reads a pure fact off a model's files. `detect` gives one result a format it knows about, or nothing."""
+    """A detector of how weights are stored. `detect` yields one result for each format it knows, from files alone."""
 
     name: str
     detect: Callable[[Model], Iterable[Quantization]]

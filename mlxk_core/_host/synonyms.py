@@ -1,4 +1,4 @@
-"""Words of other tools for commands, for the hint when someone types them."""
+"""Command names of other tools, for the hint when one is typed."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ COMMAND_ADVICE: Mapping[str, str] = {
     "update": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",
     "upgrade": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",
 }
-"""What to do instead, for words that no command stands for."""
+"""Advice for words without a matching command."""

@@ -26,7 +26,7 @@ from mlxk_core._host.specs import (
 )
 
 Check = Callable[[Any], str | None]
-"""Returns what the value must be, or None if it is that."""
+"""Returns what the value must be, or None if it is valid."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -58,7 +58,7 @@ def _optional(check: Check) -> Check:
 
 
 def _many(check: Check, expected: str) -> Check:
-    """A collection of strings or values; a string is none, although Python would iterate over its characters."""
+    """Return a check for collections; a string is not one, although Python would iterate over its characters."""
 
     def many(value: Any) -> str | None:
         wrong = isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection)
