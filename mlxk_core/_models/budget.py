@@ -30,7 +30,7 @@ _KEYS = (
 
 
 class TokenPolicy(Enum):
-    """Default token budget of a request that names no number."""
+    """Default token budget of a request without `max_tokens`."""
 
     FULL_CONTEXT = "full"
     """All of the context after the prompt: one person at a terminal."""

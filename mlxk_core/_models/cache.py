@@ -1,4 +1,4 @@
-"""The local hub cache: its location, its repositories, and the snapshot that each name means."""
+"""The local hub cache: its location, its repositories, and the snapshot that each name refers to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import regular_file
 
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
-"""The variables that decide where the cache is, the one that wins first."""
+"""The variables that set the location of the cache, in order of precedence."""
 _PREFIX = "models--"
 _MAIN = "main"
 _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
@@ -22,7 +22,7 @@ def hub_cache() -> Path:
     """Return the folder huggingface_hub uses, by its rules but without importing it (0.3 s).
 
     The environment is read at call time; huggingface_hub reads it once. An empty variable counts as unset, where
-    huggingface_hub would use a folder below the present one.
+    huggingface_hub would use a folder below the current one.
     """
     # os.path, not pathlib: only it expands variables, and the order of steps is huggingface_hub's.
     home = os.environ.get("HF_HOME")
@@ -80,7 +80,7 @@ class Repository:
         return tuple(found)
 
     def main(self) -> str | None:
-        """Return the commit that the bare name means, None if there is none.
+        """Return the commit that the bare name refers to, None if there is none.
 
         It is that of `refs/main`, even if its files are missing: another snapshot would be another model than the one
         huggingface_hub loads. Without that reference (a download by commit writes none) it is the newest snapshot.

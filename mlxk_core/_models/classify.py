@@ -139,7 +139,7 @@ class Facts:
 
     @cached_property
     def _header(self) -> Mapping[str, Any]:
-        """The GGUF metadata; nothing for a model in another form."""
+        """The GGUF metadata; empty for a model in another form."""
         header = _unless_broken(lambda: self.model.shared_gguf, None)
         return header.metadata if header else {}
 
@@ -158,13 +158,13 @@ class Facts:
     def _writes_text(self) -> bool:
         if self.type in ("chat", "base"):
             return True
-        # What sees or hears answers in words if it is built on a language model: it has a template, or a class, for it.
+        # A vision or audio model writes text if it is built on a language model, as its template or class shows.
         speaks = bool(self.chat_template) or any(_WRITES_TEXT.search(name) for name in self._classes)
         return self.type in ("vision", "audio") and self._by_class is None and speaks
 
     @property
     def _ranks(self) -> bool:
-        """It has one score: a cross-encoder with one label, or a decoder published as a reranker."""
+        """Whether it returns one score: a cross-encoder with one label, or a decoder published as a reranker."""
         if self._by_class == "classifier":
             names = self._config.get("id2label")
             labels = len(names) if isinstance(names, Mapping) else self._config.get("num_labels", 2)
@@ -173,7 +173,7 @@ class Facts:
 
     @cached_property
     def _scores_answers(self) -> bool:
-        """A decoder whose files say which tokens make its score."""
+        """Whether it is a decoder whose files name the tokens of its score."""
         none: Mapping[str, str] = {}
         return "LogitScore" in _unless_broken(lambda: module_folders(self.model), none)
 
@@ -186,7 +186,7 @@ class Facts:
         return self._has(_HEARS) or "audio" in (self._by_class, _DECLARED.get(self._card.pipeline))
 
     def _has(self, keys: tuple[str, ...]) -> bool:
-        """One of `keys` holds something: configs of text models carry some of them as null."""
+        """Whether one of `keys` has a value: configs of text models have some of them as null."""
         held = (self._config.get(key) for key in keys)
         return any(value is not None and value is not False and value != {} for value in held)
 
@@ -204,7 +204,7 @@ class Facts:
         return _read_card(self.model)
 
     def _made_by_mlx(self) -> bool:
-        """MLX's quantization in the config, its tag on the card, or its mark in the weights."""
+        """Whether the config has MLX's quantization, the card its tag, or the weights its mark."""
         declaration = _unless_broken(lambda: declared_quantization(self.model), None)
         if (declaration is not None and declaration.method == MLX_METHOD) or self._card.mlx:
             return True
@@ -238,7 +238,7 @@ def _read_card(model: Model) -> _Card:
 
 
 def _by_origin(front: str) -> Type | None:
-    """What the model was converted from: `base_model: Qwen/Qwen3-Reranker-0.6B`."""
+    """Return the type by the name of the model it was converted from: `base_model: Qwen/Qwen3-Reranker-0.6B`."""
     origin = re.search(r"^base_model:[ \t]*(?:\n[ \t]*-)?(.*)$", front, re.MULTILINE)
     kind = re.search(r"(?i)rerank|embedding", origin[1]) if origin else None
     return None if kind is None else "classifier" if kind[0].lower() == "rerank" else "embedding"

@@ -21,9 +21,9 @@ _CONTROL, _USER_DEFINED = 3, 4  # token types
 _ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
 
 # Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
-_MOST_ENTRIES = 1 << 17  # tensors, or keys
-_MOST_ELEMENTS = 1 << 22  # of an array; the largest vocabularies have 262,144
-_LONGEST_HEADER = 1 << 26  # bytes
+_MAX_ENTRIES = 1 << 17  # tensors, or keys
+_MAX_ELEMENTS = 1 << 22  # of an array; the largest vocabularies have 262,144
+_MAX_HEADER = 1 << 26  # bytes
 _FIRST_READ = 1 << 20
 
 TENSOR_TYPES: Mapping[int, str] = {
@@ -61,7 +61,7 @@ class GGUFTensor:
 
     @property
     def size(self) -> int | None:
-        """Its bytes in the file, None for a type whose blocks we do not know."""
+        """Its size in the file in bytes; None for an unknown type."""
         if self.type not in GGUF_BLOCKS:
             return None
         weights, size = GGUF_BLOCKS[self.type]
@@ -84,11 +84,11 @@ class GGUFHeader:
 
     @property
     def file_size(self) -> int:
-        """The bytes a file with this header has at least."""
+        """The minimum size in bytes of a file with this header."""
         return max((self.data_offset + tensor.offset + (tensor.size or 0) for tensor in self.tensors), default=0)
 
     def added_tokens(self) -> Iterator[tuple[int, str, bool]]:
-        """(id, text, special) of the control and user-defined tokens."""
+        """Yield (id, text, special) of the control and user-defined tokens."""
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         types = self.metadata.get("tokenizer.ggml.token_type")
         if not isinstance(tokens, Texts | list) or not isinstance(types, list):
@@ -99,7 +99,7 @@ class GGUFHeader:
 
 
 def read_gguf_header(path: Path) -> GGUFHeader:
-    """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
+    """Return the header of `path`. Raises `BrokenModel` if it is not a GGUF header or is cut off."""
     try:
         with regular_file(path).open("rb") as file:
             head = file.read(_FIRST_READ)
@@ -108,8 +108,8 @@ def read_gguf_header(path: Path) -> GGUFHeader:
                     return _Parser(head).header()
                 except _CutOff:
                     # Most headers fit the first read; a vocabulary of 150,000 takes some megabytes.
-                    if len(head) >= _LONGEST_HEADER:
-                        raise ValueError(f"it is longer than {_LONGEST_HEADER >> 20} MiB") from None
+                    if len(head) >= _MAX_HEADER:
+                        raise ValueError(f"it is longer than {_MAX_HEADER >> 20} MiB") from None
                     more = file.read(3 * len(head)) if head else b""
                     if not more:
                         raise
@@ -196,8 +196,8 @@ class _Parser:
             return self._string()
         if kind == _ARRAY:
             inner, length = self._scalar("I"), self._scalar("Q")
-            if length > _MOST_ELEMENTS:
-                raise ValueError(f"an array claims {length:,} elements (at most {_MOST_ELEMENTS:,})")
+            if length > _MAX_ELEMENTS:
+                raise ValueError(f"an array claims {length:,} elements (at most {_MAX_ELEMENTS:,})")
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:
@@ -209,7 +209,7 @@ class _Parser:
 
     def _count(self) -> int:
         count = int(self._scalar("Q"))
-        if count > _MOST_ENTRIES:
+        if count > _MAX_ENTRIES:
             raise ValueError(f"it claims {count} entries")
         return count
 
@@ -224,7 +224,7 @@ class _Parser:
         return Texts(self._data[start : self._at], count)
 
     def _skip_texts(self, count: int) -> None:
-        """Vocabularies go through here, so this is the one loop that is written for speed."""
+        """Skip `count` texts. Written for speed: vocabularies are read here."""
         data, at, end = self._data, self._at, len(self._data)
         length_at = _LENGTH.unpack_from
         try:
@@ -233,7 +233,7 @@ class _Parser:
         except (struct.error, OverflowError):
             at = max(at, end + 1)
         if at > end:
-            if at - end > _LONGEST_HEADER:
+            if at - end > _MAX_HEADER:
                 raise ValueError(f"a text claims to end {at - end} bytes further on")
             raise _CutOff
         self._at = at

@@ -90,7 +90,7 @@ class Health:
     def once_accepted(self) -> Health:
         """The health of a model that a backend accepts.
 
-        Without weights in a known format it has one that only the backend knows: nothing is missing then, but files may
+        Weights in no known format are in one that only the backend knows: nothing counts as missing then, but files may
         still be damaged.
         """
         if all(problem.code != "no_weights_found" for problem in self.problems):
@@ -391,7 +391,7 @@ def _looks_like_json(path: Path) -> bool:
 
 
 def _listed(missing: list[str]) -> str:
-    """`a is missing`, `a, b and 3 more are missing`."""
+    """Return `a is missing`, or `a, b and 3 more are missing`."""
     if len(missing) == 1:
         return f"{missing[0]} is missing"
     shown = ", ".join(missing[:2]) if len(missing) > 2 else " and ".join(missing)

@@ -26,7 +26,7 @@ _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
-# What opening a file raises where there is none. Asking first would raise too, in a folder that may not be read.
+# Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
@@ -49,7 +49,7 @@ class AddedToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model on this machine, resolved once and passed on as this.
+    """A resolved model on this machine.
 
     `name` is what lists show (`org/name`, a source's name, or a folder's name); `path` its folder, or a single
     `.gguf` file. `revision` is the hub's commit, None elsewhere. `variant` is the GGUF variant that was asked for.
@@ -65,10 +65,10 @@ class Model:
     variant: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)
     settings: ModelSettings = field(default=ModelSettings(), compare=False)
-    """What the user's settings file says of this model."""
+    """The user's settings for this model."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: what has been read is cheap to read again and may be megabytes."""
+        """Return the fields alone: cached values are cheap to read again and may take megabytes."""
         return {**{each.name: getattr(self, each.name) for each in fields(self)}, "defaults": dict(self.defaults)}
 
     @cached_property
@@ -103,7 +103,7 @@ class Model:
 
     @cached_property
     def gguf_variant(self) -> Variant | None:
-        """The variant that is meant: the one asked for, or the only one of a model that has no other weights."""
+        """The selected variant: the one asked for, or the only one of a model that has no other weights."""
         if self.variant is not None:
             asked = self.variant.casefold()
             return next((each for each in self.variants if each.name.casefold() == asked), None)
@@ -113,12 +113,12 @@ class Model:
 
     @property
     def has_other_weights(self) -> bool:
-        """There are weights in another form than GGUF."""
+        """Whether there are weights in a format other than GGUF."""
         return any(weight_format(file.name) not in (None, "gguf") for file in self.files)
 
     @property
     def gguf_path(self) -> Path | None:
-        """The GGUF file to run: the first shard of the variant that is meant, or the file this model is."""
+        """The GGUF file to run: the first shard of the selected variant, or the model's only file."""
         if self.gguf_variant:
             folder = self.path if self.path.is_dir() else self.path.parent
             return folder / self.gguf_variant.files[0]
@@ -159,9 +159,9 @@ class Model:
     def chat_templates(self) -> Mapping[str, str]:
         """The Jinja sources of all chat templates by name: `default`, and perhaps `tool_use`, `rag` or others.
 
-        A file in the settings replaces all of them. Else:
-        The first place that has a default counts: the GGUF header, `chat_template.jinja`, `tokenizer_config.json`,
-        `chat_template.json`. Named ones are added from all of them and from `additional_chat_templates/`.
+        A file in the settings replaces all of them. Otherwise, the default is from the first place that has one: the
+        GGUF header, `chat_template.jinja`, `tokenizer_config.json`, `chat_template.json`. Named ones are added from all
+        of them and from `additional_chat_templates/`.
         """
         if self.settings.chat_template is not None:
             return {"default": self._template_of_settings(Path(self.settings.chat_template))}
@@ -187,7 +187,7 @@ class Model:
 
     @property
     def template_text(self) -> str:
-        """The sources of all chat templates, for those who look for a marker in them."""
+        """The sources of all chat templates, to search them for a marker."""
         return "\n".join(self.chat_templates.values())
 
     def _template_of_settings(self, path: Path) -> str:
@@ -282,7 +282,7 @@ class Model:
 
 
 def _named_templates(value: Any) -> dict[str, str]:
-    """Return the templates in one place, which holds a text, or a list of named ones."""
+    """Return the templates in `value`: a text, or a list of named ones."""
     if isinstance(value, str):
         value = [{"name": "default", "template": value}]
     entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
@@ -301,8 +301,11 @@ def gguf_templates(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _walk(folder: str, prefix: str) -> Iterator[File]:
-    """Links to files are followed (a snapshot is made of them), links to folders are not (they may lead in circles).
-    A folder that may not be read has no files; health tells about it."""
+    """Yield the files below `folder`.
+
+    Links to files are followed (a snapshot consists of them), links to folders are not (they may be circular). An
+    unreadable folder has no files; health reports it.
+    """
     try:
         listing = os.scandir(folder)
     except OSError:
@@ -316,9 +319,9 @@ def _walk(folder: str, prefix: str) -> Iterator[File]:
                 continue
             try:
                 status = entry.stat()
-            except OSError:  # a link that dangles, or goes in a circle
+            except OSError:  # a dangling or circular link
                 yield File(prefix + entry.name, 0)
             else:
                 if not stat.S_ISDIR(status.st_mode):
-                    # A pipe or a device is in the list, for health to tell about, and has nothing to read.
+                    # A pipe or a device has nothing to read; it is listed for health to report.
                     yield File(prefix + entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0)

@@ -17,7 +17,7 @@ MLX_METHOD = "mlx"
 
 
 class BlockFormat(NamedTuple):
-    """A float format with one scale a block (OCP Microscaling, NVFP4): the same bits whoever wrote them."""
+    """A float format with one scale a block (OCP Microscaling, NVFP4): the same bits whichever tool wrote it."""
 
     name: str
     bits: int
@@ -35,8 +35,8 @@ _COMPRESSED = {"mxfp4-pack-quantized": MXFP4, "nvfp4-pack-quantized": NVFP4}
 class QuantizationDeclaration:
     """The quantization a config names.
 
-    `method` is its `quant_method`, `"mlx"` for MLX's own key, None when settings name no method. `place` says where
-    it stands (`config.json: quantization_config`).
+    `method` is its `quant_method`, `"mlx"` for MLX's own key, None when settings name no method. `place` is where
+    it was found (`config.json: quantization_config`).
     """
 
     method: str | None
@@ -50,7 +50,7 @@ class QuantizationDeclaration:
 
     @property
     def block_format(self) -> BlockFormat | None:
-        """The block format the weights are in although another tool wrote them, or None."""
+        """The block format of weights that a tool other than MLX wrote, or None."""
         settings = self.settings
         match self.method:
             case "mxfp4" | "mxfp8":
@@ -76,12 +76,12 @@ def declared_quantization(model: Model) -> QuantizationDeclaration | None:
     for holder, place in ((config, "quantization_config"), (nested, "text_config.quantization_config")):
         settings = holder.get("quantization_config") if isinstance(holder, Mapping) else None
         if isinstance(settings, Mapping) and settings:
-            return _foreign(settings, f"config.json: {place}")
+            return _other_tool(settings, f"config.json: {place}")
     settings = _model_optimizer(model)
-    return _foreign({"quant_method": "modelopt", **settings}, "hf_quant_config.json") if settings else None
+    return _other_tool({"quant_method": "modelopt", **settings}, "hf_quant_config.json") if settings else None
 
 
-def _foreign(settings: Mapping[str, Any], place: str) -> QuantizationDeclaration:
+def _other_tool(settings: Mapping[str, Any], place: str) -> QuantizationDeclaration:
     method = settings.get("quant_method")
     inner = settings.get("quantization")  # ModelOpt nests its settings one level deeper
     if isinstance(inner, Mapping):

@@ -36,7 +36,7 @@ _SIMILAR = 0.8  # of SequenceMatcher: one letter in five may differ
 
 
 class Plugins(Protocol):
-    """What resolution asks of the host."""
+    """What resolution needs from the host."""
 
     def commands(self) -> Sequence[CommandSpec]: ...
 
@@ -57,7 +57,7 @@ class Resolver:
     def resolve(self, reference: str) -> Model:
         """Return the model to run.
 
-        Of a repository of GGUF files it is one variant: the one `reference` names, else the only one, else the one
+        For a repository of GGUF files, this is one variant: the one `reference` names, else the only one, else the one
         that a backend accepts. Raises `ModelNotFound`, `AmbiguousModel` (models, revisions or variants),
         `RevisionNotFound`, `BrokenModel` (files of the variant are missing) and `UnsupportedModel` (no backend accepts
         any of several variants).
@@ -65,7 +65,7 @@ class Resolver:
         return self._to_run(self.find(reference))
 
     def find(self, reference: str) -> Model:
-        """Return the model to look at or to delete: a repository of GGUF files as a whole, unless a variant is named.
+        """Return the model to show or to delete: a repository of GGUF files as a whole, unless a variant is named.
 
         A name may be prefixed with its origin (`hub:NAME`, `SOURCE:NAME`), be a part of the full name, or have a tag
         that narrows it (`qwen3:0.6b`). Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import regular_file
 
-_LONGEST_HEADER = 32 << 20
+_MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
 _WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
@@ -51,12 +51,12 @@ class SafetensorsHeader:
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Reads the header of `path`; raises `BrokenModel` if it is none or is cut off."""
+    """Return the header of `path`. Raises `BrokenModel` if it is not a safetensors header or is cut off."""
     try:
         with regular_file(path).open("rb") as file:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
-            if size > _LONGEST_HEADER:
-                raise ValueError(f"it claims {size:,} bytes (at most {_LONGEST_HEADER:,})")
+            if size > _MAX_HEADER:
+                raise ValueError(f"it claims {size:,} bytes (at most {_MAX_HEADER:,})")
             return _header(json.loads(_exactly(file.read(size), size)), 8 + size)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
@@ -87,7 +87,7 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
 
 
 def _is_size(value: object) -> bool:
-    """The format's own integers have 64 bits."""
+    """Return whether `value` is an unsigned 64-bit integer, as sizes of the format are."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
 
 

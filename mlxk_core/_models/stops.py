@@ -1,4 +1,4 @@
-"""Stop tokens that the files of a model give."""
+"""Stop tokens that the files of a model declare."""
 
 from __future__ import annotations
 

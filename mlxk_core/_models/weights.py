@@ -40,12 +40,12 @@ class Weights:
 
     @property
     def present(self) -> bool:
-        """There is at least one file, readable or not."""
+        """Whether there is at least one file, readable or not."""
         return bool(self.headers or self.unreadable)
 
     @cached_property
     def plain(self) -> bool:
-        """All files are readable and hold floating-point numbers only: they are not packed."""
+        """Whether all files are readable and not packed: their tensors are floating-point numbers only."""
         tensors = self.tensors.values()
         matrices = any(len(tensor.shape) > 1 for tensor in tensors)
         return matrices and not self.unreadable and all(tensor.dtype in _FLOATS for tensor in tensors)
@@ -62,7 +62,7 @@ class Weights:
     def bits_per_weight(self, bits_of: Callable[[str], float | None]) -> float | None:
         """Return the bits on disk per parameter: from the totals of the index, else from the headers.
 
-        `bits_of` gives the bits of one weight of a layer whose tensors are packed in integers, by the layer's path.
+        `bits_of` returns the bits of one weight of a layer whose tensors are packed in integers, by the layer's path.
         """
         if self.total_size and self.total_parameters:
             return round(self.total_size * 8 / self.total_parameters, 2)
@@ -91,7 +91,7 @@ class Weights:
             return "bitsandbytes"
         if any(name.endswith(".g_idx") for name in names):
             return "gptq"
-        # Both say qweight. GPTQ packs along the inputs, so that its columns are those of the scales; AWQ the outputs.
+        # Both write qweight. GPTQ packs along the inputs, so that its columns are those of the scales; AWQ the outputs.
         for name, tensor in names.items():
             layer, _, last = name.rpartition(".")
             if last == "qweight":
