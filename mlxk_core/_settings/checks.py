@@ -1,4 +1,4 @@
-"""What is allowed in a settings file but not likely to be meant."""
+"""Warnings about settings that are valid but probably mistakes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _METADATA = "mlxk_core.setting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
-    """What `setting` was given."""
+    """The arguments of `setting`."""
 
     help: str = ""
     least: float | None = None
@@ -50,7 +50,7 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """Settings of one model, or of all in `[defaults]`; None leaves the choice to what comes after."""
+    """Settings of one model, or of all in `[defaults]`; None leaves the value to the next source."""
 
     temperature: float | None = setting("0 always picks the most likely token.", least=0)
     top_p: float | None = setting("Sample from the smallest set of tokens with this probability.", above=0, most=1)
