@@ -75,14 +75,14 @@ class Settings:
     text: str = field(default="", repr=False, compare=False)
 
     def for_model(self, name: str, variant: str | None = None) -> ModelSettings:
-        """Return the settings of a model by its listed name: of its variant, its own, then `[defaults]`."""
+        """Return the settings of a model by its listed name: those of its variant, its own, then `[defaults]`."""
         merged = ModelSettings()
         for layer in self.layers(name, variant):
             merged = merged.merged(layer.values)
         return merged
 
     def layers(self, name: str, variant: str | None = None) -> Sequence[Layer]:
-        """Return the sections that apply to a model, the one that wins first."""
+        """Return the sections that apply to a model, in order of precedence."""
         names = [name, name.removeprefix(_DEFAULT_OWNER)]
         keys = dict.fromkeys([f"{each}:{variant}" for each in names if variant] + names)
         found = [Layer((MODELS, key), self.models[key]) for key in keys if key in self.models]
@@ -119,7 +119,7 @@ def settings_file() -> Path:
 def read_settings(file: Path, sections: Iterable[SettingsSection], *, complete: bool = True) -> Settings:
     """Read and validate the file. Raises `SettingsError` with the line of the first wrong key or value.
 
-    `complete` False leaves unknown sections alone: the plugin that has them is not loaded.
+    With `complete` False unknown sections are ignored: their plugin is not loaded.
     """
     text = read_text(file)
     return Settings() if text is None else parse_settings(text, file, sections, complete=complete)
@@ -177,7 +177,7 @@ def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes sections of the parsed file, and errors with the line of a key."""
+    """Builds sections from the parsed file, and errors with the line of a key."""
 
     text: str
     file: Path
@@ -258,7 +258,7 @@ def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def _dotted(text: str) -> tuple[str, ...]:
-    """`a."b.c"` as its parts, read by the TOML parser itself."""
+    """Return the parts of a dotted key such as `a."b.c"`, read by the TOML parser itself."""
     try:
         value: Any = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError:
