@@ -1,1 +1,1 @@
-"""Text in pieces and numbers in words: what several plugins would otherwise write again."""
+"""Text helpers that several plugins share: streamed text, and numbers in words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EdgeTrimmer:
-    """The text of one channel on its way out, without the white space that only surrounded a removed span.
+    """Removes the white space that only surrounded a removed span from the text of one channel.
 
     A removed span is a marker, a block of another channel or a tool call. White space next to one is dropped at the
     beginning and at the end of the text; between two stretches of text that of one side is kept. Methods return the

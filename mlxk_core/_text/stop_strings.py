@@ -82,7 +82,7 @@ class StopMatcher:
         if self.found is not None:
             return ""
         if not self._node and self._strings.first.isdisjoint(text):
-            return text  # the usual case, without a look at each character
+            return text  # the usual case: no stop string begins here
         for position, character in enumerate(text):
             self._node = self._strings.step(self._node, character)
             found = self._strings.found(self._node)

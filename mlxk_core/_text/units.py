@@ -1,4 +1,4 @@
-"""Sizes, counts and durations as a person reads and writes them."""
+"""Human-readable sizes, counts and durations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def human_size(count: int) -> str:
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """Return `1 model` or `3 models`. `nouns` is the plural where an `s` does not make it."""
+    """Return `1 model` or `3 models`. `nouns` is the plural of an irregular noun."""
     return f"{count:d} {noun}" if count == 1 else f"{count:d} {nouns or noun + 's'}"
 
 

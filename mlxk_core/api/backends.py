@@ -1,4 +1,4 @@
-"""The engine protocol: what a backend provides and what it is given."""
+"""The engine protocol: what a backend provides, and what it receives."""
 
 from __future__ import annotations
 

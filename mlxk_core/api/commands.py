@@ -1,4 +1,4 @@
-"""What a command works with: the session, its output and `--json`."""
+"""For commands: the session, its output, `--json` and completion."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ NDJSON = "application/x-ndjson"
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
-    """A failed request, before it is written in the words of one protocol.
+    """A failed request, before it is encoded for a protocol.
 
     `status` is the HTTP status, `type` OpenAI's class of errors, `code` the error's type in mlxk's table (or None),
     `param` the path of the request field at fault (`messages[0].content`).
@@ -85,19 +85,19 @@ def _type_of(status: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """Who sent a request. `key` is a digest of the API key (None without keys), `address` the peer's IP address."""
+    """A client. `key` is a digest of its API key (None without keys), `address` its IP address."""
 
     key: str | None
     address: str
 
     @property
     def id(self) -> str:
-        """What belongs together: the key where there is one, else the address."""
+        """Identifies the client: its key if there is one, else its address."""
         return self.key or self.address
 
 
 class Cancellation(Protocol):
-    """Whether the response of some work is still wanted."""
+    """Tells whether the response to a request is still needed."""
 
     @property
     def cancelled(self) -> bool:
@@ -205,7 +205,9 @@ class Operation:
 
 
 class ServerContext(Protocol):
-    """What an extension gets. All it adds takes effect together, after it returned; if it raises, nothing does.
+    """The server as an extension sees it.
+
+    What the extension adds takes effect together, after it has returned; if it raises, nothing does.
 
     Log with `logging.getLogger("mlxk.NAME")`: keys and home folders are redacted, and `--log-json` applies.
     """
@@ -292,15 +294,15 @@ class ServerContext(Protocol):
         """
 
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:
-        """Call `callback` once, on another thread, if the client leaves before its response is complete.
+        """Call `callback` once, on another thread, if the client disconnects before its response is complete.
 
         For a responder that works on its own thread. It replaces an earlier callback of the same request; None removes
         it.
         """
 
     def client(self, req: Any) -> Client:
-        """Return who sent `req`: what is stored for one client must not be given to another."""
+        """Return the sender of `req`: data stored for one client must not be given to another."""
 
 
 ServerExtension = Callable[[ServerContext], None]
-"""What `ServerExtensionSpec.target` names."""
+"""The type of `ServerExtensionSpec.target`."""
