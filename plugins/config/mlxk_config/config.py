@@ -1,4 +1,4 @@
-"""The command config."""
+"""The command `mlxk config`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def _complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the value of the key before it."""
+    """Complete the value of the preceding key."""
     session = ctx.find_object(Session)
     try:
         path = parse_key(ctx.params.get("key") or "")
@@ -107,13 +107,13 @@ def path(session: Session) -> Any:
 
 
 @config.command("show")
-@click.option("--keys", is_flag=True, help="List every setting there is, with its meaning.")
+@click.option("--keys", is_flag=True, help="List all settings with their meaning.")
 @json_option
 @click.pass_obj
 def show(session: Session, keys: bool) -> Any:
-    """Print the settings file, or every setting there is.
+    """Print the settings file, or list all settings.
 
-    Fails if something in the file is wrong, with the line. Warns of names that hide others or do not exist.
+    Fails with the line if something in the file is wrong. Warns about names that hide others or do not exist.
 
     \b
     Examples:
@@ -173,9 +173,9 @@ def get(session: Session, key: str) -> Any:
 @json_option
 @click.pass_obj
 def set_command(session: Session, key: str, value: str) -> Any:
-    """Set one setting; comments and order of the file stay.
+    """Change one setting; the file keeps its comments and order.
 
-    VALUE is a TOML value (0.5, true, ["END"]); anything else is a text. Nothing is written if it is not allowed.
+    VALUE is a TOML value (0.5, true, ["END"]); anything else is text. An invalid value is not written.
 
     \b
     Examples:
@@ -195,7 +195,7 @@ def set_command(session: Session, key: str, value: str) -> Any:
 
 
 def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
-    """Raise for a name that no plugin has, or an alias that hides something; warn of a model that is not there."""
+    """Raise for a name that no plugin has, or an alias that hides something; warn about a model that is missing."""
     host = session.host
     if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
         raise InvalidOption("backend", f"`{value}` is unknown; available: {', '.join(names)}.")

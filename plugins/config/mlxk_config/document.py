@@ -28,14 +28,14 @@ from mlxk_core.api.settings import (
 
 @dataclass
 class SettingsDocument:
-    """A settings file, its comments and order kept."""
+    """A settings file that keeps its comments and order when it changes."""
 
     file: Path
     document: tomlkit.TOMLDocument
 
     @classmethod
     def read(cls, file: Path, *, create: bool = False) -> SettingsDocument:
-        """Read the file; an absent one is empty, if it need not exist or `create` it. Raises `SettingsError`."""
+        """Read the file. A missing one is empty if it is the default file, or with `create`. Raises `SettingsError`."""
         text = None if create and not file.exists() else read_text(file)
         try:
             return cls(file, tomlkit.parse(text or ""))
@@ -80,7 +80,7 @@ class SettingsDocument:
         raise errors[0]
 
     def unset(self, key: tuple[str, ...]) -> bool:
-        """Remove a key. False if it is not set."""
+        """Remove a key; return False if it is not set."""
         if self.get(key) is None:
             return False
         table: Any = self.document
@@ -90,7 +90,7 @@ class SettingsDocument:
         return True
 
     def write(self) -> None:
-        """Replace the file at once; a link to it stays a link."""
+        """Replace the file atomically; a link to it stays a link."""
         target = self.file.resolve()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class SettingsDocument:
 
     @staticmethod
     def toml(value: Any) -> str:
-        """Return a value as TOML writes it."""
+        """Return a value in TOML."""
         text: str = tomlkit.item(value).as_string()
         return text
 
@@ -134,7 +134,7 @@ def parse_key(text: str) -> tuple[str, ...]:
 
 
 def known_keys(sections: Iterable[SettingsSection]) -> Mapping[str, Field]:
-    """Return every key a settings file can have, with what it means."""
+    """Return every key a settings file can have, with its field."""
     model = fields_of(ModelSettings)
     keys = {
         "defaults.model": Field(name="model", type=str, help="The model of `mlxk run` without a name."),
@@ -148,7 +148,7 @@ def known_keys(sections: Iterable[SettingsSection]) -> Mapping[str, Field]:
 
 
 def field_of(key: tuple[str, ...], sections: Iterable[SettingsSection]) -> Field:
-    """Return the field of a key; any text for one that does not exist, which is an error of its own."""
+    """Return the field of a key; a text field for an unknown key, which is reported when the file is validated."""
     generic = ".".join(("models", "NAME", *key[2:]) if key[0] == "models" else key)
     return known_keys(sections).get(generic, Field(name=key[-1], type=str))
 
@@ -162,7 +162,7 @@ def _existing_file(text: str) -> str:
 
 
 def _readings(text: str) -> list[Any]:
-    """The values `text` may stand for: as TOML, else as a text."""
+    """Return the possible values of `text`: as TOML, then as text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):

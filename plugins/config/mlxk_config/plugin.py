@@ -1,4 +1,4 @@
-"""Contributions of mlxk-config: the command config."""
+"""Plugin of the command `config`."""
 
 from __future__ import annotations
 
