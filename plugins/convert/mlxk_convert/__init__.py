@@ -1,1 +1,1 @@
-"""The command convert of mlxk: models quantized through mlx-lm."""
+"""The command `mlxk convert`, which quantizes models with mlx-lm."""

@@ -1,4 +1,4 @@
-"""The command convert: a model quantized through mlx-lm."""
+"""The command `mlxk convert`: quantize a model with mlx-lm."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def _check(source: Model) -> None:
 
     if source.gguf_path is not None:
         raise UnsupportedModel(
-            f"`{source.name}` cannot be converted: it is a GGUF file. mlxk runs it as it is, and models in safetensors "
-            "form can be converted.",
+            f"`{source.name}` cannot be converted: it is a GGUF file. mlxk runs it unchanged; only models in "
+            "safetensors form can be converted.",
             model=source.name,
         )
     verdict = accepts(source)

@@ -19,7 +19,7 @@ from mlxk_core.api.models import NameReference, cache_folder_name, hub_cache, pa
 from mlxk_core.api.text import human_size
 
 LOCAL_OWNER = "local"
-"""Owner of a converted model in the cache, where the user names none."""
+"""Owner of a converted model in the cache if the user names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Destination:
 
     @classmethod
     def in_cache(cls, name: str, *, content: str) -> Destination:
-        """`name` is `ORG/NAME` or `NAME`; `content` describes what is written, and makes the revision."""
+        """Return a place in the cache. `name` is `ORG/NAME` or `NAME`; the revision is a hash of `content`."""
         full = name if "/" in name else f"{LOCAL_OWNER}/{name}"
         reference = parse_reference(full)
         if not isinstance(reference, NameReference) or reference != NameReference(full) or not reference.is_hub_name:
@@ -54,11 +54,11 @@ class Destination:
 
     @property
     def path(self) -> Path:
-        """The folder of the model's files when all is done."""
+        """The final folder of the model's files."""
         return Path(os.path.normpath(self.root / self.files))
 
     def check_free(self) -> None:
-        """Raise `UsageError` if something is there already. An empty folder is as good as none."""
+        """Raise `UsageError` if something exists there already, except an empty folder."""
         if self.root.is_dir() and not any(self.root.iterdir()):
             return
         if not self.root.exists() and not self.root.is_symlink():
@@ -93,7 +93,7 @@ class Destination:
         try:
             if self.name is not None:
                 self.root.parent.mkdir(parents=True, exist_ok=True)
-            with _ended_like_an_interrupt(), _locked(staging):
+            with _signals_raise(), _locked(staging):
                 _empty(staging)  # of a process that was killed
                 files = staging / self.files
                 files.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a folder, and return whether no other process has. A file system without locks has no other."""
+    """Lock a folder; return False if another process has locked it. Without file locks, none is assumed to."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -159,8 +159,8 @@ def _empty(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _ended_like_an_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that what is half written is removed."""
+def _signals_raise() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into `SystemExit`, so that partial files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

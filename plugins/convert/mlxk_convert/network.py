@@ -30,10 +30,10 @@ class Converted:
     config: dict[str, Any]
     bits_per_weight: float
     dtype: str | None
-    """Of the weights that are not quantized; None where they differ from layer to layer."""
+    """Type of the weights that are not quantized; None if it differs between layers."""
     has_vision_tower: bool
     unquantized: int = 0
-    """Layers that stay as they are because their width is not a multiple of the group size."""
+    """Layers left unquantized because their width is not a multiple of the group size."""
 
     @property
     def size(self) -> int:
@@ -100,7 +100,7 @@ def _quantized(model: Model, network: Any, config: dict[str, Any], how: Quantiza
                 "Use --bits.",
                 model=model.name,
             ) from error
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         network, config = quantize_model(
             network, config, how.group_size, how.bits, mode=how.mode, quant_predicate=predicate
         )

@@ -1,4 +1,4 @@
-"""Contributions of mlxk-convert: the command convert."""
+"""Plugin of the command `convert`."""
 
 from __future__ import annotations
 

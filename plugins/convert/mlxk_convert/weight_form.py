@@ -16,7 +16,7 @@ _SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """A quantization mode of MLX: the bits and group sizes it has, its default first."""
+    """A quantization mode of MLX: the bits and group sizes it supports, the default first."""
 
     bits: tuple[int, ...]
     group_sizes: tuple[int, ...]
@@ -32,7 +32,7 @@ MODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """How to quantize. With `recipe`, `bits` is what layers have that the recipe does not name."""
+    """How to quantize. With `recipe`, `bits` applies to the layers that the recipe does not name."""
 
     mode: str
     bits: int
@@ -60,7 +60,7 @@ class WeightForm:
         quantize: bool,
         dequantize: bool,
     ) -> WeightForm:
-        """Return the form that the options mean. Raises `UsageError` for options that exclude each other."""
+        """Return the form that the options describe. Raises `UsageError` for options that exclude each other."""
         given = {"--bits": bits, "--group-size": group_size, "--mode": mode, "--recipe": recipe}
         if dequantize or not quantize:
             switch = "--dequantize" if dequantize else "--no-quantize"
@@ -93,7 +93,7 @@ class WeightForm:
 
     @property
     def suffix(self) -> str:
-        """What the name of the converted model ends with, as on the hub: `-4bit`, `-mxfp4`, `-bf16`."""
+        """The end of the converted model's name, as on the hub: `-4bit`, `-mxfp4`, `-bf16`."""
         if self.quantization is None:
             return f"-{_SHORT[self.dtype]}" if self.dtype else "-dequantized" if self.dequantize else "-mlx"
         if self.quantization.recipe:

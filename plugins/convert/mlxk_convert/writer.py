@@ -22,7 +22,7 @@ _LEFT_OUT = {".py", ".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
 def copied_files(model: Model) -> list[File]:
-    """Return the files that a converted model has from its source: tokenizer, templates, licence."""
+    """Return the files that a converted model takes from its source: tokenizer, templates, licence."""
     return [
         file
         for file in model.files
@@ -100,5 +100,5 @@ def _card_data(model: Model) -> ModelCardData:
     try:
         text = regular_file(model.path / "README.md").read_text(encoding="utf-8")
         return ModelCard(text, ignore_metadata_errors=True).data
-    except Exception:  # none, or metadata in a form of its own; a conversion does not fail for it
+    except Exception:  # no card, or invalid metadata: neither fails a conversion
         return ModelCardData()
