@@ -1,4 +1,4 @@
-"""Errors of a hub and of the network, translated into mlxk's: which case it is, and what helps."""
+"""Translation of hub and network errors into mlxk's errors, with a hint for each case."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NotOnHub(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class HubRequest:
-    """What a request was about, for the message of its error."""
+    """The subject of a request, for the message of its error."""
 
     repository: str
     revision: str
@@ -59,12 +59,12 @@ def log_in_hint() -> str:
 
 
 def translate(error: Exception, request: HubRequest) -> Exception:
-    """Return mlxk's error for `error`; an error that neither a hub nor the network caused is returned as it is."""
+    """Return mlxk's error for `error`; an error that neither a hub nor the network caused is returned unchanged."""
     cause = hub_error(error)
     if isinstance(cause, HfHubHTTPError):
         return _from_response(_Response.of(cause, request))
     if isinstance(cause or error, httpx2.LocalProtocolError) or _is_about_token(error):
-        # The token is the only header value of ours. The error quotes it, so its text is not shown.
+        # The token is the only header value that mlxk sets. The error quotes it, so its text is not shown.
         return AccessDenied(
             f"The token {_token_source()} contains invalid characters; no request was sent. Create a new one at "
             f"{request.token_page}, then {log_in_hint()}.",
@@ -323,7 +323,7 @@ def _without_response(error: Exception, request: HubRequest) -> HubUnavailable:
 
 
 def _is_about_token(error: Exception) -> bool:
-    """Return whether the token cannot be encoded, and not a file name, say."""
+    """Return whether the text that cannot be encoded is the token, and not a file name for example."""
     token = get_token()
     return isinstance(error, UnicodeEncodeError) and token is not None and token in error.object
 

@@ -36,7 +36,7 @@ class RetryPolicy:
         delay: Callable[[Exception, int], float | None] | None = None,
         progress: Callable[[], object] = lambda: None,
     ) -> _T:
-        """Return `function()`, called again while it fails with an error that may pass.
+        """Return `function()`, called again while it fails with a transient error.
 
         `delay(error, attempt)` returns the seconds to wait, None to give up; `delay_after` by default. The count of
         attempts starts over when `progress()` has changed.
@@ -67,7 +67,7 @@ def delay_after(error: Exception, attempt: int) -> float | None:
     if isinstance(error, (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return None
     if isinstance(error, httpx2.TimeoutException):
-        return backoff if attempt < 2 else None  # it has waited long already
+        return backoff if attempt < 2 else None  # it has taken long already
     return backoff if isinstance(error, httpx2.TransportError) and attempt < 3 else None
 
 
