@@ -81,14 +81,14 @@ class DeletionPlan:
 
 
 def plan_deletion(cache: Path, name: str, folder: Path, revision: str | None) -> DeletionPlan:
-    """Return the deletion of repository `name` in `folder`, or of one commit. With its last commit all of it goes."""
+    """Return the deletion of repository `name` in `folder`, or of one commit; of all of it with the last commit."""
     cache, folder = cache.resolve(), cache.resolve() / folder.name
     local = _commits(folder)
     chosen = tuple(local) if revision is None else (revision,)
     whole = set(chosen) >= set(local)
     if whole:
         strategy = _strategy(cache, repos={folder})
-        # Of a link only the link is deleted; the folder that it leads to stays.
+        # If the folder is a link, only the link is deleted and its target stays.
         freed = 0 if folder.is_symlink() else sum(_sizes(_entries(folder))) + _freed_in_store(cache, folder)
     else:
         kept = {blob for each in local if each not in chosen for blob in _blobs(folder / "snapshots" / each)}
@@ -129,7 +129,7 @@ def _strategy(
 
 
 def _blobs(snapshot: Path) -> Iterator[Path]:
-    """Yield where the links of a snapshot lead, one step far: the next one may be the store that repositories share."""
+    """Yield the direct targets of a snapshot's links; those may be links into the store that repositories share."""
     for path in _entries(snapshot):
         if path.is_symlink():
             yield Path(os.path.normpath(path.parent / path.readlink()))
@@ -147,7 +147,7 @@ def _freed_in_store(cache: Path, folder: Path) -> int:
             others = [cache / link for link in links if link and not link.startswith(f"{folder.name}/")]
             if not any(other.is_symlink() for other in others):
                 freed += target.stat().st_size
-        except (OSError, UnicodeDecodeError):  # without a list it stays
+        except (OSError, UnicodeDecodeError):  # huggingface_hub keeps a file without a list
             continue
     return freed
 

@@ -1,4 +1,4 @@
-"""The values that a request to a model gets if it names none, and where each comes from."""
+"""Effective values of a request to a model that sets none, and where each comes from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class EffectiveValue:
 
     @property
     def text(self) -> str:
-        """The value for a person."""
+        """The value as text for the user."""
         match self.value:
             case bool():
                 return "on" if self.value else "off"

@@ -21,13 +21,13 @@ def modified(model: Model) -> datetime | None:
     """Return when the model's files were downloaded, UTC; None without files."""
     try:
         return datetime.fromtimestamp(model.path.stat().st_mtime, tz=UTC)
-    except (OSError, OverflowError, ValueError):  # a clock may have been anywhere
+    except (OSError, OverflowError, ValueError):  # the clock may have been wrong
         return None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model with what `host` says of it. Every property is computed on first use, so a list of names is cheap."""
+    """A model with facts from `host`. Every property is computed on first use, so a list of names is cheap."""
 
     model: Model
     host: Host
@@ -55,7 +55,7 @@ class Entry:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Facts worth knowing that are not problems."""
+        """Notes for the user that are not problems."""
         sizes = partial_downloads(self.model) if self.model.path.exists() and self.health.healthy else ()
         if not sizes:
             return ()
@@ -87,17 +87,17 @@ class Entry:
         terminator = None
         spec = self._spec
         if spec is not None and spec.renderer is not None and self.facts.chat_template is not None:
-            from mlxk_core.api.generation import turn_terminator  # `mlxk list` does without
+            from mlxk_core.api.generation import turn_terminator  # not for `mlxk list`
 
             with contextlib.suppress(ModelError):
                 terminator = turn_terminator(self.host.load(spec.renderer)(self.model), self.model)
         return listed_stop_tokens(self.model, self.host.stop_policies(self.model), terminator)
 
-    # Who runs it
+    # Backends
 
     @cached_property
     def views(self) -> tuple[Model, ...]:
-        """What a run of this model may mean: the model, or one of its GGUF variants if none is chosen."""
+        """The models that a run may use: this one, or each of its GGUF variants if none is chosen."""
         model = self.model
         if not model.variants or model.gguf_variant is not None:
             return (model,)
@@ -126,7 +126,7 @@ class Entry:
 
     @cached_property
     def reason(self) -> str | None:
-        """Why the model does not run here, or what must be chosen first."""
+        """Why the model cannot run, or what must be chosen first."""
         if not self.runnable:
             return "; ".join(self._objections())
         if self.model in self.runnable:

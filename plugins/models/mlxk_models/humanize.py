@@ -1,4 +1,4 @@
-"""Times and versions as a person reads them."""
+"""Human-readable times, and comparison of versions."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 def inspect_model(session: Session, model: Model, look: Callable[[Entry], _T]) -> _T:
     """Return `look(entry)` of the model's entry; if that raises unexpectedly, of a `FailedEntry` with the error.
 
-    Errors of plugins are caught by the host; this is for what their results lead to. A strict host raises.
+    Errors of plugins are caught by the host; this is for errors that their results cause. A strict host raises.
     """
     try:
         return look(Entry(model, session.host))

@@ -7,13 +7,13 @@ from mlxk_core.api.models import NameReference, Resolver, full_name, natural_key
 
 
 def all_models(resolver: Resolver) -> list[Model]:
-    """Return all of them, in the natural order of their short names."""
+    """Return all models, in the natural order of their short names."""
     found = [*resolver.all(), *resolver.unfinished()]
     return sorted(found, key=lambda model: (natural_key(short_name(model.name)), model.name))
 
 
 def unfinished_download(resolver: Resolver, reference: str) -> Model | None:
-    """Return the model of that full name of which there are only partial downloads."""
+    """Return the model of that full name if it has nothing but partial downloads, else None."""
     parsed = parse_reference(reference)
     if not isinstance(parsed, NameReference) or parsed.revision or parsed.variant:
         return None

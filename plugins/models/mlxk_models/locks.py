@@ -12,7 +12,7 @@ def lock_files(cache: Path, folder: str) -> list[Path]:
 
 
 def in_use(locks: Sequence[Path]) -> list[Path]:
-    """Return those that another process holds, which means that it is downloading."""
+    """Return the lock files that another process holds, which means that it is downloading."""
     from filelock import FileLock, Timeout
 
     held = []

@@ -123,7 +123,7 @@ class _Deletion:
 
 
 def _find(resolver: Resolver, text: str) -> _Target:
-    """Return the repository that is meant, and the commit (None: all of it). Raises for models outside the cache."""
+    """Return the repository and commit (None: all) that `text` names. Raises `MlxkError` outside of the cache."""
     reference = parse_reference(text)
     if isinstance(reference, PathReference):
         raise UsageError(f"`{text}` is a path; rm deletes from the hub cache only. Delete it yourself.", model=text)
@@ -166,7 +166,7 @@ def _check_complete(text: str, name: str) -> None:
 
 
 def _remains(reference: NameReference) -> str | None:
-    """Return the repository of exactly that name, however little of it is left."""
+    """Return the repository of exactly that name, even if it has no files left."""
     names = {each.name for each in cached_repositories()}
     return next((name for name in (reference.name, full_name(reference.name)) if name in names), None)
 

@@ -1,4 +1,4 @@
-"""Tables for people: rich on a terminal, plain aligned columns in a pipe."""
+"""Tables: rich on a terminal, plain aligned columns in a pipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_SHORT = 16  # columns of a shortened cell
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; `right` aligns it so. The rest applies to terminals, where a table may be too wide.
+    """A column of a table, right-aligned if `right`. The other fields are for terminals, where a table may be too wide.
 
     `drop`: left out, the lowest number first (0: never). `shortens`: longer cells lose their middle (0: never).
     `wraps`: then becomes narrower, down to that width (0: never); its cells take several lines, but one of the first
