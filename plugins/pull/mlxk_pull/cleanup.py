@@ -4,7 +4,7 @@ huggingface_hub writes `blobs/DIGEST.RANDOM.incomplete` while it holds the lock 
 lock file. A killed process leaves both, but the operating system releases its lock: a partial file whose lock is free
 has no writer. Our own partial files (`DIGEST.incomplete`) are kept for the next pull to resume.
 
-Run with `python -m`, this is what a download turns into when its parent is gone.
+A download executes this module with `python -m` when its parent is gone.
 """
 
 from __future__ import annotations

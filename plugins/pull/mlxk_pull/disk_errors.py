@@ -1,4 +1,4 @@
-"""Errors of the disk, in mlxk's terms: what is full, forbidden or too large, and what helps."""
+"""Translation of disk errors into mlxk's errors, with a hint."""
 
 from __future__ import annotations
 

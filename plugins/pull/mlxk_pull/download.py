@@ -33,7 +33,7 @@ class Pending:
 
 
 def pending(plan: DownloadPlan, redo: Iterable[RemoteFile]) -> Pending:
-    """Return what a download of the plan gets: its missing files, and those in `redo` whatever the cache has."""
+    """Return what a download of the plan fetches: its missing files, and those in `redo` whatever the cache has."""
     files = {file.digest: file for file in redo}
     for file in plan.states.missing:
         if not (plan.repository.blobs / file.digest).exists():
@@ -61,10 +61,10 @@ def download(plan: DownloadPlan, redo: tuple[RemoteFile, ...], progress: Progres
         ),
     )
     first = not repository.snapshot(plan.commit).parent.is_dir()
-    with _leaving_a_tidy_cache(plan):
+    with _cleaning_up(plan):
         if first:
-            # So that an interrupted first pull shows as one. An update is recorded at the end: until then the name
-            # stands for the revision that is complete.
+            # An interrupted first pull can then be recognized. An update is recorded at the end: until then the name
+            # refers to the complete revision.
             repository.write_ref(plan.target.revision, plan.commit)
         process: JobProcess[Report] = JobProcess("mlxk_pull.download_worker", job, Report)
         with process:
@@ -77,8 +77,8 @@ def download(plan: DownloadPlan, redo: tuple[RemoteFile, ...], progress: Progres
 
 
 @contextmanager
-def _leaving_a_tidy_cache(plan: DownloadPlan) -> Iterator[None]:
-    """Clean up once the child has ended, and add to an error what is kept."""
+def _cleaning_up(plan: DownloadPlan) -> Iterator[None]:
+    """Clean up after the child has ended, and add a sentence about what is kept to an error."""
     try:
         yield
     except KeyboardInterrupt:

@@ -63,7 +63,7 @@ def work(job: DownloadJob, report: Report) -> None:
     try:
         _Download(job, counter, policy).run()
     except Exception as error:
-        raise _as_ours(error, job) from error
+        raise _as_mlxk_error(error, job) from error
 
 
 class _Download:
@@ -121,7 +121,7 @@ class _Download:
             )
 
         lock = Path(self._job.locks) / f"{file.digest}.lock"
-        # As huggingface_hub, so that a download by another program is waited for.
+        # The lock of huggingface_hub, so that downloads by other programs are waited for.
         with _held(lock):
             if self._is_complete(file):
                 self._counter.set(file.digest, file.size)
@@ -197,8 +197,8 @@ def _host(url: object) -> str:
     return urlsplit(str(url)).netloc
 
 
-def _as_ours(error: Exception, job: DownloadJob) -> Exception:
-    """Return mlxk's error for `error`."""
+def _as_mlxk_error(error: Exception, job: DownloadJob) -> Exception:
+    """Return mlxk's error for `error`; unchanged if there is none."""
     cache = Path(job.cache)
     if full := disk_error(error, cache):  # first: a full disk also breaks connections
         return full
@@ -220,21 +220,21 @@ def _as_ours(error: Exception, job: DownloadJob) -> Exception:
     return error
 
 
-def _about_file(ours: MlxkError, error: Exception, request: HubRequest, job: DownloadJob) -> MlxkError:
+def _about_file(translated: MlxkError, error: Exception, request: HubRequest, job: DownloadJob) -> MlxkError:
     """Return the error with the file it is about: access to the repository and its revision were checked before."""
     cause = hub_error(error)
     if not isinstance(cause, HfHubHTTPError):
-        return ours
+        return translated
     file = _file_at(str(cause.response.url), [file.name for file in job.files])
-    details = {**ours.details, "file": file}
-    if isinstance(ours, NotOnHub | RevisionNotFound):
+    details = {**translated.details, "file": file}
+    if isinstance(translated, NotOnHub | RevisionNotFound):
         details["reason"] = "file_not_there"
         return HubUnavailable(
             f"{request.endpoint} lists {file or 'a file'} of `{request.repository}` but does not serve it "
             f"({cause.response.status_code}). Try again later, or see {request.page}.",
             **details,
         )
-    return type(ours)(f"{file}: {ours}" if file else str(ours), **details)
+    return type(translated)(f"{file}: {translated}" if file else str(translated), **details)
 
 
 def _file_at(url: str, files: Iterable[str]) -> str | None:
@@ -290,7 +290,7 @@ class _ByteCounter:
         self._report(Downloaded(done))
 
     def report_silence(self) -> None:
-        """Note every silence, once."""
+        """Report each silence once."""
         noted = 0.0
         while True:
             time.sleep(1.0)
@@ -342,7 +342,7 @@ def _clean_up_command(job: DownloadJob) -> list[str]:
 
 @contextmanager
 def _held(lock: Path) -> Iterator[None]:
-    """Hold the lock of a file. Another pull that ends removes the folder of locks, also while this one waits."""
+    """Hold the lock of a file. Another pull that ends may remove the folder of locks while this one waits."""
     with ExitStack() as stack:
         while True:
             lock.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ class LocalRepository:
         return partial_path(self.blobs, file.digest)
 
     def commit(self, revision: str | None) -> str | None:
-        """Return the commit that `revision` was when it was last pulled, or the local one it is a prefix of."""
+        """Return the commit of `revision` at its last pull, or the local commit that it is a prefix of."""
         revision = revision or MAIN
         if _COMMIT.fullmatch(revision):
             return revision

@@ -6,7 +6,7 @@ import msgspec
 
 
 class JobFile(msgspec.Struct, frozen=True):
-    """A file to have. `redo`: download it even if the cache has it."""
+    """A file of the model. `redo`: download it even if the cache has it."""
 
     name: str
     size: int
@@ -28,7 +28,7 @@ class DownloadJob(msgspec.Struct, frozen=True):
 
 
 class Downloaded(msgspec.Struct, tag="downloaded", frozen=True):
-    """So many bytes of the job's files are in the cache."""
+    """The number of bytes of the job's files that are in the cache."""
 
     bytes: int
 

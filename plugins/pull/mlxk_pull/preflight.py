@@ -15,7 +15,7 @@ from mlxk_pull.target import Target
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files of a revision to have, and their state in the cache."""
+    """The files of a revision to download, and their state in the cache."""
 
     target: Target
     commit: str

@@ -27,7 +27,7 @@ class Progress(Protocol):
 
 
 def show_progress(output: Output, title: str, total: int, *, done: int = 0, revision: str | None = None) -> Progress:
-    """Return the display for a download of `total` bytes, of which `done` were there before it.
+    """Return the display for a download of `total` bytes, of which `done` were present before.
 
     With a `revision` it is JSON.
     """
@@ -152,7 +152,7 @@ class Lines:
 
 
 def file_size(path: Path) -> int:
-    """Return the size of a file in bytes, 0 where there is none."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:

@@ -87,7 +87,7 @@ class Puller:
             return None
 
     def _files_to_redo(self, plan: DownloadPlan) -> tuple[RemoteFile, ...]:
-        """Return the files to download although something is in their place."""
+        """Return the existing files that must be downloaded again."""
         if self._options.force:
             return plan.files
         if plan.complete and (self._options.verify or not check_health(_model(plan)).healthy):
@@ -147,7 +147,7 @@ class Puller:
         return _data(plan, "dry_run", downloaded=wanted.size, redo=redo)
 
     def _without_hub(self, target: Target) -> dict[str, Any]:
-        """Report the healthy local copy, which a pull without the hub leaves as it is."""
+        """Report the healthy local copy, which a pull without the hub leaves unchanged."""
         repository = LocalRepository.of(target.repository)
         commit = repository.commit(target.revision)
         assert commit is not None  # the healthy copy is of this commit
@@ -221,7 +221,7 @@ def _check_contents(plan: DownloadPlan, differing: Iterable[RemoteFile]) -> None
 
 
 def _amount(plan: DownloadPlan, redo: tuple[RemoteFile, ...]) -> str:
-    """Return what a download of the plan gets: `62.9 MB to download`."""
+    """Return the size of a download as text: `62.9 MB to download`."""
     wanted = pending(plan, redo)
     if not wanted.files:
         return "only links are missing"

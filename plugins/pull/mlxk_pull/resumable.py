@@ -40,7 +40,7 @@ def download(
     """Complete `partial`, the file `name` of `size` bytes. `on_bytes(n)` reports that n bytes are on the disk.
 
     Bytes are written at their own offsets, so that two processes writing the same file do no harm. Raises
-    `WrongContent`, and what huggingface_hub and httpx2 raise; `partial` then holds what has arrived.
+    `WrongContent` and the errors of huggingface_hub and httpx2; `partial` keeps the bytes received so far.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("r+b" if partial.exists() else "w+b") as file:
@@ -84,7 +84,7 @@ def download(
 
 
 def _hash_existing(file: BinaryIO, update: Callable[[bytes], None]) -> int:
-    """Feed what is there to `update`, and return its length; the file's position is then its end."""
+    """Feed the existing bytes to `update` and return their number; the file's position is then its end."""
     length = 0
     while chunk := file.read(_CHUNK):
         update(chunk)

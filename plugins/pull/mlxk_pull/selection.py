@@ -1,4 +1,4 @@
-"""Selection of the files of a repository that make a model."""
+"""Selection of the files of a repository that make up a model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Selection:
 
 
 def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant: str | None) -> Selection:
-    """Return the files to have: the MLX or safetensors weights, or one GGUF variant, with their companions.
+    """Return the files to download: the MLX or safetensors weights, or one GGUF variant, with their companions.
 
     Raises `ModelNotFound` for an unknown variant, `AmbiguousModel` if one must be chosen, `NoWeights`, and
     `BrokenModel` if shards are missing.
@@ -128,7 +128,7 @@ def _named(repository: str, variants: Sequence[Variant], name: str) -> Variant:
 
 
 class _NoVariant(ModelNotFound):
-    """The repository exists, the variant does not."""
+    """The repository exists, but the variant does not."""
 
     def __init__(self, repository: str, name: str, names: Sequence[str]) -> None:
         available = f"Available: {', '.join(names)}." if names else "It has no GGUF variants."

@@ -26,7 +26,7 @@ class Target:
 
     @property
     def reference(self) -> str:
-        """The reference that names exactly this."""
+        """The complete reference of the target."""
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repository}{revision}{f':{self.variant}' if self.variant else ''}"
 
@@ -34,8 +34,8 @@ class Target:
 def parse_target(text: str) -> Target:
     """Return the target that `text` names, a reference or the address of a model's page.
 
-    The cache plays no part, so a name never means another model. Raises `InvalidOption` for what cannot be a name on
-    the hub, without a request.
+    The cache is not consulted, so a name always means the same model. Raises `InvalidOption`, without a request, for
+    what cannot be a name on the hub.
     """
     text = text.strip()
     if "://" in text or _WITHOUT_SCHEME.match(text):
