@@ -26,11 +26,11 @@ class Difference:
 def difference(local: Iterable[LocalFile], remote: Iterable[RemoteFile]) -> Difference:
     """Compare by size, then by checksum."""
     on_hub = {file.name: file for file in remote}
-    here = {file.name: file for file in local}
+    in_folder = {file.name: file for file in local}
     return Difference(
-        added=tuple(file for name, file in here.items() if name not in on_hub),
-        modified=tuple(file for name, file in here.items() if name in on_hub and _differs(file, on_hub[name])),
-        only_on_hub=tuple(sorted(on_hub.keys() - here.keys())),
+        added=tuple(file for name, file in in_folder.items() if name not in on_hub),
+        modified=tuple(file for name, file in in_folder.items() if name in on_hub and _differs(file, on_hub[name])),
+        only_on_hub=tuple(sorted(on_hub.keys() - in_folder.keys())),
     )
 
 

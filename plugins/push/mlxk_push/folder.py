@@ -23,7 +23,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder with the files to upload. `hidden` files are kept back by their names, not by a rule."""
+    """A folder with the files to upload. `hidden` files are left out because of their names, not by a rule."""
 
     path: Path
     files: tuple[LocalFile, ...]

@@ -14,7 +14,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from mlxk_core.api.errors import InvalidOption
 
 IGNORE_FILE = ".hfignore"
-# The one hidden file that belongs in a repository. No rule takes others in: `.env`, `.ssh`, `.netrc` and the like
+# The one hidden file that belongs in a repository. No rule can add others: `.env`, `.ssh`, `.netrc` and the like
 # contain secrets, and a hub keeps its history.
 _PUBLIC = ".gitattributes"
 # Files that tools create, and that a repository of a model should not have.

@@ -52,7 +52,7 @@ def push(
     check_name(repository, "REPO")
     check_branch(branch, "--branch")
     if check_only and dry_run:
-        raise InvalidOption("--dry-run", "cannot be used with --check-only, which does not ask the hub.")
+        raise InvalidOption("--dry-run", "cannot be used with --check-only, which does not connect to the hub.")
     if private and not create:
         raise InvalidOption("--private", "requires --create; it applies to a new repository only.")
     if not message.strip():

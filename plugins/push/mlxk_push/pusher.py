@@ -1,4 +1,4 @@
-"""One push: look at the branch, compare, create what is missing, and make one commit or none."""
+"""One push: inspect the branch, compare, create what is missing, and make one commit or none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pusher:
         self._uploading = False
 
     def push(self, folder: Folder, *, message: str, create: bool, private: bool, dry_run: bool) -> dict[str, Any]:
-        """Make the branch have the folder's files, and return the result for `--json`."""
+        """Update the branch with the folder's files, and return the result for `--json`."""
         try:
             return self._push(folder, message=message, create=create, private=private, dry_run=dry_run)
         except MlxkError as error:
@@ -44,7 +44,7 @@ class Pusher:
 
     def _push(self, folder: Folder, *, message: str, create: bool, private: bool, dry_run: bool) -> dict[str, Any]:
         place = f"{self._repository} ({self._branch})"
-        state = self._look(create=create, dry_run=dry_run)
+        state = self._branch_state(create=create, dry_run=dry_run)
         if private and state.commit:
             self._output.status(f"{self._repository} exists; --private has no effect.")
         changes = difference(folder.files, state.files)
@@ -74,7 +74,7 @@ class Pusher:
         self._output.line(f"Pushed {_summary(changes)} to {place}: {commit.sha[:7]}. {commit.url}")
         return {**data, "status": "pushed", "commit": commit.sha, "url": commit.url}
 
-    def _look(self, *, create: bool, dry_run: bool) -> BranchState:
+    def _branch_state(self, *, create: bool, dry_run: bool) -> BranchState:
         """Return the branch's state after every check that could stop the push. Changes nothing."""
         client, repository = self._client, self._repository
         if not client.has_token and not dry_run:

@@ -15,7 +15,7 @@ from mlxk_hub.subprocess_job import JobProcess, serve_job
 
 
 class UploadFile(msgspec.Struct, frozen=True):
-    """A file to upload: its path in the repository and its absolute path here."""
+    """A file to upload: its path in the repository and its absolute local path."""
 
     name: str
     path: str
