@@ -1,1 +1,1 @@
-"""Command run: one answer, or a chat, at a terminal."""
+"""The commands `run` and `chats`: one answer, or a chat, at a terminal."""

@@ -16,8 +16,8 @@ _PUNCTUATION = ".,;:!?)]}'"
 def with_files(message: str, note: Callable[[str], None]) -> str:
     """Return `message` with the files it names by `@path` before it.
 
-    A name of no file stays text; if it looks like a path, a note says so. Raises `InvalidOption` for a file that is
-    there and cannot be read as text.
+    A name that is not a file stays text, with a note if it looks like a path. Raises `InvalidOption` for a file that
+    cannot be read as text.
     """
     paths = list(dict.fromkeys(_paths(message, note)))
     return "\n\n".join([*map(file_block, paths), message]) if paths else message

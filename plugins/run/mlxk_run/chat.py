@@ -38,7 +38,7 @@ class Chat:
         state = self._state
         editor = line_editor(self._output, self._commands.complete)
         state.runner.display.note(f"Chatting with {state.runner.model.name}. /help for commands, Ctrl-D to leave.")
-        self._say_what_continues()
+        self._introduce()
         leaving = False
         with _interrupts_ignored():
             while True:
@@ -68,13 +68,13 @@ class Chat:
         state.runner.display.note("Goodbye!")
 
     def ask_once(self, prompt: str) -> None:
-        """Answer one question after the conversation so far. Raises `Interrupted` when it was stopped."""
-        self._say_what_continues()
+        """Answer one question after the conversation so far. Raises `Interrupted` if the user stops it."""
+        self._introduce()
         if self._answer(Question(text=prompt)) == "cancelled":
             raise Interrupted("The answer was interrupted.")
 
-    def _say_what_continues(self) -> None:
-        """Name the saved chat, and its last answer in short."""
+    def _introduce(self) -> None:
+        """Print the title of the continued chat and a short form of its last answer."""
         chat = self._continued
         if chat is None:
             return

@@ -94,7 +94,7 @@ class ChatCommands:
                 return [chat.name or str(chat.id) for chat in self._state.store.chats()]
             if name == "model":
                 return [model.name for model in Resolver(self._state.runner.session.host).all()]
-        except MlxkError:  # completion is no place for errors; the command itself reports them
+        except MlxkError:  # completion shows no errors; the command itself reports them
             pass
         return []
 

@@ -20,7 +20,7 @@ Change = Callable[[ChatState, Any], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ChatSetting:
-    """One name of `/set`: how its value is read, what it changes, and its present value."""
+    """One name of `/set`: how its value is read, what it changes, and its current value."""
 
     summary: str
     type: _Type
@@ -92,7 +92,7 @@ SETTINGS: Mapping[str, ChatSetting] = {
 }
 
 
-# Words of ollama, and what they mean here.
+# Settings of ollama, and their equivalents.
 _SYNONYMS: Mapping[str, str] = {
     "think": "thinking on",
     "nothink": "thinking off",

@@ -15,7 +15,7 @@ from mlxk_run.store import ChatStore
 class ChatState:
     """The state of a chat, changed by its commands.
 
-    `attachments` are file texts that the next question brings along. With `autosave` every turn is stored.
+    `attachments` are texts of files to send with the next question. With `autosave` every turn is stored.
     """
 
     runner: Runner
@@ -27,7 +27,7 @@ class ChatState:
     attachments: list[str] = field(default_factory=list)
 
     def save(self, name: str | None = None) -> None:
-        """Store the chat under `name`; without one, if it is to be stored at all. Raises `ChatStoreError`."""
+        """Store the chat under `name`; without a name, only with `autosave`. Raises `ChatStoreError`."""
         conversation = self.conversation
         if name is None and not (self.autosave and (conversation.messages or conversation.id is not None)):
             return
@@ -42,7 +42,7 @@ class ChatState:
         except MlxkError as error:
             if name is not None:
                 raise
-            self.autosave = False  # said once, not after every turn
+            self.autosave = False  # warn once, not after every turn
             self.runner.display.note(f"warning: {error} This chat is not saved.")
 
     def with_attachments(self, question: str) -> str:

@@ -1,4 +1,4 @@
-"""The command chats: saved chats listed, shown, searched, exported and deleted."""
+"""The command `mlxk chats`: list, show, search, export and delete saved chats."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _text(saved: SavedChat, messages: Sequence[Message]) -> str:
-    """The chat as Markdown, one heading per message."""
+    """Return the chat as Markdown, with one heading per message."""
     parts = [f"# {saved.title}", f"Model: {saved.model}"]
     parts += [f"## System\n\n{saved.system}"] if saved.system else []
     for each in messages:
@@ -232,7 +232,7 @@ _FORMATS: dict[str, Callable[[SavedChat, Sequence[Message]], str]] = {
 
 
 def _shown(text: str, session: Session) -> str:
-    """A chat holds text of a model: on a terminal its control characters are spelled out."""
+    """Return `text` with control characters escaped on a terminal: a chat contains text of a model."""
     if not session.output.stdout_is_terminal:
         return text
     return "\n".join(map(escape_control, text.split("\n")))

@@ -19,7 +19,7 @@ def copy(text: str, output: Output) -> str:
     """Copy `text` and return the line that says how. Raises `MlxkError` if there is no way."""
     for command in _programs():
         try:
-            # Without pipes of ours: xclip stays in the background and would keep them open.
+            # Without pipes: xclip stays in the background and would keep them open.
             subprocess.run(
                 command,
                 input=text.encode("utf-8", errors="replace"),

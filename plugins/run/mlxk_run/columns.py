@@ -11,7 +11,7 @@ _NARROWEST = 20
 
 
 def two_columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Return lines with the left texts below each other, and the right ones wrapped next to them."""
+    """Return the rows as lines: the left column padded, the right column wrapped."""
     listed = list(rows)
     left_width = max((len(left) for left, _ in listed), default=0)
     room = shutil.get_terminal_size().columns - 1 - len(_INDENT) - left_width - 2

@@ -1,4 +1,4 @@
-"""The turns of a chat, and what of them fits into the model's context."""
+"""The turns of a chat, and how many of them fit into the model's context."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Conversation:
         return [*opening, *self.messages[self.dropped :], question]
 
     def add(self, question: Message, answer: Answer) -> bool:
-        """Append a turn. An answer without any text leaves the conversation as it is, and False is returned."""
+        """Append a turn. Return False, and append nothing, if the answer has no text."""
         completion = answer.completion
         if not (completion.content or completion.reasoning):
             return False
@@ -59,7 +59,7 @@ class Conversation:
         return next((each.content for each in reversed(self.messages) if each.role == "assistant"), None)
 
     def drop_oldest(self) -> bool:
-        """Stop sending the oldest turn. False if there is none left."""
+        """Stop sending the oldest turn; return False if none is left."""
         rest = self.messages[self.dropped :]
         if not rest:
             return False
@@ -96,5 +96,5 @@ def ask(
             if not trim or not conversation.drop_oldest():
                 conversation.dropped = before
                 raise
-            # A quarter and not the least, so that the next turns fit too and find their beginning in the prompt cache.
+            # A quarter and not the minimum, so that the next turns fit too and find their prefix in the prompt cache.
             room = quarter if conversation.messages[conversation.dropped :] else 0

@@ -1,4 +1,4 @@
-"""One answer on screen: its events shown as they arrive, and Ctrl-C that cancels it."""
+"""Display of one answer: events are shown as they arrive, and Ctrl-C cancels it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Answer:
 
 
 class NoRoom(Exception):
-    """The prompt leaves fewer tokens for the answer than the caller asked for; nothing was shown."""
+    """The prompt leaves fewer tokens for the answer than the caller requires; nothing was shown."""
 
 
 class Display:
@@ -104,7 +104,7 @@ class Display:
         return answer
 
     def note(self, text: str) -> None:
-        """Print a line for the person at the terminal, unless they asked for quiet."""
+        """Print a line to standard error, unless --quiet is set."""
         if not self.view.quiet:
             self.output.note(text)
 

@@ -15,7 +15,7 @@ _DEFAULT = "vi"
 
 
 def edit(text: str) -> str:
-    """Return `text` as the user left it in `$VISUAL`, `$EDITOR` or vi. Raises `MlxkError` if the editor fails."""
+    """Open `text` in `$VISUAL`, `$EDITOR` or vi and return the result. Raises `MlxkError` if the editor fails."""
     command = next((os.environ[name] for name in _EDITORS if os.environ.get(name)), _DEFAULT)
     with tempfile.TemporaryDirectory(prefix="mlxk-") as folder:
         file = Path(folder) / "message.md"

@@ -77,23 +77,23 @@ def mark_literals(args: Sequence[str], options: Sequence[click.Parameter]) -> li
 
 @dataclass(frozen=True, kw_only=True)
 class Stdin:
-    """Standard input of this process, as far as a prompt may come from it."""
+    """Standard input of this process, as a source of the prompt."""
 
     stream: BinaryIO | None
     is_terminal: bool
     carries_input: bool
-    """It is a pipe, a file or a stream in memory, and so was given on purpose; not a terminal, a device or a socket."""
+    """Whether it is a pipe, a file or a stream in memory, given on purpose; not a terminal, a device or a socket."""
 
     @classmethod
     def of_process(cls) -> Stdin:
-        if sys.stdin is None:  # closed before we started
+        if sys.stdin is None:  # closed at startup
             return cls(stream=None, is_terminal=False, carries_input=False)
         if sys.stdin.isatty():
             return cls(stream=sys.stdin.buffer, is_terminal=True, carries_input=False)
         return cls(stream=sys.stdin.buffer, is_terminal=False, carries_input=_carries_input(sys.stdin.buffer))
 
     def read(self, note: Callable[[str], None] = lambda text: None) -> str:
-        """Read it to the end. A pipe that stays silent is announced through `note`."""
+        """Read it to the end. `note` gets a sentence if a pipe stays silent."""
         if self.stream is None:
             return ""
         if self.carries_input and not _ready(self.stream):
@@ -115,11 +115,11 @@ def read_prompt(
     is read if it is a pipe or a file, or if one of the words is `-`. Raises `UsageError` for an empty prompt and
     `InvalidOption` for a file that cannot be read.
     """
-    said = " ".join(word for word in words if word != _STDIN)
+    text = " ".join(word for word in words if word != _STDIN)
     if not words and stdin.is_terminal:
         return None
     piped = stdin.read(note) if stdin.carries_input or _STDIN in words or not (words or files) else ""
-    parts = [piped.rstrip("\n"), *map(file_block, files), said]
+    parts = [piped.rstrip("\n"), *map(file_block, files), text]
     prompt = "\n\n".join(part for part in parts if part.strip())
     if not prompt:
         raise UsageError('The prompt is empty. Usage: mlxk run MODEL "PROMPT".')

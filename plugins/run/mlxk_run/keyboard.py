@@ -1,4 +1,4 @@
-"""The terminal's keyboard while an answer is shown: nothing typed is echoed, and nothing typed is lost."""
+"""The terminal's keyboard while an answer is shown: what is typed is neither echoed nor lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class TypeAhead:
-    """Text that was typed while nothing read the keyboard."""
+    """Text that was typed while no prompt was shown."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -50,7 +50,7 @@ def typing_hidden(*, keep: bool) -> Iterator[TypeAhead]:
 
 
 def _foreground_terminal() -> int | None:
-    """The keyboard's descriptor. A job in the background must not touch it: the system would stop the job."""
+    """Return the keyboard's descriptor; None for a job in the background, which the system would stop for using it."""
     if termios is None or sys.stdin is None:
         return None
     try:
@@ -74,6 +74,6 @@ def _pending(descriptor: int) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    """The text in typed keys: arrow keys and other control sequences are left out."""
+    """Return the text of typed keys, without arrow keys and other control sequences."""
     text = data.decode("utf-8", errors="ignore").replace("\r", "\n")
     return _CONTROL.sub("", _ESCAPE.sub("", text)).rstrip("\n")

@@ -21,11 +21,11 @@ class LineEditor(Protocol):
     """Reads what is typed. Raises `EOFError` at the end of input, `KeyboardInterrupt` for Ctrl-C on an empty line."""
 
     def read(self, draft: str = "") -> str:
-        """Return one message; `draft` is there to be edited first, where that is possible."""
+        """Return one message, which starts as `draft` if the editor supports that."""
 
 
 def line_editor(output: Output, complete: Callable[[str], Sequence[tuple[str, int]]]) -> LineEditor:
-    """Return the editor for this terminal. `complete` gives completions of a line as (text, start offset from its
+    """Return the editor for this terminal. `complete` returns completions of a line as (text, start offset from its
     end)."""
     if output.stdout_is_terminal and os.environ.get("TERM") != "dumb" and _is_real_terminal():
         return _PromptToolkit(complete)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """Sampling values that the user chose; None leaves the choice to the settings, the model or the defaults."""
+    """Sampling values that the user chose; None means that of the settings, the model or the defaults."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -21,15 +21,15 @@ class SamplingOptions:
     seed: int | None = None
 
     def given(self) -> dict[str, Any]:
-        """The values that are set, as `Sampling` fields."""
+        """Return the values that are set, as `Sampling` fields."""
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """What one answer depends on besides the conversation; `/set` changes it during a chat.
+    """Options of one answer; `/set` changes them during a chat.
 
-    `thinking` None leaves the model's own default.
+    `thinking` None means the model's own default.
     """
 
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
@@ -44,7 +44,7 @@ class AnswerOptions:
     loop_guard: bool = True
 
     def with_sampling(self, **changes: Any) -> AnswerOptions:
-        """A copy with other sampling values."""
+        """Return a copy with other sampling values."""
         return replace(self, sampling=replace(self.sampling, **changes))
 
 

@@ -1,4 +1,4 @@
-"""Contributions of mlxk-run: the command run."""
+"""Plugin of the commands `run` and `chats`, and of the settings section `chat`."""
 
 from __future__ import annotations
 

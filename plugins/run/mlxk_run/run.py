@@ -1,4 +1,4 @@
-"""The command run: its options, and what is made of them."""
+"""The command `mlxk run`: parse its options, then answer once or chat."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits
 
 
 class _RunCommand(click.Command):
-    """`run` itself: a prompt may begin with `-`, as long as it cannot be an option."""
+    """A command whose prompt may begin with `-`, if it cannot be an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, mark_literals(args, self.get_params(ctx)))
@@ -289,7 +289,7 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
 
 
 def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any] | None:
-    """One answer; its data with `--json`."""
+    """Show one answer, and return its data with `--json`."""
     with typing_hidden(keep=False):
         if arguments.raw:
             answer = runner.answer(prompt, arguments.answer)
@@ -307,7 +307,7 @@ def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any
 
 
 def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None:
-    from mlxk_run.chat import Chat  # a single answer does without its modules
+    from mlxk_run.chat import Chat  # not needed for a single answer
     from mlxk_run.chat_state import ChatState
     from mlxk_run.conversation import Conversation
     from mlxk_run.paths import chats_file
@@ -353,7 +353,7 @@ def _runner(ctx: click.Context, model: Model, arguments: _Arguments) -> _Running
 
 @dataclass(frozen=True)
 class _Running:
-    """A runner whose service is closed at the end."""
+    """Context manager of a runner, which closes its service at the end."""
 
     runner: Runner
 

@@ -61,7 +61,7 @@ class Runner:
 
     @property
     def reference(self) -> str:
-        """What names the model on a later command line: its path or its name, with the GGUF variant."""
+        """The reference of the model for a later command line: its path or its name, with the GGUF variant."""
         model = self.model
         if model.origin == "path":
             return str(model.path)

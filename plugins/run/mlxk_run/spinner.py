@@ -43,16 +43,16 @@ class Spinner:
             self._shown = False
 
     def end(self) -> None:
-        """Erase the line for good: the last line of the screen belongs to the answer now."""
+        """Erase the line permanently: the answer has begun on the last line of the screen."""
         self.clear()
         self._on = False
 
 
 def _fit(text: str, end: str) -> str:
-    """Both on one line of the terminal, with `text` shortened: a line that wraps could not be erased."""
+    """Return `text` and `end` on one line, `text` shortened if needed: a line that wraps could not be erased."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):  # nothing with a size
+    except (OSError, ValueError):  # not a terminal
         columns = 0
     room = (columns or _COLUMNS) - 1 - len(end)
     return (text if len(text) <= room else text[: max(1, room - 1)] + "…") + end

@@ -146,7 +146,7 @@ class ChatStore:
 
     @contextlib.contextmanager
     def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction. Without a file there is an empty database in memory."""
+        """Open a transaction; on an empty database in memory if there is no file."""
         try:
             if create:
                 self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

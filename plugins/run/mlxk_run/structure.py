@@ -1,4 +1,4 @@
-"""What an answer must match, from the options `--schema`, `--regex` and `--grammar`."""
+"""Constraint of an answer, from the options `--schema`, `--regex` and `--grammar`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parsed(completion: Completion) -> object:
 
 
 def _schema(text: str) -> object:
-    """A schema as JSON, or the file it is in."""
+    """Return the schema in JSON text, or in the file of that name."""
     text = text if text.lstrip()[:1] in ("{", "[") or text.strip() in ("true", "false") else _read(text, "--schema")
     try:
         schema: object = json.loads(text)

@@ -15,7 +15,7 @@ _DIM, _NORMAL = "\x1b[2m", "\x1b[0m"
 _HEADING = "Thinking"
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _HARMLESS = {**_PICTURES, ord("\r"): None, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
-"""Control characters as visible symbols: a model's text must not be able to command the terminal."""
+"""Control characters as visible symbols: a model's text must not control the terminal."""
 _PAUSE = 0.04  # seconds between two redraws, at least
 
 
@@ -226,7 +226,7 @@ def wrap(line: str, width: int) -> list[str]:
 
 
 def cell_length(text: str) -> int:
-    """The number of terminal columns that `text` takes."""
+    """Return the number of terminal columns that `text` takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -235,7 +235,7 @@ def cell_length(text: str) -> int:
 
 
 def _words(line: str) -> list[str]:
-    """The words of a line, each with the white space before it."""
+    """Return the words of a line, each with the white space before it."""
     words: list[str] = []
     current = ""
     for character in line:
@@ -247,7 +247,7 @@ def _words(line: str) -> list[str]:
 
 
 def _head(word: str, width: int) -> str:
-    """The longest beginning of `word` that fits, at least one character."""
+    """Return the longest beginning of `word` that fits, at least one character."""
     end, used = 0, 0
     while end < len(word) and (used := used + cell_length(word[end])) <= width:
         end += 1
@@ -255,7 +255,7 @@ def _head(word: str, width: int) -> str:
 
 
 def _columns() -> int:
-    """The usable width: a line that fills the last column would leave the cursor in an unclear place."""
+    """Return the usable width: after a line that fills the last column, the cursor's place is undefined."""
     return max(8, _size().columns - 1)
 
 
