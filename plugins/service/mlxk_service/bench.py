@@ -1,4 +1,4 @@
-"""The command bench: prompt and generation speed of a model by batch size."""
+"""The command `mlxk bench`: prompt and generation speed of a model by batch size."""
 
 from __future__ import annotations
 

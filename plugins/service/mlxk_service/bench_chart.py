@@ -28,7 +28,7 @@ def chart_svg(groups: Groups, *, title: str) -> str:
 
 
 def _chart(groups: Groups) -> Table:
-    """Each group has a scale of its own: prompts are read many times faster than tokens are generated."""
+    """Return the chart. Each group has its own scale: prompts are read many times faster than tokens are generated."""
     table = Table(box=None, expand=True, padding=(0, 1))
     table.add_column("Batch", justify="right", no_wrap=True)
     table.add_column("tok/s", justify="right", no_wrap=True)

@@ -15,13 +15,13 @@ _TIMEOUT = 5  # seconds
 
 
 class ServerUnavailable(MlxkError):
-    """No server answers at that address."""
+    """No server responds at that address."""
 
     kind = Kind("server_unavailable", 1, 503)
 
 
 class ModelInUse(MlxkError):
-    """A request needs the model."""
+    """The model is in use by a request."""
 
     kind = Kind("model_in_use", 1, 503)
 
@@ -35,7 +35,7 @@ def get_json(url: str, path: str) -> Any:
 
 
 def post_json(url: str, path: str, body: Any) -> Any:
-    """Return the response to `body`. Raises `ModelInUse` and what `get_json` raises."""
+    """Return the response to `body`. Raises `ModelInUse` and the errors of `get_json`."""
     return _request(url, path, json.dumps(body).encode())
 
 

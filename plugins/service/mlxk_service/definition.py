@@ -1,4 +1,4 @@
-"""What a background service runs: the command line of `mlxk serve` and its environment."""
+"""The process of a background service: the command line of `mlxk serve` and its environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Definition:
 
 
 def secrets_left_out() -> list[str]:
-    """Return the names of the variables that are set here and not passed on to the service."""
+    """Return the names of the variables that are set but not passed on to the service."""
     return [name for name in _SECRETS if os.environ.get(name)]
 
 

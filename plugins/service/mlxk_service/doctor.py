@@ -1,4 +1,4 @@
-"""The command doctor: checks of this machine and this installation, each with a fix."""
+"""The command `mlxk doctor`: checks of this machine and this installation, each with a fix."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def doctor(session: Session) -> Any:
 
 
 def _guarded(check: Callable[[Host], Check], host: Host) -> Check:
-    """A check that fails is a finding too."""
+    """Run a check. An exception counts as an error that it found."""
     try:
         return check(host)
     except Exception as error:
@@ -93,7 +93,7 @@ def _check_mlx(host: Host) -> Check:
         version = importlib.metadata.version("mlx")
     except importlib.metadata.PackageNotFoundError:
         return Check(name="mlx", state="error", text="MLX is not installed", fix="Install a backend, such as mlxk-mlx.")
-    # Not a dependency: the backend that is installed brings it.
+    # Not a dependency of this plugin: the installed backend requires it.
     mx = importlib.import_module("mlx.core")
     device = str(mx.default_device().type).rpartition(".")[2]
     note = None
@@ -138,7 +138,7 @@ def _check_settings(host: Host) -> Check:
         return Check(name="settings", state="error", text=str(error), fix="`mlxk config edit` opens the file.")
     try:
         models = Resolver(host).names()
-    except MlxkError:  # the cache; its own check says so
+    except MlxkError:  # of the cache; reported by its own check
         models = []
     if found := list(settings_warnings(settings, models=models, commands=host.command_names())):
         text = f"{file}: {' '.join(found)}"

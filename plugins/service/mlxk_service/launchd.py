@@ -17,7 +17,7 @@ _FIELD = re.compile(r"^\s*(state|pid|last exit code) = (.+)$", re.MULTILINE)
 
 
 class Launchd:
-    """`launchctl`, in the session of the user who is logged in."""
+    """Service manager that uses `launchctl` in the session of the logged-in user."""
 
     name = "launchd"
 
@@ -36,7 +36,7 @@ class Launchd:
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ThrottleInterval": 5,
-            "ProcessType": "Interactive",  # else macOS slows it down
+            "ProcessType": "Interactive",  # otherwise macOS throttles it
             "StandardOutPath": str(self._log),
             "StandardErrorPath": str(self._log),
         }
@@ -56,7 +56,7 @@ class Launchd:
         pass
 
     def start(self) -> None:
-        # launchd reads the file when it is loaded, so that a running agent is loaded again.
+        # launchd reads the file only when it loads it, so a running agent is unloaded first.
         self.stop()
         run(["launchctl", "bootstrap", self._domain, str(self.unit_path)])
 
@@ -88,6 +88,6 @@ class Launchd:
         return None
 
     def _print(self) -> str | None:
-        """Return what launchd says of the agent, None if it is not loaded."""
+        """Return launchd's description of the agent, None if it is not loaded."""
         done = run(["launchctl", "print", self._service], may_fail=True)
         return None if done.returncode else done.stdout

@@ -1,4 +1,4 @@
-"""The service manager of the operating system: what `mlxk service` needs of it."""
+"""The operating system's service manager, as `mlxk service` uses it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ServiceState:
     detail: str
     pid: int | None
     enabled: bool
-    """It starts at login."""
+    """Whether it starts at login."""
 
 
 class ServiceManager(Protocol):

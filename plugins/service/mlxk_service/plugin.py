@@ -1,4 +1,4 @@
-"""Contributions of mlxk-service: the commands ps, stop, status, service, doctor and bench."""
+"""Plugin of the commands `ps`, `stop`, `status`, `service`, `doctor` and `bench`."""
 
 from __future__ import annotations
 

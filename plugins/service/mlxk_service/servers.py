@@ -1,4 +1,4 @@
-"""The commands ps and status: what a running server has loaded and is doing."""
+"""The commands `mlxk ps` and `mlxk status`: what a running server has loaded and is doing."""
 
 from __future__ import annotations
 

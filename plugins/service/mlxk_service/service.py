@@ -1,4 +1,4 @@
-"""The command service: `mlxk serve` in the background, started by the operating system."""
+"""The command `mlxk service`: run `mlxk serve` in the background, started by the operating system."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def service() -> None:
 def install(ctx: click.Context, print_only: bool, no_start: bool, options: tuple[str, ...]) -> Any:
     """Install and start the service.
 
-    It runs `mlxk serve` with the given options, and with the present settings of the model cache and
+    It runs `mlxk serve` with the given options, and with the current settings of the model cache and
     of mlxk. Installing it again replaces it.
 
     \b

@@ -1,4 +1,4 @@
-"""The command stop: models of a running server unloaded."""
+"""The command `mlxk stop`: unload models from a running server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _complete_loaded(ctx: click.Context, param: click.Parameter, incomplete: str
 def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) -> Any:
     """Unload models from a running server.
 
-    MODEL is a name that `mlxk ps` shows, or a unique part of it. The server goes on running, and loads the model again
+    MODEL is a name that `mlxk ps` shows, or a unique part of it. The server keeps running, and loads the model again
     when a request names it; a model that answers a request is not unloaded.
 
     \b

@@ -16,7 +16,7 @@ _LINGER = Path("/var/lib/systemd/linger")
 
 
 class Systemd:
-    """`systemctl --user`."""
+    """Service manager that uses `systemctl --user`."""
 
     name = "systemd"
 
