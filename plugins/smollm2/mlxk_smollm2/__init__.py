@@ -1,1 +1,1 @@
-"""Model source: SmolLM2-135M-Instruct out of a wheel, the offline default."""
+"""Model source with SmolLM2-135M-Instruct from a wheel, the offline default."""

@@ -1,4 +1,4 @@
-"""Hooks of the smollm2 plugin: the model source `smollm2`."""
+"""Plugin of the model source `smollm2`."""
 
 from __future__ import annotations
 
