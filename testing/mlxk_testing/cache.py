@@ -1,4 +1,4 @@
-"""A hub cache of its own for a test, in this process and in those it starts."""
+"""A separate hub cache for each test, in this process and its children."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Everything that moves a part of the cache elsewhere, carries the user's token, or turns the hub off.
+# Variables that move a part of the cache, give the user's token, or turn the hub off.
 _VARIABLES = (
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
@@ -25,7 +25,7 @@ _VARIABLES = (
 
 @pytest.fixture
 def hub_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache: the folder that holds `models--…`. No token, and no hub unless the test names one."""
+    """An empty hub cache: the folder of `models--…`. There is no token, and no hub unless the test sets one."""
     home = tmp_path_factory.mktemp("hf")
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""The contract of engines: checks to run on a backend's own engine, and a thread to run them on.
+"""Contract of engines: checks for the engine of a backend, and a thread to run them on.
 
     from mlxk_testing import check_engine
 
@@ -32,19 +32,19 @@ Check = Callable[[Engine], None]
 _T = TypeVar("_T")
 
 GREEDY = Sampling(temperature=0)
-_MOST_STEPS = 10_000
+_MAX_STEPS = 10_000
 
 
 class EngineHarness:
-    """An engine on a thread of its own, made and used and closed there as the service does it.
+    """An engine that is loaded, used and closed on its own thread, as in the service.
 
-    `run(check)` runs a function of the engine on that thread and gives its result or raises its error.
+    `run(check)` calls a function with the engine on that thread, and returns its result or raises its error.
     """
 
     def __init__(self, load: Load, model: Model, *, cache_bytes: int = 1 << 26, concurrency: int = 8) -> None:
         self._load = load
         self._model = model
-        self._last_acts: list[Callable[[], None]] = []
+        self._exit_functions: list[Callable[[], None]] = []
         self._context = EngineContext(
             alive=lambda: None,
             at_thread_exit=self._at_thread_exit,
@@ -71,9 +71,9 @@ class EngineHarness:
         self._calls.put((function, future))  # type: ignore[arg-type]
         return future.result()  # type: ignore[return-value]
 
-    def _at_thread_exit(self, act: Callable[[], None]) -> None:
-        if act not in self._last_acts:
-            self._last_acts.append(act)
+    def _at_thread_exit(self, function: Callable[[], None]) -> None:
+        if function not in self._exit_functions:
+            self._exit_functions.append(function)
 
     def _main(self) -> None:
         try:
@@ -94,13 +94,13 @@ class EngineHarness:
             engine.close()
             del engine
         finally:
-            for act in self._last_acts:
-                act()
+            for exit_function in self._exit_functions:
+                exit_function()
 
 
 @dataclass
 class Outcome:
-    """What became of one row."""
+    """The result of one row."""
 
     tokens: list[int] = field(default_factory=list)
     finish: Literal["stop", "length", "complete"] | None = None
@@ -120,8 +120,10 @@ def drive(
     later: Mapping[int, Row] | None = None,
     remove: Mapping[int, int] | None = None,
 ) -> dict[int, Outcome]:
-    """Runs `rows` to their ends. `later` rows are added before the step of their key, ids that are values of `remove`
-    are removed before the step of theirs."""
+    """Run `rows` to their ends and return their outcomes by id.
+
+    `later` has rows to add, and `remove` ids to remove, by the number of the step before which that happens.
+    """
     later, remove = dict(later or {}), dict(remove or {})
     outcomes: dict[int, Outcome] = {}
     running: set[int] = set()
@@ -134,7 +136,7 @@ def drive(
 
     for row in rows:
         add(row)
-    for step in range(_MOST_STEPS):
+    for step in range(_MAX_STEPS):
         if step in later:
             add(later.pop(step))
         if step in remove:
@@ -158,11 +160,11 @@ def drive(
                 case RowFailed():
                     outcome.error = event.error
                     running.discard(event.id)
-    raise AssertionError(f"rows {sorted(running)} did not end in {_MOST_STEPS} steps")
+    raise AssertionError(f"rows {sorted(running)} did not end in {_MAX_STEPS} steps")
 
 
 def alone(engine: Engine, row: Row) -> Outcome:
-    """Runs one row on an engine that knows nothing of earlier prompts."""
+    """Run one row on an engine without cached prompts."""
     engine.reset()
     return drive(engine, [row])[row.id]
 
@@ -329,7 +331,7 @@ def penalties_keep_an_answer_from_repeating_itself(engine: Engine) -> None:
         max_tokens=1,
         sampling=Sampling(temperature=0, logit_bias=push, presence_penalty=1000.0),
     )
-    assert alone(engine, prompted).tokens == [wanted], "the penalty is on the answer, not on the prompt"
+    assert alone(engine, prompted).tokens == [wanted], "penalties apply to the answer, not to the prompt"
 
 
 def invalid_rows_are_rejected_before_they_run(engine: Engine) -> None:
@@ -481,13 +483,13 @@ def a_constraint_is_kept(engine: Engine) -> None:
     engine.reset()
     constrained = Row(id=2, prompt=ids, max_tokens=12, sampling=GREEDY, constraint=_Alternating((a, b)))
     outcomes = drive(engine, [free, constrained])
-    assert outcomes[1].tokens == expected, "a constraint is of one row only"
+    assert outcomes[1].tokens == expected, "a constraint applies to one row only"
     assert outcomes[2].tokens[:8] == [a, b] * 4
     assert outcomes[2].finish == "complete"
 
 
 def vectors_do_not_depend_on_the_batch(engine: Engine) -> None:
-    assert isinstance(engine, EmbeddingEngine), "the backend lists embeddings, and its engine has no embed()"
+    assert isinstance(engine, EmbeddingEngine), "the backend lists embeddings, but its engine has no embed()"
     inputs = [prompt(engine, text) for text in ("One.", "A much longer one, of many more tokens.")]
     together = _vectors(engine, inputs)
     for tokens, vector in zip(inputs, together, strict=True):
@@ -575,7 +577,7 @@ def check_engine(backend: BackendSpec | Load, model: Model, *, skip: Iterable[Ch
 
 
 def describe(check: Check) -> str:
-    """A check's name, for pytest's `ids`."""
+    """Return the name of a check, for pytest's `ids`."""
     return getattr(check, "__name__", repr(check))
 
 

@@ -1,4 +1,4 @@
-"""A scripted engine: answers with given text, a character a token, with delays and faults on demand.
+"""A scripted engine: answers with given text, one token per character, with delays and faults on demand.
 
 plugin = fake_backend(lambda prompt: "Hello.", step_seconds=0.01)
 host.register(plugin, name="fake")
@@ -37,7 +37,7 @@ class FakeDetokenizer:
 
 
 class FakeTokenizer:
-    """One token a character."""
+    """A tokenizer with one token per character."""
 
     vocab_size = 0x110000
 
@@ -59,13 +59,13 @@ class FakeTokenizer:
 
 @dataclass(kw_only=True)
 class Script:
-    """What a fake engine does; shared with the test, which may change it while the engine runs.
+    """The behavior of a fake engine; the test may change it while the engine runs.
 
-    `answer` makes the answer from the prompt's text. `step_seconds` and `load_seconds` pass in each step and load,
-    `prefill_chunk` prompt tokens are read a step. `fail_step` and `fail_load` are raised once when set, and `faults`
-    by the engine's method of that name (`{"reset": OSError()}`) for as long as they stand there; `hang` blocks steps
-    and `hold_load` loads while it is set. `memory` is what a loaded model claims in bytes.
-    Without `template` there is none; `refuses` says why it takes no such messages with such options.
+    `answer` returns the answer to a prompt's text. Each step takes `step_seconds` and reads `prefill_chunk` prompt
+    tokens; each load takes `load_seconds`. `fail_step` and `fail_load` are raised once; `faults` are raised by the
+    methods they name (`{"reset": OSError()}`) until they are removed. `hang` blocks steps, and `hold_load` blocks
+    loads, while it is set. `memory` is the size of a loaded model in bytes. With `template` False there is no chat
+    template; `refuses` returns why it rejects messages and options, or None.
     """
 
     answer: Callable[[str], str]
@@ -81,10 +81,10 @@ class Script:
     hang: threading.Event = field(default_factory=threading.Event)
     hold_load: threading.Event = field(default_factory=threading.Event)
     log: list[tuple[str, Any]] = field(default_factory=list)
-    """What was done: ("load", name), ("add", row), ("remove", id), ("finish", id), ("reset", None), ("close", name)."""
+    """The calls: ("load", name), ("add", row), ("remove", id), ("finish", id), ("reset", None), ("close", name)."""
 
     def happened(self, what: str) -> list[Any]:
-        """What was logged under that name, in order."""
+        """Return the details logged under that name, in order."""
         return [detail for event, detail in self.log if event == what]
 
 
@@ -262,16 +262,16 @@ def fake_backend(
     spec: Mapping[str, Any] | None = None,
     **script: Any,
 ) -> FakeBackend:
-    """A plugin to register in a host; its `script` may be changed at any time. `script` takes `Script`'s fields.
+    """Return a plugin to register in a host; its `script` may be changed at any time. `script` takes `Script`'s fields.
 
-    `spec` are fields of its `BackendSpec`: with `{"constraints": True}` it takes constraints, and keeps to them.
+    `spec` are fields of its `BackendSpec`: with `{"constraints": True}` it enforces constraints.
     """
     say = answer if callable(answer) else lambda prompt: answer
     return FakeBackend(Script(answer=say, **script), kind, spec or {})
 
 
 def fake_model(folder: Path, *, kind: str = "fake", context: int = 4096, name: str | None = None) -> Model:
-    """A folder that passes for a whole model and that only the fake backend of that `kind` accepts."""
+    """Write a folder that counts as a complete model, and that only the fake backend of that `kind` accepts."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"model_type": kind, "max_position_embeddings": context}))
     (folder / "tokenizer.json").write_text('{"added_tokens": []}')

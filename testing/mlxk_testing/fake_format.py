@@ -1,4 +1,4 @@
-"""A format simple enough to read in a test: (parentheses) hold reasoning, `!` is a tool call, `~` a fault."""
+"""A simple format for tests: text in (parentheses) is reasoning, `!` is a tool call, `~` raises."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FakeExtractor:
 
 
 class FakeFormat:
-    """A plugin object with that one format, for every model."""
+    """A plugin object with this format, for every model."""
 
     @hookimpl
     def mlxk_reasoning_extractors(self) -> Iterable[ReasoningExtractorSpec]:

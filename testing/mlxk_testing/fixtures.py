@@ -16,18 +16,18 @@ from mlxk_testing.processes import Result
 
 @pytest.fixture
 def host() -> Host:
-    """A host without any plugin; `host.register(plugin, name="mine")` adds one. It is strict: a failure raises."""
+    """A host without plugins; `host.register(plugin, name="mine")` adds one. It is strict: a failure is raised."""
     return Host(strict=True)
 
 
 @pytest.fixture
 def cli(host: Host) -> Callable[..., Result]:
-    """`cli("hello", "--json", input="")`: one run of `mlxk` in this process, against the fixture `host`."""
+    """A function that runs `mlxk` in this process with the fixture `host`: `cli("hello", "--json", input="")`."""
     return partial(run_in_process, host=host)
 
 
 def run_in_process(*args: str, input: str | bytes = "", host: Host | None = None) -> Result:
-    """One run of `mlxk` in this process with streams of its own; `host` None: the installed plugins."""
+    """Run `mlxk` in this process with its own streams. `host` None: the installed plugins."""
     data = input.encode() if isinstance(input, str) else input
     stdout, stderr = io.BytesIO(), io.BytesIO()
     streams = {
@@ -39,7 +39,7 @@ def run_in_process(*args: str, input: str | bytes = "", host: Host | None = None
     try:
         vars(sys).update(streams)
         code = run(args, host=host)
-        # Read before the wrappers go: they close these buffers.
+        # Read now: the wrappers close these buffers when they are deleted.
         return Result(code, stdout.getvalue().decode(), stderr.getvalue().decode())
     finally:
         vars(sys).update(kept)

@@ -1,4 +1,4 @@
-"""The contract of reasoning formats as one check, which makes its own texts from a pair of markers."""
+"""Contract of reasoning formats: one check, whose texts are made from a pair of markers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def assert_format(factory: Factory, open: str, close: str, *, label: str = "", a
 
     The texts contain empty, adjacent, nested, unclosed and repeated blocks, look-alikes of the markers, prompts that
     opened or closed a block, and responses that end at any character. Each is fed whole, character by character, in
-    every two pieces and in random pieces. Checked are the text of each channel, that nothing is lost, that `channel`
-    says where text goes, and that no more is held back than an unfinished marker. Raises `AssertionError`, and what the
-    format itself raises.
+    every two pieces and in random pieces. The check covers the text of each channel, that nothing is lost, that
+    `channel` says where text goes, and that no more is held back than an unfinished marker. Raises `AssertionError`,
+    and the errors of the format itself.
     """
     if min(len(open), len(close)) < 2:
         raise ValueError("a marker has at least two characters")
@@ -168,7 +168,7 @@ class _FormatCheck:
             assert found == whole, f"{case.name}: {whole} as a whole, but {found} as {pieces}"
 
     def channel(self) -> None:
-        """`channel` is known wherever no marker is unfinished."""
+        """Check that `channel` is known wherever no marker is unfinished."""
         extractor = self._make()
         steps = [("abc", Channel.CONTENT), (self._open, Channel.REASONING), ("abc", Channel.REASONING)]
         if not self._anywhere:
@@ -190,7 +190,7 @@ class _FormatCheck:
                 )
 
     def held_back(self) -> None:
-        """No more than an unfinished marker is held back, in both channels."""
+        """Check that no more than an unfinished marker is held back, in both channels."""
         longest = max(len(self._open), len(self._close))
         for before, channel in (("", Channel.CONTENT), (self._open, Channel.REASONING)):
             extractor = self._make()
@@ -207,7 +207,7 @@ class _FormatCheck:
             assert fed == shown, f"{fed - shown} characters of {channel.value} are held back without a marker"
 
     def independence(self) -> None:
-        """Responses do not influence each other."""
+        """Check that responses do not influence each other."""
         text = f"{self._open}plan{self._close}answer"
         alone = extract(self._make(), [text])
         first, second = self._make(), self._make()
@@ -219,7 +219,7 @@ class _FormatCheck:
         assert rest == alone.content, f"another response changes an open one: {rest!r}"
 
     def events(self) -> None:
-        """A response may consist of anything."""
+        """Check random sequences of markers, their parts and other text."""
         noise = random.Random(0)
         parts = [self._open, self._close, self._open[:-1], self._close[:1], " ", "\n", "x", "🙂", "\0", "\ud800"]
         for _ in range(60):

@@ -28,7 +28,7 @@ HEAVY = frozenset(
 
 
 def modules_after(code: str) -> frozenset[str]:
-    """The names of all modules that a fresh Python holds after it ran `code`."""
+    """Return the names of all modules that a new Python process has imported after running `code`."""
     script = "\n".join(
         ["import sys", "try:", f"    exec({code!r}, {{}})", "except SystemExit:", "    pass", "print('', *sys.modules)"]
     )
@@ -39,7 +39,7 @@ def modules_after(code: str) -> frozenset[str]:
 
 
 def assert_light(*modules: str) -> None:
-    """Importing `modules` (a plugin's `plugin.py`, say) must not import a library that takes long."""
+    """Assert that importing `modules` (such as a plugin's `plugin.py`) does not import a heavy library."""
     for module in modules:
         heavy = {name.partition(".")[0] for name in modules_after(f"import {module}")} & HEAVY
         assert not heavy, f"{module} imports {', '.join(sorted(heavy))}: name it by a target string, or import it later"

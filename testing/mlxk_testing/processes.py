@@ -16,7 +16,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Result:
-    """How a run of `mlxk` ended."""
+    """The result of a run of `mlxk`."""
 
     code: int
     stdout: str
@@ -24,7 +24,7 @@ class Result:
 
     @property
     def json(self) -> Any:
-        """Standard output as the one JSON document it has to be."""
+        """Standard output, which must be one JSON document."""
         return json.loads(self.stdout)
 
 
@@ -42,8 +42,7 @@ class Processes:
         cwd: Path | None = None,
         timeout: float = 120,
     ) -> Result:
-        """Runs it to its end. `env` is laid over this process' environment; without `input` its standard input is
-        empty."""
+        """Run `mlxk` to its end. `env` adds to this process' environment; standard input is empty without `input`."""
         done = subprocess.run(
             self.command(*args),
             input=input,
@@ -59,7 +58,7 @@ class Processes:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def start(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-        """Starts it with pipes at all three streams; the end of the test kills what still runs."""
+        """Start `mlxk` with pipes for all three streams. It is killed at the end of the test."""
         process = subprocess.Popen(
             self.command(*args),
             stdin=subprocess.PIPE,
@@ -75,7 +74,7 @@ class Processes:
 
     @staticmethod
     def command(*args: str) -> list[str]:
-        """The argv of `mlxk args…` under this Python."""
+        """Return the argv of `mlxk args…` under this Python."""
         return [sys.executable, "-m", "mlxk_core", *args]
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Response:
 
 
 class RunningServer:
-    """A server in a process of its own, at `url` (`http://127.0.0.1:PORT`)."""
+    """A server in another process, at `url` (`http://127.0.0.1:PORT`)."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,4 +1,4 @@
-"""The contract of extractors as a check: what a response means does not depend on how its text was cut."""
+"""Contract of extractors: the events of a response do not depend on how its text was cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Extracted:
     tool_calls: tuple[tuple[str, str], ...] = ()
     """(name, arguments) of each call."""
     channel: Channel | None = None
-    """Where the extractor stood before it was closed."""
+    """The channel of the extractor before it was closed."""
 
     @property
     def content(self) -> str:
@@ -30,7 +30,7 @@ class Extracted:
 
 
 def extract(extractor: Extractor, pieces: Iterable[str]) -> Extracted:
-    """Feeds `pieces`, closes, and joins the events; fails on an event that no consumer could use."""
+    """Feed `pieces`, close, and return the joined events. Raises `AssertionError` for an invalid event."""
     events: list[ExtractorEvent] = []
     for piece in pieces:
         before = extractor.channel
@@ -49,7 +49,7 @@ def extract(extractor: Extractor, pieces: Iterable[str]) -> Extracted:
             where: Channel | int = event.channel
             text = event.text
         else:
-            assert isinstance(event, ToolCallDelta), f"an extractor gives Delta and ToolCallDelta, not {event!r}"
+            assert isinstance(event, ToolCallDelta), f"an extractor returns Delta and ToolCallDelta, not {event!r}"
             where, text = event.index, event.arguments
             if event.index == len(names):
                 assert event.id and event.name, f"the first delta of a call has an id and a name: {event}"
@@ -71,8 +71,10 @@ def extract(extractor: Extractor, pieces: Iterable[str]) -> Extracted:
 
 
 def assert_split_invariant(make_extractor: Callable[[], Extractor], text: str) -> Extracted:
-    """Extracts `text` whole, character by character and in every two pieces, each time by a new extractor, asserts
-    that the results are equal, and gives it back."""
+    """Extract `text` whole, character by character and in every two pieces, each time with a new extractor.
+
+    Return the result. Raises `AssertionError` if the results differ.
+    """
     whole = extract(make_extractor(), [text])
     single = extract(make_extractor(), text)
     assert single == whole, f"{text!r} gives {whole} as a whole, but {single} character by character"
@@ -86,7 +88,7 @@ def assert_split_invariant(make_extractor: Callable[[], Extractor], text: str) -
 def _given(step: Callable[[], Iterable[ExtractorEvent]], name: str) -> list[ExtractorEvent]:
     try:
         events = step()
-        assert events is not None, f"{name} gave None; where there is nothing to give, an empty list"
+        assert events is not None, f"{name} returned None; without events it must return an empty list"
         return list(events)
     except Exception as error:
         error.add_note(f"It came out of {name}.")
@@ -94,7 +96,7 @@ def _given(step: Callable[[], Iterable[ExtractorEvent]], name: str) -> list[Extr
 
 
 def _assert_went_to(channel: Channel | None, character: str, events: list[ExtractorEvent]) -> None:
-    """`channel` is what the extractor said of the character before it was fed."""
+    """Assert that `character` went to `channel`, which the extractor stated before it was fed."""
     if channel is None or len(character) != 1 or not events:
         return
     last = events[-1]

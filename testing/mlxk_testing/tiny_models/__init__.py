@@ -1,6 +1,6 @@
 """Tiny real models: ordinary folders in MLX form (config, safetensors, a real tokenizer), written without MLX.
 
-All is deterministic. `in_hub_cache` puts one where huggingface_hub would.
+They are deterministic. `in_hub_cache` puts one where huggingface_hub would.
 """
 
 from mlxk_testing.tiny_models.hub_layout import in_hub_cache

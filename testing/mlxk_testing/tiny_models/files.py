@@ -1,4 +1,4 @@
-"""Writes the files of a model folder."""
+"""Model folders: config, tokenizer and weight files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_model(
 
 
 def _save_safetensors(path: Path, weights: Weights, dtype: Dtype) -> None:
-    """The safetensors format is a length, a JSON header and the bytes; numpy alone has no bfloat16 to hand over."""
+    """Write a safetensors file without its library, to which numpy could not pass bfloat16."""
     header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     chunks, offset = [], 0
     for name in sorted(weights):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def in_hub_cache(name: str, write: Callable[[Path], object], *, revision: str | None = None) -> Path:
-    """Lays the model that `write(folder)` makes out as `name` in the current hub cache; gives its snapshot folder.
+    """Put the model that `write(folder)` writes into the current hub cache as `name`, and return its snapshot folder.
 
-    `refs/main` names `revision`, a commit made from the content unless given.
+    `refs/main` names `revision` (default: a hash of the content).
     """
     root = _hub_cache() / f"models--{name.replace('/', '--')}"
     staging = root / "staging"

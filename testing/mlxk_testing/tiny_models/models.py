@@ -39,10 +39,10 @@ def random_model(
     dtype: Dtype = "float32",
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A llama with random weights. Byte `b` is token `b`, the added tokens follow from 256 on, so counts are known.
+    """Write a llama with random weights. Byte `b` is token `b`, the added tokens follow from 256 on: counts are known.
 
-    Only printable ASCII can be said, so greedy answers never end by themselves; with `ends` the first `eos` token
-    is as likely as any other. What is said depends on every byte of the prompt. `config` adds to, or replaces keys
+    It generates printable ASCII only, so greedy answers never end by themselves; with `ends` the first `eos` token
+    is as likely as any other. The answer depends on every byte of the prompt. `config` adds to, or replaces keys
     of, config.json (a rope scaling, a sliding window).
     """
     tokenizer, ids = byte_tokenizer((*added_tokens, *listed(eos), *([bos] if bos else [])))
@@ -70,15 +70,15 @@ def scripted_model(
     dtype: Dtype = "float32",
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A llama that says `says` whatever the prompt, then the first `eos` (or, `endless`, begins again).
+    """Write a llama that answers every prompt with `says`, then the first `eos` (with `endless`, it begins again).
 
-    A script that ends with one of `eos` itself ends with that one. `after` has what it says instead where the prompt
-    ends with an added token, by that token: a template can so lead to another answer once a tool has returned.
+    A script that ends with one of `eos` itself ends with that one. `after` has other answers by the added token that
+    the prompt must end with: a template can use it to get another answer after the result of a tool.
 
-    A text is cut into words, with the added tokens in it as single tokens and other than ASCII characters in two; a
-    list is said piece by piece, `bytes` for parts of characters. Each piece is one token. The script holds at any
-    usual temperature and penalty. Prompts are one token per byte (and per added token). With `trained`, texts are
-    cut into the script's pieces where they occur, as a trained tokenizer would: a grammar that forces a text then
+    A text is cut into words, with its added tokens as single tokens, and words with characters other than ASCII in two;
+    a list is answered piece by piece, with `bytes` for parts of characters. Each piece is one token. The script holds
+    at any usual temperature and penalty. Prompts are one token per byte (and per added token). With `trained`, texts
+    are cut into the script's pieces where they occur, as a trained tokenizer would: a grammar that forces a text then
     forces the script's own tokens. Its pieces must all differ.
     """
     markers = (*added_tokens, *listed(eos), *(after or {}))
@@ -91,7 +91,7 @@ def scripted_model(
     weights = llama_weights(settings, np.random.default_rng(1))
     for name in weights:
         if "o_proj" in name or "down_proj" in name:
-            weights[name][:] = 0  # what is left of the network: the last token's embedding, and what it leads to
+            weights[name][:] = 0  # only the last token's embedding has an effect, and the token it leads to
     remaining = iter(steps[len(script) :])
     after_steps = {ids[token]: [next(remaining) for _ in other] for token, other in others.items()}
     teach(weights, steps[: len(script)], ids[end] if end else None, after_steps)
@@ -101,7 +101,7 @@ def scripted_model(
 def mxfp4_model(
     folder: Path, *, seed: int = 0, chat_template: str | None = CHATML, context: int = 2048, layers: int = 2
 ) -> Path:
-    """`random_model` whose projections are stored as MLX's mxfp4: random four bit values, one scale for each 32."""
+    """Write a `random_model` whose projections are stored as MLX's mxfp4: random 4-bit values, a scale per 32."""
     tokenizer, ids = byte_tokenizer(CHATML_TOKENS)
     settings = llama_config(256 + len(ids), 64, layers, context, "float32")
     settings["quantization"] = settings["quantization_config"] = {"group_size": 32, "bits": 4, "mode": "mxfp4"}
@@ -122,7 +122,8 @@ def gpt_oss_model(
     context: int = 2048,
     endless: bool = False,
 ) -> Path:
-    """A tiny gpt-oss: its architecture (mixture of experts in mxfp4, sliding window), tokens and kind of template.
+    """Write a tiny gpt-oss: its architecture (mixture of experts in mxfp4, sliding window), tokens and kind of
+    template.
 
     With `says` it is scripted as `scripted_model` is and ends with `<|return|>`; without, it is random.
     """

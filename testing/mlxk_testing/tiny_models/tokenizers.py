@@ -11,7 +11,7 @@ Says = str | Sequence[str | bytes]
 
 
 def _byte_letters() -> list[str]:
-    """The letter that byte-level tokenizers write for each byte: itself where it is visible, else one from 256 on."""
+    """Return the letter that byte-level tokenizers write for each byte: itself if visible, else one from 256 on."""
     visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
     hidden = iter(range(256, 512))
     return [chr(byte if byte in visible else next(hidden)) for byte in range(256)]
@@ -28,10 +28,10 @@ def byte_tokenizer(added: Iterable[str]) -> tuple[Tokenizer, dict[str, int]]:
 def script_tokenizer(
     script: Sequence[str | bytes], added: Iterable[str], *, trained: bool = False
 ) -> tuple[Tokenizer, dict[str, int], list[int]]:
-    """A tokenizer with a token of its own for each step of the script, and the tokens of the script.
+    """Return a tokenizer with a separate token for each step of the script, its added tokens, and the script's tokens.
 
-    Unigram is the one kind whose vocabulary may hold a text twice. Its words cost more than bytes, so that prompts are
-    cut into bytes. Of several tokens with an added token's text, the last one in the vocabulary is the added token:
+    Unigram is the only kind whose vocabulary may contain a text twice. Its words cost more than bytes, so that prompts
+    are cut into bytes. Of several tokens with an added token's text, the last one in the vocabulary is the added token:
     that must be the first step, the one a prompt may end with. With `trained` they cost less.
     """
     if trained and len(set(script)) < len(script):

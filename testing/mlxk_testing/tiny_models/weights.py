@@ -106,7 +106,7 @@ def gpt_oss_weights(config: Mapping[str, Any], random: np.random.Generator) -> W
 
 
 def _ends(config: Mapping[str, Any], random: np.random.Generator) -> Weights:
-    """What every network here has: embeddings, the head, and norms that do nothing special."""
+    """Return the weights that every network has: embeddings, the head, and neutral norms."""
     hidden = config["hidden_size"]
     weights = {
         "model.embed_tokens.weight": random.standard_normal((config["vocab_size"], hidden)).astype(np.float32),
@@ -125,7 +125,7 @@ def _noise(random: np.random.Generator, shape: tuple[int, ...], scale: float = 1
 
 
 def silence_all_but(weights: Weights, said: Iterable[int]) -> None:
-    """Only the tokens in `said` get a logit above the others' zero often enough to be chosen."""
+    """Set the logits of all tokens but those in `said` to 0, which are then practically never chosen."""
     head = weights["lm_head.weight"]
     silent = np.ones(len(head), bool)
     silent[list(said)] = False
@@ -133,7 +133,7 @@ def silence_all_but(weights: Weights, said: Iterable[int]) -> None:
 
 
 def quantize_to_noise(weights: Weights, name: str, random: np.random.Generator) -> None:
-    """Replaces a weight by random mxfp4 values of about its size: eight 4 bit floats a word, a power of two a group."""
+    """Replace a weight with random mxfp4 values of its size: eight 4-bit floats per word, a power of two per group."""
     shape = weights[name].shape
     weights[name] = random.integers(0, 1 << 32, (*shape[:-1], shape[-1] // 8), np.uint32)
     exponent = 127 + round(np.log2(0.5 / np.sqrt(shape[-1])))
@@ -147,9 +147,9 @@ def code_width(script: Sequence[str | bytes]) -> int:
 def teach(
     weights: Weights, steps: Sequence[int], end: int | None, after: Mapping[int, Sequence[int]] | None = None
 ) -> None:
-    """Every token's embedding is the code of what comes next, and the head knows each code's token.
+    """Make every token's embedding the code of the next token, and let the head map each code to its token.
 
-    Codes are random signs: of unit size after the norm, and all but orthogonal. `after` has the steps that follow a
+    Codes are random signs: of unit size after the norm, and almost orthogonal. `after` has the steps that follow a
     token of the prompt, by its id; they lead to the same end.
     """
     embedding, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
