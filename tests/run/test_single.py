@@ -38,6 +38,17 @@ def test_standard_output_has_the_answer_and_nothing_else(say):
     assert "tokens" in result.stderr
 
 
+def test_a_backend_gets_only_the_default_sampling_values_that_it_claims(host, cli, tmp_path):
+    host.register(plugin, name="run")
+    engine = fake_backend("Hi.", spec={"sampling": frozenset({"temperature"})})
+    host.register(engine, name="fake")
+    folder = str(fake_model(tmp_path / "talker").path)
+    assert cli("run", folder, "Hi").stdout == "Hi.\n"
+    sampling = engine.script.happened("add")[-1].sampling
+    assert (sampling.temperature, sampling.top_p) == (0.7, 1)
+    assert "top_p" in cli("run", folder, "Hi", "--top-p", "0.5").stderr
+
+
 @pytest.mark.parametrize("answer", ["Hello.", "(Let me see.)\n\nIt is 4.", "(only thoughts)", ""])
 @pytest.mark.parametrize("options", [(), ("--hide-reasoning",)])
 def test_stream_and_no_stream_show_the_same(say, answer, options):

@@ -42,10 +42,11 @@ class Runner:
 
         Raises `NoRoom` if fewer than `room` tokens of the context are left for the answer.
         """
+        backend = self.session.host.backend_for(self.model, options.backend)
         request = GenerationRequest(
             model=self.model,
             prompt=prompt,
-            sampling=sampling_for(self.model, options.sampling),
+            sampling=sampling_for(self.model, options.sampling, backend.sampling),
             max_tokens=options.max_tokens,
             stop=options.stop,
             chat_stops=options.chat_stops,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mlxk_core.api.generation import TERMINAL_SAMPLING, Sampling, model_sampling
 from mlxk_core.api.models import Model
 from mlxk_run.options import SamplingOptions
 
 
-def sampling_for(model: Model, options: SamplingOptions) -> Sampling:
-    """Return the sampling values for `model`."""
-    return Sampling(**{**TERMINAL_SAMPLING, **model_sampling(model), **options.given()})
+def sampling_for(model: Model, options: SamplingOptions, applied: Collection[str]) -> Sampling:
+    """Return the sampling values for `model`; of the defaults only those in `applied`, which its backend knows."""
+    defaults = {name: value for name, value in TERMINAL_SAMPLING.items() if name in applied}
+    return Sampling(**{**defaults, **model_sampling(model), **options.given()})
