@@ -1,9 +1,12 @@
 """`mlxk config`: settings shown and changed, with what else is in the file kept."""
 
+from dataclasses import dataclass
+
 import pytest
 
 import mlxk_config.plugin
 import mlxk_run.plugin
+from mlxk_core.api import SettingsSection, hookimpl, setting
 from mlxk_testing.fake_engine import fake_backend, fake_model
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -102,6 +105,24 @@ def test_the_path_of_a_file_is_stored_whole_and_the_file_must_exist(file, cli, t
     (tmp_path / "own.jinja").write_text("{{ messages }}")
     assert cli("config", "set", "models.x.chat_template", "own.jinja").code == 0
     assert cli("config", "get", "models.x.chat_template").stdout == f"{tmp_path / 'own.jinja'}\n"
+
+
+def test_the_file_of_a_plugin_need_not_exist(file, cli, host, tmp_path, monkeypatch):
+    class Plugin:
+        @hookimpl
+        def mlxk_settings(self):
+            yield SettingsSection(name="log", summary="A log.", type=LogSettings)
+
+    host.register(Plugin(), name="log")
+    monkeypatch.chdir(tmp_path)
+    assert cli("config", "set", "log.path", "new.txt").code == 0
+    assert cli("config", "get", "log.path").stdout == f"{tmp_path / 'new.txt'}\n"
+    assert cli("config", "set", "log.path", "nowhere/new.txt").code == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    path: str | None = setting("The log.", form="file")
 
 
 @pytest.mark.parametrize("key, value", [("backend", "cuda"), ("reasoning_format", "aloud")])

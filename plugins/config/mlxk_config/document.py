@@ -66,7 +66,7 @@ class SettingsDocument:
         sections = list(sections)
         errors = []
         if field_of(key, sections).form == "file":
-            text = _existing_file(text)
+            text = _file(text, exists=key[0] in {"models", "defaults"})
         for value in _readings(text):
             changed = tomlkit.parse(self.text)
             _put(changed, key, value)
@@ -153,11 +153,14 @@ def field_of(key: tuple[str, ...], sections: Iterable[SettingsSection]) -> Field
     return known_keys(sections).get(generic, Field(name=key[-1], type=str))
 
 
-def _existing_file(text: str) -> str:
-    """Return the absolute path of a file that was typed: in the settings a relative one has another meaning."""
+def _file(text: str, *, exists: bool) -> str:
+    """Return the absolute path of a file that was typed: in the settings a relative one has another meaning.
+
+    A chat template has to exist; the file of a plugin may be one that it writes.
+    """
     path = Path(text).expanduser()
-    if not path.is_file():
-        raise UsageError(f"No such file: {text}.")
+    if not path.is_file() if exists else not path.parent.is_dir():
+        raise UsageError(f"No such file: {text}." if exists else f"No such folder: {path.parent}.")
     return str(path.absolute())
 
 
