@@ -354,11 +354,12 @@ def test_a_late_system_message_is_folded_into_the_user_message_before_it(ask):
     assert folded.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
 
 
-def test_a_conversation_that_the_template_refuses_is_not_written_in_another_way(ask):
+def test_a_tool_result_that_the_template_refuses_is_a_text_of_the_user(ask):
     turns = [{"role": "user", "content": "Hi"}, {"role": "tool", "tool_call_id": "1", "content": "Sunny."}]
-    refused = ask("tiny/picky").post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns})
-    assert (refused.status, refused.error["code"]) == (400, "template_error")
-    assert "only user and assistant" in refused.error["message"]
+    client = ask("tiny/picky")
+    taken = client.post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns, "max_tokens": 1})
+    said = client.chat("Hi\n\n<tool_response>\nSunny.\n</tool_response>", max_tokens=1)
+    assert taken.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
 
 
 def test_tool_calls_and_their_results_are_taken_back(ask):
