@@ -95,6 +95,10 @@ def test_models_are_listed_and_described(api):
     assert api.get("/api/version").json["version"]
 
 
+def test_root_answers_the_heartbeat_of_the_ollama_command(api):
+    assert api.get("/").status == 200
+
+
 def loaded(api):
     return {model["name"]: model for model in api.get("/api/ps").json["models"]}
 

@@ -46,6 +46,7 @@ def extend(server: ServerContext) -> None:
     add("/api/embed", Embed(server), "Embed texts.", EmbedRequest)
     add("/api/embeddings", OldEmbed(server), "Embed a text.", OldEmbedRequest)
     add("/api/pull", Pull(server), "Download a model.", PullRequest, NDJSON)
+    server.add_route("/", Root(), errors=encode_error)
 
 
 class Chat:
@@ -115,6 +116,14 @@ class Show:
         if not name:
             raise InvalidOption("model", "required")
         resp.media = describe_model(self._server, find_model(self._server, name))
+
+
+class Root:
+    """`GET /`, which the `ollama` command asks before everything it does."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.text = "Ollama's API is running (mlxk)."
 
 
 class Version:
