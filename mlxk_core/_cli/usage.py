@@ -48,6 +48,7 @@ _OPTION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--listen": ("--host",),
     "--address": ("--host",),
     "--token": ("--api-key",),
+    "-v": ("--version",),
 }
 # Options of other tools that have another form in mlxk.
 _OPTION_ADVICE: Mapping[str, str] = {
@@ -65,6 +66,17 @@ _OPTION_ADVICE: Mapping[str, str] = {
     "--hf-path": "The model is the first argument",
     "--cache-dir": "Set HF_HUB_CACHE to use another cache",
     "--offline": "Set HF_HUB_OFFLINE=1 to stay offline",
+}
+# What other tools call the command of a group; the first that the group has is suggested.
+_SUBCOMMAND_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "list": ("show",),
+    "ls": ("list", "show"),
+    "rm": ("delete", "unset", "uninstall"),
+    "remove": ("delete", "unset", "uninstall"),
+    "find": ("search",),
+    "add": ("set", "install"),
+    "enable": ("install",),
+    "disable": ("uninstall",),
 }
 _NOT_AN_OPTION = re.compile(r"-[\s.\d]|--?\S*\s")
 
@@ -84,6 +96,9 @@ def usage_error(error: click.UsageError, command: str | None = None) -> UsageErr
         text = _bad_value(error)
     elif text.startswith("No such command"):
         text = text.replace("'", "`")
+        hint = _subcommand_hint(text, ctx)
+    elif text.startswith("Got unexpected extra argument") and ctx is not None and "--model" in _options_of(ctx):
+        hint = "The model is an option: `--model NAME`."
     parts = [_sentence(text), hint]
     if ctx is not None:
         if ctx.parent is not None:
@@ -108,6 +123,18 @@ def _option_hint(error: click.NoSuchOption, known: Sequence[str]) -> str:
     if found := [*beginning[:1], *close]:
         return f"Did you mean `{found[0]}`?"
     return ""
+
+
+def _subcommand_hint(text: str, ctx: click.Context | None) -> str:
+    """The command of a group that is meant by ``No such command `ls```, or those it has; click names close ones."""
+    if ctx is None or not isinstance(ctx.command, click.Group) or "Did you mean" in text:
+        return ""
+    known, name = ctx.command.list_commands(ctx), text.split("`")[1]
+    for other in _SUBCOMMAND_SYNONYMS.get(name, ()):
+        if other in known:
+            return f"Did you mean `{other}`?"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean `{close[0]}`?" if close else f"Commands: {', '.join(known)}."
 
 
 def _options_of(ctx: click.Context) -> list[str]:

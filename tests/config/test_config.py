@@ -143,6 +143,19 @@ def test_an_alias_cannot_hide_a_command_or_a_model(file, cli):
     assert len(warnings) == 2 and "org/talker" in warnings[0] and "gone" in warnings[1]
 
 
+def test_a_key_or_command_that_does_not_exist_is_hinted_at(file, cli):
+    assert "Did you mean `defaults.model`?" in cli("config", "get", "defaults.modle").stderr
+    assert "Did you mean `models.x.top_k`?" in cli("config", "unset", "models.x.topk").stderr
+    assert "Did you mean" not in cli("config", "get", "defaults.model").stderr
+    assert "Did you mean `show`?" in cli("config", "list").stderr
+
+
+def test_the_default_model_may_be_an_alias(file, cli):
+    in_hub_cache("org/talker", random_model)
+    assert cli("config", "set", "aliases.small", "talker").code == 0
+    assert "warning" not in cli("config", "set", "defaults.model", "small").stderr
+
+
 def test_a_settings_file_that_is_missing_is_an_error_until_it_is_created(file, cli, tmp_path, monkeypatch):
     chosen = tmp_path / "other" / "mine.toml"
     monkeypatch.setenv("MLXK_CONFIG", str(chosen))

@@ -215,6 +215,12 @@ def test_wrong_usage_is_one_line_with_the_way_to_help(cli, command):
     assert done.stderr.startswith("mlxk do: error: No such option")
     assert done.stderr.endswith("Usage: `mlxk do [OPTIONS]`. See `mlxk do --help`.\n")
     assert "Did you mean `--help`?" in cli("do", "--hlep").stderr
+    assert "Did you mean `--version`?" in cli("-v").stderr
+
+
+def test_a_command_that_a_group_does_not_have_is_hinted_at(cli):
+    assert "Did you mean `new`?" in cli("plugins", "nwe").stderr
+    assert "Commands: new." in cli("plugins", "frobnicate").stderr
 
 
 @pytest.mark.parametrize(

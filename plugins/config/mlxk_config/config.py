@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import subprocess
@@ -161,10 +162,20 @@ def get(session: Session, key: str) -> Any:
     parse_settings(document.text, document.file, session.host.settings_sections())
     value = document.get(parse_key(key))
     if value is None:
-        raise MlxkError(f"`{key}` is not set.", key=key)
+        raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
     if not session.output.json:
         session.output.line(value if isinstance(value, str) else document.toml(value))
     return {"key": key, "value": value}
+
+
+def _meant(session: Session, key: str) -> str:
+    """The hint to a key that is close to `key`, if there is none of that name."""
+    path, known = parse_key(key), known_keys(session.host.settings_sections())
+    form = ".".join(("models", "NAME", *path[2:]) if path[0] == "models" else path)
+    if form in known or path[0] == "aliases":
+        return ""
+    close = difflib.get_close_matches(form, known, n=1)
+    return f" Did you mean `{close[0].replace('NAME', path[1])}`?" if close else ""
 
 
 @config.command("set")
@@ -208,7 +219,8 @@ def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
         if conflict:
             raise InvalidOption(".".join(path), f"{conflict} Choose another name.")
     named = value if path[0] == "aliases" or path == ("defaults", "model") else path[1] if path[0] == "models" else None
-    if named is not None and not _is_known(session, named, models):
+    aliased = path[0] == "defaults" and named in host.settings.aliases
+    if named is not None and not aliased and not _is_known(session, named, models):
         session.output.note(f"warning: no local model is named `{named}`.")
 
 
@@ -230,7 +242,7 @@ def unset(session: Session, key: str) -> Any:
     """
     document = SettingsDocument.read(settings_file())
     if not document.unset(parse_key(key)):
-        raise MlxkError(f"`{key}` is not set.", key=key)
+        raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
     document.write()
     session.output.note(f"{key} is removed.")
     return {"key": key, "path": str(document.file)}
