@@ -249,15 +249,7 @@ class Generation:
         )
         if reads_prompt := allowed > 0 or request.prompt_logprobs is not None:
             engine.check(row)
-        # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
-        inner_tools = () if plan.tool_extractor is not None or prompt.generic_tools else request.tools
-        extractor = self._format_parser(replace(context, tools=inner_tools))
-        if prompt.generic_tools:
-            extractor = GenericToolExtractor(extractor, request.tools)
-        elif plan.tool_extractor is not None:
-            extractor = plan.tool_extractor(replace(context, inner=extractor))
-        if request.constraint is not None:
-            extractor = VerbatimAnswer(extractor)
+        extractor = self._extractor(context, generic_tools=prompt.generic_tools)
         calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
         self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
         self._clock.submitted_row = time.monotonic()
@@ -268,6 +260,18 @@ class Generation:
         if request.prompt_logprobs is not None:  # the first token follows nothing
             self._ready.append(PromptLogprobs((self._pipeline.prompt_token(prompt.tokens[0]),)))
         self._thread.submit_row(self._job, row)
+
+    def _extractor(self, context: ExtractorContext, *, generic_tools: bool) -> Extractor:
+        """Return the extractor of the response: the format's, with those for tool calls and constraints around it."""
+        request, plan = self._request, self._plan
+        # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
+        inner_tools = () if plan.tool_extractor is not None or generic_tools else request.tools
+        extractor = self._format_parser(replace(context, tools=inner_tools))
+        if generic_tools:
+            extractor = GenericToolExtractor(extractor, request.tools)
+        elif plan.tool_extractor is not None:
+            extractor = plan.tool_extractor(replace(context, inner=extractor))
+        return extractor if request.constraint is None else VerbatimAnswer(extractor)
 
     def _format_parser(self, context: ExtractorContext) -> Extractor:
         if self._plan.extractor is None:
