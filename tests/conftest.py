@@ -19,8 +19,11 @@ pytest_plugins = ["tests.subsets", "tests.json_schema", "tests.hub.fixtures"]
 def pytest_configure() -> None:
     """The hub is not turned off, and signals do what they do at a terminal. What a shell starts in the background has
     Ctrl-C ignored, what nohup starts a hang-up, and so would every process that the tests start: it inherits what is
-    ignored. A function that does nothing is as good for this process, and is not inherited."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+    ignored. A function that does nothing is as good for this process, and is not inherited; for Ctrl-C it is Python's
+    own, which mlxk looks for."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda number, frame: None)
     # huggingface_hub looks at these once, when it is imported: too early for a fixture.

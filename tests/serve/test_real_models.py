@@ -358,7 +358,8 @@ def test_a_tool_result_that_the_template_refuses_is_a_text_of_the_user(ask):
     turns = [{"role": "user", "content": "Hi"}, {"role": "tool", "tool_call_id": "1", "content": "Sunny."}]
     client = ask("tiny/picky")
     taken = client.post("/v1/chat/completions", {"model": "tiny/picky", "messages": turns, "max_tokens": 1})
-    said = client.chat("Hi\n\n<tool_response>\nSunny.\n</tool_response>", max_tokens=1)
+    texts = [{"role": "user", "content": text} for text in ("Hi", "<tool_response>\nSunny.\n</tool_response>")]
+    said = client.post("/v1/chat/completions", {"model": "tiny/picky", "messages": texts, "max_tokens": 1})
     assert taken.json["usage"]["prompt_tokens"] == said.json["usage"]["prompt_tokens"]
 
 

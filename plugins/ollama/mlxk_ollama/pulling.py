@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -118,7 +117,6 @@ def _pull(name: str, cancellation: Cancellation) -> Iterator[Progress]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
         cancellation.on_cancel(lambda: _interrupt(process))
         assert process.stdout is not None and process.stderr is not None

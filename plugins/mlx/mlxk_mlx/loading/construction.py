@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_INTERVAL = 0.2  # seconds
+_INTERVAL = 0.05  # seconds
 
 
 @contextmanager
