@@ -48,6 +48,7 @@ COMMAND_ADVICE: Mapping[str, str] = {
     "copy": "`mlxk config set aliases.NAME MODEL` gives a model a second name.",
     "rename": "`mlxk config set aliases.NAME MODEL` gives a model a second name.",
     "schema": "`mlxk run MODEL PROMPT --schema FILE` answers with JSON.",
+    "search": "https://huggingface.co/mlx-community lists models; `mlxk pull ORG/NAME` downloads one.",
     "version": "`mlxk --version` shows the version.",
     "update": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",
     "upgrade": "`uv tool upgrade mlxk` or `pipx upgrade mlxk` installs the latest version.",

@@ -240,7 +240,10 @@ def test_an_option_of_other_tools_is_answered_with_ours(cli, command, typed, hin
 
 
 @pytest.mark.needs("run")
-@pytest.mark.parametrize("typed, hint", [("chat", "`run`"), ("login", "HF_TOKEN"), ("plugns", "`plugins`")])
+@pytest.mark.parametrize(
+    "typed, hint",
+    [("chat", "`run`"), ("login", "HF_TOKEN"), ("search", "huggingface"), ("plugns", "`plugins`")],
+)
 def test_a_command_of_other_tools_is_answered_with_ours(cli, host, typed, hint):
     from mlxk_run import plugin
 

@@ -154,6 +154,12 @@ def test_undo_removes_the_turn_from_the_saved_chat_too(chat, cli):
     assert cli("chats", "--json").json["data"]["count"] == 1
 
 
+def test_a_name_of_several_lines_is_not_saved(chat, cli):
+    _, notes = chat(b"one", b"/save mine\x0b/undo", b"/save yours")
+    assert "a name is one line" in notes and "mlxk chats show yours" in notes
+    assert cli("chats", "--json").json["data"]["count"] == 1
+
+
 def test_continue_says_what_it_continues(chat):
     chat(b"Why is the sky blue?", options=("--plain",))
     _, notes = chat(b"/show", options=("-c",), model=False)
