@@ -31,6 +31,8 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
             (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
         case "a billion layers":
             (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+        case "a billion labels":
+            (folder / "config.json").write_text(json.dumps({**config, "num_labels": 10**9}))
         case "heads that do not divide":
             (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
         case "a text for a number":
@@ -58,6 +60,7 @@ FAULTS = {
     "an unknown tensor": "unsupported_model",
     "another size": "broken_model",
     "a billion layers": "broken_model",
+    "a billion labels": "broken_model",
     "heads that do not divide": "broken_model",
     "a text for a number": "broken_model",
     "no pooling file": "unsupported_model",

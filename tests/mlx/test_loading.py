@@ -128,6 +128,11 @@ BROKEN = {
     "a hundred million layers": (lambda f, edit: edit(f / "config.json", num_hidden_layers=10**8), "100,000,000"),
     "a thousand million heads": (lambda f, edit: edit(f / "config.json", num_attention_heads=10**9), "num_attention"),
     "a vocabulary without tensors": (lambda f, edit: edit(f / "config.json", vocab_size=10**9), "vocab_size"),
+    "a thousand million labels": (lambda f, edit: edit(f / "config.json", num_labels=10**9), "num_labels"),
+    "layers of a part": (
+        lambda f, edit: edit(f / "config.json", a_config={"text_config": {"num_hidden_layers": 10**9}}),
+        "num_hidden_layers",
+    ),
     "a million stop tokens": (lambda f, edit: edit(f / "config.json", eos_token_id=[1] * 10**6), "stop tokens"),
     "a config of 30 MB": (lambda f, edit: edit(f / "config.json", notes="x" * 30_000_000), "too large"),
     "a header of 99 MB": (header_of_99_mb, "damaged safetensors header"),

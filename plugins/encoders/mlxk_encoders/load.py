@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from mlxk_core.api.backends import EngineContext
-from mlxk_core.api.errors import BrokenModel, UnsupportedModel
+from mlxk_core.api.errors import UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.construction import observed
 from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
-from mlxk_mlx.loading.sanity import implausible
+from mlxk_mlx.loading.sanity import check_config
 
 
 def load(model: Model, context: EngineContext) -> Any:
@@ -32,8 +32,7 @@ def load(model: Model, context: EngineContext) -> Any:
         from mlxk_mlx.loading.materialize import materialize
 
         check_weights(model)
-        if reason := implausible(model):
-            raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
+        check_config(model)
         with observed(context.alive):
             network = read_network(model)
         materialize(network, context.alive)

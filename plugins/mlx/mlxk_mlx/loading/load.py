@@ -16,7 +16,7 @@ from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, Uns
 from mlxk_core.api.models import Model, native_stop_tokens, regular_file
 from mlxk_mlx.loading import bare_weights, runtime
 from mlxk_mlx.loading.construction import observed
-from mlxk_mlx.loading.sanity import implausible
+from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.support.architectures import accepts
 
 _ALIVE_INTERVAL = 0.2  # seconds
@@ -108,6 +108,7 @@ class BackgroundCall:
 
 def load_tokenizer(model: Model) -> Any:
     """Return the transformers tokenizer in the folder of `model`. Raises `BrokenModel`."""
+    check_config(model)
     runtime.start()  # transformers' lazy modules fail when two threads import them at once
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -156,8 +157,7 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     check_weights(model)
-    if reason := implausible(model):
-        raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
+    check_config(model)
     network, config = load_model(model.path, lazy=True, **bare_weights.options(model))
     return network, config
 

@@ -6,22 +6,30 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import Model
 
 _LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
 _SIZES = re.compile(
-    r"(^|_)(layers?|heads?|experts?|blocks?|groups?)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
+    r"(^|_)(layers?|heads?|experts?|blocks?|groups?|labels)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
 )
 _FACTOR = 32
 """No size in a config exceeds the longest axis of a tensor by more: weights are packed 32 to a number at most."""
 _MAX_STOP_TOKENS = 1024
 
 
-def implausible(model: Model) -> str | None:
+def check_config(model: Model) -> None:
+    """Raise `BrokenModel` if the config cannot belong to the weights. Call it before anything else reads the config."""
+    if reason := _implausible(model):
+        raise BrokenModel(f"config.json of `{model.name}` does not fit its weights: {reason}.", model=model.name)
+
+
+def _implausible(model: Model) -> str | None:
     """Return why the config cannot belong to the weights, or None.
 
-    mlx-lm builds a network layer by layer and expert by expert from the config alone, which for `num_hidden_layers` of
-    10^8 takes all memory. Every layer has a tensor, and every other size is an axis of one.
+    mlx-lm builds a network layer by layer and expert by expert from the config alone, and transformers, which reads it
+    for the tokenizer, lists of its layers and labels: for a number of 10^8 they take all memory. Every layer has a
+    tensor, and every other size is an axis of one.
     """
     tensors = model.weights.tensors
     longest = max((axis for tensor in tensors.values() for axis in tensor.shape), default=0)
@@ -40,11 +48,13 @@ def implausible(model: Model) -> str | None:
 
 def _integers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield the whole numbers of `config` and of the configs of its parts."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and key.endswith("config"):
-            yield from ((inner, number) for inner, number in value.items() if _is_whole(number))
-        elif _is_whole(value):
-            yield key, value
+    waiting = [config]
+    while waiting:
+        for key, value in waiting.pop().items():
+            if isinstance(value, Mapping):
+                waiting.append(value)
+            elif _is_whole(value):
+                yield key, value
 
 
 def _is_whole(value: object) -> bool:
