@@ -209,3 +209,25 @@ def test_a_keyword_that_cannot_be_kept_is_an_error_with_its_path(schema, path):
     with pytest.raises(InvalidConstraint) as error:
         COMPILER.check(Matches("json_schema", schema))
     assert error.value.path == path
+
+
+def test_patterns_that_are_too_complex_together_are_an_error():
+    """llguidance would take all memory for them; the trial in another process takes five seconds of CPU at most."""
+    many = [{"pattern": f"[ab]*a[ab]{{{count}}}"} for count in range(1, 30)]
+    with pytest.raises(InvalidConstraint, match="too complex"):
+        Compiler().check(Matches("json_schema", {"type": "string", "allOf": many}))
+
+
+def test_errors_of_patterns_that_are_tried_apart_name_the_part():
+    apart = [{"pattern": "^a$"}, {"pattern": "^b$"}]
+    with pytest.raises(InvalidConstraint) as caught:
+        Compiler().check(Matches("json_schema", {"properties": {"x": {"allOf": apart}}, "required": ["x"]}))
+    assert caught.value.path == "$.properties.x"
+    Compiler().check(Matches("json_schema", {"type": "string", "allOf": [{"pattern": "a"}, {"pattern": "b"}]}))
+
+
+@pytest.mark.parametrize("key", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"])
+def test_a_number_that_no_float_holds_is_an_error(key):
+    with pytest.raises(InvalidConstraint, match="too large") as caught:
+        Compiler().check(Matches("json_schema", {"type": "integer", key: 10**400}))
+    assert caught.value.path == f"$.{key}"

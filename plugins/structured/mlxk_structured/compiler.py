@@ -13,7 +13,7 @@ import llguidance
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
-from mlxk_structured import json_schema
+from mlxk_structured import json_schema, trial
 from mlxk_structured.distinct import DistinctItems, Pieces
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import Grammar, json_grammar, lark
@@ -36,12 +36,14 @@ class Compiler:
         self._checked: OrderedDict[Part | str, None] = OrderedDict()
         self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
 
-    def check(self, grammar: Part, /) -> None:
+    def check(self, grammar: Part, /, *, is_trial: bool = False) -> None:
         text = lark(grammar, {}).text
         with self._lock:
             if text in self._checked:
                 self._checked.move_to_end(text)
                 return
+        if not is_trial and trial.is_needed(grammar, text):
+            trial.check(grammar)
         matcher = llguidance.LLMatcher(bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
         if not matcher.is_error():
             matcher.compute_bitmask()  # a grammar without any answer shows here

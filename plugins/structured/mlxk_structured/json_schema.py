@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -319,8 +320,10 @@ class _Rewriting:
             result["multipleOf"] = value
 
     def _number(self, value: Any, path: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
             raise SchemaError(path, f"it must be a number, not {_kind(value)}")
+        if abs(value) > sys.float_info.max:  # a whole number
+            raise SchemaError(path, "the number is too large")
         return value
 
     def _counts(self, schema: Mapping[str, Any], path: str, result: dict[str, Any]) -> None:
