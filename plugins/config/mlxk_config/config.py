@@ -199,13 +199,13 @@ def set_command(session: Session, key: str, value: str) -> Any:
     document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
     stored = document.set(path, value, session.host.settings_sections())
-    _check_names(session, path, stored)
+    _check_names(session, document, path, stored)
     document.write()
     session.output.note(f"{key} = {document.toml(stored)}")
     return {"key": key, "value": stored, "path": str(document.file)}
 
 
-def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
+def _check_names(session: Session, document: SettingsDocument, path: tuple[str, ...], value: Any) -> None:
     """Raise for a name that no plugin has, or an alias that hides something; warn about a model that is missing."""
     host = session.host
     if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
@@ -219,7 +219,7 @@ def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
         if conflict:
             raise InvalidOption(".".join(path), f"{conflict} Choose another name.")
     named = value if path[0] == "aliases" or path == ("defaults", "model") else path[1] if path[0] == "models" else None
-    aliased = path[0] == "defaults" and named in host.settings.aliases
+    aliased = path == ("defaults", "model") and document.get(("aliases", str(named))) is not None
     if named is not None and not aliased and not _is_known(session, named, models):
         session.output.note(f"warning: no local model is named `{named}`.")
 

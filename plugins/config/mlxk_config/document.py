@@ -14,7 +14,7 @@ import tomlkit
 import tomlkit.exceptions
 from tomlkit.items import Table
 
-from mlxk_core.api.errors import MlxkError, UsageError
+from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
 from mlxk_core.api.settings import (
     Field,
     ModelSettings,
@@ -62,12 +62,19 @@ class SettingsDocument:
         return value
 
     def set(self, key: tuple[str, ...], text: str, sections: Iterable[SettingsSection]) -> Any:
-        """Set a key from its text and return the value. Raises `SettingsError` if the file would not be valid."""
+        """Set a key from its text and return the value. Raises `InvalidOption` for a wrong
+        value, `SettingsError` if the file would not be valid."""
         sections = list(sections)
-        errors = []
-        if field_of(key, sections).form == "file":
+        errors: list[MlxkError] = []
+        field = field_of(key, sections)
+        if field.form == "file":
             text = _file(text, exists=key[0] in {"models", "defaults"})
         for value in _readings(text):
+            try:
+                field.parse(value)
+            except ValueError as problem:
+                errors.append(InvalidOption(".".join(key), f"{problem}, not {text!r}. Nothing was written."))
+                continue
             changed = tomlkit.parse(self.text)
             _put(changed, key, value)
             try:
