@@ -46,8 +46,8 @@ from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
 from mlxk_core._host.host import Host
 from mlxk_core._host.isolation import quiet_stdout
+from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
-from mlxk_core._models.usage import Usage
 
 _UNLOAD_SECONDS = 30.0
 
@@ -380,7 +380,7 @@ class EngineThread:
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency,
         )
-        usage = Usage(first.model.path)
+        mark = InUseMark(first.model.path)
         began = time.monotonic()
         try:
             load = self._host.load(first.backend.target)
@@ -390,7 +390,7 @@ class EngineThread:
                 problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
                 raise malformed_result(self._host, first.backend, problem, load)
         except BaseException as error:
-            usage.end()
+            mark.end()
             failure = self._load_error(first, "load()", error)
             gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
@@ -400,7 +400,7 @@ class EngineThread:
         self._loading = None
         self.counters.loads += 1
         ttl = self._limits.ttl if self._limits.ttl is not None else first.model.settings.ttl
-        resident = Resident(first.model, first.backend, engine, usage=usage, ttl=ttl)
+        resident = Resident(first.model, first.backend, engine, mark=mark, ttl=ttl)
         self.residency.add(resident)
         self.lifecycle.emit(
             ModelLoaded(
@@ -448,8 +448,8 @@ class EngineThread:
         except BaseException:
             self.counters.engine_failures += 1  # it is out of the table; its memory goes with the last reference
         finally:
-            if resident.usage is not None:
-                resident.usage.end()
+            if resident.mark is not None:
+                resident.mark.end()
             self.lifecycle.emit(ModelUnloaded(model=resident.model, backend=resident.backend.name))
 
     def _load_error(self, job: Job, call: str, error: BaseException) -> Exception:

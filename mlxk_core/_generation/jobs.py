@@ -12,8 +12,8 @@ from mlxk_core._generation.constraint import Vocabulary
 from mlxk_core._generation.engine import Engine, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
+from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
-from mlxk_core._models.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Resident:
     """Seconds that the model stays loaded while it is idle (None: without limit)."""
     vocabulary: Vocabulary | None = None
     """What constraints are compiled for, once a request has needed it."""
-    usage: Usage | None = None
+    mark: InUseMark | None = None
     """The mark that other processes see while the model is loaded."""
 
     def refresh_memory(self) -> int:

@@ -12,7 +12,7 @@ import pexpect
 import pytest
 from filelock import FileLock
 
-from mlxk_core._models.usage import Usage
+from mlxk_core._models.in_use import InUseMark
 from mlxk_testing import Processes, Result
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -236,14 +236,14 @@ def test_deleting_twice_at_once_succeeds_twice(mlxk: Processes, hub_cache: Path)
 
 
 def test_a_model_in_use_is_deleted_only_with_force(ask: Ask, repository: Path) -> None:
-    usage = Usage(repository / "snapshots" / ("2" * 40))
+    mark = InUseMark(repository / "snapshots" / ("2" * 40))
     refused = ask("rm", "org/tiny")
     assert refused.code == 1 and "is in use" in refused.stderr and repository.exists()
-    usage.end()
+    mark.end()
     assert "This would delete" in ask("rm", "org/tiny").stderr
-    usage = Usage(repository / "snapshots" / ("2" * 40))
+    mark = InUseMark(repository / "snapshots" / ("2" * 40))
     assert ask("rm", "org/tiny", "-f").code == 0
-    usage.end()
+    mark.end()
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("\x04", 130)], ids=["yes", "no answer", "Ctrl-D"])

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 
-class Usage:
+class InUseMark:
     """A mark on a model's folder (or `.gguf` file), kept until `end`. File systems without locks keep no mark."""
 
     def __init__(self, path: Path) -> None:
