@@ -14,8 +14,9 @@ from mlxk_serve.catalog import fingerprint
 from mlxk_serve.http.errors import api_error
 from mlxk_serve.http.ids import response_id
 from mlxk_serve.openai.encoders import ChatEncoder, Head, TextEncoder
+from mlxk_serve.openai.reasoning import reasoning_is_hidden
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest
-from mlxk_serve.openai.translate import chat_requests, continuous_usage, reasoning_is_hidden, text_requests
+from mlxk_serve.openai.translate import chat_requests, continuous_usage, text_requests
 
 
 @dataclass(frozen=True)

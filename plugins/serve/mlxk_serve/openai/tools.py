@@ -1,16 +1,53 @@
-"""The tools of a request."""
+"""The tools of a request, and which of them the model must or may call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from mlxk_core.api import Tool
-from mlxk_serve.openai.requests import Function, ToolIn
+from mlxk_serve.http.errors import invalid, unsupported
+from mlxk_serve.openai.requests import ChatRequest, Function, ToolIn
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools must be called, and which may be: none of the `names` means all."""
+
+    none: bool = False
+    required: bool = False
+    one: bool = False
+    names: tuple[str, ...] = ()
 
 
 def tools_of(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
     """What the model may call."""
     return tuple(_tool(tool.function) for tool in tools)
+
+
+def tool_choice_of(request: ChatRequest) -> ToolChoice:
+    """Return what `tool_choice` asks for. Raises an `ApiError` that names the part at fault."""
+    choice = request.tool_choice
+    if choice is None or choice == "auto":
+        return ToolChoice()
+    if choice == "none":
+        return ToolChoice(none=True)
+    if isinstance(choice, str):
+        if choice not in ("required", "any"):
+            raise invalid('`tool_choice` must be "none", "auto", "required" or an object.', "tool_choice")
+        made = ToolChoice(required=True)
+    elif choice.get("type") == "allowed_tools":
+        made = _allowed(choice.get("allowed_tools", choice), request.tools or ())
+    elif choice.get("type", "function") == "function":
+        name = _name(choice, "tool_choice")
+        _known(name, request.tools or (), "tool_choice.function.name")
+        made = ToolChoice(required=True, one=True, names=(name,))
+    else:
+        raise unsupported("tool_choice.type", "`tool_choice.type` must be function or allowed_tools.")
+    if made.required and not request.tools:
+        raise invalid("`tool_choice` requires a call, and the request has no `tools`.", "tool_choice")
+    return made
 
 
 def _tool(function: Function) -> Tool:
@@ -21,3 +58,29 @@ def _tool(function: Function) -> Tool:
         parameters=parameters,
         strict=bool(function.strict),
     )
+
+
+def _allowed(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
+    at = "tool_choice.allowed_tools"
+    if not isinstance(allowed, Mapping) or not isinstance(allowed.get("tools"), list) or not allowed["tools"]:
+        raise invalid(f"`{at}.tools` must be a list of tools.", f"{at}.tools")
+    if allowed.get("mode", "auto") not in ("auto", "required"):
+        raise invalid(f'`{at}.mode` must be "auto" or "required".', f"{at}.mode")
+    names = []
+    for i, tool in enumerate(allowed["tools"]):
+        names.append(_name(tool, f"{at}.tools[{i}]"))
+        _known(names[-1], tools, f"{at}.tools[{i}]")
+    return ToolChoice(required=allowed.get("mode") == "required", names=tuple(names))
+
+
+def _name(choice: Any, at: str) -> str:
+    function = choice.get("function", choice) if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise invalid(f"`{at}.function.name` is required.", f"{at}.function.name")
+    return name
+
+
+def _known(name: str, tools: Sequence[ToolIn], at: str) -> None:
+    if name not in {tool.function.name for tool in tools}:
+        raise invalid(f"`{at}`: the request has no tool {name!r}.", at)

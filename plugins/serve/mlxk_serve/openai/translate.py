@@ -13,10 +13,11 @@ from msgspec import Raw
 from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.api.generation import GenerationRequest, TokenPolicy, effort_options, thinking_options
 from mlxk_serve.http.errors import invalid, unsupported
+from mlxk_serve.openai.constraints import constraint_of
+from mlxk_serve.openai.reasoning import reasoning_effort, thinking_budget_of, thinking_switch
 from mlxk_serve.openai.requests import ChatMessage, ChatRequest, CommonRequest, Part, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
-from mlxk_serve.openai.structure import constraint_of, thinking_budget_of, tool_choice_of
-from mlxk_serve.openai.tools import tools_of
+from mlxk_serve.openai.tools import tool_choice_of, tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
@@ -210,7 +211,7 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
 
 def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
     options = effort_options(model, reasoning_effort(request))
-    thinking = _thinking(request)
+    thinking = thinking_switch(request)
     if thinking is not None:
         options |= thinking_options(thinking)
     given = request.chat_template_kwargs or {}
@@ -219,33 +220,6 @@ def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
             f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is set by the server. Omit it."
         )
     return options | given
-
-
-def reasoning_effort(request: ChatRequest) -> str | None:
-    """Return how much the model should reason, under any of its names."""
-    effort = request.think if isinstance(request.think, str) else None
-    return request.reasoning_effort or (request.reasoning.effort if request.reasoning else None) or effort
-
-
-def _thinking(request: ChatRequest) -> bool | None:
-    """Return whether the model should think at all, under any of its names; None where none is given."""
-    if request.enable_thinking is not None:
-        return request.enable_thinking
-    if isinstance(request.think, bool):
-        return request.think
-    thinking = request.thinking
-    if thinking is None or isinstance(thinking, bool):
-        return thinking
-    kind = thinking.get("type")
-    if kind not in ("enabled", "disabled", "adaptive", "auto"):
-        raise invalid('`thinking.type` must be "enabled", "disabled" or "adaptive".', "thinking.type")
-    return None if kind in ("adaptive", "auto") else kind == "enabled"
-
-
-def reasoning_is_hidden(request: ChatRequest) -> bool:
-    """Return whether `request` wants no reasoning in the response."""
-    excluded = bool(request.reasoning and request.reasoning.exclude)
-    return reasoning_effort(request) == "none" or _thinking(request) is False or excluded
 
 
 def _prompts(request: TextRequest) -> list[str | list[int]]:
