@@ -14,7 +14,7 @@ from mlxk_protocol.fields import ignored_fields
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
-from mlxk_serve.http.heap import LARGE, HeapTrimmer
+from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import request_id
 from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE

@@ -15,9 +15,9 @@ from mlxk_core.api.errors import EngineFailure, ShuttingDown
 from mlxk_core.api.generation import Event, Finished, Generation, Started, join_events
 from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
 from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
-from mlxk_serve.http.pool import ThreadPool
 from mlxk_serve.http.pump import Pump
 from mlxk_serve.http.tasks import Detached
+from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10

@@ -12,7 +12,7 @@ from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.calls import Call, chat_call, text_call
+from mlxk_serve.openai.completion_call import CompletionCall, chat_call, text_call
 from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest, decode
 
@@ -89,7 +89,7 @@ def _respond(
     req: falcon.Request,
     resp: falcon.Response,
     request: CommonRequest,
-    call: Call,
+    call: CompletionCall,
 ) -> None:
     choices = len(call.requests)
     if choices > places:  # a full queue would reject it forever

@@ -20,7 +20,7 @@ from mlxk_serve.openai.translate import chat_requests, continuous_usage, text_re
 
 
 @dataclass(frozen=True)
-class Call:
+class CompletionCall:
     """A translated request. `choices` generations share one prompt."""
 
     requests: Sequence[GenerationRequest]
@@ -37,7 +37,9 @@ class Call:
         return error
 
 
-def chat_call(request: ChatRequest, name: str, model: Model, *, max_tokens: int | None, hide_reasoning: bool) -> Call:
+def chat_call(
+    request: ChatRequest, name: str, model: Model, *, max_tokens: int | None, hide_reasoning: bool
+) -> CompletionCall:
     """Translate a chat request. `max_tokens` is the server's default budget."""
     hidden = hide_reasoning or request.include_reasoning is False or reasoning_is_hidden(request)
     encoder = ChatEncoder(
@@ -46,10 +48,10 @@ def chat_call(request: ChatRequest, name: str, model: Model, *, max_tokens: int 
         logprobs=bool(request.logprobs),
         prompt_logprobs=request.prompt_logprobs,
     )
-    return Call(chat_requests(request, model, max_tokens), encoder, request.n or 1)
+    return CompletionCall(chat_requests(request, model, max_tokens), encoder, request.n or 1)
 
 
-def text_call(request: TextRequest, name: str, model: Model) -> Call:
+def text_call(request: TextRequest, name: str, model: Model) -> CompletionCall:
     """Translate a completion request."""
     encoder = TextEncoder(
         _head("cmpl", request, name, model),
@@ -57,7 +59,7 @@ def text_call(request: TextRequest, name: str, model: Model) -> Call:
         logprobs=request.logprobs,
         prompt_logprobs=request.prompt_logprobs,
     )
-    return Call(text_requests(request, model), encoder, request.n or 1)
+    return CompletionCall(text_requests(request, model), encoder, request.n or 1)
 
 
 def _head(prefix: str, request: CommonRequest, name: str, model: Model) -> Head:
