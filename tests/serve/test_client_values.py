@@ -127,6 +127,7 @@ def test_keep_alive_unloads_the_model_after_its_time(client, kit):
     kit.until(lambda: client.status()["models"] == [])
     assert client.chat(ttl=-1).status == 200
     assert [model["name"] for model in client.status()["models"]] == ["fake"]
+    assert client.chat(keep_alive="1h30m").status == 200
     assert client.chat(keep_alive="soon").error["param"] == "keep_alive"
 
 

@@ -13,10 +13,10 @@ from mlxk_core.api.embeddings import EmbeddingRequest, embed
 from mlxk_core.api.models import Model
 from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_ollama.catalog import find_model
-from mlxk_ollama.keep_alive import keep_alive_seconds
 from mlxk_ollama.loading import stop_if_cancelled
 from mlxk_ollama.requests import EmbedRequest, OldEmbedRequest
 from mlxk_protocol.decode import decode
+from mlxk_protocol.keep_alive import keep_alive_seconds
 
 _NANOSECONDS = 1_000_000_000
 

@@ -10,8 +10,8 @@ import msgspec
 from mlxk_core.api import Message, Model, Tool, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
-from mlxk_ollama.keep_alive import keep_alive_seconds
 from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, ToolIn
+from mlxk_protocol.keep_alive import keep_alive_seconds
 from mlxk_protocol.sampling import request_sampling
 
 

@@ -12,8 +12,8 @@ from mlxk_core.api.errors import Interrupted
 from mlxk_core.api.models import Model
 from mlxk_core.api.server import NDJSON, Cancellation, ServerContext
 from mlxk_ollama.encoders import timestamp
-from mlxk_ollama.keep_alive import keep_alive_seconds
 from mlxk_ollama.requests import Common
+from mlxk_protocol.keep_alive import keep_alive_seconds
 
 
 def load_or_unload(

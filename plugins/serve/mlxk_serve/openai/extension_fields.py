@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from mlxk_core.api.generation import GenerationRequest
 from mlxk_core.api.server import FieldHandler
+from mlxk_protocol.decode import BOM
 from mlxk_serve.openai.requests import known_fields
 
 
@@ -37,7 +38,7 @@ class ExtensionFields:
         """Return `requests` as the handlers of the fields in `body`, a JSON object, change them."""
         if not self._handlers:
             return requests
-        given = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"), type=dict[str, Raw])
+        given = msgspec.json.decode(body.removeprefix(BOM), type=dict[str, Raw])
         for name, handler in self._handlers.items():
             if name in given and bytes(given[name]) != b"null":
                 value = msgspec.json.decode(given[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec import Raw
 
 from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.api.generation import GenerationRequest, TokenPolicy, effort_options, thinking_options
+from mlxk_protocol.keep_alive import keep_alive_seconds
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.constraints import constraint_of
 from mlxk_serve.openai.reasoning import reasoning_effort, thinking_budget_of, thinking_switch
@@ -21,7 +21,6 @@ from mlxk_serve.openai.tools import tool_choice_of, tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Variables of chat templates that only the server sets.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -123,7 +122,8 @@ def _token_options(request: CommonRequest) -> dict[str, Any]:
         "stop_tokens": tuple(request.stop_token_ids or ()),
         "ignore_eos": bool(request.ignore_eos),
         "min_tokens": request.min_tokens or 0,
-        "ttl": _ttl(request),
+        # LM Studio's word, then Ollama's
+        "ttl": keep_alive_seconds(request.keep_alive) if request.ttl is None else request.ttl,
         "report_usage": continuous_usage(request),
     }
 
@@ -132,19 +132,6 @@ def continuous_usage(request: CommonRequest) -> bool:
     """Return whether every chunk of the stream carries the usage so far."""
     options = request.stream_options
     return bool(request.stream and options and options.include_usage and options.continuous_usage_stats)
-
-
-def _ttl(request: CommonRequest) -> float | None:
-    """Return the idle seconds that the model stays loaded: LM Studio's `ttl`, or Ollama's `keep_alive` ("5m")."""
-    keep = request.keep_alive
-    if request.ttl is not None or keep is None:
-        return request.ttl
-    if not isinstance(keep, str):
-        return float(keep)
-    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)(ms|s|m|h)?", keep.strip())
-    if match is None:
-        raise invalid('`keep_alive` must be a number of seconds or a duration such as "5m".', "keep_alive")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def _stops(request: CommonRequest) -> tuple[str, ...]:
