@@ -17,7 +17,7 @@ _MOST_PARTS = 99_999  # five digits in a name
 
 @dataclass(frozen=True)
 class Part:
-    """One file: all of the model, or one of its shards."""
+    """A GGUF file: a whole model, or one of its shards."""
 
     path: Path
     header: GGUFHeader

@@ -28,7 +28,7 @@ VOCABULARIES = frozenset({"gpt2", "llama"})  # byte-level BPE, sentencepiece
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture of GGUF: mlx-lm's module, and the changes of llama.cpp's converter.
+    """A GGUF architecture: mlx-lm's module, and the changes of llama.cpp's converter.
 
     `interleaved`: the rows of the query and key projections of each head were reordered, so that rotary pairs are
     neighbours. `norms_raised`: 1 was added to the weights of norms. `layer` names a layer's tensors as `{GGUF name:

@@ -57,7 +57,7 @@ class OutputConfig(Struct):
 
 
 class CountRequest(Struct, kw_only=True):
-    """What determines a prompt."""
+    """The fields that determine a prompt."""
 
     model: Annotated[str, Meta(min_length=1)]
     messages: Annotated[list[MessageIn], Meta(min_length=1)]

@@ -47,7 +47,7 @@ class Messages:
 
 
 class CountTokens:
-    """`POST /v1/messages/count_tokens`. The model is loaded: only its own tokenizer counts right."""
+    """`POST /v1/messages/count_tokens`. It loads the model, because the count needs its tokenizer."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server

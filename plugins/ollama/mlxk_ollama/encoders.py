@@ -37,7 +37,7 @@ def encode_error(error: ErrorInfo) -> bytes:
 
 
 class _Encoder(ABC):
-    """What chats and texts share. Calls are written whole, as Ollama does."""
+    """Base of the chat and text encoders. Calls are written whole, as Ollama does."""
 
     content_type = NDJSON
     heartbeat = b""

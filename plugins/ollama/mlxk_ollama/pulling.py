@@ -51,7 +51,7 @@ class _Failure(Struct):
 
 
 class _Envelope(Struct):
-    """What `mlxk pull --json` prints."""
+    """Output of `mlxk pull --json`."""
 
     error: _Failure | None = None
 

@@ -58,7 +58,7 @@ class Options(Struct):
 
 
 class Common(Struct, kw_only=True):
-    """What both kinds of request have. `format` is `json` or a JSON schema."""
+    """Fields of both kinds of request. `format` is `json` or a JSON schema."""
 
     model: Name
     stream: bool = True

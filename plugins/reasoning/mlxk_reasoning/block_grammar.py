@@ -1,4 +1,4 @@
-"""How a response in a block format is written: the block, white space, and what leads to the answer."""
+"""Grammar of a response in a block format: the block, white space, and the text before the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GAP = Matches("regex", r"\s{0,4}")
 
 
 def block_grammar(format: BlockFormat, context: ExtractorContext) -> ResponseGrammar:
-    """Return the grammar for the state in which the prompt left the response."""
+    """Return the grammar of a response, from the state that the prompt ends in."""
     state = BlockExtractor(format, context.prompt_suffix).state
     closes = sequence(UpTo(format.closers), _GAP)
     if format.opening:

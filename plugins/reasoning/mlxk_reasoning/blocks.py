@@ -56,7 +56,7 @@ class BlockExtractor:
 
     @property
     def state(self) -> State:
-        """Where the response is; of a new extractor, where the prompt left it."""
+        """State of the response; of a new extractor, the state that the prompt ends in."""
         return State(self._inside, self._framed)
 
     def feed(self, text: str, /) -> list[ExtractorEvent]:
@@ -148,7 +148,7 @@ class BlockExtractor:
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
 
     def _is_quoted(self, marker: str) -> bool:
-        """Whether a marker is only mentioned: an opener in the content, or a call in the reasoning, after a quote."""
+        """Whether a marker is only quoted: an opener in the content or a call in the reasoning, after a quote."""
         mentioned = self._format.calls if self._inside else self._format.openers
         return self._begun and marker in mentioned and self._trimmer.last in _QUOTES
 

@@ -1,6 +1,6 @@
-"""Which format a model writes, read off its files: the chat template first, then the vocabulary, then a hint.
+"""Evidence for a model's format, from its files: the chat template first, then the vocabulary, then the name.
 
-One function judges all rows together, so that never two of ours claim a model with the same strength.
+One function judges all rows together, so that no two of ours claim a model with the same strength.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def choose(model: Model) -> tuple[str, Evidence | None]:
 
 
 def writes_harmony(model: Model) -> bool:
-    """Whether the model has the tokens of harmony, whatever else its files say."""
+    """Whether the model has the tokens of harmony."""
     return _has_all(model.chat_template or "", HARMONY_TOKENS) or all(t in model.added_tokens for t in HARMONY_TOKENS)
 
 
@@ -58,7 +58,7 @@ def _by_vocabulary(model: Model) -> tuple[str, Evidence | None]:
 
 
 def _by_hint(model: Model) -> tuple[str, Evidence | None]:
-    """What only makes a format likely: the architecture, and for gpt-oss without a template its name."""
+    """Return weak evidence: the architecture, or the name of a gpt-oss model without a template."""
     architecture = model.config.get("model_type")
     for row in BLOCK_FORMATS:
         if architecture in row.architectures:

@@ -75,7 +75,7 @@ class HarmonyExtractor:
         return events
 
     def _resume(self, suffix: str) -> None:
-        """Goes to where the prompt left off: nothing of it is output."""
+        """Advance to the end of the prompt without output."""
         begin = max(suffix.rfind(START), 0 if START not in suffix and CHANNEL in suffix else -1)
         if begin >= 0:
             self.feed(suffix[begin:])
@@ -170,7 +170,7 @@ class HarmonyExtractor:
         return events, self._turn(hit)[1]
 
     def _turn(self, hit: MarkerMatch) -> _Step:
-        """Where a marker leads that stands outside of a header or breaks one off."""
+        """Handle a marker that is outside a header or breaks one off."""
         marker = hit.marker
         self._untouched = False
         if marker in _STRIPPED:
@@ -203,13 +203,13 @@ class HarmonyExtractor:
         return [Delta(channel, text)]
 
     def _leave_header(self, *, cut: bool) -> list[ExtractorEvent]:
-        """A header ends without a message of its own."""
+        """Handle the end of a header that has no message."""
         self._state, self._joint = _State.OUTSIDE, True
         return self._say(*self._header.message(cut=cut))
 
 
 def _stripped_opening(text: str, at: int, *, final: bool) -> bool | None:
-    """Whether `text` begins like `analysisWe need…`: a channel's name that runs into the first word of a sentence."""
+    """Whether `text` begins like `analysisWe need…`: a channel name joined to the first word of a sentence."""
     follows = text[at + len(_STRIPPED_OPENING) : at + len(_STRIPPED_OPENING) + 1]
     if not follows:
         return False if final or not _STRIPPED_OPENING.startswith(text[at:]) else None

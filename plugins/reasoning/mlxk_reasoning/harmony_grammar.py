@@ -1,4 +1,4 @@
-"""How a response in harmony is written: analysis, then a final message or calls of functions."""
+"""Grammar of a harmony response: analysis, then a final message or function calls."""
 
 from __future__ import annotations
 

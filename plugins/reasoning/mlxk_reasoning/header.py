@@ -72,7 +72,7 @@ class Header:
 
     @property
     def opened_by_prompt(self) -> bool:
-        """Whether it consists of the prompt's `<|start|>assistant` alone so far."""
+        """Whether it is only the prompt's `<|start|>assistant` so far."""
         return self._text == START + ROLE and self._ours == len(self._text)
 
     def target(self, functions: frozenset[str]) -> Target:

@@ -1,4 +1,4 @@
-"""What the reasoning plugin brings: the formats, and which tokens end an answer in them."""
+"""Plugin of the reasoning formats, and of the tokens that end their answers."""
 
 from __future__ import annotations
 

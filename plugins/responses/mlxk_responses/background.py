@@ -50,7 +50,7 @@ class Run:
             return self._body
 
     def cancel(self) -> None:
-        """End the generation and wait until the response says so."""
+        """End the generation and wait until the response has its final status."""
         if self._generation is not None:
             self._generation.cancel()
         with self._changed:
@@ -127,7 +127,7 @@ class Runs:
             return sum(run.client == client and not run.over for run in self._runs.values())
 
     def start(self, run: Run) -> None:
-        """Let `run` go on by itself. Raises what its `submit` raises."""
+        """Run `run` in the background. Raises what its `submit` raises."""
         run.start()
         with self._lock:
             ended: Sequence[str] = [id for id, other in self._runs.items() if other.over]

@@ -35,7 +35,7 @@ class OutputText(Struct):
 
 
 class ReasoningText(Struct):
-    """`type` is `reasoning_text`, or `summary_text` where a summary was asked for."""
+    """Text of a reasoning item. `type` is `summary_text` if a summary was requested, else `reasoning_text`."""
 
     text: str
     type: str = "reasoning_text"
@@ -138,7 +138,7 @@ class Response(Struct, kw_only=True):
 
 
 class Presentation(Struct, frozen=True):
-    """How output is shown: whether reasoning is left out, is a summary, is also encoded, and with which logprobs."""
+    """Output options: whether reasoning is omitted, summarized or also encoded, and which logprobs are sent."""
 
     tools: Tools
     hide_reasoning: bool = False

@@ -231,7 +231,7 @@ class InputItems:
 
 
 def _owner(req: falcon.Request) -> str:
-    """Return what stands for the request's API key: responses belong to the key that made them."""
+    """Return an identifier of the request's API key: responses belong to the key that created them."""
     _, _, bearer = (req.get_header("authorization") or "").partition(" ")
     key = bearer.strip() or (req.get_header("x-api-key") or "").strip()
     return hashlib.sha256(key.encode()).hexdigest()

@@ -9,7 +9,7 @@ from mlxk_core.api.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class ResponsesSettings:
-    """How `mlxk serve` stores responses."""
+    """Storage settings of responses in `mlxk serve`."""
 
     file: str | None = setting("SQLite file for stored responses; without it they are kept in memory.", form="file")
     max_responses: int = setting("Stored responses at most; the oldest are dropped.", default=1_000, least=1)

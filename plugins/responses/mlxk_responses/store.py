@@ -21,7 +21,7 @@ class ResponseNotFound(InvalidOption):
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What is kept: responses, bytes, and age in seconds. The oldest are dropped first."""
+    """Limits of the store: responses, bytes, and age in seconds. The oldest are dropped first."""
 
     responses: int
     bytes: int
@@ -46,7 +46,7 @@ class StoredResponse:
 
 
 class ResponseStore(Protocol):
-    """Where responses are kept. Used from any thread."""
+    """Storage of responses. Safe to use from any thread."""
 
     def put(self, response: StoredResponse, /) -> None:
         """Store `response`, dropping the oldest ones as needed."""

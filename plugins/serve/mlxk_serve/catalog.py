@@ -49,7 +49,7 @@ class ModelList(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Examined:
-    """What was found out about the files of a model."""
+    """Properties of a model, from its files."""
 
     identity: Identity
     runnable: bool
@@ -241,7 +241,7 @@ class Catalog:
         )
 
     def _tools(self, model: Model) -> Literal["native", "generic"] | None:
-        """How the model is given tools: by its chat template, or in the system message; None if it cannot have any."""
+        """Where tools are described: the chat template or the system message; None if the model cannot use tools."""
         capabilities = Facts(model, self._host.finds_tool_calls).capabilities
         if "tools" in capabilities:
             return "native"

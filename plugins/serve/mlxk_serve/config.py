@@ -70,5 +70,5 @@ class ServeConfig:
 
     @property
     def places(self) -> int:
-        """How many choices of one client can run or wait."""
+        """Maximum number of choices of one client that run or wait."""
         return self.concurrency + self.queue

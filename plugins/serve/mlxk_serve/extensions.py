@@ -48,7 +48,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Extension:
-    """What one extension has added to a server."""
+    """Contributions of one extension to a server."""
 
     name: str
     routes: tuple[str, ...]
@@ -74,7 +74,7 @@ class Additions:
 
 @dataclass(frozen=True)
 class ServerResources:
-    """What every extension of one server may use."""
+    """Context that every extension of a server can use."""
 
     host: Host
     service: GenerationService

@@ -1,4 +1,4 @@
-"""What the serve plugin brings."""
+"""Plugin of the command `mlxk serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server, from its sockets to its end: startup, main loop, shutdown."""
+"""Startup, main loop and shutdown of one server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class End(Enum):
 
 
 class Requests:
-    """What signals ask of a running server. Written by signal handlers, read by the main loop."""
+    """Requested actions of a running server. Written by signal handlers, read by the main loop."""
 
     def __init__(self) -> None:
         self.interrupts = 0
@@ -61,7 +61,7 @@ class Requests:
 
     @property
     def stop(self) -> bool:
-        """Whether the server is to end."""
+        """Whether the server should stop."""
         return self.interrupts > 0 or self.terminated
 
 

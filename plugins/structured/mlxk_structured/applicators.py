@@ -135,7 +135,7 @@ class Applicators:
         yield from _of_type("array", union([{"type": "array", **each} for each in branches], path), schema, path)
 
     def _no_more(self, contained: Any, prefix: list[Any], least: int, path: str) -> dict[str, Any]:
-        """How an array goes on that contains enough; in the prefix, no other item may match."""
+        """Return the rest of an array that contains enough matches; in the prefix, no other item may match."""
         try:
             other = self._negation.negated(contained, path)
         except Inexpressible:

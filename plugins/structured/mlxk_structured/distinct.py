@@ -103,7 +103,7 @@ class DistinctItems:
         return self._pieces.crossing
 
     def _along_used(self, watching: Sequence[Scanner]) -> Iterator[int]:
-        """The tokens that go on as an item that is there already."""
+        """Return the tokens that can only continue to a repeated item."""
         for scanner in watching:
             for frame, text in scanner.frames:
                 for used in frame.used:
@@ -125,13 +125,13 @@ class DistinctItems:
         return active
 
     def _may_begin(self, active: Sequence[Scanner]) -> bool:
-        """Whether a bracket may open a value of its own, and not a part of the one that is read."""
+        """Whether a bracket may open a new value and not a part of the current one."""
         if not self._embedded:
             return not active
         return self._walk.like_calls or not any(scanner.expects_container for scanner in active)
 
     def _allows(self, text: bytes) -> bool:
-        """Whether `text` repeats no item, and leaves a way on that repeats none."""
+        """Whether `text` repeats no item and can continue without repeating one."""
         states = [scanner.state() for scanner in self._scanners]
         try:
             active = self._read(self._scanners, text)

@@ -38,7 +38,7 @@ class UnsupportedPattern(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """One character of a class, written as the inside of `[...]` and as a whole."""
+    """A character of a class, written inside `[...]` and on its own."""
 
     inside: str
     negated: bool = False
@@ -358,7 +358,7 @@ class _Parser:
         return _one(self.code(character))
 
     def code(self, character: str) -> str:
-        """The character that an escape stands for."""
+        """Return the character that an escape represents."""
         if character in _CONTROLS:
             return _CONTROLS[character]
         if character == "x":
@@ -458,7 +458,7 @@ def excluding(texts: Sequence[str]) -> str:
 
 
 def _but(texts: Sequence[str], at: int) -> str:
-    """What may follow the first `at` characters, which all of `texts` have in common."""
+    """Return a pattern of what may follow the first `at` characters, which all `texts` share."""
     if len(texts) == 1 and len(texts[0]) == at:
         return "[^]+"
     begins = [text[at] for text in texts if len(text) > at]

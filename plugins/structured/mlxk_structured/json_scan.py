@@ -47,7 +47,7 @@ class Frame:
     values: frozenset[Any] = frozenset()
 
     def excludes(self, node: Node) -> bool:
-        """Whether `node` is an object that cannot have the key."""
+        """Whether `node` is an object without the key."""
         closed = node.get("additionalProperties") is False and "patternProperties" not in node
         return closed and self.key not in node.get("properties", {})
 
@@ -58,7 +58,7 @@ class Repeated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a scanner is."""
+    """Position of a scanner."""
 
     length: int
     mode: _Mode
@@ -152,7 +152,7 @@ class Scanner:
 
     @property
     def expects_container(self) -> bool:
-        """Whether a value begins here that the schema describes."""
+        """Whether a value that the schema describes begins here."""
         if self._mode is not _Mode.VALUE or self.frame is None:
             return False
         return any(_allows(node, kind) for node in self._walk.into(self.frame) for kind in ("object", "array"))

@@ -81,7 +81,7 @@ class Schema:
     """Any part of it has the mark `DISTINCT`."""
 
     def document(self, part: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The schema, or one part of it, as a document of its own."""
+        """A schema, or one part of it, as a separate document."""
         document = dict(self.root if part is None else part)
         if self.definitions:
             document["$defs"] = dict(self.definitions)

@@ -187,7 +187,7 @@ def _choices(part: Matches) -> list[str]:
 
 
 def _string_patterns(part: RawString) -> tuple[str, ...]:
-    """What a raw string must match as a whole, all at once."""
+    """Return the expression that a whole raw string must match."""
     schema = part.schema if isinstance(part.schema, Mapping) else {}
     allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(allowed, list):

@@ -1,4 +1,4 @@
-"""What a schema forbids, as schemas without `not`; and proofs that two schemas have no value in common."""
+"""Negation of schemas without `not`, and proofs that two schemas have no common value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the structured plugin contributes: a compiler of constraints."""
+"""Plugin of the constraint compiler."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class _ActiveRow:
 
     @property
     def complete(self) -> bool:
-        """Whether the constraint allows nothing after the last token."""
+        """Whether the constraint allows no further token."""
         return self.constraint is not None and self.constraint.complete
 
     def fail(self, error: Exception) -> None:

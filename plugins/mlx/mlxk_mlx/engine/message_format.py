@@ -37,7 +37,7 @@ _PART_ROLES: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class MessageFormat:
-    """How messages are written for one template. The defaults are OpenAI's form.
+    """The message format of one template. The defaults are OpenAI's form.
 
     `part_roles`: roles whose content is a list of typed parts. `empty`: the content of an assistant's message that has
     tool calls and no text. `arguments`: a call's arguments as an object, as JSON text, or as an object also where the

@@ -60,7 +60,7 @@ def _completed(text: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Scanned:
-    """Where JSON text ends: what closes its open brackets, and the places at which all values before are whole."""
+    """The end of JSON text: its missing closing brackets, and the positions at which all values before are complete."""
 
     closers: str
     in_string: bool

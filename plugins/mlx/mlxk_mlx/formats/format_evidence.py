@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def tool_calls(model: Model) -> Evidence | None:
     """Return the evidence for tool calls that a parser here reads.
 
-    It is weak unless the model names its format: a plugin that knows the format of the whole answer comes first.
+    It is weak unless the model names its format: a plugin that knows the format of the whole answer takes precedence.
     """
     name = tool_format_name(model)
     if name is None:

@@ -1,4 +1,4 @@
-"""How a model with a `response_template` writes a response, as far as its fields have literal markers."""
+"""The grammar of a `response_template` whose fields have literal markers."""
 
 from __future__ import annotations
 

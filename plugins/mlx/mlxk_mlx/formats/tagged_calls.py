@@ -139,7 +139,7 @@ def _arguments(text: str, at: int, tags: Tags, schema: Mapping[str, Any]) -> tup
 
 
 def _json_end(text: str, begin: int, tags: Tags, schema: Any) -> int | None:
-    """Where a JSON value ends that the closing tag follows; None if the value is not one, or may be bare text."""
+    """Return the end of a JSON value before a closing tag; None if it is not JSON, or may be bare text."""
     if schema is None or types_of(schema) == {"string"}:
         return None
     try:

@@ -169,7 +169,7 @@ def _gemma_array(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool,
 
 
 def _function_gemma(tool: Tool) -> Part:
-    """Its parser reads scalars only, and ends at the first brace."""
+    """Grammar for a parser that reads scalars only and ends at the first brace."""
 
     def one(argument: Argument) -> Part:
         kinds = types_of(argument.schema)

@@ -18,7 +18,7 @@ class OpenString(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `id` is what the model wrote itself, if it did."""
+    """A tool call. `id` is the model's own, if it wrote one."""
 
     name: str
     arguments: str
@@ -84,7 +84,7 @@ class CallReader:
 
 
 class CallEvents:
-    """Numbers the calls of one response and gives each a unique id."""
+    """Numbers the calls of one response and assigns each a unique id."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()

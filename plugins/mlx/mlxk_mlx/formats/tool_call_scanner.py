@@ -36,9 +36,9 @@ _QUOTES = frozenset("`'\"‘“«")
 
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
-    """How a model marks a call. An empty `end`: calls reach to the end of the answer.
+    """Markers of a call. With an empty `end`, calls extend to the end of the answer.
 
-    `complete` says that a call without its end marker can be told from one that was cut off.
+    `complete`: a call without its end marker can be distinguished from one that was cut off.
     """
 
     start: str
@@ -48,7 +48,7 @@ class ToolFormat:
 
 
 def around(context: ExtractorContext) -> Extractor:
-    """The plugin's target: `context.inner`, with the calls in its content found if mlx-lm knows the model's format."""
+    """Return `context.inner`, wrapped to find tool calls if mlx-lm knows the model's format."""
     inner = context.inner or PlainText()
     if tool_format_name(context.model) == BARE_CALLS:
         return BareCallExtractor(inner, context.tools)

@@ -1,4 +1,4 @@
-"""Checks of a config against the weights, before a network of the size it gives is built."""
+"""Checks of a config's sizes against the weights, before a network is built."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What mlx-lm can run, determined from files without importing it."""
+"""Support checks: which models mlx-lm can run, from files and without importing it."""

@@ -20,14 +20,14 @@ from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
 
 
 class ConnectionOwner(Protocol):
-    """What a connection needs of the listener that accepted it (`mlxk_serve.http.listener.Listener`)."""
+    """Interface of the listener that accepted a connection (`mlxk_serve.http.listener.Listener`)."""
 
     check_access: CheckAccess
     limits: Limits
 
 
 class Channel(HTTPChannel):
-    """One connection. All times are monotonic: a changed clock cuts no connection."""
+    """A connection. All times are monotonic: a clock change closes no connection."""
 
     close_when_flushed: bool
     error_task_class = JsonErrorTask

@@ -13,7 +13,7 @@ __all__ = ["ClientDisconnected", "ResponseWriter"]
 
 
 class Connection(Protocol):
-    """What a writer needs of the connection (`mlxk_serve.http.channel.Channel`)."""
+    """Interface of the connection that a writer uses (`mlxk_serve.http.channel.Channel`)."""
 
     adj: Any
     total_outbufs_len: int

@@ -32,5 +32,5 @@ class Dispatcher(ThreadedTaskDispatcher):
 
     @property
     def running(self) -> bool:
-        """Whether a thread is still at work after `shutdown`."""
+        """Whether a thread is still running after `shutdown`."""
         return bool(self.threads or self._probes.threads)

@@ -35,7 +35,7 @@ _PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|/)[^\s'\"`,;:)]+")
 
 
 class Error(msgspec.Struct):
-    """What went wrong. `param` is the path of the request field at fault."""
+    """An error response. `param` is the path of the invalid request field."""
 
     message: str
     type: str
@@ -57,7 +57,7 @@ def error_body(error: ErrorInfo) -> bytes:
 
 
 class ErrorEncoders:
-    """How errors are written, by the path of the request. Routes without an encoder of their own use OpenAI's."""
+    """Error encoders by request path. Routes without an encoder of their own use OpenAI's."""
 
     def __init__(self) -> None:
         self._encoders: list[tuple[re.Pattern[str], ErrorEncoder]] = []

@@ -13,7 +13,7 @@ _DELAY = 1.0
 
 
 class HeapTrimmer:
-    """Trims the heap some time after it is asked to, on a thread of its own."""
+    """Trims the heap with a delay, on its own thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

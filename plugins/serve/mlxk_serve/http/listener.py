@@ -72,7 +72,7 @@ class Listener(BaseWSGIServer):
 
     @property
     def starved(self) -> bool:
-        """Whether the last connection could not be accepted for want of a file descriptor."""
+        """Whether the last connection was not accepted because no file descriptor was free."""
         return self._paused_until is not None
 
     def set_socket_options(self, conn: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Request parsing: waitress' parser, strict where two servers could read one request in two ways."""
+"""Request parsing: waitress's parser, made strict where servers could interpret a request differently."""
 
 from __future__ import annotations
 

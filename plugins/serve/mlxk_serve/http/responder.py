@@ -30,7 +30,7 @@ _WORK_THREADS = 64
 
 
 class Cancellation:
-    """Whether the response of some work is still wanted."""
+    """Cancellation state of the work for a response."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -43,7 +43,7 @@ class RequestMetrics:
 
 @dataclass(eq=False)
 class RequestRecord:
-    """What is logged and counted of one request. `close` it once, when nothing more will be sent."""
+    """Log record and metrics of one request. Call `close` once, after the last byte."""
 
     metrics: RequestMetrics
     id: str

@@ -1,4 +1,4 @@
-"""One request to OpenAI's completion routes: its generations, how its response is written, how its errors are named."""
+"""A request to OpenAI's completion routes: its generations, response encoder and error locations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CompletionCall:
     choices: int
 
     def map_error(self, index: int, error: Exception) -> Exception:
-        """Name the prompt at fault where there are several."""
+        """Name the failed prompt if there are several."""
         if len(self.requests) == self.choices:
             return error
         if isinstance(error, ContextLengthExceeded) or (isinstance(error, InvalidOption) and error.option == "prompt"):

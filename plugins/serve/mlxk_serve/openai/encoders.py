@@ -59,7 +59,7 @@ _LOWEST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON cannot exp
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What every event of one response repeats. `choices` is how many share one prompt."""
+    """Fields that every event of a response repeats. `choices` is the number of choices per prompt."""
 
     id: str
     model: str
@@ -81,7 +81,7 @@ class Head:
 
 
 class _EventStream:
-    """What both encoders share: the frame around streamed choices, usage, and OpenAI's errors.
+    """Base of both encoders: the frame around streamed choices, usage, and OpenAI's errors.
 
     Everything but the choice itself is encoded once.
     """

@@ -132,7 +132,7 @@ class ToolCallDeltaObject(Struct, kw_only=True):
 
 
 class ChatDelta(Struct, kw_only=True):
-    """What a chunk adds to the message."""
+    """The part of a message that a chunk adds."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""Request bodies: typed, range-checked, bounded, with the path of the field at fault in every error."""
+"""Request bodies: typed, range-checked and bounded; every error has the path of the invalid field."""
 
 from __future__ import annotations
 

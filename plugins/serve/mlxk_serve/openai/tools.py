@@ -22,7 +22,7 @@ class ToolChoice:
 
 
 def tools_of(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
-    """What the model may call."""
+    """The tools that a model may call."""
     return tuple(_tool(tool.function) for tool in tools)
 
 

@@ -76,7 +76,7 @@ class StatusObject(msgspec.Struct, kw_only=True):
 
 
 class Status:
-    """What the server is doing."""
+    """Status of the server."""
 
     def __init__(
         self, service: GenerationService, responder: Responder, config: ServeConfig, draining: threading.Event
@@ -110,7 +110,7 @@ class Metrics:
 
 
 def add_service_metrics(registry: MetricRegistry, service: GenerationService, config: ServeConfig) -> None:
-    """Register what the generation service counts itself."""
+    """Register the metrics of the generation service."""
 
     def gauge(name: str, help: str, read: Callable[[ServiceStatus], float]) -> None:
         registry.gauge(name, help, lambda: [({}, read(service.status()))])

@@ -90,7 +90,7 @@ class TemplateResponse(Struct):
 
 
 class _Resource:
-    """Answers on a thread of its own: a model is loaded for it, and a long text takes seconds."""
+    """Respond on a separate thread: the model may have to be loaded, and a long text takes seconds."""
 
     def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
         self._catalog = catalog
