@@ -68,7 +68,7 @@ def test_json_is_taken_before_and_after_the_command(cli, command, args):
     assert the_document(cli(*args)) == {"status": "success", "command": "do", "data": {"json": True}, "error": None}
 
 
-def test_what_a_library_prints_does_not_spoil_the_document(cli, command):
+def test_output_of_a_library_does_not_corrupt_the_json_document(cli, command):
     def do(session):
         print("a library speaks")
         click.echo("and another")
@@ -80,21 +80,21 @@ def test_what_a_library_prints_does_not_spoil_the_document(cli, command):
     assert cli("do").stdout == "a library speaks\nand another\n"
 
 
-def test_what_a_command_writes_in_json_mode_is_left_out_of_the_document(cli, command):
+def test_output_of_a_command_is_not_in_the_json_document(cli, command):
     command(lambda session: session.output.line("for people"))
     done = cli("do", "--json")
     assert done.code == 0
     assert the_document(done)["data"] is None
 
 
-def test_data_that_is_no_json_is_the_commands_bug_and_still_one_document(cli, command):
+def test_data_that_json_cannot_express_is_reported_in_one_document(cli, command):
     command(lambda session: {"set": {1, 2}})
     done = cli("do", "--json")
     assert done.code == 1
     assert the_document(done)["error"]["type"] == "internal_error"
 
 
-def test_a_command_that_goes_on_running_prints_its_document_at_the_start_and_only_then(cli, command):
+def test_a_long_running_command_prints_its_document_once_at_startup(cli, command):
     def do(session):
         emit_result(click.get_current_context(), {"port": 8000})
         session.output.note("later")
@@ -295,7 +295,7 @@ def test_wrong_usage_with_json_is_one_document_too(cli, command, args):
     assert the_document(done)["status"] == "error"
 
 
-def test_json_behind_two_dashes_is_a_word_like_any_other(cli, command):
+def test_json_after_two_dashes_is_an_ordinary_argument(cli, command):
     command(lambda session, words: session.output.line(" ".join(words)), click.argument("words", nargs=-1))
     assert cli("do", "--", "--json").stdout == "--json\n"
     assert cli("do", "--nonsense", "--", "--json").stdout == ""
@@ -354,7 +354,7 @@ def test_looking_around_imports_nothing_heavy_and_no_implementation(args):
     assert not [name for name in ours if name.partition(".")[2] in PLUGIN_IMPLEMENTATIONS]
 
 
-def test_a_reader_that_goes_away_is_no_error(mlxk):
+def test_a_closed_pipe_is_not_an_error(mlxk):
     """As `mlxk plugins | head -0`: silent, with the exit code a shell gives a program that SIGPIPE ended."""
     for args in ["plugins", "--json"], ["--help"]:
         process = mlxk.start(*args)
@@ -420,7 +420,7 @@ def test_ctrl_c_while_mlxk_is_still_starting_is_quiet(mlxk, tmp_path):
     assert (result.code, result.stdout, result.stderr) == (130, "", "")
 
 
-def test_the_last_acts_of_a_library_are_done_and_what_it_printed_is_not_in_the_answer(zoo):
+def test_atexit_functions_run_and_their_output_is_not_in_the_answer(zoo):
     zoo.command("greet")
     zoo.module(
         "zoo_greet_command",

@@ -86,7 +86,7 @@ def test_the_example_backend_judges_models(host, example, tmp_path):
     assert answer('{"model_type": "rwkv7", "head_size": 64}') == "yes"
 
 
-def test_the_example_source_offers_what_lies_in_its_folder(host, example, tmp_path):
+def test_the_example_source_offers_the_models_of_its_folder(host, example, tmp_path):
     module = example("mlxk_model_sources", "mlxk_shelf")
     module.Shelf.folder = tmp_path
     (tmp_path / "toy").mkdir()

@@ -241,7 +241,7 @@ def test_the_table_groups_what_a_plugin_provides(zoo):
     assert "command a, b; stop policy" in zoo.mlxk("plugins").stdout
 
 
-def test_a_missing_command_whose_distribution_is_here_is_told_what_ails_it(zoo):
+def test_a_missing_command_of_an_installed_distribution_names_the_problem(zoo):
     zoo.plugin("run", "import a_module_nobody_has", dist="mlxk-run")
     zoo.env["MLXK_DISABLE_PLUGINS"] = zoo.env["MLXK_DISABLE_PLUGINS"].replace("mlxk-run", "mlxk-none")
     assert "comes with mlxk-run, which failed: ModuleNotFoundError: No module" in zoo.process("run").stderr

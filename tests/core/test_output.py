@@ -35,7 +35,7 @@ def test_text_is_written_at_once_and_as_it_is(streams):
     assert streams.raw_err.getvalue() == b""
 
 
-def test_what_others_printed_before_stays_before(streams):
+def test_earlier_output_of_others_stays_before_ours(streams):
     print("first ", end="", file=streams.out)
     streams.output().write("second")
     assert streams.raw_out.getvalue() == b"first second"
@@ -70,7 +70,7 @@ def test_in_json_mode_only_the_envelope_is_written(streams):
     assert streams.raw_out.getvalue() == b""
 
 
-def test_a_note_that_nobody_can_read_is_no_error(streams):
+def test_a_note_to_a_closed_stderr_is_not_an_error(streams):
     output = streams.output()
     streams.err.close()
     output.note("hello?")

@@ -73,12 +73,12 @@ class _Nameless(_Plain):
         (_Nameless, "the first delta of a call has an id and a name"),
     ],
 )
-def test_a_broken_extractor_is_told_what_is_wrong(broken: type[_Plain], said: str) -> None:
+def test_the_error_of_a_broken_extractor_says_what_is_wrong(broken: type[_Plain], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         assert_split_invariant(broken, "ab")
 
 
-def test_what_an_extractor_raises_is_told_with_the_text_it_was_fed() -> None:
+def test_an_exception_of_an_extractor_is_reported_with_its_input() -> None:
     with pytest.raises(IndexError) as raised:
         assert_split_invariant(_Raising, "ab")
     assert raised.value.__notes__ == ["It came out of feed('')."]

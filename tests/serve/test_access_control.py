@@ -20,7 +20,7 @@ def locked(serve, engine):
                 {"authorization": "Bearer "}, {"x_api_key": ""}, {"authorization": f"Bearer {KEY}x"}],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/v1/status", "/openapi.json", "/nowhere"])
-def test_without_a_good_key_nothing_is_told(locked, headers, path):
+def test_without_a_valid_key_nothing_is_disclosed(locked, headers, path):
     answer = locked.get(path, **headers)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == "Bearer"

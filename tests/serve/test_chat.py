@@ -103,7 +103,7 @@ def test_a_stop_string_ends_the_answer_before_it(client, engine):
 
 
 @pytest.mark.parametrize("stop", [[], "", None])
-def test_no_stop_string_is_no_stop_string(client, stop):
+def test_empty_stop_strings_stop_nothing(client, stop):
     assert client.chat(stop=stop).text == "Hello, world."
 
 
@@ -187,7 +187,7 @@ def test_logprobs_have_an_entry_a_token_whose_bytes_join_to_the_text(client, eng
     assert client.chat(logprobs=True).json["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
 
 
-def test_what_a_request_leaves_open_comes_from_the_models_makers(serve, engine, kit):
+def test_unset_sampling_values_come_from_the_models_generation_config(serve, engine, kit):
     model = kit.cached_fake("advised")
     (model.path / "generation_config.json").write_text('{"temperature": 0.25, "top_k": 20, "do_sample": true}')
     client = serve().client

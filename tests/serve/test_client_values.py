@@ -39,7 +39,7 @@ def test_a_completion_of_no_tokens_is_an_error(client):
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-def test_minus_one_is_no_limit(client, engine, field):
+def test_minus_one_means_no_limit(client, engine, field):
     engine.script.answer = lambda prompt: "x" * 3000
     answer = client.chat(**{field: -1})
     assert (len(answer.text), answer.json["choices"][0]["finish_reason"]) == (3000, "stop")

@@ -57,7 +57,7 @@ def test_echo_puts_the_prompt_first_streamed_and_not(complete, client):
 
 
 @pytest.mark.parametrize("prompt", [[], [[]], [[72], []], ["one", 2], [["one"]]])
-def test_what_is_no_prompt_is_refused_by_that_name(complete, prompt):
+def test_an_invalid_prompt_is_rejected_with_its_field(complete, prompt):
     refused = complete(prompt)
     assert refused.status == 400
     assert refused.error["param"].startswith("prompt")
@@ -96,6 +96,6 @@ def test_stop_strings_act_here_too(complete, engine):
     assert complete("go", stop=["\nUser"]).json["choices"][0]["text"] == "a"
 
 
-def test_more_answers_than_can_be_had_at_once_are_refused(complete):
+def test_more_prompts_than_can_run_at_once_are_rejected(complete):
     answer = complete(["x"] * 65)
     assert (answer.status, answer.error["param"]) == (400, "prompt")

@@ -35,7 +35,7 @@ def how(request):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_an_answer_under_way_ends_it(client, engine, kit, how, stream):
+def test_a_disconnect_cancels_a_running_response(client, engine, kit, how, stream):
     engine.script.answer = lambda prompt: "x" * 4000
     engine.script.step_seconds = 0.02
     sock = client.begin_chat(stream=stream)
@@ -47,7 +47,7 @@ def test_leaving_an_answer_under_way_ends_it(client, engine, kit, how, stream):
     assert client.status()["counters"]["generated_tokens"] < 2000
 
 
-def test_leaving_is_noticed_though_another_request_waits_behind(client, engine, kit, how):
+def test_a_disconnect_is_noticed_while_another_request_waits_on_the_connection(client, engine, kit, how):
     engine.script.answer = lambda prompt: "x" * 4000
     engine.script.step_seconds = 0.02
     sock = client.begin("/v1/chat/completions", client.chat_body(), connection="keep-alive")
@@ -59,7 +59,7 @@ def test_leaving_is_noticed_though_another_request_waits_behind(client, engine, 
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_while_the_prompt_is_read_ends_it(client, engine, kit, how, stream):
+def test_a_disconnect_while_the_prompt_is_read_cancels_the_request(client, engine, kit, how, stream):
     engine.script.prefill_chunk = 1
     engine.script.step_seconds = 0.02
     sock = client.begin_chat("x" * 1000, stream=stream)
@@ -71,7 +71,7 @@ def test_leaving_while_the_prompt_is_read_ends_it(client, engine, kit, how, stre
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_the_queue_gives_up_the_place_in_it(serve, engine, kit, how, stream):
+def test_a_disconnect_frees_the_place_in_the_queue(serve, engine, kit, how, stream):
     engine.script.answer = lambda prompt: "x" * 4000
     engine.script.step_seconds = 0.02
     client = serve(concurrency=1).client
@@ -120,7 +120,7 @@ def test_the_others_go_on(client, engine, kit, how):
     assert sum(len(e["choices"][0]["delta"].get("content", "")) for e in rest[:-1]) == 60
 
 
-def test_many_streams_with_rude_exits_leave_nothing_behind(serve, engine, kit):
+def test_many_aborted_streams_release_everything(serve, engine, kit):
     engine.script.answer = lambda prompt: "word " * 6
     client = serve(concurrency=16).client
     client.chat()

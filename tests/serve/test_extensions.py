@@ -229,7 +229,7 @@ def plain(server):
     server.add_route("/plain", Plain(server))
 
 
-def test_a_responder_that_knows_nothing_of_disconnects_is_cancelled_too(serve, engine, extend, kit):
+def test_a_responder_without_disconnect_handling_is_cancelled_too(serve, engine, extend, kit):
     extend(plain)
     client = serve().client
     assert client.post("/plain", {"model": "fake", "say": "Hi"}).json == {"text": "Hello, world."}

@@ -33,7 +33,7 @@ def together(calls):
     return results
 
 
-def test_nobody_gets_anothers_words(serve, engine):
+def test_concurrent_clients_get_their_own_responses(serve, engine):
     engine.script.answer = lambda prompt: f"You said {prompt}." * 3
     client = serve().client
     answers = together([lambda i=i: client.chat(f"marker-{i}-end") for i in range(16)])
@@ -43,7 +43,7 @@ def test_nobody_gets_anothers_words(serve, engine):
         assert not any(other in answer.text for other in others)
 
 
-def test_a_full_queue_is_told_at_once_and_when_to_come_again(serve, engine, kit):
+def test_a_full_queue_is_an_immediate_error_with_retry_after(serve, engine, kit):
     engine.script.answer = lambda prompt: "x" * 2000
     engine.script.step_seconds = 0.02
     client = serve(concurrency=2, queue=3).client
@@ -92,7 +92,7 @@ def test_more_choices_than_there_are_places_are_refused_for_good(serve, engine, 
     assert client.chat(n=3).status == 200
 
 
-def test_health_is_told_while_every_place_is_taken(serve, engine, kit):
+def test_health_answers_while_every_place_is_taken(serve, engine, kit):
     engine.script.hang.set()
     client = serve(concurrency=4, queue=8).client
     inside = [client.begin_chat(stream=bool(i % 2)) for i in range(12)]
@@ -224,7 +224,7 @@ def test_a_failure_in_the_engine_costs_the_requests_in_it_and_no_others(serve, e
     assert client.metric("mlxk_engine_failures_total") == 1
 
 
-def test_an_engine_without_a_sign_of_life_is_told_by_health(serve, engine, kit):
+def test_health_reports_a_stalled_engine(serve, engine, kit):
     client = serve(limits={"stalled_engine": 0.3}).client
     assert client.get("/health").json["status"] == "ok"
     engine.script.hang.set()
@@ -249,7 +249,7 @@ def test_readers_that_hold_an_answer_count_as_inside(serve, engine, kit):
         kit.everything(sock)
 
 
-def test_what_the_engine_said_is_for_the_log_and_not_for_the_client(serve, engine, caplog):
+def test_an_engine_error_is_logged_and_not_sent_to_the_client(serve, engine, caplog):
     engine.script.fail_step = RuntimeError("the words of somebody else")
     with caplog.at_level("INFO"):
         answer = serve().client.chat()

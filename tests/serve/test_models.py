@@ -38,7 +38,7 @@ def test_one_model_can_be_asked_for_with_its_slash_raw_or_not(models, path):
     assert models.get(f"/v1/models/{path}").json == next(item for item in listed if item["id"] == "org/name")
 
 
-def test_what_cannot_be_run_is_not_listed_though_somebody_asked_for_it(models):
+def test_an_unsupported_model_is_not_listed_after_a_request_for_it(models):
     assert models.get("/v1/models/org/other").status == 200
     assert [item["id"] for item in models.get("/v1/models").json["data"]] == ["fake", "org/name"]
 
@@ -65,7 +65,7 @@ def test_a_name_that_is_not_listed_is_not_found(models, name, engine):
     assert engine.script.happened("load") == []
 
 
-def test_a_path_is_no_name(models, tmp_path, engine):
+def test_a_path_is_not_accepted_as_a_model_name(models, tmp_path, engine):
     folder = fake_model(tmp_path / "elsewhere").path
     for name in (str(folder), "./elsewhere", "elsewhere"):
         answer = models.chat(model=name)
@@ -113,7 +113,7 @@ def test_a_model_that_was_downloaded_meanwhile_is_listed(models, kit):
     assert models.chat(model="new/one").status == 200
 
 
-def test_a_damaged_model_costs_a_clear_error_and_nobody_else_anything(models, kit):
+def test_a_damaged_model_is_an_error_that_affects_no_other_request(models, kit):
     broken = kit.cached_fake("org/broken").path
     (broken / "config.json").unlink()
     (broken / "config.json").write_text("{")

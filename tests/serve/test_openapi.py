@@ -36,7 +36,7 @@ def test_answers_are_as_described(document, client):
     validate(document, "ErrorResponse", client.chat(n=0).json)
 
 
-def test_what_the_document_refuses_the_server_refuses(document, client):
+def test_the_server_rejects_what_its_openapi_document_forbids(document, client):
     for fields in ({"temperature": 5}, {"n": 0}, {"messages": []}, {"logit_bias": {"1": 200}}):
         body = client.chat_body(**fields)
         with pytest.raises(jsonschema.ValidationError):

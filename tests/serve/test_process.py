@@ -96,7 +96,7 @@ def test_both_loopback_families_are_listened_on(start, kit):
             assert b" 200 OK" in kit.everything(sock).splitlines()[0]
 
 
-def test_a_person_is_told_the_real_port(start):
+def test_the_startup_message_has_the_actual_port(start):
     process = start(ready=False)
     line = process.popen.stdout.readline()
     port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
@@ -118,7 +118,7 @@ def test_an_idle_server_ends_at_once(start, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_answer_under_way_is_given_and_nobody_else_let_in(start, number):
+def test_shutdown_completes_a_running_response_and_accepts_no_new_one(start, number):
     process = start(script=LONG)
     with process.client.chat_stream() as events:
         next(iter(events))
@@ -131,7 +131,7 @@ def test_an_answer_under_way_is_given_and_nobody_else_let_in(start, number):
         socket.create_connection(("127.0.0.1", process.info["port"]))
 
 
-def test_a_client_that_comes_in_the_last_moment_is_answered_or_told_to_go(start, kit):
+def test_a_request_during_shutdown_is_answered_or_rejected(start, kit):
     process = start(script=LONG)
     with process.client.chat_stream() as events:
         next(iter(events))
@@ -175,7 +175,7 @@ def test_a_second_ctrl_c_cuts_with_an_error(start, kit):
     assert "interrupted" in process.stderr
 
 
-def test_a_third_ctrl_c_leaves_at_once(start, kit):
+def test_a_third_ctrl_c_exits_at_once(start, kit):
     process = start(script={**ENDLESS, "hang": True})
     sock = process.client.begin_chat(stream=True)
     kit.until(lambda: process.client.status()["responses"] == 1)
@@ -229,7 +229,7 @@ def test_a_unix_socket_is_ours_alone_and_goes_with_the_server(start, here, kit):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_server_that_is_told_to_end_while_it_starts_leaves_nothing(start, here, number, code):
+def test_a_server_stopped_during_startup_leaves_no_files(start, here, number, code):
     path = here / "s"
     process = start("--unix", str(path), "--model", "fake", script={"load_seconds": 600}, ready=False)
     while "loading" not in process.popen.stderr.readline():
@@ -315,7 +315,7 @@ def test_options_that_cannot_be_are_one_line(serve_cli, args):
         usage_error(result)
 
 
-def test_what_is_no_address_is_told_before_a_key_is_asked_for(serve_cli):
+def test_an_invalid_address_is_reported_before_a_missing_key(serve_cli):
     assert "not an address" in usage_error(serve_cli("--host", "256.1.1.1"))
     assert "requires an API key" in usage_error(serve_cli("--host", "0.0.0.0"))
 
@@ -332,7 +332,7 @@ def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeyp
     assert "--no-auth" in usage_error(serve_cli("--api-key-file", str(keys), "--no-auth"))
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_before_it_serves(serve_cli, engine):
+def test_a_model_that_cannot_be_loaded_stops_the_server_at_startup(serve_cli, engine):
     unknown = serve_cli("--port", "0", "--model", "nobody/nothing")
     assert (unknown.code, unknown.stdout) == (1, "")
     assert "nobody/nothing" in unknown.stderr

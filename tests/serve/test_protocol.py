@@ -30,7 +30,7 @@ def refusal(received: bytes) -> tuple[int, dict]:
         ("FETCH", "/v1/models", 400, "bad_request"),
     ],
 )
-def test_what_is_not_there_says_so_in_json(client, method, path, status, code):
+def test_an_unknown_route_or_method_is_an_error_in_json(client, method, path, status, code):
     answer = client.request(method, path)
     assert answer.status == status
     assert answer.headers["x-request-id"]
@@ -65,7 +65,7 @@ def test_a_slash_at_the_end_changes_nothing(client):
         b"Bad Header: x",
     ],
 )
-def test_a_request_that_two_servers_may_read_in_two_ways_is_refused(client, head):
+def test_an_ambiguous_http_request_is_rejected(client, head):
     received = client.raw(
         b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n0\r\n\r\nabcde"
     )
@@ -81,7 +81,7 @@ def test_garbage_is_refused_in_json(client, data):
     assert refusal(client.raw(data))[0] == 400
 
 
-def test_an_encoding_nobody_knows_is_not_implemented(client):
+def test_an_unknown_transfer_encoding_is_not_implemented(client):
     head = b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n"
     assert refusal(client.raw(head))[0] == 501
 
@@ -130,7 +130,7 @@ def test_a_body_is_asked_for_when_the_client_waits_for_that(client, kit):
         assert b" 200 OK" in kit.everything(sock).splitlines()[0]
 
 
-def test_the_log_names_a_refusal_by_the_id_the_client_was_told(client, caplog):
+def test_the_log_has_the_request_id_of_a_rejected_request(client, caplog):
     with caplog.at_level("INFO"):
         received = client.raw(b"GET /health HTTP/1.1\r\nHost: evil.com\r\n\r\n")
     id = received.partition(b"X-Request-Id: ")[2].split()[0].decode()
@@ -155,7 +155,7 @@ def test_a_stream_ends_with_its_last_chunk_and_the_connection_takes_the_next_req
     assert received.endswith(b'{"status":"ok"}')
 
 
-def test_who_sends_too_slowly_is_cut(serve, engine, kit):
+def test_a_client_that_sends_too_slowly_is_disconnected(serve, engine, kit):
     client = serve(limits={"header_time": 1.0, "body_time": 1.0}).client
     slow = [socket.create_connection(("127.0.0.1", client.port), timeout=60) for _ in range(20)]
     for sock in slow:
@@ -168,7 +168,7 @@ def test_who_sends_too_slowly_is_cut(serve, engine, kit):
         sock.close()
 
 
-def test_an_empty_line_behind_a_body_does_not_cut_the_answer(serve, engine, kit):
+def test_an_empty_line_after_a_body_does_not_end_the_response(serve, engine, kit):
     engine.script.hang.set()
     client = serve(limits={"header_time": 0.05, "idle_time": 0.05}).client
     waiting = client.begin_chat()
@@ -219,7 +219,7 @@ def test_many_idle_connections_do_not_end_the_server(many_files, client):
         sock.close()
 
 
-def test_a_reader_that_stalls_is_cut_and_holds_nobody_up(serve, engine, kit):
+def test_a_stalled_reader_is_disconnected_and_delays_no_other_client(serve, engine, kit):
     # 240 kB however its pieces are put together: more than all buffers on the way hold.
     engine.script.answer = lambda prompt: "\U0001f40c" * 60_000 if "much" in prompt else "Quick."
     kit.cached_fake("wide", context=200_000)
@@ -233,7 +233,7 @@ def test_a_reader_that_stalls_is_cut_and_holds_nobody_up(serve, engine, kit):
     stalled.close()
 
 
-def test_a_heartbeat_stands_in_for_the_first_token_and_for_silence(serve, engine, kit):
+def test_a_heartbeat_is_sent_before_the_first_token_and_while_idle(serve, engine, kit):
     engine.script.hang.set()
     client = serve(limits={"heartbeat": 0.1}).client
     with client.chat_stream() as events:
@@ -269,7 +269,7 @@ def test_an_error_after_the_prompt_is_accepted_is_an_event_without_done(serve, e
     assert "/somebody" not in last["error"]["message"]
 
 
-def test_requests_behind_each_other_on_one_connection_are_answered_in_order(client):
+def test_pipelined_requests_are_answered_in_order(client):
     one = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     received = client.raw(one + one + last)

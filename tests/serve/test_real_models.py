@@ -186,7 +186,7 @@ def test_a_seed_gives_the_same_text_alone_and_in_a_batch(ask):
     assert len(set(together)) == 7
 
 
-def test_choices_differ_with_a_seed_and_come_again(ask):
+def test_choices_with_a_seed_differ_and_are_reproducible(ask):
     client = ask("tiny/random")
     first, second = (client.chat(n=3, seed=11, temperature=1.0, max_tokens=16).json["choices"] for _ in range(2))
     texts = [choice["message"]["content"] for choice in first]
@@ -409,7 +409,7 @@ def test_the_offline_model_answers_over_http(ask):
 
 
 @pytest.mark.smollm2
-def test_the_offline_model_stops_at_a_text_that_is_no_token(ask):
+def test_the_offline_model_stops_at_a_string_that_is_not_a_token(ask):
     message, reason, _ = both(ask("smollm2"), "What is the capital of France?", max_tokens=20, stop=["Paris"])
     assert message["content"] == "The capital of France is "
     assert reason == "stop"

@@ -27,7 +27,7 @@ def test_an_error_names_no_path(said, told):
     assert api_error(BrokenModel(said)).message == (told or said)
 
 
-def test_what_is_no_error_of_ours_is_not_told():
+def test_the_text_of_an_internal_error_is_not_sent_to_the_client():
     for error in (RuntimeError("secret"), EngineFailure("secret")):
         assert "secret" not in api_error(error).message
 
@@ -72,7 +72,7 @@ def test_secrets_and_the_home_folder_are_not_logged(logged, secret):
     assert "after" in line
 
 
-def test_one_event_is_one_line_whatever_somebody_sent(logged):
+def test_one_event_is_one_log_line_whatever_the_client_sent(logged):
     event(logging.INFO, "GET /\n12:00:00 GET /forged 200\x1b[2J", model="a\nb")
     assert len(logged()) == 1
     assert "\x1b" not in logged()[0]

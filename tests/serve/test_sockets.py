@@ -79,7 +79,7 @@ def hello(environ, start_response):
     return [b"hello"]
 
 
-def test_who_is_let_in_does_not_inherit_what_was_seen_of_the_connection_closed_for_it(loop, kit):
+def test_a_new_connection_does_not_inherit_the_state_of_the_one_closed_for_it(loop, kit):
     served = loop(hello, connections=1)
     idle = served.connect()
     kit.until(lambda: served.http.turn(0.01) or served.http.channels)
@@ -93,7 +93,7 @@ def test_who_is_let_in_does_not_inherit_what_was_seen_of_the_connection_closed_f
         sock.close()
 
 
-def test_who_is_turned_away_is_told_under_an_id_that_the_log_has(loop, kit):
+def test_a_rejected_connection_gets_a_request_id_that_is_in_the_log(loop, kit):
     finished = threading.Event()
 
     def late(environ, start_response):
@@ -140,7 +140,7 @@ def accepting(first, listening):
     return made
 
 
-def test_a_client_that_leaves_before_it_is_let_in_does_not_close_the_door_behind_it(loop, tmp_path):
+def test_a_disconnect_before_accept_does_not_stop_the_listener(loop, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
     served = loop(hello, accepting(LeftAlready, sockets.open_unix(path)))
     served.connect().close()
@@ -184,7 +184,7 @@ def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop,
 
 
 @pytest.mark.parametrize("error", [SystemExit("bye"), GeneratorExit()])
-def test_an_application_that_ends_its_thread_is_a_500_and_the_thread_goes_on(loop, error):
+def test_a_base_exception_in_the_application_is_a_500_and_the_worker_survives(loop, error):
     def leaving(environ, start_response):
         raise error
 

@@ -85,7 +85,7 @@ def test_an_answer_ends_where_the_model_begins_another_file(fill):
         ("qwen", {"echo": True}, "echo"),
     ],
 )
-def test_what_cannot_be_filled_in_is_an_error(fill, model, fields, param):
+def test_an_unsupported_suffix_is_an_error(fill, model, fields, param):
     refused = fill(model, **fields)
     assert (refused.status, refused.error["param"]) == (400, param)
 

@@ -44,7 +44,7 @@ def test_a_number_that_is_none_names_its_field(client, field, number):
     refused(client.post(CHAT, body), field)
 
 
-def test_a_number_that_is_none_is_refused_wherever_it_stands(client):
+def test_nan_is_rejected_even_in_an_unknown_field(client):
     body = json.dumps(client.chat_body(unheard_of="?")).replace('"?"', "NaN").encode()
     refused(client.post(CHAT, body), None, "invalid_json")
 
@@ -80,7 +80,7 @@ def test_a_wrong_message_is_named_by_its_path(client, message, param):
         ({"tools": [{"type": "x", "function": {"name": "f"}}]}, "tools[0].type", 'must be "function"'),
     ],
 )
-def test_a_word_that_is_not_known_is_told_with_those_that_are(client, fields, param, told):
+def test_an_unknown_value_is_rejected_with_the_allowed_values(client, fields, param, told):
     answer = client.chat(**fields)
     refused(answer, param)
     assert told in answer.error["message"]
@@ -108,7 +108,7 @@ def test_the_one_of_several_prompts_that_is_at_fault_is_named(client, prompt, co
     assert "prompt[1]" in answer.error["message"]
 
 
-def test_half_a_character_is_told_as_such(client):
+def test_a_lone_surrogate_is_named_in_the_error(client):
     for content in (b"\\ud800", b"\\ud800 and more", b"\xed\xa0\x80"):
         answer = client.post(CHAT, json.dumps(client.chat_body("?")).encode().replace(b"?", content))
         refused(answer, None, "invalid_json")
@@ -193,7 +193,7 @@ def test_a_constraint_that_says_nothing_is_refused(client, fields, param):
         {"logprobs": False, "top_logprobs": 0},
     ],
 )  # fmt: skip
-def test_what_asks_for_nothing_special_is_taken(client, fields):
+def test_fields_with_neutral_values_are_accepted(client, fields):
     assert client.chat(**fields).status == 200
 
 
@@ -231,14 +231,14 @@ def test_null_in_every_optional_field_is_as_if_it_were_not_there(client):
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, TEXT])
-def test_a_body_that_is_no_json_object_is_refused_and_the_server_lives(client, path, body):
+def test_a_body_that_is_not_a_json_object_is_rejected_and_the_server_lives(client, path, body):
     answer = client.post(path, body)
     assert answer.status == 400
     assert answer.error["type"] == "invalid_request_error"
     assert client.get("/health").status == 200
 
 
-def test_a_byte_order_mark_is_no_reason_to_refuse(client):
+def test_a_byte_order_mark_is_accepted(client):
     body = b"\xef\xbb\xbf" + json.dumps(client.chat_body()).encode()
     assert client.post(CHAT, body).status == 200
 

@@ -47,7 +47,7 @@ RELIED_ON = {
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, names in RELIED_ON.items() for name in names], ids=str
 )
-def test_waitress_has_what_is_relied_on(kind, name):
+def test_waitress_has_the_internals_that_we_use(kind, name):
     sources = "".join(inspect.getsource(base) for base in kind.__mro__ if base is not object)
     assert hasattr(kind, name) or f"self.{name} = " in sources or f"self.{name}: " in sources
 

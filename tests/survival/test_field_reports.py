@@ -33,7 +33,7 @@ YES_OR_NO = {"type": "json_schema", "json_schema": {"name": "b", "schema": {"typ
 
 # ruff: noqa: E501
 ELSEWHERE = {
-    "mlx-lm#1505 an exception while generating": "tests/core/generation/test_faults.py::test_whatever_fails_in_an_engine_the_service_goes_on",
+    "mlx-lm#1505 an exception while generating": "tests/core/generation/test_faults.py::test_the_service_survives_every_engine_failure",
     "mlx-lm#1909 no memory for a row's cache": "tests/mlx/test_faults.py::test_a_step_that_raises_loses_its_rows_and_nothing_else",
     "mlx-vlm#1263 a model switch": "tests/serve/test_real_models.py::test_two_models_take_turns_where_only_one_has_room",
     "mlx#3186 more weights than memory": "tests/serve/test_many.py::test_a_model_too_large_for_the_budget_is_refused_for_good",

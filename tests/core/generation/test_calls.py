@@ -55,6 +55,6 @@ def test_a_call_that_was_cut_before_its_arguments_gets_none():
     assert through([ANY], *call(0, ""), whole=False)[1] == call(0, "")
 
 
-def test_arguments_behind_white_space_are_not_completed():
+def test_arguments_after_white_space_are_not_completed():
     _, events = through([ANY], *call(0, "", "\n", "{}"), *call(1, " {}"))
     assert events == [*call(0, "", "\n", "{}"), *call(1, " {}")]

@@ -17,7 +17,7 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("fault", [RuntimeError("out of order"), Panic("out of order")])
 @pytest.mark.parametrize("method", ["add", "load", "step", "memory", "remove", "reset", "close"])
-def test_whatever_fails_in_an_engine_the_service_goes_on(house, method, fault):
+def test_the_service_survives_every_engine_failure(house, method, fault):
     backend = fake_backend("x" * 2000, step_seconds=0.001, kind="a")
     house.open(backend, fake_backend("fine", kind="b"), memory=1500)
     model = house.model("alpha", kind="a")
@@ -41,7 +41,7 @@ def test_whatever_fails_in_an_engine_the_service_goes_on(house, method, fault):
 
 
 @pytest.mark.parametrize("junk", [None, fake_engine.Prefilled(1, None, None)])
-def test_an_engine_that_gives_what_is_no_event_loses_its_own_requests_only(house, junk):
+def test_an_engine_that_returns_an_invalid_event_fails_only_its_requests(house, junk):
     backend = fake_backend("Hello.", kind="a")
     load = backend.load
 
@@ -57,7 +57,7 @@ def test_an_engine_that_gives_what_is_no_event_loses_its_own_requests_only(house
     assert house.ask(house.model("beta", kind="b")).result().content == "fine"
 
 
-def test_an_engine_that_fails_to_close_when_its_time_is_up_harms_nobody(house):
+def test_an_engine_that_fails_to_close_after_its_ttl_affects_no_request(house):
     backend = fake_backend("Hello.")
     backend.script.faults["close"] = RuntimeError("it is stuck")
     house.open(backend, ttl=0.05)
@@ -69,7 +69,7 @@ def test_an_engine_that_fails_to_close_when_its_time_is_up_harms_nobody(house):
     assert house.service.status().counters.unloads == 2
 
 
-def test_requests_that_wait_for_a_place_in_a_lost_engine_are_told(house):
+def test_requests_waiting_for_a_lost_engine_fail(house):
     backend = fake_backend("x" * 100_000, step_seconds=0.001)
     house.open(backend, concurrency=1)
     model = house.model()
@@ -85,7 +85,7 @@ def test_requests_that_wait_for_a_place_in_a_lost_engine_are_told(house):
             list(generation)
 
 
-def test_a_place_that_a_refused_row_gives_back_is_taken_though_its_owner_does_not_read_on(house):
+def test_the_place_of_a_rejected_row_is_reused_although_its_consumer_does_not_read(house):
     alpha, beta = fake_backend(kind="a"), fake_backend("b", kind="b")
     house.open(alpha, beta, memory=1500)
     alpha.script.faults["add"] = RuntimeError("no more rows")
@@ -120,7 +120,7 @@ def test_a_panic_in_the_text_work_is_a_failure_of_that_request(house, part):
     assert house.service.status().counters.failed == 1
 
 
-def test_a_backend_that_proves_its_life_from_inside_a_step_steps_nobody(house):
+def test_a_heartbeat_from_inside_a_step_steps_no_other_engine(house):
     backend = fake_backend("Hello.")
     load = backend.load
 
@@ -195,7 +195,7 @@ def test_a_format_that_raises_is_named_and_frees_its_place(house, moment):
         ("content", Delta(Channel.CONTENT, "x")),
     ],
 )
-def test_a_format_whose_events_are_none_is_named(house, channel, event):
+def test_a_format_that_returns_invalid_events_is_named(house, channel, event):
     class Format:
         def __init__(self, context):
             self.channel = channel
@@ -212,7 +212,7 @@ def test_a_format_whose_events_are_none_is_named(house, channel, event):
         house.ask(house.model()).result()
 
 
-def test_what_ended_how_is_counted(house):
+def test_outcomes_are_counted(house):
     backend = fake_backend(lambda prompt: "one\nUser: two" + "z" * 10_000, step_seconds=0.0005)
     service = house.open(backend)
     model = house.model()
@@ -271,7 +271,7 @@ def test_an_interrupt_in_the_middle_of_the_text_work_frees_the_place(house):
 
 
 @pytest.mark.parametrize("end", ["finished", "failed"])
-def test_who_is_told_that_an_answer_is_over_has_its_place_back(house, end):
+def test_the_place_is_free_when_the_last_event_arrives(house, end):
     backend = fake_backend("Hello.")
     load, hold = backend.load, threading.Event()
 

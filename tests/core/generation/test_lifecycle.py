@@ -43,7 +43,7 @@ def test_a_listener_sees_load_request_finish_and_unload(house):
     assert finished.usage.completion_tokens == len("Hello.") + 1
 
 
-def test_failures_and_cancellations_are_told_too(house):
+def test_failures_and_cancellations_are_reported_too(house):
     seen = []
     house.host.register(listeners(recorder(seen)), name="watching")
     backend = fake_backend("z" * 4000, step_seconds=0.001)

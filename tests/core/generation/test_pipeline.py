@@ -124,7 +124,7 @@ class HalfEmoji(FakeTokenizer):
 
 
 @pytest.mark.parametrize("length", range(1, 5))
-def test_a_character_cut_by_the_token_limit_leaves_nothing_behind(length):
+def test_a_character_cut_by_the_token_limit_is_dropped(length):
     pipeline = TextPipeline(HalfEmoji(), PlainText(), StopStrings([]), ToolCallFilter(TOOLS))
     data = b"a\xf0\x9f\x99\x82"[: length + 1]
     tokens = [Sampled(1, byte) for byte in data[:-1]] + [Sampled(1, data[-1], "length")]

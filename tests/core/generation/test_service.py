@@ -105,7 +105,7 @@ def test_cancelling_works_before_the_first_token(house, phase):
     house.wait_for(lambda: house.service.status().active == expected and house.service.status().waiting == 0)
 
 
-def test_a_load_that_nobody_waits_for_is_given_up(house):
+def test_a_load_without_waiting_requests_is_cancelled(house):
     backend = fake_backend()
     house.open(backend)
     backend.script.hold_load.set()
@@ -149,7 +149,7 @@ def test_a_template_that_refuses_only_an_option_is_not_gone_around(house):
     assert house.ask(house.model(), template_options={"reasoning_effort": "high"}).result().content == "Hello."
 
 
-def test_a_system_prompt_that_the_template_refuses_stands_in_front_of_the_first_question(house):
+def test_a_rejected_system_prompt_becomes_part_of_the_first_user_message(house):
     """Gemma 2's raises "System role not supported"."""
     backend = fake_backend()
     backend.script.refuses = lambda messages, options: "No system." if "system" in {m.role for m in messages} else None
@@ -231,7 +231,7 @@ def test_an_exception_in_a_step_fails_its_requests_and_the_next_one_works(house)
     assert backend.script.happened("load") == ["alpha"]
 
 
-def test_an_engine_that_cannot_be_reset_is_loaded_anew(house):
+def test_an_engine_that_cannot_be_reset_is_reloaded(house):
     backend = fake_backend(step_seconds=0.002)
     house.open(backend)
     model = house.model()
@@ -315,7 +315,7 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_numbers(house, need
         house.ask(house.model()).result()
 
 
-def test_a_model_that_no_backend_takes_is_refused_at_once(house):
+def test_a_model_that_no_backend_accepts_is_rejected_at_once(house):
     house.open(fake_backend(kind="a"))
     with pytest.raises(UnsupportedModel):
         house.ask(house.model(kind="something else"))
@@ -349,7 +349,7 @@ def test_waiting_requests_are_served_in_order(house):
     assert [row.id for row in backend.script.happened("add")] == sorted(r.id for r in backend.script.happened("add"))
 
 
-def test_closing_fails_what_runs_and_gives_everything_back(house):
+def test_closing_fails_running_requests_and_releases_everything(house):
     backend = fake_backend("q" * 100_000, step_seconds=0.002)
     service = house.open(backend)
     model = house.model()
@@ -415,7 +415,7 @@ def test_a_hanging_engine_shows_in_the_status_and_does_not_keep_close_waiting(ho
     backend.script.hang.clear()
 
 
-def test_an_idle_time_is_no_silence_of_the_engine_when_the_next_model_is_loaded(house):
+def test_idle_time_before_a_load_does_not_count_as_a_stall(house):
     alpha, beta = fake_backend(kind="a"), fake_backend("b", kind="b")
     began, go_on = threading.Event(), threading.Event()
     load = beta.load

@@ -35,7 +35,7 @@ def test_text_that_cannot_become_a_stop_string_is_shown_at_once():
     assert matcher.feed("ual") == "\nUsual"
 
 
-def test_nothing_is_shown_behind_a_match():
+def test_nothing_is_shown_after_a_match():
     matcher = StopStrings(["END"]).matcher()
     assert matcher.feed("a END b") == "a "
     assert matcher.feed("c") == ""

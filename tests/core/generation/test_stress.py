@@ -110,7 +110,7 @@ def trouble(script, dice):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("end", ["when all is done", "in the middle"])
-def test_a_crowd_leaves_an_empty_house(house, seed, end):
+def test_many_concurrent_requests_release_everything(house, seed, end):
     dice = random.Random(seed)
     backends = [fake_backend(ANSWER, kind=kind, prefill_chunk=7, step_seconds=0.0002) for kind in "ab"]
     ttl = dice.choice([None, 0.01])

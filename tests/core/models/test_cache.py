@@ -93,7 +93,7 @@ def test_snapshots_of_the_same_age_are_chosen_from_without_chance(tmp_path):
     assert one.main() == NEW
 
 
-def test_without_any_snapshot_a_name_stands_for_nothing(tmp_path):
+def test_without_any_snapshot_a_name_resolves_to_nothing(tmp_path):
     assert repository(tmp_path, "org/m").main() is None
 
 

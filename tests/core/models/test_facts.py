@@ -23,7 +23,7 @@ CARD = "---\n%s\n---\n# A model\n- mlx\nlibrary_name: mlx\n"
         ({"config.json": b"{ broken"}, "safetensors"),
     ],
 )
-def test_the_framework_is_told_by_the_evidence_beside_safetensors(folder, safetensors, files, expected):
+def test_the_framework_is_determined_by_evidence_next_to_safetensors(folder, safetensors, files, expected):
     files = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     assert Facts(folder({"model.safetensors": safetensors(), **files})).framework == expected
 
@@ -33,7 +33,7 @@ def test_weights_that_mlx_wrote_carry_its_mark(folder, safetensors):
     assert Facts(folder({"model.safetensors": safetensors(format="pt")})).framework == "safetensors"
 
 
-def test_a_name_is_no_evidence(folder, safetensors):
+def test_a_name_is_not_evidence(folder, safetensors):
     files = {"config.json": TEXT, "model.safetensors": safetensors()}
     assert Facts(folder(files, name="mlx-community-embed-chat-vision-mlx")).framework == "safetensors"
     assert Facts(folder(files, name="mlx-community-embed-chat-vision-mlx")).type == "base"
@@ -113,7 +113,7 @@ def config(*classes: str, **more) -> dict:
         ({"config.json": {"architectures": "LlamaForCausalLM", "model_type": 7}}, "unknown", []),
     ],
 )
-def test_the_type_and_what_it_can_do_are_told_by_the_config(folder, safetensors, files, expected, can):
+def test_type_and_capabilities_are_determined_by_the_config(folder, safetensors, files, expected, can):
     files = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     model = folder({"model.safetensors": safetensors(), **files})
     assert Facts(model).type == expected
@@ -145,6 +145,6 @@ def test_a_gguf_header_tells_the_same(folder, gguf, metadata, expected, can):
     assert (Facts(several).type, list(Facts(several).capabilities)) == (expected, can)
 
 
-def test_a_damaged_header_tells_nothing_and_harms_nobody(folder):
+def test_a_damaged_header_is_ignored_without_an_error(folder):
     facts = Facts(folder({"m-Q4_0.gguf": b"GGUF"}))
     assert (facts.framework, facts.type, facts.capabilities, facts.architecture) == ("GGUF", "unknown", (), None)

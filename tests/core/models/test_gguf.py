@@ -84,7 +84,7 @@ def test_a_header_cut_anywhere_is_cut_off(read, gguf):
         (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 9) + struct.pack("<IQ", 9, 1) * 5000, "damaged"),
     ],
 )
-def test_a_damaged_header_is_refused_at_once(read, data, reason):
+def test_a_damaged_header_is_rejected_at_once(read, data, reason):
     with pytest.raises(BrokenModel, match=reason):
         read(data)
 

@@ -91,7 +91,7 @@ def test_a_gguf_file_needs_neither_config_nor_tokenizer(folder, gguf, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_named(folder, whole, change, code, file):
+def test_each_problem_is_named(folder, whole, change, code, file):
     model = folder({name: data for name, data in {**whole, **change}.items() if data is not None})
     (problem,) = check_health(model).problems
     assert (problem.code, problem.file) == (code, file)
@@ -134,7 +134,7 @@ def test_a_shard_the_index_names_must_be_there(folder, whole, suffix, safetensor
     assert codes(folder({**whole, f"model.{suffix}.index.json": index(*names)}, name="none")) == ["index_missing_shard"]
 
 
-def test_an_index_of_weights_nobody_downloaded_does_not_count(folder, whole):
+def test_an_index_of_weights_that_were_not_downloaded_is_ignored(folder, whole):
     absent = index("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
     assert codes(folder({**whole, "pytorch_model.bin.index.json": absent})) == []
 
@@ -148,7 +148,7 @@ def test_numbered_shards_must_be_complete_without_an_index(folder, whole, suffix
     assert (problem.code, problem.file) == ("missing_shard", f"model-00002-of-00003.{suffix}")
 
 
-def test_a_link_whose_blob_is_gone_is_told_once(hub, safetensors):
+def test_a_dangling_link_is_reported_once(hub, safetensors):
     snapshot = hub("org/m", {"config.json": b'{"model_type": "x"}', "model.safetensors": safetensors()})
     (snapshot / "model.safetensors").resolve().unlink()
     assert codes(Model(name="org/m", path=snapshot)) == ["dangling_link"]
@@ -165,7 +165,7 @@ def test_one_variant_is_judged_without_the_others(folder, gguf):
     assert codes(folder(files, variant="Q8_0")) == ["empty_weight_file"]
 
 
-def test_what_reads_no_text_needs_no_tokenizer(folder, whole):
+def test_a_model_without_text_input_needs_no_tokenizer(folder, whole):
     del whole["tokenizer.json"]
     assert codes(folder({**whole, "config.json": {"architectures": ["ResNetForImageClassification"]}})) == []
     assert codes(folder({**whole, "tokenizer_config.json": {"tokenizer_class": "ByT5Tokenizer"}})) == []
@@ -182,13 +182,13 @@ def test_pipelines_and_adapters_have_other_configs(folder, safetensors):
     assert codes(folder({"adapter_config.json": {}, "adapters.safetensors": safetensors()}, name="a")) == []
 
 
-def test_every_problem_is_told_the_most_telling_first(folder, whole, safetensors):
+def test_every_problem_is_reported_the_most_informative_first(folder, whole, safetensors):
     files = {**whole, "config.json": b"", "model.safetensors": b"", "x.tmp": b""}
     assert codes(folder(files)) == ["partial_marker", "config_invalid_json", "empty_weight_file"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_told(folder, whole):
+def test_an_unreadable_file_is_reported(folder, whole):
     model = folder(whole)
     (model.path / "config.json").chmod(0)
     assert codes(model) == ["unreadable_file"]
@@ -200,7 +200,7 @@ def test_what_may_not_be_read_is_told(folder, whole):
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_whatever_stands_in_the_files_there_is_an_answer(folder, safetensors, gguf, seed):
+def test_any_file_content_yields_a_result(folder, safetensors, gguf, seed):
     chance = random.Random(seed)
     values = [None, 0, -1, 1.5, "x", "", [], {}, [1], ["a"], {"a": 1}, True, "7", [[]], {"a": {}}, float("nan")]
     keys = ["model_type", "architectures", "quantization", "quantization_config", "text_config", "vision_config"]

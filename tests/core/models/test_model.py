@@ -60,7 +60,7 @@ def test_an_explicit_gguf_file_is_run_whatever_it_is_called(folder, gguf):
     assert model.gguf.architecture == "llama"
 
 
-def test_what_is_not_there_reads_as_empty(folder):
+def test_missing_files_read_as_empty(folder):
     model = folder({})
     assert (dict(model.config), dict(model.tokenizer_config), dict(model.generation_config)) == ({}, {}, {})
     assert (model.chat_template, dict(model.added_tokens), model.gguf, model.files) == (None, {}, None, ())

@@ -61,7 +61,7 @@ def test_variants_may_be_folders():
     ["mmproj-F16.gguf", "m-mmproj-f16.gguf", "m-Q4_0.imatrix.gguf", "imatrix_unsloth.gguf", "m-F16-LoRA.gguf",
      "ggml-vocab-qwen2.gguf", "README.md", "model.safetensors"],
 )  # fmt: skip
-def test_what_goes_with_a_model_is_no_variant(companion):
+def test_companion_files_of_a_model_are_not_variants(companion):
     assert list(variants("m-Q4_0.gguf", companion)) == ["Q4_0"]
 
 

@@ -104,7 +104,7 @@ def test_edges_are_the_same_in_every_cut(stretches):
 
 @settings(deadline=None, max_examples=300)
 @given(_STRETCHES)
-def test_white_space_beside_a_removed_span_is_dropped_at_the_ends_and_kept_once_between(stretches):
+def test_white_space_around_a_removed_span_is_dropped_at_the_ends_and_kept_once_between(stretches):
     whole = trimmed(stretches, lambda text: [text])
     inked = [index for index, stretch in enumerate(stretches) if stretch.strip()]
     if len(stretches) > 1 and inked:
