@@ -9,7 +9,7 @@ from mlxk_core.api.errors import UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.construction import observed
+from mlxk_mlx.loading.heartbeat import observed
 from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
 from mlxk_mlx.loading.sanity import check_config
 

@@ -9,7 +9,7 @@ from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.construction import observed
+from mlxk_mlx.loading.heartbeat import observed
 from mlxk_mlx.loading.load import BackgroundCall, prepare, read_ahead
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 

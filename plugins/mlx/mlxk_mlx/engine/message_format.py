@@ -10,7 +10,7 @@ from itertools import combinations, product
 from typing import Any, Literal
 
 from mlxk_core.api.generation import Message, Tool, ToolCall
-from mlxk_mlx.engine.repair import repaired_object
+from mlxk_mlx.engine.argument_repair import repaired_object
 
 Entry = dict[str, Any]
 """A message as a template gets it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from mlxk_core.api.generation import Message, ToolCall
-from mlxk_mlx.engine.repair import repaired_object
+from mlxk_mlx.engine.argument_repair import repaired_object
 
 _CONTENT = {
     "system": "system messages",

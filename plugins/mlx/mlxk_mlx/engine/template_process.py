@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from mlxk_core.api.errors import EngineFailure
-from mlxk_mlx.engine.template_messages import LENGTH, encode_message
+from mlxk_mlx.engine.template_wire import LENGTH, encode_message
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""

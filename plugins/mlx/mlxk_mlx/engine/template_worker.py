@@ -26,7 +26,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlxk_mlx.engine.template_messages import LENGTH, encode_message
+from mlxk_mlx.engine.template_wire import LENGTH, encode_message
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""

@@ -15,7 +15,7 @@ from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, native_stop_tokens, regular_file
 from mlxk_mlx.loading import bare_weights, runtime
-from mlxk_mlx.loading.construction import observed
+from mlxk_mlx.loading.heartbeat import observed
 from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.support.architectures import accepts
 
