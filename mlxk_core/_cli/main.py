@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mlxk_core import __version__
-from mlxk_core._cli.output import Output, error_message, escape_control
+from mlxk_core._cli.output import Output, error_message
 from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
 from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._host.host import BUILTIN_COMMANDS, Host
 from mlxk_core._host.isolation import own_stdout
+from mlxk_core._text.control import escape_control
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

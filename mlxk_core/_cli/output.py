@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mlxk_core._errors import MlxkError, kind_of
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+from mlxk_core._text.control import escape_control
 
 
 class Output:
@@ -95,11 +93,6 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, MlxkError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def escape_control(text: str) -> str:
-    """Return `text` with control characters escaped (`\\x1b`), so that a model's files cannot control the terminal."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _wrapped(line: str) -> str:

@@ -7,8 +7,8 @@ import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
+from mlxk_core._host.error_place import definition_place, describe_error, error_place
 from mlxk_core._host.host import Host
-from mlxk_core._host.plugin import definition_place, describe_error, error_place
 from mlxk_core._host.specs import BackendSpec
 
 _MEMBERS = (

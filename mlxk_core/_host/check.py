@@ -19,8 +19,9 @@ from mlxk_core._errors import ModelError, ModelNotFound, PluginConflict, PluginF
 from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
 from mlxk_core._generation.extractor import ExtractorContext, PlainText
 from mlxk_core._host.contributions import checked
+from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.extension_recorder import ExtensionRecorder
-from mlxk_core._host.plugin import Plugin, describe_error
+from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.specs import (
     AgentEndpoint,
     AgentSetup,

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlxk_core._errors import InvalidOption, MlxkError, ModelError, PluginFailure, UsageError
 from mlxk_core._host import hints, selection
 from mlxk_core._host.contributions import TARGETS, Contributions, Named, checked, collect
+from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.isolated_compiler import IsolatedCompiler
 from mlxk_core._host.isolated_source import IsolatedSource
 from mlxk_core._host.isolation import Isolation, quiet_stdout
 from mlxk_core._host.loader import Loader
-from mlxk_core._host.plugin import Plugin, PluginRecord, describe_error
+from mlxk_core._host.plugin import Plugin, PluginRecord
 from mlxk_core._host.selection import Judgement
 from mlxk_core._host.specs import (
     RESERVED_SECTIONS,

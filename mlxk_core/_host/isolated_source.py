@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import MlxkError
+from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.isolation import Isolation, quiet_stdout
-from mlxk_core._host.plugin import Plugin, describe_error
+from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.specs import ModelSource
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import NoReturn, TextIO, TypeVar
 
 from mlxk_core._errors import PluginFailure
-from mlxk_core._host.plugin import Plugin, describe_error, error_place
+from mlxk_core._host.error_place import describe_error, error_place
+from mlxk_core._host.plugin import Plugin
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")

@@ -1,1 +1,1 @@
-"""Text helpers that several plugins share: streamed text, and numbers in words."""
+"""Text helpers that several plugins share: streamed text, control characters, and numbers in words."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
 from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
-from mlxk_core._cli.output import Output, escape_control
+from mlxk_core._cli.output import Output
 from mlxk_core._cli.plain_words import number_in_words, value_problem
 from mlxk_core._cli.session import Session, emit_result, json_option
+from mlxk_core._text.control import escape_control
 
 __all__ = [
     "Output",
