@@ -40,7 +40,6 @@ from mlxk_core._host.specs import (
 )
 from mlxk_core._models.model import Model
 from mlxk_core._models.resolve import Resolver
-from mlxk_core._settings.sections import fields_of
 
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
@@ -133,7 +132,7 @@ class PluginCheck:
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
         if isinstance(spec, SettingsSection):
-            self._call(plugin, f"settings section {spec.name}", lambda: fields_of(self._host.load(spec.type)))
+            self._call(plugin, f"settings section {spec.name}", self._host.settings_sections)
             return
         target = self._call(plugin, f"loading {spec.target}", lambda: self._host.load(spec.target))
         if target is None:

@@ -88,6 +88,7 @@ class Host:
     def plugins(self) -> list[PluginRecord]:
         """Return one record for each plugin, with everything it provides. Calls every hook."""
         detectors = self.quantization_detectors()
+        self.settings_sections()  # their types are checked when they are loaded
         return [self._complete(plugin, detectors) for plugin in self._loader.plugins]
 
     def announce_failures(self, note: Callable[[str], None]) -> None:
@@ -246,23 +247,30 @@ class Host:
     # Hook mlxk_settings
 
     def settings_sections(self) -> list[SettingsSection]:
-        """Return the sections that plugins add to the settings file, sorted by name."""
-        return [replace(spec, type=self.load(spec.type)) for spec in self._settings_sections.specs()]
+        """Return the sections that plugins add to the settings file, sorted by name, with their types loaded. One whose
+        type is not a section is left out and recorded as a failure of its plugin."""
+        return [spec for _, spec in self._sections]
+
+    @property
+    def knows_all_sections(self) -> bool:
+        """Whether every section of the settings file is known. A plugin that is turned off or failed cannot say which
+        are its own."""
+        self.settings_sections()  # first: a section may fail
+        return all(record.status == "loaded" for record in self._records)
 
     @cached_property
     def settings(self) -> Settings:
         """The settings file, read once. Raises `SettingsError` with the line of a wrong key or value."""
         from mlxk_core._settings.settings import read_settings, settings_file  # not for `mlxk --help`
 
-        # A plugin that is turned off or failed cannot say which sections are its own.
-        complete = all(record.status == "loaded" for record in self._records)
-        return read_settings(settings_file(), self.settings_sections(), complete=complete)
+        return read_settings(settings_file(), self.settings_sections(), complete=self.knows_all_sections)
 
     # Running what the plugins have described
 
-    def load(self, target: Target) -> Any:
+    def load(self, target: Target, *, source: object = None) -> Any:
         """Import the object that `package.module:attribute` names; a callable is returned as it is. Raises
-        `PluginFailure` naming the plugin it belongs to."""
+        `PluginFailure` naming the plugin it belongs to. An error without a frame in the plugin is placed at `source`,
+        the function that named the target."""
         if not isinstance(target, str):
             return target
         try:
@@ -276,8 +284,8 @@ class Host:
             raise
         except (Exception, SystemExit) as error:
             owner = self.owner_of(target)
-            reason = f"{target} cannot be loaded: {describe_error(error, owner.packages)}"
-            raise self.isolation.record(owner, reason, error) from error
+            reason = f"{target} cannot be loaded: {describe_error(error, owner.packages, source)}"
+            raise self.isolation.record(owner, reason, error, source=source) from error
 
     def attempt(self, spec: Named, function: Callable[[], None]) -> bool:
         """Run `function`; an error in it is recorded as a failure of the plugin that provided `spec`. Returns whether
@@ -365,6 +373,24 @@ class Host:
     def _settings_sections(self) -> Contributions[SettingsSection]:
         claims = self._collect("mlxk_settings", SettingsSection)
         return Contributions("settings section", claims, reserved=RESERVED_SECTIONS)
+
+    @cached_property
+    def _sections(self) -> list[tuple[Plugin, SettingsSection]]:
+        made = []
+        for plugin, spec in self._settings_sections:
+            source = plugin.hooks["mlxk_settings"][0].function
+            load, what = partial(self._load_section, spec, source), f"settings section {spec.name}"
+            found = self.isolation.guard(plugin, what, load, default=None, source=source)
+            if found is not None:
+                made.append((plugin, found))
+        return made
+
+    def _load_section(self, spec: SettingsSection, source: object) -> SettingsSection:
+        from mlxk_core._settings.sections import fields_of  # not for `mlxk --help`
+
+        loaded = replace(spec, type=self.load(spec.type, source=source))
+        fields_of(loaded.type)
+        return loaded
 
     @property
     def _kinds(self) -> tuple[Contributions[Any], ...]:
@@ -455,8 +481,9 @@ class Host:
 
     def _complete(self, plugin: Plugin, detectors: Iterable[tuple[Plugin, QuantizationDetectorSpec]]) -> PluginRecord:
         provides = [f"command {spec.name}" for p, spec in self._commands if p is plugin and not self._off(p, spec)]
-        for kind in self._kinds[1:]:
+        for kind in self._kinds[1:-1]:
             provides += [f"{kind.kind} {spec.name}" for owner, spec in kind if owner is plugin]
+        provides += [f"settings section {spec.name}" for owner, spec in self._sections if owner is plugin]
         provides += [f"quantization detector {spec.name}" for owner, spec in detectors if owner is plugin]
         provides += [f"lifecycle listener {listener.name}" for owner, listener in self._listeners if owner is plugin]
         if "mlxk_stop_policies" in plugin.hooks:

@@ -136,18 +136,32 @@ _KINDS: Mapping[type[Any], str] = {
 
 
 def fields_of(section: type[Any]) -> Mapping[str, Field]:
-    """Return the keys of a section by name. Raises `TypeError` for a dataclass that is not a section."""
+    """Return the keys of a section by name. Raises `TypeError` for anything that is not a section: a frozen dataclass
+    whose fields have a type and a default that the file can state."""
+    parameters = getattr(section, "__dataclass_params__", None)
+    if not isinstance(section, type) or parameters is None or not parameters.frozen:
+        name = section.__qualname__ if isinstance(section, type) else repr(section)
+        raise TypeError(f"{name} is not a frozen dataclass of settings")
     hints = typing.get_type_hints(section)
     found = {}
     for each in fields(section):
-        hint = hints[each.name]
-        if isinstance(hint, types.UnionType):
-            hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        hint, optional = hints[each.name], False
+        if typing.get_origin(hint) in (types.UnionType, typing.Union):
+            options = typing.get_args(hint)
+            optional = type(None) in options
+            others = [option for option in options if option is not type(None)]
+            hint = others[0] if len(others) == 1 else hint
         listed = hint == tuple[str, ...]
         if not listed and hint not in _KINDS:
             raise TypeError(f"{section.__name__}.{each.name}: {hint} cannot be a setting")
         if each.default is MISSING:
             raise TypeError(f"{section.__name__}.{each.name} has no default")
+        if not _fits(each.default, hint, listed=listed, optional=optional):
+            kind = "tuple[str, ...]" if listed else hint.__name__
+            raise TypeError(
+                f"{section.__name__}.{each.name}: the default {each.default!r} is not {kind}"
+                f"{' | None' if optional else ''}"
+            )
         rules = each.metadata.get(_METADATA, _Rules())
         if (rules.form == "duration" and hint is not float) or (rules.form == "file" and hint is not str):
             raise TypeError(f"{section.__name__}.{each.name}: a {rules.form} cannot be {hint}")
@@ -164,3 +178,14 @@ def fields_of(section: type[Any]) -> Mapping[str, Field]:
             default=each.default,
         )
     return found
+
+
+def _fits(default: object, hint: Any, *, listed: bool, optional: bool) -> bool:
+    """Return whether the default of a field is a value of its type; an `int` is a `float` too."""
+    if default is None:
+        return optional
+    if listed:
+        return isinstance(default, tuple) and all(isinstance(item, str) for item in default)
+    if isinstance(default, bool) or hint is bool:
+        return isinstance(default, bool) and hint is bool
+    return isinstance(default, (int, float) if hint is float else hint)

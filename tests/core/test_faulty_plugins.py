@@ -51,6 +51,14 @@ CONSTRAINT = """
 def mlxk_constraints():
     yield ConstraintSpec(kind="faulty", target=Compiler)
 """
+SETTINGS = """
+from dataclasses import dataclass
+from mlxk_core.api.settings import setting
+
+@hookimpl  # here
+def mlxk_settings():
+    yield SettingsSection(name="faulty", summary="", type=Faulty)
+"""
 LIFECYCLE = """
 @hookimpl
 def mlxk_lifecycle():
@@ -108,6 +116,23 @@ FAULTS = {
     ),
     "agents raise": Fault("@hookimpl\ndef mlxk_agents():\n    raise OSError('disk')  # here"),
     "settings section raises": Fault("@hookimpl\ndef mlxk_settings():\n    raise OSError('disk')  # here"),
+    "settings section is a dict": Fault(
+        "@hookimpl  # here\ndef mlxk_settings():\n    yield SettingsSection(name='x', summary='', type=dict)"
+    ),
+    "settings section is a plain class": Fault(SETTINGS + "class Faulty:\n    port: int = 4"),
+    "settings section can change": Fault(
+        SETTINGS + "@dataclass\nclass Faulty:\n    port: int = setting('Port.', default=4)"
+    ),
+    "settings section with a list": Fault(
+        SETTINGS + "@dataclass(frozen=True)\nclass Faulty:\n    names: list | None = setting('Names.')"
+    ),
+    "settings section with a wrong default": Fault(
+        SETTINGS + "@dataclass(frozen=True)\nclass Faulty:\n    name: str = setting('Name.', default=4)"
+    ),
+    "settings section without its type": Fault(
+        "@hookimpl  # here\ndef mlxk_settings():\n"
+        "    yield SettingsSection(name='x', summary='', type='zoo_faulty:Nothing')"
+    ),
     "accepts raises": Fault(
         "@hookimpl\ndef mlxk_backends():\n    yield BackendSpec(name='x', summary='', accepts=accepts, target='a:b')\n"
         "def accepts(model):\n    return model.nothing  # here",
@@ -368,3 +393,18 @@ def test_with_json_nothing_but_the_document_is_written_by_a_loud_backend(zoo, tm
     zoo.plugin("loud", LOUD)
     model = fake_model(tmp_path / "model")
     assert zoo.process("ask", str(model.path), "--json").json["data"] == {"text": "Hello."}
+
+
+def test_the_section_of_a_faulty_plugin_is_tolerated_and_the_others_are_read(zoo, tmp_path):
+    zoo.plugin("faulty", FAULTS["settings section is a dict"].source)
+    good = FAULTS["settings section with a wrong default"].source.replace("default=4", "default=''")
+    zoo.plugin("good", good.replace('"faulty"', '"good"'))
+    file = tmp_path / "config.toml"
+    file.write_text("[x]\nanything = 1\n[good]\nname = 'n'\n", encoding="utf-8")
+    with zoo._inside({"MLXK_CONFIG": str(file)}):
+        host = zoo.host()
+        assert {name: section.name for name, section in host.settings.sections.items()} == {"good": "n"}
+        assert [section.name for section in host.settings_sections()] == ["good"]
+    checked = zoo.mlxk("plugins", "--check", MLXK_CONFIG=str(file))
+    assert "Plugins with problems: faulty." in checked.stderr
+    assert checked.stdout.count("dict is not a frozen dataclass of settings") == 1

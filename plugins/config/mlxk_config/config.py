@@ -131,7 +131,7 @@ def show(session: Session, keys: bool) -> Any:
                 session.output.line(f"{key.ljust(width)}  {field.help}{bounds}")
         return {"keys": [{"key": key, "help": field.help} for key, field in found.items()]}
     document = SettingsDocument.read(settings_file())
-    settings = parse_settings(document.text, document.file, sections)
+    settings = parse_settings(document.text, document.file, sections, complete=session.host.knows_all_sections)
     warnings = list(settings_warnings(settings, models=_models(session), commands=session.host.command_names()))
     for warning in warnings:
         session.output.note(f"warning: {warning}")
@@ -159,7 +159,8 @@ def get(session: Session, key: str) -> Any:
       mlxk config get defaults.model
     """
     document = SettingsDocument.read(settings_file())
-    parse_settings(document.text, document.file, session.host.settings_sections())
+    host = session.host
+    parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
     value = document.get(parse_key(key))
     if value is None:
         raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
@@ -198,7 +199,7 @@ def set_command(session: Session, key: str, value: str) -> Any:
     """
     document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
-    stored = document.set(path, value, session.host.settings_sections())
+    stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
     _check_names(session, document, path, stored)
     document.write()
     session.output.note(f"{key} = {document.toml(stored)}")
@@ -266,5 +267,6 @@ def edit(session: Session) -> None:
         subprocess.run([*shlex.split(command), str(file)], check=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise MlxkError(f"The editor `{command}` failed: {error}. Set $EDITOR to another one.") from error
-    parse_settings(Path(file).read_text(encoding="utf-8-sig"), file, session.host.settings_sections())
+    text, host = Path(file).read_text(encoding="utf-8-sig"), session.host
+    parse_settings(text, file, host.settings_sections(), complete=host.knows_all_sections)
     session.output.note(f"{file} is valid.")

@@ -61,9 +61,11 @@ class SettingsDocument:
             value = value[part]
         return value
 
-    def set(self, key: tuple[str, ...], text: str, sections: Iterable[SettingsSection]) -> Any:
-        """Set a key from its text and return the value. Raises `InvalidOption` for a wrong
-        value, `SettingsError` if the file would not be valid."""
+    def set(
+        self, key: tuple[str, ...], text: str, sections: Iterable[SettingsSection], *, complete: bool = True
+    ) -> Any:
+        """Set a key from its text and return the value. Raises `InvalidOption` for a wrong value, `SettingsError` if
+        the file would not be valid. With `complete` False unknown sections are ignored."""
         sections = list(sections)
         errors: list[MlxkError] = []
         field = field_of(key, sections)
@@ -78,7 +80,7 @@ class SettingsDocument:
             changed = tomlkit.parse(self.text)
             _put(changed, key, value)
             try:
-                parse_settings(tomlkit.dumps(changed), self.file, sections)
+                parse_settings(tomlkit.dumps(changed), self.file, sections, complete=complete)
             except SettingsError as error:
                 errors.append(error)
                 continue
