@@ -193,7 +193,8 @@ class Operation:
     """A method of a route, for `/openapi.json`.
 
     `request` and `response` are msgspec structs or types such as `dict[str, int]` (None: no JSON body). `stream` is the
-    content type of a response that may be streamed instead, `query` names parameters of the URL.
+    content type of a response that may be streamed instead, `query` names parameters of the URL. `error` is the type of
+    the bodies that the route's `errors` writes (None: OpenAI's error object).
     """
 
     method: Literal["get", "post", "delete"]
@@ -202,6 +203,7 @@ class Operation:
     response: Any = None
     stream: str | None = None
     query: Sequence[str] = ()
+    error: Any = None
 
 
 class ServerContext(Protocol):

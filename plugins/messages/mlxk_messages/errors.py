@@ -6,6 +6,20 @@ import msgspec
 
 from mlxk_core.api.server import ErrorInfo
 
+
+class ErrorDetail(msgspec.Struct):
+    """What failed: Anthropic's type and a message."""
+
+    type: str
+    message: str
+
+
+class ErrorObject(msgspec.Struct, tag_field="type", tag="error"):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -23,4 +37,4 @@ def error_type(status: int) -> str:
 
 def encode_error(error: ErrorInfo) -> bytes:
     """Return Anthropic's error object, one line."""
-    return msgspec.json.encode({"type": "error", "error": {"type": error_type(error.status), "message": error.message}})
+    return msgspec.json.encode(ErrorObject(ErrorDetail(error_type(error.status), error.message)))

@@ -8,7 +8,7 @@ import falcon
 
 from mlxk_core.api.server import Cancellation, Operation, ServerContext
 from mlxk_messages.encoder import MessagesEncoder
-from mlxk_messages.errors import encode_error
+from mlxk_messages.errors import ErrorObject, encode_error
 from mlxk_messages.generation import counted, generated, shows_thinking
 from mlxk_messages.requests import CountRequest, MessageRequest
 from mlxk_messages.response import MessageObject
@@ -23,9 +23,14 @@ def extend(server: ServerContext) -> None:
         request=MessageRequest,
         response=MessageObject,
         stream=MessagesEncoder.content_type,
+        error=ErrorObject,
     )
     count = Operation(
-        method="post", summary="Count the tokens of a prompt.", request=CountRequest, response=dict[str, int]
+        method="post",
+        summary="Count the tokens of a prompt.",
+        request=CountRequest,
+        response=dict[str, int],
+        error=ErrorObject,
     )
     server.add_route("/v1/messages", Messages(server), errors=encode_error, operations=[create])
     path = "/v1/messages/count_tokens"

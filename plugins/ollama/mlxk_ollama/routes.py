@@ -34,7 +34,14 @@ def extend(server: ServerContext) -> None:
 
     def add(path: str, resource: object, summary: str, request: Any = None, stream: str | None = None) -> None:
         method: Literal["get", "post"] = "get" if request is None else "post"
-        operation = Operation(method=method, summary=summary, request=request, response=dict[str, Any], stream=stream)
+        operation = Operation(
+            method=method,
+            summary=summary,
+            request=request,
+            response=dict[str, Any],
+            stream=stream,
+            error=dict[str, str],
+        )
         server.add_route(path, resource, errors=encode_error, operations=[operation])
 
     add("/api/chat", Chat(server), "Continue a conversation.", ChatRequest, NDJSON)

@@ -54,7 +54,7 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
     """Return the whole document, with the routes of `extensions` by path."""
     own = _document()
     described = [(path, each) for path, operations in extensions.items() for each in operations]
-    kinds = [kind for _, each in described for kind in (each.request, each.response) if kind is not None]
+    kinds = [kind for _, each in described for kind in _kinds(each)]
     # Under names of their own: another protocol may have a ChatRequest too.
     refs, found = msgspec.json.schema_components(kinds, ref_template=_REF.format(name="extension.{name}"))
     schemas = {f"extension.{name}": schema for name, schema in found.items()}
@@ -66,7 +66,8 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
         )
         if each.stream is not None:
             content[each.stream.partition(";")[0]] = {"schema": {"type": "string"}}
-        operation = _operation(each.summary, content)
+        error = None if each.error is None else {"application/json": {"schema": schema_of[each.error]}}
+        operation = _operation(each.summary, content, error=error)
         if parameters := _parameters(path, each):
             operation["parameters"] = parameters
         if each.request is not None:
@@ -75,6 +76,10 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
         paths[path] = {**paths.get(path, {}), each.method: operation}
     components = {**own["components"], "schemas": {**schemas, **own["components"]["schemas"]}}
     return {**own, "paths": paths, "components": components}
+
+
+def _kinds(operation: Operation) -> list[Any]:
+    return [kind for kind in (operation.request, operation.response, operation.error) if kind is not None]
 
 
 def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
@@ -164,10 +169,12 @@ def _operation(
     content: dict[str, Any],
     *,
     body: type[Struct] | None = None,
+    error: dict[str, Any] | None = None,
     unhealthy: type[Struct] | None = None,
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "Success.", "content": content}}
-    responses |= {status: {"description": text, "content": _json(ErrorResponse)} for status, text in _ERRORS.items()}
+    failed = error or _json(ErrorResponse)
+    responses |= {status: {"description": text, "content": failed} for status, text in _ERRORS.items()}
     if unhealthy:
         responses["503"] = {"description": "Requests are not answered.", "content": _json(unhealthy)}
     operation: dict[str, Any] = {"summary": summary, "responses": responses}
