@@ -44,9 +44,7 @@ class Compiler:
                 return
         if not is_trial and trial.is_needed(grammar, text):
             trial.check(grammar)
-        matcher = llguidance.LLMatcher(bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
-        if not matcher.is_error():
-            matcher.compute_bitmask()  # a grammar without any answer shows here
+        matcher = _matcher(bytes_tokenizer(), text)
         if matcher.is_error():
             raise _at_fault(grammar, matcher.get_error())
         with self._lock:
@@ -62,10 +60,7 @@ class Compiler:
             if found is not None:
                 self._compiled.move_to_end(key)
         if found is None:
-            matcher = llguidance.LLMatcher(tokenizer, _lark(text), log_level=0, limits=_LIMITS)
-            if matcher.is_error():
-                raise _at_fault(grammar, matcher.get_error())
-            matcher.compute_bitmask()
+            matcher = _matcher(tokenizer, text)
             if matcher.is_error():
                 raise _at_fault(grammar, matcher.get_error())
             found = (matcher, tokenizer)  # the tokenizer is kept: its id is the key
@@ -77,11 +72,11 @@ class Compiler:
     def _distinct(
         self, inner: TokenConstraint, grammar: Part, written: Grammar, vocabulary: Vocabulary
     ) -> TokenConstraint:
-        def shadow() -> Any:
-            text = written.text if embedded is False else lark(grammar, {}).text
-            return llguidance.LLMatcher(bytes_tokenizer(), _lark(text), log_level=0, limits=_LIMITS)
-
         embedded = not isinstance(grammar, Matches)
+
+        def shadow() -> Any:
+            return _matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
+
         pieces = self._pieces.get(vocabulary.tokenizer)
         if pieces is None:
             pieces = self._pieces[vocabulary.tokenizer] = Pieces(vocabulary)
@@ -111,8 +106,13 @@ class Matcher:
             )
 
 
-def _lark(text: str) -> str:
-    return str(llguidance.LLMatcher.grammar_from_lark(text))
+def _matcher(tokenizer: Any, text: str) -> Any:
+    """Return a matcher of a Lark grammar, which may be in error: also if the grammar has no answer at all."""
+    grammar = llguidance.LLMatcher.grammar_from_lark(text)
+    matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # a grammar without any answer shows here
+    return matcher
 
 
 def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
@@ -139,10 +139,7 @@ def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
     """Parts of a schema that do not compile, innermost first."""
     tokenizer = bytes_tokenizer()
     for path, part in schema.places[:_PLACES]:
-        grammar = _lark(f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
-        matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
-        if not matcher.is_error():
-            matcher.compute_bitmask()
+        matcher = _matcher(tokenizer, f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
         if matcher.is_error():
             yield path, _reason(matcher.get_error())
 

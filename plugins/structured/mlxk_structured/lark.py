@@ -117,18 +117,18 @@ class _Writing:
         return [self.markers.get(piece, piece) if i % 2 else piece for i, piece in enumerate(pieces) if piece]
 
     def _any_text(self, without: tuple[str, ...]) -> str:
-        plain = [text for text in without if text not in self.markers]
-        body = "/(?s:.)*/"
-        for text in plain:
-            body += f" & ~(/(?s:.)*/ {_quoted(text)} /(?s:.)*/)"
-        return self._rule(body, terminal=True)
+        return self._rule(f"/{ANY}/{self._not_containing(without)}", terminal=True)
+
+    def _not_containing(self, texts: tuple[str, ...]) -> str:
+        """Return what excludes `texts` from a terminal. Markers are tokens of their own, and never a part of text."""
+        return "".join(f" & ~(/{ANY}/ {_quoted(text)} /{ANY}/)" for text in texts if text not in self.markers)
 
     def _up_to(self, ends: tuple[str, ...]) -> str:
         options = []
         plain = [text for text in ends if text not in self.markers]
         tokens = [self.markers[text] for text in ends if text in self.markers]
         if plain:
-            options.append(self._rule(f"/(?s:.)*/ ({' | '.join(map(_quoted, plain))})", options="[lazy]"))
+            options.append(self._rule(f"/{ANY}/ ({' | '.join(map(_quoted, plain))})", options="[lazy]"))
         if tokens:
             text = self._any_text(tuple(plain))
             options.append(f"{text} ({' | '.join(f'<[{token}]>' for token in tokens)})")
@@ -160,12 +160,7 @@ class _Writing:
         return self._rule("%lark {\n" + text + "\n}")
 
     def _raw_string(self, part: RawString) -> str:
-        patterns = _string_patterns(part)
-        body = _intersection(patterns)
-        for text in part.without:
-            if text not in self.markers:
-                body = f"{body} & ~(/(?s:.)*/ {_quoted(text)} /(?s:.)*/)"
-        return self._rule(body, terminal=True)
+        return self._rule(_intersection(_string_patterns(part)) + self._not_containing(part.without), terminal=True)
 
 
 def _regex(part: Matches) -> tuple[str, ...]:
