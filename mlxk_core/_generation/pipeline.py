@@ -69,7 +69,7 @@ class TextPipeline:
         self._calls = calls
         self._logprobs: list[TokenLogprob] = []
         self._undecided = 0
-        self._channel = self._channel_now()
+        self._channel = extractor.channel
         self.completion_tokens = 0
         self.reasoning_tokens = 0
         self.reason: FinishReason | None = None
@@ -166,7 +166,7 @@ class TextPipeline:
 
     def _count_reasoning(self) -> None:
         """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
-        before, after = self._channel, self._channel_now()
+        before, after = self._channel, self._extractor.channel
         self._undecided += 1
         if after is None:
             return
@@ -176,9 +176,6 @@ class TextPipeline:
             del self._logprobs[max(0, len(self._logprobs) - self._undecided) :]
         self._undecided = 0
         self._channel = after
-
-    def _channel_now(self) -> Channel | None:
-        return self._extractor.channel
 
     def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
         if not self._logprobs:
