@@ -9,6 +9,8 @@ from mlxk_protocol.sampling import request_sampling
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.openai.requests import CommonRequest
 
+_LONGEST_SHOWN = 40
+
 
 def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -> Sampling:
     """Return the sampling values of `request`; `logprobs` is the number of alternatives (None: no logprobs)."""
@@ -29,7 +31,13 @@ def sampling_of(request: CommonRequest, model: Model, *, logprobs: int | None) -
 
 
 def _bias(bias: Mapping[str, float]) -> dict[int, float]:
-    try:
-        return {int(token): value for token, value in bias.items()}
-    except ValueError:
-        raise invalid("`logit_bias`: every key must be a token id, a whole number as a string.", "logit_bias") from None
+    found = {}
+    for token, value in bias.items():
+        try:
+            found[int(token)] = value
+        except ValueError:
+            raise invalid(
+                f"`logit_bias`: {token[:_LONGEST_SHOWN]!r} is not a token id. Write a whole number as a string.",
+                "logit_bias",
+            ) from None
+    return found
