@@ -16,18 +16,18 @@ _MEMBERS = (
 )  # fmt: skip
 
 
-def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseException) -> MlxkError:
+def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseException, source: object = None) -> MlxkError:
     """Return the error for a request when `call` (`step()`) of a backend or its engine raised `error`.
 
     An `MlxkError` is returned unchanged. Anything else is a failure of the backend's plugin: the message names plugin,
-    file and line, and the cause is kept.
+    file and line, and the cause is kept. An error without a frame in the plugin is placed at `source`.
     """
     if isinstance(error, MlxkError):
         return error
     if isinstance(error, MemoryError):
         return InsufficientMemory(f"Not enough memory: {call} of backend {backend.name} ran out of it.")
     packages = host.owner_of(backend).packages
-    return _failure(host, backend, f"{call} raised {describe_error(error, packages)}", error)
+    return _failure(host, backend, f"{call} raised {describe_error(error, packages, source)}", error, source)
 
 
 def malformed_result(host: Host, backend: BackendSpec, problem: str, source: object) -> EngineFailure:

@@ -44,6 +44,7 @@ from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloade
 from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
+from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.isolation import quiet_stdout
 from mlxk_core._models.in_use import InUseMark
@@ -183,6 +184,8 @@ class EngineThread:
 
     def error_of(self, job: Job, error: BaseException) -> MlxkError:
         """Return the error of a request for what its own thread raised while it used the engine or its tokenizer."""
+        if isinstance(error, WrongResult):
+            return malformed_result(self._host, job.backend, str(error), error.returned_by)
         return engine_error(self._host, job.backend, failed_call(error) or "the text of a request", error)
 
     @property
@@ -496,7 +499,7 @@ class EngineThread:
                 events = list(resident.engine.step())
                 rows = [event.id for event in events]
             except BaseException as error:  # also for events without an id: they cannot be attributed to a row
-                self._lose_rows(resident, "step()", error)
+                self._lose_rows(resident, "step()", error, getattr(resident.engine, "step", None))
                 continue
             self.counters.steps += 1
             self._deliver(resident, events, rows)
@@ -550,11 +553,12 @@ class EngineThread:
                     resident.engine.remove(id)
                 self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "step()", failure))
 
-    def _lose_rows(self, resident: Resident, call: str, error: BaseException) -> None:
-        """Fail all rows of one engine because `call` raised, and reset it; unload it if even that fails."""
+    def _lose_rows(self, resident: Resident, call: str, error: BaseException, source: object = None) -> None:
+        """Fail all rows of one engine because `call` raised, and reset it; unload it if even that fails. An error
+        without a frame in the plugin is placed at `source`, whose result is wrong."""
         self.counters.engine_failures += 1
         for job in list(resident.rows.values()):
-            self._fail(job, Actor.ENGINE, engine_error(self._host, resident.backend, call, error))
+            self._fail(job, Actor.ENGINE, engine_error(self._host, resident.backend, call, error, source))
         try:
             resident.engine.reset()
         except BaseException:

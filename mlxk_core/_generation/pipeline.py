@@ -17,6 +17,7 @@ from mlxk_core._generation.events import (
 from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
+from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 16
@@ -87,7 +88,7 @@ class TextPipeline:
             return self.finish("stop")
         if sampled.logprob is not None:
             self._logprobs.append(self._logprob(sampled))
-        self._feed(self._checked(self._detokenizer.add(sampled.token)), events)
+        self._feed(self._checked(self._detokenizer.add(sampled.token), self._detokenizer.add), events)
         self._count_reasoning()
         if self.reason is None and sampled.finish is not None:
             events += self.finish("length" if sampled.finish == "length" else "stop")
@@ -98,7 +99,7 @@ class TextPipeline:
         events: list[ExtractorEvent] = []
         if self.reason is not None:
             return events
-        rest = self._checked(self._detokenizer.finish())
+        rest = self._checked(self._detokenizer.finish(), self._detokenizer.finish)
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
         self._feed(rest, events)
@@ -112,9 +113,9 @@ class TextPipeline:
         return events
 
     @staticmethod
-    def _checked(text: object) -> str:
+    def _checked(text: object, source: object) -> str:
         if not isinstance(text, str):
-            raise TypeError(f"the detokenizer returned {type(text).__name__}, not text")
+            raise WrongResult(f"the detokenizer returned {type(text).__name__}, not text", source)
         if len(text) > _LONGEST_TOKEN:
             raise ValueError(f"the detokenizer returned {len(text)} characters for one token")
         return text

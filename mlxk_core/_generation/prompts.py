@@ -15,6 +15,7 @@ from mlxk_core._generation.generic_tools import with_tools
 from mlxk_core._generation.infill import infill
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.wrong_result import WrongResult
 
 _ASKED = "mlxk asks"
 _LOGGER = logging.getLogger("mlxk.prompts")
@@ -133,6 +134,8 @@ def _templated(engine: Engine, messages: Sequence[Message], request: GenerationR
     """Return the prompt that the chat template writes. Raises `TemplateError`."""
     options = request.template_options
     text = engine.render(messages, tools=request.tools, options=options)
+    if not isinstance(text, str):
+        raise WrongResult(f"render() returned {type(text).__name__}, not text", engine.render)
     closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
     if text == closed:
         suffix = _after_last_turn(engine, messages, request)
