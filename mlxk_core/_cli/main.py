@@ -241,6 +241,18 @@ class Root(click.Group):
         failure.kind = kind_of(error)
         return failure
 
+    def failure_of_data(self, error: TypeError | ValueError) -> BaseException:
+        """Return `error`, raised because the data of the running command is not JSON, as a failure of its plugin."""
+        if self.running is None or self.running in BUILTIN_COMMANDS:
+            return error
+        spec = self.host.command(self.running)
+        command = self.host.load(spec.target)
+        source = getattr(command, "callback", command)
+        what = f"`{self.running}` returned data that is not JSON, and `--json`"
+        failure = self.host.failure_of(spec, what, error.with_traceback(None), source=source)
+        failure.kind = kind_of(error)
+        return failure
+
     def _section(self, name: str) -> str:
         if name in _BUILTINS:
             return _SETUP
@@ -294,7 +306,7 @@ def run(args: Sequence[str], *, host: Host | None = None, output: Output | None 
             if error is not None:
                 _print_error(output, root.running, error)
         elif root.json or (not root.parsed and "--json" in _options(args)):
-            error = _print_document(output, root.running, data, error)
+            error = _print_document(output, root, data, error)
         elif error is None:
             output.write(text)
         else:
@@ -378,14 +390,13 @@ def _plain(command: click.Command) -> click.Command:
     return command
 
 
-def _print_document(
-    output: Output, command: str | None, data: Any, error: BaseException | None
-) -> BaseException | None:
+def _print_document(output: Output, root: Root, data: Any, error: BaseException | None) -> BaseException | None:
     try:
-        output.envelope(command=command, data=data, error=error)
+        output.envelope(command=root.running, data=data, error=error)
     except (TypeError, ValueError) as unfit:  # the command's data is not JSON: print one document all the same
-        output.envelope(command=command, data=None, error=unfit)
-        return unfit
+        blamed = root.failure_of_data(unfit)
+        output.envelope(command=root.running, data=None, error=blamed)
+        return blamed
     return error
 
 

@@ -76,7 +76,8 @@ class Fault:
     source: str
     by: str = "plugins"
     """What meets it: `plugins` lists them, `ask` runs a request, `constrain` one with a constraint, `find` looks up a
-    model, `extend` starts a server's extensions, `command` runs `mlxk faulty`."""
+    model, `extend` starts a server's extensions, `command` runs `mlxk faulty`,
+    `json` runs it with `--json`."""
 
 
 FAULTS = {
@@ -113,6 +114,21 @@ FAULTS = {
             1 / 0  # here
         """,
         by="command",
+    ),
+    "command returns what is not JSON": Fault(
+        """
+        from mlxk_core.api.commands import json_option
+
+        @hookimpl
+        def mlxk_commands():
+            yield CommandSpec(name="faulty", summary="", target=faulty)
+
+        @click.command("faulty")  # here
+        @json_option
+        def faulty():
+            return {"value": object()}
+        """,
+        by="json",
     ),
     "agents raise": Fault("@hookimpl\ndef mlxk_agents():\n    raise OSError('disk')  # here"),
     "settings section raises": Fault("@hookimpl\ndef mlxk_settings():\n    raise OSError('disk')  # here"),
@@ -163,6 +179,21 @@ FAULTS = {
         ENGINE
         + "class Faulty(FakeEngine):\n    def step(self):  # here\n"
         + "        return [type('Event', (), {'id': id})() for id in self._rows]",
+        by="ask",
+    ),
+    "step returns a number": Fault(
+        ENGINE + "class Faulty(FakeEngine):\n    def step(self):  # here\n        return 7", by="ask"
+    ),
+    "step returns a text": Fault(
+        ENGINE + "class Faulty(FakeEngine):\n    def step(self):  # here\n        return ['x']", by="ask"
+    ),
+    "render returns a number": Fault(
+        ENGINE + "class Faulty(FakeEngine):\n    def render(self, *a, **b):  # here\n        return 7", by="ask"
+    ),
+    "detokenizer returns None": Fault(
+        TOKENIZER
+        + "class Faulty(FakeTokenizer):\n    def detokenizer(self):\n        return Broken()\n"
+        + "class Broken(FakeDetokenizer):\n    def add(self, token): ...  # here",
         by="ask",
     ),
     "encode raises": Fault(
@@ -280,6 +311,11 @@ def meet(zoo, fault, folder, caplog):
     """Do what meets the fault, and return what the user reads of it."""
     if fault.by == "command":
         yield zoo.mlxk("faulty").stderr
+        return
+    if fault.by == "json":
+        done = zoo.mlxk("faulty", "--json")
+        assert done.code == 1
+        yield done.json["error"]["message"]
         return
     host = zoo.host()
     model = fake_model(folder / "model")
