@@ -30,7 +30,8 @@ from mlxk_core.api.server import ApiError
 from mlxk_mlx.support.architectures import accepts
 from mlxk_serve.http.body_limits import is_too_heavy
 from mlxk_serve.http.parser import Parser
-from mlxk_serve.openai.requests import ChatRequest, TextRequest, decode
+from mlxk_serve.openai.decoding import decode
+from mlxk_serve.openai.requests import ChatRequest, TextRequest
 from mlxk_testing.tiny_models import random_model
 
 _FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors")

@@ -13,7 +13,7 @@ from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.server import ApiError, Cancellation
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.requests import decode_other
+from mlxk_serve.openai.decoding import decode_other
 from mlxk_serve.routes.completions import read_body
 
 

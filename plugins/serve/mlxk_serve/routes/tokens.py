@@ -16,7 +16,8 @@ from mlxk_core.api.server import Cancellation
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.requests import ChatMessage, ToolIn, decode_other
+from mlxk_serve.openai.decoding import decode_other
+from mlxk_serve.openai.requests import ChatMessage, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of
 from mlxk_serve.routes.completions import read_body
