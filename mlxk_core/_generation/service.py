@@ -27,7 +27,7 @@ from mlxk_core._generation.lifecycle import Lifecycle
 from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._generation.request_settings import set_by, with_settings
+from mlxk_core._generation.request_settings import check_types, set_by, with_settings
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -157,6 +157,8 @@ class GenerationService:
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
+        for request in requests:
+            check_types(request)
         requests = with_settings([self._with_defaults(request) for request in requests])
         backends = [self._backend(request.model, request.backend) for request in requests]
         requests = [supported(request, backend) for request, backend in zip(requests, backends, strict=True)]

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from mlxk_core._host.extension_recorder import additions
-from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.generation import Constraint, GenerationRequest, GenerationService, Message
 from mlxk_core.api.models import Resolver
 from mlxk_testing.fake_engine import fake_backend, fake_model
@@ -444,3 +444,12 @@ def test_the_section_of_a_faulty_plugin_is_tolerated_and_the_others_are_read(zoo
     checked = zoo.mlxk("plugins", "--check", MLXK_CONFIG=str(file))
     assert "Plugins with problems: faulty." in checked.stderr
     assert checked.stdout.count("dict is not a frozen dataclass of settings") == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", "4"), ("min_tokens", 1.5), ("backend", 3)])
+def test_a_request_with_a_wrong_type_is_the_mistake_of_its_caller(zoo, tmp_path, field, value):
+    host = zoo.host()
+    host.register(fake_backend("Hello."), name="fake")
+    request = GenerationRequest(model=fake_model(tmp_path / "model"), prompt="Hi", **{field: value})
+    with GenerationService(host) as service, pytest.raises(InvalidOption, match="must be"):
+        service.submit(request)
