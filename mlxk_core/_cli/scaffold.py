@@ -36,7 +36,7 @@ build-backend = "flit_core.buildapi"
 [project]
 name = "mlxk-{name}"
 version = "0.1.0"
-description = "A {kind} for mlxk."
+description = "{article} {kind} for mlxk."
 readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["mlxk-core>={major}.{minor},<{major}.{next}"]
@@ -53,7 +53,7 @@ name = "{module}"
 _README = """\
 # mlxk-{name}
 
-A {kind} for [mlxk](https://github.com/mlxk/mlxk).
+{article} {kind} for [mlxk](https://github.com/mlxk/mlxk).
 
     pip install -e '.[tests]'
     mlxk plugins --check
@@ -118,7 +118,8 @@ def project_files(kind: str, name: str) -> dict[str, str]:
     module = f"mlxk_{name.replace('-', '_')}"
     major, minor = (int(part) for part in __version__.split(".")[:2])
     fields = {
-        "kind": kind.replace("-", " "),
+        "kind": _label(kind),
+        "article": _article(kind),
         "identifier": kind.replace("-", "_"),
         "name": name,
         "module": module,
@@ -145,4 +146,16 @@ def _source(kind: str, name: str, module: str) -> str:
     source = re.sub(r'\b(name|kind)="[\w-]+"', rf'\1="{name}"', source, count=1)
     if kind == "command":
         source = source.replace('click.command("hello")', f'click.command("{name}")')
-    return f'"""A {kind.replace("-", " ")} for mlxk."""\n\n{source}'
+    if kind == "backend":
+        source = source.replace('summary="RWKV models."', f'summary="{name} models."')
+    if kind == "source":
+        source = source.replace('source="shelf"', f'source="{name}"')
+    return f'"""{_article(kind)} {_label(kind)} for mlxk."""\n\n{source}'
+
+
+def _label(kind: str) -> str:
+    return "settings section" if kind == "settings" else kind.replace("-", " ")
+
+
+def _article(kind: str) -> str:
+    return "An" if kind[0] in "aeiou" else "A"
