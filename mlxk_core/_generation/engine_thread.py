@@ -96,6 +96,7 @@ class _Trim(Enum):
 
 
 _IDLE_TRIM = 5.0  # seconds
+_LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
 _LONG_PROMPT = 8192  # tokens
 
 
@@ -253,7 +254,7 @@ class EngineThread:
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
         expiry = self.residency.next_expiry()
-        return None if expiry is None else max(0.05, expiry - time.monotonic())
+        return None if expiry is None else min(max(0.05, expiry - time.monotonic()), _LONGEST_WAIT)
 
     def _run_commands(self, *, wait: float | None) -> None:
         try:

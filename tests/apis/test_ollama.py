@@ -125,6 +125,12 @@ def test_keep_alive_decides_how_long_a_model_stays_loaded(api):
     assert chat(api, keep_alive="soon").status == 400
 
 
+def test_a_keep_alive_of_any_size_leaves_the_engine_running(api):
+    for seconds in (10**15, 1e300):
+        chat(api, keep_alive=seconds, stream=False)
+        assert chat(api, stream=False).status == 200
+
+
 @pytest.mark.parametrize(("path", "fields"), [("/api/chat", {"messages": []}), ("/api/generate", {"prompt": ""})])
 def test_without_a_prompt_keep_alive_loads_or_unloads(api, path, fields):
     document = api.post(path, {"model": "tiny/talker", "keep_alive": "5m", "stream": False, **fields}).json

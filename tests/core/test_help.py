@@ -168,6 +168,7 @@ def test_commands_are_in_sections_and_those_of_others_come_last(cli, host):
     assert "mlxk help run" in lines[-1] and "mlxk serve" not in lines[-2]
 
 
+@pytest.mark.needs("models")
 def test_the_check_of_examples_finds_a_wrong_option():
     with pytest.raises(click.UsageError):
         _parse(["list", "--sorted", "size"])

@@ -65,10 +65,10 @@ class _Nameless(_Plain):
     ("broken", "said"),
     [
         (_Whole, "as a whole, but .* character by character"),
-        (_Silent, r"feed\('ab'\) gave None"),
+        (_Silent, r"feed\('ab'\) returned None"),
         (_Hollow, "an empty delta"),
         (_Named, "the channel of a delta is a Channel"),
-        (_Words, "gives Delta and ToolCallDelta, not 'ab'"),
+        (_Words, "returns Delta and ToolCallDelta, not 'ab'"),
         (_Misplaced, "channel was reasoning, but 'a', fed next, went to .*CONTENT"),
         (_Nameless, "the first delta of a call has an id and a name"),
     ],

@@ -65,7 +65,8 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
             {} if each.response is None else {"application/json": {"schema": schema_of[each.response]}}
         )
         if each.stream is not None:
-            content[each.stream.partition(";")[0]] = {"schema": {"type": "string"}}
+            kind = each.stream.partition(";")[0]
+            content[kind] = {"schema": {"type": "object" if kind == "text/event-stream" else "string"}}
         error = None if each.error is None else {"application/json": {"schema": schema_of[each.error]}}
         operation = _operation(each.summary, content, error=error)
         if parameters := _parameters(path, each):
