@@ -92,7 +92,7 @@ def _checked_records(host: Host) -> list[PluginRecord]:
 
 
 def _problems(record: PluginRecord) -> list[str]:
-    return [text for text in (record.reason, *record.conflicts, *record.problems) if text]
+    return list(dict.fromkeys(text for text in (record.reason, *record.conflicts, *record.problems) if text))
 
 
 def _table(records: Sequence[PluginRecord]) -> list[str]:
