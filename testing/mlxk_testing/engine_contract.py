@@ -256,7 +256,8 @@ def max_tokens_is_exact(engine: Engine) -> None:
 def progress_on_a_prompt_is_reported_to_its_end(engine: Engine) -> None:
     row = _rows(engine)[2]
     events = alone(engine, row).prefilled
-    assert events and events[-1].done == events[-1].total == len(row.prompt)
+    assert events, "step() returned no Prefilled for the prompt: its progress must be reported up to done == total"
+    assert events[-1].done == events[-1].total == len(row.prompt)
     assert [event.done for event in events] == sorted(event.done for event in events)
     assert all(event.cached == 0 for event in events)
 
