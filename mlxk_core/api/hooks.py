@@ -5,6 +5,7 @@ from __future__ import annotations
 import pluggy
 
 from mlxk_core._host.specs import (
+    SAMPLING_OPTIONS,
     AgentEndpoint,
     AgentSetup,
     AgentSpec,
@@ -30,6 +31,7 @@ from mlxk_core._host.specs import (
 hookimpl = pluggy.HookimplMarker("mlxk")
 
 __all__ = [
+    "SAMPLING_OPTIONS",
     "AgentEndpoint",
     "AgentSetup",
     "AgentSpec",

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlxk_core.api.commands import Session
+from mlxk_core.api.errors import MlxkError
 from mlxk_core.api.generation import GenerationRequest, GenerationService, Message, thinking_options
+from mlxk_core.api.hooks import SAMPLING_OPTIONS
 from mlxk_core.api.models import Model, model_context_length
 from mlxk_run.display import Answer, Display
 from mlxk_run.log import Log
@@ -37,16 +39,23 @@ class Runner:
             spinner.clear()
         self.log.print(self.session.output)
 
+    def _applied_sampling(self, backend: str | None) -> frozenset[str]:
+        """Return the fields of `Sampling` that the backend applies; all where none runs the model, which is reported
+        when the request is submitted, with what is wrong with its files."""
+        try:
+            return self.session.host.backend_for(self.model, backend or self.model.settings.backend).sampling
+        except MlxkError:
+            return SAMPLING_OPTIONS
+
     def answer(self, prompt: Sequence[Message] | str, options: AnswerOptions, *, room: int = 0) -> Answer:
         """Show the answer to a conversation or a raw prompt, and return it.
 
         Raises `NoRoom` if fewer than `room` tokens of the context are left for the answer.
         """
-        backend = self.session.host.backend_for(self.model, options.backend)
         request = GenerationRequest(
             model=self.model,
             prompt=prompt,
-            sampling=sampling_for(self.model, options.sampling, backend.sampling),
+            sampling=sampling_for(self.model, options.sampling, self._applied_sampling(options.backend)),
             max_tokens=options.max_tokens,
             stop=options.stop,
             chat_stops=options.chat_stops,
