@@ -22,7 +22,7 @@ let
   mlxk_convert = plugin "convert" [ mlxk_mlx click huggingface-hub mlx mlx-lm ];
   mlxk_protocol = plugin "protocol" [ msgspec ];
   mlxk_embeddings = plugin "embeddings" [ mlxk_protocol falcon click msgspec ];
-  mlxk_encoders = plugin "encoders" [ mlxk_mlx mlx ];
+  mlxk_encoders = plugin "encoders" [ mlxk_mlx mlx mlx-lm ];
   mlxk_gguf = plugin "gguf" [ mlxk_mlx mlx tokenizers transformers ];
   mlxk_launch = plugin "launch" [ click ];
   mlxk_messages = plugin "messages" [ mlxk_protocol falcon msgspec ];
