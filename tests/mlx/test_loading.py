@@ -203,7 +203,7 @@ def test_a_load_can_be_ended_while_the_network_is_built(tmp_path):
         nonlocal calls
         calls += 1
         if calls > 1:  # the first call is before the files are read
-            raise Interrupted("nobody waits")
+            raise Interrupted("the client has left")
 
     context = EngineContext(alive=alive, at_thread_exit=lambda call: None, cache_bytes=0, concurrency=1)
     with pytest.raises(Interrupted) as caught:

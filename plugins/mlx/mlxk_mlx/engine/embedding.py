@@ -46,7 +46,7 @@ def next_token_logits(
         stop = start + logits.shape[1]
         here = [index for index, end in enumerate(ends) if start <= end < stop]
         rows = [logits[index, ends[index] - start, columns].astype(mx.float32) for index in here]
-        mx.eval(rows, [layer.state for layer in cache])  # logits that nobody asked for are not computed
+        mx.eval(rows, [layer.state for layer in cache])  # unused logits are not computed
         found.update(zip(here, (row.tolist() for row in rows), strict=True))
         start = stop
         yield None
