@@ -186,3 +186,9 @@ def test_a_model_is_loaded_and_unloaded_on_request(client, engine, kit):
     assert client.status()["models"] == []
     assert client.post("/v1/models/load", {"model": "nobody/none"}).status == 404
     assert client.post("/v1/models/load", {}).error["param"] == "model"
+
+
+@pytest.mark.parametrize("option", [{"effort": "low"}, {"exclude": True}])
+def test_a_text_has_no_reasoning_to_change(client, option):
+    answer = client.post(TEXT, {"model": "fake", "prompt": "Hi", "reasoning": option})
+    assert (answer.status, answer.error["param"]) == (400, f"reasoning.{next(iter(option))}")

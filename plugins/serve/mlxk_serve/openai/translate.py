@@ -63,6 +63,9 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
     """Return the generation requests of a completion: the choices of every prompt, in order."""
     if request.suffix and request.echo:
         raise invalid("`echo` cannot be used with `suffix`.", "echo")
+    for name in ("effort", "exclude"):  # a text has no template to switch, and no reasoning apart from it
+        if getattr(request.reasoning, name, None):
+            raise unsupported(f"reasoning.{name}")
     if not request.echo:
         _check_limit(request.max_tokens, "max_tokens")
     _check_prompt_logprobs(request)
