@@ -191,46 +191,57 @@ class Environment:
         self.run(self.python, "-m", "pytest", *options, "-W", "ignore", script, variables=server.variables)
 
 
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
-    """`environment("openai-3")`: the packages of that file in `environments/`, installed once in a session.
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Environment]]:
+    """`environment("openai-3")`: the packages of that file in `environments/`, installed once in a module.
 
     Skips the test where it cannot be made.
     """
-    made: dict[str, Environment] = {}
 
-    def make(name: str) -> Environment:
+    def install(name: str, folder: Path) -> Environment:
         if _UV is None:
             pytest.skip("uv makes the environments of these tests")
-        if name not in made:
-            folder = tmp_path_factory.mktemp("client") / "venv"
-            python = str(folder / "bin" / "python")
-            _install(folder.parent, _UV, "venv", "--python", sys.executable, str(folder))
-            options = ["-r", _ENVIRONMENTS / f"{name}.in", "-c", _ENVIRONMENTS / f"{name}.txt"]
-            _install(folder.parent, _UV, "pip", "install", "--python", python, *map(str, options))
-            made[name] = Environment(folder)
-        return made[name]
+        python = str(folder / "venv" / "bin" / "python")
+        _install(folder, _UV, "venv", "--python", sys.executable, str(folder / "venv"))
+        options = ["-r", _ENVIRONMENTS / f"{name}.in", "-c", _ENVIRONMENTS / f"{name}.txt"]
+        _install(folder, _UV, "pip", "install", "--no-cache", "--python", python, *map(str, options))
+        return Environment(folder / "venv")
 
-    return make
+    yield from _installed_once(install, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
-def node_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+@pytest.fixture(scope="module")
+def node_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Environment]]:
     """`node_environment("node")`: the packages of that file in `environments/`, by npm."""
-    made: dict[str, Environment] = {}
 
-    def make(name: str) -> Environment:
+    def install(name: str, folder: Path) -> Environment:
         npm = shutil.which("npm", path=_USERS_ENVIRONMENT.get("PATH"))
         if npm is None or shutil.which("node", path=_USERS_ENVIRONMENT.get("PATH")) is None:
             pytest.skip("node or npm is not installed")
+        shutil.copy(_ENVIRONMENTS / f"{name}.json", folder / "package.json")
+        _install(folder, npm, "install", "--silent", "--no-audit", "--no-fund", "--cache", str(folder / "cache"))
+        shutil.rmtree(folder / "cache")
+        return Environment(folder, folder / "node_modules" / ".bin")
+
+    yield from _installed_once(install, tmp_path_factory)
+
+
+def _installed_once(
+    install: Callable[[str, Path], Environment], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Environment]]:
+    """Keep each environment until the module ends: together they are too much for the disk of a small machine."""
+    made: dict[str, Environment] = {}
+    folders: list[Path] = []
+
+    def make(name: str) -> Environment:
         if name not in made:
-            folder = tmp_path_factory.mktemp("node")
-            shutil.copy(_ENVIRONMENTS / f"{name}.json", folder / "package.json")
-            _install(folder, npm, "install", "--silent", "--no-audit", "--no-fund")
-            made[name] = Environment(folder, folder / "node_modules" / ".bin")
+            folders.append(tmp_path_factory.mktemp("client"))
+            made[name] = install(name, folders[-1])
         return made[name]
 
-    return make
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _install(folder: Path, *command: str) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +31,18 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`install("mlxk-core", ...)`: the folder of executables of a fresh environment with just these and their needs."""
+@pytest.fixture(scope="module")
+def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """`install("mlxk-core", ...)`: the folder of executables of a fresh environment with just these and their needs.
+
+    It is deleted when another one is made, and when the module ends: each takes up to a gigabyte.
+    """
+    made: list[Path] = []
 
     def make(*requirements: str) -> Path:
+        remove(made)
         folder = tmp_path_factory.mktemp("environment") / "venv"
+        made.append(folder)
         uv("venv", "--quiet", "--python", sys.executable, folder)
         python = folder / "bin" / "python"
         pins = ["--constraint", ROOT / "constraints.txt", "--find-links", wheels]
@@ -44,4 +50,10 @@ def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         uv("pip", "check", "--quiet", "--python", python)
         return folder / "bin"
 
-    return make
+    yield make
+    remove(made)
+
+
+def remove(folders: list[Path]) -> None:
+    while folders:
+        shutil.rmtree(folders.pop(), ignore_errors=True)
