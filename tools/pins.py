@@ -22,7 +22,7 @@ def resolve() -> list[str]:
     form = ["--no-hashes", "--no-header", "--no-annotate", "--no-emit-workspace"]
     export = ["uv", "export", *form, "--all-packages", "--all-groups"]
     lines = subprocess.run(export, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    return sorted(line.strip() for line in lines if "==" in line and "'never'" not in line)
+    return sorted(line.strip() for line in lines if "==" in line)
 
 
 def write(pins: list[str]) -> None:
