@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,9 +12,10 @@ from mlxk_core._errors import InvalidConstraint, InvalidOption
 from mlxk_core._generation.answer_grammar import ResponseGrammar, answer_grammar, is_constrained
 from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
-from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.format_parser import ExtractorContext
+from mlxk_core._generation.formats import Formats
 from mlxk_core._generation.generic_tools import generic_grammar
-from mlxk_core._generation.grammar import Matches
+from mlxk_core._generation.grammar import Matches, Part
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.thinking_budget import ThinkingBudget
@@ -23,23 +24,8 @@ from mlxk_core._host.specs import BackendSpec
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
 
-Grammar = Callable[[ExtractorContext], ResponseGrammar | None]
-
 _TAG = re.compile(r"[<\[◁｜].*[>\]▷｜]", re.DOTALL)
 _COMPOSED = "grammar"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Formats:
-    """What the formats of a model say about constraints: their names and their grammars."""
-
-    name: str | None = None
-    grammar: Grammar | None = None
-    tool_grammar: Grammar | None = None
-
-    def reads_calls(self, request: GenerationRequest) -> bool:
-        """Whether the tool format can read the model's calls; one without a grammar is assumed to."""
-        return self.tool_grammar is None or self.tool_grammar(ExtractorContext(model=request.model)) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,63 +42,61 @@ class ConstraintPlan:
         resident: Resident,
         stop_tokens: frozenset[int],
         context: ExtractorContext,
-        extractor: Callable[[], Extractor],
         *,
         generic_tools: bool = False,
     ) -> TokenConstraint | None:
-        """Return the constraint of one row. `extractor` makes a parser of the model's format; with `generic_tools`
-        calls are written in the generic form, and always enforced where something can.
+        """Return the constraint of one row. With `generic_tools` calls are written in the generic form, and always
+        enforced where something can.
 
         Raises `InvalidOption`, naming the option of the request.
         """
-        request, option = self.request, option_of(self.request)
-        constrained = is_constrained(request)
-        stated = self.formats.grammar(context) if self.formats.grammar is not None else None
-        if stated is None and extractor().channel is Channel.REASONING:
-            if constrained:
-                raise InvalidOption(
-                    option,
-                    f"the format {self.formats.name} states no grammar, and the chat template opens a block of "
-                    "reasoning; turn reasoning off for this request",
-                )
-        elif generic_tools and self.enforces_generic:
-            constrained = True
+        stated = self.formats.grammar(context)
         form = stated or ResponseGrammar()
         constraint = None
+        if self._is_enforced(stated, context, generic_tools=generic_tools):
+            grammar = self._grammar(form, context, generic_tools=generic_tools)
+            constraint = self._compiled(grammar, _vocabulary(resident, stop_tokens))
+        return self._within_thinking_budget(constraint, form, context, resident)
+
+    def _is_enforced(self, stated: ResponseGrammar | None, context: ExtractorContext, *, generic_tools: bool) -> bool:
+        constrained = is_constrained(self.request)
+        if stated is not None or self.formats.text_parser(context).channel is not Channel.REASONING:
+            return constrained or (generic_tools and self.enforces_generic)
         if constrained:
-            constraint = self._compiled(resident, stop_tokens, context, form, generic_tools=generic_tools)
-        if request.thinking_budget is None:
+            raise InvalidOption(
+                option_of(self.request),
+                f"the format {self.formats.name} states no grammar, and the chat template opens a block of "
+                "reasoning; turn reasoning off for this request",
+            )
+        return False
+
+    def _grammar(self, form: ResponseGrammar, context: ExtractorContext, *, generic_tools: bool) -> Part:
+        if generic_tools:
+            return answer_grammar(self.request, replace(form, calls=None), generic_grammar())
+        return answer_grammar(self.request, form, self.formats.tool_grammar(context))
+
+    def _compiled(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
+        option = option_of(self.request)
+        kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
+        compiler = self.host.constraint_compiler(kind, option)
+        with _named(option):
+            return compiler.compile(grammar, vocabulary)
+
+    def _within_thinking_budget(
+        self, constraint: TokenConstraint | None, form: ResponseGrammar, context: ExtractorContext, resident: Resident
+    ) -> TokenConstraint | None:
+        budget = self.request.thinking_budget
+        if budget is None:
             return constraint
         if not form.reasoning_end:
-            if self.formats.name is None or request.budget_is_default:
+            if self.formats.name is None or self.request.budget_is_default:
                 return constraint  # a model without reasoning keeps to every budget
             raise InvalidOption(
                 "thinking_budget", f"the format {self.formats.name} states no grammar, so its reasoning cannot be ended"
             )
         tokenizer = resident.engine.tokenizer
         end = tokenizer.encode(form.reasoning_end, add_special_tokens=False)
-        return ThinkingBudget(request.thinking_budget, end, tokenizer, extractor(), constraint)
-
-    def _compiled(
-        self,
-        resident: Resident,
-        stop_tokens: frozenset[int],
-        context: ExtractorContext,
-        form: ResponseGrammar,
-        *,
-        generic_tools: bool,
-    ) -> TokenConstraint:
-        request, option = self.request, option_of(self.request)
-        tool_form: ResponseGrammar | None = None
-        if generic_tools:
-            form, tool_form = replace(form, calls=None), generic_grammar()
-        elif self.formats.tool_grammar is not None:
-            tool_form = self.formats.tool_grammar(context)
-        grammar = answer_grammar(request, form, tool_form)
-        kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
-        compiler = self.host.constraint_compiler(kind, option)
-        with _named(option):
-            return compiler.compile(grammar, _vocabulary(resident, stop_tokens))
+        return ThinkingBudget(budget, end, tokenizer, self.formats.text_parser(context), constraint)
 
 
 def plan_constraint(
@@ -123,10 +107,19 @@ def plan_constraint(
     Raises `InvalidOption` if one is invalid, or if nothing installed can enforce it.
     """
     enforces = backend.constraints and any(spec.kind == _COMPOSED for spec in host.constraints())
+    plan = ConstraintPlan(host, request, formats, enforces)
     if not is_constrained(request) and request.thinking_budget is None:
-        if not request.tools:
-            return None
-        return ConstraintPlan(host, request, formats, enforces)
+        return plan if request.tools else None
+    _check(host, request)
+    if backend.constraints:
+        return plan
+    if request.budget_is_default and not is_constrained(request):
+        return None
+    raise InvalidOption(option_of(request), f"the backend {backend.name} does not support structured output")
+
+
+def _check(host: Host, request: GenerationRequest) -> None:
+    """Raise `InvalidOption` if what the response must match is invalid or contradictory."""
     option = option_of(request)
     if request.constraint is not None:
         kind = request.constraint.kind
@@ -141,11 +134,6 @@ def plan_constraint(
                 compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
     elif request.must_call:
         raise InvalidOption("tool_choice", "a call is required, and the request has no tools")
-    if not backend.constraints:
-        if request.budget_is_default and not is_constrained(request):
-            return None
-        raise InvalidOption(option, f"the backend {backend.name} does not support structured output")
-    return ConstraintPlan(host, request, formats, enforces)
 
 
 def option_of(request: GenerationRequest) -> str:

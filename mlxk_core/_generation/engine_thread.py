@@ -12,13 +12,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from queue import Empty, SimpleQueue
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
+from mlxk_core._generation.counters import Counters
 from mlxk_core._generation.engine import Engine, EngineContext, PromptScored, Row, RowFailed, Sampled, StepEvent
 from mlxk_core._generation.engine_errors import (
     engine_error,
@@ -41,9 +41,10 @@ from mlxk_core._generation.jobs import (
     TaskDone,
 )
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
+from mlxk_core._generation.limits import Limits
 from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
-from mlxk_core._generation.stall_monitor import STALL_SECONDS, StallMonitor
+from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.isolation import quiet_stdout
@@ -51,38 +52,6 @@ from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 
 _UNLOAD_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Resources of the service. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded).
-
-    After `stall` seconds without progress of its engine a running request fails.
-    """
-
-    memory: int
-    cache_bytes: int
-    concurrency: int
-    ttl: float | None
-    stall: float = STALL_SECONDS
-
-
-@dataclass(slots=True)
-class Counters:
-    """Totals since the start, which only grow. Written by the engine thread."""
-
-    finished: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    loads: int = 0
-    unloads: int = 0
-    expired: int = 0
-    """Unloads of models that were idle for `ttl`; the other unloads made room for another model."""
-    engine_failures: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-    steps: int = 0
 
 
 class _Trim(Enum):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from queue import Empty
 from types import TracebackType
 
 from mlxk_core._errors import MlxkError
-from mlxk_core._generation.answer_grammar import is_constrained
 from mlxk_core._generation.completion import Completion, join_events
-from mlxk_core._generation.constraint_plan import ConstraintPlan
-from mlxk_core._generation.engine import Prefilled, PromptScored, Row, Sampled
+from mlxk_core._generation.engine import Prefilled, PromptScored, Sampled, StepEvent
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
     Event,
@@ -22,13 +19,9 @@ from mlxk_core._generation.events import (
     Loading,
     Progress,
     PromptLogprobs,
-    Started,
-    Timings,
     Usage,
     UsageUpdate,
 )
-from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
-from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import (
     Job,
@@ -42,58 +35,12 @@ from mlxk_core._generation.jobs import (
     RowStepped,
 )
 from mlxk_core._generation.lifecycle import RequestAccepted, RequestFinished
-from mlxk_core._generation.min_tokens import MinTokens
-from mlxk_core._generation.pipeline import TextPipeline, VerbatimAnswer
+from mlxk_core._generation.pipeline import TextPipeline
+from mlxk_core._generation.plan import Plan
+from mlxk_core._generation.prepare import prepare
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.stops import StopTokenCache
-from mlxk_core._generation.tool_call_filter import ToolCallFilter
-from mlxk_core._host.specs import StopPolicy
-from mlxk_core._models.budget import budget
-from mlxk_core._text.stop_strings import StopStrings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How to run one request, decided from the plugins and the model's files before it is queued.
-
-    `window` is the context length in tokens.
-    """
-
-    window: int | None
-    stop_strings: StopStrings
-    stop_policy: StopPolicy
-    stop_tokens: StopTokenCache
-    format_name: str | None = None
-    extractor: Callable[[ExtractorContext], Extractor] | None = None
-    tool_extractor: Callable[[ExtractorContext], Extractor] | None = None
-    """Finds tool calls in the content of `extractor`; for requests that have tools."""
-    constraint: ConstraintPlan | None = None
-    reads_calls: Callable[[GenerationRequest], bool] = lambda request: True
-    """Whether the model's calls can be read in its own form."""
-
-
-@dataclass(slots=True)
-class _Clock:
-    """When each stage of a request was reached, in monotonic seconds."""
-
-    submitted: float
-    leased: float = 0.0
-    submitted_row: float = 0.0
-    admitted: float = 0.0
-    first: float = 0.0
-    last: float = 0.0
-    loaded: bool = False
-
-    def timings(self) -> Timings:
-        waited_for_model = self.leased - self.submitted if self.leased else 0.0
-        waited_for_place = self.admitted - self.submitted_row if self.admitted else 0.0
-        return Timings(
-            load=waited_for_model if self.loaded else 0.0,
-            queue=waited_for_place + (0.0 if self.loaded else waited_for_model),
-            prompt=self.first - self.admitted if self.first else 0.0,
-            generation=self.last - self.first if self.first else 0.0,
-        )
+from mlxk_core._generation.stage_clock import StageClock
 
 
 class Generation:
@@ -116,7 +63,7 @@ class Generation:
         job.ttl = request.ttl
         self._ready: deque[Event] = deque()
         self._pipeline: TextPipeline | None = None
-        self._clock = _Clock(time.monotonic())
+        self._clock = StageClock(time.monotonic())
         self._prompt_tokens = 0
         self._cached_tokens = 0
         self._over = False
@@ -149,22 +96,12 @@ class Generation:
                 raise StopIteration
             if timeout == 0 and self._job.outbox.empty():  # cheaper than `get` for a thread that polls many requests
                 return None
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                update = self._job.outbox.get(
-                    timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
-                )
+                update = self._job.outbox.get(timeout=left)
             except Empty:
                 return None
-            try:
-                self._process(update)
-            except BaseException as error:
-                self._ready.clear()
-                interrupted = isinstance(error, KeyboardInterrupt)
-                self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
-                if isinstance(error, (MlxkError, KeyboardInterrupt)):
-                    raise
-                # Also for a panic in a Rust extension (tokenizers), which is not an `Exception`.
-                raise self._thread.error_of(self._job, error) from error
+            self._process(update)
         return self._ready.popleft()
 
     def on_ready(self, callback: Callable[[], None]) -> None:
@@ -191,6 +128,18 @@ class Generation:
         return join_events(self)
 
     def _process(self, update: JobUpdate) -> None:
+        """Turn `update` into events. An error ends the generation."""
+        try:
+            self._dispatch(update)
+        except BaseException as error:  # a panic in a Rust extension (tokenizers) is not an `Exception`
+            self._ready.clear()
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
+            if isinstance(error, (MlxkError, KeyboardInterrupt)):
+                raise
+            raise self._thread.error_of(self._job, error) from error
+
+    def _dispatch(self, update: JobUpdate) -> None:
         match update:
             case LoadStarted():
                 self._clock.loaded = True
@@ -201,105 +150,50 @@ class Generation:
             case RowAdmitted():
                 self._clock.admitted = update.at
             case RowStepped():
-                self._process_step(update)
+                for event in update.events:
+                    if not self._over:
+                        self._read(event, update.at)
             case JobFailed():
                 raise update.error
             case JobCancelled():
                 self._finish("cancelled")
 
     def _submit_row(self, resident: Resident) -> None:
-        """Render the prompt, decide the token budget and submit the row to the engine thread."""
-        request, plan, engine = self._request, self._plan, resident.engine
-        prompt = self._prompt.get(engine, request, plan.window, reads_calls=plan.reads_calls(request))
+        """Render the prompt and submit its row to the engine thread."""
+        reads_calls = self._plan.formats.read_calls_of(self._request.model)
+        prompt = self._prompt.get(resident.engine, self._request, self._plan.window, reads_calls=reads_calls)
         self.prompt_text = prompt.text
         self._prompt_tokens = len(prompt.tokens)
-        allowed = budget(plan.window, self._prompt_tokens, asked=request.max_tokens, policy=request.token_policy)
-        notes = list(prompt.notes)
-        if request.max_tokens is not None and allowed < request.max_tokens:
-            notes.append(
-                f"max_tokens lowered from {request.max_tokens:,} to {allowed:,}, the room after the prompt in the "
-                f"context of {plan.window:,} tokens."
-            )
-        context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
-        model_stops = plan.stop_tokens.get(resident, plan.stop_policy)
-        stop_tokens = frozenset(request.stop_tokens)
-        if not request.ignore_eos or is_constrained(request):  # what is constrained ends where its grammar does
-            stop_tokens |= model_stops | prompt.stop_tokens
-        constraint = (
-            plan.constraint.token_constraint(
-                resident,
-                model_stops,
-                context,
-                lambda: self._format_parser(context),
-                generic_tools=prompt.generic_tools,
-            )
-            if plan.constraint is not None
-            else None
-        )
-        if request.min_tokens and stop_tokens:
-            constraint = MinTokens(constraint, request.min_tokens, stop_tokens, engine.tokenizer.vocab_size)
-        row = Row(
-            id=self._job.id,
-            prompt=prompt.tokens,
-            max_tokens=allowed,
-            sampling=request.sampling,
-            stop_tokens=stop_tokens,
-            constraint=constraint,
-            prompt_logprobs=request.prompt_logprobs,
-        )
-        if reads_prompt := allowed > 0 or request.prompt_logprobs is not None:
-            engine.check(row)
-        extractor = self._extractor(context, generic_tools=prompt.generic_tools)
-        calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
-        self._pipeline = TextPipeline(engine.tokenizer, extractor, plan.stop_strings, calls)
+        prepared = prepare(self._request, self._plan, resident, prompt, id=self._job.id)
+        self._pipeline = prepared.pipeline
         self._clock.submitted_row = time.monotonic()
-        self._ready.append(Started(self._prompt_tokens, allowed, plan.format_name, tuple(notes), prompt.text))
-        if not reads_prompt:
+        self._ready.append(prepared.started)
+        if not prepared.needs_engine:
             self._finish("length")
             return
-        if request.prompt_logprobs is not None:  # the first token follows nothing
-            self._ready.append(PromptLogprobs((self._pipeline.prompt_token(prompt.tokens[0]),)))
-        self._thread.submit_row(self._job, row)
+        if self._request.prompt_logprobs is not None:  # the first token follows nothing
+            self._ready.append(PromptLogprobs((prepared.pipeline.prompt_token(prompt.tokens[0]),)))
+        self._thread.submit_row(self._job, prepared.row)
 
-    def _extractor(self, context: ExtractorContext, *, generic_tools: bool) -> Extractor:
-        """Return the extractor of the response: the format's, with those for tool calls and constraints around it."""
-        request, plan = self._request, self._plan
-        # Where tool calls are found around the format, it need not end its reasoning at what looks like one.
-        inner_tools = () if plan.tool_extractor is not None or generic_tools else request.tools
-        extractor = self._format_parser(replace(context, tools=inner_tools))
-        if generic_tools:
-            extractor = GenericToolExtractor(extractor, request.tools)
-        elif plan.tool_extractor is not None:
-            extractor = plan.tool_extractor(replace(context, inner=extractor))
-        return extractor if request.constraint is None else VerbatimAnswer(extractor)
-
-    def _format_parser(self, context: ExtractorContext) -> Extractor:
-        if self._plan.extractor is None:
-            return PlainText()
-        return self._plan.extractor(context)
-
-    def _process_step(self, step: RowStepped) -> None:
+    def _read(self, event: StepEvent, at: float) -> None:
         assert self._pipeline is not None
-        for event in step.events:
-            if isinstance(event, Prefilled):
-                self._cached_tokens = max(self._cached_tokens, event.cached)
-                self._ready.append(Progress(event.done, event.total))
-            elif isinstance(event, PromptScored):
-                if event.tokens:
-                    self._ready.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
-                if event.finish:
-                    self._finish("length")
-                    return
-            elif isinstance(event, Sampled):
-                self._clock.first = self._clock.first or step.at
-                self._clock.last = step.at
-                events = self._pipeline.feed(event)
-                if self._request.report_usage:
-                    self._ready.append(UsageUpdate(self._usage()))
-                self._ready.extend(events)
-                if self._pipeline.reason is not None:
-                    self._finish(self._pipeline.reason)
-                    return
+        if isinstance(event, Sampled):  # first: most events are tokens
+            self._clock.first = self._clock.first or at
+            self._clock.last = at
+            events = self._pipeline.feed(event)
+            if self._request.report_usage:
+                self._ready.append(UsageUpdate(self._usage()))
+            self._ready.extend(events)
+            if self._pipeline.reason is not None:
+                self._finish(self._pipeline.reason)
+        elif isinstance(event, Prefilled):
+            self._cached_tokens = max(self._cached_tokens, event.cached)
+            self._ready.append(Progress(event.done, event.total))
+        elif isinstance(event, PromptScored):
+            if event.tokens:
+                self._ready.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
+            if event.finish:
+                self._finish("length")
 
     def _finish(self, reason: FinishReason) -> None:
         pipeline = self._pipeline

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
-from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.format_parser import Extractor, ExtractorContext
+from mlxk_core._generation.formats import Format
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import ReasoningExtractorSpec
 
@@ -17,14 +18,14 @@ _T = TypeVar("_T")
 _HINT = "Use --reasoning-format none to turn formats off."
 
 
-def parser_of(host: Host, spec: ReasoningExtractorSpec) -> Callable[[ExtractorContext], Extractor]:
-    """Return the factory of a format's parsers. Raises `PluginFailure` if its target cannot be loaded."""
-    return partial(_parser, host, spec, host.load(spec.target))
-
-
-def grammar_of(host: Host, spec: ReasoningExtractorSpec) -> Callable[[ExtractorContext], ResponseGrammar | None] | None:
-    """Return the function that states the grammar of a format, None if it has none."""
-    return None if spec.grammar is None else partial(_grammar, host, spec, host.load(spec.grammar))
+def load_format(host: Host, spec: ReasoningExtractorSpec) -> Format:
+    """Return the format that `spec` describes. Raises `PluginFailure` if a target cannot be loaded."""
+    return Format(
+        name=spec.name,
+        finds_calls=spec.tool_calls == "own",
+        parser=partial(_parser, host, spec, host.load(spec.target)),
+        grammar=None if spec.grammar is None else partial(_grammar, host, spec, host.load(spec.grammar)),
+    )
 
 
 class IsolatedParser:

@@ -134,7 +134,7 @@ class Job:
 Key = tuple[Model, str]
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
+@dataclass(eq=False, slots=True)
 class Resident:
     """A loaded model.
 
@@ -154,6 +154,8 @@ class Resident:
     """Seconds that the model stays loaded while it is idle (None: without limit)."""
     vocabulary: Vocabulary | None = None
     """What constraints are compiled for, once a request has needed it."""
+    stop_tokens: frozenset[int] | None = None
+    """The token ids that end a response, once a request has needed them."""
     mark: InUseMark | None = None
     """The mark that other processes see while the model is loaded."""
 

@@ -14,7 +14,7 @@ from mlxk_core._generation.events import (
     TokenLogprob,
     ToolCallDelta,
 )
-from mlxk_core._generation.extractor import Extractor
+from mlxk_core._generation.format_parser import Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._generation.wrong_result import WrongResult
@@ -22,38 +22,6 @@ from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 16
 """Characters that one token may complete; those of real vocabularies have some hundreds."""
-
-
-class VerbatimAnswer:
-    """The extractor of a constrained answer: `inner` reads the reasoning, and the answer is passed on unchanged.
-
-    A constrained value may contain any text, even what would be a marker elsewhere.
-    """
-
-    def __init__(self, inner: Extractor) -> None:
-        self._inner: Extractor | None = inner
-
-    @property
-    def channel(self) -> Channel | None:
-        return Channel.CONTENT if self._inner is None else self._inner.channel
-
-    def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
-        if self._inner is None:
-            if text:
-                yield Delta(Channel.CONTENT, text)
-            return
-        answered = False
-        for event in self._inner.feed(text):
-            yield event
-            answered = answered or (
-                isinstance(event, Delta) and event.channel is Channel.CONTENT and not event.text.isspace()
-            )
-        if answered:
-            yield from self.close()
-
-    def close(self) -> Iterable[ExtractorEvent]:
-        inner, self._inner = self._inner, None
-        return () if inner is None else inner.close()
 
 
 class TextPipeline:

@@ -130,6 +130,11 @@ class GenerationRequest:
     suffix: str | None = None
 
     @property
+    def is_chat(self) -> bool:
+        """Whether the prompt is a conversation."""
+        return isinstance(self.prompt, (list, tuple)) and any(isinstance(part, Message) for part in self.prompt)
+
+    @property
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that the answer may call."""
         return tuple(tool for tool in self.tools if not self.tool_names or tool.name in self.tool_names)

@@ -1,7 +1,8 @@
 """Loaded models: leases, the memory budget, and which model to unload to make room.
 
-Only the engine thread changes a `Residency` or a `Resident`, except for `Resident.vocabulary`, which the first request
-that needs it sets. Other threads may iterate and read: the list is consistent, numbers may be one step old.
+Only the engine thread changes a `Residency` or a `Resident`, except for `Resident.vocabulary` and
+`Resident.stop_tokens`, which the first request that needs them sets. Other threads may iterate and read: the list is
+consistent, numbers may be one step old.
 """
 
 from __future__ import annotations

@@ -8,36 +8,32 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty
 from types import TracebackType
 from typing import TypeVar, cast
 
-from mlxk_core._errors import BrokenModel, QueueFull, ShuttingDown, UnsupportedModel
+from mlxk_core._errors import QueueFull, ShuttingDown
+from mlxk_core._generation.backend_choice import choose_backend
 from mlxk_core._generation.capabilities import require_task, supported
-from mlxk_core._generation.constraint_plan import Formats, Grammar, plan_constraint
 from mlxk_core._generation.engine import Engine
-from mlxk_core._generation.engine_thread import Counters, EngineThread, Limits
-from mlxk_core._generation.extractor import Extractor, ExtractorContext
-from mlxk_core._generation.generation import Generation, Plan
-from mlxk_core._generation.isolated_format import grammar_of, parser_of
+from mlxk_core._generation.engine_thread import EngineThread
+from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle
+from mlxk_core._generation.limits import Limits
 from mlxk_core._generation.memory import machine_memory
+from mlxk_core._generation.plan import Planner
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
-from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._generation.request_settings import check_types, set_by, with_settings
+from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.request_settings import check_types, with_settings
+from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
-from mlxk_core._generation.stops import CHAT_STOP_STRINGS, StopTokenCache
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
-from mlxk_core._host.specs import BackendSpec, StopPolicy
-from mlxk_core._models.budget import model_context_length
-from mlxk_core._models.classify import Facts
-from mlxk_core._models.health import Health, check_health
+from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.model import Model
-from mlxk_core._text.stop_strings import StopStrings
 
 _T = TypeVar("_T")
 _SHARE_OF_MEMORY = 0.75
@@ -45,53 +41,6 @@ _SHARE_FOR_PROMPTS = 0.1
 _LONGEST_RETRY = 30
 _LIFECYCLE_SECONDS = 2.0
 _PULSE = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResidentModel:
-    """A loaded model, for status pages.
-
-    `memory` in bytes; `variant` is the GGUF variant, None without one; `ttl` is how many idle seconds it stays loaded
-    (None: without limit).
-    """
-
-    name: str
-    revision: str | None
-    variant: str | None
-    backend: str
-    leases: int
-    running: int
-    memory: int
-    idle_seconds: float
-    ttl: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
-    """The service at one moment. `memory` in bytes; `seconds_since_progress` is 0 unless `busy`."""
-
-    models: tuple[ResidentModel, ...]
-    loading: str | None
-    active: int
-    waiting: int
-    concurrency: int
-    queue: int
-    memory: int
-    busy: bool
-    seconds_since_progress: float
-    counters: Counters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
-    """Facts about a model from the plugins; cached, because finding them reads the model's files."""
-
-    policy: StopPolicy
-    window: int | None
-    format_name: str | None
-    extractor: Callable[[ExtractorContext], Extractor] | None
-    finds_tool_calls: bool
-    grammar: Grammar | None
 
 
 class GenerationService:
@@ -136,8 +85,7 @@ class GenerationService:
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
-        self._facts: dict[tuple[Model, str | None], _Facts] = {}
-        self._stop_tokens = StopTokenCache()
+        self._planner = Planner(host, self.is_loaded)
 
     def __enter__(self) -> GenerationService:
         return self
@@ -162,7 +110,7 @@ class GenerationService:
         requests = with_settings([self._with_defaults(request) for request in requests])
         backends = [self._backend(request.model, request.backend) for request in requests]
         requests = [supported(request, backend) for request, backend in zip(requests, backends, strict=True)]
-        plans = [self._plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
+        plans = [self._planner.plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
         jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
         prompts = shared_prompts(requests)
         return [
@@ -337,97 +285,12 @@ class GenerationService:
                 self._mean_run += 0.1 * (ran - self._mean_run)
 
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
-        """Return the backend for `model`. For a loaded model no file is read. The files of any other are checked first:
-        a damaged model must not cause another one to be unloaded."""
-        from_settings = name is None
-        name = name or model.settings.backend
-        for resident in self._thread.residency:
-            if resident.model == model and name in (None, resident.backend.name):
-                return resident.backend
-        try:
-            with set_by("backend", setting=from_settings):
-                backend = self._host.backend_for(model, name)
-        except UnsupportedModel as error:
-            health = check_health(model)
-            if health.incomplete:  # no backend can accept a model whose files are missing
-                raise _broken(model, health) from error
-            raise
-        health = check_health(model).once_accepted
-        if not health.healthy:
-            raise _broken(model, health)
-        return backend
+        return choose_backend(self._host, self._thread.residency, model, name)
 
     def _with_defaults(self, request: GenerationRequest) -> GenerationRequest:
         if request.thinking_budget is None and self._thinking_budget is not None:
             request = replace(request, thinking_budget=self._thinking_budget, budget_is_default=True)
         return replace(request, generic_tools=request.generic_tools and self._generic_tools)
-
-    def _plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
-        chat = isinstance(request.prompt, (list, tuple)) and any(isinstance(m, Message) for m in request.prompt)
-        # The response to a raw prompt is raw text, unless the request names a format.
-        format_name = request.reasoning_format or (request.model.settings.reasoning_format if chat else "none")
-        with set_by("reasoning_format", setting=request.reasoning_format is None):
-            facts = self._facts_of(request.model, format_name)
-        tool_extractor, tool_grammar = None, None
-        if request.tools and not facts.finds_tool_calls and (spec := self._host.tool_format(request.model)):
-            tool_extractor = parser_of(self._host, spec)
-            tool_grammar = grammar_of(self._host, spec)
-        strings = list(request.stop)
-        if chat and request.chat_stops and request.constraint is None:
-            strings += [*CHAT_STOP_STRINGS, *facts.policy.stop_strings]
-        formats = Formats(name=facts.format_name, grammar=facts.grammar, tool_grammar=tool_grammar)
-        return Plan(
-            window=facts.window,
-            stop_strings=StopStrings(strings),
-            stop_policy=facts.policy,
-            stop_tokens=self._stop_tokens,
-            format_name=facts.format_name,
-            extractor=facts.extractor,
-            tool_extractor=tool_extractor,
-            constraint=plan_constraint(self._host, request, backend, formats),
-            reads_calls=lambda request: (
-                facts.finds_tool_calls or (tool_extractor is not None and formats.reads_calls(request))
-            ),
-        )
-
-    def _facts_of(self, model: Model, reasoning_format: str | None) -> _Facts:
-        """Return the facts of `model`, cached only while it is loaded: its files may change before the next load."""
-        facts = self._facts.get((model, reasoning_format))
-        if facts is not None and self.is_loaded(model):
-            return facts
-        if reason := _not_generative(model):
-            raise UnsupportedModel(f"`{model.name}` {reason}", model=model.name)
-        chosen = self._host.reasoning_format(model, reasoning_format)
-        facts = _Facts(
-            policy=self._host.stop_policies(model),
-            window=model_context_length(model),
-            format_name=chosen[0].name if chosen else None,
-            extractor=parser_of(self._host, chosen[0]) if chosen else None,
-            grammar=grammar_of(self._host, chosen[0]) if chosen else None,
-            finds_tool_calls=chosen is not None and chosen[0].tool_calls == "own",
-        )
-        for known in list(self._facts):
-            if known[0] != model and not self.is_loaded(known[0]):
-                self._facts.pop(known, None)
-        self._facts[model, reasoning_format] = facts
-        return facts
-
-
-def _not_generative(model: Model) -> str | None:
-    """Return why `model` does not generate text and how to use it instead; None if it does."""
-    facts = Facts(model)
-    if "text-generation" in facts.capabilities:
-        return None
-    if "rerank" in facts.capabilities:
-        return "is a reranker; it does not generate text. Use /v1/rerank."
-    if facts.type == "embedding":
-        return "is an embedding model; it does not generate text. Use `mlxk embed`."
-    return "is a classifier; it does not generate text." if facts.type == "classifier" else None
-
-
-def _broken(model: Model, health: Health) -> BrokenModel:
-    problems = " ".join(problem.message for problem in health.problems)
-    return BrokenModel(f"`{model.name}` is {health.state}. {problems}", model=model.name)
 
 
 def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:

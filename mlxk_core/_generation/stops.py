@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from weakref import WeakKeyDictionary
-
 from mlxk_core._errors import TemplateError
 from mlxk_core._generation.engine import Engine, Render
 from mlxk_core._generation.jobs import Resident
@@ -16,8 +13,17 @@ CHAT_STOP_STRINGS = ("\nHuman:", "\nAssistant:", "\nUser:", "\nYou:")
 """Texts that a chat model writes when it continues with the user's turn. They end answers in chats only."""
 
 
-def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[int]:
-    """Return the ids that end a response: the model's, its turn terminator and the policy's, without those it keeps."""
+def stop_tokens(resident: Resident, policy: StopPolicy) -> frozenset[int]:
+    """Return the ids that end a response: the model's, its turn terminator and the policy's, without those it keeps.
+
+    Computed once per load; the policy of a model must not change while it is loaded. From any thread.
+    """
+    if resident.stop_tokens is None:
+        resident.stop_tokens = _stop_tokens(resident.engine, resident.model, policy)
+    return resident.stop_tokens
+
+
+def _stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[int]:
     named = {engine.tokenizer.token_id(text) for text in policy.stop_tokens}
     kept = {engine.tokenizer.token_id(text) for text in policy.keep_tokens}
     found = set(engine.native_stops) | named
@@ -25,24 +31,6 @@ def stop_tokens(engine: Engine, model: Model, policy: StopPolicy) -> frozenset[i
     if terminator is not None:
         found.add(engine.tokenizer.token_id(terminator.text))
     return frozenset(token for token in found - kept if token is not None)
-
-
-class StopTokenCache:
-    """The stop tokens of loaded models, computed once per load. Thread-safe; an entry is dropped with its model."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: WeakKeyDictionary[Resident, frozenset[int]] = WeakKeyDictionary()
-
-    def get(self, resident: Resident, policy: StopPolicy) -> frozenset[int]:
-        """Return the stop tokens of a loaded model. Its policy must not change while it is loaded."""
-        with self._lock:
-            known = self._known.get(resident)
-        if known is None:  # computed outside of the lock: it renders a template
-            known = stop_tokens(resident.engine, resident.model, policy)
-            with self._lock:
-                self._known[resident] = known
-        return known
 
 
 _ANSWER, _THOUGHT = "mlxk answers 42", "mlxk thinks 41"

@@ -17,7 +17,7 @@ import click
 
 from mlxk_core._errors import ModelError, ModelNotFound, PluginConflict, PluginFailure
 from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
-from mlxk_core._generation.extractor import ExtractorContext, PlainText
+from mlxk_core._generation.format_parser import ExtractorContext, PlainText
 from mlxk_core._host.contributions import checked
 from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.extension_recorder import ExtensionRecorder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxk_core._text.edges import EdgeTrimmer
+from mlxk_core._text.edge_trimmer import EdgeTrimmer
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
 from mlxk_core._text.units import human_duration, human_size, parse_duration, plural
 
