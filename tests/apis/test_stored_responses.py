@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
-from mlxk_responses.sqlite_store import SqliteStore
+from mlxk_responses.sqlite_store import SqliteStore, StoreUnavailable
 from mlxk_responses.store import Bounds, MemoryStore, StoredResponse
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 from tests.apis.conftest import KEY, OTHER_KEY, Client
@@ -28,6 +29,20 @@ def finished(api, id):
             return body
         time.sleep(0.02)
     raise AssertionError("it did not end")
+
+
+def wait_for(holds):
+    """Wait until `holds()` is true."""
+    end = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def rows(path):
+    """The ids in a file of stored responses."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return [id for [id] in database.execute("SELECT id FROM responses")]
 
 
 def test_a_background_response_is_there_at_once_and_whole_later(api):
@@ -71,6 +86,37 @@ def test_a_background_stream_can_be_read_again_from_any_event(api):
     assert (refused.status, refused.json["error"]["param"]) == (400, "stream")
 
 
+def test_what_a_response_repeats_is_limited(api):
+    for metadata in ({"a" * 65: "b"}, {"a": "b" * 513}, {str(i): "b" for i in range(17)}):
+        refused = create(api, metadata=metadata)
+        assert (refused.status, refused.json["error"]["param"]) == (400, "metadata")
+    for field in ("user", "safety_identifier", "prompt_cache_key"):
+        refused = create(api, **{field: "x" * 513})
+        assert (refused.status, refused.json["error"]["param"]) == (400, field)
+    assert create(api, metadata={"a" * 64 if not i else str(i): "b" * 512 for i in range(16)}).status == 200
+
+
+def test_background_responses_are_kept_within_the_bytes_of_the_store(tmp_path):
+    (tmp_path / "config.toml").write_text("[responses]\nmax_bytes = 300000\n")
+    tool = {"type": "function", "name": "f", "parameters": {"description": "x" * 20_000}}
+    with own_home(tmp_path):
+        in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello.", context=100_000))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+            server = ServerProcess(tmp_path)
+        host, _, port = server.base_url.removeprefix("http://").removesuffix("/v1").rpartition(":")
+        api = Client((host, int(port)))
+        ids = []
+        for _ in range(6):
+            ids.append(create(api, background=True, tools=[tool], tool_choice="none").json["id"])
+            assert finished(api, ids[-1])["status"] == "completed"
+        streams = [api.get(f"/v1/responses/{id}?stream=true") for id in ids]
+        server.kill()
+    assert streams[-1].status == 200
+    assert sum(len(stream.body) for stream in streams if stream.status == 200) <= 300_000
+    assert [stream.status for stream in streams][:2] == [400, 400]  # stored, but without their events
+
+
 def test_an_automatic_truncation_drops_the_oldest_turns_that_do_not_fit(api):
     history = []
     for i in range(60):
@@ -111,7 +157,8 @@ def test_responses_in_a_file_survive_a_restart(tmp_path):
                 assert api.delete(f"/v1/responses/{ids[-1]}").status == 200
             else:
                 ids += [create(api).json["id"] for _ in range(3)]
-                assert api.get(f"/v1/responses/{ids[0]}").status == 404
+                wait_for(lambda: api.get(f"/v1/responses/{ids[0]}").status == 404)  # noqa: B023
+                wait_for(lambda: len(rows(tmp_path / "responses.db")) == 2)
             server.kill()
     assert (tmp_path / "responses.db").stat().st_mode & 0o077 == 0
 
@@ -119,6 +166,14 @@ def test_responses_in_a_file_survive_a_restart(tmp_path):
 def stored(id, owner="a", size=10):
     conversation = [Message(role="user", content="Hi")]
     return StoredResponse(id=id, owner=owner, body=b"x" * size, input_items=b"[]", conversation=conversation)
+
+
+class Written(SqliteStore):
+    """A store whose file has what was put into it."""
+
+    def put(self, response):
+        super().put(response)
+        assert self.flush(WAIT)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -130,7 +185,7 @@ def store(request, tmp_path):
         limits = Bounds(**{"responses": 10, "bytes": 10_000, "age": 100.0} | bounds)
         if request.param == "memory":
             return MemoryStore(limits, clock=lambda: now[0]), now
-        return SqliteStore(tmp_path / "responses.db", limits, clock=lambda: now[0]), now
+        return Written(tmp_path / "responses.db", limits, clock=lambda: now[0]), now
 
     return make
 
@@ -178,3 +233,68 @@ def test_a_file_of_a_newer_mlxk_is_left_alone(tmp_path):
     database.close()
     with pytest.raises(InvalidOption, match="newer"):
         SqliteStore(tmp_path / "responses.db", Bounds(responses=1, bytes=1, age=1))
+
+
+@pytest.fixture
+def file(tmp_path):
+    """`file()`: a store in the same file each time."""
+    bounds = Bounds(responses=10, bytes=10_000, age=100.0)
+    return lambda: SqliteStore(tmp_path / "responses.db", bounds)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Another process that writes to the file and does not end."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def test_a_locked_file_delays_no_response_and_loses_none(file, tmp_path):
+    responses = file()
+    with locked(tmp_path / "responses.db"):
+        for id in "abc":
+            responses.put(stored(id))  # at once: it is called where all streams are written
+        assert responses.find("b", "a") == stored("b")
+        assert responses.delete("b", "a")
+        assert responses.find("b", "a") is None
+        assert rows(tmp_path / "responses.db") == []
+    assert responses.flush(WAIT)
+    assert rows(tmp_path / "responses.db") == ["a", "c"]
+
+
+def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path):
+    responses = file()
+    with locked(tmp_path / "responses.db"):
+        for number in range(30):
+            responses.put(stored(str(number), size=2000))
+        assert [number for number in range(30) if responses.find(str(number), "a")] == [26, 27, 28, 29]
+
+
+def test_two_servers_share_a_file(file, tmp_path):
+    one, other = file(), file()
+    for number in range(5):
+        one.put(stored(f"one-{number}"))
+        other.put(stored(f"other-{number}"))
+    assert one.flush(WAIT)
+    assert other.flush(WAIT)
+    assert other.find("one-4", "a") == stored("one-4")
+    assert one.delete("other-4", "a")
+    assert one.flush(WAIT)
+    assert other.find("other-4", "a") is None
+    assert len(rows(tmp_path / "responses.db")) == 9
+
+
+def test_a_file_that_is_overwritten_while_the_server_runs_is_an_error_with_a_status(file, tmp_path):
+    responses = file()
+    responses.put(stored("a", size=9000))
+    assert responses.flush(WAIT)
+    with contextlib.closing(sqlite3.connect(tmp_path / "responses.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = (tmp_path / "responses.db").stat().st_size
+    (tmp_path / "responses.db").write_bytes(b"\xff" * size)
+    with pytest.raises(StoreUnavailable):
+        responses.find("a", "a")
+    responses.put(stored("b"))
+    assert responses.find("b", "a") == stored("b")

@@ -13,7 +13,7 @@ from mlxk_protocol.fields import check_fields
 _T = TypeVar("_T")
 BOM = b"\xef\xbb\xbf"
 """The mark that some programs put before UTF-8 text."""
-_AT = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"missing required field (?P<field>\w+)")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import msgspec
@@ -13,6 +14,7 @@ from mlxk_core.api.errors import EngineFailure, MlxkError, PluginFailure, kind_o
 from mlxk_core.api.generation import Generation
 from mlxk_core.api.server import Cancellation, ErrorInfo
 from mlxk_responses.encoder import ResponsesEncoder
+from mlxk_responses.store import Bounds
 
 _LOGGER = logging.getLogger("mlxk.responses")
 _KEPT = 64
@@ -33,7 +35,10 @@ class Run:
         self._events: list[bytes] = []
         self._changed = threading.Condition()
         self._over = False
+        self._ended_at = float("inf")
         self._body = b""
+        self._state: tuple[object, ...] = ()
+        self._size = 0
 
     @property
     def id(self) -> str:
@@ -43,6 +48,16 @@ class Run:
     def over(self) -> bool:
         """Whether the response is complete, failed or cancelled."""
         return self._over
+
+    @property
+    def ended_at(self) -> float:
+        """Monotonic seconds; infinity while it runs."""
+        return self._ended_at
+
+    @property
+    def size(self) -> int:
+        """Bytes of its events and its body so far."""
+        return self._size + len(self._body)
 
     def body(self) -> bytes:
         """Return the response object as it is now."""
@@ -56,19 +71,19 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
-    def start(self) -> None:
-        """Go on by itself. Raises what `submit` raises."""
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Go on by itself and call `on_end` after the last event. Raises what `submit` raises."""
         self._take(self._encoder.begin())
         # Not on the request's thread: what that submits ends with its connection.
-        threading.Thread(target=self._execute, name="mlxk-background", daemon=True).start()
+        threading.Thread(target=self._execute, args=(on_end,), name="mlxk-background", daemon=True).start()
         if (error := self._submitted.get()) is not None:
             raise error
 
-    def _execute(self) -> None:
+    def _execute(self, on_end: Callable[[], None]) -> None:
         try:
             self._generation = generation = self._submit()
         except Exception as error:
-            self._over = True
+            self._end()
             self._submitted.put(error)
             return
         self._submitted.put(None)
@@ -81,9 +96,14 @@ class Run:
                 _LOGGER.exception("background response %s failed", self.id)
             self._take(self._encoder.error(_error(error)))
         finally:
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+            self._end()
+            on_end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._over = True
+            self._ended_at = time.monotonic()
+            self._changed.notify_all()
 
     def stream(self, after: int, cancellation: Cancellation) -> Iterator[bytes]:
         """Yield the events whose sequence number is above `after`, those to come included."""
@@ -108,35 +128,55 @@ class Run:
 
     def _take(self, events: bytes) -> None:
         new = [event + b"\n\n" for event in events.split(b"\n\n") if event]
+        if not new:
+            return
+        response = self._encoder.response
+        # Text is added to the response when its item ends: encoding it after every token would be quadratic.
+        state = (response.status, len(response.output), response.usage, response.error)
         with self._changed:
             self._events += new
-            self._body = msgspec.json.encode(self._encoder.response)
+            self._size += len(events)
+            if state != self._state:
+                self._state = state
+                self._body = msgspec.json.encode(response)
             self._changed.notify_all()
 
 
 class Runs:
-    """The background responses of one server: all that run, and the last ones that ended."""
+    """The background responses of one server: all that run, and the last ones that ended, within `bounds`."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
+        self._bounds = bounds
 
-    def running(self, client: str) -> int:
-        """Return how many responses of a client run."""
+    def full(self, client: str, places: int) -> bool:
+        """Return whether `client` has no place left, or what runs now already takes all bytes there are."""
         with self._lock:
-            return sum(run.client == client and not run.over for run in self._runs.values())
+            running = [run for run in self._runs.values() if not run.over]
+        mine = sum(run.client == client for run in running)
+        return mine >= places or sum(run.size for run in running) >= self._bounds.bytes
 
     def start(self, run: Run) -> None:
         """Run `run` in the background. Raises what its `submit` raises."""
-        run.start()
+        run.start(self._drop_ended)
         with self._lock:
-            ended: Sequence[str] = [id for id, other in self._runs.items() if other.over]
-            for id in ended[: max(0, len(ended) - _KEPT + 1)]:
-                del self._runs[id]
             self._runs[run.id] = run
+        self._drop_ended()
+
+    def _drop_ended(self) -> None:
+        """Forget the runs that ended too long ago, then the oldest ones that are too many or too large."""
+        with self._lock:
+            ended = sorted((run for run in self._runs.values() if run.over), key=lambda run: run.ended_at, reverse=True)
+            total, oldest = 0, time.monotonic() - self._bounds.age
+            for place, run in enumerate(ended):
+                total += run.size
+                if place >= _KEPT or total > self._bounds.bytes or run.ended_at <= oldest:
+                    del self._runs[run.id]
 
     def find(self, id: str, owner: str) -> Run | None:
         """Return the run of that owner, or None."""
+        self._drop_ended()
         with self._lock:
             run = self._runs.get(id)
         return run if run is not None and run.owner == owner else None

@@ -8,6 +8,11 @@ from msgspec import Meta, Struct
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Item = dict[str, Any]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+"""OpenAI's limits. What a response repeats is kept as often as the response has events that hold it."""
+Label = Annotated[str, Meta(max_length=512)]
 
 
 class Reasoning(Struct):
@@ -62,13 +67,13 @@ class ResponseRequest(Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     store: bool | None = None
     previous_response_id: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    service_tier: str | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    service_tier: Label | None = None

@@ -44,7 +44,9 @@ _NOTHING_TO_INCLUDE = frozenset(
 
 def extend(server: ServerContext) -> None:
     """Add the routes to a server."""
-    store, runs = open_store(server.host.settings.section(ResponsesSettings)), Runs()
+    settings = server.host.settings.section(ResponsesSettings)
+    bounds = Bounds(responses=settings.max_responses, bytes=settings.max_bytes, age=settings.max_age)
+    store, runs = open_store(settings.file, bounds), Runs(bounds)
     create = Operation(
         method="post",
         summary="Create a response.",
@@ -71,10 +73,9 @@ def extend(server: ServerContext) -> None:
     server.add_route("/v1/responses/{id}/input_items", InputItems(store), operations=[items])
 
 
-def open_store(settings: ResponsesSettings) -> ResponseStore:
-    """Return the store that the settings ask for. Raises `InvalidOption` for a file that cannot be used."""
-    bounds = Bounds(responses=settings.max_responses, bytes=settings.max_bytes, age=settings.max_age)
-    return MemoryStore(bounds) if settings.file is None else SqliteStore(Path(settings.file), bounds)
+def open_store(file: str | None, bounds: Bounds) -> ResponseStore:
+    """Return the store in `file`, or in memory without one. Raises `InvalidOption` for a file that cannot be used."""
+    return MemoryStore(bounds) if file is None else SqliteStore(Path(file), bounds)
 
 
 class Responses:
@@ -119,7 +120,7 @@ class Responses:
             self._server.respond(req, resp, [generation], encoder, stream=bool(request.stream))
             return
         client = self._server.client(req).id
-        if self._runs.running(client) >= self._server.settings.places:
+        if self._runs.full(client, self._server.settings.places):
             raise self._server.service.full()
         submit = partial(self._server.service.submit, replace(generation, client=client))
         run = Run(owner, client, submit, encoder)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from mlxk_core.api import Message
-from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.errors import InvalidOption, Kind, MlxkError
 from mlxk_responses.store import Bounds, StoredResponse
 
+_LOGGER = logging.getLogger("mlxk.responses")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS responses (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -29,69 +34,151 @@ CREATE TABLE IF NOT EXISTS responses (
 """
 _VERSION = 1
 _BUSY_SECONDS = 10.0
+_RETRY_SECONDS = 5.0
+_FLUSH_SECONDS = 2.0
 _conversation = msgspec.json.Decoder(list[Message])
+
+
+class StoreUnavailable(MlxkError):
+    """The file of stored responses cannot be read."""
+
+    kind = Kind("store_unavailable", 1, 503)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """What is to be written: a response of `size` bytes, or None for one to delete."""
+
+    response: StoredResponse | None
+    size: int
 
 
 class SqliteStore:
     """A `ResponseStore` in the file at `path`, readable by its owner only. Servers may share it.
 
+    A thread of its own writes: `put` is called where all streams are written, and a full disk or another process that
+    locks the file must not stop those. What is not written yet, or cannot be, is kept in memory within the bounds.
     Raises `InvalidOption` for a file that cannot be used.
     """
 
     def __init__(self, path: Path, bounds: Bounds, *, clock: Callable[[], float] = time.time) -> None:
-        self._lock = threading.Lock()
+        self._path = path
         self._bounds = bounds
         self._clock = clock
+        self._pending: OrderedDict[str, _Pending] = OrderedDict()
+        self._held = 0
+        self._changed = threading.Condition()
+        self._reading = threading.Lock()
+        self._failing = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+            self._database = self._open()
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
             [version] = self._database.execute("PRAGMA user_version").fetchone()
             if version not in (0, _VERSION):
                 raise InvalidOption("responses.file", f"`{path}` was written by a newer mlxk (version {version})")
             self._database.execute(_TABLE)
             self._database.execute(f"PRAGMA user_version={_VERSION}")
+            self._expire()
+            self._reader = self._open()  # readers do not wait for a writer, unless they share its connection
         except (OSError, sqlite3.Error) as error:
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
-        with self._lock:
-            self._expire()
+        threading.Thread(target=self._write_all, name="mlxk-stored-responses", daemon=True).start()
+        atexit.register(self.flush, _FLUSH_SECONDS)
 
     def put(self, response: StoredResponse, /) -> None:
-        row = (
-            response.id,
-            response.owner,
-            self._clock(),
-            response.size,
-            response.body,
-            response.input_items,
-            msgspec.json.encode(list(response.conversation)),
-        )
-        with self._lock:
-            self._database.execute(
-                "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
-            self._expire()
+        self._add(response.id, _Pending(response, response.size))
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
-        with self._lock:
-            row = self._database.execute(
-                "SELECT body, input_items, conversation FROM responses WHERE id = ? AND owner = ? AND stored > ?",
-                (id, owner, self._clock() - self._bounds.age),
-            ).fetchone()
-        if row is None:
-            return None
-        body, input_items, conversation = row
-        return StoredResponse(
-            id=id, owner=owner, body=body, input_items=input_items, conversation=_conversation.decode(conversation)
-        )
+        with self._changed:
+            if id in self._pending:
+                found = self._pending[id].response
+                return found if found is not None and found.owner == owner else None
+        try:
+            with self._reading:
+                row = self._reader.execute(
+                    "SELECT body, input_items, conversation FROM responses WHERE id = ? AND owner = ? AND stored > ?",
+                    (id, owner, self._clock() - self._bounds.age),
+                ).fetchone()
+            if row is None:
+                return None
+            body, input_items, conversation = row
+            return StoredResponse(
+                id=id, owner=owner, body=body, input_items=input_items, conversation=_conversation.decode(conversation)
+            )
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            self._report("read", error)
+            raise StoreUnavailable("Stored responses cannot be read. Send the whole conversation instead.") from error
 
     def delete(self, id: str, owner: str, /) -> bool:
-        with self._lock:
-            return self._database.execute("DELETE FROM responses WHERE id = ? AND owner = ?", (id, owner)).rowcount > 0
+        if self.find(id, owner) is None:
+            return False
+        self._add(id, _Pending(None, 0))
+        return True
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything is written, at most `timeout` seconds. Return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending, timeout)
+
+    def _add(self, id: str, pending: _Pending) -> None:
+        with self._changed:
+            self._remove(id)
+            self._pending[id] = pending
+            self._held += pending.size
+            while self._held > self._bounds.bytes or len(self._pending) > self._bounds.responses:
+                self._remove(next(iter(self._pending)))
+            self._changed.notify_all()
+
+    def _remove(self, id: str) -> None:
+        removed = self._pending.pop(id, None)
+        if removed is not None:
+            self._held -= removed.size
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+        database.execute("PRAGMA synchronous=NORMAL")
+        return database
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending)
+                id, pending = next(iter(self._pending.items()))
+            try:
+                self._write(id, pending)
+            except sqlite3.Error as error:
+                self._report("written", error)
+                time.sleep(_RETRY_SECONDS)
+                continue
+            except Exception:  # not a matter of the file: the next try would fail as well
+                _LOGGER.exception("response %s could not be stored", id)
+            else:
+                self._failing = False
+            with self._changed:
+                if self._pending.get(id) is pending:  # else deleted or replaced meanwhile
+                    self._remove(id)
+                self._changed.notify_all()
+
+    def _write(self, id: str, pending: _Pending) -> None:
+        response = pending.response
+        if response is None:
+            self._database.execute("DELETE FROM responses WHERE id = ?", (id,))
+            return
+        conversation = msgspec.json.encode(list(response.conversation))
+        self._database.execute(
+            "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (id, response.owner, self._clock(), pending.size, response.body, response.input_items, conversation),
+        )
+        self._expire()
+
+    def _report(self, done: str, error: Exception) -> None:
+        """Log a failure of the file, once until it works again."""
+        if not self._failing:
+            self._failing = True
+            _LOGGER.error("responses.file: `%s` cannot be %s: %s", self._path, done, error)
 
     def _expire(self) -> None:
         """Drop what is too old, then the oldest until the rest is within the bounds."""
