@@ -19,8 +19,9 @@ from mlxk_core._cli.output import Output, error_message
 from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
 from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError, kind_of
 from mlxk_core._generation import ENGINE_THREAD
-from mlxk_core._host.host import BUILTIN_COMMANDS, Host
-from mlxk_core._host.isolation import own_stdout
+from mlxk_core._host.host import Host
+from mlxk_core._host.registry import BUILTIN_COMMANDS
+from mlxk_core._isolation.stdout import own_stdout
 from mlxk_core._text.control import escape_control
 
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ def new(session: Session, kind: str, name: str, folder: Path) -> Any:
 
 def _records(host: Host) -> list[PluginRecord]:
     """Return the records, with the routes and middleware of server extensions."""
-    from mlxk_core._host.extension_recorder import additions
+    from mlxk_core._check.extension_recorder import additions
 
     added: dict[str, list[str]] = {}
     for spec in host.server_extensions():
@@ -85,7 +85,7 @@ def _records(host: Host) -> list[PluginRecord]:
 
 
 def _checked_records(host: Host) -> list[PluginRecord]:
-    from mlxk_core._host.check import check_plugins
+    from mlxk_core._check.plugin_check import check_plugins
 
     problems = {plugin.label: tuple(found) for plugin, found in check_plugins(host).items()}
     return [replace(record, problems=problems.get(record.label, ())) for record in _records(host)]

@@ -10,7 +10,7 @@ import click
 
 from mlxk_core._cli.output import Output
 from mlxk_core._host.host import Host
-from mlxk_core._host.isolation import quiet_stdout
+from mlxk_core._isolation.stdout import quiet_stdout
 
 JSON = "mlxk_core.json"
 """Key in `ctx.meta`, which all contexts of a run share: whether the run prints one JSON document."""

@@ -7,9 +7,9 @@ import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
-from mlxk_core._host.error_place import definition_place, describe_error, error_place
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
+from mlxk_core._isolation.error_place import definition_place, describe_error, error_place
 
 _MEMBERS = (
     "tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close",

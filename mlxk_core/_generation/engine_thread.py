@@ -47,7 +47,7 @@ from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
-from mlxk_core._host.isolation import quiet_stdout
+from mlxk_core._isolation.stdout import quiet_stdout
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mlxk_core._generation.events import FinishReason, Timings, Usage
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._host.isolation import Isolation
 from mlxk_core._host.plugin import Plugin
+from mlxk_core._isolation.isolation import Isolation
 from mlxk_core._models.model import Model
 
 

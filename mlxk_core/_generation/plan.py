@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from mlxk_core._errors import UnsupportedModel
 from mlxk_core._generation.constraint_plan import ConstraintPlan, plan_constraint
-from mlxk_core._generation.formats import Format, Formats
-from mlxk_core._generation.isolated_format import load_format
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_settings import set_by
+from mlxk_core._generation.response_formats import Format, Formats
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
+from mlxk_core._isolation.isolated_format import load_format
 from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.model import Model

@@ -1,70 +1,22 @@
-"""Contributions of one hook, with their owners: a name that several plugins claim belongs to none of them."""
+"""Contributions of one kind, with their owners: a name that several plugins claim belongs to none of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from mlxk_core._errors import ModelError, PluginConflict
-from mlxk_core._host.isolation import Isolation
+from mlxk_core._errors import PluginConflict
 from mlxk_core._host.plugin import Plugin
-from mlxk_core._host.validation import validate
-
-_T = TypeVar("_T")
-TARGETS = ("target", "estimate", "renderer", "grammar", "type")
-"""The fields of descriptions that name an implementation."""
 
 
 class Named(Protocol):
+    """A description with a name."""
+
     @property
     def name(self) -> str: ...
 
 
 S = TypeVar("S", bound=Named)
-
-
-def collect(
-    plugins: Iterable[Plugin], isolation: Isolation, hook: str, of: type[_T], /, **arguments: object
-) -> list[tuple[Plugin, _T]]:
-    """Return the contributions of every plugin to `hook`. One that raises contributes nothing; an invalid description
-    is left out and recorded as a failure of its plugin."""
-    collected: list[tuple[Plugin, _T]] = []
-    for plugin in plugins:
-        for implementation in plugin.hooks.get(hook, ()):
-            nothing: Sequence[object] = ()
-            call, source = partial(_call, implementation, arguments), implementation.function
-            given = isolation.guard(plugin, f"{hook}()", call, default=nothing, source=source)
-            for item in given:
-                valid = partial(checked, item, of)
-                found = isolation.guard(plugin, f"{hook}()", valid, default=None, source=source)
-                if found is not None:
-                    plugin.packages |= target_packages(found)
-                    collected.append((plugin, found))
-    return collected
-
-
-def checked(item: Any, of: type[_T]) -> _T:
-    """Return `item` if it is a valid `of`. Raises `TypeError`."""
-    if not isinstance(item, of):
-        raise TypeError(f"it returns {type(item).__name__}, not {of.__name__}")
-    validate(item)
-    return item
-
-
-def target_packages(spec: object) -> set[str]:
-    """Return the top-level packages of the implementations that a description names by strings."""
-    named = (getattr(spec, field, None) for field in TARGETS)
-    return {target.partition(":")[0].partition(".")[0] for target in named if isinstance(target, str)}
-
-
-def _call(implementation: Any, arguments: Mapping[str, object]) -> Sequence[object]:
-    # Not through pluggy, whose call of all implementations ends at the first that raises.
-    try:
-        given = implementation.function(*(arguments[name] for name in implementation.argnames))
-        return list(given) if given is not None else []
-    except ModelError:  # the model is broken; the plugin has not failed
-        return ()
 
 
 class Contributions(Generic[S]):

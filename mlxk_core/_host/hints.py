@@ -1,4 +1,4 @@
-"""Hints about what is missing: which distribution provides it, and why it is not available."""
+"""Hints in error messages: which distribution provides what is missing, and what the user can choose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from mlxk_core._errors import InvalidOption
-from mlxk_core._host.plugin import PluginRecord
+from mlxk_core._host.contributions import Named
+from mlxk_core._host.plugin import Plugin, PluginRecord
 
 
 @cache
@@ -57,3 +58,13 @@ def unknown_command(name: str, commands: Iterable[str], records: Iterable[Plugin
 def unknown_option(option: str, name: str, names: Iterable[str], hint: str = "") -> InvalidOption:
     """Return the error for a name that no plugin offers."""
     return InvalidOption(option, f"`{name}` is unknown; available: {', '.join(names) or 'none'}{hint}")
+
+
+def options(option: str, values: Iterable[str]) -> str:
+    """Return `--backend one or --backend two`."""
+    return " or ".join(f"{option} {value}" for value in values)
+
+
+def owned(entries: Iterable[tuple[Plugin, Named]]) -> str:
+    """Return `one (plugin a), two (plugin b)`."""
+    return ", ".join(f"{spec.name} (plugin {plugin.label})" for plugin, spec in entries)

@@ -11,10 +11,12 @@ import pluggy
 from mlxk_core import __version__
 from mlxk_core._errors import InvalidOption
 from mlxk_core._host.entry_points import EntryPoint, entry_points
-from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.hookspecs import HookSpecs
-from mlxk_core._host.isolation import Isolation, exits_as_errors, quiet_stdout
 from mlxk_core._host.plugin import Plugin, PluginRecord
+from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.exits import exits_as_errors
+from mlxk_core._isolation.isolation import Isolation
+from mlxk_core._isolation.stdout import quiet_stdout
 
 GROUP = "mlxk"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from mlxk_core._host.specs import (
     SAMPLING_OPTIONS,
@@ -25,10 +25,19 @@ from mlxk_core._host.specs import (
     Verdict,
 )
 
+_T = TypeVar("_T")
 Check = Callable[[Any], str | None]
 """Returns what the value must be, or None if it is valid."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def checked(item: Any, of: type[_T]) -> _T:
+    """Return `item` if it is a valid `of`. Raises `TypeError`."""
+    if not isinstance(item, of):
+        raise TypeError(f"it returns {type(item).__name__}, not {of.__name__}")
+    validate(item)
+    return item
 
 
 def validate(description: object) -> None:

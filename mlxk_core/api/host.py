@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlxk_core._host.error_place import describe_error
 from mlxk_core._host.host import Host
 from mlxk_core._host.plugin import PluginRecord
+from mlxk_core._isolation.error_place import describe_error
 
 __all__ = [
     "Host",

@@ -278,7 +278,7 @@ def test_the_deep_check_finds_what_only_a_call_shows(zoo):
         "importing zoo_shallow imports numpy",
         "the target of shallow is not a click command",
         "find of shapes raised TypeError: it returns str, not Model",
-        "reasoning format one raised TypeError: it returns str, not Delta or ToolCallDelta",
+        "reasoning format one raised TypeError: str is not an event",
         "Several reasoning formats fit",
         "server extension bad raised ZeroDivisionError",
     ):

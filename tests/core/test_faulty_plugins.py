@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from mlxk_core._host.extension_recorder import additions
+from mlxk_core._check.extension_recorder import additions
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.generation import Constraint, GenerationRequest, GenerationService, Message
 from mlxk_core.api.models import Resolver

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,12 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlxk_core._errors import ModelError, ModelNotFound, PluginConflict, PluginFailure
-from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
+from mlxk_core._check.extension_recorder import ExtensionRecorder
+from mlxk_core._check.import_check import import_problems
+from mlxk_core._check.made_up_models import empty_model, safetensors_model
+from mlxk_core._errors import ModelError, PluginConflict, PluginFailure
+from mlxk_core._generation.events import Channel
 from mlxk_core._generation.format_parser import ExtractorContext, PlainText
-from mlxk_core._host.contributions import checked
-from mlxk_core._host.error_place import describe_error
-from mlxk_core._host.extension_recorder import ExtensionRecorder
+from mlxk_core._host.backend_selection import verdict_on
+from mlxk_core._host.format_selection import evidence_for
+from mlxk_core._host.model_facts import detected
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.specs import (
     AgentEndpoint,
@@ -29,39 +29,21 @@ from mlxk_core._host.specs import (
     BackendSpec,
     CommandSpec,
     ConstraintSpec,
-    Evidence,
     ModelSourceSpec,
-    Quantization,
-    QuantizationDetectorSpec,
     ReasoningExtractorSpec,
     ServerExtensionSpec,
     SettingsSection,
-    Verdict,
 )
+from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.isolated_format import check_event
+from mlxk_core._isolation.isolated_source import find_in, names_of
 from mlxk_core._models.model import Model
 from mlxk_core._models.resolve import Resolver
 
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
 
-HEAVY_MODULES = frozenset(
-    {
-        "mlx", "mlx_lm", "transformers", "torch", "numpy", "safetensors", "tokenizers", "huggingface_hub", "requests",
-        "httpx", "falcon", "waitress", "msgspec", "rich", "prompt_toolkit", "jinja2",
-    }
-)  # fmt: skip
-"""Libraries that take long to import; the module of an entry point must not import them."""
-_SLOW_IMPORT = 0.5
 _TEXTS = ("Hello", ", world.", " <think>hm</think>\n", "{}")
-_IMPORT = """
-import sys, time, io, json
-out, sys.stdout = sys.stdout, io.StringIO()
-import mlxk_core.api.hooks
-before, began = set(sys.modules), time.process_time()
-__import__(sys.argv[1])
-seconds, printed = time.process_time() - began, bool(sys.stdout.getvalue())
-print(json.dumps([sorted({name.partition(".")[0] for name in sys.modules}), seconds, printed]), file=out)
-"""
 _T = TypeVar("_T")
 
 
@@ -71,17 +53,18 @@ class PluginCheck:
     def __init__(self, host: Host, folder: Path) -> None:
         self.problems: dict[Plugin, list[str]] = {}
         self._host = host
-        self._made_up = [_safetensors_model(folder / "safetensors"), _empty_model(folder / "empty")]
+        self._made_up = [safetensors_model(folder / "safetensors"), empty_model(folder / "empty")]
 
     def run(self) -> None:
         """Check everything that the host's plugins offer."""
         for plugin in self._host.loaded_plugins():
-            self._check_import(plugin)
+            for problem in import_problems(plugin.module) if plugin.module else ():
+                self._report(plugin, problem)
         for plugin, spec in self._host.contributions():
             self._check(plugin, spec)
         for plugin, detector in self._host.quantization_detectors():
             for model in self._made_up:
-                self._call(plugin, f"detect of {detector.name}", partial(_facts, detector, model))
+                self._call(plugin, f"detect of {detector.name}", partial(detected, detector, model))
         for model in self._models():
             self._check_ties(model)
 
@@ -108,27 +91,6 @@ class PluginCheck:
         finally:
             if printed.getvalue():
                 self._report(plugin, f"{what} prints to standard output")
-
-    def _check_import(self, plugin: Plugin) -> None:
-        if plugin.module is None:
-            return
-        done = subprocess.run(
-            [sys.executable, "-c", _IMPORT, plugin.module], capture_output=True, text=True, check=False
-        )
-        try:
-            modules, seconds, printed = json.loads(done.stdout)
-        except ValueError:
-            self._report(plugin, f"importing {plugin.module} ends the process with exit code {done.returncode}")
-            return
-        heavy = sorted(HEAVY_MODULES & set(modules))
-        if heavy:
-            self._report(plugin, f"importing {plugin.module} imports {', '.join(heavy)}: name it by a target string")
-        elif seconds > _SLOW_IMPORT:
-            self._report(
-                plugin, f"importing {plugin.module} takes {seconds:.1f} s of CPU time; every run of mlxk waits for it"
-            )
-        if printed:
-            self._report(plugin, f"importing {plugin.module} prints to standard output")
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
         if isinstance(spec, SettingsSection):
@@ -176,7 +138,7 @@ class PluginCheck:
     def _check_backend(self, plugin: Plugin, spec: BackendSpec) -> None:
         for model in self._made_up:
             what = f"accepts of {spec.name}"
-            verdict = self._call(plugin, what, partial(_verdict, spec, model))
+            verdict = self._call(plugin, what, partial(verdict_on, spec, model))
             if spec.estimate is not None and verdict is not None and verdict.accepted:
                 self._call(plugin, f"estimate of {spec.name}", partial(self._estimate, spec, model))
 
@@ -188,13 +150,13 @@ class PluginCheck:
         source = self._call(plugin, f"model source {spec.name}", target)
         if source is None:
             return
-        names = self._call(plugin, f"names of {spec.name}", lambda: [_string(name) for name in source.names()])
+        names = self._call(plugin, f"names of {spec.name}", partial(names_of, source))
         for name in (*(names or ())[:1], "no model of this name"):
-            self._call(plugin, f"find of {spec.name}", partial(_model_or_none, source, name))
+            self._call(plugin, f"find of {spec.name}", partial(find_in, source, name))
 
     def _check_format(self, plugin: Plugin, spec: ReasoningExtractorSpec, target: Callable[..., Any]) -> None:
         for model in self._made_up:
-            self._call(plugin, f"matches of {spec.name}", partial(_evidence, spec, model))
+            self._call(plugin, f"matches of {spec.name}", partial(evidence_for, spec, model))
             inner = PlainText() if spec.tool_calls == "around" else None
             context = ExtractorContext(model=model, inner=inner)
             self._call(plugin, f"reasoning format {spec.name}", partial(_parse, target, context))
@@ -220,58 +182,11 @@ def check_plugins(host: Host) -> dict[Plugin, list[str]]:
         return check.problems
 
 
-def _facts(detector: QuantizationDetectorSpec, model: Model) -> list[Quantization]:
-    return [checked(fact, Quantization) for fact in detector.detect(model) or ()]
-
-
-def _verdict(spec: BackendSpec, model: Model) -> Verdict:
-    return checked(spec.accepts(model), Verdict)
-
-
-def _evidence(spec: ReasoningExtractorSpec, model: Model) -> Evidence | None:
-    evidence = spec.matches(model)
-    return None if evidence is None else checked(evidence, Evidence)
-
-
-def _string(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"it returns {type(name).__name__}, not str")
-    return name
-
-
-def _model_or_none(source: Any, name: str) -> None:
-    try:
-        found = source.find(name)
-    except ModelNotFound:
-        return
-    if found is not None and not isinstance(found, Model):
-        raise TypeError(f"it returns {type(found).__name__}, not Model")
-
-
 def _parse(make: Callable[[ExtractorContext], Any], context: ExtractorContext) -> None:
-    """Feed a few texts to an extractor, and raise `TypeError` for events of another type."""
+    """Feed a few texts to an extractor. Raises `TypeError` for an event or a channel of another type."""
     extractor = make(context)
     for events in (*(extractor.feed(text) for text in _TEXTS), extractor.close()):
         for event in events:
-            if not isinstance(event, (Delta, ToolCallDelta)):
-                raise TypeError(f"it returns {type(event).__name__}, not Delta or ToolCallDelta")
+            check_event(event)
         if extractor.channel is not None and not isinstance(extractor.channel, Channel):
             raise TypeError(f"its channel is {type(extractor.channel).__name__}, not Channel or None")
-
-
-def _safetensors_model(folder: Path) -> Model:
-    """Return a model with every file that functions of descriptions usually read."""
-    folder.mkdir()
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 128}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text('{"added_tokens": [], "model": {"vocab": {}}}')
-    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
-    header = b'{"model.embed_tokens.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    return Model(name="mlxk-check/safetensors", path=folder)
-
-
-def _empty_model(folder: Path) -> Model:
-    """Return a model without files."""
-    folder.mkdir()
-    return Model(name="mlxk-check/empty", path=folder)

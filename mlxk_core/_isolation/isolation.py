@@ -1,26 +1,19 @@
-"""Isolation of plugin code: its errors, exits and prints affect nothing else."""
+"""Calls of plugin code, and the record of what failed in them."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
-from typing import NoReturn, TextIO, TypeVar
+from typing import TypeVar
 
 from mlxk_core._errors import PluginFailure
-from mlxk_core._host.error_place import describe_error, error_place
 from mlxk_core._host.plugin import Plugin
+from mlxk_core._isolation.error_place import describe_error, error_place
+from mlxk_core._isolation.stdout import quiet_stdout
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_own_descriptors = False
 
 
 class Isolation:
@@ -105,94 +98,3 @@ class Isolation:
             self._unannounced.append(plugin)
         else:
             self._note(f"mlxk: plugin {plugin.label} failed: {plugin.record.reason}")
-
-
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Send what any code prints to standard error, on every thread; in the process of `mlxk` also what C code and child
-    processes print. mlxk's own output is not affected: its streams are bound before."""
-    global _quiet_depth
-    # Counted, since `contextlib.redirect_stdout` of two threads may restore in the wrong order.
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_restore.append((sys.stdout, _point_stdout_to_stderr()))
-            sys.stdout = sys.stderr
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                sys.stdout, descriptor = _quiet_restore.pop()
-                if descriptor is not None:
-                    os.dup2(descriptor, 1)
-                    os.close(descriptor)
-
-
-_quiet_restore: list[tuple[TextIO, int | None]] = []
-
-
-def own_stdout() -> TextIO | None:
-    """Return a stream for answers on a descriptor of its own, None if standard output is closed. From now on
-    `quiet_stdout` redirects descriptor 1 too.
-
-    For the process of `mlxk` only: in another one the descriptors are not ours to change.
-    """
-    global _own_descriptors
-    if sys.stdout is None:
-        return None
-    _own_descriptors = True
-    return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
-
-
-def _point_stdout_to_stderr() -> int | None:
-    """Point descriptor 1 to standard error and return a copy of what it was; None where it is not ours."""
-    if not _own_descriptors:
-        return None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stdout.flush()  # what was printed before belongs to the answer
-    try:
-        before = os.dup(1)
-    except OSError:
-        return None
-    try:
-        os.dup2(2, 1)
-    except OSError:
-        os.close(before)
-        return None
-    return before
-
-
-@contextlib.contextmanager
-def exits_as_errors() -> Iterator[None]:
-    """Turn `os._exit` and a `KeyboardInterrupt` that the code itself raises into `SystemExit`. A Ctrl-C of the user is
-    still a `KeyboardInterrupt`."""
-    interrupted = False
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        raise KeyboardInterrupt
-
-    def exit(status: int) -> NoReturn:
-        raise SystemExit(status)
-
-    # Only Python's own handler is replaced: an ignored signal stays ignored, and only the main thread may set one.
-    watch = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if watch:
-        signal.signal(signal.SIGINT, on_interrupt)
-    real_exit, os._exit = os._exit, exit
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if interrupted or not watch:
-            raise
-        raise SystemExit("KeyboardInterrupt").with_traceback(error.__traceback__) from error
-    finally:
-        os._exit = real_exit
-        if watch:
-            signal.signal(signal.SIGINT, signal.default_int_handler)

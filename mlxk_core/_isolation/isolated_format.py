@@ -10,7 +10,7 @@ from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core._generation.format_parser import Extractor, ExtractorContext
-from mlxk_core._generation.formats import Format
+from mlxk_core._generation.response_formats import Format
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import ReasoningExtractorSpec
 
@@ -63,7 +63,7 @@ class IsolatedParser:
         try:
             events = list(function(*text))
             for event in events:
-                _check(event)
+                check_event(event)
             return events
         except (MlxkError, KeyboardInterrupt):
             raise
@@ -71,7 +71,7 @@ class IsolatedParser:
             raise self._blame(what, error, function) from error
 
 
-def _check(event: ExtractorEvent) -> None:
+def check_event(event: ExtractorEvent) -> None:
     """Raise `TypeError` for an event that no consumer could use."""
     match event:
         case Delta(channel=Channel(), text=str()) | ToolCallDelta(index=int(), arguments=str()):

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import MlxkError
-from mlxk_core._host.error_place import describe_error
-from mlxk_core._host.isolation import Isolation, quiet_stdout
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.specs import ModelSource
+from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.isolation import Isolation
+from mlxk_core._isolation.stdout import quiet_stdout
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -26,9 +27,8 @@ class IsolatedSource:
     source: ModelSource
 
     def names(self) -> Iterable[str]:
-        return self.isolation.guard(
-            self.owner, "names()", self._names, default=(), source=_method(self.source, "names")
-        )
+        names, source = partial(names_of, self.source), _method(self.source, "names")
+        return self.isolation.guard(self.owner, "names()", names, default=(), source=source)
 
     def find(self, name: str, /) -> Model | None:
         find, source = partial(self._find, name), _method(self.source, "find")
@@ -60,26 +60,33 @@ class IsolatedSource:
             reason = f"fetch({name!r}) raised {describe_error(error, self.owner.packages, fetch)}"
             raise self.isolation.record(self.owner, reason, error, source=fetch) from error
 
-    def _names(self) -> tuple[str, ...]:
-        names = self.source.names()
-        if isinstance(names, str):
-            raise TypeError("it returns a string, not several names")
-        names = tuple(names)
-        for name in names:
-            if not isinstance(name, str):
-                raise TypeError(f"it returns {type(name).__name__}, not str")
-        return names
-
     def _find(self, name: str) -> Model | MlxkError | None:
-        from mlxk_core._models.model import Model  # not needed for `mlxk --help`
-
         try:
-            model = self.source.find(name)
+            return find_in(self.source, name)
         except MlxkError as error:
             return error
-        if model is not None and not isinstance(model, Model):
-            raise TypeError(f"it returns {type(model).__name__}, not Model")
-        return model
+
+
+def names_of(source: ModelSource) -> tuple[str, ...]:
+    """Return the names that `source` offers. Raises `TypeError` if one is not a string."""
+    names = source.names()
+    if isinstance(names, str):
+        raise TypeError("it returns a string, not several names")
+    names = tuple(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"it returns {type(name).__name__}, not str")
+    return names
+
+
+def find_in(source: ModelSource, name: str) -> Model | None:
+    """Return the model of that name in `source`. Raises `TypeError` if it returns anything else."""
+    from mlxk_core._models.model import Model  # not needed for `mlxk --help`
+
+    model = source.find(name)
+    if model is not None and not isinstance(model, Model):
+        raise TypeError(f"it returns {type(model).__name__}, not Model")
+    return model
 
 
 def _method(source: object, name: str) -> object:

@@ -1,0 +1,1 @@
+"""The deep check of plugins: everything they provide is loaded and tried."""
