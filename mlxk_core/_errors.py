@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from mlxk_core._text.control import one_line
+
 _MAX_CANDIDATES = 10
 
 
@@ -244,3 +246,9 @@ def kind_of(error: BaseException) -> Kind:
         if cls in KINDS:
             return KINDS[cls]
     return _UNEXPECTED
+
+
+def type_and_message(error: BaseException) -> str:
+    """Return `ValueError: what is wrong` on one line; the type alone without a message."""
+    text = one_line(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from mlxk_core._errors import MlxkError, kind_of
-from mlxk_core._text.control import escape_control
+from mlxk_core._errors import MlxkError, kind_of, type_and_message
+from mlxk_core._text.control import escape_control, one_line
 
 
 class Output:
@@ -89,10 +89,7 @@ def error_object(error: BaseException) -> Mapping[str, Any]:
 
 def error_message(error: BaseException) -> str:
     """Return the message of `error` on one line, after its type unless it is an `MlxkError`."""
-    text = escape_control(" ".join(str(error).split()))
-    if isinstance(error, MlxkError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return one_line(str(error)) if isinstance(error, MlxkError) else type_and_message(error)
 
 
 def _wrapped(line: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlxk_core._text.control import escape_control
+from mlxk_core._errors import type_and_message
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 def describe_error(error: BaseException, packages: Iterable[str] = (), source: object = None) -> str:
     """Return one line: type, message, and the place of the error as `error_place` finds it."""
-    text = escape_control(" ".join(str(error).split()))
-    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = error_place(error, packages, source)
-    return f"{described} ({place})" if place else described
+    return f"{type_and_message(error)} ({place})" if place else type_and_message(error)
 
 
 def error_place(error: BaseException | None, packages: Iterable[str] = (), source: object = None) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlxk_core._errors import InvalidOption
-from mlxk_serve.http import sockets
+from mlxk_serve.http import bind
 from mlxk_testing import HEAVY, modules_after
 
 SCRIPTED = Path(__file__).with_name("scripted_mlxk.py")
@@ -242,13 +242,13 @@ def test_a_server_stopped_during_startup_leaves_no_files(start, here, number, co
 
 def test_a_server_that_still_starts_keeps_its_place(here):
     path = here / "s"
-    (tcp,) = sockets.open_tcp(["127.0.0.1"], 0)
-    with tcp, sockets.open_unix(path):
+    (tcp,) = bind.open_tcp(["127.0.0.1"], 0)
+    with tcp, bind.open_unix(path):
         port = tcp.getsockname()[1]
         with pytest.raises(InvalidOption, match=f"{port} is in use"):
-            sockets.open_tcp(["127.0.0.1"], port)
+            bind.open_tcp(["127.0.0.1"], port)
         with pytest.raises(InvalidOption, match="another server"):
-            sockets.open_unix(path)
+            bind.open_unix(path)
         assert path.exists()
 
 

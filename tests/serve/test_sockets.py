@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlxk_serve.config import Limits
-from mlxk_serve.http import sockets
+from mlxk_serve.http import bind
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
 
@@ -65,7 +65,7 @@ def loop():
     loops = []
 
     def start(application, listening=None, threads=2, **limits):
-        loops.append(Loop(listening or sockets.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
+        loops.append(Loop(listening or bind.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
         return loops[-1]
 
     yield start
@@ -142,7 +142,7 @@ def accepting(first, listening):
 
 def test_a_disconnect_before_accept_does_not_stop_the_listener(loop, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
-    served = loop(hello, accepting(LeftAlready, sockets.open_unix(path)))
+    served = loop(hello, accepting(LeftAlready, bind.open_unix(path)))
     served.connect().close()
     served.http.turn(1)
     newcomer = served.connect()
@@ -163,7 +163,7 @@ class Sluggish(socket.socket):
 
 
 def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop, kit):
-    listening = sockets.open_tcp(["127.0.0.1"], 0)[0]
+    listening = bind.open_tcp(["127.0.0.1"], 0)[0]
     finished = threading.Event()
 
     def late(environ, start_response):

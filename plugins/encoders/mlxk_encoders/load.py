@@ -29,7 +29,7 @@ def load(model: Model, context: EngineContext) -> Any:
     with translated_errors(model):
         from mlxk_encoders.engine import EncoderEngine
         from mlxk_encoders.weights import read_network
-        from mlxk_mlx.loading.materialize import materialize
+        from mlxk_mlx.loading.weight_form import materialize
 
         check_weights(model)
         check_config(model)

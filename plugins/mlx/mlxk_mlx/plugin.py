@@ -66,7 +66,7 @@ def _accepts(model: Model) -> Verdict:
 
 
 def _detect(model: Model) -> Iterable[Quantization]:
-    from mlxk_mlx.support.quantization import detect
+    from mlxk_mlx.support.quantization_detector import detect
 
     return detect(model)
 

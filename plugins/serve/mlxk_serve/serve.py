@@ -166,7 +166,7 @@ def _check_unix(ctx: click.Context, options: dict[str, Any], hosts: tuple[str, .
 
 
 def _check_exposure(hosts: tuple[str, ...], keys: tuple[str, ...], no_auth: bool) -> None:
-    from mlxk_serve.http.sockets import addresses_of, is_loopback
+    from mlxk_serve.http.bind import addresses_of, is_loopback
 
     if no_auth and keys:
         raise UsageError("--no-auth cannot be used with an API key")
@@ -198,7 +198,7 @@ def _announce(ctx: click.Context, server: Server) -> None:
 def _only_local(url: str) -> bool:
     from urllib.parse import urlsplit
 
-    from mlxk_serve.http.sockets import is_loopback
+    from mlxk_serve.http.bind import is_loopback
 
     return url.startswith("unix:") or is_loopback(urlsplit(url).hostname or "")
 

@@ -22,7 +22,7 @@ from mlxk_serve.app import OpenApi, build_app
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.extensions import ServerResources, add_extensions
-from mlxk_serve.http import sockets
+from mlxk_serve.http import bind
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.admission import SHARE
 from mlxk_serve.http.http_server import HttpServer
@@ -204,12 +204,12 @@ class Server:
     def _open_sockets(self) -> None:
         config = self.config
         if config.unix:
-            self._sockets = [sockets.open_unix(config.unix)]
-            self._unix_file: sockets.UnixFile | None = sockets.UnixFile.of(config.unix)
+            self._sockets = [bind.open_unix(config.unix)]
+            self._unix_file: bind.UnixFile | None = bind.UnixFile.of(config.unix)
         else:
-            self._sockets = sockets.open_tcp(config.hosts or sockets.LOOPBACK, config.port)
+            self._sockets = bind.open_tcp(config.hosts or bind.LOOPBACK, config.port)
             self._unix_file = None
-        self.urls = sockets.urls(self._sockets)
+        self.urls = bind.urls(self._sockets)
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:

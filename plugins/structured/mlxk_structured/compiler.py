@@ -14,7 +14,7 @@ from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
 from mlxk_structured import json_schema, trial
-from mlxk_structured.distinct import DistinctItems, Pieces
+from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import Grammar, json_grammar, lark
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
@@ -32,7 +32,7 @@ class Compiler:
     def __init__(self) -> None:
         self._tokenizers = Tokenizers()
         self._lock = threading.Lock()
-        self._pieces: weakref.WeakKeyDictionary[Tokenizer, Pieces] = weakref.WeakKeyDictionary()
+        self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
         self._checked: OrderedDict[Part | str, None] = OrderedDict()
         self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
 
@@ -79,7 +79,7 @@ class Compiler:
 
         pieces = self._pieces.get(vocabulary.tokenizer)
         if pieces is None:
-            pieces = self._pieces[vocabulary.tokenizer] = Pieces(vocabulary)
+            pieces = self._pieces[vocabulary.tokenizer] = TokenTexts(vocabulary)
         return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
 
 

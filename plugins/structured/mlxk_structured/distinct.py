@@ -17,7 +17,7 @@ _TWO_ENDS = re.compile(rb"[\",\]}][^\",\]}]*[\",\]}]")
 _NEXT_ITEM = re.compile(rb"^[,\]}]|[\"\]}0-9el][,\]}]")
 
 
-class Pieces:
+class TokenTexts:
     """The texts of a vocabulary's tokens, and those that can end one item and write the next."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -58,7 +58,7 @@ class DistinctItems:
     """
 
     def __init__(
-        self, inner: TokenConstraint, pieces: Pieces, walk: Walk, shadow: Callable[[], Any], *, embedded: bool
+        self, inner: TokenConstraint, pieces: TokenTexts, walk: Walk, shadow: Callable[[], Any], *, embedded: bool
     ) -> None:
         self._inner = inner
         self._pieces = pieces

@@ -35,7 +35,7 @@ class Tokenizers:
             return of_model[key]
 
 
-class _Pieces:
+class _LLGuidanceTokens:
     """The tokens in the form that llguidance asks for. Its ids end with one more than the model has: the end of a
     response of a model without stop tokens."""
 
@@ -54,7 +54,7 @@ class _Pieces:
         self._longest = min(_LONGEST_TOKEN, max(map(len, self._ids), default=1))
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
-        """The tokens of `text`, in the way the model writes it where that is known."""
+        """Return the tokens of `text`, in the way the model writes it where that is known."""
         data = text if isinstance(text, bytes) else text.encode()
         try:
             tokens = self._tokenizer.encode(data.decode(), add_special_tokens=False)
@@ -78,7 +78,7 @@ class _Pieces:
 
 
 def _make(vocabulary: Vocabulary) -> Any:
-    pieces = _Pieces(vocabulary)
+    pieces = _LLGuidanceTokens(vocabulary)
     stops = sorted(vocabulary.stop_tokens) or [pieces.eos_token_id]
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops)
 

@@ -12,7 +12,7 @@ from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class Pieces:
+class TokenBytes:
     """The bytes of each token, derived from the tokenizer's own decoder.
 
     `strip` is the number of leading spaces that the decoder removes from a text (one for Llama 2).
@@ -32,7 +32,7 @@ class Pieces:
         return piece
 
     @classmethod
-    def of(cls, backend: Any) -> Pieces | None:
+    def of(cls, backend: Any) -> TokenBytes | None:
         """Return the pieces of a `tokenizers.Tokenizer`, None if its decoder looks at more than one token at a time."""
         decoder = json.loads(backend.to_str())["decoder"] if backend.decoder is not None else None
         steps = _steps(decoder)
@@ -45,7 +45,7 @@ class Pieces:
         return cls._of_sentencepiece(backend, steps)
 
     @classmethod
-    def _of_sentencepiece(cls, backend: Any, steps: Sequence[Mapping[str, Any]]) -> Pieces | None:
+    def _of_sentencepiece(cls, backend: Any, steps: Sequence[Mapping[str, Any]]) -> TokenBytes | None:
         replacements, strip, bytes_too = [], 0, False
         for step in steps:
             match step:
@@ -75,7 +75,7 @@ class Pieces:
 class PieceDetokenizer:
     """Detokenizer that joins the bytes of tokens and holds back incomplete characters."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: TokenBytes) -> None:
         self._pieces = pieces
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._strip = pieces.strip

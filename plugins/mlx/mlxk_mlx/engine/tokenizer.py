@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxk_core.api.backends import Detokenizer, TokenPair
 from mlxk_core.api.errors import InvalidOption
-from mlxk_mlx.engine.detokenizer import PieceDetokenizer, Pieces, WindowDetokenizer
+from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer
 
 
 class TokenizerAdapter:
@@ -24,11 +24,11 @@ class TokenizerAdapter:
         self._lock = threading.Lock()
         self._backend = getattr(hf, "backend_tokenizer", None)
         self._bos: int | None = getattr(hf, "bos_token_id", None)
-        self._pieces: Pieces | None = None
+        self._pieces: TokenBytes | None = None
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
-            self._pieces = Pieces.of(self._backend)
+            self._pieces = TokenBytes.of(self._backend)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Return the token ids of `text`, with those that the tokenizer puts around a text if `add_special_tokens`.

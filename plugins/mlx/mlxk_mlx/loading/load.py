@@ -56,8 +56,8 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: E
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
     from mlxk_mlx.engine.tokenizer import TokenizerAdapter
-    from mlxk_mlx.loading.materialize import materialize
     from mlxk_mlx.loading.templates import chat_template
+    from mlxk_mlx.loading.weight_form import materialize
 
     materialize(network, context.alive)
     hf = tokenizer()

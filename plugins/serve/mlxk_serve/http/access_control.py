@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import ServeConfig
+from mlxk_serve.http.bind import is_loopback
 from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.errors import template_pattern
-from mlxk_serve.http.sockets import is_loopback
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 

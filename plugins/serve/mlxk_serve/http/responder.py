@@ -17,8 +17,8 @@ from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.generation_response import GenerationResponse, MapError, Timeouts
 from mlxk_serve.http.pump import Pump
-from mlxk_serve.http.responses import GenerationResponse, MapError, Timeouts
 from mlxk_serve.http.tasks import ON_DISCONNECT, Detached
 from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
