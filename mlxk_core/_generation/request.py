@@ -51,83 +51,88 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn. The defaults change nothing: greedy needs `temperature=0`.
-
-    `top_k=0`, `min_p=0`, `top_p=1`, `repetition_penalty=1` and penalties of 0 are off. `seed` makes the draws of this
-    request reproducible, alone and in a batch. `logit_bias` maps token ids to what is added to their logits. `logprobs`
-    asks for the log probability of each token and of that many alternatives (None: do not compute).
-    """
+    """How the next token is drawn. The defaults change nothing."""
 
     temperature: float = 1.0
+    """0 always takes the most likely token."""
     top_p: float = 1.0
+    """Draw from the smallest set of tokens with this probability (1: off)."""
     top_k: int = 0
+    """Draw from this many of the most likely tokens (0: off)."""
     min_p: float = 0.0
+    """Ignore tokens below this fraction of the top probability (0: off)."""
     repetition_penalty: float = 1.0
+    """Above 1 discourages tokens that were used (1: off)."""
     presence_penalty: float = 0.0
+    """Above 0 discourages tokens that were used (0: off)."""
     frequency_penalty: float = 0.0
+    """Above 0 discourages tokens that were used, each time more (0: off)."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """What is added to the logits, by token id."""
     seed: int | None = None
+    """Makes the draws of this request reproducible, alone and in a batch."""
     logprobs: int | None = None
+    """How many alternatives to return with the log probability of each token (None: do not compute any)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
-    """Everything one answer depends on.
-
-    `prompt` is a conversation (the chat template is applied), a text (taken as it is) or token ids.
-    `max_tokens` None means the budget of `token_policy`. `stop` are texts that end the answer and are not part of
-    it; `stop_tokens` are token ids that do so as well. With `ignore_eos` the model's own stop tokens do not end it, and
-    before `min_tokens` tokens no stop token is drawn.
-    `chat_stops` adds the chat policy's stop strings, for conversations only. `reasoning_format` and `backend`
-    name a plugin's contribution (`"none"` turns extraction off); None lets mlxk choose. `template_options` are passed
-    to the chat template unchanged. Without `parallel_calls` the answer has one tool call at most.
-
-    `constraint` is what the answer must match; reasoning is not constrained. With `must_call` the answer is tool calls
-    and nothing else; `tool_names` narrows which tools they may call (empty: all of them). `thinking_budget` is the
-    number of reasoning tokens after which the model's own end marker is forced (None: no limit); with
-    `budget_is_default` it is ignored where it cannot be enforced.
-
-    Unless `generic_tools` is false, tools that the chat template does not support are put
-    into the system message. `keep_to_template` makes a conversation that the chat template rejects an error, instead of
-    writing it as plain turns.
-
-    `client` identifies the caller: a free place goes to the client with the fewest running
-    requests. `ttl` is how many idle seconds the model stays loaded afterwards (negative: without limit; None: the
-    service's default).
-
-    With `report_usage` a `UsageUpdate` comes before the events of each token. `prompt_logprobs`
-    asks for the log probability of each prompt token and of that many alternatives (None: not computed). `max_tokens` 0
-    reads the prompt and generates nothing. With `suffix`, the answer is what belongs between the texts `prompt` and
-    `suffix`.
-    """
+    """Everything one response depends on."""
 
     model: Model
     prompt: Sequence[Message] | str | Sequence[int]
+    """A conversation (the chat template is applied), a text (taken as it is), or token ids."""
+    suffix: str | None = None
+    """The text after the response, which then belongs between a `prompt` that is a text and this."""
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    """Variables that are passed to the chat template unchanged."""
+    keep_to_template: bool = False
+    """Whether a conversation that the chat template rejects is an error, instead of being written as plain turns."""
+
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
+    """The most tokens to generate (None: the budget of `token_policy`). 0 reads the prompt and generates nothing."""
     token_policy: TokenPolicy = TokenPolicy.FULL_CONTEXT
-    stop: tuple[str, ...] = ()
-    stop_tokens: tuple[int, ...] = ()
-    ignore_eos: bool = False
     min_tokens: int = 0
+    """The number of tokens before which no stop token is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the response and are not part of it."""
+    stop_tokens: tuple[int, ...] = ()
+    """Token ids that end the response, in addition to the model's own."""
+    ignore_eos: bool = False
+    """Whether the model's own stop tokens do not end the response."""
     chat_stops: bool = True
+    """Whether the stop strings of the chat policy end the response to a conversation."""
+
     tools: tuple[Tool, ...] = ()
     parallel_calls: bool = True
-    constraint: Constraint | None = None
+    """Whether the response may have more than one tool call."""
     must_call: bool = False
+    """Whether the response is tool calls and nothing else."""
     tool_names: tuple[str, ...] = ()
-    thinking_budget: int | None = None
-    budget_is_default: bool = False
+    """The tools that may be called (empty: all)."""
     generic_tools: bool = True
+    """Whether tools that the chat template does not support are put into the system message."""
+    constraint: Constraint | None = None
+    """What the answer must match. Reasoning is not constrained."""
+
     reasoning_format: str | None = None
+    """The name of a format, `none` for the raw text, None to let mlxk choose."""
+    thinking_budget: int | None = None
+    """The number of reasoning tokens after which the model's own end marker is forced (None: no limit)."""
+    budget_is_default: bool = False
+    """Whether a `thinking_budget` that cannot be enforced is ignored."""
+
     backend: str | None = None
-    template_options: Mapping[str, Any] = field(default_factory=dict)
-    keep_to_template: bool = False
+    """The name of a backend, None to let mlxk choose."""
     client: str = ""
+    """Who asks: a free place in the batch goes to the client with the fewest running requests."""
     ttl: float | None = None
+    """Idle seconds that the model stays loaded afterwards (negative: without limit; None: the service's default)."""
     report_usage: bool = False
+    """Whether a `UsageUpdate` comes before the events of each token."""
     prompt_logprobs: int | None = None
-    suffix: str | None = None
+    """How many alternatives to return with the log probability of each prompt token (None: do not compute any)."""
 
     @property
     def is_chat(self) -> bool:

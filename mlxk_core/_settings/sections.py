@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._text.units import parse_duration
@@ -17,8 +18,8 @@ _METADATA = "mlxk_core.setting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rules:
-    """The arguments of `setting`."""
+class Rules:
+    """What the value of a setting may be, and its help; see `setting`."""
 
     help: str = ""
     least: float | None = None
@@ -26,6 +27,22 @@ class _Rules:
     most: float | None = None
     choices: tuple[str, ...] = ()
     form: Form = "plain"
+
+    @property
+    def bounds(self) -> str:
+        """The numbers allowed, as `at least 1` or `from 0 to 1`; empty without bounds."""
+        low = f"above {self.above:g}" if self.above is not None else f"at least {self.least or 0:g}"
+        if self.most is None:
+            return low if self.least is not None or self.above is not None else ""
+        if self.above is not None:
+            return f"{low} and at most {self.most:g}"
+        return f"at most {self.most:g}" if self.least is None else f"from {self.least:g} to {self.most:g}"
+
+    def in_bounds(self, value: float) -> bool:
+        """Return whether a number is finite and within the bounds."""
+        # Written this way round, NaN is out of bounds too.
+        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return low and (self.most is None or value <= self.most) and abs(value) < math.inf
 
 
 def setting(
@@ -44,7 +61,7 @@ def setting(
     `float` of the form `duration` is in seconds, and in the file `90`, `"15m"` or `"never"` (infinity). A `str` of the
     form `file` is an absolute path, and in the file relative to the folder of the settings file.
     """
-    rules = _Rules(help=help, least=least, above=above, most=most, choices=tuple(choices), form=form)
+    rules = Rules(help=help, least=least, above=above, most=most, choices=tuple(choices), form=form)
     return field(default=default, metadata={_METADATA: rules})
 
 
@@ -78,18 +95,12 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One key of a section: the type of its value, its bounds and its help."""
+class Field(Rules):
+    """One key of a section: its type and default, and the rules for its value. `listed` means a list of that type."""
 
     name: str
     type: type[Any]
     listed: bool = False
-    help: str = ""
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] = ()
-    form: Form = "plain"
     default: Any = None
 
     def parse(self, value: Any) -> Any:
@@ -107,24 +118,9 @@ class Field:
             raise ValueError(f"it must be {_KINDS[self.type]}")
         if self.choices and value not in self.choices:
             raise ValueError(f"it must be {' or '.join(self.choices)}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_bounds(value):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not self.in_bounds(value):
             raise ValueError(f"it must be {self.bounds or 'a finite number'}")
         return value
-
-    @property
-    def bounds(self) -> str:
-        """The numbers allowed, as `at least 1` or `from 0 to 1`; empty without bounds."""
-        low = f"above {self.above:g}" if self.above is not None else f"at least {self.least or 0:g}"
-        if self.most is None:
-            return low if self.least is not None or self.above is not None else ""
-        if self.above is not None:
-            return f"{low} and at most {self.most:g}"
-        return f"at most {self.most:g}" if self.least is None else f"from {self.least:g} to {self.most:g}"
-
-    def _in_bounds(self, value: float) -> bool:
-        # Written this way round, NaN is out of bounds too.
-        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
-        return low and (self.most is None or value <= self.most) and abs(value) < math.inf
 
 
 _KINDS: Mapping[type[Any], str] = {
@@ -143,41 +139,34 @@ def fields_of(section: type[Any]) -> Mapping[str, Field]:
         name = section.__qualname__ if isinstance(section, type) else repr(section)
         raise TypeError(f"{name} is not a frozen dataclass of settings")
     hints = typing.get_type_hints(section)
-    found = {}
-    for each in fields(section):
-        hint, optional = hints[each.name], False
-        if typing.get_origin(hint) in (types.UnionType, typing.Union):
-            options = typing.get_args(hint)
-            optional = type(None) in options
-            others = [option for option in options if option is not type(None)]
-            hint = others[0] if len(others) == 1 else hint
-        listed = hint == tuple[str, ...]
-        if not listed and hint not in _KINDS:
-            raise TypeError(f"{section.__name__}.{each.name}: {hint} cannot be a setting")
-        if each.default is MISSING:
-            raise TypeError(f"{section.__name__}.{each.name} has no default")
-        if not _fits(each.default, hint, listed=listed, optional=optional):
-            kind = "tuple[str, ...]" if listed else hint.__name__
-            raise TypeError(
-                f"{section.__name__}.{each.name}: the default {each.default!r} is not {kind}"
-                f"{' | None' if optional else ''}"
-            )
-        rules = each.metadata.get(_METADATA, _Rules())
-        if (rules.form == "duration" and hint is not float) or (rules.form == "file" and hint is not str):
-            raise TypeError(f"{section.__name__}.{each.name}: a {rules.form} cannot be {hint}")
-        found[each.name] = Field(
-            name=each.name,
-            type=str if listed else hint,
-            listed=listed,
-            help=rules.help,
-            least=rules.least,
-            above=rules.above,
-            most=rules.most,
-            choices=rules.choices,
-            form=rules.form,
-            default=each.default,
-        )
-    return found
+    return {each.name: _field_of(section, each, hints[each.name]) for each in fields(section)}
+
+
+def _field_of(section: type[Any], declared: dataclasses.Field[Any], hint: Any) -> Field:
+    where = f"{section.__name__}.{declared.name}"
+    hint, optional = _without_none(hint)
+    listed = hint == tuple[str, ...]
+    if not listed and hint not in _KINDS:
+        raise TypeError(f"{where}: {hint} cannot be a setting")
+    if declared.default is MISSING:
+        raise TypeError(f"{where} has no default")
+    if not _fits(declared.default, hint, listed=listed, optional=optional):
+        kind = f"{'tuple[str, ...]' if listed else hint.__name__}{' | None' if optional else ''}"
+        raise TypeError(f"{where}: the default {declared.default!r} is not {kind}")
+    rules = declared.metadata.get(_METADATA, Rules())
+    if (rules.form == "duration" and hint is not float) or (rules.form == "file" and hint is not str):
+        raise TypeError(f"{where}: a {rules.form} cannot be {hint}")
+    type_ = str if listed else hint
+    return Field(name=declared.name, type=type_, listed=listed, default=declared.default, **asdict(rules))
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """Return the type without `| None`, and whether None is allowed."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint, False
+    options = typing.get_args(hint)
+    others = [option for option in options if option is not type(None)]
+    return others[0] if len(others) == 1 else hint, type(None) in options
 
 
 def _fits(default: object, hint: Any, *, listed: bool, optional: bool) -> bool:

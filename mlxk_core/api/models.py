@@ -12,6 +12,7 @@ from mlxk_core._models.cache import (
     hub_cache,
 )
 from mlxk_core._models.classify import Facts
+from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.files import Shard, parse_shard, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, Problem, check_health, partial_downloads
@@ -34,7 +35,6 @@ from mlxk_core._models.references import (
 )
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
-from mlxk_core._models.stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [
