@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from mlxk_core._generation.engine import Prefilled, Sampled, StepEvent
 
 
 @dataclass(slots=True)
@@ -21,3 +24,12 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
+
+    def count(self, events: Iterable[StepEvent]) -> None:
+        """Add the tokens of the events of a step."""
+        for event in events:
+            if isinstance(event, Sampled):
+                self.generated_tokens += 1
+            elif isinstance(event, Prefilled) and event.done == event.total:
+                self.prompt_tokens += event.total
+                self.cached_tokens += event.cached

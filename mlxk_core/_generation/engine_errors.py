@@ -6,7 +6,6 @@ import inspect
 import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
-from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.error_place import definition_place, describe_error, error_place
@@ -47,27 +46,6 @@ def failed_call(error: BaseException) -> str | None:
         if not str(frame.f_globals.get("__name__", "")).startswith("mlxk_core."):
             return f"{frame.f_code.co_name}()"
     return None
-
-
-def malformed_event(event: object) -> str | None:
-    """Return what is wrong with an event of a step; None if it is well-formed."""
-    match event:
-        case Sampled(token=int(), finish=None | "stop" | "length" | "complete") | RowFailed(error=Exception()):
-            return None
-        case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
-            return None
-        case PromptScored(finish=bool()) if all(_is_scored(token) for token in event.tokens):
-            return None
-        case Sampled() | Prefilled() | PromptScored() | RowFailed():
-            return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
-    return f"{type(event).__name__}, which is not an event"
-
-
-def _is_scored(token: object) -> bool:
-    match token:
-        case ScoredToken(token=int(), logprob=float(), rank=int()):
-            return True
-    return False
 
 
 def missing_member(engine: object) -> str | None:

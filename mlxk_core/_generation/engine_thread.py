@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -19,11 +19,10 @@ from queue import Empty, SimpleQueue
 from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._generation.counters import Counters
-from mlxk_core._generation.engine import Engine, EngineContext, PromptScored, Row, RowFailed, Sampled, StepEvent
+from mlxk_core._generation.engine import Engine, EngineContext, Row, StepEvent
 from mlxk_core._generation.engine_errors import (
     engine_error,
     failed_call,
-    malformed_event,
     malformed_result,
     missing_member,
     stalled,
@@ -45,6 +44,7 @@ from mlxk_core._generation.limits import Limits
 from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import StallMonitor
+from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_stdout
@@ -343,25 +343,14 @@ class EngineThread:
         return job.model.size
 
     def _load(self, first: Job) -> None:
-        key = (first.model, first.backend.name)
-        self._loading = key
+        """Load the model of `first`, for it and for every other job that waits for the same model."""
+        key = self._loading = (first.model, first.backend.name)
         for job in self._queued_for(key):
             job.outbox.put(LoadStarted())
-        context = EngineContext(
-            alive=lambda: self._on_load_progress(key),
-            at_thread_exit=lambda call: self._at_exit.setdefault(call),
-            cache_bytes=self._limits.cache_bytes,
-            concurrency=self._limits.concurrency,
-        )
         mark = InUseMark(first.model.path)
         began = time.monotonic()
         try:
-            load = self._host.load(first.backend.target)
-            with quiet_stdout():
-                engine = load(first.model, context)
-            if missing := missing_member(engine):
-                problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
-                raise malformed_result(self._host, first.backend, problem, load)
+            engine = self._loaded_engine(first, key)
         except BaseException as error:
             mark.end()
             failure = self._load_error(first, "load()", error)
@@ -375,16 +364,25 @@ class EngineThread:
         ttl = self._limits.ttl if self._limits.ttl is not None else first.model.settings.ttl
         resident = Resident(first.model, first.backend, engine, mark=mark, ttl=ttl)
         self.residency.add(resident)
-        self.lifecycle.emit(
-            ModelLoaded(
-                model=first.model,
-                backend=first.backend.name,
-                seconds=time.monotonic() - began,
-                memory=resident.refresh_memory(),
-            )
-        )
+        seconds, memory = time.monotonic() - began, resident.refresh_memory()
+        self.lifecycle.emit(ModelLoaded(model=first.model, backend=first.backend.name, seconds=seconds, memory=memory))
         for job in self._queued_for(key):
             self._lease(job, resident)
+
+    def _loaded_engine(self, job: Job, key: Key) -> Engine:
+        context = EngineContext(
+            alive=lambda: self._on_load_progress(key),
+            at_thread_exit=lambda call: self._at_exit.setdefault(call),
+            cache_bytes=self._limits.cache_bytes,
+            concurrency=self._limits.concurrency,
+        )
+        load = self._host.load(job.backend.target)
+        with quiet_stdout():
+            engine: Engine = load(job.model, context)
+        if missing := missing_member(engine):
+            problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
+            raise malformed_result(self._host, job.backend, problem, load)
+        return engine
 
     def _queued_for(self, key: Key) -> list[Job]:
         return [job for job in self._queued if (job.model, job.backend.name) == key]
@@ -466,62 +464,39 @@ class EngineThread:
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
-                events = list(resident.engine.step())
-                rows = [event.id for event in events]
+                events = sort_by_row(resident.engine.step(), resident.rows)
             except BaseException as error:  # also for events without an id: they cannot be attributed to a row
                 self._lose_rows(resident, "step()", error, getattr(resident.engine, "step", None))
                 continue
             self.counters.steps += 1
-            self._deliver(resident, events, rows)
+            self._deliver(resident, events)
         return bool(working)
 
-    def _deliver(self, resident: Resident, events: Sequence[StepEvent], rows: Sequence[int]) -> None:
-        """Put the events of one step into the outboxes of their jobs, and end the jobs whose rows ended.
-
-        Events of unknown rows, and those after the end of a row, are ignored. A malformed event fails its row only.
-        """
+    def _deliver(self, resident: Resident, events: Mapping[int, Sequence[StepEvent]]) -> None:
+        """Put the events of one step into the outboxes of their jobs, and end the jobs whose rows ended."""
         now = time.monotonic()
-        by_row: dict[int, list[StepEvent]] = {}
-        for id, event in zip(rows, events, strict=True):
-            if isinstance(id, int) and id in resident.rows:
-                by_row.setdefault(id, []).append(event)
-        if by_row:
+        if events:
             self._record_progress()
-        for id, of_row in by_row.items():
+        for id, of_row in events.items():
             job = resident.rows[id]
             job.events += len(of_row)
-            valid: list[StepEvent] = []
-            failure: BaseException | None = None
-            finished = False
-            for event in of_row:
-                if problem := malformed_event(event):
-                    returned = f"step() returned {problem}"
-                    failure = malformed_result(self._host, job.backend, returned, resident.engine.step)
-                    break
-                if isinstance(event, RowFailed):
-                    failure = event.error
-                    break
-                valid.append(event)
-                if isinstance(event, Sampled):
-                    self.counters.generated_tokens += 1
-                    if event.finish is not None:
-                        finished = True
-                        break
-                elif isinstance(event, PromptScored):
-                    if event.finish:
-                        finished = True
-                        break
-                elif event.done == event.total:
-                    self.counters.prompt_tokens += event.total
-                    self.counters.cached_tokens += event.cached
-            if finished:
+            row = read_row(of_row)
+            self.counters.count(row.valid)
+            if row.finished:
                 # Before the outbox: a consumer that has the whole response may submit the next request at once.
                 self._end(job, JobState.FINISHED, Actor.ENGINE)
-            job.outbox.put(RowStepped(valid, now))
-            if failure is not None:
-                with contextlib.suppress(BaseException):  # the row is given up in any case
-                    resident.engine.remove(id)
-                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "step()", failure))
+            job.outbox.put(RowStepped(row.valid, now))
+            if row.malformed:
+                problem = f"step() returned {row.malformed}"
+                self._lose_row(job, malformed_result(self._host, job.backend, problem, resident.engine.step))
+            elif row.error is not None:
+                self._lose_row(job, engine_error(self._host, job.backend, "step()", row.error))
+
+    def _lose_row(self, job: Job, error: MlxkError) -> None:
+        assert job.resident is not None
+        with contextlib.suppress(BaseException):  # the row is given up in any case
+            job.resident.engine.remove(job.id)
+        self._fail(job, Actor.ENGINE, error)
 
     def _lose_rows(self, resident: Resident, call: str, error: BaseException, source: object = None) -> None:
         """Fail all rows of one engine because `call` raised, and reset it; unload it if even that fails. An error

@@ -1,0 +1,68 @@
+"""The events of one engine step, sorted by row and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken, StepEvent
+
+
+def sort_by_row(events: Iterable[StepEvent], rows: Collection[int]) -> dict[int, list[StepEvent]]:
+    """Return the events of each of the active `rows`; those of other rows are dropped. Raises for one without an id."""
+    found: dict[int, list[StepEvent]] = {}
+    for event in events:
+        if isinstance(event.id, int) and event.id in rows:
+            found.setdefault(event.id, []).append(event)
+    return found
+
+
+@dataclass(slots=True)
+class RowEvents:
+    """What one row did in a step: its valid events, up to its end.
+
+    `error` is what it failed with, `malformed` describes an event that cannot be used; either ends the row too.
+    """
+
+    valid: list[StepEvent] = field(default_factory=list)
+    finished: bool = False
+    error: Exception | None = None
+    malformed: str | None = None
+
+
+def read_row(events: Iterable[StepEvent]) -> RowEvents:
+    """Return the events of one row; those after its end are dropped."""
+    row = RowEvents()
+    for event in events:
+        row.malformed = malformed_event(event)
+        if row.malformed:
+            break
+        if isinstance(event, RowFailed):
+            row.error = event.error
+            break
+        row.valid.append(event)
+        if isinstance(event, (Sampled, PromptScored)) and event.finish:
+            row.finished = True
+            break
+    return row
+
+
+def malformed_event(event: object) -> str | None:
+    """Return what is wrong with an event of a step; None if it is well-formed."""
+    match event:
+        case Sampled(token=int(), finish=None | "stop" | "length" | "complete") | RowFailed(error=Exception()):
+            return None
+        case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
+            return None
+        case PromptScored(finish=bool()) if all(_is_scored(token) for token in event.tokens):
+            return None
+        case Sampled() | Prefilled() | PromptScored() | RowFailed():
+            return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
+    return f"{type(event).__name__}, which is not an event"
+
+
+def _is_scored(token: object) -> bool:
+    match token:
+        case ScoredToken(token=int(), logprob=float(), rank=int()):
+            return True
+    return False
