@@ -7,6 +7,7 @@ Hermes and Qwen write it; what a tool returns goes into a user message as `<tool
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from mlxk_core._text.markers import markers
 
 _START, _END = "<tool_call>", "</tool_call>"
 _MAX_ENDS = 64
+_NAMED = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*', re.DOTALL)
 _INSTRUCTIONS = (
     "You can call tools. Call one when it helps to answer, and answer directly when none does. The tools, one JSON "
     "object per line:\n{tools}\n\nTo call a tool, write exactly this, with arguments that match its parameters:\n"
@@ -63,7 +65,11 @@ def _tool_text(tool: Tool) -> str:
 
 
 def _call_text(call: ToolCall) -> str:
-    return f'{_START}\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n{_END}'
+    return f"{_START}{_call_start(call.name)}{call.arguments or '{}'}}}\n{_END}"
+
+
+def _call_start(name: str) -> str:
+    return f'\n{{"name": {json.dumps(name)}, "arguments": '
 
 
 def generic_grammar() -> ResponseGrammar:
@@ -75,7 +81,7 @@ def _calls(tools: Sequence[Tool], parallel: bool) -> Part:
     call = OneOf(
         tuple(
             sequence(
-                f'{_START}\n{{"name": {json.dumps(tool.name)}, "arguments": ',
+                _START + _call_start(tool.name),
                 Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict),
                 f"}}\n{_END}",
             )
@@ -96,6 +102,7 @@ class GenericToolExtractor:
         self._text = ""
         self._open = False
         self._calls = 0
+        self._cut = False
 
     @property
     def channel(self) -> Channel | None:
@@ -107,9 +114,15 @@ class GenericToolExtractor:
 
     def close(self) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.close())
+        if self._cut:
+            yield from self._cut_call()
         yield from self._scan(final=True)
         if rest := self._trimmer.close():
             yield Delta(Channel.CONTENT, rest)
+
+    def cut(self) -> None:
+        """Note that a limit ends the response: `close` then returns an open call with the arguments there are."""
+        self._cut = True
 
     def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
@@ -139,6 +152,28 @@ class GenericToolExtractor:
                 yield from self._emit(used)
             else:
                 return
+
+    def _cut_call(self) -> Iterator[ToolCallDelta]:
+        """Return the call that a limit cut, and drop one that is cut before its name is complete."""
+        body = self._text[len(_START) :].lstrip()
+        if not self._open:
+            if len(self._text) > 1 and _START.startswith(self._text):
+                self._drop()
+            return
+        if any(_call_start(name).lstrip().startswith(body) for name in self._names):
+            self._drop()
+        elif (named := _NAMED.match(body)) and (name := json.loads(named[1], strict=False)) in self._names:
+            arguments = body[named.end() :]
+            try:
+                arguments = arguments[: json.JSONDecoder().raw_decode(arguments)[1]]
+            except (ValueError, RecursionError):
+                pass  # they are what was cut
+            self._drop()
+            yield ToolCallDelta(self._calls, new_call_id(), name, arguments)
+
+    def _drop(self) -> None:
+        self._text, self._open = "", False
+        self._trimmer.remove()
 
     def _read(self, *, final: bool) -> tuple[ToolCallDelta | None, int]:
         """Return the call at the beginning of the text and its length.

@@ -15,6 +15,7 @@ from mlxk_core._generation.events import (
     ToolCallDelta,
 )
 from mlxk_core._generation.format_parser import Extractor
+from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._generation.wrong_result import WrongResult
@@ -70,6 +71,8 @@ class TextPipeline:
         rest = self._checked(self._detokenizer.finish(), self._detokenizer.finish)
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
+            if isinstance(self._extractor, GenericToolExtractor):
+                self._extractor.cut()
         self._feed(rest, events)
         self._route(self._extractor.close(), events)
         self._take(self._calls.flush(whole=reason == "stop"), events)
