@@ -171,6 +171,7 @@ def test_structured_output_without_its_plugin_names_the_distribution(client, eng
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
         ({"guided_json": {}, "guided_regex": "a"}, "guided_regex"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"z": 1, "y": 1, "x": 1, "a": 1}}, "structured_outputs.z"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "always"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice.function.name"),

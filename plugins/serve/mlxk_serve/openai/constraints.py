@@ -32,13 +32,13 @@ def constraint_of(request: CommonRequest) -> Constraint | None:
 def _constraints(request: CommonRequest) -> Iterator[Constraint]:
     if request.response_format is not None:
         yield from _response_format(request.response_format)
-    for name, kind in _OUTPUTS.items():
-        value = (request.structured_outputs or {}).get(name)
-        if value is not None and value is not False:
-            yield _made(kind, value, f"structured_outputs.{name}")
-    for name in (request.structured_outputs or {}).keys() - {*_OUTPUTS, *_HARMLESS}:
-        if (request.structured_outputs or {})[name] is not None:
+    for name, value in (request.structured_outputs or {}).items():
+        if value is None or name in _HARMLESS:
+            continue
+        if name not in _OUTPUTS:
             raise unsupported(f"structured_outputs.{name}", f"`structured_outputs.{name}` is not supported.")
+        if value is not False:
+            yield _made(_OUTPUTS[name], value, f"structured_outputs.{name}")
     for name in ("json", "regex", "choice", "grammar"):
         value = getattr(request, f"guided_{name}")
         if value is not None:
