@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import subprocess
@@ -50,6 +51,7 @@ class Report:
     by_schema: Counter[int] = field(default_factory=Counter)
     invalid: list[str] = field(default_factory=list)
     tokens: int = 0
+    requests: int = 0
 
     def fault(self, number: int, problem: str) -> None:
         self.ends["invalid"] += 1
@@ -65,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="send no further requests after this time")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.model:
@@ -78,7 +81,7 @@ def main() -> None:
         with _server(arguments.at_once) as url:
             report = _prove(url, arguments.model or "tiny/random", arguments)
     ends = ", ".join(f"{count} {end}" for end, count in sorted(report.ends.items()))
-    print(f"{arguments.requests} requests, {SCHEMAS} schemas, {report.tokens} tokens: {ends}")
+    print(f"{report.requests} requests, {SCHEMAS} schemas, {report.tokens} tokens: {ends}")
     finished = sum(1 for number in range(SCHEMAS) if report.by_schema[number])
     print(f"{finished} of {SCHEMAS} schemas have a finished answer")
     for problem in report.invalid[:20]:
@@ -115,7 +118,9 @@ def _prove(url: str, model: str, arguments: argparse.Namespace) -> Report:
     report = Report()
     begin = time.monotonic()
 
-    def ask(number: int) -> tuple[int, list[tuple[str, str]] | str, int]:
+    def ask(number: int) -> tuple[int, list[tuple[str, str]] | str | None, int]:
+        if time.monotonic() - begin > 60 * arguments.minutes:
+            return number, None, 0
         body = _body(model, schemas[number % SCHEMAS], number, arguments.max_tokens)
         try:
             return number, *_answers(url, body)
@@ -127,13 +132,16 @@ def _prove(url: str, model: str, arguments: argparse.Namespace) -> Report:
         for done, (number, answers, tokens) in enumerate(
             pool.map(ask, range(arguments.first, arguments.first + arguments.requests)), 1
         ):
+            if answers is None:
+                continue
+            report.requests += 1
             report.tokens += tokens
             if isinstance(answers, str):
                 report.fault(number, answers[:300])
                 continue
             for text, end in answers:
                 _judge(report, validators[number % SCHEMAS], number, text, end)
-            if done % 100 == 0:
+            if done % 50 == 0:
                 print(f"{done} requests, {time.monotonic() - begin:.0f} s, {dict(report.ends)}", file=sys.stderr)
     return report
 
@@ -182,7 +190,7 @@ def _answers(url: str, body: dict[str, Any]) -> tuple[list[tuple[str, str]], int
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=600) as response:
+    with urllib.request.urlopen(request, timeout=3600) as response:
         if not body["stream"]:
             read = json.loads(response.read())
             return [_whole(choice) for choice in read["choices"]], read["usage"]["completion_tokens"]
