@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import resource
+import time
 
 import pytest
 
 from mlxk_core.api.errors import InvalidConstraint
-from mlxk_core.api.generation import Matches, Vocabulary, sequence
+from mlxk_core.api.generation import Matches, RawString, Vocabulary, sequence
 from mlxk_structured.compiler import Compiler
 from tests.structured.schemas import Keywords, validator_of
 
@@ -216,6 +218,17 @@ def test_patterns_that_are_too_complex_together_are_an_error():
     many = [{"pattern": f"[ab]*a[ab]{{{count}}}"} for count in range(1, 30)]
     with pytest.raises(InvalidConstraint, match="too complex"):
         Compiler().check(Matches("json_schema", {"type": "string", "allOf": many}))
+
+
+def test_patterns_of_arguments_between_tags_are_tried_in_another_process():
+    """Their intersection is not the one of the JSON schema: the form of the call is part of it."""
+    ahead = "".join(f"(?=[ab]*a[ab]{{{count}}}$)" for count in range(1, 20))
+    grammar = sequence("<p>", RawString({"pattern": f"^{ahead}[ab]*$"}, ("</p>",)), "</p>")
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime, time.process_time()
+    with pytest.raises(InvalidConstraint):
+        Compiler().compile(grammar, VOCABULARY)
+    used = time.process_time() - begin
+    assert used < resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def test_errors_of_patterns_that_are_tried_apart_name_the_part():

@@ -60,6 +60,7 @@ class Compiler:
             if found is not None:
                 self._compiled.move_to_end(key)
         if found is None:
+            self._try_raw_patterns(grammar, text)
             matcher = _matcher(tokenizer, text)
             if matcher.is_error():
                 raise _at_fault(grammar, matcher.get_error())
@@ -69,6 +70,17 @@ class Compiler:
         matcher = Matcher(found[0].deep_copy())
         return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
 
+    def _try_raw_patterns(self, grammar: Part, text: str) -> None:
+        """Try patterns outside JSON, where the form of the call intersects them, in the process of a trial."""
+        if not trial.has_raw_patterns(grammar):
+            return
+        with self._lock:
+            if text in self._checked:
+                return
+        trial.check(grammar)
+        with self._lock:
+            _remember(self._checked, text, None)
+
     def _distinct(
         self, inner: TokenConstraint, grammar: Part, written: Grammar, vocabulary: Vocabulary
     ) -> TokenConstraint:
@@ -77,9 +89,12 @@ class Compiler:
         def shadow() -> Any:
             return _matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
 
-        pieces = self._pieces.get(vocabulary.tokenizer)
+        with self._lock:
+            pieces = self._pieces.get(vocabulary.tokenizer)
         if pieces is None:
-            pieces = self._pieces[vocabulary.tokenizer] = TokenTexts(vocabulary)
+            pieces = TokenTexts(vocabulary)  # outside the lock: it reads the whole vocabulary
+            with self._lock:
+                pieces = self._pieces.setdefault(vocabulary.tokenizer, pieces)
         return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
 
 

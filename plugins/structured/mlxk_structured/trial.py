@@ -11,10 +11,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mlxk_core.api.errors import InvalidConstraint
-from mlxk_core.api.generation import Matches, Part, leaves
+from mlxk_core.api.generation import Matches, Part, RawString, leaves
 
 _WALL_SECONDS = 20.0
 _AT_ONCE = threading.Semaphore(2)
@@ -29,6 +29,14 @@ def is_needed(grammar: Part, text: str) -> bool:
         return "&" in text
     return any(
         len(_STRING_RULE.findall(line)) > 1 if "%json" in line else line.count("/(?:") > 1 for line in text.splitlines()
+    )
+
+
+def has_raw_patterns(grammar: Part) -> bool:
+    """Return whether `grammar` has patterns of the client for text outside JSON: those of tool arguments between tags."""
+    return any(
+        isinstance(part, RawString) and isinstance(part.schema, Mapping) and "pattern" in part.schema
+        for part in leaves(grammar)
     )
 
 
