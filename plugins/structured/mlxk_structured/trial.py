@@ -33,7 +33,7 @@ def is_needed(grammar: Part, text: str) -> bool:
 
 
 def has_raw_patterns(grammar: Part) -> bool:
-    """Return whether `grammar` has patterns of the client for text outside JSON: those of tool arguments between tags."""
+    """Return whether `grammar` has patterns of the client for text outside JSON: tool arguments between tags."""
     return any(
         isinstance(part, RawString) and isinstance(part.schema, Mapping) and "pattern" in part.schema
         for part in leaves(grammar)
