@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Protocol
 
@@ -24,15 +23,14 @@ from mlxk_core._models.references import (
     parse_reference,
     short_name,
 )
+from mlxk_core._models.similar import similar_name, similarity
 from mlxk_core._models.variants import Variant
 from mlxk_core._settings.settings import Settings
 
 _SHORT = 7
 _HUB = "hub"
 _COMMIT = re.compile(r"[0-9a-f]{1,40}")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SEPARATORS = re.compile(r"[-_/\s]+")
-_SIMILAR = 0.8  # of SequenceMatcher: one letter in five may differ
 
 
 class Plugins(Protocol):
@@ -285,7 +283,7 @@ def _one(reference: str, matches: Sequence[_Offer]) -> _Offer:
         return matches[0]
     # The same name in two places needs its origin.
     count = Counter(offer.name for offer in matches)
-    ranked = sorted(matches, key=lambda offer: (-_similarity(reference, offer.name), natural_key(offer.name)))
+    ranked = sorted(matches, key=lambda offer: (-similarity(reference, offer.name), natural_key(offer.name)))
     raise AmbiguousModel(reference, [offer.qualified if count[offer.name] > 1 else offer.name for offer in ranked])
 
 
@@ -296,20 +294,6 @@ def _tokens(name: str) -> list[str]:
 def _in_order(tokens: Iterable[str], of: Iterable[str]) -> bool:
     rest = iter(of)
     return all(token in rest for token in tokens)
-
-
-def _similarity(reference: str, name: str) -> float:
-    typed = reference.casefold()
-    return max(SequenceMatcher(None, typed, each.casefold()).ratio() for each in (name, name.rpartition("/")[2]))
-
-
-def _similar(reference: str, offers: Sequence[_Offer]) -> str | None:
-    """Return the name that `reference` misspells, if any. Other numbers make another model, not a misspelling."""
-    numbers = _NUMBER.findall(reference)
-    ranked = sorted(((_similarity(reference, offer.name), offer.name) for offer in offers), reverse=True)
-    return next(
-        (name for score, name in ranked if score >= _SIMILAR and _NUMBER.findall(short_name(name)) == numbers), None
-    )
 
 
 def _snapshot(repository: Repository, commit: str) -> Model:
@@ -420,7 +404,7 @@ def _not_found(
     """Return the error, with a hint that uses only `commands` that are installed."""
     if _is_model_folder(text):
         return ModelNotFound(text, hint=f"To use the folder of that name, write `./{text}`.")
-    if "/" not in text and (similar := _similar(reference.name, offers)):
+    if "/" not in text and (similar := similar_name(reference.name, [offer.name for offer in offers])):
         return ModelNotFound(text, hint=f"Did you mean `{short_name(similar)}`?")
     if reference.is_hub_name:
         steps = {"pull": f"`mlxk pull {text}` downloads it from the hub"}

@@ -35,6 +35,8 @@ from mlxk_core._models.references import (
 )
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
+from mlxk_core._models.similar import similar_name
+from mlxk_core._models.stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [
@@ -80,5 +82,6 @@ __all__ = [
     "read_gguf_header",
     "regular_file",
     "short_name",
+    "similar_name",
     "weight_format",
 ]

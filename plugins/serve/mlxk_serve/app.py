@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from mlxk_core.api.server import ApiError, Operation
+from mlxk_core.api.server import ApiError, ErrorEncoder, Operation
 from mlxk_protocol.fields import ignored_fields
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
@@ -18,14 +18,21 @@ from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import request_id
 from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE
+from mlxk_serve.http.urls import meant_url, url_hint
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.openapi import document
 
-_API = ("/chat/completions", "/completions", "/models", "/embeddings", "/rerank", "/responses", "/messages")
-
 
 class App(falcon.App):
-    """Falcon, which would leave a response open that cannot begin."""
+    """Falcon, which would leave a response open that cannot begin. `paths` are the URI templates of the routes."""
+
+    def __init__(self, *, middleware: list[object]) -> None:
+        super().__init__(middleware=middleware)
+        self.paths: list[str] = []
+
+    def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
+        super().add_route(uri_template, resource, **kwargs)
+        self.paths.append(uri_template)
 
     def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -49,7 +56,7 @@ def build_app(
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
         add_route(app, path, resource)
-    on_error = _ErrorHandler(errors)
+    on_error = _ErrorHandler(errors, app.paths)
     app.add_error_handler(Exception, on_error)
     app.add_error_handler(falcon.HTTPError, on_error)
     return app
@@ -118,10 +125,16 @@ class OpenApi:
 
 
 class _ErrorHandler:
-    def __init__(self, encoders: ErrorEncoders) -> None:
+    def __init__(self, encoders: ErrorEncoders, paths: Sequence[str]) -> None:
         self._encoders = encoders
+        self._paths = paths
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        encode = self._encoders.of(req.path)
+        if isinstance(error, falcon.HTTPNotFound):
+            meant = meant_url(req.path, [path for path in self._paths if "{" not in path])
+            encode = self._encoders.of(meant) if meant else self._encoder_beside(req.path)
+            error = ApiError(404, f"Unknown URL: {req.path}.{url_hint(req.path, meant)}", code="unknown_url")
         seen = req.context.record.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
         if resp.stream is not None:  # middleware of a plugin failed after a response was opened
             resp.stream = None
@@ -130,23 +143,23 @@ class _ErrorHandler:
         for name, value in seen.headers.items():
             resp.set_header(name, value)
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = self._encoders.of(req.path)(seen.info)
+        resp.data = encode(seen.info)
+
+    def _encoder_beside(self, path: str) -> ErrorEncoder:
+        """Return the encoder of the routes that begin like an unknown `path`, if they have one in common."""
+        first = path.split("/")[1]
+        beside = {self._encoders.of(known) for known in self._paths if known.split("/")[1] == first}
+        return beside.pop() if len(beside) == 1 else self._encoders.of(path)
 
 
 def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
     headers = dict(error.headers or {})
-    if error.status_code == 404:
-        return ApiError(404, f"Unknown URL: {req.path}.{_url_hint(req.path)}", code="unknown_url")
     if error.status_code == 405:
-        return ApiError(405, f"{req.path} does not support {req.method}.", code="method_not_allowed", headers=headers)
+        allowed = [method for method in headers.get("Allow", "").split(", ") if method not in ("HEAD", "OPTIONS", "")]
+        use = f" Use {' or '.join(allowed)}." if allowed else ""
+        return ApiError(
+            405, f"{req.path} does not support {req.method}.{use}", code="method_not_allowed", headers=headers
+        )
     if req.method not in falcon.COMBINED_METHODS:
         return ApiError(400, f"Unknown HTTP method: {req.method}.", code="bad_request")
     return ApiError(error.status_code, error.title or "The request failed.", headers=headers)
-
-
-def _url_hint(path: str) -> str:
-    if path.startswith("/v1/v1/"):
-        return " `/v1` is doubled: end the base URL before it, or leave it out of the path."
-    if path.startswith(_API):
-        return f" Add `/v1` to the base URL: /v1{path}."
-    return ""

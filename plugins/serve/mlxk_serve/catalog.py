@@ -18,10 +18,12 @@ import msgspec
 from mlxk_core import __version__
 from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, Model, Resolver, check_health, model_context_length
+from mlxk_core.api.models import Facts, Model, Resolver, check_health, model_context_length, similar_name
 
 _FRESH_SECONDS = 1.0
 _MOST_NAMES = 1024
+_SHORTEST_PART = 3
+"""Characters of a name that are taken for a part of another."""
 Identity = tuple[tuple[str, int, int, int], ...]
 """The files of a model: name, inode, size and modification time of each."""
 
@@ -101,15 +103,16 @@ class Catalog:
 
     def get(self, name: str) -> Model:
         """Return the model that a client means. Raises `ModelNotFound`, or the error of a damaged one."""
-        try:
-            return self._get(name)
-        except ModelNotFound:
-            for pattern, target in self._aliases.items():
-                if fnmatchcase(name, pattern):
-                    return self._get(target)
-            if "/" not in name and (owned := self._with_owner(name)):  # some clients cut names at the slash
-                return owned
-            raise
+        if model := self._named(name):
+            return model
+        for pattern, target in self._aliases.items():
+            if fnmatchcase(name, pattern):
+                if model := self._named(target):
+                    return model
+                raise ModelNotFound(target, hint=f"`{name}` is an alias of it.")
+        if "/" not in name and (owned := self._with_owner(name)):  # some clients cut names at the slash
+            return owned
+        raise ModelNotFound(name, hint=self._hint(name))
 
     def default(self) -> str | None:
         """Return the model of requests without a name: the only one of --model, else that of the settings, else the
@@ -146,7 +149,8 @@ class Catalog:
                 found.append(self._object(name, model, self._examine(model)))
         return found
 
-    def _get(self, name: str) -> Model:
+    def _named(self, name: str) -> Model | None:
+        """Return the model of exactly that name; None if there is none."""
         if name in self._pinned:
             return self._pinned[name]
         now = time.monotonic()
@@ -159,7 +163,7 @@ class Catalog:
         if model is None or (spaced and name != model.name):  # only the command line strips white space
             with self._names.lock:
                 self._names.resolved.pop(name, None)
-            raise ModelNotFound(name, hint="`GET /v1/models` lists the available models.")
+            return None
         if model == known and self._is_loaded(model):
             model = known  # it keeps what was read of its files, which may change until it is loaded
         with self._names.lock:
@@ -167,6 +171,16 @@ class Catalog:
                 self._names.resolved.clear()
             self._names.resolved[name] = (now, model)
         return model
+
+    def _hint(self, name: str) -> str:
+        """Return what to do about an unknown name: the name it may mean, else where the names are."""
+        names = [*self.names(), *(alias for alias in self._aliases if "*" not in alias)]
+        if meant := similar_name(name, names) or similar_name(
+            name.replace(":", "-"), names
+        ):  # qwen3:0.6b, as at Ollama
+            return f"Did you mean `{meant}`?"
+        parts = [known for known in names if len(name) >= _SHORTEST_PART and name.casefold() in known.casefold()]
+        return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
 
     def _with_owner(self, name: str) -> Model | None:
         owned = [model for full, model in self._runnable_models() if full.rpartition("/")[2] == name]
