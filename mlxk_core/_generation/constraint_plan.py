@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from mlxk_core._errors import InvalidConstraint, InvalidOption
 from mlxk_core._generation.answer_grammar import ResponseGrammar, answer_grammar, is_constrained
-from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
+from mlxk_core._generation.constraint import ConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.format_parser import ExtractorContext
 from mlxk_core._generation.generic_tools import generic_grammar
 from mlxk_core._generation.grammar import Matches, Part
 from mlxk_core._generation.jobs import Resident
-from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.request import GenerationRequest, Tool
 from mlxk_core._generation.response_formats import Formats
 from mlxk_core._generation.thinking_budget import ThinkingBudget
 from mlxk_core._host.specs import BackendSpec
@@ -79,8 +79,13 @@ class ConstraintPlan:
         option = option_of(self.request)
         kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
         compiler = self.host.constraint_compiler(kind, option)
-        with _named(option):
-            return compiler.compile(grammar, vocabulary)
+        try:
+            with _named(option):
+                return compiler.compile(grammar, vocabulary)
+        except InvalidConstraint:
+            if kind == _COMPOSED:
+                _check_tools(compiler, self.request)
+            raise
 
     def _within_thinking_budget(
         self, constraint: TokenConstraint | None, form: ResponseGrammar, context: ExtractorContext, resident: Resident
@@ -128,12 +133,20 @@ def _check(host: Host, request: GenerationRequest) -> None:
     if is_constrained(request) and request.tools:
         if request.must_call and not request.callable_tools:
             raise InvalidOption("tool_choice", f"none of the tools is named {', '.join(request.tool_names)}")
-        compiler = host.constraint_compiler(_COMPOSED, option)
-        for i, tool in enumerate(request.tools):
-            with _named(f"tools[{i}].function.parameters"):
-                compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
+        _check_tools(host.constraint_compiler(_COMPOSED, option), request)
     elif request.must_call:
-        raise InvalidOption("tool_choice", "a call is required, and the request has no tools")
+        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
+
+
+def _check_tools(compiler: ConstraintCompiler, request: GenerationRequest) -> None:
+    """Raise the `InvalidConstraint` of the first tool whose schema is invalid, under the name of that schema."""
+    for i, tool in enumerate(request.tools):
+        with _named(_schema_option(tool, i)):
+            compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
+
+
+def _schema_option(tool: Tool, index: int) -> str:
+    return tool.option or f"tools[{index}].function.parameters"
 
 
 def option_of(request: GenerationRequest) -> str:
@@ -142,8 +155,9 @@ def option_of(request: GenerationRequest) -> str:
         return request.constraint.option
     if request.must_call:
         return "tool_choice"
-    strict = next((i for i, tool in enumerate(request.tools) if tool.strict), None)
-    return "thinking_budget" if strict is None else f"tools[{strict}].function.strict"
+    if strict := next((_schema_option(tool, i) for i, tool in enumerate(request.tools) if tool.strict), None):
+        return f"{strict.rpartition('.')[0]}.strict"
+    return "tools" if request.thinking_budget is None else "thinking_budget"
 
 
 @contextmanager

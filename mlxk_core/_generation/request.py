@@ -40,13 +40,15 @@ class Message:
 class Tool:
     """A function the model may call; `parameters` is its JSON schema.
 
-    With `strict`, the arguments of its calls always match the schema.
+    With `strict`, the arguments of its calls always match the schema. `option` is the path of the schema in the
+    client's request, for errors (`tools[0].input_schema`).
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
+    option: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

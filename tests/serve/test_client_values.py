@@ -150,11 +150,14 @@ def test_vllms_name_of_the_context_length_is_listed(client):
 
 
 @pytest.mark.parametrize("path", [CHAT, TEXT])
-def test_continuous_usage_counts_every_token(client, path):
+@pytest.mark.parametrize("last", [True, False, None])
+def test_continuous_usage_counts_every_token(client, path, last):
     body = client.chat_body() if path == CHAT else {"model": "fake", "prompt": "Hi", "max_tokens": 100}
-    options = {"include_usage": True, "continuous_usage_stats": True}
+    options = {"include_usage": last, "continuous_usage_stats": True}
     with client.stream({**body, "stream_options": options}, path) as events:
-        counts = [event["usage"]["completion_tokens"] for event in events if event != "[DONE]" and event["usage"]]
+        chunks = [event for event in events if event != "[DONE]"]
+    assert [bool(chunk["choices"]) for chunk in chunks].count(False) == bool(last)
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks if chunk["choices"] and chunk["usage"]]
     assert counts == sorted(counts)
     assert counts[-1] == len("Hello, world.") + 1
     assert len(set(counts)) > 5

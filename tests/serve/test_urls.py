@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mlxk_serve.http.urls import meant_url
 
 SERVED = [

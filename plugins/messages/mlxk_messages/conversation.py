@@ -10,6 +10,8 @@ import msgspec
 from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_messages.requests import Block, CountRequest
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import Unsupported, unsupported_content
 
 UNPARSED = "_unparsed"
 """Key of a tool input that is not a JSON object: its text. A call cut off by `max_tokens` has one."""
@@ -87,7 +89,7 @@ def _result(block: Block, at: str) -> Message:
 def _document(block: Block, at: str) -> str:
     source = block.get("source")
     if not isinstance(source, Mapping) or source.get("type") != "text":
-        raise InvalidOption(f"{at}.source", "only documents of type text are supported")
+        raise Unsupported(f"{at}.source", "only documents of type text are supported")
     title = block.get("title")
     text = _string(source, "data", f"{at}.source")
     return f"{title}\n\n{text}" if isinstance(title, str) else text
@@ -108,7 +110,7 @@ def _text(content: Any, at: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise InvalidOption(at, "expected a string or a list of blocks")
+        raise InvalidOption(at, "expected a string or an array")
     parts = []
     for index, block in enumerate(content):
         here = f"{at}[{index}]"
@@ -119,11 +121,11 @@ def _text(content: Any, at: str) -> str:
 
 
 def _unsupported(at: str, kind: Any) -> InvalidOption:
-    return InvalidOption(f"{at}.type", f"blocks of type `{kind}` are not supported here")
+    return unsupported_content(f"{at}.type", kind)
 
 
 def _string(block: Mapping[str, Any], field: str, at: str) -> str:
     value = block.get(field)
     if not isinstance(value, str):
-        raise InvalidOption(f"{at}.{field}", "required" if value is None else "expected a string")
+        raise required(f"{at}.{field}") if value is None else InvalidOption(f"{at}.{field}", "expected a string")
     return value

@@ -10,21 +10,22 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
 from mlxk_messages.conversation import to_messages
 from mlxk_messages.requests import CountRequest, MessageRequest, ToolIn
+from mlxk_protocol.errors import Unsupported, call_without_tools, unknown_tool, unsupported_tool
 from mlxk_protocol.sampling import request_sampling
 
 
 def counted(request: CountRequest, model: Model) -> GenerationRequest:
     """Return a request whose prompt is that of `request`. Raises `InvalidOption` for what is not supported."""
     if request.mcp_servers:
-        raise InvalidOption("mcp_servers", "not supported; connect them in the client")
+        raise Unsupported("mcp_servers", "not supported; connect them in the client")
     if request.container is not None:
-        raise InvalidOption("container", "not supported")
+        raise Unsupported("container", "not supported")
     tools = _tools(request.tools or ())
     choice = request.tool_choice
     if choice is not None and choice.type in ("any", "tool") and not tools:
-        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
+        raise call_without_tools()
     if choice is not None and choice.type == "tool" and choice.name not in {tool.name for tool in tools}:
-        raise InvalidOption("tool_choice.name", f"the request has no tool `{choice.name}`")
+        raise unknown_tool("tool_choice.name", choice.name or "")
     return GenerationRequest(
         model=model,
         prompt=to_messages(request),
@@ -59,15 +60,16 @@ def shows_thinking(request: CountRequest) -> bool:
 def _tools(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
     for index, tool in enumerate(tools):
         if tool.type not in (None, "custom"):
-            raise InvalidOption(f"tools[{index}].type", f"tools of type `{tool.type}` are not supported here")
+            raise unsupported_tool(f"tools[{index}]", tool.type)
     return tuple(
         Tool(
             name=tool.name,
             description=tool.description or "",
             parameters=tool.input_schema or {},
             strict=bool(tool.strict),
+            option=f"tools[{index}].input_schema",
         )
-        for tool in tools
+        for index, tool in enumerate(tools)
     )
 
 

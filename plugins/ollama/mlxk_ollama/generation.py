@@ -11,6 +11,8 @@ from mlxk_core.api import Message, Model, Tool, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
 from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, ToolIn
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import Unsupported, unsupported_content, unsupported_tool
 from mlxk_protocol.keep_alive import keep_alive_seconds
 from mlxk_protocol.sampling import request_sampling
 
@@ -24,13 +26,13 @@ def chat_generation(request: ChatRequest, model: Model, default_max_tokens: int 
 def text_generation(request: GenerateRequest, model: Model, default_max_tokens: int | None) -> GenerationRequest:
     """Return the generation that continues or answers a prompt. Raises `InvalidOption` for what is not supported."""
     if request.images:
-        raise InvalidOption("images", "not supported")
+        raise unsupported_content("images", "image")
     if request.suffix:
-        raise InvalidOption("suffix", "not supported")
+        raise Unsupported("suffix", "not supported")
     if request.template:
-        raise InvalidOption("template", "not supported; use raw with a prompt that is written out")
+        raise Unsupported("template", "not supported; use raw with a prompt that is written out")
     if request.context:
-        raise InvalidOption("context", "not supported; use /api/chat with the conversation")
+        raise Unsupported("context", "not supported; use /api/chat with the conversation")
     prompt: Sequence[Message] | str
     if request.raw:
         prompt = request.prompt or ""
@@ -49,7 +51,7 @@ def _generation(
 ) -> GenerationRequest:
     options = request.options
     if options is not None and options.mirostat:
-        raise InvalidOption("options.mirostat", "not supported; use top_p or min_p")
+        raise Unsupported("options.mirostat", "not supported; use top_p or min_p")
     limit = options.num_predict if options else None
     stop = (options.stop if options else None) or ()
     return GenerationRequest(
@@ -100,13 +102,19 @@ def _template_options(request: Common, model: Model) -> dict[str, Any]:
 
 
 def _tools(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
-    return tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description or "",
-            parameters=tool.function.parameters or {},
-        )
-        for tool in tools
+    return tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools))
+
+
+def _tool(tool: ToolIn, at: str) -> Tool:
+    if tool.type != "function":
+        raise unsupported_tool(at, tool.type)
+    if tool.function is None:
+        raise required(f"{at}.function")
+    return Tool(
+        name=tool.function.name,
+        description=tool.function.description or "",
+        parameters=tool.function.parameters or {},
+        option=f"{at}.function.parameters",
     )
 
 
@@ -116,7 +124,7 @@ def _conversation(messages: Sequence[MessageIn]) -> list[Message]:
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
         if message.images:
-            raise InvalidOption(f"{at}.images", "not supported")
+            raise unsupported_content(f"{at}.images", "image")
         calls = []
         for number, call in enumerate(message.tool_calls or ()):
             id = call.id or f"call_{index}_{number}"

@@ -37,14 +37,14 @@ class MessageIn(Struct):
 
 
 class ToolIn(Struct):
-    function: Function
-    type: Literal["function"] = "function"
+    function: Function | None = None
+    type: str = "function"
 
 
 class Options(Struct):
     """`options`. Those that tune Ollama's own engine (`num_ctx`, `num_gpu`, `num_thread`, …) are skipped."""
 
-    temperature: Annotated[float, Meta(ge=0)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None

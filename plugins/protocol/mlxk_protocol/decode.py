@@ -1,28 +1,40 @@
-"""Request bodies decoded into msgspec structs, with errors that name the field."""
+"""Request bodies decoded into msgspec structs, with errors that name the field in the words of JSON."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.errors import InvalidOption, Kind, UsageError
 from mlxk_protocol.fields import check_fields
+from mlxk_protocol.words import allowed_words, in_json_words
 
 _T = TypeVar("_T")
 BOM = b"\xef\xbb\xbf"
 """The mark that some programs put before UTF-8 text."""
 _AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$")
-_MISSING = re.compile(r"missing required field (?P<field>\w+)")
+_MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
+_ENUM = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_LARGEST_BROKEN_BODY = 64 << 10
+"""Bytes of a body that is not JSON and still looked at, to name the field that holds NaN or 1e400."""
+
+
+class InvalidJson(UsageError):
+    """A request body that is not a JSON object."""
+
+    kind = Kind("invalid_json", 2, 400)
 
 
 def decode(body: bytes, kind: type[_T]) -> _T:
     """Return `body`, a JSON object, as a `kind`.
 
     Unknown fields are skipped without being built; one that looks like a known field raises `UnknownField`. `5.0` is a
-    whole number, as JavaScript writes it. Raises `InvalidOption` whose `option` is the path of the field at fault
-    (`input[0].content`), or `body`.
+    whole number, as JavaScript writes it. Raises `InvalidJson`, and `InvalidOption` whose `option` is the path of the
+    field at fault (`input[0].content`).
     """
     body = body.removeprefix(BOM)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -31,9 +43,9 @@ def decode(body: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         if "got `float`" not in str(error):
-            raise _field_error(error) from None
+            raise field_error(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidOption("body", f"invalid JSON: {_reason(error)}") from None
+        raise json_error(body, error, kind) from None
     return convert(whole_numbers(msgspec.json.decode(body)), kind)
 
 
@@ -42,7 +54,7 @@ def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _field_error(error, path) from None
+        raise field_error(error, kind, path) from None
 
 
 def whole_numbers(value: Any) -> Any:
@@ -57,36 +69,62 @@ def whole_numbers(value: Any) -> Any:
     return value
 
 
-class FieldFault(NamedTuple):
-    """What is wrong with a body: the path of a field (`""`: the body itself) and the problem in msgspec's words."""
-
-    path: str
-    problem: str
-    is_missing: bool
-
-
-def field_fault(error: msgspec.ValidationError, path: str = "") -> FieldFault:
-    """Return the fault that `error` reports; `path` is where the decoded value comes from."""
+def field_error(error: msgspec.ValidationError, kind: Any, path: str = "") -> UsageError:
+    """Return the error for a value that is no `kind`; `path` is where the value comes from."""
     text = str(error)
     at = _AT.search(text)
     inner = at["path"].removesuffix("[...]") if at else ""
-    problem = (text[: at.start()] if at else text).replace(" | null", "").replace("`", "")
+    problem = text[: at.start()] if at else text
     joined = _join(path, inner)
     if missing := _MISSING.search(problem):
-        return FieldFault(_join(joined, missing["field"]), problem, True)
-    return FieldFault(joined, problem, False)
+        return required(_join(joined, missing["field"]))
+    if not joined:
+        return InvalidJson("The body must be a JSON object.")
+    if word := _ENUM.match(problem):
+        allowed = allowed_words(kind, inner)
+        return InvalidOption(joined, f"`{word['value'][1:-1]}` is unknown{f'; use {allowed}' if allowed else ''}")
+    return InvalidOption(joined, in_json_words(problem))
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
+def required(path: str) -> InvalidOption:
+    """Return the error for a field that is absent."""
+    hint = "; `GET /v1/models` lists the available models" if path == "model" else ""
+    return InvalidOption(path, f"required{hint}")
+
+
+def json_error(body: bytes, error: Exception, kind: Any) -> UsageError:
+    """Return the error for a body that is not JSON; where a number is the reason, it names the field."""
+    if isinstance(error, msgspec.ValidationError):
+        return InvalidJson("The body must be a JSON object.")
+    reason = _reason(body, error)
+    if body.strip() and not isinstance(error, RecursionError) and len(body) <= _LARGEST_BROKEN_BODY:
+        try:
+            value = json.loads(body)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # msgspec takes it for a text that was cut off
+            reason = "an escape in it is half a character (a surrogate without its other half)"
+        except (ValueError, RecursionError):
+            pass
+        else:
+            for name, number in value.items() if isinstance(value, dict) else ():
+                if isinstance(number, float) and not math.isfinite(number) and name in _names(kind):
+                    return InvalidOption(name, "expected a finite number")
+    return InvalidJson(f"The body is not JSON: {reason}.")
+
+
+def _reason(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "it is empty"
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError(reason=reason):
+            return f"it is not UTF-8 text ({reason})"
     return str(error).removeprefix("JSON is malformed: ")
 
 
-def _field_error(error: msgspec.ValidationError, path: str = "") -> InvalidOption:
-    fault = field_fault(error, path)
-    problem = "required" if fault.is_missing else f"{fault.problem[:1].lower()}{fault.problem[1:]}"
-    return InvalidOption(fault.path or "body", problem)
+def _names(kind: Any) -> tuple[str, ...]:
+    return kind.__struct_encode_fields__ if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else ()
 
 
 def _join(path: str, inner: str) -> str:

@@ -54,7 +54,7 @@ def check_fields(body: bytes, known: Collection[str]) -> None:
     unknown = _unknown(body, frozenset(known))
     for name in unknown:
         if meant := _meant(name, known):
-            raise UnknownField(name, f"is not a field of this request. Did you mean `{meant}`?")
+            raise UnknownField(name, f"unknown field. Did you mean `{meant}`?")
     if unknown:
         ignored_fields.set(tuple(unknown[:_NAMED]))
         _LOGGER.info("ignored fields of a request: %s", ", ".join(unknown[:_NAMED]))

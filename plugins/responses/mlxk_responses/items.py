@@ -9,6 +9,8 @@ from typing import Any
 
 from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import Unsupported, unsupported_content
 from mlxk_responses.requests import Item
 from mlxk_responses.tools import qualified_name
 
@@ -46,7 +48,7 @@ def to_messages(items: Sequence[Item], *, path: str = "input") -> list[Message]:
                 turn.flush(messages)
                 messages.append(_output(item, at))
             case _:
-                raise InvalidOption(
+                raise Unsupported(
                     f"{at}.type",
                     f"items of type `{kind}` are not supported; supported are message, reasoning, function_call and "
                     "function_call_output",
@@ -89,8 +91,10 @@ class _AssistantTurn:
 def _message(item: Item, at: str) -> Message:
     role = _ROLES.get(str(item.get("role")))
     if role is None:
-        raise InvalidOption(f"{at}.role", f"`{item.get('role')}` is unknown; use user, assistant, system or developer")
-    return Message(role=role, content=_text(item.get("content"), f"{at}.content"))  # type: ignore[arg-type]
+        raise InvalidOption(f"{at}.role", f"`{item.get('role')}` is unknown; use assistant, developer, system or user")
+    if item.get("content") is None:
+        raise required(f"{at}.content")
+    return Message(role=role, content=_text(item["content"], f"{at}.content"))  # type: ignore[arg-type]
 
 
 def _call(item: Item, at: str) -> ToolCall:
@@ -126,7 +130,7 @@ def _text(content: Any, at: str) -> str:
     if content is None:
         return ""
     if not isinstance(content, list):
-        raise InvalidOption(at, "expected a string or a list of parts")
+        raise InvalidOption(at, "expected a string or an array")
     return "".join(_part(part, f"{at}[{index}]") for index, part in enumerate(content))
 
 
@@ -137,12 +141,12 @@ def _part(part: Any, at: str) -> str:
     if kind == "refusal":
         return str(part.get("refusal") or "")
     if kind not in _TEXT_PARTS:
-        raise InvalidOption(f"{at}.type", f"parts of type `{kind}` are not supported; use input_text")
+        raise unsupported_content(f"{at}.type", kind)
     return _string(part, "text", at)
 
 
 def _string(item: Mapping[str, Any], field: str, at: str) -> str:
     value = item.get(field)
     if not isinstance(value, str):
-        raise InvalidOption(f"{at}.{field}", "required" if value is None else "expected a string")
+        raise required(f"{at}.{field}") if value is None else InvalidOption(f"{at}.{field}", "expected a string")
     return value

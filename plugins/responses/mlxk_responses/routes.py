@@ -18,7 +18,8 @@ from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
 from mlxk_core.api.server import Operation, ServerContext
-from mlxk_protocol.decode import decode
+from mlxk_protocol.decode import decode, required
+from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
 from mlxk_responses.background import Run, Runs
@@ -243,11 +244,11 @@ def _check_supported(request: ResponseRequest) -> None:
     if request.background and request.store is False:
         raise InvalidOption("background", "needs `store`: a background response is fetched later")
     if request.conversation is not None:
-        raise InvalidOption("conversation", "not supported; use previous_response_id")
+        raise Unsupported("conversation", "not supported; use previous_response_id")
     if request.prompt is not None:
-        raise InvalidOption("prompt", "stored prompts are not supported; use input and instructions")
+        raise Unsupported("prompt", "stored prompts are not supported; use input and instructions")
     if request.max_tool_calls is not None:
-        raise InvalidOption("max_tool_calls", "there are no tools that run on this server")
+        raise Unsupported("max_tool_calls", "there are no tools that run on this server")
     for name in request.include or ():
         if name not in (_ENCRYPTED, _LOGPROBS) and name not in _NOTHING_TO_INCLUDE:
             raise InvalidOption("include", f"`{name}` is unknown")
@@ -256,7 +257,7 @@ def _check_supported(request: ResponseRequest) -> None:
 def _input_items(request: ResponseRequest) -> list[Item]:
     if request.input is None or request.input == []:
         if request.previous_response_id is None:
-            raise InvalidOption("input", "required")
+            raise required("input") if request.input is None else InvalidOption("input", "must not be empty")
         return []
     if isinstance(request.input, str):
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": request.input}]}]

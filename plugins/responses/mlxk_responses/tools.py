@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlxk_core.api import Tool
 from mlxk_core.api.errors import InvalidOption
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
 from mlxk_responses.requests import Item
 
 _SEPARATOR = "__"
@@ -55,6 +56,7 @@ def read_tools(items: Sequence[Item]) -> Tools:
                 description=str(item.get("description") or ""),
                 parameters=_parameters(item, at),
                 strict=bool(item.get("strict")),
+                option=f"{at}.parameters",
             )
         )
     return Tools(tuple(tools), namespaces)
@@ -70,22 +72,18 @@ def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
                 inner = item.get("tools") or []
                 for number, tool in enumerate(inner):
                     if tool.get("type", "function") != "function":
-                        raise _unsupported(f"{at}.tools[{number}]", tool.get("type"))
+                        raise unsupported_tool(f"{at}.tools[{number}]", tool.get("type"))
                     yield f"{at}.tools[{number}]", _name(item, at), tool
             case kind if kind in _LEFT_UNUSED:
                 continue
             case kind:
-                raise _unsupported(at, kind)
-
-
-def _unsupported(at: str, kind: Any) -> InvalidOption:
-    return InvalidOption(f"{at}.type", f"tools of type `{kind}` are not supported; use function tools")
+                raise unsupported_tool(at, kind)
 
 
 def _name(item: Item, at: str) -> str:
     name = item.get("name")
     if not isinstance(name, str) or not name:
-        raise InvalidOption(f"{at}.name", "required")
+        raise required(f"{at}.name")
     return name
 
 
@@ -94,7 +92,7 @@ def _parameters(item: Item, at: str) -> Item:
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise InvalidOption(f"{at}.parameters", "expected a JSON schema")
+        raise InvalidOption(f"{at}.parameters", "expected an object")
     return parameters
 
 
@@ -119,7 +117,7 @@ def read_choice(value: str | Item | None, tools: Tools) -> ToolChoice:
     else:
         raise InvalidOption("tool_choice.type", f"`{value.get('type')}` is not supported; use function")
     if choice.mode == "required" and not tools.tools:
-        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
+        raise call_without_tools()
     return choice
 
 
@@ -128,5 +126,5 @@ def _known(item: Item, tools: Tools, at: str) -> str:
     if isinstance(item.get("namespace"), str):
         name = qualified_name(item["namespace"], name)
     if name not in {tool.name for tool in tools.tools}:
-        raise InvalidOption(f"{at}.name", f"the request has no tool `{name}`")
+        raise unknown_tool(f"{at}.name", name)
     return name

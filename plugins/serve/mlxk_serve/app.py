@@ -94,6 +94,7 @@ class RequestMiddleware:
             resp.set_header(name, value)
         if (req.content_length or 0) > LARGE:
             req.context.record.on_close = self._trimmer.soon
+        _check_encoding(req)
         check_weight(req.stream, req.content_length)
 
     def process_response(
@@ -107,6 +108,17 @@ class RequestMiddleware:
         if resp.stream is None or resp.stream is not req.env.get(RESPONSE):
             record.status = resp.status_code
             record.close()
+
+
+def _check_encoding(req: falcon.Request) -> None:
+    encoding = (req.get_header("content-encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise ApiError(
+            415,
+            f"Unsupported content-encoding: {encoding}. Send the body uncompressed.",
+            code="unsupported_media_type",
+            headers={"accept-encoding": "identity"},
+        )
 
 
 def _header_safe(name: str) -> str:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest
 
 
+def check_reasoning(request: ChatRequest) -> None:
+    """Raise the error of a request that says under two names different things about reasoning."""
+    efforts, switches = _efforts(request), _switches(request)
+    _one(efforts, "efforts")
+    _one(switches, "things")
+    for name, thinks in switches.items():
+        for other, effort in efforts.items():
+            if thinks == (effort == "none"):
+                raise invalid(f"`{name}` and `{other}` contradict each other. Omit one.", other)
+
+
 def reasoning_effort(request: ChatRequest) -> str | None:
     """Return how much the model should reason, under any of its names."""
-    effort = request.think if isinstance(request.think, str) else None
-    return request.reasoning_effort or (request.reasoning.effort if request.reasoning else None) or effort
+    return next(iter(_efforts(request).values()), None)
 
 
 def thinking_switch(request: ChatRequest) -> bool | None:
     """Return whether the model should think at all, under any of its names; None where none is given."""
-    if request.enable_thinking is not None:
-        return request.enable_thinking
-    if isinstance(request.think, bool):
-        return request.think
-    thinking = request.thinking
-    if thinking is None or isinstance(thinking, bool):
-        return thinking
-    kind = thinking.get("type")
-    if kind not in ("enabled", "disabled", "adaptive", "auto"):
-        raise invalid('`thinking.type` must be "enabled", "disabled" or "adaptive".', "thinking.type")
-    return None if kind in ("adaptive", "auto") else kind == "enabled"
+    return next(iter(_switches(request).values()), None)
 
 
 def reasoning_is_hidden(request: ChatRequest) -> bool:
@@ -42,7 +45,40 @@ def thinking_budget_of(request: CommonRequest) -> int | None:
         "reasoning.max_tokens": request.reasoning.max_tokens if request.reasoning else None,
     }
     given = {name: value for name, value in budgets.items() if value is not None and value != -1}
-    if len(set(given.values())) > 1:
-        first, second, *_ = given
-        raise invalid(f"`{first}` and `{second}` ask for different budgets.", second)
+    _one(given, "budgets")
     return next(iter(given.values()), None)
+
+
+def _one(given: Mapping[str, object], things: str) -> None:
+    """Raise the error of fields whose values differ."""
+    if len(set(given.values())) > 1:
+        first, value = next(iter(given.items()))
+        second = next(name for name, other in given.items() if other != value)
+        raise invalid(f"`{first}` and `{second}` ask for different {things}. Omit one.", second)
+
+
+def _efforts(request: ChatRequest) -> Mapping[str, str]:
+    efforts = {
+        "reasoning_effort": request.reasoning_effort,
+        "reasoning.effort": request.reasoning.effort if request.reasoning else None,
+        "think": request.think if isinstance(request.think, str) else None,
+    }
+    return {name: effort for name, effort in efforts.items() if effort is not None}
+
+
+def _switches(request: ChatRequest) -> Mapping[str, bool]:
+    switches = {
+        "enable_thinking": request.enable_thinking,
+        "think": request.think if isinstance(request.think, bool) else None,
+        "thinking": _thinking(request.thinking),
+    }
+    return {name: thinks for name, thinks in switches.items() if thinks is not None}
+
+
+def _thinking(thinking: Mapping[str, Any] | bool | None) -> bool | None:
+    if thinking is None or isinstance(thinking, bool):
+        return thinking
+    kind = thinking.get("type")
+    if kind not in ("enabled", "disabled", "adaptive", "auto"):
+        raise invalid('`thinking.type` must be "enabled", "disabled" or "adaptive".', "thinking.type")
+    return None if kind in ("adaptive", "auto") else kind == "enabled"

@@ -83,8 +83,8 @@ class Function(Struct):
 class ToolIn(Struct):
     """A tool; only functions are supported."""
 
-    function: Function
-    type: Literal["function"] | None = None
+    function: Function | None = None
+    type: str | None = None
 
 
 class CommonRequest(Struct, kw_only=True):

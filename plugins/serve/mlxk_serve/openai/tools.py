@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxk_core.api import Tool
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import ChatRequest, Function, ToolIn
 
@@ -22,8 +24,8 @@ class ToolChoice:
 
 
 def tools_of(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
-    """The tools that a model may call."""
-    return tuple(_tool(tool.function) for tool in tools)
+    """Return the tools that a model may call. Raises `InvalidOption` for one that is not a function."""
+    return tuple(_tool(_function(tool, f"tools[{i}]"), f"tools[{i}]") for i, tool in enumerate(tools))
 
 
 def tool_choice_of(request: ChatRequest) -> ToolChoice:
@@ -46,17 +48,26 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
     else:
         raise unsupported("tool_choice.type", "`tool_choice.type` must be function or allowed_tools.")
     if made.required and not request.tools:
-        raise invalid("`tool_choice` requires a call, and the request has no `tools`.", "tool_choice")
+        raise call_without_tools()
     return made
 
 
-def _tool(function: Function) -> Tool:
+def _function(tool: ToolIn, at: str) -> Function:
+    if tool.type not in (None, "function"):
+        raise unsupported_tool(at, tool.type)
+    if tool.function is None:
+        raise required(f"{at}.function")
+    return tool.function
+
+
+def _tool(function: Function, at: str) -> Tool:
     parameters = function.parameters or {}
     return Tool(
         name=function.name,
         description=function.description or "",
         parameters=parameters,
         strict=bool(function.strict),
+        option=f"{at}.function.parameters",
     )
 
 
@@ -82,5 +93,5 @@ def _name(choice: Any, at: str) -> str:
 
 
 def _known(name: str, tools: Sequence[ToolIn], at: str) -> None:
-    if name not in {tool.function.name for tool in tools}:
-        raise invalid(f"`{at}`: the request has no tool {name!r}.", at)
+    if name not in {tool.function.name for tool in tools if tool.function}:
+        raise unknown_tool(at, name)

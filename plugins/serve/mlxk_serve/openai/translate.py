@@ -11,10 +11,12 @@ from msgspec import Raw
 
 from mlxk_core.api import Message, Model, ToolCall
 from mlxk_core.api.generation import GenerationRequest, TokenPolicy, effort_options, thinking_options
+from mlxk_protocol.decode import required
+from mlxk_protocol.errors import unsupported_content
 from mlxk_protocol.keep_alive import keep_alive_seconds
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.constraints import constraint_of
-from mlxk_serve.openai.reasoning import reasoning_effort, thinking_budget_of, thinking_switch
+from mlxk_serve.openai.reasoning import check_reasoning, reasoning_effort, thinking_budget_of, thinking_switch
 from mlxk_serve.openai.requests import ChatMessage, ChatRequest, CommonRequest, Part, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
 from mlxk_serve.openai.tools import tool_choice_of, tools_of
@@ -35,6 +37,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     _check_limit(limit, "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens")
     _check_prompt_logprobs(request)
+    check_reasoning(request)
     choice = tool_choice_of(request)
     return _choices(
         request,
@@ -134,7 +137,7 @@ def _token_options(request: CommonRequest) -> dict[str, Any]:
 def continuous_usage(request: CommonRequest) -> bool:
     """Return whether every chunk of the stream carries the usage so far."""
     options = request.stream_options
-    return bool(request.stream and options and options.include_usage and options.continuous_usage_stats)
+    return bool(request.stream and options and options.continuous_usage_stats)
 
 
 def _stops(request: CommonRequest) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
     for i, message in enumerate(messages):
         at = f"messages[{i}]"
         if message.content is None and not message.tool_calls and message.role != "assistant":
-            raise invalid(f"`{at}.content` is required.", f"{at}.content")
+            raise required(f"{at}.content")
         if bytes(message.function_call) not in (b"", b"null"):
             raise unsupported(f"{at}.function_call", f"`{at}.function_call` is not supported. Use `tool_calls`.")
         calls = tuple(
@@ -193,9 +196,9 @@ def _text(content: str | Sequence[Part] | None, at: str) -> str:
         return content or ""
     for i, part in enumerate(content):
         if part.type != "text":
-            raise unsupported(f"{at}[{i}].type", f"`{at}[{i}]`: only parts of type text are supported.")
+            raise unsupported_content(f"{at}[{i}].type", part.type)
         if part.text is None:
-            raise invalid(f"`{at}[{i}].text` is required.", f"{at}[{i}].text")
+            raise required(f"{at}[{i}].text")
     return "".join(part.text or "" for part in content)
 
 

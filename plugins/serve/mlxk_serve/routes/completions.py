@@ -7,7 +7,7 @@ from dataclasses import replace
 import falcon
 
 from mlxk_core.api.models import Model
-from mlxk_core.api.server import ApiError
+from mlxk_protocol.decode import required
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.errors import invalid
@@ -28,7 +28,7 @@ class ChatCompletions:
         self._fields = fields
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = read_body(req)
+        body = req.bounded_stream.read()
         request = decode(body, ChatRequest, also=self._fields.names)
         name, model = requested_model(self._catalog, req, request)
         call = chat_call(
@@ -52,7 +52,7 @@ class Completions:
         self._fields = fields
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = read_body(req)
+        body = req.bounded_stream.read()
         request = decode(body, TextRequest, also=self._fields.names)
         name, model = requested_model(self._catalog, req, request)
         call = text_call(request, name, model)
@@ -60,25 +60,11 @@ class Completions:
         _respond(self._responder, self._config.places, req, resp, request, call)
 
 
-def read_body(req: falcon.Request) -> bytes:
-    """Return the body. Raises 415 for a compressed one."""
-    encoding = (req.get_header("content-encoding") or "identity").strip().lower()
-    if encoding != "identity":
-        raise ApiError(
-            415,
-            f"Unsupported content-encoding: {encoding}. Send the body uncompressed.",
-            code="unsupported_media_type",
-            headers={"accept-encoding": "identity"},
-        )
-    body: bytes = req.bounded_stream.read()
-    return body
-
-
 def requested_model(catalog: Catalog, req: falcon.Request, request: CommonRequest) -> tuple[str, Model]:
     """Return the model that a request names, or the only loaded one if it names none. Raises `ModelNotFound`."""
     name = request.model or catalog.default()
     if name is None:
-        raise invalid("`model` is required. `GET /v1/models` lists the available models.", "model")
+        raise required("model")
     model = catalog.get(name)
     req.context.record.model = name
     return name, model

@@ -11,10 +11,9 @@ from msgspec import Struct
 
 from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.server import ApiError, Cancellation
+from mlxk_protocol.decode import decode
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.decoding import decode_other
-from mlxk_serve.routes.completions import read_body
 
 
 class ModelRequest(Struct, kw_only=True):
@@ -39,7 +38,7 @@ class LoadModel:
         self._responder = responder
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        name = decode_other(read_body(req), ModelRequest).model
+        name = decode(req.bounded_stream.read(), ModelRequest).model
         model = self._catalog.get(name)
         req.context.record.model = name
 
@@ -59,7 +58,7 @@ class UnloadModel:
         self._responder = responder
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        name = decode_other(read_body(req), ModelRequest).model
+        name = decode(req.bounded_stream.read(), ModelRequest).model
         model = self._catalog.get(name)
         req.context.record.model = name
 

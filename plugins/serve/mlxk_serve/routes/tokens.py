@@ -13,14 +13,13 @@ from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.models import Model, model_context_length
 from mlxk_core.api.server import Cancellation
+from mlxk_protocol.decode import decode, required
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.decoding import decode_other
 from mlxk_serve.openai.requests import ChatMessage, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of
-from mlxk_serve.routes.completions import read_body
 
 _LONGEST_TEXT = 4 << 20
 TokenId = Annotated[int, Meta(ge=0)]
@@ -101,7 +100,7 @@ class _Resource:
     def _model(self, req: falcon.Request, name: str | None) -> Model:
         found = name or self._catalog.default()
         if found is None:
-            raise invalid("`model` is required. `GET /v1/models` lists the available models.", "model")
+            raise required("model")
         model = self._catalog.get(found)
         req.context.record.model = found
         return model
@@ -126,7 +125,7 @@ class Tokenize(_Resource):
     """`POST /tokenize`."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode_other(read_body(req), TokenizeRequest)
+        request = decode(req.bounded_stream.read(), TokenizeRequest)
         model = self._model(req, request.model)
         if (request.prompt is None) == (request.messages is None):
             raise invalid("Either `prompt` or `messages` is required.", "prompt")
@@ -155,7 +154,7 @@ class Detokenize(_Resource):
     """`POST /detokenize`."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode_other(read_body(req), DetokenizeRequest)
+        request = decode(req.bounded_stream.read(), DetokenizeRequest)
         model = self._model(req, request.model)
         self._run(req, resp, lambda cancellation: self._detokenized(request, model, cancellation))
 
@@ -197,7 +196,7 @@ class ApplyTemplate(_Resource):
     """`POST /apply-template`."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode_other(read_body(req), TemplateRequest)
+        request = decode(req.bounded_stream.read(), TemplateRequest)
         model = self._model(req, request.model)
         prompt = self._request(request, model)
         self._run(
