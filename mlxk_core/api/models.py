@@ -36,7 +36,6 @@ from mlxk_core._models.references import (
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
 from mlxk_core._models.similar import similar_name
-from mlxk_core._models.stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [
