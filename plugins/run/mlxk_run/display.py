@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -58,50 +58,49 @@ class Display:
         Ctrl-C cancels the answer, a second one raises `KeyboardInterrupt`. Raises `NoRoom` if fewer than `room` tokens
         are left for the answer.
         """
-        output, view = self.output, self.view
-        spinner = Spinner(output, on=not view.quiet)
+        writer = None if self.output.json else self._writer()
+        guard = _RepetitionGuard(on=loop_guard)
         seen: list[Event] = []
-        writer = None if output.json else self._writer()
-        guards = {channel: LoopGuard() for channel in Channel} if loop_guard else {}
-        looping = False
-        with generation, interrupts_cancel(generation):
-            try:
-                for event in _events(generation, spinner):
-                    seen.append(event)
-                    if isinstance(event, Started) and event.max_tokens < room:
-                        raise NoRoom
-                    self._report(event, spinner)
-                    if not isinstance(event, Delta):
-                        continue
-                    spinner.clear()
-                    if writer and view.stream:
-                        writer.add(event.channel, event.text)
-                        if writer.began:
-                            spinner.end()
-                    if not looping and event.channel in guards and guards[event.channel].feed(event.text):
-                        looping = True
-                        generation.cancel()
-            except MlxkError:
-                if writer and writer.began:
-                    writer.finish()  # the error starts on a line of its own
-                raise
-            finally:
-                spinner.clear()
+        shown = self._shown(generation, writer, room=room)
+        with generation, interrupts_cancel(generation), closing(shown):
+            for event in shown:
+                seen.append(event)
+                if isinstance(event, Delta) and guard.repeats(event):
+                    generation.cancel()
         completion = join_events(seen)
         if writer:
-            if not view.stream:
+            if not self.view.stream:
                 for event in seen:
                     if isinstance(event, Delta):
                         writer.add(event.channel, event.text)
             writer.finish()
-        answer = Answer(
-            completion=completion,
-            finish_reason=REPETITION
-            if looping and completion.finish_reason == "cancelled"
-            else completion.finish_reason,
-        )
+        repeated = guard.found and completion.finish_reason == "cancelled"
+        answer = Answer(completion=completion, finish_reason=REPETITION if repeated else completion.finish_reason)
         self._explain(answer)
         return answer
+
+    def _shown(self, generation: Generation, writer: Writer | None, *, room: int) -> Generator[Event]:
+        """Yield the events, each after it was shown: text by `writer`, everything else by a spinner and notes."""
+        spinner = Spinner(self.output, on=not self.view.quiet)
+        try:
+            for event in _events(generation, spinner):
+                if isinstance(event, Started) and event.max_tokens < room:
+                    raise NoRoom
+                if isinstance(event, Delta):
+                    spinner.clear()
+                    if writer and self.view.stream:
+                        writer.add(event.channel, event.text)
+                        if writer.began:
+                            spinner.end()
+                else:
+                    self._report(event, spinner)
+                yield event
+        except MlxkError:
+            if writer and writer.began:
+                writer.finish()  # the error starts on a line of its own
+            raise
+        finally:
+            spinner.clear()
 
     def note(self, text: str) -> None:
         """Print a line to standard error, unless --quiet is set."""
@@ -145,6 +144,22 @@ class Display:
             self.note(f"The model produced only reasoning, no answer.{hidden}")
         if self.view.verbose:
             self.output.note(summary(answer))
+
+
+class _RepetitionGuard:
+    """Finds an answer that repeats itself; unless it is `on`, never."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._guards = {channel: LoopGuard() for channel in Channel} if on else {}
+        self.found = False
+
+    def repeats(self, delta: Delta) -> bool:
+        """Return whether `delta` completes the first repetition."""
+        guard = self._guards.get(delta.channel)
+        if self.found or guard is None or not guard.feed(delta.text):
+            return False
+        self.found = True
+        return True
 
 
 @contextmanager
