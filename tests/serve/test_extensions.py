@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import threading
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import falcon
@@ -16,7 +19,7 @@ from mlxk_core.api import ServerExtensionSpec, hookimpl
 from mlxk_core.api.errors import InvalidOption, PluginFailure
 from mlxk_core.api.generation import Delta, Finished, GenerationRequest, Message
 from mlxk_core.api.host import Host
-from mlxk_core.api.server import NDJSON, ApiError
+from mlxk_core.api.server import NDJSON, ApiError, Operation
 
 
 class Hello:
@@ -406,3 +409,155 @@ def test_a_client_is_known_by_its_key_or_its_address(serve, engine, extend):
     ids = {client.get("/who", x_api_key=key).json["id"] for key in ("correct-horse", "battery-staple")}
     assert len(ids) == 2
     assert "correct-horse" not in ids
+
+
+class Faulty:
+    """A resource, an encoder and work with a fault each: `GET /faulty/KIND`."""
+
+    content_type = NDJSON
+    heartbeat = b""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_get(self, req, resp, kind):
+        if kind == "raises":
+            {}["nothing"]  # raises
+        elif kind == "exits":
+            raise SystemExit(3)  # exits
+        elif kind == "media":
+            resp.media = {"value": object()}
+        elif kind == "stream":
+            resp.stream = self._pieces()
+        elif kind in ("work", "late-work", "wrong-work"):
+            self._server.run(req, resp, partial(self._work, kind), content_type=NDJSON, stream=True)
+        elif kind == "redirects":
+            raise falcon.HTTPFound("/elsewhere")
+        else:
+            self._kind = kind
+            request = GenerationRequest(model=self._server.models.get("fake"), prompt="Hi")
+            encoder = object() if kind == "encoder" else self
+            self._server.respond(req, resp, [request], encoder, stream=kind != "whole")
+
+    def _pieces(self):
+        yield b"{}\n"
+        raise ValueError("secret")  # stream
+
+    def _work(self, kind, cancellation):
+        if kind == "late-work":
+            yield b"{}\n"
+        if kind == "wrong-work":
+            yield "{}\n"
+        raise ValueError("secret")  # work
+
+    def piece(self, index, event):
+        if self._kind == "piece":
+            raise ValueError("secret")  # piece
+        return "text" if self._kind == "text" else b"{}\n"
+
+    def end(self):
+        if self._kind in ("end", "error"):
+            raise ValueError("secret")  # end
+        return b""
+
+    def whole(self, completions):
+        return {}
+
+    def error(self, error):
+        if self._kind == "error":
+            raise ValueError("secret")  # error
+        return b"failed\n"
+
+
+def faulty(server):
+    server.add_route("/faulty/{kind}", Faulty(server))
+
+
+def own_line(mark):
+    lines = Path(__file__).read_text().splitlines()
+    return next(n for n, line in enumerate(lines, start=1) if line.endswith(f"  # {mark}"))
+
+
+@pytest.mark.parametrize("on_thread", [False, True], ids=["responder", "writer"])
+def test_an_error_in_a_route_names_its_plugin_file_and_line(serve, engine, extend, caplog, kit, on_thread):
+    faults = (
+        [
+            # kind, mark of its line, what is named, status (None: cut off)
+            ("work", "work", "the work of a response", 500),
+            ("late-work", "work", "the work of a response", None),
+            ("wrong-work", None, "not bytes", 500),
+            ("piece", "piece", "piece of encoder Faulty", 500),
+            ("text", None, "piece() returns str, not bytes", 500),
+            ("end", "end", "end of encoder Faulty", 200),
+            ("error", "error", "error of encoder Faulty", None),
+            ("whole", None, "whole() returns dict, not bytes", 500),
+        ]
+        if on_thread
+        else [
+            ("raises", "raises", "raised KeyError", 500),
+            ("exits", "exits", "raised SystemExit", 500),
+            ("media", None, "raised TypeError", 500),
+            ("encoder", None, "encoder object has no method piece", 500),
+            ("stream", "stream", "raised ValueError", None),
+        ]
+    )
+    extend(faulty)
+    engine.script.step_seconds = 0.02  # a stream begins before its end is written
+    client = serve().client
+    for kind, place, what, status in faults:
+        caplog.clear()
+        if status is None:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                client.get(f"/faulty/{kind}")
+        else:
+            answer = client.get(f"/faulty/{kind}")
+            assert (answer.status, b"secret" in answer.body) == (status, False), kind
+        kit.until(lambda: any(what in message for message in caplog.messages))  # noqa: B023
+        [logged] = [record for record in caplog.records if what in record.getMessage()]
+        assert "Plugin faulty" in logged.getMessage(), kind
+        line = own_line(place) if place else ""
+        assert f"{Path(__file__).name}:{line}" in logged.getMessage(), kind
+        assert logged.exc_info, "the traceback is in the log"
+        kit.until(lambda: client.status()["responses"] == 0)
+    assert client.chat().status == 200
+
+
+def test_a_response_that_a_route_raises_is_no_failure(serve, engine, extend, caplog):
+    extend(faulty)
+    answer = serve().client.get("/faulty/redirects")
+    assert (answer.status, answer.headers["location"]) == (302, "/elsewhere")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_an_error_in_middleware_names_its_plugin_file_and_line(serve, engine, extend, caplog):
+    extend(bad_middleware)
+    assert serve().client.get("/v1/models").error["code"] == "plugin_failure"
+    [logged] = [message for message in caplog.messages if "middleware BadMiddleware" in message]
+    assert "Plugin bad_middleware" in logged
+    assert f"{Path(__file__).name}:" in logged
+
+
+def wrong_errors(server):
+    server.add_route("/wrong", Hello(None), errors=lambda error: "text")
+    server.metrics.gauge("wrong_gauge", "Never read.", lambda: [({}, 1 / 0)])
+
+
+def test_an_error_encoder_and_a_gauge_that_fail_are_named(serve, engine, extend, caplog):
+    extend(wrong_errors)
+    client = serve().client
+    assert client.post("/wrong", {}).error["code"] == "plugin_failure"  # a missing argument, as OpenAI's object
+    assert client.get("/metrics").status == client.get("/metrics").status == 200
+    for what in ("error encoder of route /wrong", "gauge wrong_gauge"):
+        [logged] = [message for message in caplog.messages if what in message]
+        assert "Plugin wrong_errors" in logged
+        assert f"{Path(__file__).name}:" in logged
+
+
+def undescribable(server):
+    server.add_route("/half/done", Hello(None), operations=[Operation(method="get", summary="", response=object())])
+
+
+def test_an_operation_without_schema_fails_its_extension_not_the_document(host, serve, engine):
+    host.register(extension(undescribable), name="bad")
+    with pytest.raises(PluginFailure, match="bad"):
+        serve()

@@ -10,12 +10,10 @@ from typing import cast
 
 import falcon
 
-from mlxk_core.api.errors import MlxkError
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.hooks import ServerExtensionSpec
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import (
-    ApiError,
     Cancellation,
     Client,
     ErrorEncoder,
@@ -30,8 +28,16 @@ from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.request_service import RequestService
 from mlxk_serve.http.responder import Responder
+from mlxk_serve.isolated_extension import (
+    ExtensionGuard,
+    IsolatedEncoder,
+    IsolatedMetrics,
+    IsolatedMiddleware,
+    IsolatedResource,
+)
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.openai.extension_fields import ExtensionFields
+from mlxk_serve.openai.openapi import describe
 
 _FIELD = re.compile(r"\{[^}]*\}")
 
@@ -90,14 +96,15 @@ class ServerResources:
 class Context:
     """The `ServerContext` of one extension."""
 
-    def __init__(self, resources: ServerResources, additions: Additions) -> None:
+    def __init__(self, resources: ServerResources, additions: Additions, guard: ExtensionGuard) -> None:
+        self._guard = guard
         self._responder = resources.responder
         self._additions = additions
         self._fields = resources.fields
         self.host: Host = resources.host
         self.service = cast("GenerationService", RequestService(resources.service))
         self.models: Catalog = resources.models
-        self.metrics: MetricRegistry = resources.metrics
+        self.metrics = IsolatedMetrics(guard, resources.metrics)
         self.settings: ServerSettings = resources.settings
 
     def add_route(
@@ -127,7 +134,7 @@ class Context:
         *,
         stream: bool,
     ) -> None:
-        self._responder.respond(req, resp, requests, encoder, stream=stream)
+        self._responder.respond(req, resp, requests, IsolatedEncoder(self._guard, encoder), stream=stream)
 
     def run(
         self,
@@ -138,9 +145,11 @@ class Context:
         content_type: str,
         stream: bool,
     ) -> None:
-        self._responder.run(req, resp, work, content_type=content_type, stream=stream)
+        self._responder.run(req, resp, self._guard.work(work), content_type=content_type, stream=stream)
 
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:
+        if callback is not None:
+            callback = partial(self._guard.quietly, "a callback of on_disconnect", callback)
         self._responder.on_disconnect(req, callback)
 
     def client(self, req: falcon.Request) -> Client:
@@ -155,13 +164,13 @@ def add_extensions(
     host, metrics = resources.host, resources.metrics
     served, added = dict(routes), []
     for spec in host.server_extensions():
-        additions = Additions(tuple(served))
+        additions, guard = Additions(tuple(served)), ExtensionGuard(host, spec)
         before = metrics.names()
-        if not host.attempt(spec, partial(_extend, spec, resources, served, additions)):
+        if not host.attempt(spec, partial(_extend, spec, resources, served, additions, guard)):
             metrics.remove(metrics.names() - before)
             continue
-        _apply(app, additions, resources.responder, access)
-        resources.fields.add({name: _isolated(host, spec, name, handler) for name, handler in additions.fields.items()})
+        _apply(app, additions, resources.responder, access, guard)
+        resources.fields.add({name: guard.field(name, handler) for name, handler in additions.fields.items()})
         resources.described.update(
             {path: route.operations for path, route in additions.routes.items() if route.operations}
         )
@@ -172,10 +181,14 @@ def add_extensions(
 
 
 def _extend(
-    spec: ServerExtensionSpec, resources: ServerResources, served: Mapping[str, object], additions: Additions
+    spec: ServerExtensionSpec,
+    resources: ServerResources,
+    served: Mapping[str, object],
+    additions: Additions,
+    guard: ExtensionGuard,
 ) -> None:
     extension: ServerExtension = resources.host.load(spec.target)
-    extension(Context(resources, additions))
+    extension(Context(resources, additions, guard))
     _check(served, additions)
 
 
@@ -188,35 +201,20 @@ def _check(served: Mapping[str, object], additions: Additions) -> None:
         trial.add_route(path, route.resource)
     for component in additions.middleware:
         trial.add_middleware(component)
+    describe({path: route.operations for path, route in additions.routes.items()})
 
 
-def _apply(app: falcon.App, additions: Additions, responder: Responder, access: AccessControl) -> None:
+def _apply(
+    app: falcon.App, additions: Additions, responder: Responder, access: AccessControl, guard: ExtensionGuard
+) -> None:
     for path, route in additions.routes.items():
-        add_route(app, path, route.resource)
+        add_route(app, path, IsolatedResource(guard, path, route.resource))
         if route.errors is not None:
-            responder.errors.add(path, route.errors)
+            responder.errors.add(path, guard.errors(path, route.errors))
         if not route.authenticated:
             access.serve_without_key(path)
     for component in additions.middleware:
-        app.add_middleware(component)
-
-
-def _isolated(host: Host, spec: ServerExtensionSpec, name: str, handler: FieldHandler) -> FieldHandler:
-    """Report what a handler raises as the failure of its plugin; only an `MlxkError` or `ApiError` gets through."""
-
-    def handle(request: GenerationRequest, value: object) -> GenerationRequest:
-        what = f"request field {name} of server extension {spec.name}"
-        try:
-            changed = handler(request, value)
-            if not isinstance(changed, GenerationRequest):
-                raise TypeError(f"it returns {type(changed).__name__}, not GenerationRequest")
-            return changed
-        except (MlxkError, ApiError):
-            raise
-        except Exception as error:
-            raise host.failure_of(spec, what, error, source=handler) from error
-
-    return handle
+        app.add_middleware(IsolatedMiddleware(guard, component))
 
 
 def _shape(path: str) -> str:

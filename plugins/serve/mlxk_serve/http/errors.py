@@ -115,11 +115,15 @@ def api_error(error: BaseException) -> ApiError:
         headers["x-should-retry"] = "false"
     return ApiError(
         kind.http_status,
-        _SEE_LOG.format("engine") if isinstance(error, _CONCEALED) else without_paths(str(error)),
+        _SEE_LOG.format(_part_at_fault(error)) if isinstance(error, _CONCEALED) else without_paths(str(error)),
         code=_CODES.get(kind.type, kind.type),
         param=_param(error),
         headers=headers,
     )
+
+
+def _part_at_fault(error: MlxkError) -> str:
+    return "plugin" if isinstance(error, PluginFailure) else "engine"
 
 
 def _param(error: MlxkError) -> str | None:

@@ -53,13 +53,24 @@ _STRUCTS: tuple[type[Struct], ...] = (
 def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
     """Return the whole document, with the routes of `extensions` by path."""
     own = _document()
+    described, schemas = describe(extensions)
+    paths: dict[str, Any] = dict(own["paths"])
+    for path, operations in described.items():
+        paths[path] = {**paths.get(path, {}), **operations}
+    components = {**own["components"], "schemas": {**schemas, **own["components"]["schemas"]}}
+    return {**own, "paths": paths, "components": components}
+
+
+def describe(extensions: Mapping[str, Sequence[Operation]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the operations by path and method, and the schemas they refer to. Raises `TypeError` for a type that has
+    no schema."""
     described = [(path, each) for path, operations in extensions.items() for each in operations]
     kinds = [kind for _, each in described for kind in _kinds(each)]
     # Under names of their own: another protocol may have a ChatRequest too.
     refs, found = msgspec.json.schema_components(kinds, ref_template=_REF.format(name="extension.{name}"))
     schemas = {f"extension.{name}": schema for name, schema in found.items()}
     schema_of = dict(zip(kinds, refs, strict=True))
-    paths: dict[str, Any] = dict(own["paths"])
+    paths: dict[str, Any] = {}
     for path, each in described:
         content: dict[str, Any] = (
             {} if each.response is None else {"application/json": {"schema": schema_of[each.response]}}
@@ -75,8 +86,7 @@ def document(extensions: Mapping[str, Sequence[Operation]]) -> dict[str, Any]:
             body = {"application/json": {"schema": schema_of[each.request]}}
             operation["requestBody"] = {"required": True, "content": body}
         paths[path] = {**paths.get(path, {}), each.method: operation}
-    components = {**own["components"], "schemas": {**schemas, **own["components"]["schemas"]}}
-    return {**own, "paths": paths, "components": components}
+    return paths, schemas
 
 
 def _kinds(operation: Operation) -> list[Any]:

@@ -1,0 +1,283 @@
+"""Code of one server extension, called so that its errors name its plugin, with file and line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MethodType
+from typing import Any, TypeVar
+
+import falcon
+
+from mlxk_core.api.errors import MlxkError, PluginFailure
+from mlxk_core.api.generation import Completion, Event, GenerationRequest
+from mlxk_core.api.hooks import ServerExtensionSpec
+from mlxk_core.api.host import Host
+from mlxk_core.api.server import (
+    ApiError,
+    Cancellation,
+    ErrorEncoder,
+    ErrorInfo,
+    FieldHandler,
+    MetricCounter,
+    MetricHistogram,
+    MetricRegistry,
+    ResponseEncoder,
+)
+from mlxk_serve.http.detached import ClientDisconnected
+from mlxk_serve.http.errors import error_body
+from mlxk_serve.observability.log import LOGGER
+
+_T = TypeVar("_T")
+# Responses that an extension chooses, and the end of its connection.
+_INTENDED = (MlxkError, ApiError, falcon.HTTPError, falcon.HTTPStatus, ClientDisconnected)
+_MIDDLEWARE = ("process_request", "process_resource", "process_response")
+_ENCODER = ("piece", "end", "whole", "error")
+
+
+class ExtensionGuard:
+    """Calls the code of one extension. What it raises unintended becomes a `PluginFailure`."""
+
+    def __init__(self, host: Host, spec: ServerExtensionSpec) -> None:
+        self._host = host
+        self._spec = spec
+
+    def call(self, what: str, function: Callable[..., _T], /, *args: Any, **options: Any) -> _T:
+        """Return `function(*args, **options)`. `what` names the function in an error."""
+        try:
+            return function(*args, **options)
+        except _INTENDED:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self.failure(what, error, function) from error
+
+    def failure(self, what: str, error: BaseException, source: object) -> PluginFailure:
+        """Return `error`, raised by `source`, as a failure of the plugin."""
+        return self._host.failure_of(self._spec, f"{what} of server extension {self._spec.name}", error, source=source)
+
+    def log(self, what: str, error: BaseException, source: object) -> None:
+        """Log an error that cannot become a response."""
+        LOGGER.error("%s", self.failure(what, error, source), exc_info=error)
+
+    def quietly(self, what: str, function: Callable[[], None]) -> None:
+        """Call `function`; log what it raises."""
+        try:
+            function()
+        except (Exception, SystemExit) as error:
+            self.log(what, error, function)
+
+    def field(self, name: str, handler: FieldHandler) -> FieldHandler:
+        """Return the handler of a request field."""
+
+        def handle(request: GenerationRequest, value: object) -> GenerationRequest:
+            what = f"request field {name}"
+            changed = self.call(what, handler, request, value)
+            if not isinstance(changed, GenerationRequest):
+                error = TypeError(f"it returns {type(changed).__name__}, not GenerationRequest")
+                raise self.failure(what, error, handler)
+            return changed
+
+        return handle
+
+    def errors(self, path: str, encoder: ErrorEncoder) -> ErrorEncoder:
+        """Return the error encoder of a route. OpenAI's object is written where it fails."""
+
+        def encode(error: ErrorInfo) -> bytes:
+            try:
+                return _bytes("it", encoder(error))
+            except (Exception, SystemExit) as raised:
+                self.log(f"error encoder of route {path}", raised, encoder)
+                return error_body(error)
+
+        return encode
+
+    def work(self, function: Callable[[Cancellation], Iterable[bytes]]) -> Callable[[Cancellation], Iterator[bytes]]:
+        """Return the work of a response."""
+
+        def run(cancellation: Cancellation) -> Iterator[bytes]:
+            try:
+                for piece in function(_IsolatedCancellation(self, cancellation)):
+                    yield _bytes("it", piece)
+            except _INTENDED:
+                raise
+            except (Exception, SystemExit) as error:
+                raise self.failure("the work of a response", error, function) from error
+
+        return run
+
+    def stream(self, what: str, pieces: Iterable[bytes], source: object) -> Iterator[bytes]:
+        """Yield the pieces of a response stream of Falcon."""
+        try:
+            for piece in pieces:
+                yield _bytes("its stream", piece)
+        except (Exception, SystemExit) as error:
+            self.log(what, error, source)  # the response has begun: closing the connection ends it
+            raise RuntimeError("the stream of a plugin failed") from None
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                self.quietly(f"close() of {what}", close)
+
+
+class IsolatedResource:
+    """A Falcon resource of an extension."""
+
+    def __init__(self, guard: ExtensionGuard, path: str, resource: object) -> None:
+        self._guard = guard
+        self._path = path
+        self._resource = resource
+        for method in falcon.COMBINED_METHODS:
+            name = f"on_{method.lower()}"
+            responder = getattr(resource, name, None)
+            if callable(responder):
+                setattr(self, name, functools.partial(self._respond, f"{name} of route {path}", responder))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._resource, name)
+
+    def _respond(
+        self, what: str, responder: Callable[..., None], req: falcon.Request, resp: falcon.Response, **params: Any
+    ) -> None:
+        try:
+            responder(req, resp, **params)
+            _render(resp)
+        except _INTENDED:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._guard.failure(what, error, responder) from error
+        stream: Any = resp.stream
+        if stream is not None and not _is_own(stream) and not hasattr(stream, "read"):
+            resp.stream = self._guard.stream(what, stream, responder)
+
+
+class IsolatedMiddleware:
+    """A Falcon middleware component of an extension."""
+
+    def __init__(self, guard: ExtensionGuard, component: object) -> None:
+        self._component = component
+        for name in _MIDDLEWARE:
+            method = getattr(component, name, None)
+            if method is not None:
+                what = f"{name} of middleware {type(component).__name__}"
+                setattr(self, name, MethodType(_without_self(functools.partial(guard.call, what, method)), self))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._component, name)
+
+
+class IsolatedEncoder:
+    """A response encoder of an extension. Raises `TypeError` for an object that is not an encoder."""
+
+    def __init__(self, guard: ExtensionGuard, encoder: ResponseEncoder) -> None:
+        kind = type(encoder).__name__
+        for name in _ENCODER:
+            if not callable(getattr(encoder, name, None)):
+                raise TypeError(f"encoder {kind} has no method {name}")
+        if not isinstance(encoder.content_type, str):
+            raise TypeError(f"content_type of encoder {kind} is {type(encoder.content_type).__name__}, not str")
+        _bytes(f"heartbeat of encoder {kind}", encoder.heartbeat, verb="is")
+        self.content_type = encoder.content_type
+        self.heartbeat = encoder.heartbeat
+        self._guard = guard
+        self._encoder = encoder
+        self._kind = kind
+
+    def piece(self, index: int, event: Event) -> bytes:
+        try:
+            piece = self._encoder.piece(index, event)
+            return piece if type(piece) is bytes else _bytes("piece()", piece)
+        except Exception as error:
+            raise self._failure("piece", error) from error
+
+    def end(self) -> bytes:
+        try:
+            return _bytes("end()", self._encoder.end())
+        except Exception as error:
+            raise self._failure("end", error) from error
+
+    def whole(self, completions: Sequence[Completion]) -> bytes:
+        try:
+            return _bytes("whole()", self._encoder.whole(completions))
+        except Exception as error:
+            raise self._failure("whole", error) from error
+
+    def error(self, error: ErrorInfo) -> bytes:
+        try:
+            return _bytes("error()", self._encoder.error(error))
+        except Exception as raised:
+            self._guard.log(f"error of encoder {self._kind}", raised, self._encoder.error)
+            raise
+
+    def _failure(self, name: str, error: Exception) -> Exception:
+        if isinstance(error, _INTENDED):
+            return error
+        return self._guard.failure(f"{name} of encoder {self._kind}", error, getattr(self._encoder, name))
+
+
+class IsolatedMetrics:
+    """The metric registry as an extension sees it: a gauge that cannot be read is logged once."""
+
+    def __init__(self, guard: ExtensionGuard, registry: MetricRegistry) -> None:
+        self._guard = guard
+        self._registry = registry
+
+    def counter(self, name: str, help: str, *, labels: Sequence[str] = ()) -> MetricCounter:
+        return self._registry.counter(name, help, labels=labels)
+
+    def histogram(self, name: str, help: str, *, bounds: Sequence[float]) -> MetricHistogram:
+        return self._registry.histogram(name, help, bounds=bounds)
+
+    def gauge(self, name: str, help: str, read: Callable[[], Iterable[tuple[Mapping[str, str], float]]]) -> None:
+        logged = False
+
+        def samples() -> list[tuple[Mapping[str, str], float]]:
+            nonlocal logged
+            try:
+                return [({str(key): str(text) for key, text in labels.items()}, float(n)) for labels, n in read()]
+            except Exception as error:
+                if not logged:
+                    logged = True
+                    self._guard.log(f"gauge {name}", error, read)
+                raise
+
+        self._registry.gauge(name, help, samples)
+
+
+class _IsolatedCancellation:
+    """The cancellation state of work: what a callback raises is logged."""
+
+    def __init__(self, guard: ExtensionGuard, cancellation: Cancellation) -> None:
+        self._guard = guard
+        self._cancellation = cancellation
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancellation.cancelled
+
+    def on_cancel(self, callback: Callable[[], None], /) -> None:
+        self._cancellation.on_cancel(lambda: self._guard.quietly("a callback of on_cancel", callback))
+
+    def check(self) -> None:
+        self._cancellation.check()
+
+
+def _render(resp: falcon.Response) -> None:
+    """Serialize the body now, where an error still belongs to the responder. Falcon keeps the result."""
+    body = resp.render_body()
+    if body is not None and not isinstance(body, (bytes, bytearray, memoryview)):
+        raise TypeError(f"resp.data is {type(body).__name__}, not bytes")
+
+
+def _is_own(stream: object) -> bool:
+    return type(stream).__module__.startswith("mlxk_serve.")
+
+
+def _bytes(what: str, value: object, *, verb: str = "returns") -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{what} {verb} {type(value).__name__}, not bytes")
+    return value
+
+
+def _without_self(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that can be bound: Falcon wants methods of a component."""
+    return lambda self, *args: function(*args)
