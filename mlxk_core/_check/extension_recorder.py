@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core._errors import ModelNotFound, PluginFailure
 from mlxk_core._generation.service import GenerationService
+from mlxk_core._host.hints import known
 from mlxk_core._host.specs import ServerExtensionSpec
-from mlxk_core.api.server import ServerSettings
+from mlxk_core.api.server import ServerSettings, route_shape
 
 if TYPE_CHECKING:
     from mlxk_core._host.host import Host
     from mlxk_core._models.model import Model
+
+
+_MIDDLEWARE = ("process_request", "process_resource", "process_response")
 
 
 class _NoModels:
@@ -39,10 +43,37 @@ class _NoMetrics:
     def gauge(self, name: str, help: str, read: Any) -> None: ...
 
 
+class Claims:
+    """The routes and request fields that are taken: those of the server, and of the extensions before."""
+
+    def __init__(self) -> None:
+        server = known("server")
+        self._routes = {route_shape(path): f"{path} of the server" for path in server["routes"]}
+        self._fields = dict.fromkeys(server["fields"], "the server")
+
+    def check_route(self, path: str) -> None:
+        """Raise `ValueError` if a path is none or is taken."""
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ValueError(f"the route {path!r} does not begin with a slash")
+        if owner := self._routes.get(route_shape(path)):
+            raise ValueError(f"the route {path} is taken by {owner}")
+
+    def check_field(self, name: str) -> None:
+        """Raise `ValueError` if a field is taken."""
+        if owner := self._fields.get(name):
+            raise ValueError(f"the request field {name} is taken by {owner}")
+
+    def add(self, owner: str, routes: Iterable[str], fields: Iterable[str]) -> None:
+        """Take the routes and fields of an extension that succeeded."""
+        self._routes |= {route_shape(path): f"{path} of {owner}" for path in routes}
+        self._fields |= dict.fromkeys(fields, owner)
+
+
 class ExtensionRecorder:
     """A `ServerContext` that keeps the names of routes and middleware and serves nothing."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, claims: Claims) -> None:
+        self._claims = claims
         self.host = host
         self.service = GenerationService(host)  # starts no thread before its first request
         self.models = _NoModels()
@@ -55,13 +86,20 @@ class ExtensionRecorder:
         self.fields: list[str] = []
 
     def add_route(self, path: str, resource: object, **options: Any) -> None:
+        self._claims.check_route(path)
+        if route_shape(path) in map(route_shape, self.routes):
+            raise ValueError(f"the route {path} is added twice")
         self.routes.append(path)
 
     def add_request_field(self, name: str, handler: object) -> None:
+        self._claims.check_field(name)
         self.fields.append(name)
 
     def add_middleware(self, component: object) -> None:
-        self.middleware.append(type(component).__name__)
+        name = type(component).__name__
+        if not any(callable(getattr(component, method, None)) for method in _MIDDLEWARE):
+            raise TypeError(f"middleware {name} has none of {', '.join(_MIDDLEWARE)}")
+        self.middleware.append(name)
 
     def respond(self, *args: Any, **options: Any) -> None:
         raise RuntimeError("no request can be answered before the server has started")
@@ -75,18 +113,23 @@ class ExtensionRecorder:
         return lambda *args, **options: None
 
 
-def additions(host: Host, spec: ServerExtensionSpec) -> tuple[str, ...]:
+def record_additions(host: Host, spec: ServerExtensionSpec, claims: Claims) -> ExtensionRecorder:
+    """Return what `spec` adds, and take it in `claims`. Raises what its target raises."""
+    recorder = ExtensionRecorder(host, claims)
+    host.load(spec.target)(recorder)
+    claims.add(f"server extension {spec.name}", recorder.routes, recorder.fields)
+    return recorder
+
+
+def additions(host: Host, spec: ServerExtensionSpec, claims: Claims) -> tuple[str, ...]:
     """Return what `spec` adds: `route /ping`, `middleware Stamp`. Empty if its plugin fails, which is recorded."""
-    recorder = ExtensionRecorder(host)
-
-    def extend() -> None:
-        host.load(spec.target)(recorder)
-
+    found: list[ExtensionRecorder] = []
     try:
-        if not host.attempt(spec, extend):
+        if not host.attempt(spec, lambda: found.append(record_additions(host, spec, claims))):
             return ()
     except PluginFailure:  # strict; on record
         return ()
+    [recorder] = found
     return (
         *(f"route {path}" for path in recorder.routes),
         *(f"middleware {name}" for name in recorder.middleware),

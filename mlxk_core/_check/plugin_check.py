@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlxk_core._check.extension_recorder import ExtensionRecorder
+from mlxk_core._check.extension_recorder import Claims, record_additions
 from mlxk_core._check.import_check import import_problems
 from mlxk_core._check.made_up_models import empty_model, safetensors_model
 from mlxk_core._errors import ModelError, PluginConflict, PluginFailure
@@ -53,6 +53,7 @@ class PluginCheck:
     def __init__(self, host: Host, folder: Path) -> None:
         self.problems: dict[Plugin, list[str]] = {}
         self._host = host
+        self._claims = Claims()
         self._made_up = [safetensors_model(folder / "safetensors"), empty_model(folder / "empty")]
 
     def run(self) -> None:
@@ -116,8 +117,8 @@ class PluginCheck:
             case AgentSpec():
                 self._check_agent(plugin, spec, target)
             case ServerExtensionSpec():
-                recorder = ExtensionRecorder(self._host)
-                self._call(plugin, f"server extension {spec.name}", lambda: target(recorder))
+                add = partial(record_additions, self._host, spec, self._claims)
+                self._call(plugin, f"server extension {spec.name}", add)
 
     def _expect(self, plugin: Plugin, spec: Any, fits: bool, expected: str) -> None:
         if not fits:

@@ -7,6 +7,7 @@ response.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -308,3 +309,11 @@ class ServerContext(Protocol):
 
 ServerExtension = Callable[[ServerContext], None]
 """The type of `ServerExtensionSpec.target`."""
+
+
+def route_shape(path: str) -> str:
+    """Return what URI templates have in common that serve the same requests: `/items/{id}` is `/items/{}`."""
+    return _FIELD.sub("{}", path).rstrip("/") or "/"
+
+
+_FIELD = re.compile(r"\{[^}]*\}")

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from mlxk_core._check.extension_recorder import additions
+from mlxk_core._check.extension_recorder import Claims, additions
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.generation import Constraint, GenerationRequest, GenerationService, Message
 from mlxk_core.api.models import Resolver
@@ -336,7 +336,7 @@ def meet(zoo, fault, folder, caplog):
                 assert error.__cause__ is not None or not expects_cause, "the cause is kept for debug output"
         elif fault.by == "extend":
             for spec in host.server_extensions():
-                assert additions(host, spec) == ()
+                assert additions(host, spec, Claims()) == ()
         elif fault.by == "find":
             Resolver(host).all()
             host.quantizations(model)

@@ -247,3 +247,58 @@ def test_a_missing_command_of_an_installed_distribution_names_the_problem(zoo):
     assert "comes with mlxk-run, which failed: ModuleNotFoundError: No module" in zoo.process("run").stderr
     done = zoo.process("--disable-plugin", "run", "run")
     assert done.stderr.endswith("It comes with mlxk-run, which --disable-plugin turns off.\n")
+
+
+EXTENSION = """
+@hookimpl
+def mlxk_server_extensions():
+    yield ServerExtensionSpec(name="{name}", summary="", target=extend)
+
+class Page:
+    def on_get(self, req, resp): ...
+
+def extend(server):
+    server.add_route("/{name}", Page())
+    {line}
+"""
+
+
+def test_checking_finds_an_extension_whose_route_or_field_is_taken(zoo):
+    lines = {
+        "a-good": "server.add_route('/pages/{page}', Page())",
+        "b-other": "server.add_route('/pages/{name}', Page())",
+        "c-server": "server.add_route('/v1/models/{name}', Page())",
+        "d-field": "server.add_request_field('temperature', print)",
+        "e-twice": "server.add_route('/e-twice/', Page())",
+        "f-middleware": "server.add_middleware(Page())",
+    }
+    for name, line in lines.items():
+        zoo.plugin(name, EXTENSION.replace("{name}", name, 2).replace("{line}", line))
+    checked = zoo.mlxk("plugins", "--check", "--json")
+    records = {entry["name"]: entry for entry in checked.json["data"]["plugins"] if entry["status"] != "disabled"}
+    assert checked.json["error"]["details"]["plugins"] == sorted(lines)[1:]
+    assert records["a-good"]["provides"] == ["server extension a-good", "route /a-good", "route /pages/{page}"]
+    assert "taken by /pages/{page} of server extension a-good" in records["b-other"]["reason"]
+    assert "taken by /v1/models/{model:path} of the server" in records["c-server"]["reason"]
+    assert "temperature is taken by the server" in records["d-field"]["reason"]
+    for entry in records.values():
+        assert entry["problems"] == [], "what is on the record is not repeated"
+        assert not any(what.startswith("route") for what in entry["provides"]) or entry["name"] == "a-good"
+
+
+def test_an_error_that_is_met_at_several_lines_is_one_problem(zoo):
+    source = """
+    @hookimpl
+    def mlxk_quantization_detectors():
+        yield QuantizationDetectorSpec(name="x", detect=detect)
+
+    def detect(model):
+        if model.config:
+            {}["key"]
+        {}["key"]
+    """
+    zoo.plugin("faulty", source)
+    [faulty] = [
+        entry for entry in zoo.mlxk("plugins", "--check", "--json").json["data"]["plugins"] if entry["name"] == "faulty"
+    ]
+    assert len({faulty["reason"], *faulty["problems"]} - {None}) == 1

@@ -561,3 +561,13 @@ def test_an_operation_without_schema_fails_its_extension_not_the_document(host, 
     host.register(extension(undescribable), name="bad")
     with pytest.raises(PluginFailure, match="bad"):
         serve()
+
+
+def test_mlxk_plugins_knows_the_routes_and_fields_of_the_server(serve, engine):
+    from mlxk_core._host.hints import known
+    from mlxk_serve.openai.decoding import known_fields
+
+    table = known("server")
+    assert set(table["fields"]) == known_fields()
+    routes = {path.partition("{")[0] for path in serve().client.get("/openapi.json").json["paths"]}
+    assert {path.partition("{")[0] for path in table["routes"]} == routes

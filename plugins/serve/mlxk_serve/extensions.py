@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from mlxk_core.api.server import (
     ResponseEncoder,
     ServerExtension,
     ServerSettings,
+    route_shape,
 )
 from mlxk_serve.app import add_route
 from mlxk_serve.catalog import Catalog
@@ -38,8 +38,6 @@ from mlxk_serve.isolated_extension import (
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.openai.openapi import describe
-
-_FIELD = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,9 @@ class Additions:
     fields: dict[str, FieldHandler] = field(default_factory=dict)
 
     def add_route(self, path: str, route: Route) -> None:
-        shape = _shape(path)
+        shape = route_shape(path)
         for known in (*self.taken, *self.routes):
-            if _shape(known) == shape:
+            if route_shape(known) == shape:
                 raise ValueError(f"the route {path} is taken by {known}")
         self.routes[path] = route
 
@@ -215,8 +213,3 @@ def _apply(
             access.serve_without_key(path)
     for component in additions.middleware:
         app.add_middleware(IsolatedMiddleware(guard, component))
-
-
-def _shape(path: str) -> str:
-    """Return what two paths have in common that would serve the same requests."""
-    return _FIELD.sub("{}", path).rstrip("/") or "/"
