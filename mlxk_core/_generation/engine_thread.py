@@ -47,6 +47,7 @@ from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
+from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_stdout
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
@@ -152,11 +153,11 @@ class EngineThread:
         """Fail every job and end the thread."""
         self._commands.put(self._request_stop)
 
-    def error_of(self, job: Job, error: BaseException) -> MlxkError:
+    def error_of(self, backend: BackendSpec, error: BaseException) -> MlxkError:
         """Return the error of a request for what its own thread raised while it used the engine or its tokenizer."""
         if isinstance(error, WrongResult):
-            return malformed_result(self._host, job.backend, str(error), error.returned_by)
-        return engine_error(self._host, job.backend, failed_call(error) or "the text of a request", error)
+            return malformed_result(self._host, backend, str(error), error.returned_by)
+        return engine_error(self._host, backend, failed_call(error) or "the text of a request", error)
 
     @property
     def ended(self) -> bool:

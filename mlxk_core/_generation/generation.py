@@ -137,7 +137,7 @@ class Generation:
             self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
             if isinstance(error, (MlxkError, KeyboardInterrupt)):
                 raise
-            raise self._thread.error_of(self._job, error) from error
+            raise self._thread.error_of(self._job.backend, error) from error
 
     def _dispatch(self, update: JobUpdate) -> None:
         match update:

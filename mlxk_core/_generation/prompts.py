@@ -254,7 +254,7 @@ def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequen
 def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
     tokens = tokenizer.encode(text, add_special_tokens=add_special_tokens)
     if not isinstance(tokens, list):
-        raise TypeError(f"encode() returned {type(tokens).__name__}, not a list")
+        raise WrongResult(f"encode() returned {type(tokens).__name__}, not a list", tokenizer.encode)
     if len(tokens) > 4 * len(text) + _SPECIALS:  # a character has 4 bytes at most
-        raise ValueError(f"encode() returned {len(tokens)} tokens for {len(text)} characters")
+        raise WrongResult(f"encode() returned {len(tokens)} tokens for {len(text)} characters", tokenizer.encode)
     return tokens

@@ -69,17 +69,3 @@ def set_by(key: str, *, setting: bool) -> Iterator[None]:
         if not setting:
             raise
         raise InvalidOption(f"`{key}` in the settings file", error.problem) from error
-
-
-_INTEGERS = ("max_tokens", "min_tokens", "thinking_budget", "prompt_logprobs")
-_TEXTS = ("reasoning_format", "backend", "suffix", "client")
-
-
-def check_types(request: GenerationRequest) -> None:
-    """Raise `InvalidOption` naming the first field of `request` whose value has another type than its own: a mistake of
-    the caller, which the backend must not be blamed for."""
-    for names, type_, expected in ((_INTEGERS, int, "an integer"), (_TEXTS, str, "a string")):
-        for name in names:
-            value = getattr(request, name)
-            if value is not None and (not isinstance(value, type_) or isinstance(value, bool)):
-                raise InvalidOption(name, f"must be {expected}, not {value!r}")

@@ -27,7 +27,8 @@ from mlxk_core._generation.memory import machine_memory
 from mlxk_core._generation.plan import Planner
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.request_settings import check_types, with_settings
+from mlxk_core._generation.request_settings import with_settings
+from mlxk_core._generation.request_types import check_types
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -141,11 +142,15 @@ class GenerationService:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
 
         `waiting` is called ten times a second while it loads; what it raises ends the wait. Raises what `submit`
-        raises, the error of the load, and `TemplateError`.
+        raises, the error of the load, `TemplateError`, and `EngineFailure` for an engine that raises anything else.
         """
+        check_types(request)
         [request] = with_settings([request])
         with self._leased(request.model, request.backend, waiting) as resident:
-            return render(resident.engine, request)
+            try:
+                return render(resident.engine, request)
+            except Exception as error:
+                raise self._thread.error_of(resident.backend, error) from error
 
     @contextmanager
     def tokenizer(

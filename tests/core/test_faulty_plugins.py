@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import dataclass
 from textwrap import dedent
 
 import pytest
 
 from mlxk_core._check.extension_recorder import Claims, additions
-from mlxk_core.api.errors import InvalidOption, MlxkError
-from mlxk_core.api.generation import Constraint, GenerationRequest, GenerationService, Message
+from mlxk_core.api.errors import EngineFailure, InvalidOption, MlxkError
+from mlxk_core.api.generation import (
+    Constraint,
+    GenerationRequest,
+    GenerationService,
+    Message,
+    Sampling,
+    Tool,
+    ToolCall,
+)
 from mlxk_core.api.models import Resolver
 from mlxk_testing.fake_engine import fake_backend, fake_model
 
@@ -446,10 +455,68 @@ def test_the_section_of_a_faulty_plugin_is_tolerated_and_the_others_are_read(zoo
     assert checked.stdout.count("dict is not a frozen dataclass of settings") == 1
 
 
-@pytest.mark.parametrize(("field", "value"), [("max_tokens", "4"), ("min_tokens", 1.5), ("backend", 3)])
-def test_a_request_with_a_wrong_type_is_the_mistake_of_its_caller(zoo, tmp_path, field, value):
+WRONG_TYPES = {
+    "max_tokens": "4",
+    "min_tokens": 1.5,
+    "backend": 3,
+    "ttl": "5m",
+    "ignore_eos": "yes",
+    "chat_stops": 1,
+    "stop": "END",
+    "stop[1]": ("a", 3),
+    "stop_tokens[0]": ("</s>",),
+    "tools": "search",
+    "tools[0]": ({"name": "search"},),
+    "tools[0].name": (Tool(name=3),),
+    "tools[0].parameters": (Tool(name="search", parameters="{}"),),
+    "tool_names[0]": (3,),
+    "constraint": {"kind": "regex"},
+    "constraint.kind": Constraint(kind=None, value="x"),
+    "template_options": "thinking",
+    "token_policy": "full",
+    "sampling": {"temperature": 0},
+    "temperature": Sampling(temperature="0.5"),
+    "top_k": Sampling(top_k=4.5),
+    "seed": Sampling(seed=True),
+    "logit_bias": Sampling(logit_bias=[(3, 1.0)]),
+    "a key of logit_bias": Sampling(logit_bias={"3": 1.0}),
+    "prompt": None,
+    "prompt[1]": [1, "two"],
+    "prompt[0]": [{"role": "user", "content": "Hi"}],
+    "prompt[0].content": [Message(role="user", content=None)],
+    "prompt[0].role": [Message(role="human", content="Hi")],
+    "prompt[0].tool_calls[0].arguments": [
+        Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="search", arguments={}),))
+    ],
+    "model": "org/name",
+}
+
+
+def test_a_request_with_a_wrong_type_is_the_mistake_of_its_caller(zoo, tmp_path):
     host = zoo.host()
     host.register(fake_backend("Hello."), name="fake")
-    request = GenerationRequest(model=fake_model(tmp_path / "model"), prompt="Hi", **{field: value})
-    with GenerationService(host) as service, pytest.raises(InvalidOption, match="must be"):
-        service.submit(request)
+    model = fake_model(tmp_path / "model")
+    with GenerationService(host) as service:
+        for path, value in WRONG_TYPES.items():
+            field = re.match(r"\w+", path)[0]
+            field = "sampling" if isinstance(value, Sampling) else field
+            request = GenerationRequest(**{"model": model, "prompt": "Hi", field: value})
+            for use in (service.submit, service.prompt):
+                with pytest.raises(InvalidOption, match="must be") as caught:
+                    use(request)
+                assert caught.value.option == path
+        as_lists = GenerationRequest(model=model, prompt=(1, 2), stop=["x"], ttl=3, sampling=Sampling(temperature=0))
+        assert service.submit(as_lists).result().content == "Hello."
+    assert not any(record.reason for record in host.plugins() if record.status != "disabled")
+
+
+@pytest.mark.parametrize("name", ["render returns a number", "render raises", "encode raises"])
+def test_the_prompt_of_a_faulty_engine_names_its_plugin(zoo, tmp_path, name):
+    zoo.plugin("faulty", FAULTS[name].source)
+    request = GenerationRequest(model=fake_model(tmp_path / "m"), prompt=[Message(role="user", content="Hi")])
+    with GenerationService(zoo.host()) as service, pytest.raises(EngineFailure) as caught:
+        service.prompt(request)
+    lines = (zoo.folder / "zoo_faulty.py").read_text().splitlines()
+    here = next(number for number, line in enumerate(lines, start=1) if line.endswith("# here"))
+    assert "faulty (zoo-faulty 1.0)" in str(caught.value)
+    assert f"zoo_faulty.py:{here}" in str(caught.value)
