@@ -9,33 +9,49 @@ import threading
 from collections.abc import Iterator
 from typing import TextIO
 
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_restore: list[tuple[TextIO, int | None]] = []
-_own_descriptors = False
+
+class _Redirection:
+    """The redirection of this process's standard output. It is counted, since `contextlib.redirect_stdout` of two
+    threads may restore in the wrong order."""
+
+    def __init__(self) -> None:
+        self.owns_descriptor = False
+        """Whether descriptor 1 is redirected too."""
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._stream: TextIO | None = None
+        self._descriptor: int | None = None
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._stream = sys.stdout
+                self._descriptor = _point_stdout_to_stderr() if self.owns_descriptor else None
+                sys.stdout = sys.stderr
+            self._depth += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                sys.stdout, self._stream = self._stream, None
+                if self._descriptor is not None:
+                    os.dup2(self._descriptor, 1)
+                    os.close(self._descriptor)
+
+
+_redirection = _Redirection()
 
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
     """Send what any code prints to standard error, on every thread; in the process of `mlxk` also what C code and child
     processes print. mlxk's own output is not affected: its streams are bound before."""
-    global _quiet_depth
-    # Counted, since `contextlib.redirect_stdout` of two threads may restore in the wrong order.
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_restore.append((sys.stdout, _point_stdout_to_stderr()))
-            sys.stdout = sys.stderr
-        _quiet_depth += 1
+    _redirection.begin()
     try:
         yield
     finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                sys.stdout, descriptor = _quiet_restore.pop()
-                if descriptor is not None:
-                    os.dup2(descriptor, 1)
-                    os.close(descriptor)
+        _redirection.end()
 
 
 def own_stdout() -> TextIO | None:
@@ -44,17 +60,14 @@ def own_stdout() -> TextIO | None:
 
     For the process of `mlxk` only: in another one the descriptors are not ours to change.
     """
-    global _own_descriptors
     if sys.stdout is None:
         return None
-    _own_descriptors = True
+    _redirection.owns_descriptor = True
     return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def _point_stdout_to_stderr() -> int | None:
-    """Point descriptor 1 to standard error and return a copy of what it was; None where it is not ours."""
-    if not _own_descriptors:
-        return None
+    """Point descriptor 1 to standard error and return a copy of what it was; None if it cannot be redirected."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()  # what was printed before belongs to the answer
     try:

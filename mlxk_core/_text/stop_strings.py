@@ -6,6 +6,29 @@ from collections import deque
 from collections.abc import Iterable
 
 
+class _Node:
+    """A text that a stop string begins with.
+
+    `fallback` is its longest proper end that a stop string begins with too. `complete` is the stop string that it ends
+    with, if any. `depth` is its length.
+    """
+
+    __slots__ = ("children", "complete", "depth", "fallback")
+
+    def __init__(self, depth: int) -> None:
+        self.children: dict[str, _Node] = {}
+        self.complete: str | None = None
+        self.depth = depth
+        self.fallback: _Node | None = None
+
+    def after(self, character: str) -> _Node:
+        """Return the longest end of this text and `character` that a stop string begins with."""
+        node = self
+        while character not in node.children and node.fallback is not None:
+            node = node.fallback
+        return node.children.get(character, node)
+
+
 class StopStrings:
     """A set of stop strings, compiled once (Aho-Corasick). A match does not depend on how the text was cut.
 
@@ -14,65 +37,45 @@ class StopStrings:
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        self._next: list[dict[str, int]] = [{}]
-        self._fail = [0]
-        self._found: list[str | None] = [None]
-        self._depth = [0]
+        self._root = _Node(0)
         for string in strings:
             if string:
                 self._insert(string)
         self._link()
-        self.first = frozenset(self._next[0])
+        self.first = frozenset(self._root.children)
         """The characters that a stop string begins with."""
 
     def __bool__(self) -> bool:
-        return len(self._next) > 1
+        return bool(self.first)
 
     def matcher(self) -> StopMatcher:
         """Return a new matcher, for one response."""
-        return StopMatcher(self)
+        return StopMatcher(self._root, self.first)
 
     def _insert(self, string: str) -> None:
-        node = 0
+        node = self._root
         for character in string:
-            following = self._next[node].get(character)
-            if following is None:
-                following = len(self._next)
-                self._next[node][character] = following
-                self._next.append({})
-                self._fail.append(0)
-                self._found.append(None)
-                self._depth.append(self._depth[node] + 1)
-            node = following
-        self._found[node] = string
+            node = node.children.setdefault(character, _Node(node.depth + 1))
+        node.complete = string
 
     def _link(self) -> None:
-        waiting = deque(self._next[0].values())
+        """Set the fallbacks, breadth first: that of a node is shorter than the node."""
+        waiting = deque([self._root])
         while waiting:
             node = waiting.popleft()
-            for character, child in self._next[node].items():
-                self._fail[child] = self.step(self._fail[node], character)
-                self._found[child] = self._found[child] or self._found[self._fail[child]]
+            for character, child in node.children.items():
+                child.fallback = node.fallback.after(character) if node.fallback is not None else self._root
+                child.complete = child.complete or child.fallback.complete
                 waiting.append(child)
-
-    def step(self, node: int, character: str) -> int:
-        while node and character not in self._next[node]:
-            node = self._fail[node]
-        return self._next[node].get(character, 0)
-
-    def found(self, node: int) -> str | None:
-        return self._found[node]
-
-    def depth(self, node: int) -> int:
-        return self._depth[node]
 
 
 class StopMatcher:
     """Finds a stop string in one response; holds back what may still become one."""
 
-    def __init__(self, strings: StopStrings) -> None:
-        self._strings = strings
-        self._node = 0
+    def __init__(self, root: _Node, first: frozenset[str]) -> None:
+        self._root = root
+        self._first = first
+        self._node = root
         self._held = ""
         self.found: str | None = None
         """The stop string in the text so far."""
@@ -81,22 +84,21 @@ class StopMatcher:
         """Return the text that can be shown now. After a match, nothing more."""
         if self.found is not None:
             return ""
-        if not self._node and self._strings.first.isdisjoint(text):
+        if self._node is self._root and self._first.isdisjoint(text):
             return text  # the usual case: no stop string begins here
         for position, character in enumerate(text):
-            self._node = self._strings.step(self._node, character)
-            found = self._strings.found(self._node)
-            if found is not None:
+            self._node = self._node.after(character)
+            if self._node.complete is not None:
+                self.found = self._node.complete
                 seen = self._held + text[: position + 1]
-                self.found = found
                 self._held = ""
-                return seen[: len(seen) - len(found)]
+                return seen.removesuffix(self.found)
         seen = self._held + text
-        held = self._strings.depth(self._node)
-        self._held = seen[len(seen) - held :]
-        return seen[: len(seen) - held]
+        cut = len(seen) - self._node.depth
+        self._held = seen[cut:]
+        return seen[:cut]
 
     def flush(self) -> str:
         """Return what was held back, since it is not a stop string. Matching starts over."""
-        held, self._held, self._node = self._held, "", 0
+        held, self._held, self._node = self._held, "", self._root
         return held

@@ -98,36 +98,31 @@ class BlockExtractor:
         text = self._held + text
         at = 0
         while at < len(text):
-            if not self._begun:
-                visible = _VISIBLE.search(text, at)
-                here = visible.start() if visible else len(text)
-                self._trimmer.write(text[at:here])  # nothing comes out yet
-                at = here
-                if at == len(text):
-                    break
-                hit = markers(*self._possible()).match(text, at, final=final)
-                if hit is None:
-                    self._begun, self._untouched = True, False
-                    continue
-            else:
-                hit = markers(*self._possible()).search(text, at, final=final)
-            end = hit.start if hit else len(text)
+            if not self._begun and (at := self._skip_white_space(text, at)) == len(text):
+                break
+            search = markers(*self._possible())
+            found = (search.search if self._begun else search.match)(text, at, final=final)
+            if found is None and not self._begun:
+                self._begun, self._untouched = True, False
+                continue
+            end = found.start if found else len(text)
             if end > at:
                 yield from self._write(text[at:end])
             at = end
-            if hit and hit.marker is None:
+            if found is None or found.marker is None:
                 break
-            if hit and hit.marker is not None:
-                if self._is_quoted(hit.marker):
-                    yield from self._write(hit.marker)
-                    at = hit.end
-                elif not self._inside and hit.marker in self._format.call_ends:
-                    yield from self._write(hit.marker)
-                    self._begun = False  # a closer that the model still owed may follow
-                    at = hit.end
-                else:
-                    at = hit.end if self._turn(hit.marker) else hit.start
+            if self._is_text(found.marker):
+                yield from self._write(found.marker)
+                at = found.end
+            elif self._turn(found.marker):
+                at = found.end
         self._held = text[at:]
+
+    def _skip_white_space(self, text: str, at: int) -> int:
+        visible = _VISIBLE.search(text, at)
+        end = visible.start() if visible else len(text)
+        self._trimmer.write(text[at:end])  # nothing comes out yet
+        return end
 
     def _write(self, text: str) -> Iterable[Delta]:
         # White space at the end is held back only where a marker could follow that makes it meaningless.
@@ -146,6 +141,15 @@ class BlockExtractor:
         openers = format.openers if self._untouched or not format.sentences else ()
         words = (*openers, *format.noise, *format.call_ends, *(format.frame_end if self._framed else ()))
         return words if self._begun else (*words, *format.closers, *(() if self._framed else format.frame))
+
+    def _is_text(self, marker: str) -> bool:
+        """Return whether `marker` is passed on: it is quoted, or the end of a call, which others read."""
+        if self._is_quoted(marker):
+            return True
+        if self._inside or marker not in self._format.call_ends:
+            return False
+        self._begun = False  # a closer that the model still owed may follow
+        return True
 
     def _is_quoted(self, marker: str) -> bool:
         """Whether a marker is only quoted: an opener in the content or a call in the reasoning, after a quote."""

@@ -20,6 +20,7 @@ from mlxk_core.api.commands import (
 from mlxk_core.api.errors import Interrupted, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model
+from mlxk_run.answer_constraint import constraint_of, parsed
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
 from mlxk_run.keyboard import typing_hidden
@@ -27,7 +28,6 @@ from mlxk_run.log import captured_log
 from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
 from mlxk_run.runner import Runner
 from mlxk_run.settings import ChatSettings
-from mlxk_run.structure import constraint_of, parsed
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits without it
 
