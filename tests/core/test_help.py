@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from mlxk_core._cli.main import Root
 from mlxk_core._cli.output import Output
+from mlxk_core._cli.root import Root
 from mlxk_core._cli.session import Session
 from mlxk_core._host.host import Host
 from mlxk_core.api import CommandSpec, hookimpl
