@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlxk_core._errors import ModelError, PluginConflict, UnsupportedModel
 from mlxk_core._host import hints
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """The verdict of one backend on a model; `error` is set if the model's files could not be read."""
 
     plugin: Plugin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,21 +17,21 @@ if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
 
-@dataclass(frozen=True)
 class IsolatedSource:
     """A model source of a plugin. Only an `MlxkError` of `find` passes through, as the protocol allows."""
 
-    isolation: Isolation
-    owner: Plugin
-    source: ModelSource
+    def __init__(self, isolation: Isolation, owner: Plugin, source: ModelSource) -> None:
+        self._isolation = isolation
+        self._owner = owner
+        self._source = source
 
     def names(self) -> Iterable[str]:
-        names, source = partial(names_of, self.source), _method(self.source, "names")
-        return self.isolation.guard(self.owner, "names()", names, default=(), source=source)
+        names, source = partial(names_of, self._source), _method(self._source, "names")
+        return self._isolation.guard(self._owner, "names()", names, default=(), source=source)
 
     def find(self, name: str, /) -> Model | None:
-        find, source = partial(self._find, name), _method(self.source, "find")
-        answer = self.isolation.guard(self.owner, f"find({name!r})", find, default=None, source=source)
+        find, source = partial(self._find, name), _method(self._source, "find")
+        answer = self._isolation.guard(self._owner, f"find({name!r})", find, default=None, source=source)
         if isinstance(answer, MlxkError):
             raise answer
         return answer
@@ -40,14 +39,14 @@ class IsolatedSource:
     @property
     def fetch(self) -> Callable[[str, Callable[[int], None]], Model]:
         """The source's own `fetch`; absent if it has none. Its errors are raised."""
-        if not callable(getattr(self.source, "fetch", None)):
+        if not callable(getattr(self._source, "fetch", None)):
             raise AttributeError("fetch")
         return self._fetch
 
     def _fetch(self, name: str, report: Callable[[int], None], /) -> Model:
         from mlxk_core._models.model import Model
 
-        fetch: Callable[[str, Callable[[int], None]], object] = self.source.fetch  # type: ignore[attr-defined]
+        fetch: Callable[[str, Callable[[int], None]], object] = self._source.fetch  # type: ignore[attr-defined]
         try:
             with quiet_stdout():
                 model = fetch(name, report)
@@ -57,12 +56,12 @@ class IsolatedSource:
         except MlxkError:
             raise
         except (Exception, SystemExit) as error:
-            reason = f"fetch({name!r}) raised {describe_error(error, self.owner.packages, fetch)}"
-            raise self.isolation.record(self.owner, reason, error, source=fetch) from error
+            reason = f"fetch({name!r}) raised {describe_error(error, self._owner.packages, fetch)}"
+            raise self._isolation.record(self._owner, reason, error, source=fetch) from error
 
     def _find(self, name: str) -> Model | MlxkError | None:
         try:
-            return find_in(self.source, name)
+            return find_in(self._source, name)
         except MlxkError as error:
             return error
 
