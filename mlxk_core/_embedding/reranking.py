@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlxk_core._embedding.configuration import longest_input
 from mlxk_core._embedding.embedding import InputTooLong
-from mlxk_core._embedding.work import batches, run_work
+from mlxk_core._embedding.work import batches, beginning, check_cancelled, encoding, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
 from mlxk_core._generation.service import GenerationService
@@ -74,10 +74,16 @@ def rerank(
     if request.instruction is not None and isinstance(reranker, _CrossEncoder):
         raise InvalidOption("instruction", f"`{model.name}` reads no instruction")
     with service.tokenizer(model, needs="rerank") as tokenizer:
-        pairs = [
-            reranker.encode(tokenizer, request, document, f"documents[{index}]")
-            for index, document in enumerate(request.documents)
-        ]
+        if beginning(tokenizer, request.query, reranker.limit) is not request.query:
+            raise InputTooLong("query", f"has over {reranker.limit} tokens; `{model.name}` reads fewer")
+        pairs = []
+        for index, document in enumerate(request.documents):
+            check_cancelled(cancelled)
+            with encoding():
+                option, text = f"documents[{index}]", beginning(tokenizer, document, reranker.limit)
+                if text is not document and not request.truncate:
+                    raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
+                pairs.append(reranker.encode(tokenizer, request, text, option))
         order = list(batches([len(pair.tokens) for pair in pairs]))
         works = (partial(reranker.score, [pairs[index] for index in batch]) for batch in order)
         scores: dict[int, float] = {}
@@ -89,7 +95,10 @@ def rerank(
 
 
 class _Reranker(Protocol):
-    """One kind of model that ranks."""
+    """One kind of model that ranks. `limit` is its longest input in tokens, if known."""
+
+    @property
+    def limit(self) -> int | None: ...
 
     def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
         """Return what the model reads for a document. Raises `InputTooLong`."""
@@ -181,7 +190,7 @@ def _probability(logit: float, model: Model) -> float:
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-def _too_long(tokens: int, limit: int | None, model: Model) -> str:
+def _too_long(tokens: int | str, limit: int | None, model: Model) -> str:
     return f"has {tokens} tokens with the query; `{model.name}` reads at most {limit}"
 
 

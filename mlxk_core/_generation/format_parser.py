@@ -59,8 +59,7 @@ class PlainText:
     channel = Channel.CONTENT
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
-        if text:
-            yield Delta(Channel.CONTENT, text)
+        return (Delta(Channel.CONTENT, text),) if text else ()
 
     def close(self) -> Iterable[ExtractorEvent]:
         return ()

@@ -94,8 +94,6 @@ class Generation:
         while not self._ready:
             if self._over:
                 raise StopIteration
-            if timeout == 0 and self._job.outbox.empty():  # cheaper than `get` for a thread that polls many requests
-                return None
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 update = self._job.outbox.get(timeout=left)
@@ -104,10 +102,27 @@ class Generation:
             self._process(update)
         return self._ready.popleft()
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
-        """Call `callback` now and whenever `next(0)` may have more to return, on another thread. It must not block.
+    def ready(self) -> list[Event] | None:
+        """Return the next events that are there now, often one; None if there are none yet. It never waits.
 
-        For a consumer of many generations. Until `Started`, `next(0)` may take long: it renders the prompt.
+        The events may be few or none although more follow: call it until it returns None. Raises `StopIteration` after
+        the last event.
+        """
+        if not self._ready:
+            if self._over:
+                raise StopIteration
+            outbox = self._job.outbox
+            if outbox.empty():
+                return None
+            self._process(outbox.get())
+        events = list(self._ready)
+        self._ready.clear()
+        return events
+
+    def on_ready(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now and whenever `ready()` may have more to return, on another thread. It must not block.
+
+        For a consumer of many generations. Until `Started`, `ready()` may take long: it renders the prompt.
         """
         self._job.outbox.notify(callback)
 
@@ -140,6 +155,11 @@ class Generation:
             raise self._thread.error_of(self._job.backend, error) from error
 
     def _dispatch(self, update: JobUpdate) -> None:
+        if type(update) is RowStepped:  # first: most updates are tokens
+            for event in update.events:
+                if not self._over:
+                    self._read(event, update.at)
+            return
         match update:
             case LoadStarted():
                 self._clock.loaded = True
@@ -149,10 +169,6 @@ class Generation:
                 self._submit_row(update.resident)
             case RowAdmitted():
                 self._clock.admitted = update.at
-            case RowStepped():
-                for event in update.events:
-                    if not self._over:
-                        self._read(event, update.at)
             case JobFailed():
                 raise update.error
             case JobCancelled():

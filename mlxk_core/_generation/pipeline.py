@@ -115,7 +115,10 @@ class TextPipeline:
                     self.stop_string = self._stops.found
                     self._end("stop")
                     return
-                self._content(shown, out)
+                if shown is event.text and shown and not self._logprobs:
+                    out.append(event)  # the usual case
+                else:
+                    self._content(shown, out)
                 continue
             # A stop string does not extend across text of another kind.
             self._content(self._stops.flush(), out)
@@ -139,6 +142,8 @@ class TextPipeline:
     def _count_reasoning(self) -> None:
         """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
         before, after = self._channel, self._extractor.channel
+        if before is after is Channel.CONTENT and not self._undecided:
+            return  # the usual case
         self._undecided += 1
         if after is None:
             return

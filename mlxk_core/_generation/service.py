@@ -34,6 +34,7 @@ from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
+from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.model import Model
 
 _T = TypeVar("_T")
@@ -42,6 +43,10 @@ _SHARE_FOR_PROMPTS = 0.1
 _LONGEST_RETRY = 30
 _LIFECYCLE_SECONDS = 2.0
 _PULSE = 0.1
+_COUNTED = 1 << 18
+"""Tokens up to which the prompt of a request is counted that is not run, whatever the context length of its model."""
+_RENDERING = threading.BoundedSemaphore(2)
+"""Held while such a prompt is rendered: dozens of threads that compute would delay every other thread."""
 
 
 class GenerationService:
@@ -146,11 +151,16 @@ class GenerationService:
         """
         check_types(request)
         [request] = with_settings([request])
+        window = max(model_context_length(request.model) or 0, _COUNTED)
         with self._leased(request.model, request.backend, waiting) as resident:
+            while not _RENDERING.acquire(timeout=_PULSE):
+                waiting()
             try:
-                return render(resident.engine, request)
+                return render(resident.engine, request, window)
             except Exception as error:
                 raise self._thread.error_of(resident.backend, error) from error
+            finally:
+                _RENDERING.release()
 
     @contextmanager
     def tokenizer(

@@ -49,6 +49,8 @@ def read_row(events: Iterable[StepEvent]) -> RowEvents:
 
 def malformed_event(event: object) -> str | None:
     """Return what is wrong with an event of a step; None if it is well-formed."""
+    if type(event) is Sampled and event.finish is None and type(event.token) is int:
+        return None  # the usual case
     match event:
         case Sampled(token=int(), finish=None | "stop" | "length" | "complete") | RowFailed(error=Exception()):
             return None

@@ -34,7 +34,7 @@ class ToolCallFilter:
 
     def feed(self, event: ExtractorEvent) -> Sequence[ExtractorEvent]:
         if isinstance(event, Delta):
-            return (*self.flush(), self._noted(event))
+            return (self._noted(event),) if self._bare is None else (*self.flush(), self._noted(event))
         if not self._tools:
             return (self._as_text(event),)
         if event.index in self._passed:

@@ -48,18 +48,24 @@ LONGEST_LIFE = 300
 
 
 class Survivor:
-    """A server process with the scripted model `fake`."""
+    """A server process with the scripted model `fake`, or with real ones, of which clients use `model`."""
 
     def __init__(
-        self, args: list[str], *, files: int | None = None, log: int | None = None, script: dict[str, Any] | None = None
+        self,
+        args: list[str],
+        *,
+        files: int | None = None,
+        log: int | None = None,
+        script: dict[str, Any] | None = None,
+        model: str = "fake",
     ) -> None:
         def limit() -> None:
             signal.alarm(LONGEST_LIFE)  # survives the exec, and ends the server whatever becomes of the test
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-        scripted = json.dumps(script or {"answer": "Hello, world."})
-        command = [sys.executable, str(SCRIPTED), scripted, "serve", *args, "--json"]
+        scripted = [str(SCRIPTED), json.dumps(script or {"answer": "Hello, world."})]
+        command = [sys.executable, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]
         self.popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if log is None else log, text=True, preexec_fn=limit
         )
@@ -70,13 +76,24 @@ class Survivor:
             assert line, "the server did not start"
             document += line
         self.info: dict[str, Any] = json.loads(document)["data"]
-        self.client = Client(self.info["port"] or 0)
+        self.client = Client(self.info["port"] or 0, model=model)
 
     @property
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    @property
+    def peak(self) -> int:
+        """The most resident bytes since `reset_peak`."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def reset_peak(self) -> int:
+        """Return the resident bytes from which `peak` counts now."""
+        Path(f"/proc/{self.popen.pid}/clear_refs").write_text("5")
+        return self.memory
 
     @property
     def descriptors(self) -> int:
@@ -120,7 +137,7 @@ class Watch:
 
 @pytest.fixture
 def launch() -> Iterator[Any]:
-    """`launch("--queue", "3", files=64)`: a server process."""
+    """`launch("--queue", "3", files=64)`: a server process. With a `model` it serves the real ones in the cache."""
     cached_fake("fake")
     servers: list[Survivor] = []
 

@@ -188,8 +188,7 @@ class Runs:
             return False
         run.cancel()
         with self._lock:
-            self._runs.pop(id, None)
-        return True
+            return self._runs.pop(id, None) is not None  # of several deletions at once, one did it
 
 
 def _error(error: Exception) -> ErrorInfo:

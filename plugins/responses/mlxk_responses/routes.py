@@ -35,6 +35,7 @@ from mlxk_responses.truncation import fitted
 
 _LOGGER = logging.getLogger("mlxk.responses")
 _ENCRYPTED = "reasoning.encrypted_content"
+_TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
 _LOGPROBS = "message.output_text.logprobs"
 # What `include` may name beside those: output of tools that run on OpenAI's servers, of which there is none here.
 _NOTHING_TO_INCLUDE = frozenset(
@@ -319,7 +320,7 @@ def _presentation(request: ResponseRequest, tools: Tools, *, hidden: bool) -> Pr
 
 
 def _response(request: ResponseRequest, generation: GenerationRequest, tools: Tools) -> Response:
-    reasoning, text = request.reasoning, request.text
+    reasoning, text, choice = request.reasoning, request.text, request.tool_choice
     format: Any = {"type": "text"} if text is None or text.format is None else _given(text.format)
     known = {tool.name for tool in tools.tools}
     return Response(
@@ -342,9 +343,9 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
         store=request.store is not False,
         temperature=generation.sampling.temperature,
         text={"format": format, "verbosity": (text.verbosity if text else None) or "medium"},
-        tool_choice=request.tool_choice or "auto",
+        tool_choice=_known(choice) if isinstance(choice, dict) else choice or "auto",
         tools=[
-            {"strict": False, **tool}
+            {"strict": False, **_known(tool)}
             for tool in request.tools or ()
             if tool.get("type") == "namespace" or tool.get("name") in known
         ],
@@ -354,6 +355,15 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
         top_p=generation.sampling.top_p,
         user=request.user,
     )
+
+
+def _known(tool: Item) -> Item:
+    """Return the fields that are read: a response repeats its tools several times, and the rest may be megabytes."""
+    return {
+        name: [_known(inner) for inner in value] if name == "tools" and isinstance(value, list) else value
+        for name, value in tool.items()
+        if name in _TOOL_FIELDS
+    }
 
 
 def _given(format: TextFormat) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from mlxk_core.api.generation import Finished, Started, join_events
 from mlxk_testing.fake_engine import fake_backend
 
@@ -15,8 +17,10 @@ def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
     while not (events and isinstance(events[-1], Finished)):
         assert ready.wait(10)
         ready.clear()
-        while not (events and isinstance(events[-1], Finished)) and (event := generation.next(0)) is not None:
-            events.append(event)
+        while not (events and isinstance(events[-1], Finished)) and (new := generation.ready()) is not None:
+            events += new
+    with pytest.raises(StopIteration):
+        generation.ready()
     [started] = [event for event in events if isinstance(event, Started)]
     assert started.prompt_text == "<user>Hi\n<assistant>"
     assert join_events(events).content == house.ask(model).result().content == "Hello there."

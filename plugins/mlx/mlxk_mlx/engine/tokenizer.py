@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from mlxk_core.api.backends import Detokenizer, TokenPair
 from mlxk_core.api.errors import InvalidOption
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer
+
+_LONG = 1 << 16
+_LONG_TEXTS = threading.BoundedSemaphore(2)
+"""Held for a text of over `_LONG` characters: tokenizing takes 300 bytes of memory for each, and many come at once."""
 
 
 class TokenizerAdapter:
@@ -43,9 +48,10 @@ class TokenizerAdapter:
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._backend is not None:
-            # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
-            [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-            return list(encoding.ids)
+            with _LONG_TEXTS if len(text) > _LONG else nullcontext():
+                # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
+                [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+                return list(encoding.ids)
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
 
@@ -56,7 +62,7 @@ class TokenizerAdapter:
         """
         if self._backend is None:
             raise InvalidOption("model", "its tokenizer does not encode pairs")
-        left, right = (self._backend.encode(text, add_special_tokens=False) for text in (first, second))
+        left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
         encoding = self._backend.post_process(left, right, True)
         if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
             if excess > len(right.ids):

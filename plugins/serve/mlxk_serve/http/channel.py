@@ -39,6 +39,8 @@ class Channel(HTTPChannel):
         self.parser_class = partial(Parser, check_access=server.check_access)
         self._limits = server.limits
         self._disconnect_lock = threading.Lock()
+        self._socket_lock = threading.Lock()
+        self._closed = False
         self._disconnect_callback: Callable[[], None] | None = None
         self._rejected = False
         self._discard_until: float | None = None
@@ -71,6 +73,8 @@ class Channel(HTTPChannel):
 
     def handle_close(self) -> None:
         self._notify_disconnect()  # before closing wakes a thread that waits to write: it must know why
+        with self._socket_lock:
+            self._closed = True
         super().handle_close()
         self._notify_disconnect()  # a callback that was set in between
 
@@ -120,12 +124,16 @@ class Channel(HTTPChannel):
         return super().write_soon(data)
 
     def _send_now(self, data: bytes) -> int:
-        """Return the number of bytes sent; 0 if there is an error, which waitress will meet again."""
-        with self.outbuf_lock:
-            if self.total_outbufs_len or not self.connected:
+        """Return the number of bytes sent; 0 if there is an error, which waitress will meet again.
+
+        Only one thread writes a response, so nothing can be put before `data`. The lock keeps the descriptor from being
+        closed, and given to another connection, meanwhile; it costs less than the condition that guards the buffers.
+        """
+        with self._socket_lock:
+            if self.total_outbufs_len or self._closed:
                 return 0
             try:
-                return int(self.socket.send(data))
+                return self.socket.send(data)
             except OSError:
                 return 0
 

@@ -34,6 +34,7 @@ class ResponseWriter:
 
     def __init__(self, channel: Connection, task: Any) -> None:
         self._channel = channel
+        self._most_unsent: int = channel.adj.outbuf_high_watermark
         self._task = task
         self._chunked = False
         task.request.close()  # the body was read; hundreds of waiting requests need not keep theirs
@@ -46,7 +47,7 @@ class ResponseWriter:
     @property
     def congested(self) -> bool:
         """Whether the client reads too slowly to take more now."""
-        return bool(self._channel.total_outbufs_len > self._channel.adj.outbuf_high_watermark)
+        return self._channel.total_outbufs_len > self._most_unsent
 
     def set_head(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
         """Replace the status and the named headers. `length` is the number of body bytes, None for a stream."""

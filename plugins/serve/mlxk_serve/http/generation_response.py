@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import falcon
 
 from mlxk_core.api.errors import EngineFailure, ShuttingDown
-from mlxk_core.api.generation import Event, Finished, Generation, Started, join_events
+from mlxk_core.api.generation import Delta, Event, Finished, Generation, Started, join_events
 from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
 from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.pump import Pump
@@ -140,7 +140,8 @@ class GenerationResponse:
 
     def _advance(self, now: float) -> None:
         writer = self._writer
-        self._prepare(now)
+        if self._unprepared or self._preparing_since is not None:
+            self._prepare(now)
         if writer is None:
             return
         if self._written:
@@ -150,15 +151,15 @@ class GenerationResponse:
             raise ClientDisconnected
         if self._cut:
             raise ShuttingDown("The server is shutting down.")
-        if not (self._streamed and writer.congested):
+        congested = self._streamed and writer.congested
+        if not congested:
             self._take_events()
-        # While another prompt is prepared, its failure still has a status of its own.
-        prepared = not self._unprepared and self._preparing_since is None
         if not self._unfinished:
             self._write_end()
-        elif not self._streamed or writer.congested:
+        elif not self._streamed or congested:
             return
-        elif prepared and (self._held or not writer.begun):
+        # While another prompt is prepared, its failure still has a status of its own.
+        elif (self._held or not writer.begun) and not self._unprepared and self._preparing_since is None:
             self._write(b"")
         elif now - self._wrote_at >= self._timeouts.heartbeat and self._encoder.heartbeat:
             self._write(self._encoder.heartbeat)
@@ -205,17 +206,18 @@ class GenerationResponse:
                 self._running.append(index)
             self._take(index, item)
         for index in tuple(self._running):
-            read = self._generations[index].next
+            ready = self._generations[index].ready
             while len(self._held) < _LARGEST_WRITE:
                 try:
-                    event = read(0)
+                    events = ready()
                 except StopIteration:
                     break
                 except Exception as error:
                     raise self._mapped(index, error) from error
-                if event is None:
+                if events is None:
                     break
-                self._take(index, event)
+                for event in events:
+                    self._take(index, event)
 
     def _mapped(self, index: int, error: BaseException) -> Exception:
         if not isinstance(error, Exception):
@@ -223,8 +225,9 @@ class GenerationResponse:
         return self._map_error(index, error)
 
     def _take(self, index: int, event: Event) -> None:
-        self._record.take(event)
-        if isinstance(event, Finished):
+        if type(event) is not Delta or self._record.first_token is None:
+            self._record.take(event)
+        if type(event) is Finished:
             if event.reason == "cancelled":
                 raise ShuttingDown("The server is shutting down.")
             self._unfinished -= 1
@@ -239,7 +242,7 @@ class GenerationResponse:
         assert self._writer is not None
         self._wrote_at = time.monotonic()
         held, self._held = self._held, b""
-        self._writer.write(held + piece)
+        self._writer.write(held + piece if piece else held)
 
     def _write_end(self) -> None:
         writer = self._writer

@@ -150,14 +150,15 @@ class ChatEncoder(_EventStream):
         self._hide_reasoning = hide_reasoning
         self._logprobs = logprobs
         self._prompt_logprobs = prompt_logprobs
+        self._plain = not head.continuous_usage
         self._content: dict[int, tuple[bytes, bytes]] = {}
         """By choice: what precedes and what follows the text in an event that has nothing else."""
 
     def piece(self, index: int, event: Event) -> bytes:
+        if type(event) is Delta and event.channel is Channel.CONTENT and not event.tokens and self._plain:
+            before, after = self._content.get(index) or self._content_frame(index)
+            return before + _encode(event.text) + after
         match event:
-            case Delta(channel=Channel.CONTENT, text=text, tokens=()) if not self._head.continuous_usage:
-                before, after = self._content.get(index) or self._content_frame(index)
-                return before + _encode(text) + after
             case Delta(channel=Channel.CONTENT, text=text, tokens=tokens):
                 logprobs = chat_logprobs(tokens) if tokens and self._logprobs else None
                 return self._chunk(ChatChunkChoice(index=index, delta=ChatDelta(content=text), logprobs=logprobs))

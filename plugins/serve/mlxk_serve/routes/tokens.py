@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import falcon
@@ -21,7 +23,9 @@ from mlxk_serve.openai.requests import ChatMessage, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of
 
-_LONGEST_TEXT = 4 << 20
+_LONGEST_TEXT = 1 << 20
+_COMPUTING = threading.BoundedSemaphore(2)
+"""Held while tokens are computed: dozens of threads at it would delay `/health` and every stream."""
 TokenId = Annotated[int, Meta(ge=0)]
 
 
@@ -111,6 +115,12 @@ class _Resource:
 
         self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
+    @contextmanager
+    def _tokenizer(self, model: Model, cancellation: Cancellation) -> Iterator[Tokenizer]:
+        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer, _COMPUTING:
+            cancellation.check()
+            yield tokenizer
+
     def _request(self, request: TokenizeRequest | TemplateRequest, model: Model) -> GenerationRequest:
         return GenerationRequest(
             model=model,
@@ -137,7 +147,7 @@ class Tokenize(_Resource):
         self._run(req, resp, lambda cancellation: self._tokenized(request, model, cancellation))
 
     def _tokenized(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
-        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
+        with self._tokenizer(model, cancellation) as tokenizer:
             if request.prompt is not None:
                 tokens = tokenizer.encode(request.prompt, add_special_tokens=request.add_special_tokens)
             else:
@@ -159,7 +169,7 @@ class Detokenize(_Resource):
         self._run(req, resp, lambda cancellation: self._detokenized(request, model, cancellation))
 
     def _detokenized(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
-        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
+        with self._tokenizer(model, cancellation) as tokenizer:
             for i, token in enumerate(request.tokens):
                 if token >= tokenizer.vocab_size:
                     at = f"tokens[{i}]"
@@ -176,7 +186,7 @@ class TokenizerInfoResource(_Resource):
 
     def _info(self, model: Model, cancellation: Cancellation) -> TokenizerInfo:
         config = model.tokenizer_config
-        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
+        with self._tokenizer(model, cancellation) as tokenizer:
             around = tokenizer.encode("", add_special_tokens=True)
             bos = _special(config, "bos_token") or (tokenizer.decode(around[:1]) if around else None)
             eos = _special(config, "eos_token") or _eos_text(model, tokenizer)

@@ -1,0 +1,70 @@
+"""Survives … texts of megabytes, on every route that makes tokens of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mlxk_testing.tiny_models import in_hub_cache, random_model
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+MEGABYTE = 1 << 20
+MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+LONG_CHAT = {"messages": [{"role": "user", "content": "a b " * (2 * MEGABYTE)}]}
+LONG_INPUT = {"model": "tiny/embeds", "input": "x " * (5 * MEGABYTE)}
+
+
+def embedding_model(folder):
+    random_model(folder)
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in MODULES.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+
+
+@pytest.fixture
+def real(launch):
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/embeds", embedding_model)
+    return launch(model="tiny/random")
+
+
+def test_survives_texts_that_are_too_long(real, kit):
+    """They are rejected before they are tokenized as a whole, which takes 300 bytes a character."""
+    with kit.Watch(real):
+        before = real.reset_peak()
+        for path, body in (
+            ("/tokenize", LONG_CHAT),
+            ("/apply-template", LONG_CHAT),
+            ("/v1/messages/count_tokens", LONG_CHAT),
+            ("/v1/embeddings", LONG_INPUT),
+            ("/api/embed", {**LONG_INPUT, "truncate": False}),
+        ):
+            assert (path, real.client.post(path, {"model": "tiny/random", **body}).status) == (path, 400)
+        assert real.peak - before < 400 * MEGABYTE
+
+
+def test_survives_long_texts_that_are_tokenized_at_once(real, kit):
+    """Two of them at a time: each takes 300 MB meanwhile."""
+    with kit.Watch(real):
+        before = real.reset_peak()
+        with ThreadPoolExecutor(6) as pool:
+            body = {"model": "tiny/random", "prompt": "word " * (MEGABYTE // 5)}
+            answers = list(pool.map(lambda _: real.client.post("/tokenize", body), range(6)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        assert real.peak - before < 1000 * MEGABYTE
+
+
+def test_survives_an_embedding_input_that_is_cut(real, kit):
+    """With `truncate`, the first tokens of a long text are those of the whole text."""
+    with kit.Watch(real):
+        vectors = []
+        for count in (10_000, MEGABYTE):
+            body = {"model": "tiny/embeds", "input": "the cat sat " * count, "truncate": True}
+            vectors.append(real.client.post("/v1/embeddings", body).json["data"][0]["embedding"])
+        assert vectors[0] == vectors[1]
