@@ -6,6 +6,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from mlxk_core import __version__
@@ -77,6 +78,12 @@ def test_it_provides_a_{identifier}(host):
 def test_it_is_light():
     assert_light("{module}")
 '''
+_BACKEND_TEST = """
+
+def test_the_engine_does_what_it_claims(tmp_path):
+    (tmp_path / "config.json").write_text('{{"model_type": "{name}"}}')
+    check_engine({module}.SPEC, Model(name="tiny", path=tmp_path))
+"""
 _PROVIDES = {
     "command": "command {name}",
     "backend": "backend {name}",
@@ -102,10 +109,10 @@ def write_project(kind: str, name: str, parent: Path) -> Path:
     folder = parent / f"mlxk-{name}"
     if folder.exists():
         raise UsageError(f"{folder} exists. Choose another name, or remove it.", path=str(folder))
-    files = project_files(kind, name)
+    texts = project_files(kind, name)
     try:
         folder.mkdir(parents=True)
-        for path, text in files.items():
+        for path, text in texts.items():
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -132,24 +139,35 @@ def project_files(kind: str, name: str) -> dict[str, str]:
         "pyproject.toml": _PYPROJECT.format(**fields),
         "README.md": _README.format(**fields),
         f"{module}.py": _source(kind, name, module),
-        f"tests/test_{module.removeprefix('mlxk_')}.py": _TEST.format(**fields),
+        f"tests/test_{module.removeprefix('mlxk_')}.py": _test(kind, fields),
     }
 
 
+def _test(kind: str, fields: Mapping[str, object]) -> str:
+    if kind != "backend":
+        return _TEST.format(**fields)
+    text = (_TEST + _BACKEND_TEST).format(**fields)
+    imports = "from mlxk_core.api.models import Model\nfrom mlxk_testing import assert_light, check_engine\n"
+    return text.replace("from mlxk_testing import assert_light\n", imports)
+
+
 def _source(kind: str, name: str, module: str) -> str:
-    """Return the documented example of the hook with this plugin's names."""
+    """Return the documented example of the hook with this plugin's names. A backend, whose example has no engine, has a
+    file of its own."""
+    if kind == "backend":
+        text = files(__package__).joinpath("new_backend.txt").read_text(encoding="utf-8")
+        return text.replace("NAME", name).replace("MODULE", module)
     documentation = inspect.getdoc(getattr(HookSpecs, KINDS[kind])) or ""
     found = re.search(r"```python\n(.*?)```", documentation, re.DOTALL)
     assert found is not None
     source = re.sub(r'"mlxk_\w+((?:\.\w+)*:)', rf'"{module}\1', found[1])
-    source = re.sub(r"\.\w+:", ":", source) if kind == "backend" else source
     source = re.sub(r'\b(name|kind)="[\w-]+"', rf'\1="{name}"', source, count=1)
     if kind == "command":
         source = source.replace('click.command("hello")', f'click.command("{name}")')
-    if kind == "backend":
-        source = source.replace('summary="RWKV models."', f'summary="{name} models."')
     if kind == "source":
-        source = source.replace('source="shelf"', f'source="{name}"')
+        source = source.replace('source="shelf"', f'source="{name}"').replace(
+            "The models in /srv/models.", f"Models of {name}."
+        )
     return f'"""{_article(kind)} {_label(kind)} for mlxk."""\n\n{source}'
 
 

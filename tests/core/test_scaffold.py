@@ -33,7 +33,22 @@ def test_a_new_project_passes_its_own_test(cli, tmp_path, kind):
         check=False,
     )
     assert tested.returncode == 0, tested.stdout
-    assert "2 passed" in tested.stdout
+    assert f"{3 if kind == 'backend' else 2} passed" in tested.stdout
+
+
+def test_a_new_project_of_every_kind_passes_the_deep_check(cli, tmp_path, zoo):
+    for kind in KINDS:
+        name = f"my-{kind}"
+        cli("plugins", "new", kind, name, "--folder", str(tmp_path / "projects"))
+        module = f"mlxk_my_{kind.replace('-', '_')}"
+        source = (tmp_path / "projects" / f"mlxk-{name}" / f"{module}.py").read_text()
+        assert "/srv/models." not in source
+        zoo.module(module, source)
+        zoo.plugin(name, f"from {module} import *\nfrom {module} import {KINDS[kind]}")
+    checked = zoo.process("plugins", "--check", "--json")
+    assert checked.code == 0, checked.json.get("error")
+    loaded = [entry for entry in checked.json["data"]["plugins"] if entry["status"] != "disabled"]
+    assert [entry["problems"] for entry in loaded] == [[]] * len(KINDS)
 
 
 def test_a_new_command_runs_under_its_name(cli, tmp_path, zoo):
