@@ -15,7 +15,8 @@ from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.files import Shard, parse_shard, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
-from mlxk_core._models.health import Health, Problem, check_health, partial_downloads
+from mlxk_core._models.health import Health, check_health
+from mlxk_core._models.health_checks import Problem, partial_downloads
 from mlxk_core._models.in_use import in_use
 from mlxk_core._models.model import AddedToken, File, Model
 from mlxk_core._models.quantization_config import (

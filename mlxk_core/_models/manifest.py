@@ -1,0 +1,107 @@
+"""The files of a model for checks: names, first bytes, JSON values and declared sizes, each read once."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlxk_core._errors import BrokenModel
+from mlxk_core._models import gguf, safetensors
+from mlxk_core._models.files import read_small_file, regular_file, weight_format
+from mlxk_core._models.model import File, Model
+from mlxk_core._models.variants import is_companion
+
+_LARGEST_JSON = 32 << 20  # bytes
+
+
+class Manifest:
+    """The files of a model, with facts that several checks use."""
+
+    def __init__(self, model: Model, left_out: Callable[[str], bool]) -> None:
+        self.model = model
+        self.folder = model.path if model.path.is_dir() else model.path.parent
+        self.files = tuple(file for file in self._of_variant(model) if not left_out(file.name))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(file.name for file in self.files)
+
+    @cached_property
+    def weights(self) -> tuple[File, ...]:
+        """The files with weights, without companions such as an image encoder."""
+        return tuple(file for file in self.files if weight_format(file.name) and not is_companion(file.name))
+
+    @cached_property
+    def only_gguf(self) -> bool:
+        """Whether all weights are GGUF files, which contain config and tokenizer."""
+        return bool(self.weights) and all(weight_format(file.name) == "gguf" for file in self.weights)
+
+    @cached_property
+    def indexes(self) -> Mapping[str, Mapping[str, Any] | None]:
+        """The weight maps of the index files by file name; None for an unreadable one."""
+        found: dict[str, Mapping[str, Any] | None] = {}
+        for file in self.files:
+            if file.name.endswith((".safetensors.index.json", ".bin.index.json")):
+                value = self.json(file.name)
+                found[file.name] = value.get("weight_map") if isinstance(value, dict) else None
+                if not isinstance(found[file.name], dict):
+                    found[file.name] = None
+        return found
+
+    def shards(self, index: str) -> tuple[str, ...]:
+        """Return the files that an index names."""
+        folder = PurePosixPath(index).parent
+        named = {value for value in (self.indexes[index] or {}).values() if isinstance(value, str)}
+        return tuple(sorted((folder / value).as_posix() for value in named))
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def head(self, name: str, length: int) -> bytes:
+        try:
+            with regular_file(self.path(name)).open("rb") as file:
+                return file.read(length)
+        except OSError:
+            return b""
+
+    def json(self, name: str) -> Any:
+        """Return the value of a JSON file, None if it cannot be read."""
+        try:
+            return json.loads(read_small_file(self.path(name), _LARGEST_JSON))
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def expected_size(self, name: str) -> int:
+        """Return the minimum size of a weight file in bytes, by its header. Raises `BrokenModel`."""
+        match weight_format(name):
+            case "safetensors":
+                header = self.model.weights.headers.get(name) or safetensors.read_safetensors_header(self.path(name))
+                return header.length
+            case "gguf":
+                path = self.path(name)
+                header_of_model = self.model.gguf if path == self.model.gguf_path else None
+                return (header_of_model or gguf.read_gguf_header(path)).file_size
+        return _archive_size(self.path(name))
+
+    @staticmethod
+    def _of_variant(model: Model) -> tuple[File, ...]:
+        chosen = model.gguf_variant
+        if model.variant is None or chosen is None:
+            return model.files
+        return tuple(file for file in model.files if not weight_format(file.name) or file.name in chosen.files)
+
+
+def _archive_size(path: Path) -> int:
+    """Return 0, since a zip archive (PyTorch, NumPy) declares no size. Raises `BrokenModel` if its end is cut off."""
+    try:
+        with regular_file(path).open("rb") as file:
+            archive = file.read(4) == b"PK\x03\x04"
+        if archive and not zipfile.is_zipfile(path):
+            raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name)
+    except OSError as error:
+        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+    return 0
