@@ -27,7 +27,7 @@ class ResponseGrammar:
 
     reasoning: Part = _NOTHING
     reasoning_end: str = ""
-    before_answer: str = ""
+    before_answer: Part | str = ""
     calls: Callable[[Sequence[Tool], bool], Part] | None = None
     call_markers: tuple[str, ...] = ()
     calls_after_text: bool = True

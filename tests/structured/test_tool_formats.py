@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import jsonschema
 import pytest
 
+from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.formats import ExtractorContext
-from mlxk_core.api.generation import Tool, ToolCallDelta, Vocabulary, sequence
+from mlxk_core.api.generation import AnyText, Tool, ToolCallDelta, Vocabulary, optional, sequence
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.tool_call_grammar import wire_format
 from mlxk_mlx.formats.tool_call_parser import CallReader
@@ -163,6 +165,125 @@ def test_a_json_value_may_spell_the_tags_around_it(name, template, vocabulary, c
         assert calls, text
         for _, arguments in calls:
             jsonschema.validate(arguments, NOTES.parameters)
+
+
+SEARCH = Tool(
+    name="search",
+    strict=True,
+    parameters={
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "short": {"type": "string", "maxLength": 9},
+            "n": {"type": "integer"},
+        },
+        "required": ["text", "short", "n"],
+        "additionalProperties": False,
+    },
+)
+"""Strings of any length, and of a limited one: nothing but the text that closes them ends them."""
+TEXT, SHORT = "Oslo <b\n</pa, [", "a\n<"
+JSON = json.dumps({"text": TEXT, "short": SHORT, "n": 2}, separators=(",", ":"))
+KEYED = "<{0}arg_key>{1}</{0}arg_key>\n<{0}arg_value>{2}</{0}arg_value>\n"
+NAMED = '<{0}parameter name="{1}"{3}>{2}</{0}parameter>\n'
+VALUES = {"text": TEXT, "short": SHORT, "n": "2"}
+WRITTEN = {
+    ("json_tools", ""): f'<tool_call>\n{{"name": "search", "arguments": {JSON}}}\n</tool_call>',
+    ("qwen3_coder", ""): "<tool_call>\n<function=search>\n"
+    + "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in VALUES.items())
+    + "</function>\n</tool_call>",
+    ("glm47", ""): "<tool_call>search\n" + "".join(KEYED.format("", *each) for each in VALUES.items()) + "</tool_call>",
+    ("longcat", ""): "<longcat_tool_call>search\n"
+    + "".join(KEYED.format("longcat_", *each) for each in VALUES.items())
+    + "</longcat_tool_call>",
+    ("minimax_m2", ""): '<minimax:tool_call>\n<invoke name="search">\n'
+    + "".join(NAMED.format("", *each, "") for each in VALUES.items())
+    + "</invoke>\n</minimax:tool_call>",
+    ("minicpm5", ""): f'<function name="search"><param name="text"><![CDATA[{TEXT}]]></param>'
+    f'<param name="short"><![CDATA[{SHORT}]]></param><param name="n">2</param></function>',
+    ("muse_spark", ""): '<atem:function_calls>\n<atem:invoke name="search">\n'
+    + "".join(NAMED.format("atem:", *each, "") for each in VALUES.items())
+    + "</atem:invoke>\n</atem:function_calls>",
+    ("dsml", "<｜DSML｜tool_calls>"): '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="search">\n'
+    + "".join(
+        NAMED.format("｜DSML｜", *each, f' string="{str(each[0] != "n").lower()}"') for each in VALUES.items()
+    )
+    + "</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+    ("gemma4", ""): f'<|tool_call>call:search{{text:<|"|>{TEXT}<|"|>,short:<|"|>{SHORT}<|"|>,n:2}}<tool_call|>',
+    ("kimi_k2", ""): "<|tool_calls_section_begin|><|tool_call_begin|>functions.search:0<|tool_call_argument_begin|>"
+    f"{JSON}<|tool_call_end|><|tool_calls_section_end|>",
+    ("mistral", "[ARGS]"): f"[TOOL_CALLS]search[ARGS]{JSON}",
+    ("mistral", ""): f'[TOOL_CALLS][{{"name": "search", "arguments": {JSON}}}]',
+    ("granite", ""): f'<|tool_call|>[{{"name": "search", "arguments": {JSON}}}]',
+}  # fmt: skip
+"""A call of `search` as models of the format write it."""
+
+
+def accepted_in_every_cut(grammar, text, compiler, markers=()):
+    """Whether `grammar` allows `text` byte by byte (with `markers` as tokens), and as two tokens wherever it is cut."""
+    data = text.encode()
+    cuts = [piece for at in range(1, len(data)) for piece in (data[:at], data[at:])]
+    pieces = [*(bytes([byte]) for byte in range(256)), b"", *cuts, *(marker.encode() for marker in markers)]
+    ids = {marker: len(pieces) - len(markers) + i for i, marker in enumerate(markers)}
+    vocabulary = Vocabulary(tokenizer=PieceTokenizer(pieces), markers=ids, stop_tokens=frozenset({256}))
+
+    def may_end(constraint):
+        return constraint.complete or bool(constraint.mask()[32] & 1)
+
+    constraint = compiler.compile(grammar, vocabulary)
+    for piece in re.split("(" + "|".join(map(re.escape, markers)) + ")", text) if markers else [text]:
+        for token in [ids[piece]] if piece in ids else piece.encode():
+            if not constraint.mask()[token // 8] >> token % 8 & 1:
+                return False
+            constraint.accept(token)
+    if not may_end(constraint):
+        return False
+    for at in range(0 if markers else len(data) - 1):
+        # No mask: of a text that is forced, it offers the tokens that the tokenizer makes of it.
+        constraint = compiler.compile(grammar, vocabulary)
+        try:
+            for token in (257 + 2 * at, 258 + 2 * at):
+                constraint.accept(token)
+        except ConstraintFailure:
+            return False
+        if not may_end(constraint):
+            return False
+    return True
+
+
+class PieceTokenizer:
+    def __init__(self, pieces):
+        self.pieces = pieces
+        self.vocab_size = len(pieces)
+
+    def piece(self, token):
+        return self.pieces[token]
+
+    def encode(self, text, *, add_special_tokens):
+        return list(text.encode())
+
+
+@pytest.mark.parametrize(("name", "template"), WRITTEN)
+def test_a_valid_call_is_allowed_in_every_cut(name, template, compiler):
+    text = WRITTEN[name, template]
+    reader = extractor(name, template, (SEARCH,))
+    [(_, arguments)] = calls_in([*reader.feed(text), *reader.close()])
+    assert arguments == {"text": TEXT, "short": SHORT, "n": 2}
+    form = wire_format(name, template)
+    for parallel in (False, True):
+        assert accepted_in_every_cut(form.calls((NOW, SEARCH), parallel), text, compiler)
+        assert accepted_in_every_cut(form.calls((NOW, SEARCH), parallel), text, compiler, form.markers)
+
+
+@pytest.mark.parametrize("markers", [(), ("<tool_call>", "</tool_call>")])
+@pytest.mark.parametrize("text", ["", "Let me look.\n", "a <tool_cal", "<"])
+def test_a_call_may_follow_text(text, markers, compiler):
+    call = WRITTEN["json_tools", ""]
+    form = wire_format("json_tools", "")
+    grammar = sequence(AnyText(form.markers), optional(form.calls((NOW, SEARCH), True)))
+    assert accepted_in_every_cut(grammar, text + call, compiler, markers)
+    assert not text or accepted_in_every_cut(grammar, text, compiler, markers)
+    assert not accepted_in_every_cut(grammar, f"{text}<tool_call>x", compiler, markers)
 
 
 @pytest.mark.parametrize(

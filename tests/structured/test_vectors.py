@@ -17,9 +17,8 @@ from mlxk_structured.compiler import Compiler
 from mlxk_testing.splits import assert_split_invariant
 
 _CASES = Path(__file__).parents[1] / "reasoning" / "cases.toml"
-STATES = sorted(
-    {(case["format"], case.get("prompt", "")) for case in tomllib.loads(_CASES.read_text(encoding="utf-8"))["case"]}
-)
+CASES = tomllib.loads(_CASES.read_text(encoding="utf-8"))["case"]
+STATES = sorted({(case["format"], case.get("prompt", "")) for case in CASES})
 ANSWERS = ["Yes, 42.", '{"a":[1,"</think>"]}']
 TOOL = Tool(
     name="get_weather",
@@ -111,3 +110,42 @@ def test_a_harmony_call_is_valid_after_any_reasoning(formats):
         if ended:
             [(name, arguments)] = assert_split_invariant(extractor, text).tool_calls
             assert (name, arguments) in [("get_weather", f'{{"city":"{city}"}}') for city in ("Oslo", "</think>")]
+
+
+RAW = [
+    ("harmony", "<|start|>assistant", "<|channel|>analysis<|message|>JSON.<|end|><|start|>assistant<|channel|>final"
+     ' <|constrain|>json<|message|>{"city":"Oslo"}'),
+    ("harmony", "<|start|>assistant", '<|channel|>final<|message|>{"city":"Oslo"}'),
+    ("think", "", '<think>\nA city, {"a": 1}.\n</think>\n\n{"city":"Oslo"}'),
+    ("think", "", '{"city":"Oslo"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "prompt", "text"), RAW)
+def test_a_valid_answer_is_allowed_in_every_form_that_models_write(formats, name, prompt, text):
+    form, extractor = formats(name, prompt)
+    answer = Matches("json_schema", TOOL.parameters)
+    parts = [part for part in (form.reasoning, form.before_answer, answer) if part]
+    assert allows(sequence(*parts), text)
+    assert assert_split_invariant(extractor, text).content == '{"city":"Oslo"}'
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if [name for name, _ in case.get("calls", ())] == ["get_weather"]],
+    ids=lambda case: case["name"],
+)
+def test_the_calls_of_the_reasoning_cases_are_allowed(formats, case):
+    form, _ = formats("harmony", case["prompt"], (TOOL,))
+    text = case["text"].removesuffix("<|call|>")  # a stop token of the model
+    assert allows(sequence(form.reasoning, form.calls((TOOL,), False)), text)
+
+
+def allows(grammar, text):
+    """Whether `grammar` allows every byte of `text`, and its end there."""
+    constraint = COMPILER.compile(grammar, VOCABULARY)
+    for byte in text.encode():
+        if not constraint.mask()[byte // 8] >> byte % 8 & 1:
+            return False
+        constraint.accept(byte)
+    return constraint.complete or bool(constraint.mask()[32] & 1)

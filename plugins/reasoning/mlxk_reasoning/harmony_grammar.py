@@ -11,6 +11,7 @@ from mlxk_reasoning.header import CHANNEL, CONSTRAIN, MESSAGE, ROLE, START
 
 _FINAL = f"{CHANNEL}final{MESSAGE}"
 _NEXT = f"{START}{ROLE}"
+_KIND = optional(OneOf((sequence(f" {CONSTRAIN}json"), sequence(f"{CONSTRAIN}json"), sequence(" json"))))
 
 
 def harmony_grammar(context: ExtractorContext) -> ResponseGrammar | None:
@@ -27,7 +28,7 @@ def harmony_grammar(context: ExtractorContext) -> ResponseGrammar | None:
     return ResponseGrammar(
         reasoning=reasoning,
         reasoning_end=f"{END}{_NEXT}{_FINAL}",
-        before_answer=_FINAL,
+        before_answer=sequence(f"{CHANNEL}final", _KIND, MESSAGE),
         calls=_calls,
         calls_after_text=False,
     )
@@ -49,5 +50,4 @@ def _calls(tools: Sequence[Tool], parallel: bool) -> Part:
 def _header(recipient: str) -> Part:
     """The recipient after the channel, as models write it, or after the role, as templates write it in a history."""
     channel = OneOf(tuple(sequence(f"{CHANNEL}{name}") for name in ("commentary", "analysis")))
-    kind = optional(OneOf((sequence(f" {CONSTRAIN}json"), sequence(f"{CONSTRAIN}json"), sequence(" json"))))
-    return sequence(OneOf((sequence(channel, f" {recipient}"), sequence(f" {recipient}", channel))), kind, MESSAGE)
+    return sequence(OneOf((sequence(channel, f" {recipient}"), sequence(f" {recipient}", channel))), _KIND, MESSAGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,7 @@ class _Writing:
             case RawString():
                 return self._raw_string(part)
             case Sequence(parts):
-                return " ".join(filter(None, (self.write(inner) for inner in parts))) or '""'
+                return " ".join(filter(None, self._sequence(parts))) or '""'
             case OneOf(parts):
                 return "(" + " | ".join(self.write(inner) or '""' for inner in parts) + ")"
             case Repeat(inner, least, most):
@@ -95,6 +95,36 @@ class _Writing:
                 )
         raise TypeError(f"{part!r} is not a grammar part")
 
+    def _sequence(self, parts: tuple[Part, ...]) -> Iterator[str]:
+        """Write parts one after the other. llguidance reads the longest text that a terminal allows, and free text
+        allows the beginning of what ends it: so that is a part of the terminal."""
+        at = 0
+        while at < len(parts):
+            part, rest = parts[at], parts[at + 1 :]
+            at += 1
+            if isinstance(part, AnyText) and rest:
+                yield self._text_before(part, Sequence(rest))
+                return
+            if isinstance(part, RawString) and rest and isinstance(rest[0], Literal):
+                first, *pieces = self._split(rest[0].text) or ("",)
+                if isinstance(first, str) and first:
+                    yield self._raw_string(part, first)
+                    yield self._pieces(pieces)
+                    at += 1
+                    continue
+            yield self.write(part)
+
+    def _text_before(self, text: AnyText, rest: Part) -> str:
+        """Write free text, then `rest`, which may begin with one of the markers that end the text."""
+        options = [f"{self._any_text(text.without)} {self.write(rest)}"]
+        for marker in text.without:
+            following = None if marker in self.markers else _after(marker, rest)
+            if following is not None:
+                others = tuple(other for other in text.without if other != marker)
+                ended = self._rule(f"(/{ANY}/{self._not_containing(others)}) {_quoted(marker)}", terminal=True)
+                options.append(f"{self._rule(ended, options='[lazy]')} {self.write(following)}")
+        return "(" + " | ".join(options) + ")"
+
     def _rule(self, body: str, *, options: str = "", terminal: bool = False) -> str:
         """The name of a rule with this body."""
         key = f"{options}{terminal}{body}"
@@ -105,8 +135,10 @@ class _Writing:
         return self.known[key]
 
     def _literal(self, text: str) -> str:
-        pieces = self._split(text)
-        return " ".join(f"<[{piece}]>" if isinstance(piece, int) else _quoted(piece) for piece in pieces) or '""'
+        return self._pieces(self._split(text)) or '""'
+
+    def _pieces(self, pieces: Iterable[str | int]) -> str:
+        return " ".join(f"<[{piece}]>" if isinstance(piece, int) else _quoted(piece) for piece in pieces)
 
     def _split(self, text: str) -> list[str | int]:
         """`text` cut into markers (their ids) and what is between them; the longest marker at a place wins."""
@@ -159,8 +191,29 @@ class _Writing:
         text = re.sub(r"(?m)^[ \t]*%llguidance[^\n]*\n", "", user_grammar(part))
         return self._rule("%lark {\n" + text + "\n}")
 
-    def _raw_string(self, part: RawString) -> str:
-        return self._rule(_intersection(_string_patterns(part)) + self._not_containing(part.without), terminal=True)
+    def _raw_string(self, part: RawString, end: str = "") -> str:
+        """Write a raw string and the text that follows it."""
+        body = _intersection(_string_patterns(part)) + self._not_containing(part.without)
+        return self._rule(f"({body}) {_quoted(end)}" if end else body, terminal=True)
+
+
+def _after(text: str, part: Part) -> Part | None:
+    """Return what follows `text` in what `part` allows, None if nothing of it begins with `text`."""
+    match part:
+        case Literal(whole):
+            return Literal(whole[len(text) :]) if whole.startswith(text) else None
+        case Sequence(parts):
+            parts = tuple(inner for inner in parts if inner not in (Literal(""), Sequence(())))
+            following = _after(text, parts[0]) if parts else None
+            return None if following is None else Sequence((following, *parts[1:]))
+        case OneOf(parts):
+            found = tuple(inner for inner in (_after(text, inner) for inner in parts) if inner is not None)
+            return OneOf(found) if found else None
+        case Repeat(inner, least, most) if most != 0:
+            following = _after(text, inner)
+            more = Repeat(inner, max(0, least - 1), None if most is None else most - 1)
+            return None if following is None else following if most == 1 else Sequence((following, more))
+    return None
 
 
 def _regex(part: Matches) -> tuple[str, ...]:
