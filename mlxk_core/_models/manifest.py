@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.files import read_small_file, regular_file, weight_format
+from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
@@ -71,8 +71,8 @@ class Manifest:
     def json(self, name: str) -> Any:
         """Return the value of a JSON file, None if it cannot be read."""
         try:
-            return json.loads(read_small_file(self.path(name), _LARGEST_JSON))
-        except (OSError, ValueError, RecursionError):
+            return parse_json(read_small_file(self.path(name), _LARGEST_JSON))
+        except (OSError, ValueError):
             return None
 
     def expected_size(self, name: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
+from mlxk_core._models.json_text import MAX_VALUES, count_values, parse_json
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 from mlxk_core._settings.sections import ModelSettings
@@ -25,6 +26,8 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
+LARGEST_TOKENIZER = 64 << 20
+"""Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 # Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -239,23 +242,25 @@ class Model:
         data = b""
         try:
             with regular_file(path).open("rb") as file:
-                while chunk := file.read(_CHUNK + len(data)):
+                while len(data) <= LARGEST_TOKENIZER and (chunk := file.read(_CHUNK + len(data))):
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
-                        try:
-                            # latin-1 maps every byte, so a character cut by the chunk does not fail.
-                            end = json.JSONDecoder().raw_decode(data.decode("latin-1"), match.end() - 1)[1]
-                        except ValueError:
-                            continue
-                        value = json.loads(data[match.end() - 1 : end])
-                        return value if isinstance(value, list) else []
+                        value = _leading_list(data[match.end() - 1 :])
+                        if value is not None:
+                            return value
         except _ABSENT:
             return []
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise BrokenModel(
                 f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
             ) from error
-        if match := _ADDED_TOKENS.search(data):
+        if len(data) > LARGEST_TOKENIZER:
+            raise BrokenModel(
+                f"tokenizer.json of `{self.name}` is too large (at most {LARGEST_TOKENIZER >> 20} MiB).",
+                model=self.name,
+                file=path.name,
+            )
+        if _ADDED_TOKENS.search(data):
             raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
         return []
 
@@ -273,12 +278,27 @@ class Model:
         if text is None:
             return _EMPTY
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(text)
+        except ValueError as error:
             raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` must be a JSON object.", model=self.name, file=name)
         return value
+
+
+def _leading_list(data: bytes) -> list[Any] | None:
+    """Return the JSON list that `data` begins with, None if it is not complete. Raises `ValueError`."""
+    if (count := count_values(data)) > MAX_VALUES:
+        raise ValueError(f"its added tokens have about {count:,} values (at most {MAX_VALUES:,})")
+    try:
+        # latin-1 maps every byte, so a character cut by the chunk does not fail.
+        end = json.JSONDecoder().raw_decode(data.decode("latin-1"))[1]
+    except RecursionError:
+        raise ValueError("its added tokens are nested too deeply") from None
+    except ValueError:
+        return None
+    value = json.loads(data[:end])
+    return value if isinstance(value, list) else []
 
 
 def _named_templates(value: Any) -> dict[str, str]:

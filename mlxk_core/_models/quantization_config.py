@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import read_small_file
+from mlxk_core._models.json_text import parse_json
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -92,9 +92,9 @@ def _other_tool(settings: Mapping[str, Any], place: str) -> QuantizationDeclarat
 def _model_optimizer(model: Model) -> Mapping[str, Any]:
     path = model.path / "hf_quant_config.json"
     try:
-        value = json.loads(read_small_file(path))
+        value = parse_json(read_small_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenModel(f"{path.name} of `{model.name}` cannot be read: {error}", file=path.name) from error
     return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,12 @@ from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import regular_file
+from mlxk_core._models.json_text import parse_json
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
+_MAX_VALUES = 800_000
+"""Of one header: those of 80,000 tensors. The largest models have as many in 100 files or more."""
 _WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -57,10 +59,10 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _MAX_HEADER:
                 raise ValueError(f"it claims {size:,} bytes (at most {_MAX_HEADER:,})")
-            return _header(json.loads(_exactly(file.read(size), size)), 8 + size)
+            return _header(parse_json(_exactly(file.read(size), size), _MAX_VALUES), 8 + size)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
 
 

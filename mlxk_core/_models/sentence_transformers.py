@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import read_small_file
+from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.model import Model
 
 _LARGEST = 1 << 20  # bytes
@@ -48,6 +48,6 @@ def _read(model: Model, name: str) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(read_small_file(path, _LARGEST))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(read_small_file(path, _LARGEST))
+    except (OSError, ValueError) as error:
         raise BrokenModel(f"{name} of `{model.name}` cannot be read: {error}", model=model.name) from None

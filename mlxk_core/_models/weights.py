@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import read_small_file
+from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
 
 INDEX = "model.safetensors.index.json"
@@ -123,9 +123,9 @@ def read_weights(folder: Path, names: Iterable[str]) -> Weights:
 def _totals(folder: Path) -> tuple[int | None, int | None]:
     path = folder / INDEX
     try:
-        metadata = json.loads(read_small_file(path, _LARGEST_INDEX))["metadata"]
+        metadata = parse_json(read_small_file(path, _LARGEST_INDEX))["metadata"]
         size, parameters = metadata.get("total_size"), metadata.get("total_parameters")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, None  # no index, or one that health reports
     return _positive(size), _positive(parameters)
 

@@ -13,11 +13,12 @@ from mlxk_core._models.cache import (
 )
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
-from mlxk_core._models.files import Shard, parse_shard, regular_file, weight_format
+from mlxk_core._models.files import Shard, parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.health_checks import Problem, partial_downloads
 from mlxk_core._models.in_use import in_use
+from mlxk_core._models.json_text import count_values, parse_json
 from mlxk_core._models.model import AddedToken, File, Model
 from mlxk_core._models.quantization_config import (
     FLOAT_BLOCK_FORMATS,
@@ -66,6 +67,7 @@ __all__ = [
     "cached_repositories",
     "check_health",
     "check_hub_cache",
+    "count_values",
     "declared_quantization",
     "full_name",
     "gguf_encoding",
@@ -76,10 +78,12 @@ __all__ = [
     "model_context_length",
     "native_stop_tokens",
     "natural_key",
+    "parse_json",
     "parse_reference",
     "parse_shard",
     "partial_downloads",
     "read_gguf_header",
+    "read_small_file",
     "regular_file",
     "short_name",
     "similar_name",

@@ -111,8 +111,8 @@ def test_text_comes_as_soon_as_it_is_whole(tokenizer):
 def test_streaming_is_linear():
     tokenizer = TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=KINDS["any other"]()), vocab_size=400)
     calls = []
-    decode = tokenizer._decode
-    tokenizer._decode = lambda tokens: calls.append(len(tokens)) or decode(tokens)
+    decode = tokenizer.decode_tokens
+    tokenizer.decode_tokens = lambda tokens: calls.append(len(tokens)) or decode(tokens)
     streamed(tokenizer, tokenizer.encode("ab" * 500, add_special_tokens=False))
     assert max(calls) < 20
 

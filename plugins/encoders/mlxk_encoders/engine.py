@@ -13,7 +13,7 @@ from mlxk_core.api.errors import NoTemplate, UnsupportedModel
 from mlxk_core.api.generation import Message, Tool
 from mlxk_encoders.layers import Encoder, validity
 from mlxk_mlx.engine.embedding import pad, pool
-from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.loading import runtime
 
 _PART_ON_CPU = 2e9
@@ -24,12 +24,12 @@ _PART_WITH_BLAS = 18e9
 class EncoderEngine:
     """`mlxk_core.api.backends.Engine` for an encoder, which is an `EmbeddingEngine` and a `CrossEncoderEngine`.
 
-    `network` is ready to run: all its arrays are evaluated. `hf` is a transformers tokenizer.
+    `network` is ready to run: all its arrays are evaluated. `tokenizer` is that of the model.
     """
 
     native_stops: frozenset[int] = frozenset()
 
-    def __init__(self, name: str, network: Encoder, hf: Any, machine: runtime.Runtime) -> None:
+    def __init__(self, name: str, network: Encoder, tokenizer: LoadedTokenizer, machine: runtime.Runtime) -> None:
         self._name = name
         self._network: Encoder | None = network
         weights = [array for _, array in tree_flatten(network.parameters())]
@@ -37,7 +37,7 @@ class EncoderEngine:
         layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
         self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
         self._part = (_PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU) if machine.cpu else None
-        self.tokenizer = TokenizerAdapter(hf, vocab_size=_vocabulary(network))
+        self.tokenizer = tokenizer.adapt(_vocabulary(network))
 
     @property
     def memory(self) -> int:
@@ -106,6 +106,7 @@ class EncoderEngine:
         mx.clear_cache()
 
     def close(self) -> None:
+        self.tokenizer.close()
         self._network = None
         self._weight_bytes = 0
         runtime.free_memory()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxk_core.api import EngineContext, GGUFHeader, Model
-from mlxk_core.api.errors import BrokenModel, UnsupportedModel
+from mlxk_core.api import EngineContext, Model
+from mlxk_core.api.errors import UnsupportedModel
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import unsupported
+from mlxk_gguf.tokenizer_size import is_small
+from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observed
-from mlxk_mlx.loading.load import BackgroundCall, prepare, read_ahead
+from mlxk_mlx.loading.load import BackgroundCall, in_this_process, prepare, read_ahead
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
@@ -28,7 +31,7 @@ def load(model: Model, context: EngineContext) -> Any:
     context.alive()
     from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
-    tokenizer = BackgroundCall(lambda: _tokenizer(model, files.parts[0].header))
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     with observed(context.alive):
         network, _ = build_network(files, context.alive)
     return prepare(model, network, lambda: tokenizer.result(context.alive), context)
@@ -50,11 +53,14 @@ def estimate(model: Model) -> int:
     return size + sum(int(tensor.elements * (_PACKED_BITS[tensor.type] / 8 + half * _SCALES)) for tensor in packed)
 
 
-def _tokenizer(model: Model, header: GGUFHeader) -> Any:
-    from mlxk_gguf.tokenizer import build_tokenizer
+def load_tokenizer(model: Model) -> LoadedTokenizer:
+    """Return the tokenizer in the header of `model`: in this process if it is small, else in one of its own."""
+    if model.gguf is not None and is_small(model.gguf):
+        return LoadedTokenizer.of(in_this_process(lambda: _read(model)))
+    return load_in_process(model, "mlxk_gguf.tokenizer:read_tokenizer")
 
-    template = model.chat_template
-    try:
-        return build_tokenizer(header, template)
-    except Exception as error:  # a damaged vocabulary can fail anywhere in transformers
-        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be built: {error}", model=model.name) from error
+
+def _read(model: Model) -> Any:
+    from mlxk_gguf.tokenizer import read_tokenizer  # imports transformers
+
+    return read_tokenizer(model)

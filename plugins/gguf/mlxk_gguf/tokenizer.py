@@ -14,7 +14,8 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import (
     convert_gguf_tokenizer,
 )
 
-from mlxk_core.api import GGUFHeader
+from mlxk_core.api import GGUFHeader, Model
+from mlxk_core.api.errors import BrokenModel
 from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER, LETTER_OF_BYTE
 
 _SPECIAL = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "pad_token": "padding_token_id"}
@@ -26,6 +27,15 @@ _WHOLE_WORDS = _LLAMA3 | {"tekken"}
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _SINGLE_DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 _PUNCTUATION = r"[\p{P}\$\+<=>\^~\|]+"
+
+
+def read_tokenizer(model: Model) -> PreTrainedTokenizerFast:
+    """Return the tokenizer in the header of `model`. Raises `BrokenModel`. A child process uses it as well."""
+    assert model.gguf is not None
+    try:
+        return build_tokenizer(model.gguf, model.chat_template)
+    except Exception as error:  # a damaged vocabulary can fail anywhere in transformers
+        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be built: {error}", model=model.name) from error
 
 
 def build_tokenizer(header: GGUFHeader, chat_template: str | None) -> PreTrainedTokenizerFast:

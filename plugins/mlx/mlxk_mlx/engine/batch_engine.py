@@ -26,7 +26,7 @@ from mlxk_mlx.engine.constraining import ConstraintProcessor, PassDispatch
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.template import ChatTemplate
-from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 
 _STOP_SEQUENCE_CACHE = 64
@@ -102,7 +102,7 @@ class MlxEngine:
     def __init__(
         self,
         network: Any,
-        tokenizer: TokenizerAdapter,
+        tokenizer: ModelTokenizer,
         *,
         native_stops: frozenset[int],
         template: ChatTemplate,
@@ -261,6 +261,7 @@ class MlxEngine:
         mx.clear_cache()
 
     def close(self) -> None:
+        self.tokenizer.close()
         self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()

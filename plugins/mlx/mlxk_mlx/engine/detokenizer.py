@@ -9,6 +9,8 @@ from typing import Any
 
 from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER
 
+_MAX_GROWTH = 64
+"""A chain of replacements that makes more of a piece is left to the decoder."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -34,7 +36,8 @@ class TokenBytes:
     @classmethod
     def of(cls, backend: Any) -> TokenBytes | None:
         """Return the pieces of a `tokenizers.Tokenizer`, None if its decoder looks at more than one token at a time."""
-        decoder = json.loads(backend.to_str())["decoder"] if backend.decoder is not None else None
+        # Its state alone: `to_str` writes the whole vocabulary, with the interpreter locked.
+        decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else None
         steps = _steps(decoder)
         kinds = [step["type"] for step in steps]
         if kinds == ["ByteLevel"]:
@@ -46,11 +49,12 @@ class TokenBytes:
 
     @classmethod
     def _of_sentencepiece(cls, backend: Any, steps: Sequence[Mapping[str, Any]]) -> TokenBytes | None:
-        replacements, strip, bytes_too = [], 0, False
+        replacements, strip, bytes_too, growth = [], 0, False, 1.0
         for step in steps:
             match step:
                 case {"type": "Replace", "pattern": {"String": str(old)}, "content": str(new)}:
                     replacements.append((old, new))
+                    growth *= max(1.0, len(new) / max(1, len(old)))
                 case {"type": "ByteFallback"}:
                     bytes_too = True
                 case {"type": "Fuse"}:
@@ -59,7 +63,7 @@ class TokenBytes:
                     pass
                 case _:
                     return None
-        if not replacements:
+        if not replacements or growth > _MAX_GROWTH:
             return None
 
         def to_bytes(text: str) -> bytes:
@@ -72,10 +76,21 @@ class TokenBytes:
         return cls(backend.id_to_token, to_bytes, strip)
 
 
+class TokenByteTable:
+    """The bytes of each token by its id, as characters up to U+00FF. `strip` as in `TokenBytes`."""
+
+    def __init__(self, texts: Sequence[str], strip: int) -> None:
+        self._texts = texts
+        self.strip = strip
+
+    def __getitem__(self, token: int) -> bytes:
+        return self._texts[token].encode("latin-1") if token < len(self._texts) else b""  # padding of the vocabulary
+
+
 class PieceDetokenizer:
     """Detokenizer that joins the bytes of tokens and holds back incomplete characters."""
 
-    def __init__(self, pieces: TokenBytes) -> None:
+    def __init__(self, pieces: TokenBytes | TokenByteTable) -> None:
         self._pieces = pieces
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._strip = pieces.strip

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import IO, Any
+from typing import Any
 
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
@@ -26,7 +25,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlxk_mlx.engine.template_wire import LENGTH, encode_message
+from mlxk_mlx.engine.child_messages import encode_message, limit_process, read_message
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
@@ -105,23 +104,9 @@ def respond(request: Mapping[str, Any]) -> dict[str, str]:
         return {"error": "template", "message": str(error) or type(error).__name__}
 
 
-def read_message(stream: IO[bytes]) -> Any:
-    """Return the next message, None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    [length] = LENGTH.unpack(head)
-    body = stream.read(length)
-    return json.loads(body) if len(body) == length else None
-
-
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    for limit, value in ((resource.RLIMIT_AS, MEMORY_LIMIT), (resource.RLIMIT_CORE, 0)):
-        try:
-            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-        except (OSError, ValueError):
-            pass  # a lower limit holds already, or the system has none of this kind
+    limit_process(MEMORY_LIMIT)
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = sys.stderr  # nothing but responses may be written there
     while (request := read_message(requests)) is not None:

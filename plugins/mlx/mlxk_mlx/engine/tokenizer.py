@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from mlxk_core.api.backends import Detokenizer, TokenPair
-from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.backends import Detokenizer, PairTokenizer, Tokenizer, TokenPair
+from mlxk_core.api.errors import BrokenModel, InvalidOption
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer
 
 _LONG = 1 << 16
 _LONG_TEXTS = threading.BoundedSemaphore(2)
 """Held for a text of over `_LONG` characters: tokenizing takes 300 bytes of memory for each, and many come at once."""
+
+
+class ModelTokenizer(Tokenizer, PairTokenizer, Protocol):
+    """What an engine needs of a tokenizer."""
+
+    def close(self) -> None:
+        """Release its resources. It is not used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTokenizer:
+    """A tokenizer that was read from files. `adapt` returns it as an engine uses it, for the model's number of logits.
+
+    `special_tokens` are the texts by name (`bos_token` and so on).
+    """
+
+    special_tokens: Mapping[str, Any]
+    eos_token_id: int | None
+    adapt: Callable[[int], ModelTokenizer]
+
+    @classmethod
+    def of(cls, hf: Any) -> LoadedTokenizer:
+        """Return a transformers tokenizer that is used in this process."""
+        return cls(hf.special_tokens_map, hf.eos_token_id, lambda size: TokenizerAdapter(hf, vocab_size=size))
 
 
 class TokenizerAdapter:
@@ -87,9 +112,27 @@ class TokenizerAdapter:
         return tokens[0] if len(tokens) == 1 and self.decode(tokens) == text else None
 
     def detokenizer(self) -> Detokenizer:
-        return WindowDetokenizer(self._decode) if self._pieces is None else PieceDetokenizer(self._pieces)
+        return WindowDetokenizer(self.decode_tokens) if self._pieces is None else PieceDetokenizer(self._pieces)
 
-    def _decode(self, tokens: Sequence[int]) -> str:
+    def close(self) -> None:
+        """Without effect: everything is memory of this process."""
+
+    @property
+    def strip(self) -> int:
+        """The number of leading spaces that the decoder removes from a text."""
+        return self._pieces.strip if self._pieces is not None else 0
+
+    def piece_table(self, limit: int) -> list[bytes] | None:
+        """Return the bytes of every token, None if they are unknown. Raises `BrokenModel` for an id above `limit`."""
+        if self._pieces is None or self._backend is None:
+            return None
+        highest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if highest >= limit:
+            raise BrokenModel(f"The tokenizer has a token with the id {highest:,} (at most {limit - 1:,}).")
+        return [self._pieces[token] for token in range(highest + 1)]
+
+    def decode_tokens(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens` by the tokenizer's own decoder."""
         if self._backend is not None:
             return str(self._backend.decode(list(tokens), skip_special_tokens=False))
         with self._lock:

@@ -14,9 +14,13 @@ from typing import Any
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, native_stop_tokens, regular_file
+from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import bare_weights, runtime
 from mlxk_mlx.loading.heartbeat import observed
+from mlxk_mlx.loading.plain_tokenizer import is_plain
 from mlxk_mlx.loading.sanity import check_config
+from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.support.architectures import accepts
 
 _ALIVE_INTERVAL = 0.2  # seconds
@@ -47,40 +51,36 @@ def check_supported(model: Model) -> None:
         raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
 
 
-def prepare(model: Model, network: Any, tokenizer: Callable[[], Any], context: EngineContext) -> Any:
+def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer], context: EngineContext) -> Any:
     """Return the engine of a network that was read from any kind of file. Other backends use it as well.
 
     `network` is an mlx-lm model with its weights set, possibly lazily; they are brought into the form that runs fastest
-    on this machine. `tokenizer` returns a transformers tokenizer; it is called after that, when one that is read in
-    another thread (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
+    on this machine. `tokenizer` returns the tokenizer; it is called after that, when one that is read in another thread
+    (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
-    from mlxk_mlx.engine.tokenizer import TokenizerAdapter
     from mlxk_mlx.loading.templates import chat_template
     from mlxk_mlx.loading.weight_form import materialize
 
     materialize(network, context.alive)
-    hf = tokenizer()
+    loaded = tokenizer()
     return MlxEngine(
         network,
-        TokenizerAdapter(hf, vocab_size=logit_count(network)),
-        native_stops=_native_stops(model, hf),
-        template=chat_template(model, hf.special_tokens_map),
+        loaded.adapt(logit_count(network)),
+        native_stops=_native_stops(model, loaded),
+        template=chat_template(model, loaded.special_tokens),
         context=context,
     )
 
 
-def _native_stops(model: Model, hf: Any) -> frozenset[int]:
+def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:
     """Return the ids of the stop tokens in the model's files, and the one that its tokenizer ends a text with."""
-    ids = {token.id for token in native_stop_tokens(model)} | {hf.eos_token_id}
+    ids = {token.id for token in native_stop_tokens(model)} | {tokenizer.eos_token_id}
     return frozenset(token for token in ids if isinstance(token, int))
 
 
 class BackgroundCall:
-    """A call that runs in a thread of its own, after the one before it: transformers' lazy modules fail when two
-    threads import them at once. A load that was given up does not wait for it."""
-
-    _one_at_a_time = threading.Lock()
+    """A call that runs in a thread of its own. A load that was given up does not wait for it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
@@ -100,41 +100,33 @@ class BackgroundCall:
 
     def _run(self) -> None:
         try:
-            with self._one_at_a_time:
-                self._value = self._call()
+            self._value = self._call()
         except BaseException as error:
             self._error = error
 
 
-def load_tokenizer(model: Model) -> Any:
-    """Return the transformers tokenizer in the folder of `model`. Raises `BrokenModel`."""
+def load_tokenizer(model: Model) -> LoadedTokenizer:
+    """Return the tokenizer in the folder of `model`: in this process if it is small and simple, else in one of its own.
+
+    Raises `BrokenModel`.
+    """
     check_config(model)
-    runtime.start()  # transformers' lazy modules fail when two threads import them at once
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    folder = str(model.path)
-    whole = (model.path / "tokenizer.json").is_file()
-    try:
-        if whole:
-            json.loads((model.path / "tokenizer.json").read_bytes())
-        elif not any(file.name in _OTHER_TOKENIZERS for file in model.files):
-            raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
-        try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception:
-            if not whole:
-                raise
-            # The tokenizer class is unknown, or code in the repository; tokenizer.json works without it.
-            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except MlxkError:
-        raise
-    except Exception as error:
-        raise BrokenModel(
-            f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
-        ) from error
+    if is_plain(model):
+        hf = in_this_process(lambda: read_tokenizer(model))
+        if getattr(hf, "backend_tokenizer", None) is not None:  # one written in Python can take any time
+            return LoadedTokenizer.of(hf)
+    return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer")
 
 
-_OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
+def in_this_process(read: Callable[[], Any]) -> Any:
+    """Return what `read` does, after MLX was imported: transformers' lazy modules fail when two threads import them at
+    once."""
+    with _one_at_a_time:
+        runtime.start()
+        return read()
+
+
+_one_at_a_time = threading.Lock()
 
 
 def read_ahead(paths: Iterable[Path]) -> None:

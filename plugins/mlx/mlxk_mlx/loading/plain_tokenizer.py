@@ -1,0 +1,163 @@
+"""Which tokenizers are small and simple enough to be used in the server's own process.
+
+Reading a tokenizer keeps the interpreter locked, for seconds where the vocabulary is large, and using one can take any
+time and memory: a regular expression backtracks, a replacement multiplies a text. A tokenizer that can do neither by
+what its files say is read here, in a tenth of a second; any other one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.models import Model, count_values, parse_json, read_small_file, regular_file
+
+_MAX_FILE = 4 << 20  # bytes; 50,000 tokens with their merges take 2 MB, and 0.25 s
+_MAX_FILES = 8 << 20
+_MAX_VALUES = 400_000
+_MAX_ADDED = 8192
+_LONGEST_ADDED = 1024  # characters
+_LONGEST_WORD = 1000
+_LONGEST_UNIGRAM = 512
+_MAX_STEPS = 32
+_MAX_GROWTH = 8
+_MAX_POST_PROCESSOR = 1 << 16
+_READ_BY_TRANSFORMERS = frozenset({".json", ".txt", ".jinja", ".model"})
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+_NORMALIZERS = frozenset({
+    "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer", "Strip", "Nmt", "ByteLevel", "Prepend",
+    "Replace",
+})  # fmt: skip
+_PRE_TOKENIZERS = frozenset({
+    "ByteLevel", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Metaspace", "Punctuation", "Digits",
+    "CharDelimiterSplit", "UnicodeScripts", "Split",
+})  # fmt: skip
+_POST_PROCESSORS = frozenset({"ByteLevel", "BertProcessing", "RobertaProcessing", "TemplateProcessing"})
+_DECODERS = frozenset({
+    "ByteLevel", "WordPiece", "Metaspace", "BPEDecoder", "CTC", "ByteFallback", "Fuse", "Strip", "Replace",
+})  # fmt: skip
+_PARTS = {
+    "normalizer": ("normalizers", _NORMALIZERS),
+    "pre_tokenizer": ("pretokenizers", _PRE_TOKENIZERS),
+    "post_processor": ("processors", _POST_PROCESSORS),
+    "decoder": ("decoders", _DECODERS),
+}
+"""For each part of a tokenizer: the key of a sequence's steps, and the types that are plain."""
+
+
+def is_plain(model: Model) -> bool:
+    """Return whether the tokenizer of `model` is read quickly and takes linear time and memory.
+
+    Raises `BrokenModel` for a tokenizer.json that is not JSON.
+    """
+    sizes = {
+        file.name: file.size
+        for file in model.files
+        if PurePosixPath(file.name).suffix in _READ_BY_TRANSFORMERS and not file.name.endswith(".index.json")
+    }
+    if not 0 < sizes.get("tokenizer.json", 0) <= _MAX_FILE or sum(sizes.values()) > _MAX_FILES:
+        return False
+    try:
+        for name in _SETTINGS:
+            if name in sizes and _longest(_read(model, name)) > _MAX_ADDED:
+                return False
+        return _is_plain(_read(model, "tokenizer.json"))
+    except _TooLarge:
+        return False
+    except (OSError, ValueError) as error:
+        raise BrokenModel(f"The tokenizer of `{model.name}` cannot be read: {error}", model=model.name) from error
+
+
+class _TooLarge(Exception):
+    """A file has more values than are parsed in this process."""
+
+
+def _read(model: Model, name: str) -> Any:
+    if regular_file(model.path / name).stat().st_size > _MAX_FILE:
+        raise _TooLarge
+    data = read_small_file(model.path / name, _MAX_FILE)
+    if count_values(data) > _MAX_VALUES:
+        raise _TooLarge
+    return parse_json(data)
+
+
+def _is_plain(tokenizer: Any) -> bool:
+    if not isinstance(tokenizer, Mapping):
+        return False
+    added = tokenizer.get("added_tokens")
+    for token in added if isinstance(added, list) else ():
+        content = token.get("content") if isinstance(token, Mapping) else None
+        if not isinstance(content, str) or not 0 < len(content) <= _LONGEST_ADDED:
+            return False
+    if isinstance(added, list) and len(added) > _MAX_ADDED:
+        return False
+    post_processor = tokenizer.get("post_processor")
+    if post_processor is not None and len(json.dumps(post_processor)) > _MAX_POST_PROCESSOR:
+        return False
+    parts = all(_is_plain_part(tokenizer.get(name), *kinds) for name, kinds in _PARTS.items())
+    return parts and _is_plain_model(tokenizer.get("model"))
+
+
+def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
+    growth = 1.0
+    for count, step in enumerate(_steps(part, key)):
+        if count >= _MAX_STEPS or step.get("type") not in plain:
+            return False
+        match step:
+            case {"type": "Split", "pattern": pattern}:
+                if not _text(pattern):
+                    return False
+            case {"type": "Replace", "pattern": pattern, "content": str(content)}:
+                if not (old := _text(pattern)):
+                    return False
+                growth *= max(1.0, len(content.encode()) / len(old.encode()))
+            case {"type": "Prepend", "prepend": str(prefix)}:
+                growth *= max(1, len(prefix.encode()) / 4)
+            case {"type": "Split" | "Replace" | "Prepend"}:
+                return False
+    return growth <= _MAX_GROWTH
+
+
+def _steps(part: Any, key: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of a part, those of sequences one by one; an empty one for what is none."""
+    if part is None:
+        return
+    if not isinstance(part, Mapping):
+        yield {}
+    elif part.get("type") == "Sequence" and isinstance(steps := part.get(key), list):
+        for step in steps:
+            yield from _steps(step, key)
+    else:
+        yield part
+
+
+def _text(pattern: Any) -> str:
+    """Return the text that a pattern stands for, "" if it is a regular expression."""
+    text = pattern.get("String") if isinstance(pattern, Mapping) and len(pattern) == 1 else None
+    return text if isinstance(text, str) else ""
+
+
+def _is_plain_model(model: Any) -> bool:
+    match model:
+        case {"type": "BPE" | "WordLevel"}:
+            return True
+        case {"type": "WordPiece", "max_input_chars_per_word": int(longest)}:
+            return longest <= _LONGEST_WORD
+        case {"type": "Unigram", "vocab": list(pieces)}:
+            return all(isinstance(piece, list) and piece and len(str(piece[0])) <= _LONGEST_UNIGRAM for piece in pieces)
+    return False
+
+
+def _longest(value: Any) -> int:
+    """Return the length of the longest list or object in `value`."""
+    longest, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | Mapping):
+            longest = max(longest, len(each))
+            waiting.extend(each.values() if isinstance(each, Mapping) else each)
+    return longest
