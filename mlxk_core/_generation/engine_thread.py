@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -27,6 +26,7 @@ from mlxk_core._generation.engine_errors import (
     missing_member,
     stalled,
 )
+from mlxk_core._generation.heap_trim import HeapTrim
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
     Job,
@@ -41,10 +41,10 @@ from mlxk_core._generation.jobs import (
 )
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
 from mlxk_core._generation.limits import Limits
-from mlxk_core._generation.memory import trim_heap
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
+from mlxk_core._generation.task_queue import TaskQueue
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
@@ -55,19 +55,7 @@ from mlxk_core._models.model import Model
 _UNLOAD_SECONDS = 30.0
 
 
-class _Trim(Enum):
-    """When freed memory goes back to the system."""
-
-    NONE = auto()
-    IDLE = auto()
-    """After some seconds without work."""
-    NOW = auto()
-    """As soon as nothing runs: much was freed."""
-
-
-_IDLE_TRIM = 5.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
-_LONG_PROMPT = 8192  # tokens
 
 
 class EngineThread:
@@ -88,8 +76,7 @@ class EngineThread:
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
         self._ready: deque[Job] = deque()
-        self._tasks: deque[tuple[Job, Callable[[Engine], object]]] = deque()
-        self._next_task_at = 0.0
+        self._tasks = TaskQueue()
         self._jobs: set[Job] = set()
         self._loading: Key | None = None
         self._stopping = False
@@ -98,7 +85,7 @@ class EngineThread:
         self.counters = Counters()
         self.last_progress = time.monotonic()
         self._monitor = StallMonitor(limits.stall, self._running_jobs, self._on_stall)
-        self._trim = _Trim.NONE
+        self._heap_trim = HeapTrim()
 
     # Called from any thread.
 
@@ -124,7 +111,7 @@ class EngineThread:
 
     def submit_task(self, job: Job, task: Callable[[Engine], object]) -> None:
         """Call `task` with the engine of a job whose model is leased, between two steps. One task runs at a time."""
-        self._commands.put(lambda: self._tasks.append((job, task)))
+        self._commands.put(lambda: self._tasks.add(job, task))
 
     def end_job(self, job: Job, state: JobState) -> None:
         """End a job on behalf of its request, in the terminal `state`. A job that is over does not change."""
@@ -213,13 +200,7 @@ class EngineThread:
         self.last_progress = time.monotonic()
 
     def _wait_for_command(self) -> None:
-        if self._trim is _Trim.NOW:
-            trim_heap()
-            self._trim = _Trim.NONE
-        timeout = self._idle_timeout()
-        if self._trim is _Trim.IDLE and (timeout is None or timeout > _IDLE_TRIM):
-            timeout, self._trim = _IDLE_TRIM, _Trim.NOW
-        self._run_commands(wait=timeout)
+        self._run_commands(wait=self._heap_trim.before_wait(self._idle_timeout()))
 
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
@@ -258,26 +239,22 @@ class EngineThread:
         self._ready.append(job)
 
     def _run_next_task(self) -> bool:
-        """Run the oldest task: many embedding clients delay a step by one task, not by one each.
-
-        After a task, the rows get as much time as it took. Return False if no task is due.
-        """
-        began = time.monotonic()
-        if not self._tasks or (self.running and began < self._next_task_at):
+        """Run the next task. Return False if none is due."""
+        due = self._tasks.next(rows_wait=self.running > 0)
+        if due is None:
             return False
-        job, task = self._tasks.popleft()
+        job, task = due
         if job.over:
             return True
         assert job.resident is not None
         self._record_progress()
-        try:
-            result = task(job.resident.engine)
-        except BaseException as error:
-            self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
-        else:
-            job.outbox.put(TaskDone(result))
-        ended = time.monotonic()
-        self._next_task_at = ended + (ended - began)
+        with self._tasks.timed():
+            try:
+                result = task(job.resident.engine)
+            except BaseException as error:
+                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
+            else:
+                job.outbox.put(TaskDone(result))
         return True
 
     def _end_on_request(self, job: Job, state: JobState) -> None:
@@ -413,7 +390,7 @@ class EngineThread:
 
     def _unload(self, resident: Resident) -> None:
         self.counters.unloads += 1
-        self._trim = _Trim.NOW
+        self._heap_trim.after_unload()
         try:
             with quiet_stdout():
                 self.residency.unload(resident)
@@ -538,8 +515,7 @@ class EngineThread:
             case JobState.CANCELLED:
                 self.counters.cancelled += 1
         self._jobs.discard(job)
-        long = job.row is not None and len(job.row.prompt) >= _LONG_PROMPT
-        self._trim = _Trim.NOW if long or self._trim is _Trim.NOW else _Trim.IDLE
+        self._heap_trim.after_job(len(job.row.prompt) if job.row is not None else 0)
         self._on_job_end(job, time.monotonic() - job.admitted_at if before is JobState.RUNNING else 0.0)
 
     def _shut_down(self) -> None:

@@ -1,0 +1,45 @@
+"""Tasks, such as embeddings, that run on the engine thread between steps."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.jobs import Job
+
+Task = Callable[[Engine], object]
+
+
+class TaskQueue:
+    """Tasks in order of arrival. Many clients delay a step by one task, not by one each.
+
+    After a task, waiting rows get as much time as it took.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Job, Task]] = deque()
+        self._next_at = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, job: Job, task: Task) -> None:
+        """Append a task of `job`."""
+        self._waiting.append((job, task))
+
+    def next(self, *, rows_wait: bool) -> tuple[Job, Task] | None:
+        """Take the oldest task; None if there is none, or while it is the turn of the rows."""
+        if not self._waiting or (rows_wait and time.monotonic() < self._next_at):
+            return None
+        return self._waiting.popleft()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure the task that runs inside."""
+        began = time.monotonic()
+        yield
+        ended = time.monotonic()
+        self._next_at = ended + (ended - began)
