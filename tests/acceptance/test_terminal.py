@@ -146,18 +146,60 @@ def test_ctrl_c_just_after_an_answer_does_not_end_the_chat(terminal, talker):
     assert end_of(chat) == 0
 
 
-def test_keys_typed_during_an_answer_are_the_draft_of_the_next_line(terminal, babbler):
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_lines_typed_during_an_answer_are_messages_of_their_own(terminal, babbler, term):
+    chat = terminal("run", babbler, "--temperature", "0", "--plain", TERM=term)
+    chat.expect("You:")
+    chat.send("Talk\r")
+    chat.expect(BABBLE)
+    chat.send("/system\r/clear\r/show\r")
+    chat.expect(BABBLE)
+    assert "/clear" not in chat.before
+    chat.sendintr()
+    chat.expect(r"\[stopped\]")
+    for shown in (r"\(default\)", "cleared", "messages +0"):
+        chat.expect(shown)
+    chat.expect("You:")
+    chat.sendeof()
+    assert end_of(chat) == 0
+
+
+def test_keys_typed_during_an_answer_are_edited_as_at_the_prompt(terminal, babbler):
     chat = terminal("run", babbler, "--temperature", "0", "--plain")
     chat.expect("You:")
     chat.send("Talk\r")
     chat.expect(BABBLE)
-    chat.send("next\x1b[A question\r")
+    chat.send("\x1b[200~one\rtwo\x1b[201~\r")  # a paste is one message
+    chat.send("thhe\x7f\x7fe \x1b[Dfirst\x1b\rquestion")  # Backspace, an arrow, Alt-Enter
+    chat.expect(BABBLE)
+    chat.sendintr()
+    chat.expect("two")
     chat.expect(BABBLE)
     chat.sendintr()
     chat.expect(r"\[stopped\]")
-    assert "question" not in chat.before
-    chat.expect("next question")
+    chat.expect("question")
+    chat.send("\r")
+    chat.expect(BABBLE)
     chat.sendintr()
+    chat.expect(r"\[stopped\]")
+    chat.expect("You:")
+    chat.sendeof()
+    assert end_of(chat) == 0
+    lines = (Path(os.environ["XDG_STATE_HOME"]) / "mlxk" / "history").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ["Talk", "one\ntwo", "thefirst\nquestion "]
+
+
+def test_a_long_paste_during_an_answer_does_not_keep_ctrl_c_from_stopping_it(terminal, babbler):
+    chat = terminal("run", babbler, "--temperature", "0", "--plain")
+    chat.expect("You:")
+    chat.send("Talk\r")
+    chat.expect(BABBLE)
+    chat.send("\x1b[200~" + "word " * 2000 + "\x1b[201~")  # more than the queue of a terminal holds
+    chat.sendintr()
+    chat.expect(r"\[stopped\]")
+    chat.expect("word")
+    chat.sendintr()
+    chat.expect("You:")
     chat.sendeof()
     assert end_of(chat) == 0
 

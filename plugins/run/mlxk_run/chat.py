@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from textwrap import shorten
 
 from mlxk_core.api.commands import escape_control
@@ -15,7 +16,7 @@ from mlxk_run.attachments import with_files
 from mlxk_run.chat_commands import ChatCommands, Leave, Question
 from mlxk_run.chat_state import ChatState
 from mlxk_run.conversation import ask
-from mlxk_run.keyboard import TypeAhead, typing_hidden
+from mlxk_run.keyboard import typing_hidden
 from mlxk_run.line_editor import line_editor, unquoted
 from mlxk_run.store import SavedChat
 
@@ -29,22 +30,22 @@ class Chat:
     def __init__(self, state: ChatState, *, continued: SavedChat | None = None) -> None:
         self._state = state
         self._continued = continued
-        self._draft = ""
         self._commands = ChatCommands(state)
         self._output = state.runner.session.output
+        self._busy: Callable[[], AbstractContextManager[None]] = typing_hidden
 
     def run(self) -> None:
         """Read and answer until the user leaves."""
         state = self._state
         editor = line_editor(self._output, self._commands.complete)
+        self._busy = editor.busy
         state.runner.display.note(f"Chatting with {state.runner.model.name}. /help for commands, Ctrl-D to leave.")
         self._introduce()
         leaving = False
         with _interrupts_ignored():
             while True:
-                draft, self._draft = self._draft, ""
                 try:
-                    line = editor.read(draft)
+                    line = editor.read()
                 except EOFError:
                     self._output.note("")
                     break
@@ -105,9 +106,8 @@ class Chat:
         dropped = conversation.dropped
         replaced = conversation.undo() if question.replaces else []
         message = Message(role="user", content=state.with_attachments(question.text))
-        typed = TypeAhead()
         try:
-            with typing_hidden(keep=True) as typed:
+            with self._busy():
                 answer = ask(
                     conversation,
                     message,
@@ -120,8 +120,6 @@ class Chat:
         except BaseException:
             conversation.messages += replaced
             raise
-        finally:
-            self._draft = typed.text
         if self._output.stdout_is_terminal:
             self._output.note("")  # a blank line before the next prompt
         if conversation.dropped > dropped:

@@ -149,7 +149,7 @@ class ChatCommands:
     def _save(self, arguments: str) -> None:
         if not self._state.conversation.messages:
             raise InvalidOption("/save", "there is nothing to save yet.")
-        if len(arguments.splitlines()) > 1:  # lines typed ahead come as one message
+        if len(arguments.splitlines()) > 1:  # a paste, or Alt-Enter
             raise InvalidOption("/save", "a name is one line.")
         self._state.save(arguments)
         self._print(f"Saved. `mlxk chats show {arguments}` prints it, /load {arguments} opens it.")

@@ -4,49 +4,116 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 try:
     import termios
 except ImportError:  # not a POSIX system
     termios = None  # type: ignore[assignment]
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
-
-class TypeAhead:
-    """Text that was typed while no prompt was shown."""
-
-    def __init__(self) -> None:
-        self.text = ""
+_LOOK_AGAIN = 0.5  # seconds between two looks at the terminal's mode, which a shell changes after Ctrl-Z and `fg`
 
 
 @contextlib.contextmanager
-def typing_hidden(*, keep: bool) -> Iterator[TypeAhead]:
-    """Turn off the echo of the keyboard. With `keep`, what was typed is in the result afterwards, for the next prompt
-    of a chat; without it, the keys stay in the terminal's queue, for the shell."""
-    typed = TypeAhead()
+def typing_hidden(*, keep: bool = False) -> Iterator[None]:
+    """Turn off the echo of the keyboard. What is typed stays in the terminal's queue; with `keep`, also after Ctrl-C."""
     descriptor = _foreground_terminal()
     if descriptor is None:
-        yield typed
+        yield
         return
     before = termios.tcgetattr(descriptor)
-    hidden = [*before[:6], [*before[6]]]
-    hidden[3] &= ~(termios.ECHO | (termios.ICANON if keep else 0))
-    if keep:
-        hidden[3] |= termios.NOFLSH  # Ctrl-C would throw away what was typed before it
-        hidden[6][termios.VMIN], hidden[6][termios.VTIME] = 1, 0
+    hidden = [*before]
+    hidden[3] = before[3] & ~termios.ECHO | (termios.NOFLSH if keep else 0)
     termios.tcsetattr(descriptor, termios.TCSANOW, hidden)
     try:
-        yield typed
+        yield
     finally:
-        if keep:
-            typed.text = _text(_pending(descriptor))
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+@contextlib.contextmanager
+def keys_collected(give: Callable[[bytes], None]) -> Iterator[None]:
+    """Turn off the echo of the keyboard, and `give` the bytes of all keys at the end. Ctrl-C and Ctrl-Z work as ever.
+
+    They are read as they arrive: a terminal whose queue is full would not see Ctrl-C.
+    """
+    descriptor = _foreground_terminal()
+    if descriptor is None:
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    reader = _Reader(descriptor, _raw(before))
+    reader.start()
+    try:
+        yield
+    finally:
+        data = reader.stop()
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        give(data)
+
+
+class _Reader(threading.Thread):
+    """Reads keys until `stop`. Pauses while the process is in the background."""
+
+    def __init__(self, descriptor: int, mode: list[object]) -> None:
+        super().__init__(name="mlxk-keyboard", daemon=True)
+        self._descriptor = descriptor
+        self._mode = mode
+        self._data = bytearray()
+        self._wake_reader, self._wake_writer = os.pipe()
+
+    def start(self) -> None:
+        self._apply_mode()
+        super().start()
+
+    def run(self) -> None:
+        watched = [self._wake_reader, self._descriptor]
+        with contextlib.suppress(OSError, termios.error):  # the terminal is gone
+            while True:
+                ready, _, _ = select.select(watched, [], [], _LOOK_AGAIN)
+                if self._wake_reader in ready:
+                    return
+                if not _is_foreground(self._descriptor):
+                    watched = watched[:1]  # the keys are the shell's; reading them would stop the process
+                    continue
+                watched = [self._wake_reader, self._descriptor]
+                self._apply_mode()
+                if self._descriptor in ready and not self._read():
+                    return
+
+    def stop(self) -> bytes:
+        """End the thread and return the bytes of all keys."""
+        os.write(self._wake_writer, b"x")
+        self.join()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+        with contextlib.suppress(OSError, termios.error):
+            while _is_foreground(self._descriptor) and select.select([self._descriptor], [], [], 0)[0]:
+                if not self._read():
+                    break
+        return bytes(self._data)
+
+    def _apply_mode(self) -> None:
+        if termios.tcgetattr(self._descriptor) != self._mode:
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._mode)  # type: ignore[arg-type]
+
+    def _read(self) -> bool:
+        part = os.read(self._descriptor, 4096)
+        self._data += part
+        return bool(part)
+
+
+def _raw(mode: list[object]) -> list[object]:
+    """Return a terminal mode in which every key is read at once and only Ctrl-C, Ctrl-Z and Ctrl-S act."""
+    raw = [*mode[:6], [*mode[6]]]  # type: ignore[misc]
+    raw[0] &= ~termios.ICRNL  # Enter and Ctrl-J are different keys to an editor
+    raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
+    raw[3] |= termios.NOFLSH  # Ctrl-C would throw away what was typed before it
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    return raw
 
 
 def _foreground_terminal() -> int | None:
@@ -55,25 +122,10 @@ def _foreground_terminal() -> int | None:
         return None
     try:
         descriptor = sys.stdin.fileno()
-        if os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp():
-            return descriptor
+        return descriptor if os.isatty(descriptor) and _is_foreground(descriptor) else None
     except (OSError, ValueError):  # no terminal, or not a file of the operating system
-        pass
-    return None
+        return None
 
 
-def _pending(descriptor: int) -> bytes:
-    data = b""
-    with contextlib.suppress(OSError):
-        while select.select([descriptor], [], [], 0)[0]:
-            part = os.read(descriptor, 4096)
-            if not part:
-                break
-            data += part
-    return data
-
-
-def _text(data: bytes) -> str:
-    """Return the text of typed keys, without arrow keys and other control sequences."""
-    text = data.decode("utf-8", errors="ignore").replace("\r", "\n")
-    return _CONTROL.sub("", _ESCAPE.sub("", text)).rstrip("\n")
+def _is_foreground(descriptor: int) -> bool:
+    return os.tcgetpgrp(descriptor) == os.getpgrp()

@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from mlxk_core.api.commands import Output
+from mlxk_run.keyboard import keys_collected, typing_hidden
 from mlxk_run.paths import history_file
 
 PROMPT = "You: "
@@ -20,8 +21,11 @@ QUOTE = '"""'
 class LineEditor(Protocol):
     """Reads what is typed. Raises `EOFError` at the end of input, `KeyboardInterrupt` for Ctrl-C on an empty line."""
 
-    def read(self, draft: str = "") -> str:
-        """Return one message, which starts as `draft` if the editor supports that."""
+    def read(self) -> str:
+        """Return one message."""
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Hide what is typed meanwhile, and keep it for the next `read`."""
 
 
 def line_editor(output: Output, complete: Callable[[str], Sequence[tuple[str, int]]]) -> LineEditor:
@@ -52,7 +56,7 @@ class _PlainLines:
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def read(self, draft: str = "") -> str:
+    def read(self) -> str:
         text = self._line(PROMPT)
         while is_open_quote(text):
             try:
@@ -60,6 +64,9 @@ class _PlainLines:
             except EOFError:
                 break
         return text
+
+    def busy(self) -> AbstractContextManager[None]:
+        return typing_hidden(keep=True)
 
     def _line(self, prompt: str) -> str:
         # Standard output is for answers: where it is a file or a pipe, the prompt must not be in it.
@@ -82,6 +89,7 @@ class _PromptToolkit:
         from prompt_toolkit.document import Document
         from prompt_toolkit.filters import Condition
         from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+        from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.output.vt100 import Vt100_Output
 
         from mlxk_run.history import InputHistory
@@ -105,7 +113,9 @@ class _PromptToolkit:
         def new_line(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
 
-        screen = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
+        screen = Vt100_Output.from_pty(
+            sys.stdout, term=os.environ.get("TERM"), default_color_depth=ColorDepth.from_env()  # NO_COLOR
+        )
         # Asking for the cursor's position costs 2 s and a warning where the terminal does not answer.
         screen.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
@@ -120,10 +130,35 @@ class _PromptToolkit:
             output=screen,
         )
 
-    def read(self, draft: str = "") -> str:
-        text = self._session.prompt(default=draft)
+    def read(self) -> str:
+        text = self._session.prompt()
         # Under another locale than UTF-8, Python keeps what was typed as lone surrogates.
         return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        screen = self._session.output
+        screen.enable_bracketed_paste()  # the lines of a paste are one message, also now
+        screen.flush()
+        try:
+            with keys_collected(self._give):
+                yield
+        finally:
+            screen.disable_bracketed_paste()
+            screen.flush()
+
+    def _give(self, data: bytes) -> None:
+        """Let the next `read` begin with these keys; what follows the key Enter is left for the one after it."""
+        from prompt_toolkit.input.typeahead import store_typeahead
+        from prompt_toolkit.input.vt100_parser import Vt100Parser
+        from prompt_toolkit.key_binding import KeyPress
+
+        keys: list[KeyPress] = []
+        parser = Vt100Parser(keys.append)
+        parser.feed(data.decode("utf-8", errors="surrogateescape"))
+        parser.flush()
+        store_typeahead(self._session.input, keys)
 
 
 @contextmanager

@@ -290,7 +290,7 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
 
 def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any] | None:
     """Show one answer, and return its data with `--json`."""
-    with typing_hidden(keep=False):
+    with typing_hidden():
         if arguments.raw:
             answer = runner.answer(prompt, arguments.answer)
         else:
@@ -326,7 +326,7 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
     attachments = [file_block(path) for path in arguments.files]
     model = find_or_pull(ctx, name)
     with _runner(ctx, model, arguments) as runner:
-        with typing_hidden(keep=False):
+        with typing_hidden():
             runner.open(arguments.answer)
         state = ChatState(
             runner=runner,
