@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from mlxk_core._cli.confirm import can_ask, confirm
 from mlxk_core._cli.session import Session
 from mlxk_core._errors import ModelNotFound
 from mlxk_core._models.model import Model
@@ -32,10 +31,7 @@ def find_or_pull(ctx: click.Context, reference: str) -> Model:
 
 
 def _offers_pull(session: Session, reference: str) -> bool:
-    interactive = sys.stdin is not None and sys.stdin.isatty() and session.output.stderr_is_terminal
-    if session.output.json or not interactive:
-        return False
-    if not any(spec.name == "pull" for spec in session.host.commands()):
+    if not can_ask(session) or not any(spec.name == "pull" for spec in session.host.commands()):
         return False
     name = full_name(reference) if "/" not in reference else reference
-    return click.confirm(f"`{name}` is not in the local cache. Pull it?", default=False, err=True)
+    return confirm(session, f"`{name}` is not in the local cache. Pull it?", otherwise="Nothing was pulled.")

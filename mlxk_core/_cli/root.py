@@ -186,6 +186,10 @@ class Root(click.Group):
                     raise UsageError(
                         f"No such command `{name}`. It is a model: `mlxk run {name}`.", command=name
                     ) from error
+                if _is_sentence(args) and "Did you mean" not in str(error):
+                    raise UsageError(
+                        f'No such command `{name}`. To ask a model, write `mlxk run MODEL "PROMPT"`.', command=name
+                    ) from error
                 raise
             finally:
                 self.host.announce_failures(self._output.note)
@@ -237,6 +241,12 @@ class Root(click.Group):
         if name in self.host.contested_commands():
             return "(claimed by several plugins, see `mlxk plugins`)"
         return self.host.command(name).summary
+
+
+def _is_sentence(args: Sequence[str]) -> bool:
+    """Return whether the command line looks like a prompt, with or without quotes, for which a model is missing."""
+    words = " ".join(args).split()
+    return (len(words) > 2 and not any(word.startswith("-") for word in words)) or len(args[0].split()) > 1
 
 
 def _is_model(host: Host, name: str) -> bool:

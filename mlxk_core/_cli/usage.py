@@ -44,6 +44,9 @@ _OPTION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--quant-predicate": ("--recipe",),
     "--mlx-path": ("--name",),
     "--yes": ("--force",),
+    "-y": ("--force",),
+    "-n": ("--max-tokens",),
+    "-p": ("--port",),
     "--bind": ("--host",),
     "--listen": ("--host",),
     "--address": ("--host",),
@@ -57,6 +60,7 @@ _OPTION_ADVICE: Mapping[str, str] = {
     "--quant": "Write the variant after the name: MODEL:Q4_K_M",
     "--prompt": 'The prompt is an argument: mlxk run MODEL "PROMPT"',
     "--token": "mlxk uses HF_TOKEN, or the token saved by `hf auth login`",
+    "-p": 'The prompt is an argument: mlxk run MODEL "PROMPT"',
     "-o": "Every option has a name of its own, such as --temperature 0",
     "--option": "Every option has a name of its own, such as --temperature 0",
     "--force-resume": "An interrupted download is always resumed",
@@ -92,6 +96,8 @@ def usage_error(error: click.UsageError, command: str | None = None) -> UsageErr
     if isinstance(error, click.NoSuchOption):
         text = f"No such option: {error.option_name}"
         hint = _option_hint(error, [] if ctx is None else _options_of(ctx))
+        if ctx is not None and ctx.parent is None and "Did you mean" not in hint:
+            hint = f"Options of a command follow its name: `mlxk COMMAND {error.option_name}`."
     elif isinstance(error, click.BadParameter):
         text = _bad_value(error)
     elif text.startswith("No such command"):
@@ -148,6 +154,8 @@ def _options_of(ctx: click.Context) -> list[str]:
 
 def _bad_value(error: click.BadParameter) -> str:
     """Return click's `Invalid value for '--seed': 'abc' is not a valid integer range` as `--seed: must be …`."""
+    if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument):
+        return f"Missing argument {error.param.make_metavar(error.ctx).strip('[]') if error.ctx else error.param.name}"
     if isinstance(error, click.MissingParameter) or error.param is None:
         return error.format_message().rstrip(".")
     option = error.param

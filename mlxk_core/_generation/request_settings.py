@@ -10,6 +10,7 @@ from typing import Any
 from mlxk_core._errors import InvalidOption
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._models.budget import TokenPolicy
 
 
 def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
@@ -34,7 +35,8 @@ def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationReque
 def _filled(request: GenerationRequest) -> GenerationRequest:
     settings = request.model.settings
     changes: dict[str, Any] = {}
-    if request.max_tokens is None and settings.max_tokens is not None:
+    unlimited = request.token_policy is TokenPolicy.NO_LIMIT
+    if request.max_tokens is None and settings.max_tokens is not None and not unlimited:
         changes["max_tokens"] = settings.max_tokens
     if request.thinking_budget is None and settings.thinking_budget is not None:
         changes |= {"thinking_budget": settings.thinking_budget, "budget_is_default": True}

@@ -52,7 +52,7 @@ def unknown_command(name: str, commands: Iterable[str], records: Iterable[Plugin
         return COMMAND_ADVICE[name]
     available, synonym = set(commands), COMMAND_SYNONYMS.get(name)
     close = [synonym] if synonym in available else difflib.get_close_matches(name, sorted(available), n=1)
-    return f"Did you mean `{close[0]}`?" if close else "`mlxk --help` lists them."
+    return f"Did you mean `{close[0]}`?" if close else "`mlxk --help` lists the commands."
 
 
 def unknown_option(option: str, name: str, names: Iterable[str], hint: str = "") -> InvalidOption:

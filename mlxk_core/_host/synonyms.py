@@ -32,7 +32,9 @@ COMMAND_SYNONYMS: Mapping[str, str] = {
     "cache": "list",
     "env": "doctor",
     "embeddings": "embed",
+    "alias": "config",
     "aliases": "config",
+    "set": "config",
     "daemon": "service",
     "diagnose": "doctor",
 }

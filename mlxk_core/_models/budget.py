@@ -36,6 +36,8 @@ class TokenPolicy(Enum):
     """All of the context after the prompt: one person at a terminal."""
     HALF_CONTEXT = "half"
     """Half of the context, at most what is left after the prompt: a server with several clients."""
+    NO_LIMIT = "unlimited"
+    """All of the context after the prompt, also where the settings limit answers: the client said so."""
 
 
 # Rotary scalings whose factor is not in `max_position_embeddings` yet. llama3 and longrope have it there already.
@@ -131,7 +133,7 @@ def budget(window: int | None, prompt: int, *, asked: int | None, policy: TokenP
         raise ContextLengthExceeded(prompt, window)
     if asked is not None:
         return min(asked, left)
-    return left if policy is TokenPolicy.FULL_CONTEXT else min(max(window // 2, 1), left)
+    return min(max(window // 2, 1), left) if policy is TokenPolicy.HALF_CONTEXT else left
 
 
 def _positive(value: object) -> int | None:

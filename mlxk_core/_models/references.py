@@ -10,6 +10,7 @@ DEFAULT_OWNER = "mlx-community"
 """The owner of a hub name that is given without one."""
 # Names on the hub contain neither `@` nor `:`, and git's branches and tags contain no `:`.
 _NAME = re.compile(r"(?P<name>[^@:]*)(?:@(?P<revision>[^:]*))?(?::(?P<variant>.*))?", re.DOTALL)
+_HUB_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?=[^/]+/[^/]+$)", re.IGNORECASE)
 _HUB_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _HUB_NAME = re.compile(rf"{_HUB_PART}/{_HUB_PART}")
 
@@ -54,6 +55,11 @@ def parse_reference(text: str) -> Reference:
     if text.lower().endswith(".gguf"):
         return PathReference(Path(text))
     return parse_name(text)
+
+
+def without_hub(text: str) -> str:
+    """Return the name of a model whose page is `text` (`hf.co/org/name`); any other text as it is."""
+    return _HUB_PAGE.sub("", text, count=1) if _HUB_PAGE.match(text) else text
 
 
 def parse_name(text: str) -> NameReference:

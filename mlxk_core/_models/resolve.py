@@ -20,6 +20,7 @@ from mlxk_core._models.references import (
     parse_name,
     parse_reference,
     short_name,
+    without_hub,
 )
 from mlxk_core._models.revisions import snapshot_at
 from mlxk_core._models.similar import similar_name
@@ -62,9 +63,10 @@ class Resolver:
         """Return the model to show or to delete: a repository of GGUF files as a whole, unless a variant is named.
 
         A name may be prefixed with its origin (`hub:NAME`, `SOURCE:NAME`), be a part of the full name, or have a tag
-        that narrows it (`qwen3:0.6b`). Raises `ModelNotFound`, `AmbiguousModel` and `RevisionNotFound`.
+        that narrows it (`qwen3:0.6b`). The address of its page on the hub is a name too. Raises `ModelNotFound`,
+        `AmbiguousModel` and `RevisionNotFound`.
         """
-        return self._with_settings(self._find(self._host.settings.expand(reference.strip())))
+        return self._with_settings(self._find(without_hub(self._host.settings.expand(reference.strip()))))
 
     def _find(self, text: str) -> Model:
         offers = self._offers()

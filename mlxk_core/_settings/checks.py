@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mlxk_core._settings.settings import MODELS, Settings, line_of
+from mlxk_core._settings.sections import HIGHEST_TEMPERATURE, ModelSettings
+from mlxk_core._settings.settings import ALIASES, DEFAULT_OWNER, DEFAULTS, MODELS, Settings, line_of
 
 
 def alias_conflict(alias: str, target: str, *, models: Collection[str], commands: Collection[str]) -> str | None:
@@ -17,17 +18,44 @@ def alias_conflict(alias: str, target: str, *, models: Collection[str], commands
 
 
 def settings_warnings(settings: Settings, *, models: Collection[str], commands: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each alias that hides something, section of an unknown model, and missing template file."""
-    short = {name.rpartition("/")[2] for name in models}
+    """Yield a sentence for each name of a model that is missing, alias that hides something, missing template file,
+    and temperature that gives noise. `models` are the listed names."""
+
+    def place(*path: str) -> str:
+        line = line_of(settings.text, path)
+        return f" (line {line})" if line else ""
+
     for alias, target in settings.aliases.items():
         if conflict := alias_conflict(alias, target, models=models, commands=commands):
             yield f"alias {conflict} Rename the alias."
+        elif not _is_local(target, models):
+            yield f"alias `{alias}`{place(ALIASES, alias)}: no local model is named `{target}`."
+    if (default := settings.default_model) and not _is_local(settings.expand(default), models):
+        yield f"[defaults]{place(DEFAULTS, 'model')}: no local model is named `{default}`."
+    yield from _value_warnings("[defaults]", place(DEFAULTS), settings.defaults)
     for name, values in settings.models.items():
-        bare = name.partition(":")[0]
-        line = line_of(settings.text, (MODELS, name))
-        if not {name, bare} & {*models, *short}:
-            yield f'[models."{name}"] (line {line}): no local model has that name.'
-        if values.chat_template and not Path(values.chat_template).is_file():
-            yield f'[models."{name}"] (line {line}): no such file: {values.chat_template}.'
-    if settings.defaults.chat_template and not Path(settings.defaults.chat_template).is_file():
-        yield f"[defaults]: no such file: {settings.defaults.chat_template}."
+        section, where = f'[models."{name}"]', place(MODELS, name)
+        listed = {each: each.removeprefix(DEFAULT_OWNER) for each in models}
+        if not {name, name.partition(":")[0]} & {*listed, *listed.values()}:
+            meant = next((each for each in models if each.endswith(f"/{name}")), None)
+            hint = f' Write [models."{meant}"].' if meant else ""
+            yield f"{section}{where}: no local model has that name.{hint}"
+        yield from _value_warnings(section, where, values)
+
+
+def _value_warnings(section: str, place: str, values: ModelSettings) -> Iterator[str]:
+    if values.chat_template and not Path(values.chat_template).is_file():
+        yield f"{section}{place}: no such file: {values.chat_template}."
+    if values.temperature is not None and values.temperature > HIGHEST_TEMPERATURE:
+        yield f"{section}{place}: {temperature_warning(values.temperature)}"
+
+
+def temperature_warning(temperature: float) -> str:
+    """Return the warning about a temperature above `HIGHEST_TEMPERATURE`."""
+    return f"temperature {temperature:g} is above {HIGHEST_TEMPERATURE:g}; answers become random text."
+
+
+def _is_local(name: str, models: Collection[str]) -> bool:
+    """Return whether `name` means a model of this machine: a listed name, a part of one, or a path."""
+    bare = name.partition("@")[0].partition(":")[0].lower()
+    return any(bare in each.lower() for each in models) or name in models or Path(name).expanduser().exists()

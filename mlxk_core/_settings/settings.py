@@ -20,7 +20,8 @@ T = TypeVar("T")
 DEFAULTS, ALIASES, MODELS = RESERVED_SECTIONS
 DEFAULT_MODEL = "model"
 """A key of `[defaults]` next to those of a model."""
-_DEFAULT_OWNER = "mlx-community/"
+DEFAULT_OWNER = "mlx-community/"
+"""Left out of the names of models in the file."""
 _TOML_PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 _LONGEST_SHOWN = 40
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_.\s-]|\"(?:[^\"\\]|\\.)*\"|'[^']*')+?)\s*=")
@@ -83,7 +84,7 @@ class Settings:
 
     def layers(self, name: str, variant: str | None = None) -> Sequence[Layer]:
         """Return the sections that apply to a model, in order of precedence."""
-        names = [name, name.removeprefix(_DEFAULT_OWNER)]
+        names = [name, name.removeprefix(DEFAULT_OWNER)]
         keys = dict.fromkeys([f"{each}:{variant}" for each in names if variant] + names)
         found = [Layer((MODELS, key), self.models[key]) for key in keys if key in self.models]
         return [*found, Layer((DEFAULTS,), self.defaults)]
@@ -221,7 +222,11 @@ class _Reader:
             if not isinstance(keys, dict) or ("." not in name and any(isinstance(v, dict) for v in keys.values())):
                 raise self.error((MODELS, name), f'a name with a dot is written in quotes: [models."{name}"].')
             if name in aliases:
-                raise self.error((MODELS, name), f'`{name}` is an alias: write [models."{aliases[name]}"].')
+                raise self.error(
+                    (MODELS, name),
+                    f"[models.{name}]: settings belong to a model, and `{name}` is an alias. "
+                    f'Write [models."{aliases[name]}"].',
+                )
             models[name] = self.section((MODELS, name), ModelSettings, keys)
         return models
 

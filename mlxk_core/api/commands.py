@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
+from mlxk_core._cli.confirm import can_ask, confirm
 from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
 from mlxk_core._cli.output import Output
@@ -13,10 +14,12 @@ from mlxk_core._text.control import escape_control
 __all__ = [
     "Output",
     "Session",
+    "can_ask",
     "complete_backend",
     "complete_model",
     "complete_plugin",
     "complete_reasoning_format",
+    "confirm",
     "emit_result",
     "escape_control",
     "find_or_pull",

@@ -41,6 +41,22 @@ def test_no_leaves_everything_as_it_was(offered, hub_cache):
     assert run.exitstatus == 1 and not list(hub_cache.glob("models--*"))
 
 
+def test_ctrl_c_leaves_the_line_of_the_question(offered, hub_cache):
+    run = spawn("run", offered, "Hi")
+    run.expect("Pull it?")
+    run.sendintr()
+    run.expect("\nmlxk run: ")
+    run.expect(pexpect.EOF)
+    run.wait()
+    assert run.exitstatus == 130 and not list(hub_cache.glob("models--*"))
+
+
+def test_the_address_of_a_model_is_its_name(mlxk, offered):
+    assert mlxk("pull", f"hf.co/{offered}").code == 0
+    for address in (f"hf.co/{offered}", f"https://huggingface.co/{offered}"):
+        assert mlxk("show", address).code == 0
+
+
 def test_nobody_is_asked_where_nobody_sits(mlxk, offered):
     result = mlxk("run", offered, "Hi")
     assert result.code == 1 and "mlxk pull org/talker" in result.stderr

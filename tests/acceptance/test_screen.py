@@ -1,6 +1,7 @@
 """What a person sees: a chat on a terminal of 60, 80 and 140 columns, drawn by a terminal emulator."""
 
 import os
+import re
 import sys
 import time
 
@@ -61,3 +62,20 @@ def test_answers_wrap_at_words_and_are_rendered(tmp_path, columns):
         assert words == WORDS.partition("The end.")[0].split()  # no word is cut, and none is missing
     finally:
         screen.child.close(force=True)
+
+
+def test_no_color_means_no_color_at_the_prompt_either(tmp_path):
+    scripted_model(tmp_path / "writer", TEXT)
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "mlxk_core", "run", str(tmp_path / "writer")],
+        timeout=GRACE,
+        env={**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1"},
+    )
+    child.expect("You:")
+    child.send("Go on\r")
+    child.expect("You:")
+    shown = child.before
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    assert not re.search(rb"\x1b\[[0-9;]*[34]8;", shown + child.before)

@@ -29,11 +29,14 @@ def settings_server(tmp_path_factory):
         stop = [":"]
         chat_template = "own.jinja"
         context_length = 500
+        [models."tiny/short"]
+        max_tokens = 3
         """
     )
     with own_home(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLXK_CONFIG", str(config))
         in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The keeper said: hello."))
+        in_hub_cache("tiny/short", lambda folder: scripted_model(folder, "The keeper said: hello."))
         process = ServerProcess(folder)
     yield process
     process.kill()
@@ -92,6 +95,17 @@ def test_a_request_comes_before_the_settings(server):
     own = [{"role": "developer", "content": "Sing."}, *SAYS]
     rendered = server.post("/apply-template", {"model": "pal", "messages": own}).json["prompt"]
     assert "Sing." in rendered and "Be brief." not in rendered
+
+
+@pytest.mark.parametrize(
+    ("path", "unlimited"),
+    [("/v1/chat/completions", {"max_tokens": -1}), ("/api/chat", {"options": {"num_predict": -1}})],
+)
+def test_a_request_for_no_limit_lifts_that_of_the_settings(server, path, unlimited):
+    body, text, _ = ANSWERS[path]
+    limited = text(server.post(path, {"model": "tiny/short", **body}).json)
+    whole = text(server.post(path, {"model": "tiny/short", **body, **unlimited}).json)
+    assert whole == "The keeper said: hello." and whole.startswith(limited) and limited != whole
 
 
 def test_a_request_without_a_model_gets_the_default_one(server):

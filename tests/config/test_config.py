@@ -150,6 +150,38 @@ def test_a_key_or_command_that_does_not_exist_is_hinted_at(file, cli):
     assert "Did you mean `show`?" in cli("config", "list").stderr
 
 
+def test_an_unknown_key_is_not_written_and_hinted_at(file, cli):
+    for key in ("models.x.topk", "models.org/x.topk"):
+        for command in (("get", key), ("unset", key), ("set", key, "5")):
+            assert f"Did you mean `{key.replace('topk', 'top_k')}`?" in cli("config", *command).stderr
+    assert cli("config", "set", "chat.sav", "true").code == 2 and not file.exists()
+
+
+def test_a_section_disappears_with_its_last_key_but_not_with_a_comment(file, cli):
+    cli("config", "set", "models.org/x.top_k", "5")
+    assert cli("config", "unset", "models.org/x.top_k").code == 0 and file.read_text().strip() == ""
+    file.write_text("[models.x]  # mine\ntop_k = 5\n")
+    assert cli("config", "unset", "models.x.top_k").code == 0 and "# mine" in file.read_text()
+    assert cli("config", "unset", "models.x").code == 0 and "mine" not in file.read_text()
+
+
+def test_an_alias_without_a_model_and_the_settings_of_an_alias(file, cli):
+    assert "org/none" in cli("config", "set", "aliases.gone", "org/none").stderr
+    assert "org/none" in cli("config", "show").stderr
+    assert "org/none" not in cli("config", "set", "defaults.top_k", "1").stderr  # only what this change brought
+    refused = cli("config", "set", "models.gone.top_k", "1")
+    assert refused.code == 2 and '[models."org/none"]' in refused.stderr
+    file.write_text(file.read_text() + "[models.gone]\ntop_k = 1\n")
+    shown = cli("config", "show")
+    assert shown.code == 2 and '[models."org/none"]' in shown.stderr
+
+
+def test_a_temperature_that_gives_noise_is_warned_of(file, cli):
+    result = cli("config", "set", "defaults.temperature", "9")
+    assert result.code == 0 and "warning" in result.stderr
+    assert "warning" not in cli("config", "set", "defaults.temperature", "2").stderr
+
+
 def test_the_default_model_may_be_an_alias(file, cli):
     in_hub_cache("org/talker", random_model)
     assert cli("config", "set", "aliases.small", "talker").code == 0

@@ -158,7 +158,7 @@ def test_a_command_that_the_installed_plugin_does_not_have_yet(host, cli):
 def test_a_mistyped_command_gets_a_suggestion(host, cli):
     host.register(plugin("mlxk_commands", command()), name="greet")
     assert "Did you mean `hello`?" in cli("helo").stderr
-    assert "`mlxk --help` lists them." in cli("xyzzy").stderr
+    assert "`mlxk --help` lists the commands." in cli("xyzzy").stderr
 
 
 # Backends

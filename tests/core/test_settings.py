@@ -139,16 +139,13 @@ def test_the_origin_of_a_value_is_its_section_and_line(parse):
 
 def test_what_is_allowed_but_not_likely_to_be_meant_is_a_warning(parse, tmp_path):
     settings = parse(
-        '[aliases]\nls = "org/m"\nm = "org/n"\nfine = "org/n"\n[models.gone]\ntop_k = 1\n[models.n]\n'
-        'chat_template = "none.jinja"\n'
+        '[defaults]\nmodel = "lost"\n[aliases]\nls = "org/m"\nm = "org/n"\nfine = "org/n:Q4_0"\nbad = "org/none"\n'
+        '[models.gone]\ntop_k = 1\n[models.n]\ntop_k = 1\n[models."org/n"]\nchat_template = "none.jinja"\n'
+        "temperature = 9\n"
     )
     found = list(settings_warnings(settings, models=["org/m", "org/n"], commands={"ls"}))
-    assert [word for each, word in zip(found, ("ls", "org/m", "gone", "none.jinja"), strict=True) if word in each] == [
-        "ls",
-        "org/m",
-        "gone",
-        "none.jinja",
-    ]
+    words = ("ls", "org/m", "org/none", "lost", "gone", 'Write [models."org/n"]', "none.jinja", "9 is above 2")
+    assert [word for each, word in zip(found, words, strict=True) if word in each] == list(words)
 
 
 @pytest.fixture

@@ -175,6 +175,7 @@ def test_continue_says_what_it_continues(chat):
         (b"/set num_predict 5", "max_tokens = 5"),
         (b"/show system", "system = (default)"),
         (b"/show parameters", "context"),
+        (b"/set temperature 9", "9 is above 2"),
         (b"/set sampling", "unknown setting"),
         (b"/show temprature", "Did you mean `temperature`?"),
     ],
@@ -197,3 +198,12 @@ def test_arguments_of_a_command_without_arguments_are_an_error(chat, line):
     chat.script.answer = lambda prompt: f"{prompt.count('<user>')}."
     out, notes = chat(b"one", line, b"two")
     assert out == "1.\n2.\n" and f"{line.decode().split()[0]}: takes no arguments" in notes
+
+
+@pytest.mark.parametrize(("columns", "line"), [(80, "  /bye  "), (24, "  /bye")])
+def test_the_help_fits_the_terminal(chat, monkeypatch, columns, line):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = chat(b"/help")[1].split("\n")
+    assert any(each.startswith(line) for each in lines)
+    assert all(len(each) < columns for each in lines if each.startswith("  ") and "[NAME" not in each)
+    assert "" not in lines[1:-2]

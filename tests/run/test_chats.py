@@ -75,6 +75,6 @@ def test_the_command_lists_searches_shows_exports_and_deletes(store, cli, tmp_pa
     assert exported == [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
     assert cli("chats", "export", "mine", "-o", str(tmp_path / "chat.md")).stdout == ""
     assert "Because." in (tmp_path / "chat.md").read_text()
-    assert cli("chats", "delete", "mine", input="n\n").code == 1
+    assert cli("chats", "delete", "mine", input="y\n").code == 2  # a pipe is not a person
     assert cli("chats", "delete", "mine", "2", "-f", "--json").json["data"]["deleted"] == [1, 2]
     assert cli("chats", "delete").code == 2

@@ -51,7 +51,7 @@ def test_every_slash_command_of_the_page_exists(spans):
     assert all(ChatCommands.is_command(f"/{word} x") for word in words)
 
 
-@pytest.mark.needs("serve", "convert", "pull")
+@pytest.mark.needs("serve", "convert", "pull", "models", "config")
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
@@ -59,6 +59,12 @@ def test_every_slash_command_of_the_page_exists(spans):
         (("run", "m", "--format", "json"), "--schema"),
         (("run", "m", "-o", "temperature", "0"), "--temperature"),
         (("run", "m", "--no-log"), "--no-save"),
+        (("run", "m", "-n", "5"), "--max-tokens"),
+        (("rm", "-y", "m"), "--force"),
+        (("-m", "m", "Hi"), "follow its name"),
+        (("Why", "is", "the", "sky", "blue"), "mlxk run MODEL"),
+        (("Why is it?",), "mlxk run MODEL"),
+        (("alias", "set", "x"), "config"),
         (("serve", "--keepalive", "10m"), "--ttl"),
         (("convert", "m", "--quantize", "4"), "--bits"),
         (("pull", "m", "--revision", "x"), "MODEL@REVISION"),

@@ -271,3 +271,20 @@ def test_thinking_is_an_option_of_the_chat_template(say):
     seen.clear()
     say("x")
     assert seen[0] == {}
+
+
+def test_a_prompt_without_quotes_is_explained(say, cli, host):
+    for words in (("Why", "is", "it"), ("whats", "up"), ("Explain", "this:", "x=1")):
+        result = cli("run", *words)
+        assert result.code == 1 and f'MODEL "{" ".join(words)}"' in result.stderr
+    for words in (("qwen3", "is", "it"), ("org/Why", "is", "it"), ("Why", "is it")):
+        result = cli("run", *words)
+        assert result.code == 1 and "MODEL" not in result.stderr
+    assert say("Hello.", prompt=("Why", "is", "it")).code == 0
+
+
+def test_a_temperature_that_gives_noise_is_warned_of_and_used(say):
+    result = say("Hello.", "-t", "9")
+    assert result.code == 0 and "9 is above 2" in result.stderr
+    assert say.engine.script.happened("add")[-1].sampling.temperature == 9
+    assert say("Hello.", "-t", "2").stderr == say("Hello.", "-t", "9", "-q").stderr == ""

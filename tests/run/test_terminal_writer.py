@@ -1,6 +1,7 @@
 """Answers on a terminal, as a screen shows them."""
 
 import re
+import time
 
 import pytest
 
@@ -128,6 +129,23 @@ def test_a_block_that_is_longer_than_the_screen_stays_whole(columns):
     text = "\n".join(f"{number}. item {number}" for number in range(1, 40))
     lines = shown(letters([(C, text)])).text.split("\n")
     assert [line.split()[-1] for line in lines if line.strip()] == [str(number) for number in range(1, 40)]
+
+
+@pytest.mark.parametrize("rows", [6, 24])
+@pytest.mark.parametrize("options", [{}, {"markdown": False}, {"ansi": False}])
+def test_nothing_is_lost_or_repeated_when_the_window_is_resized(columns, options, rows):
+    text = f"{LONG} Some **bold** words. {LONG} {LONG}\n\n- {LONG}\n- {LONG} {LONG}\n\nThe end."
+    screen = Screen()
+    writer = TerminalWriter(screen.write, **options)
+    columns(40, rows)
+    for index, letter in enumerate(text):
+        if index % 150 == 120:
+            columns((24, 90, 30)[index // 150 % 3], rows)
+            time.sleep(0.05)  # rendered at the old width, then at the new one
+        writer.add(C, letter)
+    writer.finish()
+    plain = text if options else text.replace("**", "").replace("-", "•")
+    assert "".join(screen.text.split()) == "".join(plain.split())
 
 
 @pytest.mark.parametrize("options", [{}, {"markdown": False}, {"ansi": False}])

@@ -47,9 +47,11 @@ def service(*args):
 def test_a_unit_is_valid_and_has_the_options_of_the_server(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", "/models of 100%")
     monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").write_text("a-key-of-the-server\n")
     result = service("install", "--model", 'a $b "c"', "--print", "--api-key-file", "keys")
     assert "secret" not in result.stdout
-    assert f"--api-key-file {os.getcwd()}/keys" in result.stdout  # noqa: PTH109
+    assert f"--api-key-file {tmp_path}/keys" in result.stdout
     unit = tmp_path / "mlxk.service"
     unit.write_text(result.stdout)
     if shutil.which("systemd-analyze"):
@@ -85,8 +87,13 @@ def test_the_service_is_installed_looked_at_and_removed(manager, tmp_path, monke
 @linux
 def test_a_wrong_option_is_an_error_before_anything_is_written(manager, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for options in (("--prot", "9"), ("--port", "x"), ("smollm2",), ("--reload",)):
+    monkeypatch.setenv("MLXK_API_KEY", "a-key-of-this-shell")  # which the service will not have
+    together = (("--unix", "/tmp/x", "--port", "9"), ("--host", "0.0.0.0"), ("--api-key-file", "/none"))
+    for options in (("--prot", "9"), ("--port", "x"), ("smollm2",), ("--reload",), *together):
         assert service("install", *options).code == 2
+        assert service("install", "--print", *options).code == 2
+    assert service("install", "--model", "org/missing", "--json").json["error"]["type"] == "model_not_found"
+    assert os.environ["MLXK_API_KEY"]
     assert manager() == [] and not (tmp_path / "config").exists()
 
 

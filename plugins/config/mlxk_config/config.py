@@ -6,13 +6,14 @@ import difflib
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from mlxk_config.document import SettingsDocument, field_of, known_keys, parse_key
+from mlxk_config.document import SettingsDocument, field_of, generic_key, known_keys, parse_key
 from mlxk_core.api.commands import (
     Session,
     complete_backend,
@@ -20,9 +21,15 @@ from mlxk_core.api.commands import (
     complete_reasoning_format,
     json_option,
 )
-from mlxk_core.api.errors import InvalidOption, MlxkError
+from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
 from mlxk_core.api.models import Resolver
-from mlxk_core.api.settings import alias_conflict, parse_settings, settings_file, settings_warnings
+from mlxk_core.api.settings import (
+    RESERVED_SECTIONS,
+    alias_conflict,
+    parse_settings,
+    settings_file,
+    settings_warnings,
+)
 
 _TEMPLATE = """\
 # Settings of mlxk. `mlxk help environment` lists the environment variables.
@@ -65,6 +72,8 @@ def _complete_value(ctx: click.Context, param: click.Parameter, incomplete: str)
     if path[-1] == "reasoning_format":
         return complete_reasoning_format(ctx, param, incomplete)
     field = field_of(path, session.host.settings_sections())
+    if field is None:
+        return []
     if field.form == "file":
         return [CompletionItem(incomplete, type="file")]
     values = field.choices or (("true", "false") if field.type is bool else ())
@@ -131,8 +140,7 @@ def show(session: Session, keys: bool) -> Any:
                 session.output.line(f"{key.ljust(width)}  {field.help}{bounds}")
         return {"keys": [{"key": key, "help": field.help} for key, field in found.items()]}
     document = SettingsDocument.read(settings_file())
-    settings = parse_settings(document.text, document.file, sections, complete=session.host.knows_all_sections)
-    warnings = list(settings_warnings(settings, models=_models(session), commands=session.host.command_names()))
+    warnings = list(_warnings(session, document))
     for warning in warnings:
         session.output.note(f"warning: {warning}")
     if not session.output.json:
@@ -141,6 +149,13 @@ def show(session: Session, keys: bool) -> Any:
         else:
             session.output.note(f"No settings. `mlxk config edit` opens {document.file}.")
     return {"path": str(document.file), "settings": document.data(), "warnings": warnings}
+
+
+def _warnings(session: Session, document: SettingsDocument) -> Iterator[str]:
+    """Validate the document and yield its warnings. Raises `SettingsError`."""
+    host = session.host
+    settings = parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
+    return settings_warnings(settings, models=_models(session), commands=host.command_names())
 
 
 def _models(session: Session) -> list[str]:
@@ -161,7 +176,7 @@ def get(session: Session, key: str) -> Any:
     document = SettingsDocument.read(settings_file())
     host = session.host
     parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
-    value = document.get(parse_key(key))
+    value = document.get(document.path(key))
     if value is None:
         raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
     if not session.output.json:
@@ -172,8 +187,8 @@ def get(session: Session, key: str) -> Any:
 def _meant(session: Session, key: str) -> str:
     """The hint to a key that is close to `key`, if there is none of that name."""
     path, known = parse_key(key), known_keys(session.host.settings_sections())
-    form = ".".join(("models", "NAME", *path[2:]) if path[0] == "models" else path)
-    if form in known or path[0] == "aliases":
+    form = generic_key(path)
+    if form in known:
         return ""
     close = difflib.get_close_matches(form, known, n=1)
     return f" Did you mean `{close[0].replace('NAME', path[1])}`?" if close else ""
@@ -199,35 +214,39 @@ def set_command(session: Session, key: str, value: str) -> Any:
     """
     document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
+    _check_key(session, key, path)
+    before = set(_warnings(session, document)) if document.text.strip() else set()
     stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
-    _check_names(session, document, path, stored)
+    _check_names(session, path, stored)
     document.write()
     session.output.note(f"{key} = {document.toml(stored)}")
+    for warning in _warnings(session, document):
+        if warning not in before:
+            session.output.note(f"warning: {warning}")
     return {"key": key, "value": stored, "path": str(document.file)}
 
 
-def _check_names(session: Session, document: SettingsDocument, path: tuple[str, ...], value: Any) -> None:
-    """Raise for a name that no plugin has, or an alias that hides something; warn about a model that is missing."""
+def _check_key(session: Session, key: str, path: tuple[str, ...]) -> None:
+    """Raise for a key that no section has. The section of a plugin that is not loaded may have any key."""
+    sections = session.host.settings_sections()
+    names = {*RESERVED_SECTIONS, *(section.name for section in sections)}
+    if field_of(path, sections) is None and (path[0] in names or session.host.knows_all_sections):
+        hint = _meant(session, key) or " `mlxk config show --keys` lists the settings."
+        raise UsageError(f"`{key}` is not a setting.{hint}", key=key)
+
+
+def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
+    """Raise for a name that no plugin has, and for an alias that hides something."""
     host = session.host
     if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
         raise InvalidOption("backend", f"`{value}` is unknown; available: {', '.join(names)}.")
     formats = [*(spec.name for spec in host.reasoning_extractors()), "none"]
     if path[-1] == "reasoning_format" and value not in formats:
         raise InvalidOption("reasoning_format", f"`{value}` is unknown; available: {', '.join(formats)}.")
-    models = _models(session)
     if path[0] == "aliases":
-        conflict = alias_conflict(path[1], value, models=models, commands=session.host.command_names())
+        conflict = alias_conflict(path[1], value, models=_models(session), commands=session.host.command_names())
         if conflict:
             raise InvalidOption(".".join(path), f"{conflict} Choose another name.")
-    named = value if path[0] == "aliases" or path == ("defaults", "model") else path[1] if path[0] == "models" else None
-    aliased = path == ("defaults", "model") and document.get(("aliases", str(named))) is not None
-    if named is not None and not aliased and not _is_known(session, named, models):
-        session.output.note(f"warning: no local model is named `{named}`.")
-
-
-def _is_known(session: Session, name: str, models: list[str]) -> bool:
-    short = {each.rpartition("/")[2] for each in models}
-    return bool({name, name.partition(":")[0]} & {*models, *short}) or Path(name).expanduser().exists()
 
 
 @config.command("unset")
@@ -242,7 +261,7 @@ def unset(session: Session, key: str) -> Any:
       mlxk config unset models.smollm2.temperature
     """
     document = SettingsDocument.read(settings_file())
-    if not document.unset(parse_key(key)):
+    if not document.unset(document.path(key)):
         raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
     document.write()
     session.output.note(f"{key} is removed.")

@@ -52,6 +52,13 @@ class SettingsDocument:
         """Return the values as plain Python objects."""
         return self.document.unwrap()
 
+    def path(self, text: str) -> tuple[str, ...]:
+        """Return the parts of a dotted key; `models.NAME` may also be a whole section of this file."""
+        section, _, name = text.partition(".")
+        if section == "models" and self.get((section, name)) is not None:
+            return section, name
+        return parse_key(text)
+
     def get(self, key: tuple[str, ...]) -> Any:
         """Return the value of a key, None if it is not set."""
         value = self.data()
@@ -69,11 +76,12 @@ class SettingsDocument:
         sections = list(sections)
         errors: list[MlxkError] = []
         field = field_of(key, sections)
-        if field.form == "file":
+        if field is not None and field.form == "file":
             text = _file(text, exists=key[0] in {"models", "defaults"})
         for value in _readings(text):
             try:
-                field.parse(value)
+                if field is not None:
+                    field.parse(value)
             except ValueError as problem:
                 errors.append(InvalidOption(".".join(key), f"{problem}, not {text!r}. Nothing was written."))
                 continue
@@ -89,13 +97,18 @@ class SettingsDocument:
         raise errors[0]
 
     def unset(self, key: tuple[str, ...]) -> bool:
-        """Remove a key; return False if it is not set."""
+        """Remove a key, and its section if nothing else is in it; return False if it is not set."""
         if self.get(key) is None:
             return False
-        table: Any = self.document
+        tables: list[Any] = [self.document]
         for part in key[:-1]:
-            table = table[part]
-        table.remove(key[-1])
+            tables.append(tables[-1][part])
+        tables.pop().remove(key[-1])
+        for table, part in zip(reversed(tables), reversed(key[:-1]), strict=True):
+            empty = table[part]
+            if empty or empty.trivia.comment or "#" in empty.as_string():
+                break
+            table.remove(part)
         return True
 
     def write(self) -> None:
@@ -130,6 +143,8 @@ def parse_key(text: str) -> tuple[str, ...]:
     try:
         value: Any = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError as error:
+        if section == "models" and name and key:
+            return section, name, key  # an unknown key of a model
         raise UsageError(
             f"`{text}` is not a key. Write SECTION.KEY, such as `defaults.model` or `models.org/name.temperature`."
         ) from error
@@ -156,10 +171,14 @@ def known_keys(sections: Iterable[SettingsSection]) -> Mapping[str, Field]:
     return keys
 
 
-def field_of(key: tuple[str, ...], sections: Iterable[SettingsSection]) -> Field:
-    """Return the field of a key; a text field for an unknown key, which is reported when the file is validated."""
-    generic = ".".join(("models", "NAME", *key[2:]) if key[0] == "models" else key)
-    return known_keys(sections).get(generic, Field(name=key[-1], type=str))
+def generic_key(key: tuple[str, ...]) -> str:
+    """Return a key as `known_keys` has it: `models.NAME.temperature`."""
+    return ".".join((key[0], "NAME", *key[2:]) if key[0] in ("models", "aliases") else key)
+
+
+def field_of(key: tuple[str, ...], sections: Iterable[SettingsSection]) -> Field | None:
+    """Return the field of a key, None for an unknown key."""
+    return known_keys(sections).get(generic_key(key))
 
 
 def _file(text: str, *, exists: bool) -> str:

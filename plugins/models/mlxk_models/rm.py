@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, complete_model, json_option
+from mlxk_core.api.commands import Session, can_ask, complete_model, confirm, json_option
 from mlxk_core.api.errors import (
-    Interrupted,
     InvalidOption,
     MlxkError,
     ModelNotFound,
@@ -174,14 +172,9 @@ def _remains(reference: NameReference) -> str | None:
 def _confirm(session: Session, plans: list[DeletionPlan]) -> None:
     what = " and ".join(f"{_description(plan)}, {human_size(plan.freed)}" for plan in plans)
     names = [plan.name for plan in plans]
-    if session.output.json or not (sys.stdin.isatty() and session.output.stderr_is_terminal):
+    if not can_ask(session):
         raise UsageError(f"This would delete {what}. Nothing was deleted. Add -f to confirm.", models=names)
-    try:
-        agreed = click.confirm(f"Delete {what}?", err=True)
-    except click.Abort:  # Ctrl-C or Ctrl-D, which leave the cursor in the question's line
-        session.output.note("")
-        raise Interrupted("Nothing was deleted.") from None
-    if not agreed:
+    if not confirm(session, f"Delete {what}?", otherwise="Nothing was deleted."):
         raise MlxkError("Nothing was deleted.", models=names)
 
 

@@ -52,7 +52,7 @@ def _generation(
     options = request.options
     if options is not None and options.mirostat:
         raise Unsupported("options.mirostat", "not supported; use top_p or min_p")
-    limit = options.num_predict if options else None
+    limit = (options.num_predict if options else None) or 0
     stop = (options.stop if options else None) or ()
     return GenerationRequest(
         model=model,
@@ -70,8 +70,8 @@ def _generation(
         )
         if options
         else request_sampling(model),
-        max_tokens=limit if limit is not None and limit > 0 else default_max_tokens,
-        token_policy=TokenPolicy.HALF_CONTEXT,
+        max_tokens=limit if limit > 0 else None if limit < 0 else default_max_tokens,
+        token_policy=TokenPolicy.NO_LIMIT if limit < 0 else TokenPolicy.HALF_CONTEXT,
         stop=tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text),
         tools=tools,
         constraint=_constraint(request.format),

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mlxk_core.api.commands import Session, escape_control, json_option
+from mlxk_core.api.commands import Session, can_ask, confirm, escape_control, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Message
 from mlxk_run.paths import chats_file
@@ -150,14 +150,23 @@ def delete_command(session: Session, references: tuple[str, ...], everything: bo
     store = _store()
     found = store.chats() if everything else list({saved.id: saved for saved in map(store.find, references)}.values())
     if found and not force:
-        if session.output.json:
-            raise UsageError("--json needs --force: it cannot ask for confirmation.")
-        for saved in found:
-            session.output.note(f"  {saved.id}  {escape_control(saved.title)}")
-        click.confirm(f"Delete {len(found)} {'chat' if len(found) == 1 else 'chats'}?", abort=True, err=True)
+        _confirm(session, found)
     store.delete([saved.id for saved in found])
-    session.output.note(f"Deleted {len(found)} {'chat' if len(found) == 1 else 'chats'}.")
+    session.output.note(f"Deleted {_count(found)}.")
     return {"deleted": [saved.id for saved in found]}
+
+
+def _confirm(session: Session, found: Sequence[SavedChat]) -> None:
+    if not can_ask(session):
+        raise UsageError(f"This would delete {_count(found)}. Nothing was deleted. Add -f to confirm.")
+    for saved in found:
+        session.output.note(f"  {saved.id}  {escape_control(saved.title)}")
+    if not confirm(session, f"Delete {_count(found)}?", otherwise="Nothing was deleted."):
+        raise MlxkError("Nothing was deleted.")
+
+
+def _count(found: Sequence[SavedChat]) -> str:
+    return f"{len(found)} {'chat' if len(found) == 1 else 'chats'}"
 
 
 def _store() -> ChatStore:

@@ -7,17 +7,30 @@ import textwrap
 from collections.abc import Iterable
 
 _INDENT = "  "
-_NARROWEST = 20
+_NARROWEST = 20  # columns of the right column; below it, its text goes under the left one
 
 
 def two_columns(rows: Iterable[tuple[str, str]]) -> str:
     """Return the rows as lines: the left column padded, the right column wrapped."""
     listed = list(rows)
-    left_width = max((len(left) for left, _ in listed), default=0)
-    room = shutil.get_terminal_size().columns - 1 - len(_INDENT) - left_width - 2
-    lines = []
+    columns = shutil.get_terminal_size().columns - 1
+    margin = len(_INDENT) + max((len(left) for left, _ in listed), default=0) + 2
+    lines: list[str] = []
     for left, right in listed:
-        wrapped = textwrap.wrap(right, max(room, _NARROWEST), break_long_words=False, break_on_hyphens=False) or [""]
-        lines.append(f"{_INDENT}{left.ljust(left_width)}  {wrapped[0]}".rstrip())
-        lines += [f"{' ' * (len(_INDENT) + left_width + 2)}{each}" for each in wrapped[1:]]
-    return "\n".join(lines)
+        if columns - margin < _NARROWEST:
+            lines += [_INDENT + left, *_wrapped(right, columns, 2 * _INDENT)]
+        else:
+            first, *rest = _wrapped(right, columns, " " * margin)
+            lines += [f"{_INDENT}{left}".ljust(margin) + first[margin:], *rest]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _wrapped(text: str, columns: int, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(columns, len(indent) + 8),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [indent]

@@ -8,6 +8,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 try:
     import termios
@@ -19,7 +20,7 @@ _LOOK_AGAIN = 0.5  # seconds between two looks at the terminal's mode, which a s
 
 @contextlib.contextmanager
 def typing_hidden(*, keep: bool = False) -> Iterator[None]:
-    """Turn off the echo of the keyboard. What is typed stays in the terminal's queue; with `keep`, also after Ctrl-C."""
+    """Turn off the echo of the keyboard. What is typed stays in the terminal's queue, with `keep` also after Ctrl-C."""
     descriptor = _foreground_terminal()
     if descriptor is None:
         yield
@@ -58,7 +59,7 @@ def keys_collected(give: Callable[[bytes], None]) -> Iterator[None]:
 class _Reader(threading.Thread):
     """Reads keys until `stop`. Pauses while the process is in the background."""
 
-    def __init__(self, descriptor: int, mode: list[object]) -> None:
+    def __init__(self, descriptor: int, mode: list[Any]) -> None:
         super().__init__(name="mlxk-keyboard", daemon=True)
         self._descriptor = descriptor
         self._mode = mode
@@ -98,7 +99,7 @@ class _Reader(threading.Thread):
 
     def _apply_mode(self) -> None:
         if termios.tcgetattr(self._descriptor) != self._mode:
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._mode)  # type: ignore[arg-type]
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._mode)
 
     def _read(self) -> bool:
         part = os.read(self._descriptor, 4096)
@@ -106,9 +107,9 @@ class _Reader(threading.Thread):
         return bool(part)
 
 
-def _raw(mode: list[object]) -> list[object]:
+def _raw(mode: list[Any]) -> list[Any]:
     """Return a terminal mode in which every key is read at once and only Ctrl-C, Ctrl-Z and Ctrl-S act."""
-    raw = [*mode[:6], [*mode[6]]]  # type: ignore[misc]
+    raw = [*mode[:6], [*mode[6]]]
     raw[0] &= ~termios.ICRNL  # Enter and Ctrl-J are different keys to an editor
     raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
     raw[3] |= termios.NOFLSH  # Ctrl-C would throw away what was typed before it

@@ -114,7 +114,9 @@ class _PromptToolkit:
             event.current_buffer.insert_text("\n")
 
         screen = Vt100_Output.from_pty(
-            sys.stdout, term=os.environ.get("TERM"), default_color_depth=ColorDepth.from_env()  # NO_COLOR
+            sys.stdout,
+            term=os.environ.get("TERM"),
+            default_color_depth=ColorDepth.from_env(),  # NO_COLOR
         )
         # Asking for the cursor's position costs 2 s and a warning where the terminal does not answer.
         screen.enable_cpr = False
@@ -134,7 +136,6 @@ class _PromptToolkit:
         text = self._session.prompt()
         # Under another locale than UTF-8, Python keeps what was typed as lone surrogates.
         return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-
 
     @contextmanager
     def busy(self) -> Iterator[None]:

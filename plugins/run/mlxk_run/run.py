@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -17,9 +18,10 @@ from mlxk_core.api.commands import (
     find_or_pull,
     json_option,
 )
-from mlxk_core.api.errors import Interrupted, UsageError
+from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
-from mlxk_core.api.models import Model
+from mlxk_core.api.models import Model, Resolver
+from mlxk_core.api.settings import HIGHEST_TEMPERATURE, temperature_warning
 from mlxk_run.answer_constraint import constraint_of, parsed
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
@@ -29,6 +31,7 @@ from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
 from mlxk_run.runner import Runner
 from mlxk_run.settings import ChatSettings
 
+_LONGEST_HINT = 60  # characters of a prompt in an error
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for an engine to end before the process exits without it
 
 
@@ -156,6 +159,8 @@ class _Arguments:
     """The command line of `run`."""
 
     model: str | None
+    sentence: str | None
+    """All words, if the first one may be part of a prompt without quotes and not a model."""
     words: tuple[str, ...]
     files: tuple[str, ...]
     resume: bool
@@ -212,10 +217,13 @@ class _Arguments:
         constraint = constraint_of(schema=schema, regex=regex, grammar=grammar)
         settings = session.host.settings
         chat = settings.section(ChatSettings)
+        sentence = None
         if model is None and not resume:
+            sentence = _sentence(words)
             model, words = _model_and_words(words, settings.default_model)
         return cls(
             model=model,
+            sentence=sentence,
             words=words,
             files=files,
             resume=resume,
@@ -268,6 +276,13 @@ def _model_and_words(words: tuple[str, ...], default: str | None) -> tuple[str |
     return default, words
 
 
+def _sentence(words: tuple[str, ...]) -> str | None:
+    """Return the words as a prompt if they look like one without quotes: names of models are not plain words."""
+    if len(words) < 2 or any(len(word.split()) != 1 for word in words) or not words[0].replace("'", "").isalpha():
+        return None
+    return " ".join(words)
+
+
 def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
     session: Session = ctx.obj
     if arguments.model is None and not arguments.resume:
@@ -282,10 +297,24 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
     if prompt is None or arguments.resume:
         _chat(ctx, arguments, prompt)
         return None
-    assert arguments.model is not None
-    model = find_or_pull(ctx, arguments.model)
+    model = _find(ctx, arguments)
     with _runner(ctx, model, arguments) as runner:
         return _single(runner, arguments, prompt)
+
+
+def _find(ctx: click.Context, arguments: _Arguments) -> Model:
+    assert arguments.model is not None
+    if arguments.sentence is None:
+        return find_or_pull(ctx, arguments.model)
+    try:
+        return Resolver(ctx.obj.host).resolve(arguments.model)
+    except ModelNotFound as error:
+        if "Did you mean" in str(error):
+            raise
+        model = "" if ctx.obj.host.settings.default_model else "MODEL "
+        prompt = shorten(arguments.sentence, _LONGEST_HINT, placeholder=" …")
+        hint = f'The first word is the model. Write the prompt in quotes: mlxk run {model}"{prompt}"'
+        raise ModelNotFound(arguments.model, hint=hint) from error
 
 
 def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any] | None:
@@ -346,6 +375,9 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
 
 def _runner(ctx: click.Context, model: Model, arguments: _Arguments) -> _Running:
     session: Session = ctx.obj
+    temperature = arguments.answer.sampling.temperature
+    if temperature is not None and temperature > HIGHEST_TEMPERATURE and not arguments.view.quiet:
+        session.output.note(f"warning: {temperature_warning(temperature)}")
     log = ctx.with_resource(captured_log(on=arguments.view.verbose))
     service = GenerationService(session.host, concurrency=1, memory=machine_memory())
     return _Running(Runner(session, service, model, Display(session.output, arguments.view), log))

@@ -92,7 +92,7 @@ class _WrappedBlock(_Block):
     """Text wrapped at the screen's width; the last line is redrawn when a word moves to the next one."""
 
     def __init__(self, write: Callable[[str], None], *, dim: bool) -> None:
-        self._live = LiveLines(write, _rows)
+        self._live = LiveLines(write, _size)
         self._dim = dim
         self._line = ""
         self._ends = ""  # line ends that wait for more text: at the end of the section they are left out
@@ -124,7 +124,7 @@ class _MarkdownBlock(_Block):
         from mlxk_run.markdown import MarkdownRenderer  # rich takes 0.1 s to import
 
         self._renderer = MarkdownRenderer()
-        self._live = LiveLines(write, _rows)
+        self._live = LiveLines(write, _size)
         self._write = write
         self._text = ""
         self._blocks = 0
@@ -257,10 +257,6 @@ def _head(word: str, width: int) -> str:
 def _columns() -> int:
     """Return the usable width: after a line that fills the last column, the cursor's place is undefined."""
     return max(8, _size().columns - 1)
-
-
-def _rows() -> int:
-    return _size().lines
 
 
 def _size() -> os.terminal_size:

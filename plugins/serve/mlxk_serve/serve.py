@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 _FILES = 8192
 
 
-@click.command("serve")
+class _ServeCommand(click.Command):
+    """A command whose options are checked together when they are parsed, so also for a service that is installed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            _config(ctx, ctx.params)
+        return rest
+
+
+@click.command("serve", cls=_ServeCommand)
 @click.option("--host", "hosts", multiple=True, metavar="ADDRESS", help="Listen here (repeatable) [default: loopback].")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 selects a free port.")
 @click.option("--unix", type=click.Path(path_type=Path), metavar="PATH", help="Listen on a Unix socket instead.")

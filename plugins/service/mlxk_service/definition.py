@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,16 @@ class Definition:
 def secrets_left_out() -> list[str]:
     """Return the names of the variables that are set but not passed on to the service."""
     return [name for name in _SECRETS if os.environ.get(name)]
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Hide these variables, as from the process of the service."""
+    hidden = {name: os.environ.pop(name) for name in secrets_left_out()}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _program() -> tuple[str, ...]:

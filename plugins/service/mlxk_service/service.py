@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import click
 
 from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
-from mlxk_service.definition import Definition, secrets_left_out
+from mlxk_core.api.models import Resolver
+from mlxk_service.definition import Definition, secrets_left_out, without_secrets
 from mlxk_service.launchd import Launchd
 from mlxk_service.manager import ServiceManager
 from mlxk_service.systemd import Systemd
@@ -53,12 +55,14 @@ def install(ctx: click.Context, print_only: bool, no_start: bool, options: tuple
       mlxk service install --print --ttl 15m
     """
     session: Session = ctx.obj
-    _check_options(ctx, options)
+    models = _check_options(ctx, options)
     manager = _manager()
     unit = manager.unit(Definition.of_serve(options))
     if print_only:
         session.output.write(unit)
         return {"path": str(manager.unit_path), "unit": unit}
+    for model in models:
+        Resolver(session.host).resolve(model)  # a service that cannot start would try again and again
     manager.check()
     if secrets := secrets_left_out():
         session.output.note(
@@ -162,16 +166,17 @@ def _manager() -> ServiceManager:
     return Launchd() if sys.platform == "darwin" else Systemd()
 
 
-def _check_options(ctx: click.Context, options: tuple[str, ...]) -> None:
-    """Raise the error that `mlxk serve` would raise, now and not when the service starts."""
+def _check_options(ctx: click.Context, options: tuple[str, ...]) -> Sequence[str]:
+    """Return the models that `mlxk serve` would load first. Raises the error that it would raise when it starts."""
     session: Session = ctx.obj
     if options and not options[0].startswith("-"):
         raise UsageError(f"`{options[0]}` is not an option of `mlxk serve`. A model is given as --model {options[0]}.")
     if "--reload" in options:
         raise UsageError("--reload cannot be used with a service.")
     serve = session.host.load(session.host.command("serve").target)
-    with serve.make_context("serve", list(options), parent=ctx.find_root()):
-        pass
+    with without_secrets(), serve.make_context("serve", list(options), parent=ctx.find_root()) as parsed:
+        models: Sequence[str] = parsed.params["models"]
+        return models
 
 
 def _installed() -> ServiceManager:
