@@ -48,7 +48,7 @@ from mlxk_core._generation.task_queue import TaskQueue
 from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
-from mlxk_core._isolation.stdout import quiet_stdout
+from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 
@@ -180,6 +180,10 @@ class EngineThread:
     # On the engine thread: the loop.
 
     def _run(self) -> None:
+        with quiet_thread():
+            self._run_until_stopped()
+
+    def _run_until_stopped(self) -> None:
         try:
             worked = False
             while not self._stopping:

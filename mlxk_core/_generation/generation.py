@@ -41,6 +41,7 @@ from mlxk_core._generation.prepare import prepare
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.stage_clock import StageClock
+from mlxk_core._isolation.stdout import quiet_thread
 
 
 class Generation:
@@ -145,7 +146,8 @@ class Generation:
     def _process(self, update: JobUpdate) -> None:
         """Turn `update` into events. An error ends the generation."""
         try:
-            self._dispatch(update)
+            with quiet_thread():
+                self._dispatch(update)
         except BaseException as error:  # a panic in a Rust extension (tokenizers) is not an `Exception`
             self._ready.clear()
             interrupted = isinstance(error, KeyboardInterrupt)

@@ -34,6 +34,7 @@ from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
+from mlxk_core._isolation.stdout import quiet_thread
 from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.model import Model
 
@@ -156,7 +157,8 @@ class GenerationService:
             while not _RENDERING.acquire(timeout=_PULSE):
                 waiting()
             try:
-                return render(resident.engine, request, window)
+                with quiet_thread():
+                    return render(resident.engine, request, window)
             except Exception as error:
                 raise self._thread.error_of(resident.backend, error) from error
             finally:

@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO, cast
 
 
 class _Redirection:
@@ -54,15 +54,53 @@ def quiet_stdout() -> Iterator[None]:
         _redirection.end()
 
 
+@contextlib.contextmanager
+def quiet_thread() -> Iterator[None]:
+    """Send what this thread prints to standard error, and leave what others print as it is. Cheap enough for every
+    token; for Python's prints only, since a descriptor belongs to all threads."""
+    before, _this_thread.quiet = _this_thread.quiet, True
+    try:
+        yield
+    finally:
+        _this_thread.quiet = before
+
+
+class _ThisThread(threading.local):
+    quiet = False
+
+
+_this_thread = _ThisThread()
+
+
+class _StdoutByThread:
+    """Standard output, for threads that are not in `quiet_thread`. Everything but writing is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return (sys.stderr if _this_thread.quiet else self._stream).write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        (sys.stderr if _this_thread.quiet else self._stream).writelines(lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def own_stdout() -> TextIO | None:
     """Return a stream for answers on a descriptor of its own, None if standard output is closed. From now on
-    `quiet_stdout` redirects descriptor 1 too.
+    `quiet_stdout` redirects descriptor 1 too, and `quiet_thread` has an effect.
 
     For the process of `mlxk` only: in another one the descriptors are not ours to change.
     """
     if sys.stdout is None:
         return None
     _redirection.owns_descriptor = True
+    sys.stdout = cast("TextIO", _StdoutByThread(sys.stdout))
     return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
 

@@ -375,7 +375,7 @@ LOUD = """
 import os
 import subprocess
 from mlxk_core.api.commands import json_option
-from mlxk_core.api.generation import GenerationRequest, GenerationService
+from mlxk_core.api.generation import Delta, GenerationRequest, GenerationService, Message
 from mlxk_core.api.models import Resolver
 from mlxk_testing.fake_engine import FakeEngine, Script
 
@@ -387,6 +387,14 @@ def shout():
 class Loud(FakeEngine):
     def close(self):
         shout()
+
+    def step(self):
+        print("a step prints")
+        return super().step()
+
+    def render(self, *args, **options):
+        print("render prints")
+        return super().render(*args, **options)
 
 @hookimpl
 def mlxk_backends():
@@ -418,8 +426,13 @@ def ask(session, model):
     '''Ask.'''
     print("own")
     with GenerationService(session.host) as service:
-        request = GenerationRequest(model=Resolver(session.host).resolve(model), prompt="Hi", max_tokens=99)
-        text = service.submit(request).result().content
+        model = Resolver(session.host).resolve(model)
+        request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")], max_tokens=99)
+        text = ""
+        for event in service.submit(request):
+            if isinstance(event, Delta):
+                text += event.text
+                print("own while it runs") if text == event.text else None
     session.output.line(text)
     subprocess.run(["echo", "own child"])
     return {"text": text}
@@ -430,8 +443,10 @@ def test_what_a_backend_prints_is_never_in_the_answer(zoo, tmp_path):
     zoo.plugin("loud", LOUD)
     model = fake_model(tmp_path / "model")
     done = zoo.process("ask", str(model.path))
-    assert (done.code, done.stdout) == (0, "own\nHello.\nown child\n")
-    assert done.stderr.count("print") == done.stderr.count("descriptor") == done.stderr.count("child") >= 5
+    assert (done.code, done.stdout) == (0, "own\nown while it runs\nHello.\nown child\n")
+    assert "a step prints" in done.stderr
+    assert "render prints" in done.stderr
+    assert done.stderr.count("print\n") == done.stderr.count("descriptor") == done.stderr.count("child") >= 5
 
 
 def test_with_json_nothing_but_the_document_is_written_by_a_loud_backend(zoo, tmp_path):
