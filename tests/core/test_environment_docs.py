@@ -13,7 +13,10 @@ PAGE = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-
 NAME = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 OTHER_WORDS = {"AGENT", "FAIL", "HEAD", "MODEL", "NAME", "TRUE", "X_REQUEST_ID"}
 """Texts in capitals that are not variables, in modules that read variables."""
-SET_ONLY = {"HF_HUB_DISABLE_TELEMETRY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "TRANSFORMERS_VERBOSITY"}
+SET_ONLY = {
+    *("HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM"),
+    *("TRANSFORMERS_NO_ADVISORY_WARNINGS", "TRANSFORMERS_VERBOSITY"),
+}
 """Variables that mlxk sets for a library."""
 READ_BY_LIBRARIES = {
     *("HF_TOKEN_PATH", "HF_XET_HIGH_PERFORMANCE", "HF_HUB_DISABLE_XET"),

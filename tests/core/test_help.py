@@ -76,7 +76,7 @@ def test_every_command_has_examples_that_click_accepts(path, tmp_path, monkeypat
             used = used or f"mlxk {' '.join(words)} ".startswith(f"{path} ")
             for word in words:  # files that an example names
                 if re.fullmatch(r"[\w./-]+\.(json|txt|md|py|jinja|toml)", word):
-                    (tmp_path / word).write_text("{}")
+                    (tmp_path / word).write_text('{"type":"object"}')
             _parse(words)
     assert used, f"no example of {path} uses it"
 
