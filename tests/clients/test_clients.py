@@ -12,6 +12,7 @@ import pytest
 PYTHON_CLIENTS = {
     "anthropic": "openai-3",
     "autogen": "openai-2",
+    "cancel": "openai-3",
     "crewai": "openai-2",
     "google_adk": "openai-3",
     "haystack": "openai-2",
