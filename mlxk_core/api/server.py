@@ -142,7 +142,7 @@ class ServerSettings:
     `max_tokens` is the default budget of a chat response (None: half of the context), `places` the number of choices
     that one client can have running or waiting, `authenticated` whether an API key is required. `body` is the largest
     request body in bytes, `heartbeat` the seconds after which a silent stream gets one. With `allow_pull` clients may
-    download models.
+    download models. With `generic_tools` tools work with every model that chats.
     """
 
     max_tokens: int | None
@@ -152,6 +152,7 @@ class ServerSettings:
     body: int
     heartbeat: float
     allow_pull: bool = False
+    generic_tools: bool = True
 
 
 class ServedModels(Protocol):

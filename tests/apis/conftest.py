@@ -43,6 +43,8 @@ def _write_models() -> None:
         in_hub_cache(f"tiny/embeds-{pooling}", partial(_embedder, pooling))
     in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, TALKER))
     in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick tock ", endless=True, context=8192))
+    infill = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|im_start|>")
+    in_hub_cache("tiny/infill", lambda folder: scripted_model(folder, "x * 2", added_tokens=infill))
     in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True))
     in_hub_cache(
         "tiny/thinker",

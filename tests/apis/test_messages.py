@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -170,3 +171,15 @@ def test_a_missing_model_and_a_wrong_key_have_anthropics_types(api):
     assert (refused.status, refused.json["error"]["type"]) == (401, "authentication_error")
     api.headers = {"x-api-key": "correct-horse"}
     assert create(api).status == 200
+
+
+def test_models_have_the_fields_of_the_sdk(api):
+    models = api.get("/v1/models").json
+    assert models["has_more"] is False
+    model = next(each for each in models["data"] if each["id"] == "tiny/talker")
+    assert (model["type"], model["display_name"], model["max_input_tokens"]) == ("model", "tiny/talker", 2048)
+    assert datetime.fromisoformat(model["created_at"]).timestamp() == model["created"]
+
+
+def test_what_the_api_lacks_is_an_error_in_its_shape(api):
+    assert api.post("/v1/messages/batches", {}).json["error"]["type"] == "not_found_error"

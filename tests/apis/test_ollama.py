@@ -95,6 +95,38 @@ def test_models_are_listed_and_described(api):
     assert api.get("/api/version").json["version"]
 
 
+@pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker"])
+def test_tools_are_a_capability_of_every_model_that_chats(api, model):
+    assert "tools" in api.post("/api/show", {"model": model}).json["capabilities"]
+    assert "tools" not in api.post("/api/show", {"model": "tiny/embeds-last"}).json["capabilities"]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_log_probabilities_are_those_of_the_other_api(api, path):
+    fields = {"logprobs": True, "top_logprobs": 2}
+    ask = {"model": "tiny/random", "messages": [SAYS]}
+    expected = api.post("/v1/chat/completions", {**ask, **fields, "max_tokens": 8, "temperature": 0}).json
+    expected = [(t["token"], t["bytes"], t["logprob"]) for t in expected["choices"][0]["logprobs"]["content"]]
+    body = {**ask, **fields, "options": {"num_predict": 8, "temperature": 0}}
+    if path == "/api/generate":
+        body = {**body, "prompt": body.pop("messages")[0]["content"]}
+    whole = api.post(path, {**body, "stream": False}).json["logprobs"]
+    streamed = [token for line in api.post(path, body).lines for token in line.get("logprobs", ())]
+    for tokens in (whole, streamed):
+        assert [(t["token"], t["bytes"]) for t in tokens] == [each[:2] for each in expected]
+        assert [t["logprob"] for t in tokens] == pytest.approx([each[2] for each in expected], abs=1e-4)
+        assert all(len(t["top_logprobs"]) == 2 for t in tokens)
+    assert "logprobs" not in api.post(path, {**body, "logprobs": None, "top_logprobs": None, "stream": False}).json
+
+
+def test_a_suffix_is_filled_in_as_by_the_other_api(api):
+    body = {"model": "tiny/infill", "prompt": "def f(x):", "suffix": "return x"}
+    expected = api.post("/v1/completions", {**body, "max_tokens": 20, "temperature": 0}).json
+    found = api.post("/api/generate", {**body, "stream": False, "options": {"num_predict": 20, "temperature": 0}}).json
+    assert found["response"] == expected["choices"][0]["text"]
+    assert found["prompt_eval_count"] == expected["usage"]["prompt_tokens"]
+
+
 def test_root_answers_the_heartbeat_of_the_ollama_command(api):
     assert api.get("/").status == 200
 
@@ -181,6 +213,8 @@ def test_models_are_not_downloaded_unless_the_server_allows_it(api):
         ("/api/chat", {"messages": [SAYS], "options": {"temperature": "hot"}}, "options.temperature"),
         ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix"),
         ("/api/generate", {"prompt": "x", "template": "y"}, "template"),
+        ("/api/generate", {"prompt": "x", "context": [1]}, "/api/chat"),
+        ("/api/chat", {"messages": [SAYS], "top_logprobs": 2}, "top_logprobs"),
         ("/api/show", {"model": None}, "model"),
         ("/api/embed", {"input": [1]}, "input[0]"),
         ("/api/embed", {"input": "x"}, "tiny/talker"),

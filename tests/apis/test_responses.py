@@ -207,3 +207,17 @@ def test_fields_of_javascript_and_unknown_fields_are_accepted(api):
 def test_an_error_before_the_prompt_is_read_has_a_status_of_its_own(api):
     reply = create(api, input="x" * 100_000, stream=True)
     assert (reply.status, reply.json["error"]["code"]) == (400, "context_length_exceeded")
+
+
+@pytest.mark.parametrize("fields", [{}, {"tools": [WEATHER]}, {"instructions": "Be brief."}])
+def test_the_tokens_of_an_input_are_counted_as_they_are_used(api, fields):
+    body = {"model": "tiny/talker", "input": "Hi", **fields}
+    count = api.post("/v1/responses/input_tokens", body).json
+    assert count == {
+        "object": "response.input_tokens",
+        "input_tokens": create(api, **fields).json["usage"]["input_tokens"],
+    }
+    first = create(api, **fields).json
+    later = {"input": "And?", "previous_response_id": first["id"], **fields}
+    longer = api.post("/v1/responses/input_tokens", {"model": "tiny/talker", **later}).json["input_tokens"]
+    assert longer == create(api, **later).json["usage"]["input_tokens"] > count["input_tokens"]

@@ -42,7 +42,8 @@ def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
     facts = Facts(model, server.host.finds_tool_calls)
     capabilities = ["completion"] if "text-generation" in facts.capabilities else []
     capabilities += ["embedding"] if "embeddings" in facts.capabilities else []
-    capabilities += ["tools"] if "tools" in facts.capabilities else []
+    if "tools" in facts.capabilities or (server.settings.generic_tools and "chat" in facts.capabilities):
+        capabilities.append("tools")
     capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []
     architecture = facts.architecture or "unknown"
     return {

@@ -17,6 +17,7 @@ from mlxk_core.api.generation import (
     Finished,
     FinishReason,
     Timings,
+    TokenLogprob,
     ToolCallDelta,
     Usage,
 )
@@ -24,6 +25,7 @@ from mlxk_core.api.server import NDJSON, ErrorInfo
 
 _json = msgspec.json.encode
 _NANOSECONDS = 1_000_000_000
+_LOWEST = -9999.0  # a stand-in for minus infinity, which JSON cannot express
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -56,8 +58,9 @@ class _Encoder(ABC):
         match event:
             case Delta(channel=Channel.REASONING, text=text):
                 return self._line(self.part(thinking=text)) if text and self._thinking else b""
-            case Delta(text=text):
-                return self._end_call() + (self._line(self.part(content=text)) if text else b"")
+            case Delta(text=text, tokens=tokens):
+                line = self._line({**self.part(content=text), **_logprobs(tokens)}) if text or tokens else b""
+                return self._end_call() + line
             case ToolCallDelta():
                 out = b""
                 if self._call is None or self._call[0] != event.index:
@@ -81,6 +84,7 @@ class _Encoder(ABC):
             thinking=completion.reasoning if self._thinking else "",
             calls=[_call(call.name, call.arguments) for call in completion.tool_calls],
         )
+        part |= _logprobs(completion.tokens)
         last = self._last(part, completion.finish_reason, completion.usage, completion.timings)
         return self._line(last, done=True).rstrip()
 
@@ -128,6 +132,17 @@ class TextEncoder(_Encoder):
     def part(self, *, content: str = "", thinking: str = "", calls: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the fields of one piece of a response."""
         return {"response": content, **({"thinking": thinking} if thinking else {})}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """Return the field with the log probabilities of `tokens`; no field if none were requested."""
+    found = [{**_logprob(token), "top_logprobs": [_logprob(top) for top in token.top]} for token in tokens]
+    return {"logprobs": found} if found else {}
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    data = None if token.data is None else list(token.data)
+    return {"token": token.text, "logprob": max(token.logprob, _LOWEST), "bytes": data}
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:

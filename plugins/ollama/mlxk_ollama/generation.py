@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from mlxk_core.api import Message, Model, Tool, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, thinking_options
-from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, ToolIn
+from mlxk_ollama.requests import ChatRequest, Common, GenerateRequest, MessageIn, Options, ToolIn
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import Unsupported, unsupported_content, unsupported_tool
 from mlxk_protocol.keep_alive import keep_alive_seconds
@@ -27,19 +28,19 @@ def text_generation(request: GenerateRequest, model: Model, default_max_tokens: 
     """Return the generation that continues or answers a prompt. Raises `InvalidOption` for what is not supported."""
     if request.images:
         raise unsupported_content("images", "image")
-    if request.suffix:
-        raise Unsupported("suffix", "not supported")
     if request.template:
         raise Unsupported("template", "not supported; use raw with a prompt that is written out")
     if request.context:
         raise Unsupported("context", "not supported; use /api/chat with the conversation")
     prompt: Sequence[Message] | str
-    if request.raw:
+    if request.suffix and request.system:
+        raise InvalidOption("system", "cannot be used with suffix")
+    if request.raw or request.suffix:  # the model fills in between two texts: no template
         prompt = request.prompt or ""
     else:
         system = [Message(role="system", content=request.system)] if request.system else []
         prompt = [*system, Message(role="user", content=request.prompt or "")]
-    return _generation(request, model, prompt, default_max_tokens)
+    return replace(_generation(request, model, prompt, default_max_tokens), suffix=request.suffix or None)
 
 
 def _generation(
@@ -52,8 +53,10 @@ def _generation(
     options = request.options
     if options is not None and options.mirostat:
         raise Unsupported("options.mirostat", "not supported; use top_p or min_p")
-    limit = (options.num_predict if options else None) or 0
-    stop = (options.stop if options else None) or ()
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidOption("top_logprobs", "needs `logprobs: true`")
+    options = options or Options()
+    limit, stop = options.num_predict or 0, options.stop or ()
     return GenerationRequest(
         model=model,
         prompt=prompt,
@@ -67,9 +70,8 @@ def _generation(
             presence_penalty=options.presence_penalty,
             frequency_penalty=options.frequency_penalty,
             seed=options.seed,
-        )
-        if options
-        else request_sampling(model),
+            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        ),
         max_tokens=limit if limit > 0 else None if limit < 0 else default_max_tokens,
         token_policy=TokenPolicy.NO_LIMIT if limit < 0 else TokenPolicy.HALF_CONTEXT,
         stop=tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text),

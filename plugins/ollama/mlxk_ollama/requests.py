@@ -66,6 +66,8 @@ class Common(Struct, kw_only=True):
     options: Options | None = None
     think: Think | None = None
     keep_alive: float | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 class ChatRequest(Common, kw_only=True):

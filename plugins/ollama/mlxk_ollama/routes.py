@@ -7,7 +7,7 @@ from typing import Any, Literal
 import falcon
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.server import NDJSON, Operation, ServerContext
+from mlxk_core.api.server import NDJSON, ApiError, Operation, ServerContext
 from mlxk_ollama.catalog import describe_model, find_model, list_models, running_models
 from mlxk_ollama.embedding import Embed, OldEmbed
 from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error
@@ -27,6 +27,15 @@ from mlxk_protocol.decode import decode
 
 API_VERSION = "0.13.0"
 """The version of Ollama whose requests are understood: clients compare it with the one they need."""
+
+
+_COMMANDS = {
+    "copy": "--alias NAME=MODEL of `mlxk serve` names a model twice",
+    "create": "`mlxk convert` writes models",
+    "delete": "`mlxk rm` deletes models",
+    "push": "`mlxk push` uploads models",
+}
+"""Routes that change models, which clients of the server cannot: what does."""
 
 
 def extend(server: ServerContext) -> None:
@@ -54,6 +63,8 @@ def extend(server: ServerContext) -> None:
     add("/api/embeddings", OldEmbed(server), "Embed a text.", OldEmbedRequest)
     add("/api/pull", Pull(server), "Download a model.", PullRequest, NDJSON)
     server.add_route("/", Root(), errors=encode_error)
+    for name, command in _COMMANDS.items():
+        server.add_route(f"/api/{name}", Unsupported(command), errors=encode_error)
 
 
 class Chat:
@@ -131,6 +142,18 @@ class Root:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = falcon.MEDIA_TEXT
         resp.text = "Ollama's API is running (mlxk)."
+
+
+class Unsupported:
+    """A route of Ollama that mlxk does not have. `instead` is what does its work."""
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        raise ApiError(404, f"{req.path} is not supported; {self._instead}.", code="unsupported")
+
+    on_delete = on_post
 
 
 class Version:

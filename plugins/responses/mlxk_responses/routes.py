@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
-from mlxk_core.api.server import Operation, ServerContext
+from mlxk_core.api.server import Cancellation, Operation, ServerContext
 from mlxk_protocol.decode import decode, required
 from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.ids import new_id
@@ -69,6 +69,10 @@ def extend(server: ServerContext) -> None:
         method="get", summary="Return its input.", response=dict[str, Any], query=("order", "limit", "after")
     )
     server.add_route("/v1/responses", Responses(server, store, runs), operations=[create])
+    count = Operation(
+        method="post", summary="Count the tokens of the input.", request=ResponseRequest, response=dict[str, Any]
+    )
+    server.add_route("/v1/responses/input_tokens", InputTokens(server, store), operations=[count])
     one = OneResponse(server, store, runs)
     server.add_route("/v1/responses/{id}", one, operations=[fetch, delete])
     server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs), operations=[cancel])
@@ -94,8 +98,7 @@ class Responses:
         model = self._server.models.get(request.model)
         owner = _owner(req)
         items = _input_items(request)
-        earlier = self._earlier(request, owner)
-        turn = [*earlier, *to_messages(items)]
+        turn = [*_earlier(self._store, request, owner), *to_messages(items)]
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, self._server.settings.max_tokens)
@@ -141,10 +144,28 @@ class Responses:
         except Exception:  # a full disk must not cost the client its response
             _LOGGER.exception("response %s could not be stored", response.id)
 
-    def _earlier(self, request: ResponseRequest, owner: str) -> Sequence[Message]:
-        if request.previous_response_id is None:
-            return ()
-        return get(self._store, request.previous_response_id, owner, param="previous_response_id").conversation
+
+class InputTokens:
+    """`POST /v1/responses/input_tokens`. It loads the model, because the count needs its tokenizer."""
+
+    def __init__(self, server: ServerContext, store: ResponseStore) -> None:
+        self._server = server
+        self._store = store
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        request = decode(req.bounded_stream.read(), ResponseRequest)
+        _check_supported(request)
+        model = self._server.models.get(request.model)
+        turn = [*_earlier(self._store, request, _owner(req)), *to_messages(_input_items(request))]
+        tools = read_tools(request.tools or ())
+        choice = read_choice(request.tool_choice, tools)
+        generation = _generation(request, model, turn, tools, choice, None)
+
+        def count(cancellation: Cancellation) -> Iterable[bytes]:
+            prompt = self._server.service.prompt(generation, waiting=cancellation.check)
+            yield b'{"object":"response.input_tokens","input_tokens":%d}' % len(prompt.tokens)
+
+        self._server.run(req, resp, count, content_type=falcon.MEDIA_JSON, stream=False)
 
 
 class OneResponse:
@@ -238,6 +259,13 @@ def _owner(req: falcon.Request) -> str:
     _, _, bearer = (req.get_header("authorization") or "").partition(" ")
     key = bearer.strip() or (req.get_header("x-api-key") or "").strip()
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _earlier(store: ResponseStore, request: ResponseRequest, owner: str) -> Sequence[Message]:
+    """Return the conversation that the request continues."""
+    if request.previous_response_id is None:
+        return ()
+    return get(store, request.previous_response_id, owner, param="previous_response_id").conversation
 
 
 def _check_supported(request: ResponseRequest) -> None:

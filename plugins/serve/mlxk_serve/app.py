@@ -13,7 +13,7 @@ from mlxk_core.api.server import ApiError, ErrorEncoder, Operation
 from mlxk_protocol.fields import ignored_fields
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
-from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.errors import ErrorEncoders, error_body
 from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import request_id
 from mlxk_serve.http.request_service import begin_request, end_request
@@ -158,10 +158,13 @@ class _ErrorHandler:
         resp.data = encode(seen.info)
 
     def _encoder_beside(self, path: str) -> ErrorEncoder:
-        """Return the encoder of the routes that begin like an unknown `path`, if they have one in common."""
+        """Return the encoder of the route above an unknown `path`, else of its neighbours if none uses OpenAI's."""
+        above = [known for known in self._paths if known != "/" and path.startswith(f"{known}/")]
+        if above:
+            return self._encoders.of(max(above, key=len))
         first = path.split("/")[1]
-        beside = {self._encoders.of(known) for known in self._paths if known.split("/")[1] == first}
-        return beside.pop() if len(beside) == 1 else self._encoders.of(path)
+        beside = [self._encoders.of(known) for known in self._paths if known.split("/")[1] == first]
+        return beside[0] if beside and error_body not in beside else error_body
 
 
 def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -29,14 +30,19 @@ Identity = tuple[tuple[str, int, int, int], ...]
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
-    """A model as OpenAI describes one, with what mlxk adds. `max_model_len` is vLLM's name of `context_length`."""
+    """A model as OpenAI and Anthropic describe one, with what mlxk adds. `max_model_len` is vLLM's name of
+    `context_length`, `max_input_tokens` Anthropic's."""
 
     id: str
     object: str = "model"
+    type: str = "model"
+    display_name: str
     created: int
+    created_at: str
     owned_by: str
     context_length: int | None
     max_model_len: int | None
+    max_input_tokens: int | None
     capabilities: list[str]
     tools: Literal["native", "generic"] | None
     loaded: bool
@@ -47,6 +53,7 @@ class ModelList(msgspec.Struct):
 
     data: list[ModelObject]
     object: str = "list"
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -245,10 +252,13 @@ class Catalog:
     def _object(self, name: str, model: Model, examined: _Examined) -> ModelObject:
         return ModelObject(
             id=name,
+            display_name=name,
             created=examined.created,
+            created_at=datetime.fromtimestamp(examined.created, UTC).isoformat().replace("+00:00", "Z"),
             owned_by=_owner(model),
             context_length=examined.context_length,
             max_model_len=examined.context_length,
+            max_input_tokens=examined.context_length,
             capabilities=list(examined.capabilities),
             tools=examined.tools,
             loaded=self._is_loaded(model),

@@ -262,6 +262,7 @@ class Server:
             body=config.limits.body,
             heartbeat=config.limits.heartbeat,
             allow_pull=config.allow_pull,
+            generic_tools=config.generic_tools,
         )
         return ServerResources(
             host, self.service, self.catalog, self.metrics, settings, self.responder, self._fields, self._described

@@ -31,7 +31,7 @@ _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedMod
 _SEE_LOG = "The {} failed on this request. See the server's log under the x-request-id of this response."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
 # An absolute path, but not the `/v1/…` of our own routes: errors do not show where the server keeps its files.
-_PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|/)[^\s'\"`,;:)]+")
+_PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|api/|/)[^\s'\"`,;:)]+")
 
 
 class Error(msgspec.Struct):
