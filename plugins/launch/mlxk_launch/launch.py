@@ -7,20 +7,18 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mlxk_core.api.commands import Session, complete_model
-from mlxk_core.api.errors import InvalidOption, ModelNotFound, UsageError
+from mlxk_core.api.errors import UsageError
 from mlxk_core.api.hooks import AgentEndpoint, AgentSetup, AgentSpec
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Resolver
+from mlxk_launch.model_choice import choose_local, choose_served
 from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, started
 
 
@@ -77,20 +75,20 @@ def launch(
         raise ServerUnavailable(f"No mlxk server answers at {url}.")
     with ExitStack() as stack:
         if models is not None:
-            served = _choose_served(session, models, model)
+            served = choose_served(session, models, model)
         elif print_only:
-            served = ServedModel(_choose_local(session, model), None, False)
+            served = ServedModel(choose_local(session, model), None, False)
         else:
-            name = _choose_local(session, model)
+            name = choose_local(session, model)
             session.output.note(f"Starting a server with {name}.")
             url = stack.enter_context(started(name))
-            served = _choose_served(session, running_models(url, key) or [], name)
+            served = choose_served(session, running_models(url, key) or [], name)
         endpoint = AgentEndpoint(url=url, model=served.name, key=key or "mlxk", context=served.context)
         setup: AgentSetup = session.host.load(chosen.target)(endpoint)
         if print_only:
             _print(session, chosen, setup, arguments, running=models is not None)
             return
-        code = _run(chosen, setup, arguments, stack)
+        code = _run(chosen, setup, arguments)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -109,73 +107,35 @@ def _agent(host: Host, name: str) -> AgentSpec:
     return agents[name]
 
 
-def _choose_served(session: Session, models: Sequence[ServedModel], name: str | None) -> ServedModel:
-    """Return the model of that name, else the default one, the only one that is loaded, or the only one there is."""
-    default = session.host.settings.default_model
-    if name is None and default is not None:
-        default = session.host.settings.expand(default)
-        name = next((m.name for m in models if m.name in (default, f"mlx-community/{default}")), None)
-    if name is not None:
-        name = session.host.settings.expand(name)
-        found = [m for m in models if m.name == name] or [m for m in models if m.name.rpartition("/")[2] == name]
-        if len(found) != 1:
-            names = ", ".join([m.name for m in models][:10]) or "no models"
-            raise ModelNotFound(name, hint=f"The running server has: {names}.")
-        return found[0]
-    candidates = [m for m in models if m.loaded] or list(models)
-    chosen = _choose(session, [m.name for m in candidates])
-    return next(m for m in candidates if m.name == chosen)
+def _run(agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str]) -> int:
+    """Run the agent with its files in a temporary folder, and return its exit code."""
+    with tempfile.TemporaryDirectory(prefix="mlxk-launch-") as folder, _ctrl_c_is_the_agents():
+        for name, text in setup.files.items():
+            file = Path(folder, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        variables = {name: value.replace("{folder}", folder) for name, value in setup.variables.items()}
+        own = [argument.replace("{folder}", folder) for argument in setup.arguments]
+        command = [agent.executable, *own, *arguments]
+        return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
 
 
-def _choose_local(session: Session, name: str | None) -> str:
-    """Return the name of the model to serve: the one that was named, the default one, or the only one there is."""
-    resolver = Resolver(session.host)
-    name = name or session.host.settings.default_model
-    return resolver.resolve(name).name if name is not None else _choose(session, [m.name for m in resolver.all()])
-
-
-def _choose(session: Session, names: Sequence[str]) -> str:
-    """Return the only name, or the one that the user picks at a terminal. Raises `InvalidOption`."""
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise InvalidOption("--model", "there is no model yet; `mlxk pull` downloads one")
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-        raise InvalidOption("--model", f"name one of {listed}")
-    for number, name in enumerate(names, start=1):
-        session.output.note(f"{number:>3}  {name}")
-    picked: int = click.prompt("Model", type=click.IntRange(1, len(names)), err=True)
-    return names[picked - 1]
-
-
-def _run(agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str], stack: ExitStack) -> int:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlxk-launch-")))
-    for name, text in setup.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    variables = {name: value.replace("{folder}", str(folder)) for name, value in setup.variables.items()}
-    own = [argument.replace("{folder}", str(folder)) for argument in setup.arguments]
-    # The agent decides what Ctrl-C means; it must not end us before the agent and the server have ended.
+@contextmanager
+def _ctrl_c_is_the_agents() -> Iterator[None]:
+    """Leave it to the agent what Ctrl-C means: it must not end us before the agent and the server have ended."""
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        return subprocess.run(
-            [agent.executable, *own, *arguments], env={**os.environ, **variables}, check=False
-        ).returncode
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _print(session: Session, agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str], *, running: bool) -> None:
-    line: Any = session.output.line
+    output = session.output
     for name, text in setup.files.items():
-        line(f"# {{folder}}/{name}: {text}")
-    for assignment in _assignments(setup.variables):
-        line(assignment)
-    line(shlex.join([agent.executable, *setup.arguments, *arguments]))
+        output.line(f"# {{folder}}/{name}: {text}")
+    for name, value in setup.variables.items():
+        output.line(f"export {name}={shlex.quote(value)}")
+    output.line(shlex.join([agent.executable, *setup.arguments, *arguments]))
     if not running:
-        session.output.note("note: no server is running; `mlxk serve` starts one.")
-
-
-def _assignments(variables: Mapping[str, str]) -> list[str]:
-    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        output.note("note: no server is running; `mlxk serve` starts one.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -298,7 +300,7 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
         _chat(ctx, arguments, prompt)
         return None
     model = _find(ctx, arguments)
-    with _runner(ctx, model, arguments) as runner:
+    with _running(ctx, model, arguments) as runner:
         return _single(runner, arguments, prompt)
 
 
@@ -354,7 +356,7 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
     assert name is not None
     attachments = [file_block(path) for path in arguments.files]
     model = find_or_pull(ctx, name)
-    with _runner(ctx, model, arguments) as runner:
+    with _running(ctx, model, arguments) as runner:
         with typing_hidden():
             runner.open(arguments.answer)
         state = ChatState(
@@ -373,27 +375,19 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
             chat.run()
 
 
-def _runner(ctx: click.Context, model: Model, arguments: _Arguments) -> _Running:
+@contextmanager
+def _running(ctx: click.Context, model: Model, arguments: _Arguments) -> Iterator[Runner]:
+    """Lend a runner for `model`, and close its service at the end."""
     session: Session = ctx.obj
     temperature = arguments.answer.sampling.temperature
     if temperature is not None and temperature > HIGHEST_TEMPERATURE and not arguments.view.quiet:
         session.output.note(f"warning: {temperature_warning(temperature)}")
     log = ctx.with_resource(captured_log(on=arguments.view.verbose))
     service = GenerationService(session.host, concurrency=1, memory=machine_memory())
-    return _Running(Runner(session, service, model, Display(session.output, arguments.view), log))
-
-
-@dataclass(frozen=True)
-class _Running:
-    """Context manager of a runner, which closes its service at the end."""
-
-    runner: Runner
-
-    def __enter__(self) -> Runner:
-        return self.runner
-
-    def __exit__(self, *error: object) -> None:
-        self.runner.service.close(_SHUTDOWN_TIMEOUT)
+    try:
+        yield Runner(session, service, model, Display(session.output, arguments.view), log)
+    finally:
+        service.close(_SHUTDOWN_TIMEOUT)
 
 
 def _data(model: Model, prompt: str, answer: Answer, view: View) -> dict[str, Any]:
