@@ -23,13 +23,14 @@ def uv(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Run ruff, mypy, codespell and the check of shared metadata."""
+    """Run ruff, mypy, codespell, and the checks of shared metadata and of the code in the documentation."""
     uv(session, "run", "ruff", "check", ".")
     uv(session, "run", "ruff", "format", "--check", ".")
     uv(session, "run", "mypy")
     uv(session, "run", "mypy", "--config-file", "tests/mypy.ini")
     uv(session, "run", "codespell")
     uv(session, "run", "python", "tools/distributions.py", "check")
+    uv(session, "run", "python", "tools/snippets.py", "--check")
 
 
 @nox.session

@@ -35,6 +35,4 @@ def test_every_page_is_in_the_table_with_the_version_that_the_tests_use(rows):
 def test_every_page_shows_a_part_of_a_script(rows):
     for page, *_ in rows:
         text = (FOLDER / page).read_text(encoding="utf-8")
-        for path, section in re.findall(r'--8<-- "(.*?):(.*)"', text):
-            assert f"[start:{section}]" in (ROOT / path).read_text(encoding="utf-8")
-        assert "--8<--" in text or page == "lm-evaluation-harness.md"
+        assert "<!-- code: tests/clients/" in text or page == "lm-evaluation-harness.md"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -164,3 +166,18 @@ def test_the_example_listener_counts_tokens(host, example):
     listener.on_finish(event)
     listener.on_finish(event)
     assert module.BILL == {"m": 6}
+
+
+def test_the_code_on_the_pages_is_that_of_the_files_that_tests_run(repository):
+    tool = repository / "tools" / "snippets.py"
+    checked = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
+    text = (repository / "docs" / "plugins" / "tutorials" / "agent.md").read_text(encoding="utf-8")
+    filled = runpy.run_path(str(tool))["filled"]
+    assert filled(text.replace('name="pal"', 'name="other"')) == text
+    for broken in (
+        "<!-- code: examples/mlxk-pal/mlxk_pal.py:agent -->\n```python\n```\n",
+        "<!-- code: README.md:x -->\n\n```\n```",
+    ):
+        with pytest.raises(ValueError, match=r"part|block"):
+            filled(broken)
