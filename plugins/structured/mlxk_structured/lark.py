@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mlxk_core.api.errors import InvalidConstraint
@@ -17,6 +18,9 @@ from mlxk_structured.json_schema import SchemaError
 MAX_LENGTH = 256_000
 """Characters of a grammar or a pattern that a client sends."""
 MAX_CHOICES = 10_000
+_CACHED_SCHEMAS = 128
+_CACHED_LENGTH = 64_000
+"""Characters of a schema that is cached."""
 _COMPACT = {"whitespace_flexible": False}
 _RULE = re.compile(r"^[ \t]*(?:start[ \t]*:|%llguidance\b)", re.MULTILINE)
 
@@ -170,12 +174,12 @@ class _Writing:
         match part.kind:
             case "json_schema":
                 try:
-                    schema = json_schema.normalize(part.value, lenient=part.lenient)
+                    schema, text = _written_schema(part)
                 except SchemaError as error:
                     raise InvalidConstraint(part.kind, error.problem, path=error.path) from None
                 if schema.distinct:
                     self.distinct.append(schema)
-                return self._rule(json_grammar(schema))
+                return self._rule(text)
             case "json_object":
                 return self._rule('%json {"type": "object", "x-guidance": {"whitespace_flexible": false}}')
             case "regex":
@@ -195,6 +199,24 @@ class _Writing:
         """Write a raw string and the text that follows it."""
         body = _intersection(_string_patterns(part)) + self._not_containing(part.without)
         return self._rule(f"({body}) {_quoted(end)}" if end else body, terminal=True)
+
+
+def _written_schema(part: Matches) -> tuple[json_schema.Schema, str]:
+    """Return a schema and its `%json` expression, from the cache if it was written lately. Raises `SchemaError`."""
+    try:
+        text = json.dumps(part.value)
+    except (TypeError, ValueError, RecursionError):
+        text = ""
+    if 0 < len(text) <= _CACHED_LENGTH:
+        return _cached_schema(text, part.lenient)
+    schema = json_schema.normalize(part.value, lenient=part.lenient)
+    return schema, json_grammar(schema)
+
+
+@lru_cache(maxsize=_CACHED_SCHEMAS)
+def _cached_schema(text: str, lenient: bool) -> tuple[json_schema.Schema, str]:
+    schema = json_schema.normalize(json.loads(text), lenient=lenient)
+    return schema, json_grammar(schema)
 
 
 def _after(text: str, part: Part) -> Part | None:

