@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 USER = {"role": "user", "content": "Hi"}
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "tiny/talker", "messages": [USER], "max_tokens": 9},
     "/v1/completions": {"model": "tiny/talker", "prompt": "Hi", "max_tokens": 9},
     "/v1/responses": {"model": "tiny/talker", "input": [USER], "max_output_tokens": 16},
