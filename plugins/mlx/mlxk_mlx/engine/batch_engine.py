@@ -6,7 +6,6 @@ It does not depend on how the network was made: any backend whose models are MLX
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +18,12 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
-from mlxk_core.api.errors import InsufficientMemory
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
+from mlxk_mlx.engine.cache_footprint import CacheFootprint
 from mlxk_mlx.engine.constraining import ConstraintProcessor, PassDispatch
+from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
+from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.template import ChatTemplate
@@ -30,34 +31,6 @@ from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 
 _STOP_SEQUENCE_CACHE = 64
-_MIN_CHUNK = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _PrefillChunks:
-    """Prompt tokens that one step may read, all rows together: while other rows decode, and while none does.
-
-    The time of a step is the latency of a cancel, the wait before a new row is admitted, and the pause in the output
-    of other rows.
-    """
-
-    while_decoding: int
-    alone: int
-    rows: int
-
-    @classmethod
-    def of(cls, parameters: int) -> _PrefillChunks:
-        """Choose from the device and the network's size only, so that equal prompts are cut equally.
-
-        On a CPU a step should take about a second: an old core does some 30 GFLOP/s with OpenBLAS, and 3 without it.
-        Attention to a long context costs time in small networks too, so no chunk is larger than 512 tokens.
-        """
-        machine = runtime.start()
-        if not machine.cpu:
-            return cls(while_decoding=256, alone=2048, rows=4)
-        tokens = (18e9 if machine.fast_blas else 2e9) / max(1, parameters)
-        alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _MIN_CHUNK)
-        return cls(while_decoding=max(_MIN_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
 
 
 @dataclass(slots=True)
@@ -84,14 +57,6 @@ class _ActiveRow:
         self.failure = error
 
 
-@dataclass(frozen=True, slots=True)
-class Logprobs:
-    """Log probability of a sampled token, and of the most probable alternatives as (token id, logprob), best first."""
-
-    token: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
 class MlxEngine:
     """`mlxk_core.api.backends.Engine` for an MLX network.
 
@@ -115,8 +80,8 @@ class MlxEngine:
         self._concurrency = context.concurrency
         weights = [array for _, array in tree_flatten(network.parameters())]
         self._weight_bytes = sum(array.nbytes for array in weights)
-        self._footprint = _CacheFootprint.of(network)
-        self._chunks = _PrefillChunks.of(sum(array.size for array in weights))
+        self._footprint = CacheFootprint.of(network)
+        self._chunks = PrefillChunks.of(sum(array.size for array in weights))
         self._prompt_cache = PromptCache(context.cache_bytes)
         self._generation_prompt = self._tokenize_generation_prompt()
         self._rows: dict[int, _ActiveRow] = {}
@@ -301,8 +266,7 @@ class MlxEngine:
         """Return the prompt tokens to read for one row in the next step, which its rows share."""
         decoding = sum(active.decoding for active in self._rows.values())
         reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
-        budget = self._chunks.while_decoding if decoding else self._chunks.alone
-        return max(_MIN_CHUNK, budget // max(1, reading))
+        return self._chunks.for_each(reading, decoding=decoding > 0)
 
     def _prefilled(self, response: Any) -> Prefilled:
         active = self._by_uid[response.uid]
@@ -315,30 +279,10 @@ class MlxEngine:
         return Prefilled(active.row.id, done, total, 0 if active.scored else active.cached)
 
     def _logprobs(self, sampled: Sequence[Any]) -> dict[int, Logprobs]:
-        """Return the log probabilities of the rows that asked for them, by generator uid.
-
-        One computation serves all rows: one per row costs a third of the throughput.
-        """
-        wanted = [response for response in sampled if self._by_uid[response.uid].row.sampling.logprobs is not None]
-        if not wanted:
-            return {}
-        counts = [self._by_uid[response.uid].row.sampling.logprobs or 0 for response in wanted]
-        table = mx.stack([response.logprobs for response in wanted]).astype(mx.float32)  # [rows, vocab]
-        chosen = mx.take_along_axis(table, mx.array([[response.token] for response in wanted]), axis=-1)  # [rows, 1]
-        most = max(counts)
-        if most == 0:
-            return {response.uid: Logprobs(value) for response, [value] in zip(wanted, chosen.tolist(), strict=True)}
-        best = mx.argpartition(-table, most - 1, axis=-1)[:, :most]  # [rows, most], in no order
-        values = mx.take_along_axis(table, best, axis=-1)
-        mx.eval(chosen, best, values)
-        found = {}
-        for response, count, [value], tokens, row in zip(
-            wanted, counts, chosen.tolist(), best.tolist(), values.tolist(), strict=True
-        ):
-            possible = [pair for pair in zip(tokens, row, strict=True) if pair[1] > -math.inf]  # not masked
-            ranked = sorted(possible, key=lambda pair: (-pair[1], pair[0]))
-            found[response.uid] = Logprobs(value, tuple(ranked[:count]))
-        return found
+        """Return the log probabilities of the rows that asked for them, by generator uid."""
+        counts = [self._by_uid[response.uid].row.sampling.logprobs for response in sampled]
+        wanted = [(response, count) for response, count in zip(sampled, counts, strict=True) if count is not None]
+        return logprobs_of(wanted) if wanted else {}
 
     def _checkpoints(self, prompt: Sequence[int], cached: int) -> list[int]:
         """Return the prompt lengths at which to keep a copy of a cache that cannot be trimmed: before the generation
@@ -363,39 +307,6 @@ class MlxEngine:
         if not opened.startswith(closed):
             return []
         return self.tokenizer.encode(opened[len(closed) :], add_special_tokens=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _CacheFootprint:
-    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed."""
-
-    bytes_per_token: float
-    trimmable: bool
-    sliding_window: bool
-
-    @classmethod
-    def of(cls, network: Any) -> _CacheFootprint:
-        """Measure the shapes of a one-token pass, which is never evaluated."""
-        cache: Cache = make_prompt_cache(network)
-        network(mx.array([[0]]), cache=cache)
-        flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
-        growing = [layer for layer in flat if not hasattr(layer, "max_size")]
-        held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
-        windowed = len(growing) < len(flat)
-        return cls(held, not windowed and all(layer.is_trimmable() for layer in flat), windowed)
-
-    def check(self, prompt_tokens: int) -> None:
-        """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
-        needed = int(self.bytes_per_token * prompt_tokens)
-        limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
-        free = max(0, int(limit) - mx.get_active_memory())
-        if needed > free:
-            raise InsufficientMemory(
-                f"Not enough memory for a prompt of {prompt_tokens} tokens: it needs {needed / 1e9:.1f} GB, "
-                f"{free / 1e9:.1f} GB are free. Shorten the prompt or use a smaller model.",
-                needed=needed,
-                free=free,
-            )
 
 
 def _sampled(active: _ActiveRow, response: Any, logprobs: Logprobs | None) -> Sampled:

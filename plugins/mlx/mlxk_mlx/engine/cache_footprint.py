@@ -1,0 +1,45 @@
+"""What the caches of a network take and can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlxk_core.api.errors import InsufficientMemory
+from mlxk_mlx.engine.prompt_cache import Cache
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFootprint:
+    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed."""
+
+    bytes_per_token: float
+    trimmable: bool
+    sliding_window: bool
+
+    @classmethod
+    def of(cls, network: Any) -> CacheFootprint:
+        """Measure the shapes of a one-token pass, which is never evaluated."""
+        cache: Cache = make_prompt_cache(network)
+        network(mx.array([[0]]), cache=cache)
+        flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
+        growing = [layer for layer in flat if not hasattr(layer, "max_size")]
+        held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
+        windowed = len(growing) < len(flat)
+        return cls(held, not windowed and all(layer.is_trimmable() for layer in flat), windowed)
+
+    def check(self, prompt_tokens: int) -> None:
+        """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
+        needed = int(self.bytes_per_token * prompt_tokens)
+        limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
+        free = max(0, int(limit) - mx.get_active_memory())
+        if needed > free:
+            raise InsufficientMemory(
+                f"Not enough memory for a prompt of {prompt_tokens} tokens: it needs {needed / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free. Shorten the prompt or use a smaller model.",
+                needed=needed,
+                free=free,
+            )

@@ -1,0 +1,148 @@
+"""Responses of work other than a generation, such as embeddings or a download."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import falcon
+
+from mlxk_core.api.errors import Interrupted, ShuttingDown
+from mlxk_core.api.server import ErrorEncoder
+from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
+from mlxk_serve.http.tasks import Detached
+from mlxk_serve.http.thread_pool import ThreadPool
+from mlxk_serve.observability.request_log import RequestRecord
+
+
+class Cancellation:
+    """Cancellation state of the work for a response."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._cancelled:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def check(self) -> None:
+        """Raise `Interrupted` if `cancelled`."""
+        if self._cancelled:
+            raise Interrupted("The response is no longer wanted.")
+
+    def cancel(self) -> None:
+        """Set `cancelled` and call the callbacks, once."""
+        with self._lock:
+            self._cancelled = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+class WorkResponse:
+    """The response of work other than a generation, written by the thread that does the work."""
+
+    def __init__(
+        self,
+        work: Callable[[Cancellation], Iterable[bytes]],
+        record: RequestRecord,
+        content_type: str,
+        streamed: bool,
+        encode_error: ErrorEncoder,
+        pool: ThreadPool,
+        on_end: Callable[[WorkResponse], None],
+    ) -> None:
+        self._work = work
+        self._record = record
+        self._content_type = content_type
+        self._streamed = streamed
+        self._encode_error = encode_error
+        self._pool = pool
+        self._on_end = on_end
+        self._cancellation = Cancellation()
+        self._cut = False
+        self._ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise Detached(self)
+
+    def attach(self, writer: ResponseWriter) -> None:
+        self._pool.submit(lambda: self._run(writer))
+
+    def disconnect(self) -> None:
+        self._record.disconnected = True
+        self._cancellation.cancel()
+
+    def cut(self) -> None:
+        self._cut = True
+        self._cancellation.cancel()
+
+    def discard(self) -> None:
+        self._end()
+
+    def _run(self, writer: ResponseWriter) -> None:
+        try:
+            self._write(writer)
+        except ClientDisconnected:
+            self._record.disconnected = True
+            with suppress(ClientDisconnected):
+                writer.abort()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                error = RuntimeError(f"{type(error).__name__}: {error}")
+            if self._record.disconnected:
+                with suppress(ClientDisconnected):
+                    writer.abort()
+                return
+            if self._cut and isinstance(error, Interrupted):
+                error = ShuttingDown("The server is shutting down.")
+            failure = self._record.fail(error)
+            with suppress(ClientDisconnected):
+                if writer.begun:
+                    writer.abort()
+                else:
+                    self._record.status = failure.status
+                    body = self._encode_error(failure.info)
+                    headers = {**failure.headers, "content-type": falcon.MEDIA_JSON}
+                    writer.set_head(failure.status, headers, length=len(body))
+                    writer.write(body)
+                    writer.finish()
+        finally:
+            self._end()
+            self._record.close()
+
+    def _write(self, writer: ResponseWriter) -> None:
+        pieces = self._work(self._cancellation)
+        if self._streamed:
+            for piece in pieces:
+                self._check()
+                writer.write(piece)
+            self._check()
+        else:
+            body = b"".join(pieces)
+            self._check()
+            writer.set_head(200, {"content-type": self._content_type}, length=len(body))
+            self._end()
+            writer.write(body)
+        writer.finish()
+
+    def _check(self) -> None:
+        if self._record.disconnected:
+            raise ClientDisconnected
+        if self._cut:
+            raise ShuttingDown("The server is shutting down.")
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(self)
