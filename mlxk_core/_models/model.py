@@ -6,12 +6,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
@@ -22,6 +22,7 @@ from mlxk_core._models.weights import Weights, read_weights
 from mlxk_core._settings.sections import ModelSettings
 
 Origin = Literal["hub", "path", "source"]
+_T = TypeVar("_T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
@@ -29,6 +30,7 @@ _CHUNK = 1 << 16
 LARGEST_TOKENIZER = 64 << 20
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
+_LARGEST_TEMPLATES = 2 << 20  # characters; the longest published template has 50,000
 # Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -171,6 +173,11 @@ class Model:
         found: dict[str, str] = {}
         for _, templates in self._template_places():
             found = {**templates, **found}
+        if sum(map(len, found.values())) > _LARGEST_TEMPLATES:
+            raise BrokenModel(
+                f"The chat templates of `{self.name}` are too large (at most {_LARGEST_TEMPLATES >> 20} MiB).",
+                model=self.name,
+            )
         if found and "default" not in found:
             found["default"] = next(iter(found.values()))
         return found
@@ -231,7 +238,7 @@ class Model:
         for key, entry in decoder.items() if isinstance(decoder, dict) else ():
             if isinstance(entry, dict) and _TOKEN_ID.fullmatch(key) and isinstance(entry.get("content"), str):
                 found[entry["content"]] = AddedToken(int(key), entry["content"], bool(entry.get("special")))
-        for entry in self._tokenizer_added_tokens():
+        for entry in self._once("tokenizer.json", self._tokenizer_added_tokens):
             if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
                 found[entry["content"]] = AddedToken(entry["id"], entry["content"], bool(entry.get("special")))
         return found
@@ -274,6 +281,23 @@ class Model:
             raise BrokenModel(f"{name} of `{self.name}` cannot be read: {error}", model=self.name, file=name) from error
 
     def _json(self, name: str) -> Mapping[str, Any]:
+        return self._once(name, lambda: self._parsed(name))
+
+    def _once(self, file: str, read: Callable[[], _T]) -> _T:
+        """Return what `read` returns, or raise its `BrokenModel` again: many ask about a damaged file of megabytes."""
+        error = self._broken.get(file)
+        if error is None:
+            try:
+                return read()
+            except BrokenModel as caught:
+                error = self._broken[file] = caught
+        raise error.with_traceback(None)
+
+    @cached_property
+    def _broken(self) -> dict[str, BrokenModel]:
+        return {}
+
+    def _parsed(self, name: str) -> Mapping[str, Any]:
         text = self._text(name)
         if text is None:
             return _EMPTY

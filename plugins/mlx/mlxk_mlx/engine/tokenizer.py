@@ -75,7 +75,13 @@ class TokenizerAdapter:
         if self._backend is not None:
             with _LONG_TEXTS if len(text) > _LONG else nullcontext():
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
-                [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+                try:
+                    [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+                except Exception as error:
+                    if type(error) is not Exception:
+                        raise
+                    # An error of the Rust library: the vocabulary has no token for unknown text, for example.
+                    raise BrokenModel(f"The model's tokenizer failed: {error}") from error
                 return list(encoding.ids)
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
-from mlxk_core.api.models import Model, native_stop_tokens, regular_file
+from mlxk_core.api.models import Model, native_stop_tokens, parse_json, read_small_file, regular_file
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import bare_weights, runtime
@@ -25,6 +24,7 @@ from mlxk_mlx.support.architectures import accepts
 
 _ALIVE_INTERVAL = 0.2  # seconds
 _LONGEST_REASON = 200
+_LARGEST_INDEX = 32 << 20  # bytes
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
 
@@ -168,18 +168,27 @@ def translated_errors(model: Model) -> Iterator[None]:
         if "allocate" in text:
             raise InsufficientMemory(f"Not enough memory to load `{model.name}`: {text}.") from error
         raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except MemoryError as error:
+        raise InsufficientMemory(f"Not enough memory to load `{model.name}`.") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
         text = _brief(error)
         if "not supported" in text.lower() or "unsupported" in text.lower():
             raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {text}", model=model.name) from error
-        if missing := _MISSING_KEYS.search(text):
-            names = re.findall(r"'(\w+)'", missing[1])
+        missing = _MISSING_KEYS.search(text)
+        names = re.findall(r"'(\w+)'", missing[1]) if missing else _missing_key(error)
+        if names:
             raise BrokenModel(
                 f"config.json of `{model.name}` is incomplete: {', '.join(names)} missing.", model=model.name
             ) from error
         raise BrokenModel(
             f"config.json of `{model.name}` does not fit its weights: {text}", model=model.name
         ) from error
+
+
+def _missing_key(error: BaseException) -> list[str]:
+    """Return the key that a config lacks: mlx-lm looks up the settings of `rope_scaling` and others without a check."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    return [key] if isinstance(key, str) and key.isidentifier() else []
 
 
 def check_weights(model: Model) -> None:
@@ -198,8 +207,8 @@ def check_weights(model: Model) -> None:
     index = model.path / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = set(json.loads(index.read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError):
+            shards = set(parse_json(read_small_file(index, _LARGEST_INDEX))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return  # MLX reads the files it finds; tensors they lack are an error then
         if missing := sorted(shards - model.weights.headers.keys()):
             raise BrokenModel(
