@@ -22,7 +22,7 @@ _ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
 
 # Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
 _MAX_ENTRIES = 1 << 17  # tensors, or keys
-_MAX_ELEMENTS = 1 << 22  # of an array; the largest vocabularies have 262,144
+_MAX_ELEMENTS = 1 << 22  # of all arrays together; the largest vocabularies have 262,144, and twice as many merges
 _MAX_HEADER = 1 << 26  # bytes
 _FIRST_READ = 1 << 20
 
@@ -163,6 +163,7 @@ class _Parser:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self._elements = 0
 
     def header(self) -> GGUFHeader:
         if self._data[:4] != b"GGUF"[: len(self._data)]:
@@ -196,8 +197,9 @@ class _Parser:
             return self._string()
         if kind == _ARRAY:
             inner, length = self._scalar("I"), self._scalar("Q")
-            if length > _MAX_ELEMENTS:
-                raise ValueError(f"an array claims {length:,} elements (at most {_MAX_ELEMENTS:,})")
+            self._elements += length
+            if self._elements > _MAX_ELEMENTS:
+                raise ValueError(f"its arrays claim {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:

@@ -168,6 +168,9 @@ class Model:
         GGUF header, `chat_template.jinja`, `tokenizer_config.json`, `chat_template.json`. Named ones are added from all
         of them and from `additional_chat_templates/`.
         """
+        return self._once("chat templates", self._read_templates)
+
+    def _read_templates(self) -> Mapping[str, str]:
         if self.settings.chat_template is not None:
             return {"default": self._template_of_settings(Path(self.settings.chat_template))}
         found: dict[str, str] = {}

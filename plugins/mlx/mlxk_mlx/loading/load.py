@@ -17,7 +17,7 @@ from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import bare_weights, runtime
 from mlxk_mlx.loading.heartbeat import observed
-from mlxk_mlx.loading.plain_tokenizer import is_plain
+from mlxk_mlx.loading.plain_tokenizer import check_size, is_plain
 from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.support.architectures import accepts
@@ -111,6 +111,7 @@ def load_tokenizer(model: Model) -> LoadedTokenizer:
     Raises `BrokenModel`.
     """
     check_config(model)
+    check_size(model)
     if is_plain(model):
         hf = in_this_process(lambda: read_tokenizer(model))
         if getattr(hf, "backend_tokenizer", None) is not None:  # one written in Python can take any time

@@ -11,6 +11,7 @@ from mlxk_mlx.loading import runtime
 DENSE_SHARE = 0.5
 """Quantized weights are held dense when that takes at most this share of the available memory."""
 
+_WORD, _USUAL_BITS = 32, 4
 _HALVES = {"F16", "BF16"}
 
 
@@ -36,10 +37,11 @@ def estimate(model: Model) -> int:
 
 def _unpacked(model: Model, layer: str) -> int:
     """Return the number of weights in a packed layer, from the bits in its own or the model's settings."""
-    settings = model.config.get("quantization") or model.config.get("quantization_config") or {}
-    own = settings.get(layer)
-    bits = (own if isinstance(own, dict) else settings).get("bits") or 4
-    return model.weights.tensors[f"{layer}.weight"].size * 32 // int(bits)
+    settings = model.config.get("quantization") or model.config.get("quantization_config")
+    own = settings.get(layer) if isinstance(settings, dict) else None
+    bits = own.get("bits") if isinstance(own, dict) else settings.get("bits") if isinstance(settings, dict) else None
+    whole = isinstance(bits, int) and 1 <= bits <= _WORD
+    return model.weights.tensors[f"{layer}.weight"].size * _WORD // (bits if whole else _USUAL_BITS)
 
 
 def available_memory() -> int:

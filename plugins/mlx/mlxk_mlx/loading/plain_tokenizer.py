@@ -18,6 +18,9 @@ from mlxk_core.api.models import Model, count_values, parse_json, read_small_fil
 _MAX_FILE = 4 << 20  # bytes; 50,000 tokens with their merges take 2 MB, and 0.25 s
 _MAX_FILES = 8 << 20
 _MAX_VALUES = 400_000
+_LARGEST_FILE = 64 << 20  # bytes; the largest published tokenizer.json has 35 MB
+_MOST_VALUES = 8_000_000  # those of 260,000 tokens and 520,000 merges are two million
+_CHUNK = 1 << 20
 _MAX_ADDED = 8192
 _LONGEST_ADDED = 1024  # characters
 _LONGEST_WORD = 1000
@@ -70,6 +73,29 @@ def is_plain(model: Model) -> bool:
         return False
     except (OSError, ValueError) as error:
         raise BrokenModel(f"The tokenizer of `{model.name}` cannot be read: {error}", model=model.name) from error
+
+
+def check_size(model: Model) -> None:
+    """Raise `BrokenModel` for tokenizer files beyond any real one: reading them would take a process a minute."""
+    for name in ("tokenizer.json", *_SETTINGS, "vocab.json", "merges.txt", "vocab.txt", "tekken.json"):
+        try:
+            if size_and_values := _too_large(model, name):
+                raise BrokenModel(f"{name} of `{model.name}` is too large: {size_and_values}.", model=model.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise BrokenModel(f"{name} of `{model.name}` cannot be read: {error}", model=model.name) from error
+
+
+def _too_large(model: Model, name: str) -> str | None:
+    path = regular_file(model.path / name)
+    if (size := path.stat().st_size) > _LARGEST_FILE:
+        return f"{size:,} bytes, at most {_LARGEST_FILE:,}"
+    values = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):  # the interpreter is not locked for longer than a chunk takes
+            values += count_values(chunk)
+    return f"about {values:,} values, at most {_MOST_VALUES:,}" if values > _MOST_VALUES else None
 
 
 class _TooLarge(Exception):

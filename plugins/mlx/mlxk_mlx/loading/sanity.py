@@ -39,6 +39,8 @@ def _implausible(model: Model) -> str | None:
             return f"{key} is {value:,}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
             return f"{key} is {value:,}, and the longest axis of a tensor is {longest:,}"
+    if model.config.get("sliding_window") is True:
+        return "sliding_window is true, expected a number"
     for place, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
         named = config.get("eos_token_id")
         if isinstance(named, list) and len(named) > _MAX_STOP_TOKENS:

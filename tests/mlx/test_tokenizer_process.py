@@ -1,0 +1,117 @@
+"""Tokenizers in a process of their own: which ones, the same results as in this one, and limits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mlxk_core.api.errors import BrokenModel, InvalidOption
+from mlxk_core.api.models import Model
+from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_mlx.engine.tokenizer_process import load_in_process
+from mlxk_mlx.loading.plain_tokenizer import check_size, is_plain
+from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_testing.tiny_models import random_model
+
+TARGET = "mlxk_mlx.loading.tokenizer_files:read_tokenizer"
+TEXTS = ["", "Hello, wörld! 😀", "<|im_start|>user\nx<|im_end|>", "\n\n  a" * 50]
+REGEX = {"Regex": "(a*)*b"}
+REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaa"}
+UNIGRAM = {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["a" * 600, -1.0]], "byte_fallback": False}
+WORDS = {
+    "type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "#", "max_input_chars_per_word": 10**9,
+    "vocab": {"a": 0},
+}  # fmt: skip
+NOT_PLAIN = {
+    "a pattern": {"pre_tokenizer": {"type": "Split", "pattern": REGEX, "behavior": "Isolated", "invert": False}},
+    "a pattern in a replacement": {"normalizer": {"type": "Replace", "pattern": REGEX, "content": "b"}},
+    "replacements that multiply": {"normalizer": {"type": "Sequence", "normalizers": [REPLACE] * 3}},
+    "a decoder that multiplies": {"decoder": {"type": "Sequence", "decoders": [REPLACE] * 3}},
+    "an unknown part": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "New"}]}},
+    "a part that is no object": {"normalizer": "NFC"},
+    "words of any length": {"model": WORDS},
+    "a long piece": {"model": UNIGRAM},
+    "an empty added token": {"added_tokens": [{"id": 300, "content": ""}]},
+    "many added tokens": {"added_tokens": [{"id": 300 + n, "content": f"<{n}>"} for n in range(9000)]},
+    "no model": {"model": None},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return random_model(tmp_path / "tiny", bos="<s>")
+
+
+def model_in(folder):
+    return Model(name="tiny", path=folder)
+
+
+def change(folder, name="tokenizer.json", **changes):
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture(scope="module")
+def hosted(tmp_path_factory):
+    """Starting the process takes seconds: the last test may spoil it."""
+    folder = random_model(tmp_path_factory.mktemp("hosted") / "tiny", bos="<s>")
+    loaded = load_in_process(model_in(folder), TARGET)
+    tokenizer = loaded.adapt(300)
+    yield loaded, tokenizer
+    tokenizer.close()
+
+
+def test_a_tiny_tokenizer_is_plain(folder):
+    assert is_plain(model_in(folder))
+
+
+@pytest.mark.parametrize("changes", NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_what_can_take_any_time_is_not_plain(folder, changes):
+    change(folder, **changes)
+    assert not is_plain(model_in(folder))
+
+
+@pytest.mark.parametrize("pattern", [{"String": " "}, {"String": "a"}])
+def test_a_split_at_a_text_is_plain(folder, pattern):
+    change(
+        folder, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "MergedWithPrevious", "invert": False}
+    )
+    assert is_plain(model_in(folder))
+
+
+def test_settings_with_many_tokens_are_not_plain(folder):
+    change(folder, "tokenizer_config.json", extra_special_tokens=[f"<{n}>" for n in range(9000)])
+    assert not is_plain(model_in(folder))
+
+
+def test_files_beyond_any_real_tokenizer_are_refused(folder):
+    check_size(model_in(folder))
+    (folder / "vocab.json").write_text("[" + "[]," * 9_000_000 + "1]")
+    with pytest.raises(BrokenModel, match=r"vocab\.json"):
+        check_size(model_in(folder))
+
+
+def test_both_ways_give_the_same(folder, hosted):
+    loaded, there = hosted
+    own = LoadedTokenizer.of(read_tokenizer(model_in(folder)))
+    here = own.adapt(300)
+    assert (loaded.special_tokens, loaded.eos_token_id) == (dict(own.special_tokens), own.eos_token_id)
+    for text in TEXTS:
+        for special in (True, False):
+            tokens = here.encode(text, add_special_tokens=special)
+            assert there.encode(text, add_special_tokens=special) == tokens
+            assert there.decode(tokens) == here.decode(tokens)
+    assert [there.piece(token) for token in range(300)] == [here.piece(token) for token in range(300)]
+    assert there.encode_pair("a", "bcd", max_tokens=3) == here.encode_pair("a", "bcd", max_tokens=3)
+    assert there.token_id("<|im_start|>") == here.token_id("<|im_start|>") == 256
+    with pytest.raises(InvalidOption, match="query"):
+        there.encode_pair("abcd", "b", max_tokens=2)
+
+
+def test_a_process_that_ended_is_reported(hosted):
+    _, tokenizer = hosted
+    tokenizer._process._children[0].kill()
+    for _ in range(2):  # at once the second time
+        with pytest.raises(BrokenModel, match="exceeds a limit"):
+            tokenizer.encode("a", add_special_tokens=False)

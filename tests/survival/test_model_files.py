@@ -1,0 +1,149 @@
+"""Survives … the files of a model: whatever they contain, only the request for that model fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mlxk_testing.tiny_models import random_model
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+COMMIT = "a" * 40
+BACKTRACKING = {"type": "Split", "pattern": {"Regex": "(?:(x+x+)+y)|(a*)*b"}, "behavior": "Isolated", "invert": False}
+
+
+def edit(folder, name, **changes):
+    path = folder / name
+    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.exists() else {}), **changes}))
+
+
+def append(folder, name, text):
+    path = folder / name
+    path.write_text(path.read_text().rstrip().removesuffix("}") + text + "}")
+
+
+def brackets(folder):
+    append(folder, "tokenizer.json", ', "x": [' + "[]," * 15_000_000 + "[]]")
+
+
+def added_tokens(folder):
+    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    edit(
+        folder,
+        "tokenizer.json",
+        added_tokens=[{**token, "id": 300 + number, "content": f"<|{number}|>"} for number in range(200_000)],
+    )
+
+
+def regex(folder):
+    edit(folder, "tokenizer.json", pre_tokenizer=BACKTRACKING)
+
+
+def pipe(name):
+    def replace(folder):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return replace
+
+
+HOSTILE = {
+    "a tokenizer.json of fifteen million lists": (brackets, "broken_model"),
+    "two hundred thousand added tokens": (added_tokens, "broken_model"),
+    "a pattern that backtracks": (regex, "broken_model"),
+    "five million values in a config": (
+        lambda folder: append(folder, "config.json", ', "x": [' + "[]," * 5_000_000 + "[]]"),
+        "broken_model",
+    ),
+    "three million values in a generation config": (
+        lambda folder: append(folder, "generation_config.json", ', "x": [' + "[]," * 3_000_000 + "[]]"),
+        "broken_model",
+    ),
+    "a chat template of 16 MB": (
+        lambda folder: (folder / "chat_template.jinja").write_text("{{ x }}" * 2_000_000),
+        "broken_model",
+    ),
+    "yarn without a factor": (lambda f: edit(f, "config.json", rope_scaling={"rope_type": "yarn"}), "broken_model"),
+    "an index that points outside": (
+        lambda f: edit(f, "model.safetensors.index.json", weight_map={"lm_head.weight": "../../../../etc/passwd"}),
+        "broken_model",
+    ),
+    "a device as a file": (lambda f: (f / "special_tokens_map.json").symlink_to("/dev/zero"), "broken_model"),
+    "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
+    "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
+    "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),
+}
+
+
+def write(name, damage=lambda folder: None, *, context=2048):
+    """Put a tiny model into the hub cache, where its files may be anything."""
+    from mlxk_core.api.models import cache_folder_name, hub_cache
+
+    repository = hub_cache() / cache_folder_name(name)
+    folder = repository / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    random_model(folder, context=context)
+    damage(folder)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server process with every hostile model and a sound one, within 6 GB."""
+    import resource
+
+    def limit():
+        signal.alarm(600)
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+        patch.delenv("HF_HUB_CACHE", raising=False)
+        write("hostile/sound", context=48)
+        for name, (damage, _) in HOSTILE.items():
+            write(f"hostile/{name.replace(' ', '-')}", damage)
+        command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=limit
+        )
+    document = ""
+    while not document.endswith("\n}\n"):
+        line = process.stdout.readline()
+        assert line, "the server did not start"
+        document += line
+    yield process, json.loads(document)["data"]["port"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+class Sound:
+    """What `Watch` needs: the process, and a client of the sound model."""
+
+    def __init__(self, kit, process, port):
+        self.popen = process
+        self.client = kit.Client(port, model="hostile/sound")
+
+
+@pytest.fixture
+def watch(server, kit):
+    return kit.Watch(Sound(kit, *server))
+
+
+def test_survives_a_list_of_hostile_models(server, watch, kit):
+    with watch:
+        listed = kit.Client(server[1], model="").get("/v1/models")
+    assert "hostile/sound" in [model["id"] for model in listed.json["data"]]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_survives(server, watch, kit, name):
+    with watch:
+        answer = kit.Client(server[1], model=f"hostile/{name.replace(' ', '-')}").chat("a" * 500 + "x" * 60)
+    assert (answer.status, answer.json["error"]["code"]) == (500, HOSTILE[name][1])
