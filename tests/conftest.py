@@ -53,7 +53,11 @@ def installed_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the examples `mlxk-hello` and `mlxk-hello-format` installed; the environment itself has none."""
     folder = tmp_path_factory.mktemp("examples")
     uv = os.environ.get("UV") or shutil.which("uv")
-    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+    installer = (
+        [uv, "pip", "install", "--no-sources", "--python", sys.executable]
+        if uv
+        else [sys.executable, "-m", "pip", "install"]
+    )
     projects = sorted(path.parent for path in EXAMPLES.glob("mlxk-hello*/pyproject.toml"))
     command = [*installer, "--quiet", "--no-deps", "--target", folder, *projects]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -401,6 +401,42 @@ def test_the_log_can_be_quieter(start):
     assert process.stderr == ""
 
 
+FAULTY = """
+from mlxk_core.api import ServerExtensionSpec, hookimpl
+
+@hookimpl
+def mlxk_server_extensions():
+    yield ServerExtensionSpec(name="faulty", summary="", target=extend)
+
+def extend(server):
+    raise ValueError("not today")  # here
+"""
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_the_log_has_the_frames_of_an_isolated_failure_at_debug_only(kit, tmp_path, monkeypatch, level):
+    kit.cached_fake("fake")
+    (tmp_path / "zoo_faulty.py").write_text(FAULTY)
+    info = tmp_path / "zoo_faulty-2.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-faulty\nVersion: 2.1\n")
+    (info / "entry_points.txt").write_text("[mlxk]\nfaulty = zoo_faulty\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", level]
+    with (tmp_path / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout.readline(), "the server starts all the same"
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    said = (tmp_path / "log.txt").read_text()
+    assert "faulty (zoo-faulty 2.1)" in said
+    assert "zoo_faulty.py:9" in said
+    assert ('raise ValueError("not today")  # here' in said) == (level == "debug")
+
+
 def test_help_is_light():
     loaded = modules_after("from mlxk_core._cli.main import run; run(['serve', '--help'])")
     assert "mlxk_serve.serve" in loaded
