@@ -183,3 +183,19 @@ def test_models_have_the_fields_of_the_sdk(api):
 
 def test_what_the_api_lacks_is_an_error_in_its_shape(api):
     assert api.post("/v1/messages/batches", {}).json["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_of_the_assistant_is_not_continued(api, stream):
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "{"}]
+    body = {"model": "tiny/talker", "messages": messages, "max_tokens": 9}
+    reply = api.post("/v1/messages", {**body, "stream": stream})
+    assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
+    assert "messages[1].role" in reply.json["error"]["message"]
+    assert api.post("/v1/messages/count_tokens", body).status == 200  # its prompt can be counted
+
+
+def test_no_version_of_the_api_need_be_named(api):
+    body = {"model": "tiny/talker", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+    assert api.post("/v1/messages", body).json["type"] == "message"
+    assert api.post("/v1/messages", body, anthropic_version="2023-06-01", anthropic_beta="a,b").status == 200

@@ -42,7 +42,12 @@ def counted(request: CountRequest, model: Model) -> GenerationRequest:
 
 
 def generated(request: MessageRequest, model: Model) -> GenerationRequest:
-    """Return the generation that answers `request`."""
+    """Return the generation that answers `request`. Raises `InvalidOption` for what is not supported."""
+    last = len(request.messages) - 1
+    if request.messages[last].role == "assistant":
+        raise Unsupported(
+            f"messages[{last}].role", "continuing a turn of the assistant is not supported; end with a turn of the user"
+        )
     return replace(
         counted(request, model),
         sampling=request_sampling(model, temperature=request.temperature, top_p=request.top_p, top_k=request.top_k),
