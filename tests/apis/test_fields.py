@@ -59,3 +59,19 @@ def test_a_field_after_a_long_conversation_is_found_too(api):
     long = [{"role": "user", "content": "x" * 300_000}]
     reply = api.post("/v1/chat/completions", {**CHAT, "messages": long, "temprature": 1})
     assert (reply.status, reply.json["error"]["param"]) == (400, "temprature")
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("temprature", "temperature"), ("max_tokens", "num_predict"), ("repetition_penalty", "repeat_penalty")],
+)
+def test_a_misspelled_option_of_ollama_is_an_error(api, path, name, meant):
+    body = {"model": "tiny/talker", "messages": CHAT["messages"], "prompt": "Hi", "stream": False}
+    del body["prompt" if path == "/api/chat" else "messages"]
+    reply = api.post(path, {**body, "options": {"seed": 1, name: 1}})
+    assert (reply.status, f"options.{name}" in message(reply), f"`{meant}`" in message(reply)) == (400, True, True)
+    options = {"num_ctx": 2048, "num_gpu": 1, "num_predict": 4, "lucky_number": 7}
+    fine = api.post(path, {**body, "options": options, "favourite_colour": "blue"})
+    assert fine.status == 200
+    assert fine.headers["x-ignored-fields"] == "favourite_colour, options.lucky_number"

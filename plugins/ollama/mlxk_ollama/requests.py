@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Meta, Raw, Struct
 
+from mlxk_protocol.decode import BOM, decode
+from mlxk_protocol.fields import check_fields
+
+_C = TypeVar("_C", bound="Common")
 Name = Annotated[str, Meta(min_length=1)]
 Think = bool | Literal["low", "medium", "high", "max"]
 Stops = str | Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=16)]
@@ -55,6 +60,28 @@ class Options(Struct):
     stop: Stops | None = None
     num_predict: int | None = None
     mirostat: int | None = None
+
+
+ENGINE_OPTIONS = frozenset(
+    {"draft_num_predict", "f16_kv", "logits_all", "low_vram", "main_gpu", "mirostat_eta", "mirostat_tau", "num_batch",
+     "num_ctx", "num_gpu", "num_gqa", "num_keep", "num_thread", "numa", "penalize_newline", "repeat_last_n",
+     "rope_frequency_base", "rope_frequency_scale", "tfs_z", "typical_p", "use_mlock", "use_mmap", "vocab_only"}
+)  # fmt: skip
+"""Options that tune Ollama's own engine."""
+_KNOWN_OPTIONS = ENGINE_OPTIONS.union(Options.__struct_fields__)
+
+
+class _RawOptions(Struct):
+    options: Raw = Raw(b"{}")
+
+
+def decode_generation(body: bytes, kind: type[_C]) -> _C:
+    """Return a request to generate. Raises as `decode` does, also for misspelled `options`."""
+    request = decode(body, kind)
+    if request.options is not None:
+        options = msgspec.json.decode(body.removeprefix(BOM), type=_RawOptions).options
+        check_fields(bytes(options), _KNOWN_OPTIONS, path="options")
+    return request
 
 
 class Common(Struct, kw_only=True):

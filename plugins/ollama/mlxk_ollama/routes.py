@@ -22,6 +22,7 @@ from mlxk_ollama.requests import (
     OldEmbedRequest,
     PullRequest,
     ShowRequest,
+    decode_generation,
 )
 from mlxk_protocol.decode import decode
 
@@ -74,7 +75,7 @@ class Chat:
         self._server = server
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode(req.bounded_stream.read(), ChatRequest)
+        request = decode_generation(req.bounded_stream.read(), ChatRequest)
         model = find_model(self._server, request.model)
         if not request.messages:
             part = {"message": {"role": "assistant", "content": ""}}
@@ -92,7 +93,7 @@ class Generate:
         self._server = server
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        request = decode(req.bounded_stream.read(), GenerateRequest)
+        request = decode_generation(req.bounded_stream.read(), GenerateRequest)
         model = find_model(self._server, request.model)
         if not request.prompt:
             load_or_unload(self._server, req, resp, request, model, {"response": ""})

@@ -25,10 +25,11 @@ _UNKNOWN = re.compile(r"contains unknown field `(?P<name>.*)`")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Names of other APIs for what a field here does. Ignoring one would change the response without a word.
 _MEANT: Mapping[str, tuple[str, ...]] = {
-    "max_new_tokens": ("max_tokens", "max_output_tokens"),
-    "max_output_tokens": ("max_tokens",),
-    "max_completion_tokens": ("max_output_tokens", "max_tokens"),
-    "max_tokens": ("max_output_tokens",),
+    "max_new_tokens": ("max_tokens", "max_output_tokens", "num_predict"),
+    "max_output_tokens": ("max_tokens", "num_predict"),
+    "max_completion_tokens": ("max_output_tokens", "max_tokens", "num_predict"),
+    "max_tokens": ("max_output_tokens", "num_predict"),
+    "repetition_penalty": ("repeat_penalty",),
     "n_predict": ("max_tokens", "max_output_tokens"),
     "num_predict": ("max_tokens", "max_output_tokens"),
     "stop_sequences": ("stop",),
@@ -46,18 +47,21 @@ class UnknownField(InvalidOption):
     kind = Kind("unknown_parameter", 2, 400)
 
 
-def check_fields(body: bytes, known: Collection[str]) -> None:
+def check_fields(body: bytes, known: Collection[str], *, path: str = "") -> None:
     """Look for top-level fields of a JSON object that are not in `known`.
 
-    Raises `UnknownField` for a misspelled one. The others are logged and noted in `ignored_fields`.
+    Raises `UnknownField` for a misspelled one. The others are logged and added to `ignored_fields`. `path` is where
+    the object is in the request.
     """
+    prefix = f"{path}." if path else ""
     unknown = _unknown(body, frozenset(known))
     for name in unknown:
         if meant := _meant(name, known):
-            raise UnknownField(name, f"unknown field. Did you mean `{meant}`?")
+            raise UnknownField(f"{prefix}{name}", f"unknown field. Did you mean `{meant}`?")
     if unknown:
-        ignored_fields.set(tuple(unknown[:_NAMED]))
-        _LOGGER.info("ignored fields of a request: %s", ", ".join(unknown[:_NAMED]))
+        named = tuple(f"{prefix}{name}" for name in unknown)
+        ignored_fields.set((*ignored_fields.get(), *named)[:_NAMED])
+        _LOGGER.info("ignored fields of a request: %s", ", ".join(named[:_NAMED]))
 
 
 def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
