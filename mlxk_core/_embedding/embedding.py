@@ -91,8 +91,9 @@ def _encode(
     whole = True
     if isinstance(value, str):
         text = prefix + value
-        whole = text is (text := beginning(tokenizer, text, limit))
-        tokens = tokenizer.encode(text.lower() if configuration.lower_case else text, add_special_tokens=True)
+        read = beginning(tokenizer, text, limit)
+        whole = read is text
+        tokens = tokenizer.encode(read.lower() if configuration.lower_case else read, add_special_tokens=True)
     else:
         tokens = list(value)
         if any(not 0 <= token < tokenizer.vocab_size for token in tokens):

@@ -50,9 +50,9 @@ class Host:
     def __init__(self, *, strict: bool = False) -> None:
         self.isolation = Isolation(strict=strict)
         self._loader = Loader(self.isolation)
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Forget what the hooks returned: they are called again when they are needed."""
         self._registry = Registry(self._loader.plugins, self.isolation)
         self._implementations = Implementations(self._registry)
@@ -75,7 +75,7 @@ class Host:
     def register(self, implementation: object, *, name: str) -> None:
         """Add a plugin: a module or any object with hook implementations."""
         self._loader.add(implementation, name)
-        self._begin()
+        self._reset()
 
     # The plugins
 

@@ -33,7 +33,7 @@ class DetachedResponse(Protocol):
 
 
 class Detached(BaseException):
-    """Raised by a response's iterator to free its worker thread. Frameworks catch `Exception`, so it is none."""
+    """Raised by a response's iterator to free its worker thread. Not an `Exception`: frameworks catch those."""
 
     def __init__(self, response: DetachedResponse) -> None:
         super().__init__()
