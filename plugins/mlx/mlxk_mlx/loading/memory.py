@@ -39,9 +39,11 @@ def _unpacked(model: Model, layer: str) -> int:
     """Return the number of weights in a packed layer, from the bits in its own or the model's settings."""
     settings = model.config.get("quantization") or model.config.get("quantization_config")
     own = settings.get(layer) if isinstance(settings, dict) else None
-    bits = own.get("bits") if isinstance(own, dict) else settings.get("bits") if isinstance(settings, dict) else None
-    whole = isinstance(bits, int) and 1 <= bits <= _WORD
-    return model.weights.tensors[f"{layer}.weight"].size * _WORD // (bits if whole else _USUAL_BITS)
+    source = own if isinstance(own, dict) else settings
+    bits = source.get("bits") if isinstance(source, dict) else None
+    if not isinstance(bits, int) or not 1 <= bits <= _WORD:
+        bits = _USUAL_BITS
+    return model.weights.tensors[f"{layer}.weight"].size * _WORD // bits
 
 
 def available_memory() -> int:
