@@ -164,6 +164,8 @@ def _source(kind: str, name: str, module: str) -> str:
     source = re.sub(r'\b(name|kind)="[\w-]+"', rf'\1="{name}"', source, count=1)
     if kind == "command":
         source = source.replace('click.command("hello")', f'click.command("{name}")')
+    if kind == "server-extension":  # two new projects must not take each other's route and metric
+        source = source.replace("/ping", f"/{name}").replace("ping_total", f"{name.replace('-', '_')}_total")
     if kind == "source":
         source = source.replace('source="shelf"', f'source="{name}"').replace(
             "The models in /srv/models.", f"Models of {name}."

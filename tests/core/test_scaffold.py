@@ -37,10 +37,10 @@ def test_a_new_project_passes_its_own_test(cli, tmp_path, kind):
 
 
 def test_a_new_project_of_every_kind_passes_the_deep_check(cli, tmp_path, zoo):
-    for kind in KINDS:
-        name = f"my-{kind}"
+    projects = [*((kind, f"my-{kind}") for kind in KINDS), ("server-extension", "my-other")]
+    for kind, name in projects:
         cli("plugins", "new", kind, name, "--folder", str(tmp_path / "projects"))
-        module = f"mlxk_my_{kind.replace('-', '_')}"
+        module = f"mlxk_{name.replace('-', '_')}"
         source = (tmp_path / "projects" / f"mlxk-{name}" / f"{module}.py").read_text()
         assert "/srv/models." not in source
         zoo.module(module, source)
@@ -48,7 +48,7 @@ def test_a_new_project_of_every_kind_passes_the_deep_check(cli, tmp_path, zoo):
     checked = zoo.process("plugins", "--check", "--json")
     assert checked.code == 0, checked.json.get("error")
     loaded = [entry for entry in checked.json["data"]["plugins"] if entry["status"] != "disabled"]
-    assert [entry["problems"] for entry in loaded] == [[]] * len(KINDS)
+    assert [entry["problems"] for entry in loaded] == [[]] * len(projects)
 
 
 def test_a_new_command_runs_under_its_name(cli, tmp_path, zoo):
