@@ -78,3 +78,18 @@ def test_the_expression_of_nix_has_every_plugin(name):
     meta = tomllib.loads((ROOT / "mlxk" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     expected = name != "openblas" and any(line.startswith(f"mlxk-{name}>=") for line in meta["dependencies"])
     assert f'plugin "{name}"' in text or not expected
+
+
+def test_every_recipe_has_the_version_of_the_distributions():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    named = {
+        "conda/recipe.yaml": r'version: "(.+?)"',
+        "nix/default.nix": r' version = "(.+?)"',
+        "homebrew/mlxk.rb": r"tags/v(.+?)\.tar",
+        "debian/changelog": r"\Amlxk \((.+?)\)",
+    }
+    for file, pattern in named.items():
+        assert re.findall(pattern, (PACKAGING / file).read_text(encoding="utf-8")) == [version], file
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    container = (PACKAGING / "container" / "Containerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"[\w-]+==[\w.]+", container)) <= set(pins)
