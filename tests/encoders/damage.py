@@ -31,6 +31,10 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
             (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
         case "a billion layers":
             (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+        case "layers without end":
+            (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1e308}))
+        case "a list for a type":
+            (folder / "config.json").write_text(json.dumps({**config, "model_type": ["bert"]}))
         case "a billion labels":
             (folder / "config.json").write_text(json.dumps({**config, "num_labels": 10**9}))
         case "heads that do not divide":
@@ -61,6 +65,8 @@ FAULTS = {
     "another size": "broken_model",
     "a billion layers": "broken_model",
     "a billion labels": "broken_model",
+    "layers without end": "broken_model",
+    "a list for a type": "unsupported_model",
     "heads that do not divide": "broken_model",
     "a text for a number": "broken_model",
     "no pooling file": "unsupported_model",

@@ -90,7 +90,7 @@ class _Attention(nn.Module):
         bias = settings.flag("qkv_proj_bias", default=False)
         self._heads = settings.heads("n_head", "num_attention_heads", hidden=hidden)
         self._rope = _Rope.of(settings)
-        self._rotated = int(hidden // self._heads * settings.number("rotary_emb_fraction", default=1.0))
+        self._rotated = int(hidden // self._heads * settings.fraction("rotary_emb_fraction", default=1.0))
         self._interleaved = settings.flag("rotary_emb_interleaved", default=False)
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.out = nn.Linear(hidden, hidden, bias=bias)

@@ -34,6 +34,13 @@ class Settings:
             raise self._error(keys, value, "a positive number")
         return float(value)
 
+    def fraction(self, *keys: str, default: float) -> float:
+        """Return a positive number of 1 or less."""
+        value = self.number(*keys, default=default)
+        if value > 1:
+            raise self._error(keys, value, "at most 1")
+        return value
+
     def flag(self, *keys: str, default: bool) -> bool:
         """Return a switch."""
         value = self._first(keys, default)

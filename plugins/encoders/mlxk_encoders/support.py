@@ -30,8 +30,8 @@ def accepts(model: Model) -> Verdict:
     if model.gguf_path is not None or not model.path.is_dir():
         return Verdict.foreign("a GGUF file, not a folder with safetensors")
     kind = model.config.get("model_type")
-    if kind not in ARCHITECTURES:
-        if kind in _OTHERS:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
+        if isinstance(kind, str) and kind in _OTHERS:
             return Verdict.no(f"model_type {kind} is not supported; supported encoders are {', '.join(ARCHITECTURES)}")
         return Verdict.foreign("not an encoder of the BERT kind")
     if reason := _other_network(model) or _other_head(model):

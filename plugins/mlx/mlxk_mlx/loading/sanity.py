@@ -16,6 +16,7 @@ _SIZES = re.compile(
 _FACTOR = 32
 """No size in a config exceeds the longest axis of a tensor by more: weights are packed 32 to a number at most."""
 _MAX_STOP_TOKENS = 1024
+_LONGEST_SHOWN = 10**15
 
 
 def check_config(model: Model) -> None:
@@ -34,11 +35,11 @@ def _implausible(model: Model) -> str | None:
     tensors = model.weights.tensors
     longest = max((axis for tensor in tensors.values() for axis in tensor.shape), default=0)
     limit = _FACTOR * max(longest, len(tensors))
-    for key, value in _integers(model.config):
+    for key, value in _numbers(model.config):
         if _LAYERS.search(key) and value > len(tensors):
-            return f"{key} is {value:,}, and the weights have {len(tensors):,} tensors"
+            return f"{key} is {_shown(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
-            return f"{key} is {value:,}, and the longest axis of a tensor is {longest:,}"
+            return f"{key} is {_shown(value)}, and the longest axis of a tensor is {longest:,}"
     if model.config.get("sliding_window") is True:
         return "sliding_window is true, expected a number"
     for place, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
@@ -48,16 +49,17 @@ def _implausible(model: Model) -> str | None:
     return None
 
 
-def _integers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield the whole numbers of `config` and of the configs of its parts."""
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of `config` and of the configs of its parts. 1e308 is as good as a whole number to a network
+    that rounds it."""
     waiting = [config]
     while waiting:
         for key, value in waiting.pop().items():
             if isinstance(value, Mapping):
                 waiting.append(value)
-            elif _is_whole(value):
+            elif isinstance(value, int | float) and not isinstance(value, bool):
                 yield key, value
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) and value < _LONGEST_SHOWN else "out of range"
