@@ -1,5 +1,6 @@
 """`mlxk config`: settings shown and changed, with what else is in the file kept."""
 
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -211,3 +212,12 @@ def test_the_example_plugin_has_a_section_of_its_own(file, cli, host):
     assert cli("hello", "you").stdout == "Hi, Hi, you!\n"
     keys = [each["key"] for each in cli("config", "show", "--keys", "--json").json["data"]["keys"]]
     assert {"hello.word", "hello.repeat"} <= set(keys)
+
+
+def test_a_full_disk_leaves_the_file_and_nothing_else(file, mlxk):
+    assert mlxk("config", "set", "defaults.top_k", "1").code == 0
+    before = file.read_text()
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *mlxk.command("config", "set", "defaults.top_p", "0.5")]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 1 and str(file) in result.stderr
+    assert file.read_text() == before and [each.name for each in file.parent.iterdir()] == [file.name]

@@ -114,14 +114,18 @@ class SettingsDocument:
     def write(self) -> None:
         """Replace the file atomically; a link to it stays a link."""
         target = self.file.resolve()
+        written: Path | None = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
             with tempfile.NamedTemporaryFile("w", dir=target.parent, encoding="utf-8", delete=False) as new:
+                written = Path(new.name)
                 new.write(self.text)
-            Path(new.name).chmod(mode)
-            os.replace(new.name, target)  # noqa: PTH105
+            written.chmod(mode)
+            os.replace(written, target)  # noqa: PTH105
         except OSError as error:
+            if written is not None:
+                written.unlink(missing_ok=True)
             raise MlxkError(f"Cannot write {target}: {error.strerror or error}.", path=str(target)) from error
 
     @staticmethod
