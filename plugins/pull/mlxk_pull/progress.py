@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from mlxk_core.api.commands import Output
 from mlxk_core.api.text import human_size
 
+_NARROW = 50  # columns of a terminal that has room for the size and the time left only
 _LINE_EVERY = 30.0  # seconds, at the latest
 _LINE_STEP = 0.1  # of the whole
 
@@ -89,14 +90,20 @@ class Bar:
         from rich.progress import Progress as RichProgress
         from rich.table import Column
 
-        self._bar = RichProgress(
+        console = Console(stderr=True)
+        columns = [
             # A long name is cut first: the numbers matter more.
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             BarColumn(bar_width=20),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
+        ]
+        if console.width < _NARROW:
+            columns = [columns[2], columns[4]]
+        self._bar = RichProgress(
+            *columns,
+            console=console,
             transient=True,
             expand=True,
         )
