@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 
 import pytest
 
 from mlxk_core.api.backends import EngineContext
-from mlxk_core.api.errors import ModelError
+from mlxk_core.api.errors import InsufficientMemory, ModelError
 from mlxk_core.api.models import Facts, Model, check_health, model_context_length
+from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import load
 from mlxk_mlx.loading.memory import estimate
 from mlxk_testing.tiny_models import gpt_oss_model, mxfp4_model, random_model
@@ -70,3 +72,11 @@ def test_a_setting_that_rope_scaling_lacks_is_named(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "rope_scaling": {"rope_type": "yarn"}}))
     assert "factor missing" in outcome(folder)
+
+
+def test_tables_far_larger_than_the_weights_end_a_load():
+    mlx = runtime.start() and importlib.import_module("mlx.core")
+    network = importlib.import_module("mlx.nn").Linear(8, 8)
+    network._table = mlx.zeros((1 << 20, 1 << 12))  # 16 GB, if it were evaluated
+    with pytest.raises(InsufficientMemory, match="tables"):
+        importlib.import_module("mlxk_mlx.loading.weight_form").materialize(network, lambda: None)

@@ -10,15 +10,21 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
+from mlxk_core.api.errors import InsufficientMemory
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 _BATCH_BYTES = 1 << 28
 _BATCH_ARRAYS = 512
+_GROWTH, _MARGIN = 1.5, 1 << 28
+"""All arrays of a network may take this many times the bytes of its weights, and this many bytes more. Tables of
+frequencies and masks, whose sizes a config gives, take kilobytes; they are not computed until they are evaluated."""
 
 
 def materialize(network: Any, alive: Callable[[], None]) -> None:
     """Bring the weights into the form that runs fastest on this machine, and evaluate every array of the network.
+
+    Raises `InsufficientMemory` before the arrays take far more than the weights.
 
     A CPU emulates half precision 30 to 100 times slower, so weights become float32. With a fast BLAS a dense product
     beats a quantized one, so quantized layers become dense if they fit. `alive` is called between batches of arrays.
@@ -30,7 +36,11 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
         network.set_dtype(mx.float32)
     batch: list[mx.array] = []
     size = 0
+    left = int(_GROWTH * sum(array.nbytes for _, array in tree_flatten(network.parameters()))) + _MARGIN
     for array in _arrays(network):
+        left -= array.nbytes
+        if left < 0:
+            raise InsufficientMemory("The network of the model has tables that take more memory than its weights.")
         batch.append(array)
         size += array.nbytes
         if size >= _BATCH_BYTES or len(batch) >= _BATCH_ARRAYS:
