@@ -17,6 +17,8 @@ class _Redirection:
     def __init__(self) -> None:
         self.owns_descriptor = False
         """Whether descriptor 1 is redirected too."""
+        self.answers: TextIO | None = None
+        """Kept to the end of the process: Python 3.13 reports a stream whose pipe is closed when it is collected."""
         self._lock = threading.Lock()
         self._depth = 0
         self._stream: TextIO | None = None
@@ -101,7 +103,9 @@ def own_stdout() -> TextIO | None:
         return None
     _redirection.owns_descriptor = True
     sys.stdout = cast("TextIO", _StdoutByThread(sys.stdout))
-    return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
+    _redirection.answers = stream
+    return stream
 
 
 def _point_stdout_to_stderr() -> int | None:
