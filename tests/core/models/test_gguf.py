@@ -77,7 +77,7 @@ def test_a_header_cut_anywhere_is_cut_off(read, gguf):
         (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "claims"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60), "claims"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 60), "claims"),
-        (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 4, 1 << 60), "array claims"),
+        (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 4, 1 << 60), "arrays claim"),
         (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 77), "unknown type 77"),
         (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 77, 1), "unknown type 77"),
         (b"GGUF" + struct.pack("<IQQQcI", 3, 1, 0, 1, b"t", 1000), "1000 axes"),
