@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ PATIENCE = 90.0
 """Seconds that one request may take before its client gives up."""
 LONGEST_SILENCE = 1.0
 LARGEST_GROWTH = 200 * MEGABYTE
+MOST_MEMORY = 6 << 30
 MODEL = "mlx-community/survival-tiny"  # mlx-knife serves only what it takes for an MLX model
 
 WATCHER = """
@@ -64,22 +66,40 @@ class Target:
     health: str
 
     @property
+    def processes(self) -> list[int]:
+        """The ids of the process and of all that it started: mlx-knife serves in a child."""
+        found = [self.process.pid]
+        for id in found:
+            for children in Path(f"/proc/{id}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    found += map(int, children.read_text().split())
+        return found
+
+    @property
     def memory(self) -> int:
         """Resident bytes; 0 after its end."""
-        try:
-            status = Path(f"/proc/{self.process.pid}/status").read_text()
-        except OSError:
-            return 0
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 if "VmRSS:" in status else 0
+        total = 0
+        for id in self.processes:
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{id}/status").read_text()
+                total += int(status.partition("VmRSS:")[2].split()[0]) * 1024 if "VmRSS:" in status else 0
+        return total
 
     @property
     def cpu(self) -> float:
-        """CPU seconds of the process so far."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds so far."""
+        total = 0
+        for id in self.processes:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{id}/stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes."""
+        for id in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(id, number)
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
@@ -304,9 +324,9 @@ def _smuggling(target: Target) -> str:
 
 @case("suspended for three seconds")
 def _suspended(target: Target) -> str:
-    target.process.send_signal(signal.SIGSTOP)
+    target.signal(signal.SIGSTOP)
     time.sleep(0.9)  # below the silence that counts: what matters is what comes after it
-    target.process.send_signal(signal.SIGCONT)
+    target.signal(signal.SIGCONT)
     return target.post(target.chat())
 
 
@@ -393,6 +413,12 @@ def run(target: Target, attack: Case) -> Outcome:
     )  # fmt: skip
 
 
+def _bound() -> None:
+    """End the server after a quarter of an hour, and let it fail rather than take the machine's memory."""
+    signal.alarm(900)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
 @contextlib.contextmanager
 def serve(name: str, python: str, folder: Path) -> Iterator[Target]:
     """Start a server on a free port; end it by its own process id."""
@@ -407,7 +433,7 @@ def serve(name: str, python: str, folder: Path) -> Iterator[Target]:
     }[name]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.alarm(900),
+        preexec_fn=_bound,
     )  # fmt: skip
     target = Target(port, process, "/health")
     try:
@@ -419,7 +445,7 @@ def serve(name: str, python: str, folder: Path) -> Iterator[Target]:
             raise SystemExit(f"{name} does not start: {' '.join(command)}")
         yield target
     finally:
-        process.kill()
+        target.signal(signal.SIGKILL)
         process.wait()
 
 

@@ -169,6 +169,15 @@ Pooling = Literal["last", "mean", "cls"]
 
 
 @runtime_checkable
+class PromptCachingEngine(Protocol):
+    """Additional member of an engine that keeps the state of prompts between requests."""
+
+    @property
+    def prompt_cache_bytes(self) -> int:
+        """Bytes of its prompt cache now; they are part of `memory`."""
+
+
+@runtime_checkable
 class EmbeddingEngine(Protocol):
     """Additional members of an engine that can embed."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from mlxk_core._generation.constraint import Vocabulary
-from mlxk_core._generation.engine import Engine, Row, StepEvent
+from mlxk_core._generation.engine import Engine, PromptCachingEngine, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.in_use import InUseMark
@@ -150,6 +150,8 @@ class Resident:
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
+    prompt_cache: int = 0
+    """Bytes of the engine's prompt cache when it was last asked; part of `memory`."""
     ttl: float | None = None
     """Seconds that the model stays loaded while it is idle (None: without limit)."""
     vocabulary: Vocabulary | None = None
@@ -163,6 +165,8 @@ class Resident:
         """Ask the engine how many bytes it holds now. After an error the last known number stays."""
         with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
             self.memory = self.engine.memory
+            if isinstance(self.engine, PromptCachingEngine):
+                self.prompt_cache = self.engine.prompt_cache_bytes
         return self.memory
 
     @property

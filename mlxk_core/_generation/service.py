@@ -247,6 +247,7 @@ class GenerationService:
                     leases=r.leases,
                     running=len(r.rows),
                     memory=r.memory,
+                    prompt_cache=r.prompt_cache,
                     idle_seconds=now - r.last_used if r.idle else 0.0,
                     ttl=r.ttl,
                 )

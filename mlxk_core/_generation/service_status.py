@@ -11,8 +11,8 @@ from mlxk_core._generation.counters import Counters
 class ResidentModel:
     """A loaded model.
 
-    `memory` in bytes; `variant` is the GGUF variant, None without one; `ttl` is how many idle seconds it stays loaded
-    (None: without limit).
+    `memory` in bytes, of which the prompt cache holds `prompt_cache`; `variant` is the GGUF variant, None without one;
+    `ttl` is how many idle seconds it stays loaded (None: without limit).
     """
 
     name: str
@@ -22,6 +22,7 @@ class ResidentModel:
     leases: int
     running: int
     memory: int
+    prompt_cache: int
     idle_seconds: float
     ttl: float | None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,17 @@ def test_a_running_background_response_is_cancelled_and_keeps_its_text(api, othe
     assert api.post(f"{path}/cancel", {}).json["status"] == "cancelled"
     assert api.delete(path).status == 200
     assert api.get(path).status == 404
+
+
+def test_of_many_who_end_a_response_at_once_one_deletes_it(api):
+    id = create(api, model="tiny/endless", background=True, max_output_tokens=8000).json["id"]
+    with ThreadPoolExecutor(12) as pool:
+        cancels = [pool.submit(api.post, f"/v1/responses/{id}/cancel", {}) for _ in range(4)]
+        reads = [pool.submit(api.get, f"/v1/responses/{id}?stream=true") for _ in range(4)]
+        deletes = [pool.submit(api.delete, f"/v1/responses/{id}") for _ in range(4)]
+    assert sorted(each.result().status for each in deletes) == [200, 404, 404, 404]
+    assert {each.result().status for each in (*cancels, *reads)} <= {200, 400, 404}
+    assert api.get(f"/v1/responses/{id}").status == 404
 
 
 def test_a_foreground_response_cannot_be_cancelled(api):

@@ -395,6 +395,9 @@ def test_two_models_take_turns_where_only_one_has_room(mlxk, kit):
     assert status["models"][0]["memory"] <= budget
     assert status["counters"]["unloads"] == 1
     assert one.chat(temperature=0, max_tokens=8).text == first
+    labels = f'backend="mlx",model="tiny/one",revision="{one.status()["models"][0]["revision"]}"'
+    held = one.metric(f"mlxk_prompt_cache_bytes{{{labels}}}")
+    assert 0 < held < one.metric(f"mlxk_model_memory_bytes{{{labels}}}")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
 

@@ -162,8 +162,8 @@ class _ErrorHandler:
         above = [known for known in self._paths if known != "/" and path.startswith(f"{known}/")]
         if above:
             return self._encoders.of(max(above, key=len))
-        first = path.split("/")[1]
-        beside = [self._encoders.of(known) for known in self._paths if known.split("/")[1] == first]
+        first = path.strip("/").partition("/")[0]  # `OPTIONS *` has a path without a slash
+        beside = [self._encoders.of(known) for known in self._paths if known.strip("/").partition("/")[0] == first]
         return beside[0] if beside and error_body not in beside else error_body
 
 

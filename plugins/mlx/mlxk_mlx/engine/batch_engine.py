@@ -97,6 +97,10 @@ class MlxEngine:
         scoring = sum(layer.nbytes for row in self._scoring.values() for layer in row.cache)
         return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
 
+    @property
+    def prompt_cache_bytes(self) -> int:
+        return self._prompt_cache.nbytes
+
     def render(
         self,
         messages: Sequence[Message],

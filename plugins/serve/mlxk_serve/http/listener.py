@@ -24,6 +24,7 @@ OnRejected = Callable[[str, str, str, ApiError], None]
 
 _TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPTED_IN_A_TURN = 64
 _PAUSE = 0.5
 """Seconds without accepting after the descriptors ran out: the poll would report the same connection without end."""
 
@@ -37,6 +38,7 @@ class Listener(BaseWSGIServer):
     errors: ErrorEncoders
     on_rejected: OnRejected
     _paused_until: float | None = None
+    _accepted = False
 
     def readable(self) -> bool:
         if self._paused_until is not None and time.monotonic() < self._paused_until:
@@ -44,14 +46,27 @@ class Listener(BaseWSGIServer):
         return bool(super().readable())
 
     def handle_accept(self) -> None:
-        channels = [c for c in list(self._map.values()) if isinstance(c, Channel)]
+        """Accept those who wait, up to a number: one in each turn would be slower than clients connect, and a client
+        for whom the system has no room tries again only after a second."""
+        for _ in range(_ACCEPTED_IN_A_TURN):
+            self._accepted = False
+            self._accept_one()
+            if not self._accepted:
+                return
+
+    def _accept_one(self) -> None:
+        channels = []
+        if len(self._map) >= self.limits.connections:
+            channels = [c for c in list(self._map.values()) if isinstance(c, Channel)]
         if len(channels) >= self.limits.connections:
             idle = _longest_idle(channels)
             if idle is None:
                 self._reject_connection()
                 return
             super().handle_accept()
-            idle.handle_close()  # not before: its poll result would be taken for its successor's
+            if self._accepted:
+                idle.handle_close()  # not before: its poll result would be taken for its successor's
+            self._accepted = False  # nor may the next one get its number in this turn
             return
         super().handle_accept()
 
@@ -65,6 +80,7 @@ class Listener(BaseWSGIServer):
                 LOGGER.error("cannot accept connections: %s. Close some, or raise `ulimit -n`.", error.strerror)
             self._paused_until = time.monotonic() + _PAUSE
             return None
+        self._accepted = accepted is not None
         if accepted is not None and self._paused_until is not None:
             self._paused_until = None
             LOGGER.info("accepting connections again")

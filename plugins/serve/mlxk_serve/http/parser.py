@@ -9,7 +9,7 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.utilities import BadRequest
+from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from mlxk_core.api.server import ApiError
 
@@ -37,6 +37,9 @@ class Parser(HTTPRequestParser):
             body = len(self.body_rcv)
             if self.body_bytes_received - body > _CHUNK_OVERHEAD + body:
                 self.error = BadRequest(ApiError(400, "The chunks of the body are too small.", code="bad_request"))
+                self.completed = True
+            elif body + getattr(self.body_rcv, "chunk_remainder", 0) >= self.adj.max_request_body_size:
+                self.error = RequestEntityTooLarge("a chunk")  # announced: no need to wait for it
                 self.completed = True
         if self.error:
             self.expect_continue = False  # waitress would still ask for the body

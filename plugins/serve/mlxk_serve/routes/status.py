@@ -11,7 +11,7 @@ import falcon
 import msgspec
 
 from mlxk_core import __version__
-from mlxk_core.api.generation import GenerationService, ServiceStatus
+from mlxk_core.api.generation import GenerationService, ResidentModel, ServiceStatus
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.log import dropped_lines
@@ -120,7 +120,9 @@ def add_service_metrics(registry: MetricRegistry, service: GenerationService, co
     gauge("mlxk_queue_limit", "Requests of one client that may wait.", lambda s: config.queue)
     gauge("mlxk_memory_budget_bytes", "The budget for loaded models.", lambda s: s.memory)
     gauge("mlxk_seconds_since_progress", "0 without work.", lambda s: s.seconds_since_progress)
-    registry.gauge("mlxk_model_memory_bytes", "Memory of a loaded model.", lambda: _memory_by_model(service))
+    registry.gauge("mlxk_model_memory_bytes", "Memory of a loaded model.", _by_model(service, lambda m: m.memory))
+    held = "Memory of the prompt cache of a loaded model, part of mlxk_model_memory_bytes."
+    registry.gauge("mlxk_prompt_cache_bytes", held, _by_model(service, lambda m: m.prompt_cache))
     registry.total("mlxk_log_lines_dropped_total", "Log lines that could not be written.", dropped_lines)
     for name, help in (
         ("loads", "Models loaded."),
@@ -133,9 +135,11 @@ def add_service_metrics(registry: MetricRegistry, service: GenerationService, co
         registry.total(f"mlxk_{name}_total", help, _reader(service, name))
 
 
-def _memory_by_model(service: GenerationService) -> Samples:
-    models = service.status().models
-    return [({"model": m.name, "revision": m.revision or "", "backend": m.backend}, m.memory) for m in models]
+def _by_model(service: GenerationService, read: Callable[[ResidentModel], int]) -> Callable[[], Samples]:
+    return lambda: [
+        ({"model": model.name, "revision": model.revision or "", "backend": model.backend}, read(model))
+        for model in service.status().models
+    ]
 
 
 def _reader(service: GenerationService, name: str) -> Callable[[], float]:

@@ -1,0 +1,145 @@
+"""Survives … requests of an unusual form, and clients that send or read in unusual ways."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+CHAT = "/v1/chat/completions"
+MEGABYTE = 1 << 20
+GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+POST = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n".encode()
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def connect(server):
+    return socket.create_connection(("127.0.0.1", server.client.port), timeout=60)
+
+
+def status(server, data):
+    """The status of the first response to `data`."""
+    with connect(server) as sock:
+        with contextlib.suppress(OSError):  # rejected while it is sent
+            sock.sendall(data)
+        with contextlib.suppress(ConnectionResetError):
+            return int(sock.recv(1 << 16).split(b" ", 2)[1])
+
+
+HEADS = {
+    "ten thousand headers": (GET + b"".join(b"x-%d: y\r\n" % i for i in range(10_000)) + b"\r\n", 431),
+    "a header of a megabyte": (GET + b"x: " + b"y" * MEGABYTE + b"\r\n\r\n", 431),
+    "a path of a megabyte": (b"GET /" + b"a" * MEGABYTE + b" HTTP/1.1\r\n\r\n", 431),
+    "a query of thousands of parameters": (
+        b"GET /livez?" + b"a=b&" * 2_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        200,
+    ),
+    "a path that is none": (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "a path of control characters": (b"GET /%00%ff%2e%2e/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "no host": (b"GET /livez HTTP/1.1\r\n\r\n", 400),
+    "HTTP/0.9": (b"GET /livez\r\n\r\n", 400),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "a negative length": (POST + b"Content-Length: -1\r\n\r\n", 400),
+    "a length of twenty digits": (POST + b"Content-Length: 99999999999999999999\r\n\r\n", 413),
+    "a chunk of eighty bits": (CHUNKED + b"ffffffffffffffffffff\r\n", 413),
+    "a chunk of negative size": (CHUNKED + b"-1\r\n\r\n", 400),
+    "a chunk extension of a megabyte": (CHUNKED + b"1;" + b"a" * MEGABYTE + b"\r\n", 400),
+    "300,000 trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n" + b"x: y\r\n" * 300_000 + b"\r\n", 400),
+    "an unknown expectation": (POST + b"Expect: 200-ok\r\nContent-Length: 5\r\n\r\nabcde", 400),
+}
+
+
+def test_survives_requests_of_an_unusual_form(server, kit):
+    with kit.Watch(server):
+        assert {name: status(server, data) for name, (data, _) in HEADS.items()} == {
+            name: expected for name, (_, expected) in HEADS.items()
+        }
+
+
+def test_survives_bodies_with_trailers_expectations_and_old_versions(server, kit):
+    body = json.dumps(server.client.chat_body()).encode()
+    length = b"Content-Length: %d\r\n" % len(body)
+    with kit.Watch(server):
+        assert status(server, CHUNKED + b"%x\r\n%b\r\n0\r\nx-trailer: y\r\n\r\n" % (len(body), body)) == 200
+        assert status(server, POST.replace(b"1.1", b"1.0") + length + b"\r\n" + body) == 200
+        with connect(server) as sock:
+            sock.sendall(POST + b"Expect: 100-continue\r\nConnection: close\r\n" + length + b"\r\n")
+            assert b" 100 " in sock.recv(100)
+            sock.sendall(body)
+            assert b" 200 OK" in kit.everything(sock).split(b"\r\n", 1)[0]
+
+
+def test_survives_pipelined_requests(server, kit):
+    body = json.dumps(server.client.chat_body()).encode()
+    request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    last = request.replace(b"Host:", b"Connection: close\r\nHost:")
+    with kit.Watch(server):
+        with connect(server) as sock:
+            sock.sendall(request * 40 + last)
+            assert kit.everything(sock).count(b"HTTP/1.1 200") == 41
+        with connect(server) as sock, contextlib.suppress(OSError):
+            sock.settimeout(1)
+            sock.sendall((GET + b"\r\n") * 50_000)  # and no response is read
+
+
+def test_survives_two_hundred_clients_that_read_a_byte_now_and_then(launch, kit):
+    server = launch("--queue", "400", script={"answer": "x" * 600, "step_seconds": 0.001})
+    body = json.dumps(server.client.chat_body(stream=True, max_tokens=600)).encode()
+    socks = []
+    with kit.Watch(server):
+        for _ in range(200):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", server.client.port))
+            sock.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            socks.append(sock)
+        for _ in range(3):
+            assert all(sock.recv(1) for sock in socks)
+        assert server.threads < 64
+        other = server.client.chat(max_tokens=3)
+        assert other.status == 200
+        for sock in socks:
+            sock.close()
+
+
+def test_survives_eight_hundred_connections_that_send_a_byte_now_and_then(server, kit):
+    before = server.descriptors
+    with kit.Watch(server):
+        socks = [connect(server) for _ in range(800)]
+        for byte in (b"G", b"E", b"T"):
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    sock.sendall(byte)
+        assert server.client.chat().status == 200
+        for sock in socks:
+            sock.close()
+    kit.until(lambda: server.descriptors <= before + 1)
+
+
+def test_survives_loads_and_unloads_in_the_midst_of_streams(server, kit):
+    answers = []
+
+    def stream():
+        for _ in range(10):
+            answers.append(server.client.chat(stream=False, temperature=0).text)
+
+    def load(action):
+        for _ in range(30):
+            answers.append(server.client.post(f"/v1/models/{action}", {"model": "fake"}).status)
+
+    with kit.Watch(server):
+        threads = [threading.Thread(target=stream) for _ in range(4)]
+        threads += [threading.Thread(target=load, args=(action,)) for action in ("load", "unload")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {answer for answer in answers if isinstance(answer, str)} == {"Hello, world."}
+    assert {answer for answer in answers if isinstance(answer, int)} <= {200, 503}
