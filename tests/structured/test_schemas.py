@@ -231,6 +231,30 @@ def test_patterns_of_arguments_between_tags_are_tried_in_another_process():
     assert used < resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
+CHAIN = {f"d{i}": {"properties": {"a": {"$ref": f"#/$defs/d{i + 1}"}}, "required": ["a"]} for i in range(1400)}
+RULES = "\n".join(f'r{i}: "a" r{i + 1} | "b" r{i + 1}' for i in range(4000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("json_schema", {"$defs": {**CHAIN, "d1400": {"type": "null"}}, "$ref": "#/$defs/d0"}),
+        ("lark", f'start: r0\n{RULES}\nr4000: "z"'),
+        ("lark", f"start: %json {json.dumps({'$defs': {**CHAIN, 'd1400': {}}, '$ref': '#/$defs/d0'})}"),
+    ],
+    ids=["references", "rules", "references in a grammar"],
+)
+def test_a_chain_that_overflows_the_stack_is_an_error(kind, value):
+    """It ended the server: a native stack has no exception."""
+    with pytest.raises(InvalidConstraint, match="too complex"):
+        Compiler().check(Matches(kind, value))
+
+
+def test_a_chain_of_some_hundred_references_is_compiled():
+    chain = {**{f"d{i}": CHAIN[f"d{i}"] for i in range(300)}, "d300": {"type": "null"}}
+    Compiler().check(Matches("json_schema", {"$defs": chain, "$ref": "#/$defs/d0"}))
+
+
 def test_errors_of_patterns_that_are_tried_apart_name_the_part():
     apart = [{"pattern": "^a$"}, {"pattern": "^b$"}]
     with pytest.raises(InvalidConstraint) as caught:

@@ -37,12 +37,13 @@ class Compiler:
         self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
 
     def check(self, grammar: Part, /, *, is_trial: bool = False) -> None:
-        text = lark(grammar, {}).text
+        written = lark(grammar, {})
+        text = written.text
         with self._lock:
             if text in self._checked:
                 self._checked.move_to_end(text)
                 return
-        if not is_trial and trial.is_needed(grammar, text):
+        if not is_trial and (written.deep or trial.is_needed(grammar, text)):
             trial.check(grammar)
         matcher = _matcher(bytes_tokenizer(), text)
         if matcher.is_error():

@@ -79,6 +79,8 @@ class Schema:
     places: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     distinct: bool = False
     """Any part of it has the mark `DISTINCT`."""
+    levels: int = 0
+    """Levels of the root and of every definition, together: as deep as references can nest."""
 
     def document(self, part: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A schema, or one part of it, as a separate document."""
@@ -97,12 +99,14 @@ def normalize(schema: Any, *, lenient: bool = False) -> Schema:
         raise SchemaError("$", f"a schema must be an object, not {_kind(schema)}")
     _check_size(schema)
     rewriting = _Rewriting(schema, lenient)
-    root = rewriting.rewrite(schema, "$", 0)
+    root, levels = rewriting.rewrite(schema, "$", 0), rewriting.deepest
     while rewriting.pending:
         pointer, name = rewriting.pending.popitem()
         target = rewriting.target(pointer, f"$ref {pointer}")
+        rewriting.deepest = 0
         rewriting.definitions[name] = rewriting.rewrite(target, _path_of(pointer), 0)
-    return Schema(root, rewriting.definitions, tuple(rewriting.places), rewriting.distinct)
+        levels += 1 + rewriting.deepest
+    return Schema(root, rewriting.definitions, tuple(rewriting.places), rewriting.distinct, levels)
 
 
 def _check_size(schema: Any) -> None:
@@ -133,6 +137,7 @@ class _Rewriting:
     pending: dict[str, str] = field(default_factory=dict)
     places: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     schemas: int = 0
+    deepest: int = 0
     enum_parts: int = 0
     anchors: dict[str, Any] = field(default_factory=dict)
     combines: bool = False
@@ -161,6 +166,7 @@ class _Rewriting:
         if isinstance(schema, Derived):
             path = schema.path
         self.schemas += 1
+        self.deepest = max(self.deepest, depth)
         if self.schemas > MAX_SCHEMAS:
             raise SchemaError(path, f"the schema has more than {MAX_SCHEMAS} parts")
         if depth > MAX_DEPTH:

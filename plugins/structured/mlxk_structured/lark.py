@@ -18,10 +18,14 @@ from mlxk_structured.json_schema import SchemaError
 MAX_LENGTH = 256_000
 """Characters of a grammar or a pattern that a client sends."""
 MAX_CHOICES = 10_000
+MAX_LEVELS = 200
+"""Levels of a schema, or rules of a client's grammar, that llguidance's recursion certainly has room for."""
 _CACHED_SCHEMAS = 128
 _CACHED_LENGTH = 64_000
 """Characters of a schema that is cached."""
 _COMPACT = {"whitespace_flexible": False}
+_DEFINITION = re.compile(r"^[ \t]*[?!]?[\w.-]+[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?::|::=)", re.MULTILINE)
+_EMBEDDED = re.compile(r"%(?:json|lark|regex)\b")
 _RULE = re.compile(r"^[ \t]*(?:start[ \t]*:|%llguidance\b)", re.MULTILINE)
 
 
@@ -32,20 +36,27 @@ def json_grammar(schema: json_schema.Schema, part: Mapping[str, Any] | None = No
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A grammar as Lark. `distinct` are the schemas in it that want distinct items, which Lark cannot say."""
+    """A grammar as Lark. `distinct` are the schemas in it that want distinct items, which Lark cannot say; a `deep`
+    one has so many levels that compiling it may overflow the stack."""
 
     text: str
     distinct: tuple[json_schema.Schema, ...] = ()
+    deep: bool = False
 
 
 def lark(part: Part, markers: Mapping[str, int]) -> Grammar:
     """Return the grammar of `part` for a vocabulary with `markers`. Raises `InvalidConstraint` without an option."""
     if isinstance(part, Matches) and part.kind in ("lark", "gbnf"):
-        return Grammar(user_grammar(part))
+        text = user_grammar(part)
+        return Grammar(text, deep=_is_deep(text))
     writing = _Writing(markers)
     writing.rules["start"] = writing.write(part)
     rules = "\n".join(f"{name}: {body}" for name, body in writing.rules.items())
-    return Grammar(f"%llguidance {{}}\n{rules}\n", tuple(writing.distinct))
+    return Grammar(f"%llguidance {{}}\n{rules}\n", tuple(writing.distinct), writing.levels > MAX_LEVELS)
+
+
+def _is_deep(text: str) -> bool:
+    return bool(_EMBEDDED.search(text)) or len(_DEFINITION.findall(text)) > MAX_LEVELS
 
 
 def user_grammar(part: Matches) -> str:
@@ -73,6 +84,7 @@ class _Writing:
     rules: dict[str, str] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
     distinct: list[json_schema.Schema] = field(default_factory=list)
+    levels: int = 0
 
     def write(self, part: Part) -> str:
         match part:
@@ -179,6 +191,7 @@ class _Writing:
                     raise InvalidConstraint(part.kind, error.problem, path=error.path) from None
                 if schema.distinct:
                     self.distinct.append(schema)
+                self.levels = max(self.levels, schema.levels)
                 return self._rule(text)
             case "json_object":
                 return self._rule('%json {"type": "object", "x-guidance": {"whitespace_flexible": false}}')
@@ -193,6 +206,8 @@ class _Writing:
     def _nested(self, part: Matches) -> str:
         """A client's grammar inside another one, as a grammar of its own: its rule names are its own too."""
         text = re.sub(r"(?m)^[ \t]*%llguidance[^\n]*\n", "", user_grammar(part))
+        if _is_deep(text):
+            self.levels = MAX_LEVELS + 1
         return self._rule("%lark {\n" + text + "\n}")
 
     def _raw_string(self, part: RawString, end: str = "") -> str:

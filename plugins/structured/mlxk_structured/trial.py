@@ -1,7 +1,8 @@
-"""A trial of grammars that intersect regular expressions, in a process of its own.
+"""A trial of grammars that intersect regular expressions, or have many levels, in a process of its own.
 
 llguidance derives an intersection as a whole before it counts the work: twelve short patterns, or two that are chosen
-well, take minutes and gigabytes, and nothing can end them.
+well, take minutes and gigabytes, and nothing can end them. A chain of thousands of references overflows its stack,
+which ends the process.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def check(grammar: Part) -> None:
         except subprocess.TimeoutExpired:
             done = None
     if done is None or done.returncode:
-        raise InvalidConstraint("constraint", "its patterns are too complex together")
+        raise InvalidConstraint("constraint", "it is too complex: its patterns together, or its levels of references")
     if done.stdout:
         kind, reason, path = pickle.loads(done.stdout)
         raise InvalidConstraint(kind, reason, path=path)
