@@ -203,6 +203,8 @@ def test_random_schemas_with_every_keyword_are_kept():
         ({"type": "array", "contains": {}, "minContains": -1}, "$.minContains"),
         ({"dependentRequired": [1]}, "$.dependentRequired"),
         ({"oneOf": []}, "$.oneOf"),
+        ({"type": "integer", "minimum": 10**30}, "$.minimum"),
+        ({"type": "integer", "exclusiveMaximum": -(2**63)}, "$.exclusiveMaximum"),
         ({"type": "string", "not": 3}, "$.not"),
         ({"oneOf": [{"multipleOf": 3}, {"multipleOf": 5}]}, "$.oneOf"),
     ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
-from mlxk_core.api.errors import ConstraintFailure
+from mlxk_core.api.errors import ConstraintFailure, InvalidOption
 from mlxk_core.api.formats import ExtractorContext
 from mlxk_core.api.generation import AnyText, Tool, ToolCallDelta, Vocabulary, optional, sequence
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
@@ -152,6 +153,21 @@ def test_what_the_grammar_allows_is_read_and_valid(name, template, vocabulary, c
         assert seed % 2 == 0 or len(calls) == 1
         for called, arguments in calls:
             jsonschema.validate(arguments, tools[called].parameters)
+
+
+@pytest.mark.parametrize(("name", "template"), FORMATS)
+def test_a_name_is_read_as_it_is_or_an_error(name, template, vocabulary, compiler):
+    form = wire_format(name, template)
+    for tool in (replace(PLAIN, name=each) for each in ("get_light", "get-light", "a.b", "a/b:c", "a b", 'a"b', "<a>")):
+        try:
+            grammar = form.calls((tool,), False)
+        except InvalidOption:
+            assert tool.name != "get_light"
+            continue
+        text = written(compiler.compile(grammar, vocabulary), 1)
+        reader = extractor(name, template, (tool,))
+        [(called, _)] = calls_in([*reader.feed(text), *reader.close()])
+        assert called == tool.name
 
 
 @pytest.mark.parametrize(("name", "template"), FORMATS)

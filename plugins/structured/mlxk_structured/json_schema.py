@@ -34,6 +34,7 @@ MAX_MULTIPLE = 10_000
 MAX_PROPERTY_SETS = 64
 """Sets of optional properties that are tried where their number is limited; of more, the first ones."""
 MAX_COUNT = 1_000_000
+MAX_INTEGER = 1 << 63
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _FORMATS = frozenset(
@@ -312,6 +313,9 @@ class _Rewriting:
             if value is None or (isinstance(value, bool) and key.startswith("exclusive")):
                 continue
             result[key] = self._number(value, f"{path}.{key}")
+            # llguidance takes a limit outside 64 bits for the last number inside.
+            if (key.endswith("inimum") and value >= MAX_INTEGER) or (key.endswith("aximum") and value <= -MAX_INTEGER):
+                raise SchemaError(f"{path}.{key}", f"{value} is not supported: the limit is 2^63")
         for key, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
             if schema.get(key) is True and limit in result:  # draft 4
                 result[key] = result.pop(limit)

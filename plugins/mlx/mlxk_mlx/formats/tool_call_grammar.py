@@ -18,6 +18,9 @@ Write = Callable[[Tool], Part]
 
 _OBJECT: Mapping[str, Any] = {"type": "object"}
 _WORD = re.compile(r"\w+")
+_NAME = re.compile(r"[^\s<>\"\\]+")
+_PYTHON_NAME = re.compile(r"[\w.]+")
+_PLAIN_NAME = re.compile(r"[\w-]+")
 _GEMMA_STRING = '<|"|>'
 _GEMMA_MARKS = ("<|tool_call>", "<tool_call|>")
 _DEPTH = 6
@@ -27,7 +30,8 @@ _MOST_ITEMS = 32
 @dataclass(frozen=True, slots=True)
 class WireFormat:
     """How calls are written: `one` call, what is around all of them and between two. A call that has to be the only
-    one is not `parallel`. `markers` open calls, and free text contains none of them."""
+    one is not `parallel`. `markers` open calls, and free text contains none of them. `names` are the names of tools
+    that the parser of the format reads."""
 
     one: Write
     before: str = ""
@@ -35,9 +39,16 @@ class WireFormat:
     between: str = ""
     parallel: bool = True
     markers: tuple[str, ...] = ()
+    names: re.Pattern[str] = _NAME
 
     def calls(self, tools: Sequence[Tool], parallel: bool) -> Part:
-        """Return the grammar of one or more calls of `tools`, of exactly one if they are not `parallel`."""
+        """Return the grammar of one or more calls of `tools`, of exactly one if they are not `parallel`.
+
+        Raises `InvalidOption` for a tool whose calls could be written and not read.
+        """
+        for tool in tools:
+            if not self.names.fullmatch(tool.name):
+                raise InvalidOption("tools", f"the tool format of this model cannot write the name {tool.name!r}")
         call = OneOf(tuple(self.one(tool) for tool in tools))
         more = Repeat(sequence(self.between, call)) if parallel and self.parallel else sequence()
         return sequence(self.before, call, more, self.after)
@@ -233,7 +244,7 @@ def _command_fenced(opener: str) -> WireFormat:
 
 _MISTRAL_LIST = WireFormat(_object("name", "arguments"), "[TOOL_CALLS][", "]", ", ", markers=("[TOOL_CALLS]",))
 _MISTRAL_HEADERS = WireFormat(
-    lambda tool: sequence(f"[TOOL_CALLS]{tool.name}[ARGS]", _json(tool)), markers=("[TOOL_CALLS]",)
+    lambda tool: sequence(f"[TOOL_CALLS]{tool.name}[ARGS]", _json(tool)), markers=("[TOOL_CALLS]",), names=_PLAIN_NAME
 )
 _DEEPSEEK_MARKS = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK = WireFormat(
@@ -324,14 +335,22 @@ _FORMATS: Mapping[str, WireFormat] = {
     ),
     "kimi_k3": WireFormat(_kimi_k3, "<|open|>tools<|sep|>", "<|close|>tools<|sep|>", markers=("<|open|>tools<|sep|>",)),
     "pythonic": WireFormat(
-        _keywords, "<|tool_call_start|>[", "]<|tool_call_end|>", ", ", markers=("<|tool_call_start|>",)
+        _keywords,
+        "<|tool_call_start|>[",
+        "]<|tool_call_end|>",
+        ", ",
+        markers=("<|tool_call_start|>",),
+        names=_PYTHON_NAME,
     ),
     "gemma4": WireFormat(
-        lambda tool: sequence("<|tool_call>", _gemma(tool), "<tool_call|>"), markers=("<|tool_call>",)
+        lambda tool: sequence("<|tool_call>", _gemma(tool), "<tool_call|>"),
+        markers=("<|tool_call>",),
+        names=_PLAIN_NAME,
     ),
     "function_gemma": WireFormat(
         lambda tool: sequence("<start_function_call>", _function_gemma(tool), "<end_function_call>"),
         markers=("<start_function_call>",),
+        names=_PLAIN_NAME,
     ),
     "granite": WireFormat(_object("name", "arguments"), "<|tool_call|>[", "]", ", ", markers=("<|tool_call|>",)),
     "llama3": WireFormat(_object("name", "parameters"), parallel=False),
