@@ -71,4 +71,5 @@ def read_small_file(path: Path, limit: int = 4 << 20) -> bytes:
     size = regular_file(path).stat().st_size
     if size > limit:
         raise OSError(errno.EFBIG, f"File too large ({size:,} bytes, at most {limit:,})", str(path))
-    return path.read_bytes()
+    # Reading a file of procfs, which says 0 bytes, may wait for ever.
+    return path.read_bytes() if size else b""

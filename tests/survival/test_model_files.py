@@ -75,6 +75,7 @@ HOSTILE = {
         "broken_model",
     ),
     "a device as a file": (lambda f: (f / "special_tokens_map.json").symlink_to("/dev/zero"), "broken_model"),
+    "an empty file": (lambda f: (f / "special_tokens_map.json").write_text(""), "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
     "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),

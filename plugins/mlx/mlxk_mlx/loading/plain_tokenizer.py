@@ -80,7 +80,7 @@ def check_size(model: Model) -> None:
     for name in ("tokenizer.json", *_SETTINGS, "vocab.json", "merges.txt", "vocab.txt", "tekken.json"):
         try:
             if size_and_values := _too_large(model, name):
-                raise BrokenModel(f"{name} of `{model.name}` is too large: {size_and_values}.", model=model.name)
+                raise BrokenModel(f"{name} of `{model.name}` has a wrong size: {size_and_values}.", model=model.name)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -91,6 +91,8 @@ def _too_large(model: Model, name: str) -> str | None:
     path = regular_file(model.path / name)
     if (size := path.stat().st_size) > _LARGEST_FILE:
         return f"{size:,} bytes, at most {_LARGEST_FILE:,}"
+    if not size:
+        return "0 bytes"
     values = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):  # the interpreter is not locked for longer than a chunk takes
