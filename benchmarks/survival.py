@@ -322,7 +322,7 @@ def _smuggling(target: Target) -> str:
         return _status_of(sock)
 
 
-@case("suspended for three seconds")
+@case("suspended for nearly a second")
 def _suspended(target: Target) -> str:
     target.signal(signal.SIGSTOP)
     time.sleep(0.9)  # below the silence that counts: what matters is what comes after it
