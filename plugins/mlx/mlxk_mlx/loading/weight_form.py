@@ -37,8 +37,10 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
     batch: list[mx.array] = []
     size = 0
     left = int(_GROWTH * sum(array.nbytes for _, array in tree_flatten(network.parameters()))) + _MARGIN
+    counted: set[int] = set()  # an array comes with its module, and with the lists that hold the module
     for array in _arrays(network):
-        left -= array.nbytes
+        left -= 0 if id(array) in counted else array.nbytes
+        counted.add(id(array))
         if left < 0:
             raise InsufficientMemory("The network of the model has tables that take more memory than its weights.")
         batch.append(array)
