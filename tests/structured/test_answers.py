@@ -12,7 +12,16 @@ import pytest
 import regex
 
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint, InvalidOption
-from mlxk_core.api.generation import Constraint, Generation, GenerationRequest, Message, Sampling, Tool, join_events
+from mlxk_core.api.generation import (
+    Constraint,
+    Delta,
+    Generation,
+    GenerationRequest,
+    Message,
+    Sampling,
+    Tool,
+    join_events,
+)
 from tests.structured.schemas import Keywords, Schemas, validator_of
 
 CHAT = ("plain", "opened", "thinks", "harmony")
@@ -168,6 +177,18 @@ def test_a_failing_constraint_fails_its_own_request_only(service, models):
         results[1].result()
     assert [results[0].result().content, results[2].result().content] == expected
     assert service.submit(free).result().content == expected[0]
+
+
+def test_a_cancelled_row_leaves_the_others_as_they_are(service, models):
+    kept = [request(models["plain"], constraint=schema(CITY), seed=seed) for seed in range(2)]
+    alone = [service.submit(row).result().content for row in kept]
+    endless = {"type": "array", "items": {"type": "null"}, "minItems": 900}
+    first, left, second = service.submit_all([kept[0], request(models["plain"], constraint=schema(endless)), kept[1]])
+    with ThreadPoolExecutor() as pool:
+        results = [pool.submit(each.result) for each in (first, second)]
+        with left:
+            next(event for event in left if isinstance(event, Delta))
+        assert [result.result().content for result in results] == alone
 
 
 @pytest.mark.parametrize(
