@@ -23,9 +23,9 @@ def load(model: Model, context: EngineContext) -> Any:
     if not verdict.accepted:  # a backend named by the user was not asked before
         raise UnsupportedModel(f"`{model.name}` cannot be run as an encoder: {verdict.reason}.", model=model.name)
     read_ahead(model.path / name for name in model.weights.headers)
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
     machine = runtime.start_on_engine_thread(context)
     context.alive()
-    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     with translated_errors(model):
         from mlxk_encoders.engine import EncoderEngine
         from mlxk_encoders.weights import read_network

@@ -27,11 +27,11 @@ def load(model: Model, context: EngineContext) -> Any:
     if reason := next(unsupported(files), None):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
     read_ahead(part.path for part in files.parts)
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
     runtime.start_on_engine_thread(context)
     context.alive()
     from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
-    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     with observed(context.alive):
         network, _ = build_network(files, context.alive)
     return prepare(model, network, lambda: tokenizer.result(context.alive), context)

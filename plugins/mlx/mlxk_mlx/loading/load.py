@@ -35,9 +35,9 @@ def load(model: Model, context: EngineContext) -> Any:
     """
     check_supported(model)  # a backend named by the user was not asked before
     read_ahead(model.path / name for name in model.weights.headers)
+    tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
     runtime.start_on_engine_thread(context)
     context.alive()
-    tokenizer = BackgroundCall(lambda: load_tokenizer(model))
     with translated_errors(model):
         with observed(context.alive):
             network, _ = read_network(model)
