@@ -274,7 +274,7 @@ def test_thinking_is_an_option_of_the_chat_template(say):
 
 
 def test_a_prompt_without_quotes_is_explained(say, cli, host):
-    for words in (("Why", "is", "it"), ("whats", "up"), ("Explain", "this:", "x=1")):
+    for words in (("Why", "is", "it"), ("whats", "up", "there"), ("Explain", "this:", "x=1")):
         result = cli("run", *words)
         assert result.code == 1 and f'MODEL "{" ".join(words)}"' in result.stderr
     for words in (("qwen3", "is", "it"), ("org/Why", "is", "it"), ("Why", "is it")):

@@ -279,8 +279,8 @@ def _model_and_words(words: tuple[str, ...], default: str | None) -> tuple[str |
 
 
 def _sentence(words: tuple[str, ...]) -> str | None:
-    """Return the words as a prompt if they look like one without quotes: names of models are not plain words."""
-    if len(words) < 2 or any(len(word.split()) != 1 for word in words) or not words[0].replace("'", "").isalpha():
+    """Return the words as a prompt if they look like one without quotes: three or more, and the first one plain."""
+    if len(words) < 3 or any(len(word.split()) != 1 for word in words) or not words[0].replace("'", "").isalpha():
         return None
     return " ".join(words)
 
