@@ -74,8 +74,10 @@ def test_no_color_means_no_color_at_the_prompt_either(tmp_path):
     )
     child.expect("You:")
     child.send("Go on\r")
-    child.expect("You:")
+    child.expect(r"The end\.")
     shown = child.before
+    child.expect("You:")
+    shown += child.before
     child.sendeof()
     child.expect(pexpect.EOF)
     assert not re.search(rb"\x1b\[[0-9;]*[34]8;", shown + child.before)
