@@ -16,7 +16,7 @@ _NEUTRAL = Sampling()
 _GREEDY = 0.0
 
 
-def supported(request: GenerationRequest, backend: BackendSpec) -> GenerationRequest:
+def without_unsupported_defaults(request: GenerationRequest, backend: BackendSpec) -> GenerationRequest:
     """Return `request` without sampling values that only the model's files recommend and `backend` does not have.
 
     Raises `InvalidOption` for anything else that the backend does not claim. Constraints are planned, and checked, by

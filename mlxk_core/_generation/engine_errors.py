@@ -6,6 +6,7 @@ import inspect
 import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
+from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.error_place import definition_place, describe_error, error_place
@@ -33,6 +34,13 @@ def malformed_result(host: Host, backend: BackendSpec, problem: str, source: obj
     """Return the error for a request when `source`, a function of a backend or its engine, returned `problem`."""
     place = definition_place(source)
     return _failure(host, backend, f"{problem} ({place})" if place else problem, None, source)
+
+
+def request_error(host: Host, backend: BackendSpec, error: BaseException) -> MlxkError:
+    """Return the error of a request for what its own thread raised while it used the engine or its tokenizer."""
+    if isinstance(error, WrongResult):
+        return malformed_result(host, backend, str(error), error.returned_by)
+    return engine_error(host, backend, failed_call(error) or "the text of a request", error)
 
 
 def stalled(host: Host, backend: BackendSpec, seconds: float) -> EngineFailure:

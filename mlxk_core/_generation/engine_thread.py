@@ -2,6 +2,17 @@
 
 Every call into a backend is caught as `BaseException`: nothing interrupts this thread, a panic in a Rust extension
 (tokenizers, safetensors) is not an `Exception`, and an error may only cost the requests it concerns.
+
+How a job ends: every way leads to `_finish_job`, the only place that moves a job to a terminal state and releases its
+model. A consumer posts `end_job`, which runs here as `_end_by_request`. All failures go through `_fail_job`, which also
+tells the consumer: `_fail_row` removes one row from its engine first (its events were wrong), `_fail_stalled_row` does
+the same for the stall monitor, and `_fail_engine` fails all rows of an engine that raised, and resets it.
+
+How a job gets its model: `_lease_models` takes the queue in order; `_lease_or_load` leases a loaded model or loads it;
+`_lease` is the transition itself. A load may take minutes, so the backend calls `alive()` meanwhile, and
+`_on_load_progress` runs commands and steps the other models from inside the load. This is the only re-entrant path. It
+loads and unloads nothing, and steps only while its own load is the current one: a backend may keep `alive` and call it
+later, from inside a step, when stepping would be recursive.
 """
 
 from __future__ import annotations
@@ -21,7 +32,6 @@ from mlxk_core._generation.counters import Counters
 from mlxk_core._generation.engine import Engine, EngineContext, Row, StepEvent
 from mlxk_core._generation.engine_errors import (
     engine_error,
-    failed_call,
     malformed_result,
     missing_member,
     stalled,
@@ -45,16 +55,12 @@ from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.task_queue import TaskQueue
-from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._host.host import Host
-from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 
 _UNLOAD_SECONDS = 30.0
-
-
 _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
 
 
@@ -75,7 +81,7 @@ class EngineThread:
         self.lifecycle = lifecycle
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
-        self._ready: deque[Job] = deque()
+        self._ready_jobs: deque[Job] = deque()
         self._tasks = TaskQueue()
         self._jobs: set[Job] = set()
         self._loading: Key | None = None
@@ -115,7 +121,7 @@ class EngineThread:
 
     def end_job(self, job: Job, state: JobState) -> None:
         """End a job on behalf of its request, in the terminal `state`. A job that is over does not change."""
-        self._commands.put(lambda: self._end_on_request(job, state))
+        self._commands.put(lambda: self._end_by_request(job, state))
 
     def unload(self, model: Model) -> bool:
         """Unload a model; False if it is in use. Waits for the thread, between two steps or inside a load."""
@@ -139,12 +145,6 @@ class EngineThread:
     def stop(self) -> None:
         """Fail every job and end the thread."""
         self._commands.put(self._request_stop)
-
-    def error_of(self, backend: BackendSpec, error: BaseException) -> MlxkError:
-        """Return the error of a request for what its own thread raised while it used the engine or its tokenizer."""
-        if isinstance(error, WrongResult):
-            return malformed_result(self._host, backend, str(error), error.returned_by)
-        return engine_error(self._host, backend, failed_call(error) or "the text of a request", error)
 
     @property
     def ended(self) -> bool:
@@ -175,7 +175,7 @@ class EngineThread:
         for job in jobs:
             error = stalled(self._host, job.backend, self._limits.stall)
             job.outbox.put(JobFailed(error))
-            self._commands.put(partial(self._fail_stalled, job, error))
+            self._commands.put(partial(self._fail_stalled_row, job, error))
 
     # On the engine thread: the loop.
 
@@ -192,6 +192,7 @@ class EngineThread:
                 else:
                     self._wait_for_command()
                     self._record_progress()  # an idle hour is not a stall
+                self._unload_expired()
                 self._lease_models()
                 worked = self._admit()
                 worked = self._run_next_task() or worked
@@ -212,17 +213,21 @@ class EngineThread:
         return None if expiry is None else min(max(0.05, expiry - time.monotonic()), _LONGEST_WAIT)
 
     def _run_commands(self, *, wait: float | None) -> None:
+        """Run the commands posted so far. Wait up to `wait` seconds for the first (None: without limit)."""
+        while (command := self._next_command(wait)) is not None:
+            command()
+            wait = 0
+
+    def _next_command(self, wait: float | None) -> Callable[[], None] | None:
         try:
-            command = self._commands.get(timeout=wait) if wait != 0 else self._commands.get_nowait()
-            while True:
-                command()
-                command = self._commands.get_nowait()
+            return self._commands.get_nowait() if wait == 0 else self._commands.get(timeout=wait)
         except Empty:
-            pass
-        if self._loading is None:
-            for resident in self.residency.expired(time.monotonic()):
-                self.counters.expired += 1
-                self._unload(resident)
+            return None
+
+    def _unload_expired(self) -> None:
+        for resident in self.residency.expired(time.monotonic()):
+            self.counters.expired += 1
+            self._unload(resident)
 
     # On the engine thread: commands.
 
@@ -231,7 +236,7 @@ class EngineThread:
             return
         self._jobs.add(job)
         if self._stopping:
-            self._fail(job, Actor.SERVICE, _shutting_down())
+            self._fail_job(job, Actor.SERVICE, _shutting_down())
         else:
             self._queued.append(job)
 
@@ -240,7 +245,7 @@ class EngineThread:
             return
         job.to(JobState.READY, by=Actor.REQUEST)
         job.row = row
-        self._ready.append(job)
+        self._ready_jobs.append(job)
 
     def _run_next_task(self) -> bool:
         """Run the next task. Return False if none is due."""
@@ -256,29 +261,29 @@ class EngineThread:
             try:
                 result = task(job.resident.engine)
             except BaseException as error:
-                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
+                self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
             else:
                 job.outbox.put(TaskDone(result))
         return True
 
-    def _end_on_request(self, job: Job, state: JobState) -> None:
+    def _end_by_request(self, job: Job, state: JobState) -> None:
         if job.over:
             return
         if job.state is JobState.RUNNING and job.resident is not None:
             try:
                 job.resident.engine.remove(job.id)
             except BaseException as error:
-                self._lose_rows(job.resident, "remove()", error)
+                self._fail_engine(job.resident, "remove()", error)
                 return
-        self._end(job, state, Actor.REQUEST)
+        self._finish_job(job, state, Actor.REQUEST)
 
-    def _fail_stalled(self, job: Job, error: MlxkError) -> None:
+    def _fail_stalled_row(self, job: Job, error: MlxkError) -> None:
         if job.state is not JobState.RUNNING or job.resident is None:
             return
         resident = job.resident
         with contextlib.suppress(BaseException):  # the row is given up in any case
             resident.engine.remove(job.id)
-        self._fail(job, Actor.SERVICE, error)
+        self._fail_job(job, Actor.SERVICE, error)
         if not resident.rows:
             with contextlib.suppress(BaseException):
                 resident.engine.reset()
@@ -305,10 +310,10 @@ class EngineThread:
                 job.estimate = self._estimate(job)
             evicted = self.residency.to_evict(job.estimate, job.model.name)
         except InsufficientMemory as error:
-            self._fail(job, Actor.SERVICE, error)
+            self._fail_job(job, Actor.SERVICE, error)
             return True
         except BaseException as error:
-            self._fail(job, Actor.ENGINE, self._load_error(job, "estimate()", error))
+            self._fail_job(job, Actor.ENGINE, self._load_error(job, "estimate()", error))
             return True
         if evicted is None:
             return False
@@ -339,7 +344,7 @@ class EngineThread:
             gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
             for job in self._queued_for(key):
-                self._fail(job, Actor.ENGINE, failure)
+                self._fail_job(job, Actor.ENGINE, failure)
             return
         self._loading = None
         self.counters.loads += 1
@@ -415,18 +420,18 @@ class EngineThread:
     def _admit(self) -> bool:
         """Add ready rows to their engines. Return False if none was ready or the batch is full."""
         admitted = False
-        while self._ready and self.running < self._limits.concurrency:
+        while self._ready_jobs and self.running < self._limits.concurrency:
             admitted = True
             job = self._next_ready()
             assert job.resident is not None and job.row is not None
             if job.resident.closed:
                 error = EngineFailure("The model was unloaded after a failure of its engine. Try again.")
-                self._fail(job, Actor.ENGINE, error)
+                self._fail_job(job, Actor.ENGINE, error)
                 continue
             try:
                 job.resident.engine.add(job.row)
             except BaseException as error:
-                self._fail(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
+                self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
                 continue
             job.to(JobState.RUNNING, by=Actor.SERVICE)
             job.admitted_at = time.monotonic()
@@ -437,8 +442,8 @@ class EngineThread:
     def _next_ready(self) -> Job:
         """Take the first job of the client with the fewest running rows, so that a flood does not hold up others."""
         running = Counter(job.client for resident in self.residency for job in resident.rows.values())
-        job = min(self._ready, key=lambda job: running[job.client])
-        self._ready.remove(job)
+        job = min(self._ready_jobs, key=lambda job: running[job.client])
+        self._ready_jobs.remove(job)
         return job
 
     def _step(self) -> bool:
@@ -448,7 +453,7 @@ class EngineThread:
             try:
                 events = sort_by_row(resident.engine.step(), resident.rows)
             except BaseException as error:  # also for events without an id: they cannot be attributed to a row
-                self._lose_rows(resident, "step()", error, getattr(resident.engine, "step", None))
+                self._fail_engine(resident, "step()", error, getattr(resident.engine, "step", None))
                 continue
             self.counters.steps += 1
             self._deliver(resident, events)
@@ -462,30 +467,30 @@ class EngineThread:
         for id, of_row in events.items():
             job = resident.rows[id]
             job.events += len(of_row)
-            row = read_row(of_row)
-            self.counters.count(row.valid)
-            if row.finished:
+            row_events = read_row(of_row)
+            self.counters.count(row_events.valid)
+            if row_events.finished:
                 # Before the outbox: a consumer that has the whole response may submit the next request at once.
-                self._end(job, JobState.FINISHED, Actor.ENGINE)
-            job.outbox.put(RowStepped(row.valid, now))
-            if row.malformed:
-                problem = f"step() returned {row.malformed}"
-                self._lose_row(job, malformed_result(self._host, job.backend, problem, resident.engine.step))
-            elif row.error is not None:
-                self._lose_row(job, engine_error(self._host, job.backend, "step()", row.error))
+                self._finish_job(job, JobState.FINISHED, Actor.ENGINE)
+            job.outbox.put(RowStepped(row_events.valid, now))
+            if row_events.malformed:
+                problem = f"step() returned {row_events.malformed}"
+                self._fail_row(job, malformed_result(self._host, job.backend, problem, resident.engine.step))
+            elif row_events.error is not None:
+                self._fail_row(job, engine_error(self._host, job.backend, "step()", row_events.error))
 
-    def _lose_row(self, job: Job, error: MlxkError) -> None:
+    def _fail_row(self, job: Job, error: MlxkError) -> None:
         assert job.resident is not None
         with contextlib.suppress(BaseException):  # the row is given up in any case
             job.resident.engine.remove(job.id)
-        self._fail(job, Actor.ENGINE, error)
+        self._fail_job(job, Actor.ENGINE, error)
 
-    def _lose_rows(self, resident: Resident, call: str, error: BaseException, source: object = None) -> None:
+    def _fail_engine(self, resident: Resident, call: str, error: BaseException, source: object = None) -> None:
         """Fail all rows of one engine because `call` raised, and reset it; unload it if even that fails. An error
         without a frame in the plugin is placed at `source`, whose result is wrong."""
         self.counters.engine_failures += 1
         for job in list(resident.rows.values()):
-            self._fail(job, Actor.ENGINE, engine_error(self._host, resident.backend, call, error, source))
+            self._fail_job(job, Actor.ENGINE, engine_error(self._host, resident.backend, call, error, source))
         try:
             resident.engine.reset()
         except BaseException:
@@ -493,19 +498,19 @@ class EngineThread:
 
     # On the engine thread: the end of jobs.
 
-    def _fail(self, job: Job, by: Actor, error: Exception) -> None:
+    def _fail_job(self, job: Job, by: Actor, error: Exception) -> None:
         if not job.over:
-            self._end(job, JobState.FAILED, by)
+            self._finish_job(job, JobState.FAILED, by)
             job.outbox.put(JobFailed(error))
 
-    def _end(self, job: Job, state: JobState, by: Actor) -> None:
+    def _finish_job(self, job: Job, state: JobState, by: Actor) -> None:
         """Move a job to a terminal state and release all it holds."""
         before = job.state
         job.to(state, by)
         if before is JobState.QUEUED and job in self._queued:
             self._queued.remove(job)
-        if before is JobState.READY and job in self._ready:
-            self._ready.remove(job)
+        if before is JobState.READY and job in self._ready_jobs:
+            self._ready_jobs.remove(job)
         if job.resident is not None:
             if job.ttl is not None:
                 job.resident.ttl = None if job.ttl < 0 else job.ttl
@@ -526,7 +531,7 @@ class EngineThread:
         self._stopping = True
         self._run_commands(wait=0)
         for job in list(self._jobs):
-            self._fail(job, Actor.SERVICE, _shutting_down())
+            self._fail_job(job, Actor.SERVICE, _shutting_down())
         for resident in self.residency:
             self._unload(resident)
         gc.collect()

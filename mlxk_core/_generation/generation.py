@@ -11,6 +11,7 @@ from types import TracebackType
 from mlxk_core._errors import MlxkError
 from mlxk_core._generation.completion import Completion, join_events
 from mlxk_core._generation.engine import Prefilled, PromptScored, Sampled, StepEvent
+from mlxk_core._generation.engine_errors import request_error
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.events import (
     Event,
@@ -34,13 +35,14 @@ from mlxk_core._generation.jobs import (
     RowAdmitted,
     RowStepped,
 )
-from mlxk_core._generation.lifecycle import RequestAccepted, RequestFinished
+from mlxk_core._generation.lifecycle import RequestFinished
 from mlxk_core._generation.pipeline import TextPipeline
 from mlxk_core._generation.plan import Plan
 from mlxk_core._generation.prepare import prepare
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.stage_clock import StageClock
+from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_thread
 
 
@@ -53,23 +55,27 @@ class Generation:
     """
 
     def __init__(
-        self, request: GenerationRequest, plan: Plan, job: Job, prompt: SharedPrompt, engine_thread: EngineThread
+        self,
+        request: GenerationRequest,
+        plan: Plan,
+        job: Job,
+        prompt: SharedPrompt,
+        engine_thread: EngineThread,
+        host: Host,
     ) -> None:
         self._request = request
         self._plan = plan
         self._job = job
         self._prompt = prompt
-        self._thread = engine_thread
-        job.client = request.client
-        job.ttl = request.ttl
-        self._ready: deque[Event] = deque()
+        self._engine_thread = engine_thread
+        self._host = host
+        self._unread: deque[Event] = deque()
         self._pipeline: TextPipeline | None = None
         self._clock = StageClock(time.monotonic())
         self._prompt_tokens = 0
         self._cached_tokens = 0
         self._over = False
         self._cancelled = False
-        engine_thread.lifecycle.emit(RequestAccepted(id=job.id, request=request))
         self.prompt_text: str | None = None
         """The prompt as the engine reads it; set before `Started` is returned."""
 
@@ -92,7 +98,7 @@ class Generation:
     def next(self, timeout: float | None = None) -> Event | None:
         """Return the next event, or None after `timeout` seconds without one. Raises `StopIteration` after the last."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._ready:
+        while not self._unread:
             if self._over:
                 raise StopIteration
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -101,29 +107,29 @@ class Generation:
             except Empty:
                 return None
             self._process(update)
-        return self._ready.popleft()
+        return self._unread.popleft()
 
-    def ready(self) -> list[Event] | None:
-        """Return the next events that are there now, often one; None if there are none yet. It never waits.
+    def poll(self) -> list[Event] | None:
+        """Take the events that have arrived, without waiting.
 
-        The events may be few or none although more follow: call it until it returns None. Raises `StopIteration` after
-        the last event.
+        A list means "call again": it may be empty, since some updates of the engine complete no event. None means that
+        nothing has arrived: call again after the callback of `on_update`. Raises `StopIteration` after the last event.
         """
-        if not self._ready:
+        if not self._unread:
             if self._over:
                 raise StopIteration
             outbox = self._job.outbox
             if outbox.empty():
                 return None
             self._process(outbox.get())
-        events = list(self._ready)
-        self._ready.clear()
+        events = list(self._unread)
+        self._unread.clear()
         return events
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
-        """Call `callback` now and whenever `ready()` may have more to return, on another thread. It must not block.
+    def on_update(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now, and later on another thread whenever `poll` may return more. It must not block.
 
-        For a consumer of many generations. Until `Started`, `ready()` may take long: it renders the prompt.
+        For a consumer of many generations. Until it returns `Started`, `poll` may take long: it renders the prompt.
         """
         self._job.outbox.notify(callback)
 
@@ -131,13 +137,13 @@ class Generation:
         """End the generation: its row is free within a step, and the events end with `Finished("cancelled")`."""
         if not self._cancelled:
             self._cancelled = True
-            self._thread.end_job(self._job, JobState.CANCELLED)
+            self._engine_thread.end_job(self._job, JobState.CANCELLED)
             self._job.outbox.put(JobCancelled())
 
     def close(self) -> None:
         """Cancel unless the generation has ended, and discard the unread events."""
         self._end(JobState.CANCELLED)
-        self._ready.clear()
+        self._unread.clear()
 
     def result(self) -> Completion:
         """Read the events to the end and join them."""
@@ -149,12 +155,12 @@ class Generation:
             with quiet_thread():
                 self._dispatch(update)
         except BaseException as error:  # a panic in a Rust extension (tokenizers) is not an `Exception`
-            self._ready.clear()
+            self._unread.clear()
             interrupted = isinstance(error, KeyboardInterrupt)
             self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
             if isinstance(error, (MlxkError, KeyboardInterrupt)):
                 raise
-            raise self._thread.error_of(self._job.backend, error) from error
+            raise request_error(self._host, self._job.backend, error) from error
 
     def _dispatch(self, update: JobUpdate) -> None:
         if type(update) is RowStepped:  # first: most updates are tokens
@@ -165,7 +171,7 @@ class Generation:
         match update:
             case LoadStarted():
                 self._clock.loaded = True
-                self._ready.append(Loading(self._request.model.name))
+                self._unread.append(Loading(self._request.model.name))
             case ModelLeased():
                 self._clock.leased = update.at
                 self._submit_row(update.resident)
@@ -185,13 +191,13 @@ class Generation:
         prepared = prepare(self._request, self._plan, resident, prompt, id=self._job.id)
         self._pipeline = prepared.pipeline
         self._clock.submitted_row = time.monotonic()
-        self._ready.append(prepared.started)
+        self._unread.append(prepared.started)
         if not prepared.needs_engine:
             self._finish("length")
             return
-        if self._request.prompt_logprobs is not None:  # the first token follows nothing
-            self._ready.append(PromptLogprobs((prepared.pipeline.prompt_token(prompt.tokens[0]),)))
-        self._thread.submit_row(self._job, prepared.row)
+        if self._request.prompt_logprobs is not None:  # nothing precedes the first token, so it has no score
+            self._unread.append(PromptLogprobs((prepared.pipeline.prompt_token(prompt.tokens[0]),)))
+        self._engine_thread.submit_row(self._job, prepared.row)
 
     def _read(self, event: StepEvent, at: float) -> None:
         assert self._pipeline is not None
@@ -200,27 +206,27 @@ class Generation:
             self._clock.last = at
             events = self._pipeline.feed(event)
             if self._request.report_usage:
-                self._ready.append(UsageUpdate(self._usage()))
-            self._ready.extend(events)
+                self._unread.append(UsageUpdate(self._usage()))
+            self._unread.extend(events)
             if self._pipeline.reason is not None:
                 self._finish(self._pipeline.reason)
         elif isinstance(event, Prefilled):
             self._cached_tokens = max(self._cached_tokens, event.cached)
-            self._ready.append(Progress(event.done, event.total))
+            self._unread.append(Progress(event.done, event.total))
         elif isinstance(event, PromptScored):
             if event.tokens:
-                self._ready.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
+                self._unread.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
             if event.finish:
                 self._finish("length")
 
     def _finish(self, reason: FinishReason) -> None:
         pipeline = self._pipeline
         if pipeline is not None and pipeline.reason is None:
-            self._ready.extend(pipeline.finish(reason))
+            self._unread.extend(pipeline.finish(reason))
         stop_string = pipeline.stop_string if pipeline else None
         stop_token = pipeline.stop_token if pipeline else None
-        self._ready.append(Finished(reason, self._usage(), self._clock.timings(), stop_string, stop_token))
-        # A stop string ends the row; a row that ended by itself is over already.
+        self._unread.append(Finished(reason, self._usage(), self._clock.timings(), stop_string, stop_token))
+        # Needed for a stop string, which the engine does not know. A row that the engine ended does not change.
         self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED, reason)
 
     def _usage(self) -> Usage:
@@ -238,8 +244,8 @@ class Generation:
         if self._over:
             return
         self._over = True
-        self._thread.end_job(self._job, state)
-        self._thread.lifecycle.emit(
+        self._engine_thread.end_job(self._job, state)
+        self._engine_thread.lifecycle.emit(
             RequestFinished(
                 id=self._job.id,
                 request=self._request,

@@ -110,7 +110,7 @@ class Job:
     events: int = 0
     """The number of events of its row so far."""
     client: str = ""
-    """The client of the request; set before the row is submitted."""
+    """The client of the request."""
     ttl: float | None = None
     """Idle seconds that its model stays loaded afterwards; negative: without limit; None: the service's default."""
     estimate: int | None = None

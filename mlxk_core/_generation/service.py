@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from queue import Empty
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from mlxk_core._errors import QueueFull, ShuttingDown
 from mlxk_core._generation.backend_choice import choose_backend
-from mlxk_core._generation.capabilities import require_task, supported
+from mlxk_core._generation.capabilities import require_task, without_unsupported_defaults
 from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.engine_errors import request_error
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
-from mlxk_core._generation.lifecycle import Lifecycle
+from mlxk_core._generation.lifecycle import Lifecycle, RequestAccepted
 from mlxk_core._generation.limits import Limits
 from mlxk_core._generation.memory import machine_memory
-from mlxk_core._generation.plan import Planner
+from mlxk_core._generation.plan import Plan, Planner
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_settings import with_settings
@@ -39,15 +40,28 @@ from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.model import Model
 
 _T = TypeVar("_T")
-_SHARE_OF_MEMORY = 0.75
-_SHARE_FOR_PROMPTS = 0.1
-_LONGEST_RETRY = 30
+_MODEL_MEMORY_SHARE = 0.75
+_PROMPT_CACHE_SHARE = 0.1
+_MAX_RETRY_SECONDS = 30
+"""The longest retry delay in the error for a full queue."""
 _LIFECYCLE_SECONDS = 2.0
-_PULSE = 0.1
-_COUNTED = 1 << 18
-"""Tokens up to which the prompt of a request is counted that is not run, whatever the context length of its model."""
-_RENDERING = threading.BoundedSemaphore(2)
-"""Held while such a prompt is rendered: dozens of threads that compute would delay every other thread."""
+"""How long `close` waits for the listeners of plugins."""
+_POLL_SECONDS = 0.1
+"""How often `waiting` is called."""
+_MIN_COUNT_LIMIT = 1 << 18
+"""`prompt` counts at least this many tokens, even if the model's context is shorter: the caller asks for the count."""
+_RENDER_SLOTS = threading.BoundedSemaphore(2)
+"""Prompts that `prompt` renders at once: with dozens of busy threads, all others of the process would be slow."""
+_MEAN_WEIGHT = 0.1
+"""Weight of the latest request in the mean run time, which estimates when a place in the queue becomes free."""
+
+
+class _Accepted(NamedTuple):
+    """A request that has passed every check of `submit`."""
+
+    request: GenerationRequest
+    backend: BackendSpec
+    plan: Plan
 
 
 class GenerationService:
@@ -76,19 +90,19 @@ class GenerationService:
         self._host = host
         self._thinking_budget = thinking_budget
         self._generic_tools = generic_tools
-        memory = memory if memory is not None else int(machine_memory() * _SHARE_OF_MEMORY)
+        memory = memory if memory is not None else int(machine_memory() * _MODEL_MEMORY_SHARE)
         self._limits = Limits(
             memory=memory,
-            cache_bytes=cache_bytes if cache_bytes is not None else int(memory * _SHARE_FOR_PROMPTS),
+            cache_bytes=cache_bytes if cache_bytes is not None else int(memory * _PROMPT_CACHE_SHARE),
             concurrency=concurrency,
             ttl=ttl,
             stall=stall,
         )
-        self._queue = queue
+        self._queue_size = queue
         self._lifecycle = Lifecycle(host.lifecycle(), host.isolation)
-        self._thread = EngineThread(host, self._limits, self._on_job_end, self._lifecycle)
+        self._engine_thread = EngineThread(host, self._limits, self._on_job_end, self._lifecycle)
         self._lock = threading.Lock()
-        self._open = 0
+        self._open_count = 0
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
@@ -115,15 +129,19 @@ class GenerationService:
         for request in requests:
             check_types(request)
         requests = with_settings([self._with_defaults(request) for request in requests])
-        backends = [self._backend(request.model, request.backend) for request in requests]
-        requests = [supported(request, backend) for request, backend in zip(requests, backends, strict=True)]
-        plans = [self._planner.plan(request, backend) for request, backend in zip(requests, backends, strict=True)]
-        jobs = self._open_jobs([(request.model, backend) for request, backend in zip(requests, backends, strict=True)])
-        prompts = shared_prompts(requests)
-        return [
-            Generation(request, plan, job, prompt, self._thread)
-            for request, plan, job, prompt in zip(requests, plans, jobs, prompts, strict=True)
-        ]
+        accepted = [self._accept(request) for request in requests]
+        jobs = self._open_jobs([self._job_of(each) for each in accepted])
+        prompts = shared_prompts([each.request for each in accepted])
+        generations = []
+        for each, job, prompt in zip(accepted, jobs, prompts, strict=True):
+            self._lifecycle.emit(RequestAccepted(id=job.id, request=each.request))
+            generations.append(Generation(each.request, each.plan, job, prompt, self._engine_thread, self._host))
+        return generations
+
+    def _accept(self, request: GenerationRequest) -> _Accepted:
+        backend = self._backend(request.model, request.backend)
+        request = without_unsupported_defaults(request, backend)
+        return _Accepted(request, backend, self._planner.plan(request, backend))
 
     def preload(
         self,
@@ -142,7 +160,7 @@ class GenerationService:
 
     def unload(self, model: Model) -> bool:
         """Unload `model` if it is loaded. Returns False if a request needs it: nothing is unloaded then."""
-        return self._thread.unload(model)
+        return self._engine_thread.unload(model)
 
     def prompt(self, request: GenerationRequest, *, waiting: Callable[[], None] = lambda: None) -> Prompt:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
@@ -152,17 +170,17 @@ class GenerationService:
         """
         check_types(request)
         [request] = with_settings([request])
-        window = max(model_context_length(request.model) or 0, _COUNTED)
+        window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
         with self._leased(request.model, request.backend, waiting) as resident:
-            while not _RENDERING.acquire(timeout=_PULSE):
+            while not _RENDER_SLOTS.acquire(timeout=_POLL_SECONDS):
                 waiting()
             try:
                 with quiet_thread():
                     return render(resident.engine, request, window)
             except Exception as error:
-                raise self._thread.error_of(resident.backend, error) from error
+                raise request_error(self._host, resident.backend, error) from error
             finally:
-                _RENDERING.release()
+                _RENDER_SLOTS.release()
 
     @contextmanager
     def tokenizer(
@@ -193,6 +211,8 @@ class GenerationService:
     ) -> Iterator[_T]:
         """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
 
+        This is a generator: nothing is checked, loaded or raised before its first item is requested.
+
         For work other than generations, such as embeddings. `needs` is what a backend must list in `BackendSpec.tasks`;
         one that does not is an `UnsupportedModel` before the model is loaded. A task should take no longer than a step
         does: running generations wait for it. Closing the iterator ends the work. `ttl` as in `GenerationRequest`.
@@ -201,19 +221,18 @@ class GenerationService:
         backend = self._backend(model, None)
         if needs is not None:
             require_task(model, backend, needs)
-        [job] = self._open_jobs([(model, backend)])
-        job.ttl = ttl
+        [job] = self._open_jobs([self._job(model, backend, ttl=ttl)])
         try:
             _wait_for_model(job, lambda: None)
             for task in tasks:
-                self._thread.submit_task(job, task)
+                self._engine_thread.submit_task(job, task)
                 update = job.outbox.get()
                 if isinstance(update, JobFailed):
                     raise update.error
                 assert isinstance(update, TaskDone)
                 yield cast("_T", update.result)
         finally:
-            self._thread.end_job(job, JobState.RELEASED)
+            self._engine_thread.end_job(job, JobState.RELEASED)
 
     @contextmanager
     def _leased(
@@ -223,20 +242,19 @@ class GenerationService:
         waiting: Callable[[], None] = lambda: None,
         ttl: float | None = None,
     ) -> Iterator[Resident]:
-        [job] = self._open_jobs([(model, self._backend(model, backend))])
-        job.ttl = ttl
+        [job] = self._open_jobs([self._job(model, self._backend(model, backend), ttl=ttl)])
         try:
             yield _wait_for_model(job, waiting)
         finally:
-            self._thread.end_job(job, JobState.RELEASED)
+            self._engine_thread.end_job(job, JobState.RELEASED)
 
     def is_loaded(self, model: Model) -> bool:
         """Return whether `model` is loaded, by any backend."""
-        return any(resident.model == model for resident in self._thread.residency)
+        return any(resident.model == model for resident in self._engine_thread.residency)
 
     def status(self) -> ServiceStatus:
         """Return the current state of the service. Cheap; from any thread."""
-        now, running, busy = time.monotonic(), self._thread.running, self._thread.busy
+        now, running, busy = time.monotonic(), self._engine_thread.running, self._engine_thread.busy
         return ServiceStatus(
             models=tuple(
                 ResidentModel(
@@ -251,23 +269,27 @@ class GenerationService:
                     idle_seconds=now - r.last_used if r.idle else 0.0,
                     ttl=r.ttl,
                 )
-                for r in self._thread.residency
+                for r in self._engine_thread.residency
             ),
-            loading=self._thread.loading,
+            loading=self._engine_thread.loading,
             active=running,
-            waiting=max(0, self._open - running),
+            waiting=max(0, self._open_count - running),
             concurrency=self._limits.concurrency,
-            queue=self._queue,
+            queue=self._queue_size,
             memory=self._limits.memory,
             busy=busy,
-            seconds_since_progress=now - self._thread.last_progress if busy else 0.0,
-            counters=self._thread.counters,
+            seconds_since_progress=now - self._engine_thread.last_progress if busy else 0.0,
+            counters=self._engine_thread.counters,
         )
 
+    def retry_after(self) -> int:
+        """Return an estimate of the seconds until a full queue has a free place."""
+        rounds = (self._queue_size + 1) / self._limits.concurrency
+        return max(1, min(_MAX_RETRY_SECONDS, math.ceil(rounds * self._mean_run)))
+
     def full(self) -> QueueFull:
-        """Return the `QueueFull` error for a rejected request, with an estimated retry delay in seconds."""
-        rounds = (self._queue + 1) / self._limits.concurrency
-        return QueueFull(self._queue, retry_after=max(1, min(_LONGEST_RETRY, math.ceil(rounds * self._mean_run))))
+        """Return the `QueueFull` error for a rejected request, with `retry_after`."""
+        return QueueFull(self._queue_size, retry_after=self.retry_after())
 
     def drain(self) -> None:
         """Stop accepting requests; running and queued ones complete."""
@@ -278,32 +300,41 @@ class GenerationService:
         seconds: it hangs inside an engine, and only `os._exit` can end the process."""
         with self._lock:
             self._draining = True
-        self._thread.stop()
-        ended = self._thread.join(timeout)
+        self._engine_thread.stop()
+        ended = self._engine_thread.join(timeout)
         self._lifecycle.close(_LIFECYCLE_SECONDS)
         return ended
 
-    def _open_jobs(self, pairs: Sequence[tuple[Model, BackendSpec]]) -> list[Job]:
+    def _job_of(self, accepted: _Accepted) -> Job:
+        request = accepted.request
+        return self._job(request.model, accepted.backend, client=request.client, ttl=request.ttl)
+
+    def _job(self, model: Model, backend: BackendSpec, *, client: str = "", ttl: float | None = None) -> Job:
+        return Job(id=next(self._ids), model=model, backend=backend, client=client, ttl=ttl)
+
+    def _open_jobs(self, jobs: list[Job]) -> list[Job]:
+        """Count the jobs as open and request their models. Raises `ShuttingDown` or `QueueFull`."""
         with self._lock:
-            if self._draining or self._thread.ended:
+            if self._draining or self._engine_thread.ended:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
-            if self._open + len(pairs) > self._limits.concurrency + self._queue:
+            if self._open_count + len(jobs) > self._limits.concurrency + self._queue_size:
                 raise self.full()
-            self._thread.start()
-            self._open += len(pairs)
-            jobs = [Job(id=next(self._ids), model=model, backend=backend) for model, backend in pairs]
+            self._engine_thread.start()
+            self._open_count += len(jobs)
             for job in jobs:
-                self._thread.request_lease(job)  # under the lock: a command after that of `close` would never run
+                self._engine_thread.request_lease(
+                    job
+                )  # under the lock: a command after that of `close` would never run
         return jobs
 
     def _on_job_end(self, job: Job, ran: float) -> None:
         with self._lock:
-            self._open -= 1
+            self._open_count -= 1
             if ran:
-                self._mean_run += 0.1 * (ran - self._mean_run)
+                self._mean_run += _MEAN_WEIGHT * (ran - self._mean_run)
 
     def _backend(self, model: Model, name: str | None) -> BackendSpec:
-        return choose_backend(self._host, self._thread.residency, model, name)
+        return choose_backend(self._host, self._engine_thread.residency, model, name)
 
     def _with_defaults(self, request: GenerationRequest) -> GenerationRequest:
         if request.thinking_budget is None and self._thinking_budget is not None:
@@ -314,7 +345,7 @@ class GenerationService:
 def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:
     while True:
         try:
-            update = job.outbox.get(timeout=_PULSE)
+            update = job.outbox.get(timeout=_POLL_SECONDS)
         except Empty:
             waiting()
             continue

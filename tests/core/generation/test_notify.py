@@ -11,16 +11,16 @@ from mlxk_testing.fake_engine import fake_backend
 def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
     house.open(fake_backend("Hello there."))
     model = house.model()
-    ready, events = threading.Event(), []
+    arrived, events = threading.Event(), []
     generation = house.ask(model)
-    generation.on_ready(ready.set)
+    generation.on_update(arrived.set)
     while not (events and isinstance(events[-1], Finished)):
-        assert ready.wait(10)
-        ready.clear()
-        while not (events and isinstance(events[-1], Finished)) and (new := generation.ready()) is not None:
+        assert arrived.wait(10)
+        arrived.clear()
+        while not (events and isinstance(events[-1], Finished)) and (new := generation.poll()) is not None:
             events += new
     with pytest.raises(StopIteration):
-        generation.ready()
+        generation.poll()
     [started] = [event for event in events if isinstance(event, Started)]
     assert started.prompt_text == "<user>Hi\n<assistant>"
     assert join_events(events).content == house.ask(model).result().content == "Hello there."

@@ -91,7 +91,7 @@ class GenerationResponse:
         """Begin to prepare the prompts."""
         self._pump.add(self)
         for generation in self._generations:
-            generation.on_ready(self._on_ready)
+            generation.on_update(self._on_update)
 
     def attach(self, writer: ResponseWriter) -> None:
         """Write to `writer` from now on."""
@@ -113,7 +113,7 @@ class GenerationResponse:
         self._end()
         self._close()
 
-    def _on_ready(self) -> None:
+    def _on_update(self) -> None:
         self._news = True
         self._pump.schedule(self)
 
@@ -206,10 +206,10 @@ class GenerationResponse:
                 self._running.append(index)
             self._take(index, item)
         for index in tuple(self._running):
-            ready = self._generations[index].ready
+            poll = self._generations[index].poll
             while len(self._held) < _LARGEST_WRITE:
                 try:
-                    events = ready()
+                    events = poll()
                 except StopIteration:
                     break
                 except Exception as error:

@@ -33,7 +33,7 @@ class Responder:
 
     def __init__(self, config: ServeConfig, service: GenerationService) -> None:
         limits = config.limits
-        self.admission = Admission(config.places, config.queue, lambda: service.full().retry_after)
+        self.admission = Admission(config.places, config.queue, service.retry_after)
         self.errors = ErrorEncoders()
         self._service = service
         self._keys = frozenset(config.keys)
