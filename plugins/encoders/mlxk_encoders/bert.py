@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
-from mlxk_encoders.settings import Settings
+from mlxk_encoders.model_config import ModelConfig
 
 _RENAMED = (
     (re.compile(r"^(bert|roberta|camembert|model)\."), ""),
@@ -47,11 +47,11 @@ def unused(name: str, *, classifies: bool) -> bool:
 class Network(Encoder):
     """Positions are learned; each layer normalizes after adding."""
 
-    def __init__(self, settings: Settings, labels: int | None) -> None:
+    def __init__(self, config: ModelConfig, labels: int | None) -> None:
         super().__init__()
-        hidden = settings.integer("hidden_size")
-        self.embeddings = _Embeddings(settings, hidden)
-        self.layers = [_Layer(settings, hidden) for _ in range(settings.integer("num_hidden_layers"))]
+        hidden = config.count("hidden_size")
+        self.embeddings = _Embeddings(config, hidden)
+        self.layers = [_Layer(config, hidden) for _ in range(config.count("num_hidden_layers"))]
         if labels is not None:
             self.head = _Head(hidden, labels)
 
@@ -63,15 +63,15 @@ class Network(Encoder):
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        roberta = settings.text("model_type", default="bert") != "bert"
-        self._first = settings.integer("pad_token_id", default=1) + 1 if roberta else 0
-        self._types = settings.integer("type_vocab_size", default=2)
-        self.word_embeddings = nn.Embedding(settings.integer("vocab_size"), hidden)
-        self.position_embeddings = nn.Embedding(settings.integer("max_position_embeddings"), hidden)
+        roberta = config.text("model_type", default="bert") != "bert"
+        self._first = config.count("pad_token_id", default=1) + 1 if roberta else 0
+        self._types = config.count("type_vocab_size", default=2)
+        self.word_embeddings = nn.Embedding(config.count("vocab_size"), hidden)
+        self.position_embeddings = nn.Embedding(config.count("max_position_embeddings"), hidden)
         self.token_type_embeddings = nn.Embedding(self._types, hidden)
-        self.norm = nn.LayerNorm(hidden, eps=settings.number("layer_norm_eps", default=1e-12))
+        self.norm = nn.LayerNorm(hidden, eps=config.positive("layer_norm_eps", default=1e-12))
 
     def __call__(self, tokens: mx.array, types: mx.array | None) -> mx.array:
         positions = mx.arange(self._first, self._first + tokens.shape[1])
@@ -82,9 +82,9 @@ class _Embeddings(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self._heads = settings.heads("num_attention_heads", hidden=hidden)
+        self._heads = config.heads("num_attention_heads", hidden=hidden)
         self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
 
     def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
@@ -93,12 +93,12 @@ class _Attention(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        eps = settings.number("layer_norm_eps", default=1e-12)
-        inner = settings.integer("intermediate_size")
-        self._activation = activation(settings.text("hidden_act", default="gelu"))
-        self.attention = _Attention(settings, hidden)
+        eps = config.positive("layer_norm_eps", default=1e-12)
+        inner = config.count("intermediate_size")
+        self._activation = activation(config.text("hidden_act", default="gelu"))
+        self.attention = _Attention(config, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=eps)
         self.up = nn.Linear(hidden, inner)
         self.down = nn.Linear(inner, hidden)

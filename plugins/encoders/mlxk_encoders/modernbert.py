@@ -11,7 +11,7 @@ import mlx.nn as nn
 
 from mlxk_core.api.errors import UnsupportedModel
 from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
-from mlxk_encoders.settings import Settings
+from mlxk_encoders.model_config import ModelConfig
 
 _PREFIX = re.compile(r"^model\.")
 _UNUSED = re.compile(r"^(decoder)\.|(^|\.)inv_freq$")
@@ -31,16 +31,16 @@ def unused(name: str, *, classifies: bool) -> bool:
 class Network(Encoder):
     """Each layer normalizes before it computes; the first one has normalized embeddings already."""
 
-    def __init__(self, settings: Settings, labels: int | None) -> None:
+    def __init__(self, config: ModelConfig, labels: int | None) -> None:
         super().__init__()
-        hidden = settings.integer("hidden_size")
-        self.embeddings = _Embeddings(settings, hidden)
-        count = settings.integer("num_hidden_layers")
-        self.layers = [_Layer(settings, hidden, number, _is_local(settings, number)) for number in range(count)]
-        self.final_norm = _norm(settings, hidden)
+        hidden = config.count("hidden_size")
+        self.embeddings = _Embeddings(config, hidden)
+        count = config.count("num_hidden_layers")
+        self.layers = [_Layer(config, hidden, number, _is_local(config, number)) for number in range(count)]
+        self.final_norm = _norm(config, hidden)
         if labels is not None:
-            self._pooling = settings.text("classifier_pooling", default="cls")
-            self.head = _Head(settings, hidden)
+            self._pooling = config.text("classifier_pooling", default="cls")
+            self.head = _Head(config, hidden)
             self.classifier = nn.Linear(hidden, labels)
 
     def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
@@ -60,23 +60,23 @@ class Network(Encoder):
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(settings.integer("vocab_size"), hidden)
-        self.norm = _norm(settings, hidden)
+        self.tok_embeddings = nn.Embedding(config.count("vocab_size"), hidden)
+        self.norm = _norm(config, hidden)
 
     def __call__(self, tokens: mx.array) -> mx.array:
         return self.norm(self.tok_embeddings(tokens))
 
 
 class _Attention(nn.Module):
-    def __init__(self, settings: Settings, hidden: int, local: bool) -> None:
+    def __init__(self, config: ModelConfig, hidden: int, local: bool) -> None:
         super().__init__()
-        bias = settings.flag("attention_bias", default=False)
-        self._heads = settings.heads("num_attention_heads", hidden=hidden)
-        self._base = _rope_base(settings, local)
+        bias = config.flag("attention_bias", default=False)
+        self._heads = config.heads("num_attention_heads", hidden=hidden)
+        self._base = _rope_base(config, local)
         # The config counts the tokens on both sides.
-        self._window = settings.integer("local_attention", default=128) // 2 if local else None
+        self._window = config.count("local_attention", default=128) // 2 if local else None
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.Wo = nn.Linear(hidden, hidden, bias=bias)
 
@@ -92,11 +92,11 @@ class _Attention(nn.Module):
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        inner = settings.integer("intermediate_size")
-        bias = settings.flag("mlp_bias", default=False)
-        self._activation = activation(settings.text("hidden_activation", default="gelu"))
+        inner = config.count("intermediate_size")
+        bias = config.flag("mlp_bias", default=False)
+        self._activation = activation(config.text("hidden_activation", default="gelu"))
         self.Wi = nn.Linear(hidden, 2 * inner, bias=bias)
         self.Wo = nn.Linear(inner, hidden, bias=bias)
 
@@ -106,14 +106,14 @@ class _FeedForward(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, settings: Settings, hidden: int, number: int, local: bool) -> None:
+    def __init__(self, config: ModelConfig, hidden: int, number: int, local: bool) -> None:
         super().__init__()
         self._first = number == 0
         if not self._first:
-            self.attn_norm = _norm(settings, hidden)
-        self.attn = _Attention(settings, hidden, local)
-        self.mlp_norm = _norm(settings, hidden)
-        self.mlp = _FeedForward(settings, hidden)
+            self.attn_norm = _norm(config, hidden)
+        self.attn = _Attention(config, hidden, local)
+        self.mlp_norm = _norm(config, hidden)
+        self.mlp = _FeedForward(config, hidden)
 
     def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
         states = states + self.attn(states if self._first else self.attn_norm(states), valid)
@@ -121,39 +121,39 @@ class _Layer(nn.Module):
 
 
 class _Head(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self._activation = activation(settings.text("classifier_activation", default="gelu"))
-        self.dense = nn.Linear(hidden, hidden, bias=settings.flag("classifier_bias", default=False))
-        self.norm = _norm(settings, hidden)
+        self._activation = activation(config.text("classifier_activation", default="gelu"))
+        self.dense = nn.Linear(hidden, hidden, bias=config.flag("classifier_bias", default=False))
+        self.norm = _norm(config, hidden)
 
     def __call__(self, states: mx.array) -> mx.array:
         return self.norm(self._activation(self.dense(states)))
 
 
-def _norm(settings: Settings, hidden: int) -> nn.LayerNorm:
-    bias = settings.flag("norm_bias", default=False)
-    return nn.LayerNorm(hidden, eps=settings.number("norm_eps", default=1e-5), bias=bias)
+def _norm(config: ModelConfig, hidden: int) -> nn.LayerNorm:
+    bias = config.flag("norm_bias", default=False)
+    return nn.LayerNorm(hidden, eps=config.positive("norm_eps", default=1e-5), bias=bias)
 
 
-def _is_local(settings: Settings, number: int) -> bool:
-    kinds = settings.raw("layer_types")
+def _is_local(config: ModelConfig, number: int) -> bool:
+    kinds = config.raw("layer_types")
     if isinstance(kinds, list) and number < len(kinds):
         return bool(kinds[number] == "sliding_attention")
-    return bool(number % max(1, settings.integer("global_attn_every_n_layers", default=3)))
+    return bool(number % max(1, config.count("global_attn_every_n_layers", default=3)))
 
 
-def _rope_base(settings: Settings, local: bool) -> float:
+def _rope_base(config: ModelConfig, local: bool) -> float:
     """Return the base of the rotary angles, from configs of transformers 5 or of before."""
-    every: Any = settings.raw("rope_parameters")
+    every: Any = config.raw("rope_parameters")
     own = every.get("sliding_attention" if local else "full_attention") if isinstance(every, Mapping) else None
     if isinstance(own, Mapping):
         if own.get("rope_type", "default") != "default":
             raise UnsupportedModel(f"Rotary scaling of type {own['rope_type']} is not supported for ModernBERT.")
         if isinstance(own.get("rope_theta"), int | float):
             return float(own["rope_theta"])
-    if settings.raw("rope_scaling"):
+    if config.raw("rope_scaling"):
         raise UnsupportedModel("Rotary scaling is not supported for ModernBERT.")
     if local:
-        return settings.number("local_rope_theta", default=10_000.0)
-    return settings.number("global_rope_theta", default=160_000.0)
+        return config.positive("local_rope_theta", default=10_000.0)
+    return config.positive("global_rope_theta", default=160_000.0)

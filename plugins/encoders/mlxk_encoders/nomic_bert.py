@@ -12,7 +12,7 @@ import mlx.nn as nn
 
 from mlxk_core.api.errors import UnsupportedModel
 from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
-from mlxk_encoders.settings import Settings
+from mlxk_encoders.model_config import ModelConfig
 
 _RENAMED = (
     (re.compile(r"^(nomic_bert|bert|model)\."), ""),
@@ -56,26 +56,26 @@ def merge(weights: dict[str, mx.array]) -> dict[str, mx.array]:
 class Network(Encoder):
     """`config.json` is the published one (`n_embd`, …) or that of transformers (`hidden_size`, …)."""
 
-    def __init__(self, settings: Settings, labels: int | None) -> None:
+    def __init__(self, config: ModelConfig, labels: int | None) -> None:
         super().__init__()
-        if settings.flag("prenorm", default=False):
+        if config.flag("prenorm", default=False):
             raise UnsupportedModel("Nomic-BERT with prenorm is not supported.")
-        hidden = settings.integer("n_embd", "hidden_size")
-        self.embeddings = _Embeddings(settings, hidden)
-        self.layers = [_Layer(settings, hidden) for _ in range(settings.integer("n_layer", "num_hidden_layers"))]
+        hidden = config.count("n_embd", "hidden_size")
+        self.embeddings = _Embeddings(config, hidden)
+        self.layers = [_Layer(config, hidden) for _ in range(config.count("n_layer", "num_hidden_layers"))]
 
     def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
         return self.embeddings(tokens, types)
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(settings.integer("vocab_size"), hidden)
-        types = settings.integer("type_vocab_size", default=2)
+        self.word_embeddings = nn.Embedding(config.count("vocab_size"), hidden)
+        types = config.count("type_vocab_size", default=2)
         if types:
             self.token_type_embeddings = nn.Embedding(types, hidden)
-        self.norm = _norm(settings, hidden)
+        self.norm = _norm(config, hidden)
 
     def __call__(self, tokens: mx.array, types: mx.array | None) -> mx.array:
         states = self.word_embeddings(tokens)
@@ -85,13 +85,13 @@ class _Embeddings(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        bias = settings.flag("qkv_proj_bias", default=False)
-        self._heads = settings.heads("n_head", "num_attention_heads", hidden=hidden)
-        self._rope = _Rope.of(settings)
-        self._rotated = int(hidden // self._heads * settings.fraction("rotary_emb_fraction", default=1.0))
-        self._interleaved = settings.flag("rotary_emb_interleaved", default=False)
+        bias = config.flag("qkv_proj_bias", default=False)
+        self._heads = config.heads("n_head", "num_attention_heads", hidden=hidden)
+        self._rope = _Rope.of(config)
+        self._rotated = int(hidden // self._heads * config.fraction("rotary_emb_fraction", default=1.0))
+        self._interleaved = config.flag("rotary_emb_interleaved", default=False)
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.out = nn.Linear(hidden, hidden, bias=bias)
 
@@ -107,13 +107,13 @@ class _Attention(nn.Module):
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        name = settings.text("activation_function", "hidden_act", default="swiglu")
+        name = config.text("activation_function", "hidden_act", default="swiglu")
         if name not in _SWIGLU:
             raise UnsupportedModel(f"Nomic-BERT with the activation {name} is not supported; swiglu is.")
-        inner = settings.integer("n_inner", "intermediate_size")
-        first, second = (settings.flag(f"mlp_fc{number}_bias", default=False) for number in (1, 2))
+        inner = config.count("n_inner", "intermediate_size")
+        first, second = (config.flag(f"mlp_fc{number}_bias", default=False) for number in (1, 2))
         self._activation = activation("silu")
         self.up, self.gate = (nn.Linear(hidden, inner, bias=first) for _ in range(2))
         self.down = nn.Linear(inner, hidden, bias=second)
@@ -123,20 +123,20 @@ class _FeedForward(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, settings: Settings, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self.attention = _Attention(settings, hidden)
-        self.norm1 = _norm(settings, hidden)
-        self.mlp = _FeedForward(settings, hidden)
-        self.norm2 = _norm(settings, hidden)
+        self.attention = _Attention(config, hidden)
+        self.norm1 = _norm(config, hidden)
+        self.mlp = _FeedForward(config, hidden)
+        self.norm2 = _norm(config, hidden)
 
     def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
         states = self.norm1(states + self.attention(states, valid))
         return self.norm2(states + self.mlp(states))
 
 
-def _norm(settings: Settings, hidden: int) -> nn.LayerNorm:
-    return nn.LayerNorm(hidden, eps=settings.number("layer_norm_epsilon", "layer_norm_eps", default=1e-12))
+def _norm(config: ModelConfig, hidden: int) -> nn.LayerNorm:
+    return nn.LayerNorm(hidden, eps=config.positive("layer_norm_epsilon", "layer_norm_eps", default=1e-12))
 
 
 @dataclass(frozen=True)
@@ -148,24 +148,24 @@ class _Rope:
     trained: int = 0
 
     @classmethod
-    def of(cls, settings: Settings) -> _Rope:
-        parameters: Any = settings.raw("rope_parameters")
+    def of(cls, config: ModelConfig) -> _Rope:
+        parameters: Any = config.raw("rope_parameters")
         if isinstance(parameters, Mapping):
             kind = parameters.get("rope_type", "default")
-            own = Settings(parameters, settings.name)
-            theta = own.number("rope_theta", default=1000.0)
+            own = ModelConfig(parameters, config.name)
+            theta = own.positive("rope_theta", default=1000.0)
             if kind == "default":
                 return cls(theta)
             if kind == "dynamic":
-                return cls(theta, own.number("factor"), settings.integer("max_position_embeddings"))
+                return cls(theta, own.positive("factor"), config.count("max_position_embeddings"))
             raise UnsupportedModel(f"Rotary scaling of type {kind} is not supported for Nomic-BERT.")
-        if settings.raw("rotary_emb_scale_base"):
+        if config.raw("rotary_emb_scale_base"):
             raise UnsupportedModel("Nomic-BERT with scaled rotary positions (xPos) is not supported.")
-        theta = settings.number("rotary_emb_base", default=1000.0)
-        if settings.raw("rotary_scaling_factor") is None:
+        theta = config.positive("rotary_emb_base", default=1000.0)
+        if config.raw("rotary_scaling_factor") is None:
             return cls(theta)
-        trained = settings.integer("max_trained_positions", default=2048)
-        return cls(theta, settings.number("rotary_scaling_factor"), trained)
+        trained = config.count("max_trained_positions", default=2048)
+        return cls(theta, config.positive("rotary_scaling_factor"), trained)
 
     def base(self, length: int, size: int) -> float:
         """Return the base for inputs of `length` tokens and `size` rotated numbers a head."""

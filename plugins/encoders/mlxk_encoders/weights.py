@@ -13,7 +13,7 @@ from mlx_lm.utils import infer_quant_config
 from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.layers import Encoder
-from mlxk_encoders.settings import Settings
+from mlxk_encoders.model_config import ModelConfig
 from mlxk_encoders.support import ARCHITECTURES, labels
 
 
@@ -26,7 +26,7 @@ def read_network(model: Model) -> Encoder:
     module = importlib.import_module(ARCHITECTURES[str(model.config["model_type"])])
     count = labels(model)
     weights = _read(model, module, classifies=count is not None)
-    network: Encoder = module.Network(Settings(model.config, model.name), count)
+    network: Encoder = module.Network(ModelConfig(model.config, model.name), count)
     _quantize(network, weights)
     expected = dict(tree_flatten(network.parameters()))
     if missing := sorted(expected.keys() - weights.keys()):

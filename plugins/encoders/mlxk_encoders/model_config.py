@@ -1,4 +1,4 @@
-"""Values of a `config.json`, checked before a network of that size is built."""
+"""The `config.json` of an encoder: its values, checked before a network of that size is built."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 from mlxk_core.api.errors import BrokenModel
 
 
-class Settings:
-    """The config of one model. Each getter tries several names, for configs of different generations.
+class ModelConfig:
+    """The `config.json` of the model `name`.
 
-    A value of the wrong type, or none where one is needed, raises `BrokenModel`.
+    Each getter takes several keys, since configs of different generations name one value differently, and returns the
+    value of the first key that has one, else `default`. It raises `BrokenModel` for a value of the wrong type or
+    range, and if there is neither a value nor a default.
     """
 
     def __init__(self, config: Mapping[str, Any], name: str) -> None:
         self._config = config
         self.name = name
 
-    def integer(self, *keys: str, default: int | None = None) -> int:
-        """Return a number of 0 or more."""
+    def count(self, *keys: str, default: int | None = None) -> int:
+        """Return a whole number, 0 or more: a size or an id. A float such as 768.0 is accepted."""
         value = self._first(keys, default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -27,41 +29,41 @@ class Settings:
             raise self._error(keys, value, "a whole number")
         return value
 
-    def number(self, *keys: str, default: float | None = None) -> float:
-        """Return a positive number."""
+    def positive(self, *keys: str, default: float | None = None) -> float:
+        """Return a number above 0, as a float."""
         value = self._first(keys, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise self._error(keys, value, "a positive number")
         return float(value)
 
     def fraction(self, *keys: str, default: float) -> float:
-        """Return a positive number of 1 or less."""
-        value = self.number(*keys, default=default)
+        """Return a number above 0 and at most 1."""
+        value = self.positive(*keys, default=default)
         if value > 1:
             raise self._error(keys, value, "at most 1")
         return value
 
     def flag(self, *keys: str, default: bool) -> bool:
-        """Return a switch."""
+        """Return a boolean."""
         value = self._first(keys, default)
         if not isinstance(value, bool):
             raise self._error(keys, value, "true or false")
         return value
 
     def text(self, *keys: str, default: str) -> str:
-        """Return a text."""
+        """Return a string."""
         value = self._first(keys, default)
         if not isinstance(value, str):
             raise self._error(keys, value, "a text")
         return value
 
     def raw(self, key: str) -> Any:
-        """Return the value of `key` as it is, None without one."""
+        """Return the unchecked value of `key`; None if it is missing."""
         return self._config.get(key)
 
     def heads(self, *keys: str, hidden: int) -> int:
-        """Return the number of attention heads, which divides `hidden`."""
-        heads = self.integer(*keys)
+        """Return the number of attention heads. `hidden`, the size of all heads, must split into even parts."""
+        heads = self.count(*keys)
         if heads == 0 or hidden % heads or (hidden // heads) % 2:
             raise self._error(keys, heads, f"a number that divides {hidden} into even parts")
         return heads
