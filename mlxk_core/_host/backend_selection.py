@@ -75,7 +75,7 @@ def _only_accepting(model: Model, judgements: Sequence[Judgement], *, hint: Call
         return accepting[0][1]
     if accepting:
         raise PluginConflict(
-            f"Several backends accept `{model.name}`: {hints.owned(accepting)}. "
+            f"Several backends accept `{model.name}`: {hints.with_owners(accepting)}. "
             f"Choose one with {hints.options('--backend', (spec.name for _, spec in accepting))}.",
             model=model.name,
             backends=[spec.name for _, spec in accepting],

@@ -65,7 +65,7 @@ def _strongest(model: Model, found: Sequence[_Candidate]) -> tuple[ReasoningExtr
     best = [entry for entry in found if entry[2].strength == strength]
     if len(best) > 1:
         raise PluginConflict(
-            f"Several reasoning formats fit `{model.name}`: {hints.owned((p, s) for p, s, _ in best)}. "
+            f"Several reasoning formats fit `{model.name}`: {hints.with_owners((p, s) for p, s, _ in best)}. "
             f"Choose one with {hints.options('--reasoning-format', [*(spec.name for _, spec, _ in best), NO_FORMAT])}.",
             model=model.name,
             formats=[spec.name for _, spec, _ in best],

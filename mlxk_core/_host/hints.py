@@ -65,6 +65,6 @@ def options(option: str, values: Iterable[str]) -> str:
     return " or ".join(f"{option} {value}" for value in values)
 
 
-def owned(entries: Iterable[tuple[Plugin, Named]]) -> str:
+def with_owners(entries: Iterable[tuple[Plugin, Named]]) -> str:
     """Return `one (plugin a), two (plugin b)`."""
     return ", ".join(f"{spec.name} (plugin {plugin.label})" for plugin, spec in entries)

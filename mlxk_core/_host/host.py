@@ -13,7 +13,7 @@ from mlxk_core._host.contributions import Named
 from mlxk_core._host.implementations import Implementations
 from mlxk_core._host.loader import Loader
 from mlxk_core._host.plugin import Plugin, PluginRecord
-from mlxk_core._host.records import complete_records
+from mlxk_core._host.plugin_records import complete_records
 from mlxk_core._host.registry import BUILTIN_COMMANDS, Registry
 from mlxk_core._host.specs import (
     AgentSpec,
@@ -56,7 +56,7 @@ class Host:
         """Forget what the hooks returned: they are called again when they are needed."""
         self._registry = Registry(self._loader.plugins, self.isolation)
         self._implementations = Implementations(self._registry)
-        self.__dict__.pop("settings", None)
+        self.__dict__.pop("settings", None)  # clears the cached property; absent until it is first read
 
     @classmethod
     def discover(cls, *, disabled: Iterable[str] = (), no_plugins: bool = False, strict: bool | None = None) -> Host:
@@ -68,8 +68,10 @@ class Host:
         if strict is None:
             strict = os.environ.get("MLXK_STRICT_PLUGINS", "") not in ("", "0")
         host = cls(strict=strict)
-        tolerated = [name for name in os.environ.get("MLXK_DISABLE_PLUGINS", "").split(",") if name.strip()]
-        host._loader.discover(disabled=disabled, tolerated=tolerated, no_plugins=no_plugins)
+        disabled_by_environment = [
+            name for name in os.environ.get("MLXK_DISABLE_PLUGINS", "").split(",") if name.strip()
+        ]
+        host._loader.discover(disabled=disabled, disabled_by_environment=disabled_by_environment, no_plugins=no_plugins)
         return host
 
     def register(self, implementation: object, *, name: str) -> None:
@@ -89,7 +91,8 @@ class Host:
         return complete_records(self._registry, self._implementations.settings_sections)
 
     def loaded_plugins(self) -> list[Plugin]:
-        """Return the plugins that are neither disabled nor failed at import."""
+        """Return the plugins that were imported: those without a failure, and those that failed later, in a hook or a
+        function of theirs."""
         return [plugin for plugin in self._loader.plugins if plugin.record.status == "loaded" or plugin.hooks]
 
     def announce_failures(self, note: Callable[[str], None]) -> None:
@@ -139,7 +142,7 @@ class Host:
     # Hook mlxk_stop_policies
 
     def stop_policies(self, model: Model) -> StopPolicy:
-        """Return every plugin's policy for `model`, merged."""
+        """Return one policy for `model`, merged from those of all plugins."""
         return model_facts.stop_policy(self._registry, model)
 
     # Hook mlxk_reasoning_extractors

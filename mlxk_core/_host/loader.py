@@ -30,10 +30,14 @@ class Loader:
         self._manager = pluggy.PluginManager("mlxk")
         self._manager.add_hookspecs(HookSpecs)
 
-    def discover(self, *, disabled: Iterable[str], tolerated: Iterable[str], no_plugins: bool) -> None:
-        """Load every installed plugin. `disabled` and `tolerated` are names of plugins and distributions; a name in
-        `tolerated` need not be installed, `*` there means all. Raises `InvalidOption` for an unknown name."""
-        by_option, by_environment = {_normal(name) for name in disabled}, {_normal(name) for name in tolerated}
+    def discover(self, *, disabled: Iterable[str], disabled_by_environment: Iterable[str], no_plugins: bool) -> None:
+        """Load every installed plugin that is not disabled by its name or that of its distribution.
+
+        Raises `InvalidOption` for a name in `disabled` that is not installed. A name in `disabled_by_environment` need
+        not be installed; `*` there means all.
+        """
+        by_option = {_normal(name) for name in disabled}
+        by_environment = {_normal(name) for name in disabled_by_environment}
         known: set[str] = set()
         for point in entry_points(GROUP):
             plugin = _plugin(point)

@@ -46,10 +46,10 @@ def validate(description: object) -> None:
         value = getattr(description, field)
         expected = check(value)
         if expected:
-            raise TypeError(f"{type(description).__name__}.{field} must be {expected}, not {_shown(value)}")
+            raise TypeError(f"{type(description).__name__}.{field} must be {expected}, not {_show(value)}")
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
@@ -99,10 +99,10 @@ def _function(value: object) -> str | None:
 
 
 _text = _of(str, "a string")
-_filled = lambda value: None if isinstance(value, str) and value else "a string that is not empty"  # noqa: E731
+_nonempty = lambda value: None if isinstance(value, str) and value else "a string that is not empty"  # noqa: E731
 _number = _of((int, float), "a number")
 _flag: Check = lambda value: None if isinstance(value, bool) else "True or False"  # noqa: E731
-_texts = _many(_filled, "a tuple or set of strings that are not empty")
+_texts = _many(_nonempty, "a tuple or set of strings that are not empty")
 
 
 def _sampling(value: object) -> str | None:
@@ -131,9 +131,9 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
         "prompt_logprobs": _flag,
         "sampling": _sampling,
         "tools": _flag,
-        "tasks": _many(_filled, "a tuple or set of strings that are not empty"),
-        "framework": _optional(_filled),
-        "type": _optional(_filled),
+        "tasks": _many(_nonempty, "a tuple or set of strings that are not empty"),
+        "framework": _optional(_nonempty),
+        "type": _optional(_nonempty),
     },
     ModelSourceSpec: {"name": _name, "summary": _line, "target": _target},
     StopPolicy: {"stop_tokens": _texts, "keep_tokens": _texts, "stop_strings": _texts},
@@ -158,17 +158,17 @@ _FIELDS: Mapping[type, Mapping[str, Check]] = {
     AgentSpec: {
         "name": _name,
         "summary": _line,
-        "executable": _filled,
-        "install": _filled,
+        "executable": _nonempty,
+        "install": _nonempty,
         "target": _target,
     },
     SettingsSection: {"name": _name, "summary": _line, "type": _target},
     Verdict: {"answer": _choice("yes", "no", "foreign"), "reason": _text},
     Evidence: {"strength": _of(Strength, "a Strength"), "detail": _text},
     Quantization: {
-        "format": _filled,
+        "format": _nonempty,
         "label": _text,
-        "method": _filled,
+        "method": _nonempty,
         "mode": _optional(_text),
         "bits": _optional(_number),
         "group_size": _optional(_number),
