@@ -94,7 +94,7 @@ def show_command(session: Session, chat: str) -> Any:
     """
     saved, messages = _chat(chat)
     if not session.output.json:
-        session.output.write(_shown(_text(saved, messages), session))
+        session.output.write(_escape(_text(saved, messages), session))
     return _data(saved, messages)
 
 
@@ -127,7 +127,7 @@ def export_command(session: Session, chat: str, format: str, file: Path | None) 
             raise MlxkError(f"Cannot write {file}: {error.strerror or error}.", path=str(file)) from error
         session.output.note(f"Written to {file}.")
     elif not session.output.json:
-        session.output.write(_shown(text, session))
+        session.output.write(_escape(text, session))
     return {"chat": saved.id, "format": format, "path": str(file) if file else None, "text": text}
 
 
@@ -240,7 +240,7 @@ _FORMATS: dict[str, Callable[[SavedChat, Sequence[Message]], str]] = {
 }
 
 
-def _shown(text: str, session: Session) -> str:
+def _escape(text: str, session: Session) -> str:
     """Return `text` with control characters escaped on a terminal: a chat contains text of a model."""
     if not session.output.stdout_is_terminal:
         return text

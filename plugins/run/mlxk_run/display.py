@@ -61,7 +61,7 @@ class Display:
         writer = None if self.output.json else self._writer()
         guard = _RepetitionGuard(on=loop_guard)
         seen: list[Event] = []
-        shown = self._shown(generation, writer, room=room)
+        shown = self._show(generation, writer, room=room)
         with generation, interrupts_cancel(generation), closing(shown):
             for event in shown:
                 seen.append(event)
@@ -79,7 +79,7 @@ class Display:
         self._explain(answer)
         return answer
 
-    def _shown(self, generation: Generation, writer: Writer | None, *, room: int) -> Generator[Event]:
+    def _show(self, generation: Generation, writer: Writer | None, *, room: int) -> Generator[Event]:
         """Yield the events, each after it was shown: text by `writer`, everything else by a spinner and notes."""
         spinner = Spinner(self.output, on=not self.view.quiet)
         try:

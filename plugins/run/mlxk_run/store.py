@@ -25,7 +25,8 @@ CREATE TABLE messages (
 );
 """
 _BUSY = 10.0  # seconds to wait for another mlxk that writes
-_TITLE = 60
+_TITLE = 60  # characters
+_MAX_ID_DIGITS = 18  # SQLite's numbers have 64 bits
 
 
 class ChatNotFound(MlxkError):
@@ -114,7 +115,9 @@ class ChatStore:
             )
             values = (containing, containing)
         with self._open() as db:
-            return [_saved(row) for row in db.execute(f"{_SELECT} {where} ORDER BY c.updated DESC, c.id DESC", values)]
+            return [
+                _saved_chat(row) for row in db.execute(f"{_SELECT} {where} ORDER BY c.updated DESC, c.id DESC", values)
+            ]
 
     def find(self, reference: str | None = None) -> SavedChat:
         """Return the chat of that name or number, the latest one for None. Raises `ChatNotFound`."""
@@ -123,13 +126,13 @@ class ChatStore:
                 row = db.execute(f"{_SELECT} ORDER BY c.updated DESC, c.id DESC LIMIT 1").fetchone()
                 if row is None:
                     raise ChatNotFound("There is no saved chat yet.")
-                return _saved(row)
+                return _saved_chat(row)
             row = db.execute(f"{_SELECT} WHERE c.name = ?", (reference,)).fetchone()
-            if row is None and reference.isdecimal():
-                row = db.execute(f"{_SELECT} WHERE c.id = ?", (int(reference[:18]),)).fetchone()
+            if row is None and reference.isdecimal() and len(reference) <= _MAX_ID_DIGITS:
+                row = db.execute(f"{_SELECT} WHERE c.id = ?", (int(reference),)).fetchone()
         if row is None:
             raise ChatNotFound(f"No saved chat `{reference}`. `mlxk chats` lists them.", chat=reference)
-        return _saved(row)
+        return _saved_chat(row)
 
     def messages(self, id: int) -> list[Message]:
         """Return the messages of a chat in order."""
@@ -152,6 +155,7 @@ class ChatStore:
                 self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(self._file if self._file.exists() else ":memory:", timeout=_BUSY)
+            db.row_factory = sqlite3.Row
             try:
                 db.execute("PRAGMA foreign_keys = ON")
                 db.execute("PRAGMA secure_delete = ON")
@@ -167,8 +171,8 @@ class ChatStore:
 
 _SELECT = """
 SELECT c.id, c.name, c.model, c.system, c.created, c.updated,
-  (SELECT count(*) FROM messages m WHERE m.chat = c.id),
-  (SELECT content FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1)
+  (SELECT count(*) FROM messages m WHERE m.chat = c.id) AS messages,
+  (SELECT content FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1) AS first_message
 FROM chats c
 """
 
@@ -183,16 +187,16 @@ def _prepare(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("it was written by a newer version of mlxk")
 
 
-def _saved(row: tuple[int, str | None, str, str | None, float, float, int, str | None]) -> SavedChat:
-    id, name, model, system, created, updated, messages, first = row
-    line = " ".join((first or "").split())
+def _saved_chat(row: sqlite3.Row) -> SavedChat:
+    name: str | None = row["name"]
+    line = " ".join((row["first_message"] or "").split())
     return SavedChat(
-        id=id,
+        id=row["id"],
         name=name,
-        model=model,
-        system=system,
-        created=created,
-        updated=updated,
-        messages=messages,
+        model=row["model"],
+        system=row["system"],
+        created=row["created"],
+        updated=row["updated"],
+        messages=row["messages"],
         title=name or (line if len(line) <= _TITLE else line[: _TITLE - 1] + "…") or "(empty)",
     )
