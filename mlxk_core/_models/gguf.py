@@ -116,9 +116,8 @@ def read_gguf_header(path: Path) -> GGUFHeader:
                     head += more
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
-    except (ValueError, KeyError, RecursionError) as error:
-        reason = f"it has a value of unknown type {error}" if isinstance(error, KeyError) else error
-        raise BrokenModel(f"{path.name} has a damaged GGUF header: {reason}", file=path.name) from error
+    except (ValueError, RecursionError) as error:
+        raise BrokenModel(f"{path.name} has a damaged GGUF header: {error}", file=path.name) from error
 
 
 class Texts(Sequence[str]):
@@ -157,6 +156,11 @@ class Texts(Sequence[str]):
 class _CutOff(ValueError):
     def __init__(self) -> None:
         super().__init__("it is cut off")
+
+
+class _UnknownType(ValueError):
+    def __init__(self, kind: int) -> None:
+        super().__init__(f"it has a value of unknown type {kind}")
 
 
 class _Parser:
@@ -206,7 +210,9 @@ class _Parser:
                 return list(self._unpack(f"<{length}{_SCALARS[inner]}"))
             if inner == _ARRAY:
                 return [self._value(inner) for _ in range(length)]
-            raise KeyError(inner)
+            raise _UnknownType(inner)
+        if kind not in _SCALARS:
+            raise _UnknownType(kind)
         return self._scalar(_SCALARS[kind])
 
     def _count(self) -> int:

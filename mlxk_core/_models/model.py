@@ -284,7 +284,7 @@ class Model:
             raise BrokenModel(f"{name} of `{self.name}` cannot be read: {error}", model=self.name, file=name) from error
 
     def _json(self, name: str) -> Mapping[str, Any]:
-        return self._once(name, lambda: self._parsed(name))
+        return self._once(name, lambda: self._parse(name))
 
     def _once(self, file: str, read: Callable[[], _T]) -> _T:
         """Return what `read` returns, or raise its `BrokenModel` again: many ask about a damaged file of megabytes."""
@@ -300,7 +300,7 @@ class Model:
     def _broken(self) -> dict[str, BrokenModel]:
         return {}
 
-    def _parsed(self, name: str) -> Mapping[str, Any]:
+    def _parse(self, name: str) -> Mapping[str, Any]:
         text = self._text(name)
         if text is None:
             return _EMPTY

@@ -97,7 +97,7 @@ def with_origin(text: str, offers: Sequence[Offer]) -> tuple[Offer, NameReferenc
     return None
 
 
-def narrowed(readings: Sequence[list[Offer]], parsed: NameReference, tag: str) -> tuple[list[Offer], NameReference]:
+def narrow(readings: Sequence[list[Offer]], parsed: NameReference, tag: str) -> tuple[list[Offer], NameReference]:
     """Return the matches that `tag` leaves of the strictest reading that it fits: those with a variant of that name,
     else those with it in their names. Without any, those of the first reading."""
     in_name = re.compile(rf"(?<![a-z0-9.]){re.escape(tag)}(?![a-z0-9])", re.IGNORECASE)

@@ -11,7 +11,7 @@ from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSo
 from mlxk_core._models.cache import cached_repositories
 from mlxk_core._models.local_paths import is_model_folder, model_at
 from mlxk_core._models.model import Model
-from mlxk_core._models.offers import Offer, listed_as, narrowed, only_one, readings_of, with_origin
+from mlxk_core._models.offers import Offer, listed_as, narrow, only_one, readings_of, with_origin
 from mlxk_core._models.references import (
     NameReference,
     PathReference,
@@ -81,7 +81,7 @@ class Resolver:
         if parsed.revision is not None and len(matches) > 1:
             matches = [offer for offer in matches if offer.has(parsed.revision)] or matches
         if parsed.variant and matches:
-            matches, parsed = narrowed([matches, *readings[1:]], parsed, parsed.variant)
+            matches, parsed = narrow([matches, *readings[1:]], parsed, parsed.variant)
         if not matches:
             raise _not_found(text, parsed, offers, {command.name for command in self._host.commands()})
         return only_one(text, matches).model(parsed)

@@ -74,13 +74,13 @@ def _plain(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
     widths = [max(cells(line[index]) for line in lines) for index in range(len(columns))]
     return [
         _GAP.join(
-            _filled(cell, width, right=column.right) for cell, column, width in zip(line, columns, widths, strict=True)
+            _pad(cell, width, right=column.right) for cell, column, width in zip(line, columns, widths, strict=True)
         ).rstrip()
         for line in lines
     ]
 
 
-def _filled(text: str, width: int, *, right: bool) -> str:
+def _pad(text: str, width: int, *, right: bool) -> str:
     room = " " * (width - cells(text))
     return room + text if right else text + room
 
