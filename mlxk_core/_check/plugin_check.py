@@ -17,7 +17,7 @@ from mlxk_core._check.import_check import import_problems
 from mlxk_core._check.made_up_models import empty_model, safetensors_model
 from mlxk_core._errors import ModelError, PluginConflict, PluginFailure
 from mlxk_core._generation.events import Channel
-from mlxk_core._generation.format_parser import ExtractorContext, PlainText
+from mlxk_core._generation.extractor import ExtractorContext, PlainText
 from mlxk_core._host.backend_selection import verdict_on
 from mlxk_core._host.format_selection import evidence_for
 from mlxk_core._host.model_facts import detected

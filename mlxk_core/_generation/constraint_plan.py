@@ -12,12 +12,12 @@ from mlxk_core._errors import InvalidConstraint, InvalidOption
 from mlxk_core._generation.answer_grammar import ResponseGrammar, answer_grammar, is_constrained
 from mlxk_core._generation.constraint import ConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
-from mlxk_core._generation.format_parser import ExtractorContext
+from mlxk_core._generation.extractor import ExtractorContext
 from mlxk_core._generation.generic_tools import generic_grammar
 from mlxk_core._generation.grammar import Matches, Part
 from mlxk_core._generation.jobs import Resident
+from mlxk_core._generation.model_formats import Formats
 from mlxk_core._generation.request import GenerationRequest, Tool
-from mlxk_core._generation.response_formats import Formats
 from mlxk_core._generation.thinking_budget import ThinkingBudget
 from mlxk_core._host.specs import BackendSpec
 

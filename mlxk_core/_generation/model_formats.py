@@ -1,4 +1,4 @@
-"""The formats that read one response: the model's own, and one that finds tool calls around it."""
+"""How the text of a model is read: its own format, and a tool format that finds calls around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlxk_core._generation.answer_grammar import ResponseGrammar
-from mlxk_core._generation.format_parser import Extractor, ExtractorContext, PlainText
+from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
 from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.verbatim_answer import VerbatimAnswer
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format of a plugin, with its code loaded. `finds_calls` says whether its parser finds tool calls itself."""
+    """A format of a plugin, with its code loaded. With `parses_tool_calls`, its parser finds tool calls itself."""
 
     name: str
-    finds_calls: bool
-    parser: Callable[[ExtractorContext], Extractor]
-    grammar: Callable[[ExtractorContext], ResponseGrammar | None] | None
+    parses_tool_calls: bool
+    make_parser: Callable[[ExtractorContext], Extractor]
+    make_grammar: Callable[[ExtractorContext], ResponseGrammar | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +42,29 @@ class Formats:
         return self.text.name if self.text else None
 
     def read_calls_of(self, model: Model) -> bool:
-        """Return whether calls in the model's own form are read; a tool format without a grammar is assumed to."""
-        if self.text is not None and self.text.finds_calls:
+        """Return whether tool calls in the model's own form are read. A tool format that states no grammar is assumed
+        to read them."""
+        if self.text is not None and self.text.parses_tool_calls:
             return True
         if self.tools is None:
             return False
-        return self.tools.grammar is None or self.tools.grammar(ExtractorContext(model=model)) is not None
+        return self.tools.make_grammar is None or self.tools.make_grammar(ExtractorContext(model=model)) is not None
 
     def grammar(self, context: ExtractorContext) -> ResponseGrammar | None:
         """Return the grammar that the model's format states."""
-        return self.text.grammar(context) if self.text is not None and self.text.grammar is not None else None
+        if self.text is None or self.text.make_grammar is None:
+            return None
+        return self.text.make_grammar(context)
 
     def tool_grammar(self, context: ExtractorContext) -> ResponseGrammar | None:
         """Return the grammar that the tool format states."""
-        return self.tools.grammar(context) if self.tools is not None and self.tools.grammar is not None else None
+        if self.tools is None or self.tools.make_grammar is None:
+            return None
+        return self.tools.make_grammar(context)
 
     def text_parser(self, context: ExtractorContext) -> Extractor:
         """Return a parser of the model's format alone."""
-        return self.text.parser(context) if self.text is not None else PlainText()
+        return self.text.make_parser(context) if self.text is not None else PlainText()
 
     def response_parser(
         self, request: GenerationRequest, context: ExtractorContext, *, generic_tools: bool
@@ -68,11 +73,11 @@ class Formats:
 
         With `generic_tools` the calls are in the generic form. A constrained answer is passed on unchanged.
         """
-        # Where calls are found around the model's format, it need not end its reasoning at what looks like one.
-        around = generic_tools or self.tools is not None
-        parser = self.text_parser(replace(context, tools=()) if around else context)
+        # The model's format need not end its reasoning at what looks like a call if another parser finds the calls.
+        calls_found_outside = generic_tools or self.tools is not None
+        parser = self.text_parser(replace(context, tools=()) if calls_found_outside else context)
         if generic_tools:
             parser = GenericToolExtractor(parser, request.tools)
         elif self.tools is not None:
-            parser = self.tools.parser(replace(context, inner=parser))
+            parser = self.tools.make_parser(replace(context, inner=parser))
         return parser if request.constraint is None else VerbatimAnswer(parser)

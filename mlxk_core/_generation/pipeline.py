@@ -14,7 +14,7 @@ from mlxk_core._generation.events import (
     TokenLogprob,
     ToolCallDelta,
 )
-from mlxk_core._generation.format_parser import Extractor
+from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter

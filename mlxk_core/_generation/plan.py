@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mlxk_core._errors import UnsupportedModel
 from mlxk_core._generation.constraint_plan import ConstraintPlan, plan_constraint
+from mlxk_core._generation.model_formats import Format, Formats
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_settings import set_by
-from mlxk_core._generation.response_formats import Format, Formats
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec, StopPolicy
@@ -80,7 +80,7 @@ class Planner:
         return traits
 
     def _tool_format(self, request: GenerationRequest, text_format: Format | None) -> Format | None:
-        if not request.tools or (text_format is not None and text_format.finds_calls):
+        if not request.tools or (text_format is not None and text_format.parses_tool_calls):
             return None
         spec = self._host.tool_format(request.model)
         return load_format(self._host, spec) if spec else None

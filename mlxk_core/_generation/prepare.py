@@ -8,7 +8,7 @@ from mlxk_core._generation.answer_grammar import is_constrained
 from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.engine import Row
 from mlxk_core._generation.events import Started
-from mlxk_core._generation.format_parser import ExtractorContext
+from mlxk_core._generation.extractor import ExtractorContext
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.min_tokens import MinTokens
 from mlxk_core._generation.pipeline import TextPipeline

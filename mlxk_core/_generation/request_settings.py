@@ -24,7 +24,7 @@ def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationReque
     for request in requests:
         same = (id(request.model), id(request.prompt), id(request.template_options))
         first = filled.get(same)
-        changed = _filled(request)
+        changed = _fill_in(request)
         if first is not None and first.prompt == changed.prompt and first.template_options == changed.template_options:
             changed = replace(changed, prompt=first.prompt, template_options=first.template_options)
         filled.setdefault(same, changed)
@@ -32,7 +32,7 @@ def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationReque
     return found
 
 
-def _filled(request: GenerationRequest) -> GenerationRequest:
+def _fill_in(request: GenerationRequest) -> GenerationRequest:
     settings = request.model.settings
     changes: dict[str, Any] = {}
     unlimited = request.token_policy is TokenPolicy.NO_LIMIT

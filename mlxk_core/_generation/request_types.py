@@ -21,7 +21,7 @@ _PROMPT = "a string, messages or token ids"
 def check_types(request: GenerationRequest) -> None:
     """Raise `InvalidOption` naming the first field of `request` that has a value of another type: `tools[0].name`."""
     if not isinstance(request, GenerationRequest):
-        raise InvalidOption("request", f"must be a GenerationRequest, not {_shown(request)}")
+        raise InvalidOption("request", f"must be a GenerationRequest, not {_show(request)}")
     for name, annotation in _hints(GenerationRequest).items():
         value = getattr(request, name)
         if name == "prompt":
@@ -96,10 +96,10 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _wrong(path: str, expected: str, value: object) -> InvalidOption:
-    return InvalidOption(path, f"must be {expected}, not {_shown(value)}")
+    return InvalidOption(path, f"must be {expected}, not {_show(value)}")
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     if isinstance(value, Enum) or is_dataclass(value):
         return f"a {type(value).__name__}"
     text = repr(value)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.events import Channel
-from mlxk_core._generation.format_parser import Extractor
+from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 
 _MAX_DELAY = 8

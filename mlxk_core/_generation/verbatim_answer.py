@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
-from mlxk_core._generation.format_parser import Extractor
+from mlxk_core._generation.extractor import Extractor
 
 
 class VerbatimAnswer:

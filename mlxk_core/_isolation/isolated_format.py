@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
-from mlxk_core._generation.format_parser import Extractor, ExtractorContext
-from mlxk_core._generation.response_formats import Format
+from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.model_formats import Format
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import ReasoningExtractorSpec
 
@@ -22,9 +22,9 @@ def load_format(host: Host, spec: ReasoningExtractorSpec) -> Format:
     """Return the format that `spec` describes. Raises `PluginFailure` if a target cannot be loaded."""
     return Format(
         name=spec.name,
-        finds_calls=spec.tool_calls == "own",
-        parser=partial(_parser, host, spec, host.load(spec.target)),
-        grammar=None if spec.grammar is None else partial(_grammar, host, spec, host.load(spec.grammar)),
+        parses_tool_calls=spec.tool_calls == "own",
+        make_parser=partial(_make_parser, host, spec, host.load(spec.target)),
+        make_grammar=None if spec.grammar is None else partial(_make_grammar, host, spec, host.load(spec.grammar)),
     )
 
 
@@ -79,7 +79,9 @@ def check_event(event: ExtractorEvent) -> None:
     raise TypeError(f"{type(event).__name__} is not an event of a format, or has a field of the wrong type")
 
 
-def _parser(host: Host, spec: ReasoningExtractorSpec, make: Callable[..., Any], context: ExtractorContext) -> Extractor:
+def _make_parser(
+    host: Host, spec: ReasoningExtractorSpec, make: Callable[..., Any], context: ExtractorContext
+) -> Extractor:
     parser = _call(host, spec, "its target", make, context)
     for name in ("feed", "close"):
         if not callable(getattr(parser, name, None)):
@@ -88,7 +90,7 @@ def _parser(host: Host, spec: ReasoningExtractorSpec, make: Callable[..., Any], 
     return IsolatedParser(parser, partial(_failure, host, spec))
 
 
-def _grammar(
+def _make_grammar(
     host: Host, spec: ReasoningExtractorSpec, state: Callable[..., Any], context: ExtractorContext
 ) -> ResponseGrammar | None:
     grammar = _call(host, spec, "its grammar", state, context)

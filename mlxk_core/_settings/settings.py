@@ -194,7 +194,7 @@ class _Reader:
             try:
                 parsed[name] = known[name].parse(value)
             except ValueError as error:
-                raise self.error((*path, name), f"`{name}`: {error}, not {_shown(value)}.") from error
+                raise self.error((*path, name), f"`{name}`: {error}, not {_show(value)}.") from error
             if known[name].form == "file":
                 parsed[name] = str(self.file.absolute().parent / Path(parsed[name]).expanduser())
         return type(**parsed)
@@ -239,7 +239,7 @@ class _Reader:
         return SettingsError(self.file, problem, line=line_of(self.text, path))
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core._generation.answer_grammar import ResponseGrammar
-from mlxk_core._generation.format_parser import (
+from mlxk_core._generation.extractor import (
     Extractor,
     ExtractorContext,
     PlainText,

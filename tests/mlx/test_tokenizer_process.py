@@ -10,8 +10,8 @@ from mlxk_core.api.errors import BrokenModel, InvalidOption
 from mlxk_core.api.models import Model
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
-from mlxk_mlx.loading.plain_tokenizer import check_size, is_plain
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_testing.tiny_models import random_model
 
 TARGET = "mlxk_mlx.loading.tokenizer_files:read_tokenizer"

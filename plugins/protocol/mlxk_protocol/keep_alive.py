@@ -20,13 +20,13 @@ def keep_alive_seconds(value: float | str | None) -> float | None:
     """
     if value is None or value == "":
         return None
-    seconds = value if isinstance(value, int | float) else _parsed(value.strip())
+    seconds = value if isinstance(value, int | float) else _parse(value.strip())
     if seconds is None or not math.isfinite(seconds):
         raise InvalidOption("keep_alive", f"expected seconds or a duration such as 5m, not {value!r}")
     return float(seconds)
 
 
-def _parsed(text: str) -> float | None:
+def _parse(text: str) -> float | None:
     if _NUMBER.fullmatch(text):
         return float(text)
     match = _DURATION.fullmatch(text)

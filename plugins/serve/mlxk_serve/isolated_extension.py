@@ -24,8 +24,8 @@ from mlxk_core.api.server import (
     MetricRegistry,
     ResponseEncoder,
 )
-from mlxk_serve.http.detached import ClientDisconnected
 from mlxk_serve.http.errors import error_body
+from mlxk_serve.http.response_writer import ClientDisconnected
 from mlxk_serve.observability.log import LOGGER
 
 _T = TypeVar("_T")

@@ -6,7 +6,7 @@ import pytest
 
 from mlxk_core._generation.engine import Sampled
 from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
-from mlxk_core._generation.format_parser import PlainText
+from mlxk_core._generation.extractor import PlainText
 from mlxk_core._generation.pipeline import TextPipeline
 from mlxk_core._generation.request import Tool
 from mlxk_core._generation.tool_call_filter import ToolCallFilter

@@ -19,27 +19,27 @@ def repaired_object(text: str) -> dict[str, Any] | None:
     """
     if not text.strip():
         return {}
-    value = _parsed(text)
+    value = _parse(text)
     if isinstance(value, str):
-        value = _parsed(value)
+        value = _parse(value)
     if isinstance(value, dict):
         return value
     if value is not _INVALID:
         return {} if value is None else None
-    return _completed(text)
+    return _complete(text)
 
 
 _INVALID = object()
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return _INVALID
 
 
-def _completed(text: str) -> dict[str, Any] | None:
+def _complete(text: str) -> dict[str, Any] | None:
     text = text.strip()
     if not text.startswith("{") or len(text) > _MAX_LENGTH:
         return None
@@ -52,7 +52,7 @@ def _completed(text: str) -> dict[str, Any] | None:
         before = _scan(text[:cut])
         candidates += [text[:cut] + before.closers] if before else []
     for candidate in candidates:
-        value = _parsed(candidate)
+        value = _parse(candidate)
         if isinstance(value, dict):
             return value
     return None

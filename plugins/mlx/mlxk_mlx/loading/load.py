@@ -17,9 +17,9 @@ from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import bare_weights, runtime
 from mlxk_mlx.loading.heartbeat import observed
-from mlxk_mlx.loading.plain_tokenizer import check_size, is_plain
 from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_mlx.support.architectures import accepts
 
 _ALIVE_INTERVAL = 0.2  # seconds

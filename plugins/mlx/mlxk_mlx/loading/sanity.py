@@ -37,9 +37,9 @@ def _implausible(model: Model) -> str | None:
     limit = _FACTOR * max(longest, len(tensors))
     for key, value in _numbers(model.config):
         if _LAYERS.search(key) and value > len(tensors):
-            return f"{key} is {_shown(value)}, and the weights have {len(tensors):,} tensors"
+            return f"{key} is {_show(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
-            return f"{key} is {_shown(value)}, and the longest axis of a tensor is {longest:,}"
+            return f"{key} is {_show(value)}, and the longest axis of a tensor is {longest:,}"
     if model.config.get("sliding_window") is True:
         return "sliding_window is true, expected a number"
     for place, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
@@ -61,5 +61,5 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield key, value
 
 
-def _shown(value: float) -> str:
+def _show(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) and value < _LONGEST_SHOWN else "out of range"

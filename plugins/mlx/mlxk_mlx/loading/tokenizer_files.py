@@ -14,7 +14,7 @@ _LONGEST_REASON = 200
 def read_tokenizer(model: Model) -> Any:
     """Return the transformers tokenizer in the folder of `model`, without running code from it. Raises `BrokenModel`.
 
-    It can take any time and memory: see `mlxk_mlx.loading.plain_tokenizer`.
+    It can take any time and memory: see `mlxk_mlx.loading.tokenizer_trust`.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Which tokenizers are small and simple enough to be used in the server's own process.
+"""Which tokenizers are trusted to run in the server's own process: the small and simple ones.
 
 Reading a tokenizer keeps the interpreter locked, for seconds where the vocabulary is large, and using one can take any
 time and memory: a regular expression backtracks, a replacement multiplies a text. A tokenizer that can do neither by

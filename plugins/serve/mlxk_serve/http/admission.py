@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mlxk_core.api.errors import QueueFull
 
 SHARE = 4
-"""All clients together may have so many times the requests of one."""
+"""The factor between the limit of all clients together and the limit of one client."""
 
 
 class Admission:

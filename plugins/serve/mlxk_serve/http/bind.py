@@ -1,4 +1,4 @@
-"""Listening sockets, opened before anything else, so that a bad address fails at once.
+"""Opening the sockets of the server, before anything else is started, so that a bad address fails at once.
 
 They listen from the first moment, before connections are accepted: Linux lets two processes bind one port as long as
 neither listens, and a Unix socket that does not listen looks like that of a dead server.

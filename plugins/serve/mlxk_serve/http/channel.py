@@ -14,8 +14,8 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
 from mlxk_serve.config import Limits
-from mlxk_serve.http.detached import ResponseWriter
 from mlxk_serve.http.parser import CheckAccess, Parser
+from mlxk_serve.http.response_writer import ResponseWriter
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
 
 

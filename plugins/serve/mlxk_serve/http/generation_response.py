@@ -14,8 +14,8 @@ import falcon
 from mlxk_core.api.errors import EngineFailure, ShuttingDown
 from mlxk_core.api.generation import Delta, Event, Finished, Generation, Started, join_events
 from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
-from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
-from mlxk_serve.http.pump import Pump
+from mlxk_serve.http.response_thread import ResponseThread
+from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached
 from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
@@ -51,7 +51,7 @@ class GenerationResponse:
         encode_error: ErrorEncoder,
         map_error: MapError,
         timeouts: Timeouts,
-        pump: Pump,
+        response_thread: ResponseThread,
         pool: ThreadPool,
         on_end: Callable[[GenerationResponse], None],
     ) -> None:
@@ -63,7 +63,7 @@ class GenerationResponse:
         self._encode_error = encode_error
         self._map_error = map_error
         self._timeouts = timeouts
-        self._pump = pump
+        self._response_thread = response_thread
         self._pool = pool
         self._on_end = on_end
         self._writer: ResponseWriter | None = None
@@ -89,14 +89,14 @@ class GenerationResponse:
 
     def start(self) -> None:
         """Begin to prepare the prompts."""
-        self._pump.add(self)
+        self._response_thread.add(self)
         for generation in self._generations:
             generation.on_update(self._on_update)
 
     def attach(self, writer: ResponseWriter) -> None:
         """Write to `writer` from now on."""
         self._writer = writer
-        self._pump.schedule(self)
+        self._response_thread.schedule(self)
 
     def disconnect(self) -> None:
         """Cancel the generations: the client has left."""
@@ -115,12 +115,12 @@ class GenerationResponse:
 
     def _on_update(self) -> None:
         self._news = True
-        self._pump.schedule(self)
+        self._response_thread.schedule(self)
 
     def _cancel(self) -> None:
         for generation in self._generations:
             generation.cancel()
-        self._pump.schedule(self)
+        self._response_thread.schedule(self)
 
     # On the response thread.
 
@@ -194,7 +194,7 @@ class GenerationResponse:
         self._preparing_since = None
         if self._ended:
             self._close_generations()
-        self._pump.schedule(self)
+        self._response_thread.schedule(self)
 
     def _take_events(self) -> None:
         """Encode the events there are now, up to the largest write."""
@@ -303,7 +303,7 @@ class GenerationResponse:
 
     def _close(self) -> None:
         self._closed = True
-        self._pump.remove(self)
+        self._response_thread.remove(self)
         if self._writer is not None:
             self._record.close()
 

@@ -1,4 +1,4 @@
-"""Listening sockets: who is accepted, and what happens when connections or file descriptors run out."""
+"""Accepting connections: who is accepted, and what happens when connections or file descriptors run out."""
 
 from __future__ import annotations
 

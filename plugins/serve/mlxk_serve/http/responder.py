@@ -15,7 +15,7 @@ from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.generation_response import GenerationResponse, MapError, Timeouts
-from mlxk_serve.http.pump import Pump
+from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.tasks import ON_DISCONNECT
 from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.http.work_response import Cancellation, WorkResponse
@@ -38,13 +38,13 @@ class Responder:
         self._service = service
         self._keys = frozenset(config.keys)
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
-        self._pump = Pump()
+        self._response_thread = ResponseThread()
         self._preparing = ThreadPool("mlxk-prepare", _PREPARING_THREADS)
         self._working = ThreadPool("mlxk-work", _WORK_THREADS)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
         self._cut = False
-        self._pump.start()
+        self._response_thread.start()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -85,7 +85,7 @@ class Responder:
             encode_error=self.errors.of(req.path),
             map_error=map_error,
             timeouts=self._timeouts,
-            pump=self._pump,
+            response_thread=self._response_thread,
             pool=self._preparing,
             on_end=self._closing(req, client, count),
         )
@@ -120,7 +120,7 @@ class Responder:
 
     def stop(self, timeout: float) -> None:
         """End the response thread, for which it waits `timeout` seconds."""
-        self._pump.stop(timeout)
+        self._response_thread.stop(timeout)
 
     def _hand_over(
         self,

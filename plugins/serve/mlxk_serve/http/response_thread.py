@@ -12,7 +12,7 @@ from mlxk_serve.observability.log import LOGGER
 _TICK = 0.25
 
 
-class Pumped(Protocol):
+class Advanceable(Protocol):
     """A response that the thread advances."""
 
     scheduled: bool
@@ -21,12 +21,12 @@ class Pumped(Protocol):
         """Write what there is to write and return; never block. `now` is in monotonic seconds."""
 
 
-class Pump:
+class ResponseThread:
     """One thread that advances responses when they are scheduled, and all of them four times a second."""
 
     def __init__(self) -> None:
-        self._scheduled: SimpleQueue[Pumped | None] = SimpleQueue()
-        self._open: set[Pumped] = set()
+        self._scheduled: SimpleQueue[Advanceable | None] = SimpleQueue()
+        self._open: set[Advanceable] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="mlxk-responses", daemon=True)
         self._ticked = 0.0
@@ -40,17 +40,17 @@ class Pump:
             self._scheduled.put(None)
             self._thread.join(timeout)
 
-    def add(self, response: Pumped) -> None:
+    def add(self, response: Advanceable) -> None:
         """Advance `response` regularly, until `remove`."""
         with self._lock:
             self._open.add(response)
         self.schedule(response)  # a thread that waits without end begins to tick
 
-    def remove(self, response: Pumped) -> None:
+    def remove(self, response: Advanceable) -> None:
         with self._lock:
             self._open.discard(response)
 
-    def schedule(self, response: Pumped) -> None:
+    def schedule(self, response: Advanceable) -> None:
         """Advance `response` soon. From any thread; cheap enough for every token."""
         if not response.scheduled:
             response.scheduled = True
@@ -77,7 +77,7 @@ class Pump:
         for response in responses:
             self._advance(response, now)
 
-    def _advance(self, response: Pumped, now: float) -> None:
+    def _advance(self, response: Advanceable, now: float) -> None:
         response.scheduled = False  # first: what is put from here on schedules it again
         try:
             response.advance(now)

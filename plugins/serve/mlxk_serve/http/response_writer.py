@@ -1,4 +1,4 @@
-"""Writing the response of a connection from a thread that is not its worker's."""
+"""The writer of one response: any thread may use it, after the worker thread of the connection has moved on."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from mlxk_serve.http.errors import status_line
 from mlxk_serve.http.ids import request_id
 
 if TYPE_CHECKING:
-    from mlxk_serve.http.detached import ResponseWriter
+    from mlxk_serve.http.response_writer import ResponseWriter
 
 ON_DISCONNECT = "mlxk.on_disconnect"
 """Key in the WSGI environ: a function that takes what to call when the client disconnects (None removes it)."""

@@ -10,7 +10,7 @@ import falcon
 
 from mlxk_core.api.errors import Interrupted, ShuttingDown
 from mlxk_core.api.server import ErrorEncoder
-from mlxk_serve.http.detached import ClientDisconnected, ResponseWriter
+from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached
 from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord

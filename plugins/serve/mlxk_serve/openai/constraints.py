@@ -74,13 +74,13 @@ def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
 
 def _made(kind: str, value: Any, option: str) -> Constraint:
     if kind == "json_schema" and isinstance(value, str):
-        value = _parsed(value, option)
+        value = _parse(value, option)
     if kind == "grammar":
         kind = "gbnf" if isinstance(value, str) and "::=" in value else "lark"
     return Constraint(kind=kind, value=value, option=option)
 
 
-def _parsed(text: str, option: str) -> Any:
+def _parse(text: str, option: str) -> Any:
     import msgspec
 
     try:
