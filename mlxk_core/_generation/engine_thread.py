@@ -3,16 +3,17 @@
 Every call into a backend is caught as `BaseException`: nothing interrupts this thread, a panic in a Rust extension
 (tokenizers, safetensors) is not an `Exception`, and an error may only cost the requests it concerns.
 
-How a job ends: every way leads to `_finish_job`, the only place that moves a job to a terminal state and releases its
-model. A consumer posts `end_job`, which runs here as `_end_by_request`. All failures go through `_fail_job`, which also
-tells the consumer: `_fail_row` removes one row from its engine first (its events were wrong), `_fail_stalled_row` does
-the same for the stall monitor, and `_fail_engine` fails all rows of an engine that raised, and resets it.
+How a job ends: every way leads to `_close_job`, the only place that moves a job to a terminal state and releases its
+model. A consumer calls `end_job`, which runs here as `_end_by_request`; `_deliver` closes a job whose row the engine
+ended. All failures go through `_fail_job`, which also puts the error into the outbox: `_fail_row` first removes the row
+of an event that is malformed or reports an error, `_fail_stalled_row` does so for the stall monitor, and `_fail_engine`
+fails all rows of an engine whose `step` or `remove` raised, and resets it.
 
 How a job gets its model: `_lease_models` takes the queue in order; `_lease_or_load` leases a loaded model or loads it;
 `_lease` is the transition itself. A load may take minutes, so the backend calls `alive()` meanwhile, and
 `_on_load_progress` runs commands and steps the other models from inside the load. This is the only re-entrant path. It
-loads and unloads nothing, and steps only while its own load is the current one: a backend may keep `alive` and call it
-later, from inside a step, when stepping would be recursive.
+starts no load, and it steps only while its own load is the current one: a backend may keep `alive` and call it later,
+from inside a step, where another step would be recursive.
 """
 
 from __future__ import annotations
@@ -275,7 +276,7 @@ class EngineThread:
             except BaseException as error:
                 self._fail_engine(job.resident, "remove()", error)
                 return
-        self._finish_job(job, state, Actor.REQUEST)
+        self._close_job(job, state, Actor.REQUEST)
 
     def _fail_stalled_row(self, job: Job, error: MlxkError) -> None:
         if job.state is not JobState.RUNNING or job.resident is None:
@@ -471,7 +472,7 @@ class EngineThread:
             self.counters.count(row_events.valid)
             if row_events.finished:
                 # Before the outbox: a consumer that has the whole response may submit the next request at once.
-                self._finish_job(job, JobState.FINISHED, Actor.ENGINE)
+                self._close_job(job, JobState.FINISHED, Actor.ENGINE)
             job.outbox.put(RowStepped(row_events.valid, now))
             if row_events.malformed:
                 problem = f"step() returned {row_events.malformed}"
@@ -500,10 +501,10 @@ class EngineThread:
 
     def _fail_job(self, job: Job, by: Actor, error: Exception) -> None:
         if not job.over:
-            self._finish_job(job, JobState.FAILED, by)
+            self._close_job(job, JobState.FAILED, by)
             job.outbox.put(JobFailed(error))
 
-    def _finish_job(self, job: Job, state: JobState, by: Actor) -> None:
+    def _close_job(self, job: Job, state: JobState, by: Actor) -> None:
         """Move a job to a terminal state and release all it holds."""
         before = job.state
         job.to(state, by)

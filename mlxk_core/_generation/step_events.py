@@ -32,19 +32,19 @@ class RowEvents:
 
 def read_row(events: Iterable[StepEvent]) -> RowEvents:
     """Return the events of one row; those after its end are dropped."""
-    row = RowEvents()
+    found = RowEvents()
     for event in events:
-        row.malformed = malformed_event(event)
-        if row.malformed:
+        found.malformed = malformed_event(event)
+        if found.malformed:
             break
         if isinstance(event, RowFailed):
-            row.error = event.error
+            found.error = event.error
             break
-        row.valid.append(event)
+        found.valid.append(event)
         if isinstance(event, (Sampled, PromptScored)) and event.finish:
-            row.finished = True
+            found.finished = True
             break
-    return row
+    return found
 
 
 def malformed_event(event: object) -> str | None:

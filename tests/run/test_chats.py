@@ -39,6 +39,13 @@ def test_a_name_belongs_to_one_chat(store):
     assert len(store.chats()) == 1
 
 
+def test_a_number_too_long_for_an_id_names_no_chat(store):
+    id = store.save(None, model="tiny", system=None, messages=TURN)
+    assert store.find(f"{id:018}").id == id
+    with pytest.raises(ChatNotFound):
+        store.find(f"{id:018}9")
+
+
 def test_only_the_owner_can_read_the_file_and_what_is_deleted_is_gone(store):
     id = store.save(None, model="tiny", system=None, messages=[Message(role="user", content="secret words")])
     assert chats_file().stat().st_mode & 0o077 == 0
