@@ -93,7 +93,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 def complete_backend(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete names of backends."""
     session = ctx.find_object(Session)
-    return [] if session is None else _named([spec.name for spec in session.host.backends()], incomplete)
+    return [] if session is None else _match_names([spec.name for spec in session.host.backends()], incomplete)
 
 
 def complete_reasoning_format(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -101,14 +101,14 @@ def complete_reasoning_format(ctx: click.Context, param: click.Parameter, incomp
     session = ctx.find_object(Session)
     if session is None:
         return []
-    return _named([*(spec.name for spec in session.host.reasoning_extractors()), "none"], incomplete)
+    return _match_names([*(spec.name for spec in session.host.reasoning_extractors()), "none"], incomplete)
 
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete names of plugins."""
     session = ctx.find_object(Session)
-    return [] if session is None else _named([record.name for record in session.host.plugins()], incomplete)
+    return [] if session is None else _match_names([record.name for record in session.host.plugins()], incomplete)
 
 
-def _named(names: list[str], incomplete: str) -> list[CompletionItem]:
+def _match_names(names: list[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

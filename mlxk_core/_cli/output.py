@@ -49,7 +49,7 @@ class Output:
         """Write a line to standard error, also in JSON mode. A closed stream is not an error."""
         with contextlib.suppress(OSError, ValueError):
             if end == "\n" and self.stderr_is_terminal:
-                text = "\n".join(map(_wrapped, text.split("\n")))
+                text = "\n".join(map(_wrap, text.split("\n")))
             _emit(self._stderr, text + end)
 
     def status(self, text: str) -> None:
@@ -92,7 +92,7 @@ def error_message(error: BaseException) -> str:
     return one_line(str(error)) if isinstance(error, MlxkError) else type_and_message(error)
 
 
-def _wrapped(line: str) -> str:
+def _wrap(line: str) -> str:
     """Return `line` wrapped for the terminal, its indentation repeated; unchanged if it has control sequences."""
     import shutil
     import textwrap

@@ -73,7 +73,7 @@ def embed(
         found: dict[int, Sequence[float]] = {}
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, vectors in zip(order, results, strict=True):
-            found.update(zip(batch, (_checked(vector, request) for vector in vectors), strict=True))
+            found.update(zip(batch, (_check(vector, request) for vector in vectors), strict=True))
     return Embeddings([found[index] for index in range(len(encoded))], sum(len(tokens) for tokens in encoded))
 
 
@@ -116,7 +116,7 @@ def _work(
     return engine.embed(inputs, pooling=configuration.pooling, normalize=configuration.normalize)
 
 
-def _checked(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float]:
+def _check(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float]:
     """Return a vector cut to the requested dimensions. Raises `BrokenModel` if it is not finite."""
     if not all(map(math.isfinite, vector)):
         raise BrokenModel(

@@ -55,7 +55,7 @@ class ConstraintPlan:
         constraint = None
         if self._is_enforced(stated, context, generic_tools=generic_tools):
             grammar = self._grammar(form, context, generic_tools=generic_tools)
-            constraint = self._compiled(grammar, _vocabulary(resident, stop_tokens))
+            constraint = self._compile(grammar, _vocabulary(resident, stop_tokens))
         return self._within_thinking_budget(constraint, form, context, resident)
 
     def _is_enforced(self, stated: ResponseGrammar | None, context: ExtractorContext, *, generic_tools: bool) -> bool:
@@ -75,12 +75,12 @@ class ConstraintPlan:
             return answer_grammar(self.request, replace(form, calls=None), generic_grammar())
         return answer_grammar(self.request, form, self.formats.tool_grammar(context))
 
-    def _compiled(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
+    def _compile(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
         option = option_of(self.request)
         kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
         compiler = self.host.constraint_compiler(kind, option)
         try:
-            with _named(option):
+            with _name_option(option):
                 return compiler.compile(grammar, vocabulary)
         except InvalidConstraint:
             if kind == _COMPOSED:
@@ -128,7 +128,7 @@ def _check(host: Host, request: GenerationRequest) -> None:
     option = option_of(request)
     if request.constraint is not None:
         kind = request.constraint.kind
-        with _named(option):
+        with _name_option(option):
             host.constraint_compiler(kind, option).check(Matches(kind, request.constraint.value))
     if is_constrained(request) and request.tools:
         if request.must_call and not request.callable_tools:
@@ -141,7 +141,7 @@ def _check(host: Host, request: GenerationRequest) -> None:
 def _check_tools(compiler: ConstraintCompiler, request: GenerationRequest) -> None:
     """Raise the `InvalidConstraint` of the first tool whose schema is invalid, under the name of that schema."""
     for i, tool in enumerate(request.tools):
-        with _named(_schema_option(tool, i)):
+        with _name_option(_schema_option(tool, i)):
             compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
 
 
@@ -161,7 +161,7 @@ def option_of(request: GenerationRequest) -> str:
 
 
 @contextmanager
-def _named(option: str) -> Iterator[None]:
+def _name_option(option: str) -> Iterator[None]:
     """Make errors of a compiler name the option that the constraint came from."""
     try:
         yield

@@ -66,7 +66,7 @@ def _merge(messages: Sequence[Message]) -> list[Message]:
             groups[-1].append(message)
         else:
             groups.append([message])
-    return [group[0] if len(group) == 1 else _joined(group) for group in groups]
+    return [group[0] if len(group) == 1 else _join(group) for group in groups]
 
 
 def _mergeable(first: Message, second: Message) -> bool:
@@ -79,7 +79,7 @@ def _mergeable(first: Message, second: Message) -> bool:
     return first.role != "user" or first.name == second.name
 
 
-def _joined(group: Sequence[Message]) -> Message:
+def _join(group: Sequence[Message]) -> Message:
     reasoning = "\n\n".join(message.reasoning for message in group if message.reasoning)
     return replace(
         group[-1],

@@ -66,7 +66,7 @@ def infill(tokenizer: Tokenizer, before: str, after: str) -> Infill:
             if part == _BEFORE:
                 tokens += tokenizer.encode(before, add_special_tokens=False)
             elif part == _AFTER:
-                tokens += _continued(tokenizer, after)
+                tokens += _encode_continuation(tokenizer, after)
             elif (id := ids[part]) is not None:
                 tokens.append(id)
         return Infill(tokens, frozenset(id for id in ids.values() if id is not None))
@@ -86,7 +86,7 @@ def _added_before(tokenizer: Tokenizer) -> list[int]:
     return next((added[:i] for i in range(len(added)) if added[i : i + len(alone)] == alone), [])
 
 
-def _continued(tokenizer: Tokenizer, text: str) -> list[int]:
+def _encode_continuation(tokenizer: Tokenizer, text: str) -> list[int]:
     """Return the tokens of a text without the space that SentencePiece puts before it."""
     alone = tokenizer.encode(_PROBE, add_special_tokens=False)
     if (tokenizer.piece(alone[0]) or b"").startswith(b" "):

@@ -57,7 +57,7 @@ class TextPipeline:
             return self.finish("stop")
         if sampled.logprob is not None:
             self._logprobs.append(self._logprob(sampled))
-        self._feed(self._checked(self._detokenizer.add(sampled.token), self._detokenizer.add), events)
+        self._feed(self._check(self._detokenizer.add(sampled.token), self._detokenizer.add), events)
         self._count_reasoning()
         if self.reason is None and sampled.finish is not None:
             events += self.finish("length" if sampled.finish == "length" else "stop")
@@ -68,7 +68,7 @@ class TextPipeline:
         events: list[ExtractorEvent] = []
         if self.reason is not None:
             return events
-        rest = self._checked(self._detokenizer.finish(), self._detokenizer.finish)
+        rest = self._check(self._detokenizer.finish(), self._detokenizer.finish)
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
             if isinstance(self._extractor, GenericToolExtractor):
@@ -84,7 +84,7 @@ class TextPipeline:
         return events
 
     @staticmethod
-    def _checked(text: object, source: object) -> str:
+    def _check(text: object, source: object) -> str:
         if not isinstance(text, str):
             raise WrongResult(f"the detokenizer returned {type(text).__name__}, not text", source)
         if len(text) > _LONGEST_TOKEN:

@@ -115,7 +115,7 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
     if not messages:
         raise InvalidOption("messages", "must have at least one message")
     try:
-        return _templated(engine, messages, request)
+        return _render_template(engine, messages, request)
     except NoTemplate as missing:
         if request.tools:
             raise
@@ -130,7 +130,7 @@ def _conversation(engine: Engine, messages: Sequence[Message], request: Generati
         return _as_turns(engine, messages, refusal)
 
 
-def _templated(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+def _render_template(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
     """Return the prompt that the chat template writes. Raises `TemplateError`."""
     options = request.template_options
     text = engine.render(messages, tools=request.tools, options=options)
@@ -150,7 +150,7 @@ def _rewritten(engine: Engine, messages: Sequence[Message], request: GenerationR
     """Return the prompt of the first rearrangement that the chat template accepts."""
     for rewritten in rewrites(messages):
         try:
-            prompt = _templated(engine, rewritten.messages, request)
+            prompt = _render_template(engine, rewritten.messages, request)
         except TemplateLimitExceeded:
             raise
         except TemplateError:

@@ -155,7 +155,7 @@ class GenerationService:
 
         Raises what `submit` raises, and the error of the load.
         """
-        with self._leased(model, backend, waiting, ttl):
+        with self._lease(model, backend, waiting, ttl):
             pass
 
     def unload(self, model: Model) -> bool:
@@ -171,7 +171,7 @@ class GenerationService:
         check_types(request)
         [request] = with_settings([request])
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
-        with self._leased(request.model, request.backend, waiting) as resident:
+        with self._lease(request.model, request.backend, waiting) as resident:
             while not _RENDER_SLOTS.acquire(timeout=_POLL_SECONDS):
                 waiting()
             try:
@@ -198,7 +198,7 @@ class GenerationService:
         """
         if needs is not None:
             require_task(model, self._backend(model, backend), needs)
-        with self._leased(model, backend, waiting) as resident:
+        with self._lease(model, backend, waiting) as resident:
             yield resident.engine.tokenizer
 
     def run_tasks(
@@ -235,7 +235,7 @@ class GenerationService:
             self._engine_thread.end_job(job, JobState.RELEASED)
 
     @contextmanager
-    def _leased(
+    def _lease(
         self,
         model: Model,
         backend: str | None = None,

@@ -34,7 +34,7 @@ class ToolCallFilter:
 
     def feed(self, event: ExtractorEvent) -> Sequence[ExtractorEvent]:
         if isinstance(event, Delta):
-            return (self._noted(event),) if self._bare is None else (*self.flush(), self._noted(event))
+            return (self._note(event),) if self._bare is None else (*self.flush(), self._note(event))
         if not self._tools:
             return (self._as_text(event),)
         if event.index in self._passed:
@@ -66,9 +66,9 @@ class ToolCallFilter:
         text = call.arguments
         if call.name is not None:
             text = f"{'' if self._ends_in.isspace() else chr(10)}{call.name} {text}"
-        return self._noted(Delta(Channel.CONTENT, text))
+        return self._note(Delta(Channel.CONTENT, text))
 
-    def _noted(self, delta: Delta) -> Delta:
+    def _note(self, delta: Delta) -> Delta:
         if delta.channel is Channel.CONTENT and delta.text:
             self._ends_in = delta.text[-1]
         return delta

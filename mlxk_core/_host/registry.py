@@ -52,15 +52,17 @@ class Registry:
 
     @cached_property
     def backends(self) -> Contributions[BackendSpec]:
-        return self._named("backend", "mlxk_backends", BackendSpec)
+        return self._collect_named("backend", "mlxk_backends", BackendSpec)
 
     @cached_property
     def model_sources(self) -> Contributions[ModelSourceSpec]:
-        return self._named("model source", "mlxk_model_sources", ModelSourceSpec)
+        return self._collect_named("model source", "mlxk_model_sources", ModelSourceSpec)
 
     @cached_property
     def reasoning_extractors(self) -> Contributions[ReasoningExtractorSpec]:
-        return self._named("reasoning format", "mlxk_reasoning_extractors", ReasoningExtractorSpec, reserved=("none",))
+        return self._collect_named(
+            "reasoning format", "mlxk_reasoning_extractors", ReasoningExtractorSpec, reserved=("none",)
+        )
 
     @cached_property
     def quantization_detectors(self) -> list[tuple[Plugin, QuantizationDetectorSpec]]:
@@ -68,11 +70,11 @@ class Registry:
 
     @cached_property
     def constraints(self) -> Contributions[ConstraintSpec]:
-        return self._named("constraint", "mlxk_constraints", ConstraintSpec)
+        return self._collect_named("constraint", "mlxk_constraints", ConstraintSpec)
 
     @cached_property
     def server_extensions(self) -> Contributions[ServerExtensionSpec]:
-        return self._named("server extension", "mlxk_server_extensions", ServerExtensionSpec)
+        return self._collect_named("server extension", "mlxk_server_extensions", ServerExtensionSpec)
 
     @cached_property
     def lifecycle(self) -> list[tuple[Plugin, LifecycleListener]]:
@@ -80,11 +82,11 @@ class Registry:
 
     @cached_property
     def agents(self) -> Contributions[AgentSpec]:
-        return self._named("agent", "mlxk_agents", AgentSpec)
+        return self._collect_named("agent", "mlxk_agents", AgentSpec)
 
     @cached_property
     def settings_sections(self) -> Contributions[SettingsSection]:
-        return self._named("settings section", "mlxk_settings", SettingsSection, reserved=RESERVED_SECTIONS)
+        return self._collect_named("settings section", "mlxk_settings", SettingsSection, reserved=RESERVED_SECTIONS)
 
     @property
     def kinds(self) -> tuple[Contributions[Any], ...]:
@@ -136,5 +138,5 @@ class Registry:
 
         return self.isolation.guard(plugin, what, asked, default=default, source=source)
 
-    def _named(self, kind: str, hook: str, of: type[_S], *, reserved: Iterable[str] = ()) -> Contributions[_S]:
+    def _collect_named(self, kind: str, hook: str, of: type[_S], *, reserved: Iterable[str] = ()) -> Contributions[_S]:
         return Contributions(kind, self.collect(hook, of), reserved=reserved)

@@ -52,12 +52,12 @@ class IsolatedParser:
             raise self._blame("channel", error, type(self._parser)) from error
 
     def feed(self, text: str, /) -> Sequence[ExtractorEvent]:
-        return self._checked("feed()", self._feed, text)
+        return self._check_events("feed()", self._feed, text)
 
     def close(self) -> Sequence[ExtractorEvent]:
-        return self._checked("close()", self._close)
+        return self._check_events("close()", self._close)
 
-    def _checked(
+    def _check_events(
         self, what: str, function: Callable[..., Iterable[ExtractorEvent]], *text: str
     ) -> list[ExtractorEvent]:
         try:

@@ -58,7 +58,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
             for key in _KEYS:
                 if length := _positive(holder.get(key)):
                     kind = str(holder.get("model_type"))
-                    return _scaled(max(1, length - _first_position(holder, kind)), _rope_scaling(holder), kind)
+                    return _scale(max(1, length - _first_position(holder, kind)), _rope_scaling(holder), kind)
     return None
 
 
@@ -79,7 +79,7 @@ def _own_context_length(model: Model) -> int | None:
         if header := model.shared_gguf:
             architecture = str(header.architecture)
             length = _positive(header.metadata.get(f"{architecture}.context_length"))
-            return _scaled(length, _gguf_scaling(header.metadata, architecture), architecture) if length else None
+            return _scale(length, _gguf_scaling(header.metadata, architecture), architecture) if length else None
         return context_length(model.config)
     except BrokenModel:
         return None
@@ -101,7 +101,7 @@ def _gguf_scaling(metadata: Mapping[str, Any], architecture: str) -> Mapping[str
     return {**scaling, "original_max_position_embeddings": scaling.get("original_context_length")}
 
 
-def _scaled(length: int, scaling: Mapping[str, Any], architecture: str) -> int:
+def _scale(length: int, scaling: Mapping[str, Any], architecture: str) -> int:
     factor = scaling.get("factor")
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < _LARGEST_FACTOR:
         return length

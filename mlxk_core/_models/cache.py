@@ -29,8 +29,8 @@ def hub_cache() -> Path:
     if not home:
         parent = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
         home = os.path.join(parent, "huggingface")  # noqa: PTH118
-    default = os.path.join(_expanded(home), "hub")  # noqa: PTH118
-    return Path(_expanded(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or default))
+    default = os.path.join(_expand(home), "hub")  # noqa: PTH118
+    return Path(_expand(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or default))
 
 
 def check_hub_cache() -> Path:
@@ -134,5 +134,5 @@ def _read_ref(path: Path) -> str:
     return text if _COMMIT.fullmatch(text) else ""
 
 
-def _expanded(path: str) -> str:
+def _expand(path: str) -> str:
     return os.path.expandvars(os.path.expanduser(path))  # noqa: PTH111

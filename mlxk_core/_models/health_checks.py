@@ -112,7 +112,7 @@ def _indexes(manifest: Manifest) -> Iterator[Problem]:
         missing = [name for name in manifest.shards(index) if name not in manifest.names]
         # An index without any of its files belongs to weights that were not downloaded, if there are others.
         if missing and (len(missing) < len(manifest.shards(index)) or not manifest.weights):
-            yield Problem("index_missing_shard", f"{_listed(missing)}, named in {index}.", index)
+            yield Problem("index_missing_shard", f"{_list_names(missing)}, named in {index}.", index)
 
 
 def _shards(manifest: Manifest) -> Iterator[Problem]:
@@ -127,7 +127,7 @@ def _shards(manifest: Manifest) -> Iterator[Problem]:
             f"{stem}-{number:05}-of-{total:05}{suffix}" for number in range(1, total + 1) if number not in numbers
         ]
         if missing:
-            yield Problem("missing_shard", f"{_listed(missing)}.", missing[0])
+            yield Problem("missing_shard", f"{_list_names(missing)}.", missing[0])
 
 
 def _weights(manifest: Manifest) -> Iterator[Problem]:
@@ -219,7 +219,7 @@ def _looks_like_json(path: Path) -> bool:
         return False
 
 
-def _listed(missing: list[str]) -> str:
+def _list_names(missing: list[str]) -> str:
     """Return `a is missing`, or `a, b and 3 more are missing`."""
     if len(missing) == 1:
         return f"{missing[0]} is missing"

@@ -51,7 +51,7 @@ def parse_reference(text: str) -> Reference:
     """
     text = text.strip()
     if text in (".", "..") or text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
-        return PathReference(_expanded(text))
+        return PathReference(_expand(text))
     if text.lower().endswith(".gguf"):
         return PathReference(Path(text))
     return parse_name(text)
@@ -90,7 +90,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() and len(part) < 19 else (1, 0, part) for part in parts)
 
 
-def _expanded(text: str) -> Path:
+def _expand(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:  # ~name without an account on this machine

@@ -22,7 +22,7 @@ def with_variant(model: Model, name: str) -> Model:
     reference = f"{model.name}:{name}"
     if not model.variants:
         raise ModelNotFound(reference, hint=f"`{model.name}` has no GGUF variants.")
-    local = ", ".join(_spelled(model, variant) for variant in model.variants)
+    local = ", ".join(_spell(model, variant) for variant in model.variants)
     hint = f"Local variants: {local}.{_pull_hint(reference, model)}"
     raise ModelNotFound(reference, hint=hint, pullable=model.origin == "hub")
 
@@ -32,13 +32,13 @@ def variant_to_run(model: Model, verdicts: Verdicts) -> Model:
     if not model.variants or _is_variant_file(model):
         return model
     if model.gguf_variant is None:
-        if model.has_other_weights and _accepted(model, verdicts):
+        if model.has_other_weights and _is_accepted(model, verdicts):
             return model
         model = replace(model, variant=_only_runnable(model, verdicts).name)
     chosen = model.gguf_variant
     if chosen and not chosen.complete:
         raise BrokenModel(
-            f"`{_spelled(model, chosen)}` is incomplete: it has {len(chosen.files)} of {chosen.shards} files."
+            f"`{_spell(model, chosen)}` is incomplete: it has {len(chosen.files)} of {chosen.shards} files."
             f"{_pull_hint(f'{model.name}:{chosen.name}', model)}",
             model=model.name,
             variant=chosen.name,
@@ -60,18 +60,18 @@ def _only_runnable(model: Model, verdicts: Verdicts) -> Variant:
     if len(accepted) == 1:
         return accepted[0]
     if accepted:
-        raise AmbiguousModel(model.name, [_spelled(model, each) for each in accepted], what="variants")
+        raise AmbiguousModel(model.name, [_spell(model, each) for each in accepted], what="variants")
     if not any(reasons.values()):
         return variants[0]  # no backend is for GGUF files; the host's error says which one would be
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     raise UnsupportedModel(f"No variant of `{model.name}` can run here. {listed}", model=model.name, reasons=reasons)
 
 
-def _accepted(model: Model, verdicts: Verdicts) -> bool:
+def _is_accepted(model: Model, verdicts: Verdicts) -> bool:
     return any(verdict.accepted for _, verdict in verdicts(model))
 
 
-def _spelled(model: Model, variant: Variant) -> str:
+def _spell(model: Model, variant: Variant) -> str:
     """Return the reference of a variant."""
     if model.origin == "path":
         folder = model.path if model.path.is_dir() else model.path.parent

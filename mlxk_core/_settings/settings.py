@@ -256,13 +256,13 @@ def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if found := _TABLE.match(line):
-            table = _dotted(found[1])
+            table = _split_key(found[1])
             yield number, table
         elif found := _KEY.match(line):
-            yield number, (*table, *_dotted(found[1]))
+            yield number, (*table, *_split_key(found[1]))
 
 
-def _dotted(text: str) -> tuple[str, ...]:
+def _split_key(text: str) -> tuple[str, ...]:
     """Return the parts of a dotted key such as `a."b.c"`, read by the TOML parser itself."""
     try:
         value: Any = tomllib.loads(f"{text} = 0")
