@@ -12,7 +12,7 @@ from mlxk_core import __version__
 from mlxk_core._cli.failures import NoCommand
 from mlxk_core._cli.output import Output
 from mlxk_core._cli.session import ANNOUNCED, JSON, JsonOption, Session, switch_to_json
-from mlxk_core._errors import MlxkError, UsageError, kind_of
+from mlxk_core._errors import MlxkError, PluginConflict, UsageError, kind_of
 from mlxk_core._host.host import Host
 from mlxk_core._host.registry import BUILTIN_COMMANDS
 
@@ -186,7 +186,7 @@ class Root(click.Group):
                     raise UsageError(
                         f"No such command `{name}`. It is a model: `mlxk run {name}`.", command=name
                     ) from error
-                if _is_sentence(args) and "Did you mean" not in str(error):
+                if _is_sentence(args) and not _is_known(error):
                     raise UsageError(
                         f'No such command `{name}`. To ask a model, write `mlxk run MODEL "PROMPT"`.', command=name
                     ) from error
@@ -241,6 +241,12 @@ class Root(click.Group):
         if name in self.host.contested_commands():
             return "(claimed by several plugins, see `mlxk plugins`)"
         return self.host.command(name).summary
+
+
+def _is_known(error: UsageError) -> bool:
+    """Return whether `error` says what to do about the command: it is off, contested, not installed or misspelled."""
+    known = isinstance(error, PluginConflict) or error.details.get("reason") or error.details.get("distribution")
+    return bool(known) or "Did you mean" in str(error)
 
 
 def _is_sentence(args: Sequence[str]) -> bool:
