@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mlxk_protocol.decode import InvalidJson
+
 _SPEC = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[2] / "tools" / "fuzz.py")
 fuzz = importlib.util.module_from_spec(_SPEC)
 sys.modules["fuzz"] = fuzz
@@ -48,6 +50,6 @@ def test_a_target_that_fails_is_found():
 
 def test_survives_bytes_that_are_no_text_in_a_field_that_was_skipped():
     body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "lora": "\xf2"}'
-    with pytest.raises(fuzz.ApiError) as caught:
+    with pytest.raises(InvalidJson) as caught:
         fuzz.decode(body, fuzz.ChatRequest)
-    assert caught.value.status == 400
+    assert caught.value.kind.http_status == 400
