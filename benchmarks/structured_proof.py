@@ -5,7 +5,7 @@
     uv run python benchmarks/structured_proof.py --requests 50 --at-once 4
 
 A random model writes noise unless something holds it to a schema. Half of the requests are streamed; some ask for a
-required tool call, `n` of 2 or log probabilities. The exit status is 1 if any answer is invalid.
+required tool call, `n` of 2 or log probabilities. The exit status is 1 if any answer is invalid, or none finished.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
     print(f"{finished} of {SCHEMAS} schemas have a finished answer")
     for problem in report.invalid[:20]:
         print(problem)
-    sys.exit(1 if report.invalid else 0)
+    sys.exit(1 if report.invalid or not finished else 0)
 
 
 class _server:

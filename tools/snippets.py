@@ -9,6 +9,7 @@ The code block after `<!-- code: FILE:PART -->` is what FILE has between `[start
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -72,17 +73,20 @@ def differing() -> dict[Path, str]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page differs")
+    check = parser.parse_args().check
     try:
         found = differing()
     except ValueError as error:
         print(error)
         return 1
     for path, text in found.items():
-        if "--check" in sys.argv[1:]:
+        if check:
             print(f"{path.relative_to(ROOT)} differs: run tools/snippets.py")
         else:
             path.write_text(text, encoding="utf-8")
-    return int(bool(found) and "--check" in sys.argv[1:])
+    return int(bool(found) and check)
 
 
 if __name__ == "__main__":

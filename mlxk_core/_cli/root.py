@@ -245,8 +245,7 @@ class Root(click.Group):
 
 def _is_known(error: UsageError) -> bool:
     """Return whether `error` says what to do about the command: it is off, contested, not installed or misspelled."""
-    known = isinstance(error, PluginConflict) or error.details.get("reason") or error.details.get("distribution")
-    return bool(known) or "Did you mean" in str(error)
+    return isinstance(error, PluginConflict) or bool(error.details.get("reason") or error.details.get("explained"))
 
 
 def _is_sentence(args: Sequence[str]) -> bool:

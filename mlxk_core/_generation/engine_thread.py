@@ -68,12 +68,10 @@ _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
 class EngineThread:
     """Runs commands that other threads post, and steps the engines between them.
 
-    `on_job_end(job, seconds)` is called on this thread when a job is over, with the time its row ran.
+    `on_job_end(seconds)` is called on this thread when a job is over, with the time its row ran.
     """
 
-    def __init__(
-        self, host: Host, limits: Limits, on_job_end: Callable[[Job, float], None], lifecycle: Lifecycle
-    ) -> None:
+    def __init__(self, host: Host, limits: Limits, on_job_end: Callable[[float], None], lifecycle: Lifecycle) -> None:
         # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
         self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
         self._host = host
@@ -526,7 +524,7 @@ class EngineThread:
                 self.counters.cancelled += 1
         self._jobs.discard(job)
         self._heap_trim.after_job(len(job.row.prompt) if job.row is not None else 0)
-        self._on_job_end(job, time.monotonic() - job.admitted_at if before is JobState.RUNNING else 0.0)
+        self._on_job_end(time.monotonic() - job.admitted_at if before is JobState.RUNNING else 0.0)
 
     def _shut_down(self) -> None:
         self._stopping = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
 from mlxk_core._generation.request import Tool
@@ -51,6 +51,14 @@ class Extractor(Protocol):
 
     def close(self) -> Iterable[ExtractorEvent]:
         """Return the events of what is held back. Called once, at the end of the response."""
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """An extractor whose `close` depends on why the response ends."""
+
+    def cut(self) -> None:
+        """Note that a limit ends the response. Called before the last `feed`."""
 
 
 class PlainText:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+import time
 
 from mlxk_core._generation.memory import trim_heap
 
@@ -10,38 +10,30 @@ _IDLE_SECONDS = 5.0
 _LONG_PROMPT = 8192  # tokens
 
 
-class _Due(Enum):
-    NEVER = auto()
-    """Nothing was freed."""
-    WHEN_IDLE = auto()
-    """After some seconds without work."""
-    AT_ONCE = auto()
-    """As soon as nothing runs: much was freed."""
-
-
 class HeapTrim:
     """Trims the heap while the engine thread waits for work: it takes milliseconds, in which no row is decoded."""
 
     def __init__(self) -> None:
-        self._due = _Due.NEVER
+        self._due: float | None = None  # monotonic seconds; None: nothing was freed
 
     def after_unload(self) -> None:
         """Note that a model was unloaded."""
-        self._due = _Due.AT_ONCE
+        self._due = 0.0
 
     def after_job(self, prompt_tokens: int) -> None:
-        """Note that a job with a prompt of that length is over."""
+        """Note that a job with a prompt of that length is over: a long one frees much, others can wait for a pause."""
         if prompt_tokens >= _LONG_PROMPT:
-            self._due = _Due.AT_ONCE
-        elif self._due is _Due.NEVER:
-            self._due = _Due.WHEN_IDLE
+            self._due = 0.0
+        elif self._due != 0.0:
+            self._due = time.monotonic() + _IDLE_SECONDS
 
     def before_wait(self, timeout: float | None) -> float | None:
         """Trim if it is due, and return how long to wait for work, at most `timeout` seconds (None: without limit)."""
-        if self._due is _Due.AT_ONCE:
-            trim_heap()
-            self._due = _Due.NEVER
-        if self._due is _Due.WHEN_IDLE and (timeout is None or timeout > _IDLE_SECONDS):
-            self._due = _Due.AT_ONCE  # unless work comes first, the next wait trims
-            return _IDLE_SECONDS
+        if self._due is None:
+            return timeout
+        left = self._due - time.monotonic()
+        if left > 0:
+            return left if timeout is None else min(timeout, left)
+        trim_heap()
+        self._due = None
         return timeout

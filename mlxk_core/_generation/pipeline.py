@@ -14,8 +14,7 @@ from mlxk_core._generation.events import (
     TokenLogprob,
     ToolCallDelta,
 )
-from mlxk_core._generation.extractor import Extractor
-from mlxk_core._generation.generic_tools import GenericToolExtractor
+from mlxk_core._generation.extractor import Cuttable, Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._generation.wrong_result import WrongResult
@@ -71,7 +70,7 @@ class TextPipeline:
         rest = self._check(self._detokenizer.finish(), self._detokenizer.finish)
         if reason != "stop":
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
-            if isinstance(self._extractor, GenericToolExtractor):
+            if isinstance(self._extractor, Cuttable):
                 self._extractor.cut()
         self._feed(rest, events)
         self._route(self._extractor.close(), events)
@@ -88,7 +87,7 @@ class TextPipeline:
         if not isinstance(text, str):
             raise WrongResult(f"the detokenizer returned {type(text).__name__}, not text", source)
         if len(text) > _LONGEST_TOKEN:
-            raise ValueError(f"the detokenizer returned {len(text)} characters for one token")
+            raise WrongResult(f"the detokenizer returned {len(text)} characters for one token", source)
         return text
 
     def _feed(self, text: str, out: list[ExtractorEvent]) -> None:

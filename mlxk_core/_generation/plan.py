@@ -50,9 +50,8 @@ class Planner:
 
     def plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
         """Return the plan for `request`. Raises `UnsupportedModel`, `InvalidOption` or `PluginConflict`."""
-        with set_by("reasoning_format", setting=request.reasoning_format is None):
-            traits = self._traits_of(request.model, _format_name(request))
-        formats = Formats(text=traits.format, tools=self._tool_format(request, traits.format))
+        traits = self._traits_for(request)
+        formats = self._formats(request, traits)
         return Plan(
             window=traits.window,
             formats=formats,
@@ -60,6 +59,17 @@ class Planner:
             stop_strings=_stop_strings(request, traits.stop_policy),
             constraint=plan_constraint(self._host, request, backend, formats),
         )
+
+    def formats(self, request: GenerationRequest) -> Formats:
+        """Return how the model's text is read for `request`. Raises what `plan` raises."""
+        return self._formats(request, self._traits_for(request))
+
+    def _formats(self, request: GenerationRequest, traits: _ModelTraits) -> Formats:
+        return Formats(text=traits.format, tools=self._tool_format(request, traits.format))
+
+    def _traits_for(self, request: GenerationRequest) -> _ModelTraits:
+        with set_by("reasoning_format", setting=request.reasoning_format is None):
+            return self._traits_of(request.model, _format_name(request))
 
     def _traits_of(self, model: Model, format_name: str | None) -> _ModelTraits:
         traits = self._traits.get((model, format_name))

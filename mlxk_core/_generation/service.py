@@ -169,14 +169,15 @@ class GenerationService:
         raises, the error of the load, `TemplateError`, and `EngineFailure` for an engine that raises anything else.
         """
         check_types(request)
-        [request] = with_settings([request])
+        [request] = with_settings([self._with_defaults(request)])
+        reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
         with self._lease(request.model, request.backend, waiting) as resident:
             while not _RENDER_SLOTS.acquire(timeout=_POLL_SECONDS):
                 waiting()
             try:
                 with quiet_thread():
-                    return render(resident.engine, request, window)
+                    return render(resident.engine, request, window, reads_calls=reads_calls)
             except Exception as error:
                 raise request_error(self._host, resident.backend, error) from error
             finally:
@@ -327,7 +328,7 @@ class GenerationService:
                 )  # under the lock: a command after that of `close` would never run
         return jobs
 
-    def _on_job_end(self, job: Job, ran: float) -> None:
+    def _on_job_end(self, ran: float) -> None:
         with self._lock:
             self._open_count -= 1
             if ran:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
-from mlxk_core._generation.extractor import Extractor
+from mlxk_core._generation.extractor import Cuttable, Extractor
 
 
 class VerbatimAnswer:
@@ -34,6 +34,10 @@ class VerbatimAnswer:
             )
         if answered:
             yield from self.close()
+
+    def cut(self) -> None:
+        if isinstance(self._inner, Cuttable):
+            self._inner.cut()
 
     def close(self) -> Iterable[ExtractorEvent]:
         inner, self._inner = self._inner, None

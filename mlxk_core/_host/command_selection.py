@@ -25,7 +25,12 @@ def command_called(registry: Registry, name: str) -> CommandSpec:
         names = [*BUILTIN_COMMANDS, *(spec.name for _, spec in available(registry))]
         hint = hints.unknown_command(name, names, registry.records)
         distribution = hints.known("commands").get(name)
-        raise UsageError(f"No such command `{name}`. {hint}", command=name, distribution=distribution)
+        raise UsageError(
+            f"No such command `{name}`. {hint or '`mlxk --help` lists the commands.'}",
+            command=name,
+            distribution=distribution,
+            explained=hint is not None,
+        )
     reason = _why_off(registry, *found)
     if reason is not None:
         raise UsageError(f"`{name}` is off: {reason}", command=name, reason=reason)

@@ -39,8 +39,8 @@ def state_of(distribution: str, records: Iterable[PluginRecord]) -> str:
     return f", but {owner.label} does not have it."
 
 
-def unknown_command(name: str, commands: Iterable[str], records: Iterable[PluginRecord]) -> str:
-    """Return the hint after `No such command`."""
+def unknown_command(name: str, commands: Iterable[str], records: Iterable[PluginRecord]) -> str | None:
+    """Return what was meant by an unknown command, None if nothing is like it."""
     distribution = known("commands").get(name)
     if distribution:
         return comes_with(distribution, records)
@@ -52,7 +52,7 @@ def unknown_command(name: str, commands: Iterable[str], records: Iterable[Plugin
         return COMMAND_ADVICE[name]
     available, synonym = set(commands), COMMAND_SYNONYMS.get(name)
     close = [synonym] if synonym in available else difflib.get_close_matches(name, sorted(available), n=1)
-    return f"Did you mean `{close[0]}`?" if close else "`mlxk --help` lists the commands."
+    return f"Did you mean `{close[0]}`?" if close else None
 
 
 def unknown_option(option: str, name: str, names: Iterable[str], hint: str = "") -> InvalidOption:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mlxk_core._settings.sections import HIGHEST_TEMPERATURE, ModelSettings
+from mlxk_core._settings.sections import ModelSettings
 from mlxk_core._settings.settings import ALIASES, DEFAULT_OWNER, DEFAULTS, MODELS, Settings, line_of
+
+_HIGHEST_TEMPERATURE = 2.0
+"""The highest temperature of OpenAI's API. Higher ones are allowed, and give noise."""
 
 
 def alias_conflict(alias: str, target: str, *, models: Collection[str], commands: Collection[str]) -> str | None:
@@ -33,10 +36,10 @@ def settings_warnings(settings: Settings, *, models: Collection[str], commands: 
     if (default := settings.default_model) and not _is_local(settings.expand(default), models):
         yield f"[defaults]{place(DEFAULTS, 'model')}: no local model is named `{default}`."
     yield from _value_warnings("[defaults]", place(DEFAULTS), settings.defaults)
+    listed = {*models, *(each.removeprefix(DEFAULT_OWNER) for each in models)}
     for name, values in settings.models.items():
         section, where = f'[models."{name}"]', place(MODELS, name)
-        listed = {each: each.removeprefix(DEFAULT_OWNER) for each in models}
-        if not {name, name.partition(":")[0]} & {*listed, *listed.values()}:
+        if not {name, name.partition(":")[0]} & listed:
             meant = next((each for each in models if each.endswith(f"/{name}")), None)
             hint = f' Write [models."{meant}"].' if meant else ""
             yield f"{section}{where}: no local model has that name.{hint}"
@@ -46,13 +49,15 @@ def settings_warnings(settings: Settings, *, models: Collection[str], commands: 
 def _value_warnings(section: str, place: str, values: ModelSettings) -> Iterator[str]:
     if values.chat_template and not Path(values.chat_template).is_file():
         yield f"{section}{place}: no such file: {values.chat_template}."
-    if values.temperature is not None and values.temperature > HIGHEST_TEMPERATURE:
-        yield f"{section}{place}: {temperature_warning(values.temperature)}"
+    if warning := temperature_warning(values.temperature):
+        yield f"{section}{place}: {warning}"
 
 
-def temperature_warning(temperature: float) -> str:
-    """Return the warning about a temperature above `HIGHEST_TEMPERATURE`."""
-    return f"temperature {temperature:g} is above {HIGHEST_TEMPERATURE:g}; answers become random text."
+def temperature_warning(temperature: float | None) -> str | None:
+    """Return the warning about a temperature that makes noise, None for any other."""
+    if temperature is None or temperature <= _HIGHEST_TEMPERATURE:
+        return None
+    return f"temperature {temperature:g} is above {_HIGHEST_TEMPERATURE:g}; answers become random text."
 
 
 def _is_local(name: str, models: Collection[str]) -> bool:

@@ -65,10 +65,6 @@ def setting(
     return field(default=default, metadata={_METADATA: rules})
 
 
-HIGHEST_TEMPERATURE = 2.0
-"""The highest temperature of OpenAI's API. Higher ones are allowed, and give noise."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
     """Settings of one model, or of all in `[defaults]`; None leaves the value to the next source."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
 from mlxk_core._settings.checks import alias_conflict, settings_warnings, temperature_warning
-from mlxk_core._settings.sections import HIGHEST_TEMPERATURE, Field, ModelSettings, fields_of, setting
+from mlxk_core._settings.sections import Field, ModelSettings, fields_of, setting
 from mlxk_core._settings.settings import (
     SettingOrigin,
     Settings,
@@ -15,7 +15,6 @@ from mlxk_core._settings.settings import (
 )
 
 __all__ = [
-    "HIGHEST_TEMPERATURE",
     "RESERVED_SECTIONS",
     "Field",
     "ModelSettings",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 CHAT = {"model": "tiny/talker", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 20}
@@ -75,3 +77,14 @@ def test_a_misspelled_option_of_ollama_is_an_error(api, path, name, meant):
     fine = api.post(path, {**body, "options": options, "favourite_colour": "blue"})
     assert fine.status == 200
     assert fine.headers["x-ignored-fields"] == "favourite_colour, options.lucky_number"
+
+
+@pytest.mark.parametrize("number", ["5", "5.0"])  # a body with `5.0` for a whole number is read twice
+@pytest.mark.parametrize(
+    ("skipped", "status"), [(b'"\\ud800"', 400), (b"[" * 5000 + b"]" * 5000, 400), (b'"\xf2"', 200)]
+)
+def test_a_field_that_is_skipped_never_fails_the_server(api, skipped, status, number):
+    fields = {name: value for name, value in CHAT.items() if name != "max_tokens"}
+    body = json.dumps(fields).encode()[:-1] + f', "max_tokens": {number}, "zz": '.encode() + skipped + b"}"
+    reply = api.post("/v1/messages", body)
+    assert reply.status == status, reply.body

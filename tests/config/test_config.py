@@ -166,6 +166,23 @@ def test_a_section_disappears_with_its_last_key_but_not_with_a_comment(file, cli
     assert cli("config", "unset", "models.x").code == 0 and "mine" not in file.read_text()
 
 
+def test_sections_that_are_apart_can_be_removed(file, cli):
+    file.parent.mkdir()
+    file.write_text("[models.a]\ntop_k = 5\n\n[defaults]\ntop_k = 1\n\n[models.b]\ntop_k = 6\n")
+    assert cli("config", "unset", "models.a.top_k").code == 0
+    assert "models.a" not in file.read_text() and "[models.b]" in file.read_text()
+    file.write_text("[models.a]\ntop_k = 5\n\n[defaults]\ntop_k = 1\n\n[models.b]\ntop_k = 6\n")
+    assert cli("config", "unset", "models.b").code == 0
+    assert "models.b" not in file.read_text() and "[models.a]" in file.read_text()
+
+
+def test_a_setting_repairs_a_file_that_it_made_invalid(file, cli):
+    file.parent.mkdir()
+    file.write_text('[defaults]\ntemperature = "hot"\n')
+    assert cli("config", "set", "defaults.temperature", "0.5").code == 0
+    assert cli("config", "get", "defaults.temperature").stdout == "0.5\n"
+
+
 def test_an_alias_without_a_model_and_the_settings_of_an_alias(file, cli):
     assert "org/none" in cli("config", "set", "aliases.gone", "org/none").stderr
     assert "org/none" in cli("config", "show").stderr

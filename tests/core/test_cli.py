@@ -253,6 +253,7 @@ def test_a_command_of_other_tools_is_answered_with_ours(cli, host, typed, hint):
         typed = "ask"
     done = cli(typed)
     assert done.code == 2 and hint in done.stderr
+    assert hint in cli(typed, "small", "models").stderr  # more words do not make it a prompt
 
 
 def test_help_is_a_command_too(cli, command):

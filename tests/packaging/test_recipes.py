@@ -92,4 +92,6 @@ def test_every_recipe_has_the_version_of_the_distributions():
         assert re.findall(pattern, (PACKAGING / file).read_text(encoding="utf-8")) == [version], file
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     container = (PACKAGING / "container" / "Containerfile").read_text(encoding="utf-8")
-    assert set(re.findall(r"[\w-]+==[\w.]+", container)) <= set(pins)
+    pinned = set(re.findall(r"[\w-]+==[\w.]+", container))
+    assert pinned
+    assert pinned <= set(pins)

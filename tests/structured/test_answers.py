@@ -17,11 +17,13 @@ from mlxk_core.api.generation import (
     Delta,
     Generation,
     GenerationRequest,
+    GenerationService,
     Message,
     Sampling,
     Tool,
     join_events,
 )
+from mlxk_core.api.host import Host
 from tests.structured.schemas import Keywords, Schemas, validator_of
 
 CHAT = ("plain", "opened", "thinks", "harmony")
@@ -263,3 +265,11 @@ def test_a_model_whose_template_has_no_place_for_tools_calls_them_too(service, m
     without = replace(request(models[name], tools=tools), generic_tools=False)
     with pytest.raises(InvalidOption, match="generic tools"):
         service.submit(without).result()
+
+
+def test_a_prompt_alone_is_rendered_as_for_an_answer(models):
+    asked = request(models["plain"], tools=(Tool(name="city", parameters=CITY),))
+    with GenerationService(Host.discover(), generic_tools=False) as service:
+        for ask in (service.prompt, lambda each: service.submit(each).result()):
+            with pytest.raises(InvalidOption, match="generic tools"):
+                ask(asked)

@@ -142,4 +142,5 @@ def test_survives_loads_and_unloads_in_the_midst_of_streams(server, kit):
         for thread in threads:
             thread.join()
     assert {answer for answer in answers if isinstance(answer, str)} == {"Hello, world."}
-    assert {answer for answer in answers if isinstance(answer, int)} <= {200, 503}
+    assert {answer for answer in answers if isinstance(answer, int)} <= {200, 409, 503}
+    assert len(answers) == 4 * 10 + 2 * 30  # no thread ended early

@@ -25,6 +25,7 @@ from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
 from mlxk_core.api.models import Resolver
 from mlxk_core.api.settings import (
     RESERVED_SECTIONS,
+    SettingsError,
     alias_conflict,
     parse_settings,
     settings_file,
@@ -158,6 +159,14 @@ def _warnings(session: Session, document: SettingsDocument) -> Iterator[str]:
     return settings_warnings(settings, models=_models(session), commands=host.command_names())
 
 
+def _warnings_before(session: Session, document: SettingsDocument) -> frozenset[str]:
+    """Return the warnings that a change did not bring; none for an invalid file, which the change may repair."""
+    try:
+        return frozenset(_warnings(session, document))
+    except SettingsError:
+        return frozenset()
+
+
 def _models(session: Session) -> list[str]:
     return Resolver(session.host).names()
 
@@ -215,7 +224,7 @@ def set_command(session: Session, key: str, value: str) -> Any:
     document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
     _check_key(session, key, path)
-    before = set(_warnings(session, document)) if document.text.strip() else set()
+    before = _warnings_before(session, document)
     stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
     _check_names(session, path, stored)
     document.write()

@@ -103,12 +103,12 @@ class SettingsDocument:
         tables: list[Any] = [self.document]
         for part in key[:-1]:
             tables.append(tables[-1][part])
-        tables.pop().remove(key[-1])
+        del tables.pop()[key[-1]]  # sections that are apart are one proxy, which has no `remove`
         for table, part in zip(reversed(tables), reversed(key[:-1]), strict=True):
             empty = table[part]
             if empty or empty.trivia.comment or "#" in empty.as_string():
                 break
-            table.remove(part)
+            del table[part]
         return True
 
     def write(self) -> None:

@@ -13,7 +13,6 @@ from mlxk_core.api.embeddings import EmbeddingRequest, embed
 from mlxk_core.api.models import Model
 from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_ollama.catalog import find_model
-from mlxk_ollama.loading import stop_if_cancelled
 from mlxk_ollama.requests import EmbedRequest, OldEmbedRequest
 from mlxk_protocol.decode import decode
 from mlxk_protocol.keep_alive import keep_alive_seconds
@@ -86,4 +85,4 @@ def _embed_one(server: ServerContext, asked: EmbeddingRequest, cancellation: Can
 
 
 def _load(server: ServerContext, model: Model, ttl: float | None, cancellation: Cancellation) -> None:
-    server.service.preload(model, waiting=stop_if_cancelled(cancellation), ttl=ttl or None)
+    server.service.preload(model, waiting=cancellation.check, ttl=ttl or None)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import falcon
 import msgspec
 
-from mlxk_core.api.errors import Interrupted
 from mlxk_core.api.models import Model
 from mlxk_core.api.server import NDJSON, Cancellation, ServerContext
 from mlxk_ollama.encoders import timestamp
@@ -37,19 +36,9 @@ def load_or_unload(
                 service.preload(model, ttl=0)
             reason = "unload"
         else:
-            service.preload(model, waiting=stop_if_cancelled(cancellation), ttl=ttl)
+            service.preload(model, waiting=cancellation.check, ttl=ttl)
             reason = "load"
         document = {"model": request.model, "created_at": timestamp(), **part, "done_reason": reason, "done": True}
         yield msgspec.json.encode(document) + (b"\n" if request.stream else b"")
 
     server.run(req, resp, work, content_type=NDJSON if request.stream else falcon.MEDIA_JSON, stream=False)
-
-
-def stop_if_cancelled(cancellation: Cancellation) -> Callable[[], None]:
-    """Return a function that raises `Interrupted` once the client has disconnected."""
-
-    def check() -> None:
-        if cancellation.cancelled:
-            raise Interrupted("The client disconnected.")
-
-    return check

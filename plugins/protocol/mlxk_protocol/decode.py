@@ -37,16 +37,21 @@ def decode(body: bytes, kind: type[_T]) -> _T:
     field at fault (`input[0].content`).
     """
     body = body.removeprefix(BOM)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        check_fields(body, kind.__struct_encode_fields__)
     try:
+        if names := _names(kind):
+            check_fields(body, names)
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         if "got `float`" not in str(error):
             raise field_error(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_error(body, error, kind) from None
-    return convert(whole_numbers(msgspec.json.decode(body)), kind)
+    try:
+        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        known = {name: whole_numbers(msgspec.json.decode(values[name])) for name in _names(kind) if name in values}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise json_error(body, error, kind) from None
+    return convert(known, kind)
 
 
 def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:

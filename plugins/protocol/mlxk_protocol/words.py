@@ -22,7 +22,6 @@ _UNION = re.compile(r"`(\w+(?: \| \w+)+)`")
 _LENGTH = re.compile(r"Expected `(?P<type>str|array|object)` of length (?P<bound>>=|<=) (?P<length>\d+)")
 _BOUND = re.compile(r"Expected `(?:int|float)` (?P<bound>>=|<=|>|<) (?P<limit>\S+)")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-_STEP = re.compile(r"\[|\.?([^.\[]+)")
 
 
 def in_json_words(problem: str) -> str:
@@ -48,9 +47,7 @@ def allowed_words(kind: Any, path: str) -> str:
     types = [inspect.type_info(kind)]
     for step in _steps(path):
         types = [inner for found in types for inner in _inside(found, step)]
-    options = [
-        option for found in types for option in (found.types if isinstance(found, inspect.UnionType) else [found])
-    ]
+    options = [option for found in types for option in _options(found)]
     words = [word for option in options if isinstance(option, inspect.LiteralType) for word in option.values]
     *others, last = words or [""]
     return f"{', '.join(map(str, others))} or {last}" if others else str(last)

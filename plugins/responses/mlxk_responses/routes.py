@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -33,7 +32,6 @@ from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredRespo
 from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
 from mlxk_responses.truncation import fitted
 
-_LOGGER = logging.getLogger("mlxk.responses")
 _ENCRYPTED = "reasoning.encrypted_content"
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
 _LOGPROBS = "message.output_text.logprobs"
@@ -110,7 +108,7 @@ class Responses:
         def finished(response: Response) -> None:
             if response.store:
                 output = to_messages(msgspec.to_builtins(response.output), path="output")
-                self._keep(
+                self._store.put(
                     StoredResponse(
                         id=response.id,
                         owner=owner,
@@ -137,12 +135,6 @@ class Responses:
         else:
             resp.content_type = falcon.MEDIA_JSON
             resp.data = run.body()
-
-    def _keep(self, response: StoredResponse) -> None:
-        try:
-            self._store.put(response)
-        except Exception:  # a full disk must not cost the client its response
-            _LOGGER.exception("response %s could not be stored", response.id)
 
 
 class InputTokens:

@@ -128,7 +128,12 @@ class SqliteStore:
             self._pending[id] = pending
             self._held += pending.size
             while self._held > self._bounds.bytes or len(self._pending) > self._bounds.responses:
-                self._remove(next(iter(self._pending)))
+                # Deletions stay: the client was told that its response is gone.
+                dropped = next((old for old, each in self._pending.items() if each.response is not None), None)
+                if dropped is None:
+                    break
+                self._remove(dropped)
+                _LOGGER.warning("response %s is not stored: too many wait to be written", dropped)
             self._changed.notify_all()
 
     def _remove(self, id: str) -> None:

@@ -10,7 +10,7 @@ import click
 
 from mlxk_core.api.commands import number_in_words, value_problem
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.settings import HIGHEST_TEMPERATURE, temperature_warning
+from mlxk_core.api.settings import temperature_warning
 from mlxk_run.chat_state import ChatState
 from mlxk_run.input import Number
 
@@ -131,8 +131,8 @@ def change(state: ChatState, text: str) -> str:
         raise InvalidOption("/set", f"{key} {value_problem(error)}.") from error
     setting.set(state, converted)
     line = f"{key} = {shown(setting.get(state))}"
-    if key == "temperature" and converted > HIGHEST_TEMPERATURE:
-        line += f"\nwarning: {temperature_warning(converted)}"
+    if key == "temperature" and (warning := temperature_warning(converted)):
+        line += f"\nwarning: {warning}"
     return line
 
 

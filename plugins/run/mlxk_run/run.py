@@ -23,7 +23,7 @@ from mlxk_core.api.commands import (
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
-from mlxk_core.api.settings import HIGHEST_TEMPERATURE, temperature_warning
+from mlxk_core.api.settings import temperature_warning
 from mlxk_run.answer_constraint import constraint_of, parsed
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
@@ -379,9 +379,9 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
 def _running(ctx: click.Context, model: Model, arguments: _Arguments) -> Iterator[Runner]:
     """Lend a runner for `model`, and close its service at the end."""
     session: Session = ctx.obj
-    temperature = arguments.answer.sampling.temperature
-    if temperature is not None and temperature > HIGHEST_TEMPERATURE and not arguments.view.quiet:
-        session.output.note(f"warning: {temperature_warning(temperature)}")
+    warning = temperature_warning(arguments.answer.sampling.temperature)
+    if warning and not arguments.view.quiet:
+        session.output.note(f"warning: {warning}")
     log = ctx.with_resource(captured_log(on=arguments.view.verbose))
     service = GenerationService(session.host, concurrency=1, memory=machine_memory())
     try:

@@ -143,7 +143,7 @@ class _ErrorHandler:
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         encode = self._encoders.of(req.path)
-        if isinstance(error, falcon.HTTPNotFound):
+        if isinstance(error, falcon.HTTPRouteNotFound):
             meant = meant_url(req.path, [path for path in self._paths if "{" not in path])
             encode = self._encoders.of(meant) if meant else self._encoder_beside(req.path)
             error = ApiError(404, f"Unknown URL: {req.path}.{url_hint(req.path, meant)}", code="unknown_url")
@@ -177,4 +177,4 @@ def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
         )
     if req.method not in falcon.COMBINED_METHODS:
         return ApiError(400, f"Unknown HTTP method: {req.method}.", code="bad_request")
-    return ApiError(error.status_code, error.title or "The request failed.", headers=headers)
+    return ApiError(error.status_code, error.description or error.title or "The request failed.", headers=headers)

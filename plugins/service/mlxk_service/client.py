@@ -23,7 +23,7 @@ class ServerUnavailable(MlxkError):
 class ModelInUse(MlxkError):
     """The model is in use by a request."""
 
-    kind = Kind("model_in_use", 1, 503)
+    kind = Kind("model_in_use", 1, 409)
 
 
 def get_json(url: str, path: str) -> Any:

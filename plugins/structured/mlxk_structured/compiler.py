@@ -61,7 +61,7 @@ class Compiler:
             if found is not None:
                 self._compiled.move_to_end(key)
         if found is None:
-            self._try_raw_patterns(grammar, text)
+            self._try_raw_patterns(grammar)
             matcher = _matcher(tokenizer, text)
             if matcher.is_error():
                 raise _at_fault(grammar, matcher.get_error())
@@ -71,10 +71,11 @@ class Compiler:
         matcher = Matcher(found[0].deep_copy())
         return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
 
-    def _try_raw_patterns(self, grammar: Part, text: str) -> None:
+    def _try_raw_patterns(self, grammar: Part) -> None:
         """Try patterns outside JSON, where the form of the call intersects them, in the process of a trial."""
         if not trial.has_raw_patterns(grammar):
             return
+        text = lark(grammar, {}).text  # as it is tried: without the markers of one model
         with self._lock:
             if text in self._checked:
                 return

@@ -41,7 +41,7 @@ class ChildProcess:
         try:
             self._process.stdin.write(message)
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it has ended, or was killed by another thread
+        except (BrokenPipeError, ValueError):  # it has ended, or was killed
             self.kill()
             return None
         head = _read(self._process.stdout, LENGTH.size, deadline)
@@ -53,6 +53,10 @@ class ChildProcess:
             return None
         response: dict[str, Any] = json.loads(body)
         return response
+
+    def end(self) -> None:
+        """End the process and leave its pipes open: another thread may be reading from them."""
+        self._process.kill()
 
     def kill(self) -> None:
         """End the process. Called twice, the second call has no effect."""

@@ -33,7 +33,7 @@ def load_in_process(model: Model, target: str) -> LoadedTokenizer:
     """Return the tokenizer that `target` (`module:function`, which takes `model` and returns a transformers tokenizer)
     reads in a new process. Raises `BrokenModel`, also when a limit is exceeded."""
     process = TokenizerProcess(model, target)
-    found = process.loaded
+    found = process.load()
     pieces = None if found["pieces"] is None else TokenByteTable(found["pieces"], found["strip"])
     return LoadedTokenizer(
         special_tokens=found["special_tokens"],
@@ -85,7 +85,7 @@ class HostedTokenizer:
 
 
 class TokenizerProcess:
-    """The process of one model. It answers one call at a time; `loaded` is the answer to its first one."""
+    """The process of one model. It answers one call at a time; the first one is `load`."""
 
     def __init__(self, model: Model, target: str) -> None:
         self._name = model.name
@@ -96,8 +96,11 @@ class TokenizerProcess:
         self._closed = False
         self._children: list[ChildProcess] = []  # one or none; shared with the finalizer, which must not hold `self`
         weakref.finalize(self, _kill_all, self._children)
+
+    def load(self) -> dict[str, Any]:
+        """Start the process and return what it read. Raises `BrokenModel`, also when a limit is exceeded."""
         with self._lock:
-            self.loaded: dict[str, Any] = self._start()
+            return self._start()
 
     def call(self, call: str, size: int, **arguments: Any) -> Any:
         """Return the result of a request about `size` characters.
@@ -116,8 +119,15 @@ class TokenizerProcess:
             return self._request(CALL_SECONDS + size / _CHARACTERS_PER_SECOND, call=call, **arguments)
 
     def close(self) -> None:
+        """End the process. The pipes of a call that is under way are closed by its own thread."""
         self._closed = True
-        _kill_all(self._children)
+        for child in list(self._children):
+            child.end()
+        if self._lock.acquire(blocking=False):
+            try:
+                _kill_all(self._children)
+            finally:
+                self._lock.release()
 
     def _start(self) -> dict[str, Any]:
         try:
@@ -136,6 +146,9 @@ class TokenizerProcess:
         except BaseException:
             _kill_all(self._children)
             raise
+        if response is None and self._closed:
+            _kill_all(self._children)
+            raise EngineFailure(f"`{self._name}` was unloaded.")
         if response is None:
             raise self._exceeded("its process was ended by the system, most likely for the memory it used")
         if "error" not in response:

@@ -35,6 +35,7 @@ _ERRORS = {
     "403": "The Host or Origin is not allowed.",
     "404": "Unknown model or URL.",
     "405": "The method is not supported.",
+    "409": "The model is in use.",
     "413": "The body is too large.",
     "415": "The content type or encoding is not supported.",
     "429": "Too many requests wait; Retry-After says when to try again.",

@@ -65,7 +65,7 @@ class UnloadModel:
         def unload(cancellation: Cancellation) -> Iterable[bytes]:
             if not self._service.unload(model):
                 raise ApiError(
-                    503, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
+                    409, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
                     param="model", headers={"retry-after": "1"},
                 )  # fmt: skip
             yield msgspec.json.encode(ModelState(name, "unloaded"))
