@@ -6,6 +6,7 @@ process of its own because huggingface_hub finishes the files in flight before i
 
 from __future__ import annotations
 
+import errno
 import glob
 import logging
 import re
@@ -15,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -88,7 +89,7 @@ class _Download:
         for file in large.values():
             self._counter.set(file.digest, self._bytes_on_disk(file))
         # The small files first: an interrupted download then has the config and the tokenizer.
-        self._policy.call(lambda: self._with_huggingface_hub(small), delay=_delay)
+        self._policy.call(lambda: _despite_cleanups(lambda: self._with_huggingface_hub(small)), delay=_delay)
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
             for future in as_completed([pool.submit(self._download_large, file) for file in large.values()]):
@@ -96,7 +97,7 @@ class _Download:
         finally:
             # After an error the others are not awaited: they end with the process, and a later pull resumes them.
             pool.shutdown(wait=False, cancel_futures=True)
-        self._policy.call(self._link, delay=_delay)
+        self._policy.call(lambda: _despite_cleanups(self._link), delay=_delay)
         self._counter.report_now()
 
     def _download_large(self, file: JobFile) -> None:
@@ -342,16 +343,26 @@ def _clean_up_command(job: DownloadJob) -> list[str]:
 
 @contextmanager
 def _held(lock: Path) -> Iterator[None]:
-    """Hold the lock of a file. Another pull that ends may remove the folder of locks while this one waits."""
     with ExitStack() as stack:
-        while True:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(WeakFileLock(lock))
-                break
-            except FileNotFoundError:
-                continue
+        _despite_cleanups(lambda: stack.enter_context(_in_new_folder(lock)))
         yield
+
+
+def _in_new_folder(lock: Path) -> AbstractContextManager[object]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return WeakFileLock(lock)
+
+
+def _despite_cleanups(step: Callable[[], object]) -> None:
+    """Take a step again if its folders vanished: another pull that is stopped before it has a file removes them."""
+    for remaining in reversed(range(_TRIES)):
+        try:
+            step()
+        except FileNotFoundError as error:
+            if error.errno != errno.ENOENT or not remaining:  # huggingface_hub's own subclass is about the hub
+                raise
+        else:
+            return
 
 
 if __name__ == "__main__":
