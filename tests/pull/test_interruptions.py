@@ -57,6 +57,10 @@ def caught(hub, mlxk, hub_cache):
     return pull, children(pull.pid)
 
 
+def locks(hub_cache):
+    return list((hub_cache / ".locks" / FOLDER).glob("*.lock"))
+
+
 def size(path):
     try:
         return path.stat().st_size
@@ -133,6 +137,7 @@ def test_ctrl_c_stops_at_once_and_the_next_pull_resumes(midway, repository, hub,
     assert len(hub.asked("GET /cdn/")) == 1
     assert re.search(r"Stopped\. \d of 5 files are saved, and part of model\.safetensors\.", shown)
     assert of_pull and not [pid for pid in of_pull if runs(pid)]
+    assert not locks(hub_cache)
     saved = size(*parts(hub_cache))
 
     listed = mlxk("list", "--all")
@@ -142,7 +147,7 @@ def test_ctrl_c_stops_at_once_and_the_next_pull_resumes(midway, repository, hub,
     assert hub.asked("GET /cdn/")[-1].range == f"bytes={saved}-"
     assert re.search(r"Downloading org/large .*: \d\.\d MB to download, 1\d\.\d MB already here", result.stderr)
     assert snapshot(NAME, repository.branches["main"]) == large
-    assert not parts(hub_cache)
+    assert not parts(hub_cache) and not locks(hub_cache)
 
 
 def test_a_killed_pull_leaves_no_process_and_the_next_pull_resumes(
@@ -153,6 +158,7 @@ def test_a_killed_pull_leaves_no_process_and_the_next_pull_resumes(
     pull.communicate(timeout=60)
     assert of_pull
     until(lambda: not [pid for pid in of_pull if runs(pid)])
+    until(lambda: not locks(hub_cache))
     saved = size(*parts(hub_cache))
     assert mlxk("pull", NAME).code == 0
     assert hub.asked("GET /cdn/")[-1].range == f"bytes={saved}-"

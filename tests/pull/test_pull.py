@@ -35,6 +35,7 @@ def test_an_accepted_token_pulls_the_weights_with_config_and_tokenizer(
     assert {request.token for request in hub.asked("/cdn/")} == {None}
     assert {request.token for request in hub.asked("/resolve/|/api/")} == {"hf_one"}
     assert {name.split("/")[0] for name in listing().keys() - before.keys()} == {"hub"}
+    assert not list((hub_cache / ".locks").rglob("*.lock"))
 
     healthy = mlxk("health", NAME)
     assert healthy.code == 0, healthy

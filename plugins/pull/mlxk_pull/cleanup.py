@@ -38,22 +38,20 @@ def remove_partial_files(blobs: Path, locks: Path, *, resumable: bool = False) -
     return removed
 
 
-def _remove_locks(locks: Path) -> None:
-    """Remove the lock files that no process holds, and their folder when it is empty.
+def remove_locks(locks: Path) -> None:
+    """Remove the lock files that no process holds.
 
-    Only for a repository of which nothing is left: a program that waits for a lock cannot take it in a removed folder.
+    Their folder stays: a program that waits for a lock cannot take it in a removed one.
     """
     for path in sorted(locks.glob("*.lock")):
         with _unused(path) as unused:
             if unused:
                 with suppress(OSError):
                     path.unlink()
-    with suppress(OSError):  # still in use, or never created
-        locks.rmdir()
 
 
 def remove_empty_repository(folder: Path, locks: Path, commit: str) -> None:
-    """Remove the empty folders of a revision without files, and the repository with its locks if it has none at all."""
+    """Remove the empty folders of a revision without files, and those of the repository if it has none at all."""
     snapshot = folder / "snapshots" / commit
     for path in sorted(snapshot.rglob("*"), reverse=True):
         if path.is_dir() and not any(path.iterdir()):
@@ -70,7 +68,8 @@ def remove_empty_repository(folder: Path, locks: Path, commit: str) -> None:
             path.unlink()
     if folder.is_dir():
         folder.rmdir()
-    _remove_locks(locks)
+    with suppress(OSError):  # still in use, or never created
+        locks.rmdir()
 
 
 @contextmanager
@@ -98,4 +97,5 @@ def _has_files(folder: Path) -> bool:
 if __name__ == "__main__":
     repository_folder, locks_folder, commit_hash = sys.argv[1:]
     remove_partial_files(Path(repository_folder) / "blobs", Path(locks_folder))
+    remove_locks(Path(locks_folder))
     remove_empty_repository(Path(repository_folder), Path(locks_folder), commit_hash)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlxk_core.api.errors import Interrupted, MlxkError
 from mlxk_hub.client import MAIN, RemoteFile
 from mlxk_hub.subprocess_job import JobProcess
-from mlxk_pull.cleanup import remove_empty_repository, remove_partial_files
+from mlxk_pull.cleanup import remove_empty_repository, remove_locks, remove_partial_files
 from mlxk_pull.disk_errors import write_error
 from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Report
 from mlxk_pull.preflight import DownloadPlan, check_space
@@ -99,6 +99,7 @@ def _clean_up(plan: DownloadPlan) -> str:
     repository = plan.repository
     with suppress(OSError):
         remove_partial_files(repository.blobs, repository.locks)
+        remove_locks(repository.locks)
         remove_empty_repository(repository.folder, repository.locks, plan.commit)
     complete = len(plan.refreshed().states.complete)
     partial = [file for file in plan.files if file_size(repository.partial(file))]
