@@ -174,6 +174,9 @@ def test_tokens_of_a_text_and_a_chat_and_back(client):
     assert count == len(rendered) == client.chat().json["usage"]["prompt_tokens"]
     assert client.post("/detokenize", {"tokens": [2_000_000]}).error["param"] == "tokens[0]"
     assert client.post("/tokenize", {"model": "fake"}).error["param"] == "prompt"
+    for path in ("/tokenize", "/apply-template"):
+        own = client.post(path, {**chat, "chat_template_kwargs": {"messages": []}})
+        assert (own.status, own.error["param"]) == (400, "chat_template_kwargs.messages")
 
 
 def test_a_model_is_loaded_and_unloaded_on_request(client, engine, kit):

@@ -96,6 +96,31 @@ def test_an_unknown_value_is_rejected_with_the_allowed_values(client, fields, pa
         ({"think": True, "thinking": {"type": "disabled"}}, "thinking"),
         ({"enable_thinking": False, "reasoning_effort": "high"}, "reasoning_effort"),
         ({"thinking": True, "reasoning": {"effort": "none"}}, "reasoning.effort"),
+        (
+            {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
+            "chat_template_kwargs.reasoning_effort",
+        ),
+        (
+            {"reasoning": {"effort": "none"}, "chat_template_kwargs": {"reasoning_effort": "low"}},
+            "chat_template_kwargs.reasoning_effort",
+        ),
+        (
+            {"think": True, "chat_template_kwargs": {"reasoning_effort": "none"}},
+            "chat_template_kwargs.reasoning_effort",
+        ),
+        (
+            {"thinking": {"type": "disabled"}, "chat_template_kwargs": {"reasoning_effort": "low"}},
+            "chat_template_kwargs.reasoning_effort",
+        ),
+        (
+            {"enable_thinking": False, "chat_template_kwargs": {"enable_thinking": True}},
+            "chat_template_kwargs.enable_thinking",
+        ),
+        ({"reasoning_effort": "high", "chat_template_kwargs": {"thinking": False}}, "chat_template_kwargs.thinking"),
+        (
+            {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}},
+            "chat_template_kwargs.enable_thinking",
+        ),
     ],
 )
 def test_two_names_that_ask_for_different_reasoning_are_an_error(client, fields, param):
@@ -110,10 +135,22 @@ def test_two_names_that_ask_for_different_reasoning_are_an_error(client, fields,
         {"reasoning_effort": "low", "reasoning": {"effort": "low"}, "think": "low"},
         {"reasoning_effort": "high", "enable_thinking": True, "thinking": {"type": "adaptive"}},
         {"reasoning_effort": "none", "think": False},
+        {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "none"}},
+        {"think": True, "chat_template_kwargs": {"thinking": True, "reasoning_effort": "low"}},
+        {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "low", "enable_thinking": True}},
+        {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": None, "enable_thinking": None}},
+        {"chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "high"}},
     ],
 )
 def test_two_names_that_ask_for_the_same_reasoning_are_accepted(client, fields):
     assert client.chat(**fields).status == 200
+
+
+@pytest.mark.parametrize("stream", [{}, {"stream": False}, {"stream": None}])
+def test_options_of_a_stream_need_a_stream(client, stream):
+    body = {"stream_options": {"include_usage": True}, **stream}
+    refused(client.chat(**body), "stream_options")
+    refused(client.post("/v1/completions", {"model": "fake", "prompt": "Hi", **body}), "stream_options")
 
 
 def test_a_call_as_it_was_before_tools_is_refused_by_name(client):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlxk_core.api import Model
+from mlxk_core.api.generation import effort_options
+from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest
 
@@ -18,6 +21,38 @@ def check_reasoning(request: ChatRequest) -> None:
         for other, effort in efforts.items():
             if thinks == (effort == "none"):
                 raise invalid(f"`{name}` and `{other}` contradict each other. Omit one.", other)
+
+
+def check_template_kwargs(request: ChatRequest, model: Model) -> None:
+    """Raise the error of `chat_template_kwargs` that contradict another field about reasoning."""
+    given = request.chat_template_kwargs or {}
+    name, thinks = _thinks(request)
+    for switch in ("enable_thinking", "thinking"):
+        if isinstance(given.get(switch), bool) and thinks is (not given[switch]):
+            raise _contradiction(name, switch)
+    own = given.get("reasoning_effort")
+    if not isinstance(own, str):
+        return
+    off = effort_options(model, "none")["reasoning_effort"]  # the template's own word
+    for field, effort in _efforts(request).items():
+        if own != (off if effort == "none" else effort):
+            raise _contradiction(field, "reasoning_effort")
+    if thinks is (own == off):
+        raise _contradiction(name, "reasoning_effort")
+
+
+def _thinks(request: ChatRequest) -> tuple[str, bool | None]:
+    """Return the field that says whether the model should think at all, and what it says."""
+    for name, thinks in _switches(request).items():
+        return name, thinks
+    for name, effort in _efforts(request).items():
+        return name, effort != "none"
+    return "", None
+
+
+def _contradiction(name: str, option: str) -> ApiError:
+    field = f"chat_template_kwargs.{option}"
+    return invalid(f"`{name}` and `{field}` contradict each other. Omit one.", field)
 
 
 def reasoning_effort(request: ChatRequest) -> str | None:

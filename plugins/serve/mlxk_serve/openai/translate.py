@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,13 @@ from mlxk_protocol.errors import unsupported_content
 from mlxk_protocol.keep_alive import keep_alive_seconds
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.constraints import constraint_of
-from mlxk_serve.openai.reasoning import check_reasoning, reasoning_effort, thinking_budget_of, thinking_switch
+from mlxk_serve.openai.reasoning import (
+    check_reasoning,
+    check_template_kwargs,
+    reasoning_effort,
+    thinking_budget_of,
+    thinking_switch,
+)
 from mlxk_serve.openai.requests import ChatMessage, ChatRequest, CommonRequest, Part, TextRequest
 from mlxk_serve.openai.sampling import sampling_of
 from mlxk_serve.openai.tools import tool_choice_of, tools_of
@@ -36,7 +42,7 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
         raise invalid("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     _check_limit(limit, "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens")
-    _check_prompt_logprobs(request)
+    _check_stream(request)
     check_reasoning(request)
     choice = tool_choice_of(request)
     return _choices(
@@ -71,7 +77,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
             raise unsupported(f"reasoning.{name}")
     if not request.echo:
         _check_limit(request.max_tokens, "max_tokens")
-    _check_prompt_logprobs(request)
+    _check_stream(request)
     scores = [
         count for count in (request.prompt_logprobs, request.logprobs if request.echo else None) if count is not None
     ]
@@ -105,7 +111,9 @@ def _text_max_tokens(limit: int | None, default: int) -> int | None:
     return None if limit == -1 else limit
 
 
-def _check_prompt_logprobs(request: CommonRequest) -> None:
+def _check_stream(request: CommonRequest) -> None:
+    if request.stream_options is not None and not request.stream:
+        raise invalid("`stream_options` needs `stream: true`.", "stream_options")
     if request.prompt_logprobs is not None and request.stream:
         raise invalid("`prompt_logprobs` is not available with `stream`.", "prompt_logprobs")
 
@@ -207,12 +215,17 @@ def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
     thinking = thinking_switch(request)
     if thinking is not None:
         options |= thinking_options(thinking)
-    given = request.chat_template_kwargs or {}
-    for name in sorted(_OURS & given.keys()):
+    check_template_kwargs(request, model)
+    return options | template_kwargs(request.chat_template_kwargs)
+
+
+def template_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return `chat_template_kwargs`. Raises the error of one that only the server sets."""
+    for name in sorted(_OURS & (given or {}).keys()):
         raise unsupported(
             f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is set by the server. Omit it."
         )
-    return options | given
+    return dict(given or {})
 
 
 def _prompts(request: TextRequest) -> list[str | list[int]]:

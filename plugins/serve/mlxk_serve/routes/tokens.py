@@ -21,7 +21,7 @@ from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.openai.requests import ChatMessage, ToolIn
 from mlxk_serve.openai.tools import tools_of
-from mlxk_serve.openai.translate import messages_of
+from mlxk_serve.openai.translate import messages_of, template_kwargs
 
 _LONGEST_TEXT = 1 << 20
 _COMPUTING = threading.BoundedSemaphore(2)
@@ -126,7 +126,7 @@ class _Resource:
             model=model,
             prompt=messages_of(request.messages or ()),
             tools=tools_of(request.tools or ()),
-            template_options=request.chat_template_kwargs or {},
+            template_options=template_kwargs(request.chat_template_kwargs),
             keep_to_template=True,
         )
 
