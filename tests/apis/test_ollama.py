@@ -211,6 +211,11 @@ def test_models_are_not_downloaded_unless_the_server_allows_it(api):
         ("/api/chat", {"messages": [SAYS], "format": "yaml"}, "format"),
         ("/api/chat", {"messages": [SAYS], "options": {"mirostat": 1}}, "options.mirostat"),
         ("/api/chat", {"messages": [SAYS], "options": {"temperature": "hot"}}, "options.temperature"),
+        ("/api/chat", {"messages": [SAYS], "options": {"repeat_last_n": 33}}, "options.repeat_last_n"),
+        ("/api/chat", {"messages": [SAYS], "options": {"typical_p": 0.7}}, "options.typical_p"),
+        ("/api/generate", {"prompt": "x", "options": {"tfs_z": 0.5}}, "options.tfs_z"),
+        ("/api/generate", {"prompt": "x", "options": {"penalize_newline": False}}, "options.penalize_newline"),
+        ("/api/generate", {"prompt": "x", "options": {"rope_frequency_base": 1.1}}, "options.rope_frequency_base"),
         ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix"),
         ("/api/generate", {"prompt": "x", "template": "y"}, "template"),
         ("/api/generate", {"prompt": "x", "context": [1]}, "/api/chat"),
@@ -231,3 +236,26 @@ def test_a_missing_model_is_a_404(api):
     reply = chat(api, "acme/missing")
     assert reply.status == 404
     assert "acme/missing" in reply.json["error"]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_options_that_ask_for_nothing_are_accepted(api, path):
+    options = {
+        "typical_p": 1.0, "tfs_z": 1, "penalize_newline": True, "mirostat": 0, "mirostat_tau": 5.0, "repeat_last_n": 64,
+        "rope_frequency_base": 0.0, "vocab_only": False, "num_ctx": 4096, "num_keep": 5, "use_mmap": None,
+        "logits_all": None,
+    }  # fmt: skip
+    body = {"model": "tiny/talker", "prompt": "Hi", "messages": [SAYS], "stream": False, "options": options}
+    del body["prompt" if path == "/api/chat" else "messages"]
+    reply = api.post(path, body)
+    assert reply.status == 200, reply.body
+    assert "x-ignored-fields" not in reply.headers
+
+
+def test_a_repetition_window_of_nothing_turns_the_penalty_off(api):
+    def answer(**options):
+        options = {"temperature": 0, "num_predict": 24, **options}
+        return chat(api, "tiny/random", stream=False, options=options).json["message"]["content"]
+
+    assert answer(repeat_penalty=10, repeat_last_n=0) == answer(repeat_penalty=1)
+    assert answer(repeat_penalty=10, repeat_last_n=64) == answer(repeat_penalty=10) != answer(repeat_penalty=1)

@@ -50,12 +50,9 @@ def _generation(
     default_max_tokens: int | None,
     tools: tuple[Tool, ...] = (),
 ) -> GenerationRequest:
-    options = request.options
-    if options is not None and options.mirostat:
-        raise Unsupported("options.mirostat", "not supported; use top_p or min_p")
     if request.top_logprobs and not request.logprobs:
         raise InvalidOption("top_logprobs", "needs `logprobs: true`")
-    options = options or Options()
+    options = request.options or Options()
     limit, stop = options.num_predict or 0, options.stop or ()
     return GenerationRequest(
         model=model,
@@ -66,7 +63,7 @@ def _generation(
             top_p=options.top_p,
             top_k=options.top_k,
             min_p=options.min_p,
-            repetition_penalty=options.repeat_penalty,
+            repetition_penalty=1 if options.repeat_last_n == 0 else options.repeat_penalty,
             presence_penalty=options.presence_penalty,
             frequency_penalty=options.frequency_penalty,
             seed=options.seed,

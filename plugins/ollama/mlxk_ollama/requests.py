@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mlxk_protocol.decode import BOM, decode
+from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.fields import check_fields
 
 _C = TypeVar("_C", bound="Common")
@@ -47,7 +49,7 @@ class ToolIn(Struct):
 
 
 class Options(Struct):
-    """`options`. Those that tune Ollama's own engine (`num_ctx`, `num_gpu`, `num_thread`, …) are skipped."""
+    """`options`. Those in `SUPPORTED_VALUES` have a few values only, those in `ENGINE_OPTIONS` are skipped."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -59,15 +61,27 @@ class Options(Struct):
     seed: int | None = None
     stop: Stops | None = None
     num_predict: int | None = None
-    mirostat: int | None = None
+    repeat_last_n: Any = None
+    logits_all: Any = None
+    mirostat: Any = None
+    penalize_newline: Any = None
+    rope_frequency_base: Any = None
+    rope_frequency_scale: Any = None
+    tfs_z: Any = None
+    typical_p: Any = None
+    vocab_only: Any = None
 
 
 ENGINE_OPTIONS = frozenset(
-    {"draft_num_predict", "f16_kv", "logits_all", "low_vram", "main_gpu", "mirostat_eta", "mirostat_tau", "num_batch",
-     "num_ctx", "num_gpu", "num_gqa", "num_keep", "num_thread", "numa", "penalize_newline", "repeat_last_n",
-     "rope_frequency_base", "rope_frequency_scale", "tfs_z", "typical_p", "use_mlock", "use_mmap", "vocab_only"}
+    {"draft_num_predict", "f16_kv", "low_vram", "main_gpu", "mirostat_eta", "mirostat_tau", "num_batch", "num_ctx",
+     "num_gpu", "num_gqa", "num_keep", "num_thread", "numa", "use_mlock", "use_mmap"}
 )  # fmt: skip
-"""Options that tune Ollama's own engine."""
+"""Options that tune Ollama's own engine and cannot change a response here."""
+SUPPORTED_VALUES: Mapping[str, tuple[object, ...]] = {
+    "logits_all": (False,), "mirostat": (0,), "penalize_newline": (True,), "repeat_last_n": (64, 0),
+    "rope_frequency_base": (0,), "rope_frequency_scale": (0,), "tfs_z": (1,), "typical_p": (1,), "vocab_only": (False,),
+}  # fmt: skip
+"""Options of which only these values are supported: what happens without them, and 0 to turn the penalty off."""
 _KNOWN_OPTIONS = ENGINE_OPTIONS.union(Options.__struct_fields__)
 
 
@@ -76,11 +90,15 @@ class _RawOptions(Struct):
 
 
 def decode_generation(body: bytes, kind: type[_C]) -> _C:
-    """Return a request to generate. Raises as `decode` does, also for misspelled `options`."""
+    """Return a request to generate. Raises as `decode` does, also for `options` that are misspelled or unsupported."""
     request = decode(body, kind)
     if request.options is not None:
         options = msgspec.json.decode(body.removeprefix(BOM), type=_RawOptions).options
         check_fields(bytes(options), _KNOWN_OPTIONS, path="options")
+        for name, values in SUPPORTED_VALUES.items():
+            if getattr(request.options, name) not in (None, *values):
+                only = " or ".join(msgspec.json.encode(value).decode() for value in values)
+                raise Unsupported(f"options.{name}", f"only {only} is supported")
     return request
 
 
