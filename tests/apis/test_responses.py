@@ -125,6 +125,9 @@ def test_a_tool_of_a_namespace_keeps_its_own_name(api):
     reply = create(api, model="tiny/caller", tools=tools)
     assert reply.status == 200
     assert [tool["type"] for tool in reply.json["tools"]] == ["namespace"]
+    assert reply.headers["x-ignored-fields"] == "tools[1]"
+    streamed = create(api, model="tiny/caller", tools=tools, stream=True)
+    assert streamed.headers["x-ignored-fields"] == "tools[1]"
 
 
 def test_a_stored_response_is_returned_deleted_and_continued(api):
@@ -181,6 +184,12 @@ def test_a_response_cut_by_the_limit_is_incomplete(api):
         ({"truncation": "sometimes"}, "truncation"),
         ({"include": ["everything"]}, "include"),
         ({"temperature": 3}, "temperature"),
+        ({"seed": "x"}, "seed"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
+        ({"context_management": [{"type": "compaction"}]}, "context_management"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"previous_response_id": "resp_0"}, "previous_response_id"),
@@ -221,3 +230,27 @@ def test_the_tokens_of_an_input_are_counted_as_they_are_used(api, fields):
     later = {"input": "And?", "previous_response_id": first["id"], **fields}
     longer = api.post("/v1/responses/input_tokens", {"model": "tiny/talker", **later}).json["input_tokens"]
     assert longer == create(api, **later).json["usage"]["input_tokens"] > count["input_tokens"]
+
+
+def test_sampling_fields_of_other_apis_act(api):
+    def answer(**fields):
+        reply = create(api, max_output_tokens=24, **fields)
+        assert (reply.status, reply.headers.get("x-ignored-fields")) == (200, None), reply.body
+        return text(reply.json)
+
+    assert answer(stop="said").endswith("keeper ")
+    assert answer(stop=["", "ça", "said"]) == answer(stop=["said"])
+    random = {"model": "tiny/random"}
+    assert answer(**random, seed=7) == answer(**random, seed=7)
+    assert len({answer(**random, seed=seed) for seed in range(4)}) > 1
+    likeliest = answer(**random, temperature=0)
+    assert answer(**random, top_k=1) == answer(**random, min_p=1) == likeliest
+    for penalty in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
+        assert answer(**random, temperature=0, **{penalty: 2}) != likeliest
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_compaction_is_an_error_that_says_so(api, method):
+    reply = api.request(method, "/v1/responses/compact", {"model": "tiny/talker", "input": "Hi"}, {})
+    assert (reply.status, reply.json["error"]["code"]) == (404, "unsupported")
+    assert "truncation" in reply.json["error"]["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import lru_cache
@@ -35,6 +35,9 @@ _MEANT: Mapping[str, tuple[str, ...]] = {
     "stop_sequences": ("stop",),
     "stop": ("stop_sequences",),
     "functions_call": ("tool_choice",),
+    "messages": ("input",),
+    "reasoning_effort": ("reasoning.effort", "output_config.effort"),
+    "response_format": ("text.format", "output_config.format", "format"),
 }
 
 ignored_fields: ContextVar[tuple[str, ...]] = ContextVar("ignored_fields", default=())
@@ -58,10 +61,15 @@ def check_fields(body: bytes, known: Collection[str], *, path: str = "") -> None
     for name in unknown:
         if meant := _meant(name, known):
             raise UnknownField(f"{prefix}{name}", f"unknown field. Did you mean `{meant}`?")
-    if unknown:
-        named = tuple(f"{prefix}{name}" for name in unknown)
+    report_ignored(f"{prefix}{name}" for name in unknown)
+
+
+def report_ignored(fields: Iterable[str]) -> None:
+    """Log the paths of fields that have no effect on the current request, and add them to `ignored_fields`."""
+    named = tuple(fields)[:_NAMED]
+    if named:
         ignored_fields.set((*ignored_fields.get(), *named)[:_NAMED])
-        _LOGGER.info("ignored fields of a request: %s", ", ".join(named[:_NAMED]))
+        _LOGGER.info("ignored fields of a request: %s", ", ".join(named))
 
 
 def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
@@ -93,7 +101,7 @@ def _strict(known: frozenset[str]) -> msgspec.json.Decoder[Any]:
 def _meant(name: str, known: Collection[str]) -> str | None:
     """Return the known field that `name` is a misspelling or another API's name of; None if there is none."""
     for meant in _MEANT.get(name, ()):
-        if meant in known:
+        if meant.partition(".")[0] in known:
             return meant
     plain = _CAMEL.sub("_", name).replace("-", "_").lower()
     return next(iter(get_close_matches(plain, known, n=1, cutoff=_ALIKE)), None)

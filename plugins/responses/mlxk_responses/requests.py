@@ -12,6 +12,8 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
 """OpenAI's limits. What a response repeats is kept as often as the response has events that hold it."""
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Stop = Annotated[str, Meta(max_length=4096)]
 Label = Annotated[str, Meta(max_length=512)]
 
 
@@ -48,7 +50,10 @@ class StreamOptions(Struct):
 
 
 class ResponseRequest(Struct, kw_only=True):
-    """Fields that are listed act, or are hints that cannot change the result; others are skipped."""
+    """Fields that are listed act, are an error, or are hints that cannot change the result; others are skipped.
+
+    OpenAI's API has no `top_k`, `min_p`, `seed`, `stop` and penalties; vLLM's has them.
+    """
 
     model: Annotated[str, Meta(min_length=1)]
     input: str | list[Item] | None = None
@@ -62,6 +67,13 @@ class ResponseRequest(Struct, kw_only=True):
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: Stop | Annotated[list[Stop], Meta(max_length=16)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -71,6 +83,7 @@ class ResponseRequest(Struct, kw_only=True):
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     background: bool | None = None
+    context_management: Any = None
     conversation: Any = None
     prompt: Any = None
     user: Label | None = None

@@ -16,7 +16,7 @@ import msgspec
 from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
-from mlxk_core.api.server import Cancellation, Operation, ServerContext
+from mlxk_core.api.server import ApiError, Cancellation, Operation, ServerContext
 from mlxk_protocol.decode import decode, required
 from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.ids import new_id
@@ -71,6 +71,7 @@ def extend(server: ServerContext) -> None:
         method="post", summary="Count the tokens of the input.", request=ResponseRequest, response=dict[str, Any]
     )
     server.add_route("/v1/responses/input_tokens", InputTokens(server, store), operations=[count])
+    server.add_route("/v1/responses/compact", Compact())
     one = OneResponse(server, store, runs)
     server.add_route("/v1/responses/{id}", one, operations=[fetch, delete])
     server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs), operations=[cancel])
@@ -158,6 +159,19 @@ class InputTokens:
             yield b'{"object":"response.input_tokens","input_tokens":%d}' % len(prompt.tokens)
 
         self._server.run(req, resp, count, content_type=falcon.MEDIA_JSON, stream=False)
+
+
+class Compact:
+    """`POST /v1/responses/compact`. Its result is encrypted for OpenAI's own models."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        raise ApiError(
+            404,
+            f"{req.path} is not supported: this server cannot compact a conversation. Use `truncation: auto`.",
+            code="unsupported",
+        )
+
+    on_get = on_delete = on_post  # otherwise `compact` would be the id of a response
 
 
 class OneResponse:
@@ -264,6 +278,10 @@ def _check_supported(request: ResponseRequest) -> None:
     """Raise `InvalidOption` for what cannot be done here."""
     if request.background and request.store is False:
         raise InvalidOption("background", "needs `store`: a background response is fetched later")
+    if request.stream_options is not None and not request.stream:
+        raise InvalidOption("stream_options", "needs `stream: true`")
+    if request.context_management:
+        raise Unsupported("context_management", "compaction is not supported; use `truncation: auto`")
     if request.conversation is not None:
         raise Unsupported("conversation", "not supported; use previous_response_id")
     if request.prompt is not None:
@@ -295,6 +313,7 @@ def _generation(
 ) -> GenerationRequest:
     reasoning = request.reasoning
     system = [Message(role="system", content=request.instructions)] if request.instructions else []
+    stop = request.stop or ()
     wants_logprobs = _LOGPROBS in (request.include or ()) or bool(request.top_logprobs)
     return GenerationRequest(
         model=model,
@@ -303,10 +322,17 @@ def _generation(
             model,
             temperature=request.temperature,
             top_p=request.top_p,
+            top_k=request.top_k,
+            min_p=request.min_p,
+            repetition_penalty=request.repetition_penalty,
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
+            seed=request.seed,
             logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
         ),
         max_tokens=request.max_output_tokens or default_max_tokens,
         token_policy=TokenPolicy.HALF_CONTEXT,
+        stop=tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text),
         tools=() if choice.mode == "none" else tools.tools,
         must_call=choice.mode == "required",
         tool_names=choice.names,

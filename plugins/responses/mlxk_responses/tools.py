@@ -9,6 +9,7 @@ from mlxk_core.api import Tool
 from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
+from mlxk_protocol.fields import report_ignored
 from mlxk_responses.requests import Item
 
 _SEPARATOR = "__"
@@ -75,7 +76,7 @@ def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
                         raise unsupported_tool(f"{at}.tools[{number}]", tool.get("type"))
                     yield f"{at}.tools[{number}]", _name(item, at), tool
             case kind if kind in _LEFT_UNUSED:
-                continue
+                report_ignored([at])
             case kind:
                 raise unsupported_tool(at, kind)
 
