@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlxk_core._embedding.configuration import EmbeddingConfiguration, embedding_configuration
-from mlxk_core._embedding.work import batches, beginning, check_cancelled, encoding, run_work
+from mlxk_core._embedding.work import batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, Kind, UnsupportedModel
 from mlxk_core._generation.engine import EmbeddingEngine, Engine
 from mlxk_core._generation.service import GenerationService
@@ -65,7 +65,7 @@ def embed(
         encoded: list[array[int]] = []  # arrays: 64 requests of 2,048 inputs have ten million tokens
         for index, value in enumerate(request.inputs):
             check_cancelled(cancelled)
-            with encoding():
+            with service.tokenizing(partial(check_cancelled, cancelled)):
                 tokens = _encode(tokenizer, configuration, prefix, value, request, index)
                 encoded.append(array("q", tokens))
         order = list(batches([len(tokens) for tokens in encoded]))

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlxk_core._embedding.configuration import longest_input
 from mlxk_core._embedding.embedding import InputTooLong
-from mlxk_core._embedding.work import batches, beginning, check_cancelled, encoding, run_work
+from mlxk_core._embedding.work import batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
 from mlxk_core._generation.service import GenerationService
@@ -79,7 +79,7 @@ def rerank(
         pairs = []
         for index, document in enumerate(request.documents):
             check_cancelled(cancelled)
-            with encoding():
+            with service.tokenizing(partial(check_cancelled, cancelled)):
                 option, text = f"documents[{index}]", beginning(tokenizer, document, reranker.limit)
                 if text is not document and not request.truncate:
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import Interrupted
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.tokenizing import find_excess
 from mlxk_core._models.model import Model
 
 _T = TypeVar("_T")
-_USUAL = 8
-"""Characters per token that no ordinary text exceeds."""
-_PIECE = 1 << 14  # characters
-_EDGES = 16  # tokens
-_ENCODING = threading.BoundedSemaphore(2)
+_MARGIN = 16  # tokens: a beginning must be too long also where lower case has fewer
 TOKENS_PER_BATCH = 512
 """Inputs are computed together up to this many tokens, so that generations do not wait long."""
 
@@ -49,13 +44,6 @@ def run_work(
             yield result
 
 
-@contextmanager
-def encoding() -> Iterator[None]:
-    """Hold while a text is encoded: dozens of threads that compute would delay every other thread of the process."""
-    with _ENCODING:
-        yield
-
-
 def check_cancelled(cancelled: Callable[[], bool]) -> None:
     """Raise `Interrupted` if `cancelled` returns True."""
     if cancelled():
@@ -63,20 +51,9 @@ def check_cancelled(cancelled: Callable[[], bool]) -> None:
 
 
 def beginning(tokenizer: Tokenizer, text: str, limit: int | None) -> str:
-    """Return `text`, or a beginning of it that has over `limit` tokens.
-
-    A text of megabytes is counted in pieces: to tokenize it at once takes seconds and hundreds of megabytes, whether
-    or not the result can be used.
-    """
-    if limit is None or len(text) <= limit * _USUAL:
-        return text
-    count = 0
-    for at in range(0, len(text), _PIECE):
-        # The cut edges of a piece may add a few tokens to its share of the whole text.
-        count += len(tokenizer.encode(text[at : at + _PIECE], add_special_tokens=False)) - _EDGES
-        if count > limit + _EDGES and at + _PIECE < len(text):
-            return text[: at + _PIECE]
-    return text
+    """Return `text`, or a beginning of it that has over `limit` tokens."""
+    excess = find_excess(tokenizer, text, limit + _MARGIN) if limit is not None else None
+    return text if excess is None else text[: excess.characters]
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -15,6 +15,7 @@ from mlxk_core._generation.generic_tools import with_tools
 from mlxk_core._generation.infill import infill
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.tokenizing import encode, find_excess
 from mlxk_core._generation.wrong_result import WrongResult
 
 _ASKED = "mlxk asks"
@@ -22,11 +23,6 @@ _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
 # The beginning of a marker at the end of a text: the closed conversation may continue with one that begins alike.
 _BEGUN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]*\Z")
-_USUAL = 8
-"""Characters per token that no ordinary text exceeds."""
-_PIECE = 1 << 14  # characters
-_EDGES = 16  # tokens
-_SPECIALS = 64  # tokens that a tokenizer may add around a text
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "tool": "Tool"}
 
 
@@ -58,7 +54,7 @@ def render(
     if request.suffix is not None:
         prompt = _infill(engine.tokenizer, request.prompt, request.suffix)
     elif isinstance(request.prompt, str):
-        tokens: Sequence[int] = _encode(engine.tokenizer, request.prompt, add_special_tokens=True)
+        tokens: Sequence[int] = encode(engine.tokenizer, request.prompt, add_special_tokens=True)
         prompt = Prompt(request.prompt, tokens)
     elif request.prompt and all(isinstance(part, int) for part in request.prompt):
         prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
@@ -143,7 +139,7 @@ def _render_template(engine: Engine, messages: Sequence[Message], request: Gener
         common = _common(text, closed)
         begun = _BEGUN.search(text, 0, common)
         suffix = text[begun.start() if begun else common :]
-    return Prompt(text, _encode(engine.tokenizer, text, add_special_tokens=False), suffix)
+    return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=False), suffix)
 
 
 def _rewritten(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt | None:
@@ -196,7 +192,7 @@ def _after_last_turn(engine: Engine, messages: Sequence[Message], request: Gener
 def _as_turns(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
     text = speakers(messages)
     note = f"{why} The conversation is written as Human: and Assistant: turns instead."
-    return Prompt(text, _encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
+    return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
 
 
 def speakers(messages: Sequence[Message]) -> str:
@@ -235,26 +231,7 @@ def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
 
 
 def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int], window: int | None) -> None:
-    """Count the tokens of a very long text piece by piece, and stop at the size of the context.
-
-    Tokenizing 4 MB at once takes over 1 GB, whether or not the result can be used.
-    """
-    texts = [prompt] if isinstance(prompt, str) else [part.content for part in prompt if isinstance(part, Message)]
-    if window is None or sum(map(len, texts)) <= window * _USUAL:
-        return
-    count = 0
-    for text in texts:
-        for at in range(0, len(text), _PIECE):
-            # The cut edges of a piece may add a few tokens to its share of the whole text.
-            count += max(0, len(_encode(tokenizer, text[at : at + _PIECE], add_special_tokens=False)) - _EDGES)
-            if count >= window:
-                raise ContextLengthExceeded(count, window, at_least=True)
-
-
-def _encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
-    tokens = tokenizer.encode(text, add_special_tokens=add_special_tokens)
-    if not isinstance(tokens, list):
-        raise WrongResult(f"encode() returned {type(tokens).__name__}, not a list", tokenizer.encode)
-    if len(tokens) > 4 * len(text) + _SPECIALS:  # a character has 4 bytes at most
-        raise WrongResult(f"encode() returned {len(tokens)} tokens for {len(text)} characters", tokenizer.encode)
-    return tokens
+    """Raise `ContextLengthExceeded` for a text far longer than the context, before it is tokenized as a whole."""
+    text = prompt if isinstance(prompt, str) else "".join(part.content for part in prompt if isinstance(part, Message))
+    if window is not None and (excess := find_excess(tokenizer, text, window)):
+        raise ContextLengthExceeded(excess.tokens, window, at_least=True)

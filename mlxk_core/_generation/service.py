@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from queue import Empty
 from types import TracebackType
@@ -33,6 +33,7 @@ from mlxk_core._generation.request_types import check_types
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.tokenizing import TokenizingSlots
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
@@ -50,8 +51,6 @@ _POLL_SECONDS = 0.1
 """How often `waiting` is called."""
 _MIN_COUNT_LIMIT = 1 << 18
 """`prompt` counts at least this many tokens, even if the model's context is shorter: the caller asks for the count."""
-_RENDER_SLOTS = threading.BoundedSemaphore(2)
-"""Prompts that `prompt` renders at once: with dozens of busy threads, all others of the process would be slow."""
 _MEAN_WEIGHT = 0.1
 """Weight of the latest request in the mean run time, which estimates when a place in the queue becomes free."""
 
@@ -106,6 +105,7 @@ class GenerationService:
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
+        self._tokenizing = TokenizingSlots()
         self._planner = Planner(host, self.is_loaded)
 
     def __enter__(self) -> GenerationService:
@@ -172,16 +172,12 @@ class GenerationService:
         [request] = with_settings([self._with_defaults(request)])
         reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
-        with self._lease(request.model, request.backend, waiting) as resident:
-            while not _RENDER_SLOTS.acquire(timeout=_POLL_SECONDS):
-                waiting()
+        with self._lease(request.model, request.backend, waiting) as resident, self.tokenizing(waiting):
             try:
                 with quiet_thread():
                     return render(resident.engine, request, window, reads_calls=reads_calls)
             except Exception as error:
                 raise request_error(self._host, resident.backend, error) from error
-            finally:
-                _RENDER_SLOTS.release()
 
     @contextmanager
     def tokenizer(
@@ -201,6 +197,14 @@ class GenerationService:
             require_task(model, self._backend(model, backend), needs)
         with self._lease(model, backend, waiting) as resident:
             yield resident.engine.tokenizer
+
+    def tokenizing(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Return a context to tokenize in, one text at a time: two threads can be in it at once, and others wait.
+
+        `waiting` is called ten times a second until there is room; what it raises ends the wait. `prompt` enters it
+        itself.
+        """
+        return self._tokenizing.hold(waiting)
 
     def run_tasks(
         self,

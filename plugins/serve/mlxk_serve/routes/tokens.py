@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -24,8 +23,6 @@ from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of, template_kwargs
 
 _LONGEST_TEXT = 1 << 20
-_COMPUTING = threading.BoundedSemaphore(2)
-"""Held while tokens are computed: dozens of threads at it would delay `/health` and every stream."""
 TokenId = Annotated[int, Meta(ge=0)]
 
 
@@ -117,7 +114,10 @@ class _Resource:
 
     @contextmanager
     def _tokenizer(self, model: Model, cancellation: Cancellation) -> Iterator[Tokenizer]:
-        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer, _COMPUTING:
+        with (
+            self._service.tokenizer(model, waiting=cancellation.check) as tokenizer,
+            self._service.tokenizing(cancellation.check),
+        ):
             cancellation.check()
             yield tokenizer
 
@@ -147,16 +147,18 @@ class Tokenize(_Resource):
         self._run(req, resp, lambda cancellation: self._tokenized(request, model, cancellation))
 
     def _tokenized(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
-        with self._tokenizer(model, cancellation) as tokenizer:
-            if request.prompt is not None:
-                tokens = tokenizer.encode(request.prompt, add_special_tokens=request.add_special_tokens)
-            else:
-                tokens = list(self._service.prompt(self._request(request, model)).tokens)
-            strings: list[str] | UnsetType = UNSET
-            if request.return_token_strs:
-                strings = [tokenizer.decode([token]) for token in tokens]
+        with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
+            tokens = None
+            if request.prompt is None:
+                tokens = self._service.prompt(self._request(request, model), waiting=cancellation.check).tokens
+            with self._service.tokenizing(cancellation.check):
+                if tokens is None:
+                    tokens = tokenizer.encode(request.prompt or "", add_special_tokens=request.add_special_tokens)
+                strings: list[str] | UnsetType = UNSET
+                if request.return_token_strs:
+                    strings = [tokenizer.decode([token]) for token in tokens]
         return TokenizeResponse(
-            count=len(tokens), max_model_len=model_context_length(model), tokens=tokens, token_strs=strings
+            count=len(tokens), max_model_len=model_context_length(model), tokens=list(tokens), token_strs=strings
         )
 
 

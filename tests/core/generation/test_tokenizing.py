@@ -1,0 +1,61 @@
+"""Bounds on tokenizing: slots for threads, and the beginning of a text that is too long."""
+
+import pytest
+
+from mlxk_core._generation.tokenizing import TokenizingSlots, find_excess
+from mlxk_core.api.errors import Interrupted
+from mlxk_core.api.generation import GenerationRequest, Message
+from mlxk_testing.fake_engine import fake_backend
+
+PIECE = 1 << 14
+
+
+class Characters:
+    """A tokenizer with a token for each character; it keeps the lengths of the texts it has read."""
+
+    def __init__(self):
+        self.read = []
+
+    def encode(self, text, *, add_special_tokens):
+        self.read.append(len(text))
+        return [ord(character) for character in text]
+
+
+def interrupt():
+    raise Interrupted("waiting")
+
+
+def test_a_wait_for_a_slot_can_be_ended_and_leaves_the_slot_free():
+    slots = TokenizingSlots(1)
+    with slots.hold(), pytest.raises(Interrupted), slots.hold(interrupt):
+        raise AssertionError("held twice")
+    with pytest.raises(KeyError), slots.hold(interrupt):
+        raise KeyError
+    with slots.hold(interrupt):
+        pass
+
+
+def test_prompts_wait_while_two_threads_tokenize(house):
+    service, model = house.open(fake_backend()), house.model()
+    request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")])
+    with service.tokenizing(), service.tokenizer(model):
+        assert service.prompt(request, waiting=interrupt).tokens
+        with service.tokenizing(), pytest.raises(Interrupted):
+            service.prompt(request, waiting=interrupt)
+    assert service.prompt(request, waiting=interrupt).tokens
+
+
+@pytest.mark.parametrize("limit", [1, 100, PIECE, 3 * PIECE])
+def test_a_long_text_is_read_until_it_has_too_many_tokens(limit):
+    tokenizer = Characters()
+    text = "x" * (9 * max(limit, PIECE))
+    excess = find_excess(tokenizer, text, limit)
+    assert limit <= excess.tokens <= excess.characters < limit + 2 * PIECE
+    assert sum(tokenizer.read) == excess.characters
+
+
+def test_a_text_that_may_fit_is_not_read():
+    tokenizer = Characters()
+    assert find_excess(tokenizer, "x" * 800, 100) is None
+    assert find_excess(tokenizer, "x" * 801, None) is None
+    assert tokenizer.read == []
