@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core._errors import ModelNotFound, PluginFailure
@@ -101,6 +102,14 @@ class ExtensionRecorder:
             raise TypeError(f"middleware {name} has none of {', '.join(_MIDDLEWARE)}")
         self.middleware.append(name)
 
+    def additions(self) -> tuple[str, ...]:
+        """Return everything that was added, each after its kind."""
+        return (
+            *(f"route {path}" for path in self.routes),
+            *(f"middleware {name}" for name in self.middleware),
+            *(f"request field {name}" for name in self.fields),
+        )
+
     def respond(self, *args: Any, **options: Any) -> None:
         raise RuntimeError("no request can be answered before the server has started")
 
@@ -113,25 +122,25 @@ class ExtensionRecorder:
         return lambda *args, **options: None
 
 
-def record_additions(host: Host, spec: ServerExtensionSpec, claims: Claims) -> ExtensionRecorder:
-    """Return what `spec` adds, and take it in `claims`. Raises what its target raises."""
+def additions(
+    host: Host,
+    spec: ServerExtensionSpec,
+    claims: Claims,
+    *,
+    around: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - has no state
+) -> tuple[str, ...]:
+    """Return what `spec` adds, and take it in `claims`: `route /ping`, `middleware Stamp`.
+
+    Empty if its plugin fails, which is recorded. `around` is entered while its target is called.
+    """
     recorder = ExtensionRecorder(host, claims)
-    host.load(spec.target)(recorder)
-    claims.add(f"server extension {spec.name}", recorder.routes, recorder.fields)
-    return recorder
 
+    def add() -> None:
+        with around:
+            host.load(spec.target)(recorder)
+        claims.add(f"server extension {spec.name}", recorder.routes, recorder.fields)
 
-def additions(host: Host, spec: ServerExtensionSpec, claims: Claims) -> tuple[str, ...]:
-    """Return what `spec` adds: `route /ping`, `middleware Stamp`. Empty if its plugin fails, which is recorded."""
-    found: list[ExtensionRecorder] = []
     try:
-        if not host.attempt(spec, lambda: found.append(record_additions(host, spec, claims))):
-            return ()
+        return recorder.additions() if host.attempt(spec, add) else ()
     except PluginFailure:  # strict; on record
         return ()
-    [recorder] = found
-    return (
-        *(f"route {path}" for path in recorder.routes),
-        *(f"middleware {name}" for name in recorder.middleware),
-        *(f"request field {name}" for name in recorder.fields),
-    )

@@ -6,13 +6,14 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlxk_core._check.extension_recorder import Claims, record_additions
+from mlxk_core._check.extension_recorder import Claims, additions
 from mlxk_core._check.import_check import import_problems
 from mlxk_core._check.made_up_models import empty_model, safetensors_model
 from mlxk_core._errors import ModelError, PluginConflict, PluginFailure
@@ -21,7 +22,7 @@ from mlxk_core._generation.extractor import ExtractorContext, PlainText
 from mlxk_core._host.backend_selection import verdict_on
 from mlxk_core._host.format_selection import evidence_for
 from mlxk_core._host.model_facts import detected
-from mlxk_core._host.plugin import Plugin
+from mlxk_core._host.plugin import Plugin, PluginRecord
 from mlxk_core._host.specs import (
     AgentEndpoint,
     AgentSetup,
@@ -34,7 +35,7 @@ from mlxk_core._host.specs import (
     ServerExtensionSpec,
     SettingsSection,
 )
-from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.isolated_format import check_event
 from mlxk_core._isolation.isolated_source import find_in, names_of
 from mlxk_core._models.model import Model
@@ -48,10 +49,11 @@ _T = TypeVar("_T")
 
 
 class PluginCheck:
-    """Checks the plugins of one host; `problems` has what was found, by plugin."""
+    """Checks the plugins of one host. `findings` has what was found, and `additions` what server extensions add."""
 
     def __init__(self, host: Host, folder: Path) -> None:
-        self.problems: dict[Plugin, list[str]] = {}
+        self.findings: dict[Plugin, list[Finding]] = {}
+        self.additions: dict[Plugin, list[str]] = {}
         self._host = host
         self._claims = Claims()
         self._made_up = [safetensors_model(folder / "safetensors"), empty_model(folder / "empty")]
@@ -60,7 +62,7 @@ class PluginCheck:
         """Check everything that the host's plugins offer."""
         for plugin in self._host.loaded_plugins():
             for problem in import_problems(plugin.module) if plugin.module else ():
-                self._report(plugin, problem)
+                self._report(plugin, Finding(problem))
         for plugin, spec in self._host.contributions():
             self._check(plugin, spec)
         for plugin, detector in self._host.quantization_detectors():
@@ -73,25 +75,32 @@ class PluginCheck:
         yield from self._made_up
         yield from Resolver(self._host).all()
 
-    def _report(self, plugin: Plugin, problem: str) -> None:
-        found = self.problems.setdefault(plugin, [])
-        if problem not in found:
-            found.append(problem)
+    def _report(self, plugin: Plugin, finding: Finding) -> None:
+        found = self.findings.setdefault(plugin, [])
+        if finding not in found:
+            found.append(finding)
 
-    def _call(self, plugin: Plugin, what: str, function: Callable[[], _T]) -> _T | None:
-        """Return `function()`, or None if it raised. Errors and output are recorded as problems."""
+    @contextlib.contextmanager
+    def _silence(self, plugin: Plugin, what: str) -> Iterator[None]:
+        """Report if something is printed during the `with` block."""
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
+                yield
+        finally:
+            if printed.getvalue():
+                self._report(plugin, Finding(f"{what} prints to standard output"))
+
+    def _call(self, plugin: Plugin, what: str, function: Callable[[], _T]) -> _T | None:
+        """Return `function()`, or None if it raised. Errors and output are recorded as problems."""
+        try:
+            with self._silence(plugin, what):
                 return function()
         except (ModelError, PluginFailure):  # a broken model is no failure; what cannot be loaded is on record
             return None
         except (Exception, SystemExit) as error:
-            self._report(plugin, f"{what} raised {describe_error(error, plugin.packages)}")
+            self._report(plugin, Finding.of_error(f"{what} raised", error, plugin.packages))
             return None
-        finally:
-            if printed.getvalue():
-                self._report(plugin, f"{what} prints to standard output")
 
     def _check(self, plugin: Plugin, spec: Any) -> None:
         if isinstance(spec, SettingsSection):
@@ -117,12 +126,13 @@ class PluginCheck:
             case AgentSpec():
                 self._check_agent(plugin, spec, target)
             case ServerExtensionSpec():
-                add = partial(record_additions, self._host, spec, self._claims)
-                self._call(plugin, f"server extension {spec.name}", add)
+                around = self._silence(plugin, f"server extension {spec.name}")
+                added = additions(self._host, spec, self._claims, around=around)
+                self.additions.setdefault(plugin, []).extend(added)
 
     def _expect(self, plugin: Plugin, spec: Any, fits: bool, expected: str) -> None:
         if not fits:
-            self._report(plugin, f"the target of {spec.name} is not {expected}")
+            self._report(plugin, Finding(f"the target of {spec.name} is not {expected}"))
 
     def _check_agent(self, plugin: Plugin, spec: AgentSpec, target: Callable[[AgentEndpoint], Any]) -> None:
         """Call the target for a made-up server. The agent itself need not be installed."""
@@ -134,7 +144,7 @@ class PluginCheck:
         self._expect(plugin, spec, fits, "(AgentEndpoint) -> AgentSetup")
         given = [*setup.arguments, *setup.variables.values(), *setup.files.values()] if fits else []
         if fits and not any(endpoint.url in text for text in given):
-            self._report(plugin, f"agent {spec.name}: its setup does not name the server")
+            self._report(plugin, Finding(f"agent {spec.name}: its setup does not name the server"))
 
     def _check_backend(self, plugin: Plugin, spec: BackendSpec) -> None:
         for model in self._made_up:
@@ -170,17 +180,29 @@ class PluginCheck:
                 names = (*conflict.details.get("backends", ()), *conflict.details.get("formats", ()))
                 for plugin, spec in self._host.contributions():
                     if spec.name in names and isinstance(spec, (BackendSpec, ReasoningExtractorSpec)):
-                        self._report(plugin, str(conflict))
+                        self._report(plugin, Finding(str(conflict)))
             except (ModelError, PluginFailure):
                 continue
 
 
-def check_plugins(host: Host) -> dict[Plugin, list[str]]:
-    """Return the problems of each plugin of `host`, beyond those that are on its record afterwards."""
+def check_plugins(host: Host) -> list[PluginRecord]:
+    """Return the records of the plugins, with what server extensions add and with every problem that was found."""
     with tempfile.TemporaryDirectory(prefix="mlxk-check-") as folder:
         check = PluginCheck(host, Path(folder))
         check.run()
-        return check.problems
+    additions = {plugin.label: found for plugin, found in check.additions.items()}
+    problems = {
+        plugin.label: [str(finding) for finding in found if finding != plugin.failure]  # that one is on its record
+        for plugin, found in check.findings.items()
+    }
+    return [
+        replace(
+            record,
+            provides=(*record.provides, *additions.get(record.label, ())),
+            problems=tuple(problems.get(record.label, ())),
+        )
+        for record in host.plugins()
+    ]
 
 
 def _parse(make: Callable[[ExtractorContext], Any], context: ExtractorContext) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from mlxk_core._errors import PluginFailure, UsageError
 from mlxk_core._host.host import Host
 from mlxk_core._host.plugin import PluginRecord
 
-_PLACE = re.compile(r" \([^()]*:\d+\)$")
 _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 
 
@@ -75,6 +73,12 @@ def new(session: Session, kind: str, name: str, folder: Path) -> Any:
     return {"path": str(project), "files": files}
 
 
+def _checked_records(host: Host) -> list[PluginRecord]:
+    from mlxk_core._check.plugin_check import check_plugins
+
+    return check_plugins(host)
+
+
 def _records(host: Host) -> list[PluginRecord]:
     """Return the records, with the routes and middleware of server extensions."""
     from mlxk_core._check.extension_recorder import Claims, additions
@@ -85,27 +89,6 @@ def _records(host: Host) -> list[PluginRecord]:
         # Before the records are read: an extension that fails is on the record of its plugin then.
         added.setdefault(host.owner_of(spec).label, []).extend(additions(host, spec, claims))
     return [replace(r, provides=(*r.provides, *added.get(r.label, ()))) for r in host.plugins()]
-
-
-def _checked_records(host: Host) -> list[PluginRecord]:
-    from mlxk_core._check.plugin_check import check_plugins
-
-    problems = {plugin.label: found for plugin, found in check_plugins(host).items()}
-    return [
-        replace(record, problems=_without_repeats(problems.get(record.label, ()), record)) for record in _records(host)
-    ]
-
-
-def _without_repeats(problems: Sequence[str], record: PluginRecord) -> tuple[str, ...]:
-    """Return the problems that are not on the record yet. One error may be met at several lines."""
-    seen = {_PLACE.sub("", text) for text in (record.reason, *record.conflicts) if text}
-    found = []
-    for problem in problems:
-        text = _PLACE.sub("", problem)
-        if text not in seen:
-            seen.add(text)
-            found.append(problem)
-    return tuple(found)
 
 
 def _problems(record: PluginRecord) -> list[str]:

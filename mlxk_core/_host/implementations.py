@@ -14,7 +14,7 @@ from mlxk_core._host.contributions import Named
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.registry import Registry
 from mlxk_core._host.specs import ModelSource, ModelSourceSpec, SettingsSection, Target
-from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.isolated_compiler import IsolatedCompiler
 from mlxk_core._isolation.isolated_source import IsolatedSource
 from mlxk_core._isolation.stdout import quiet_stdout
@@ -44,8 +44,8 @@ class Implementations:
             raise
         except (Exception, SystemExit) as error:
             owner = self._registry.owner_of(target)
-            reason = f"{target} cannot be loaded: {describe_error(error, owner.packages, source)}"
-            raise self._registry.isolation.record(owner, reason, error, source=source) from error
+            finding = Finding.of_error(f"{target} cannot be loaded:", error, owner.packages, source)
+            raise self._registry.isolation.record(owner, finding, error) from error
 
     def attempt(self, spec: Named, function: Callable[[], None]) -> bool:
         """Run `function` of the plugin that provided `spec`; return whether it succeeded. See `Host.attempt`."""
@@ -62,8 +62,8 @@ class Implementations:
     ) -> PluginFailure:
         """Return `error` as a failure of the plugin that provided `spec`. See `Host.failure_of`."""
         owner = self._registry.owner_of(spec)
-        reason = f"{what} raised {describe_error(error, owner.packages, source)}"
-        return self._registry.isolation.record(owner, reason, error, source=source)
+        finding = Finding.of_error(f"{what} raised", error, owner.packages, source)
+        return self._registry.isolation.record(owner, finding, error)
 
     @cached_property
     def model_sources(self) -> list[tuple[ModelSourceSpec, ModelSource]]:

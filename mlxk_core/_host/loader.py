@@ -13,8 +13,8 @@ from mlxk_core._errors import InvalidOption
 from mlxk_core._host.entry_points import EntryPoint, entry_points
 from mlxk_core._host.hookspecs import HookSpecs
 from mlxk_core._host.plugin import Plugin, PluginRecord
-from mlxk_core._isolation.error_place import describe_error
 from mlxk_core._isolation.exits import exits_as_errors
+from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.isolation import Isolation
 from mlxk_core._isolation.stdout import quiet_stdout
 
@@ -83,7 +83,7 @@ class Loader:
             if self._manager.get_plugin(key) is not None:
                 self._manager.unregister(name=key)
             source = _hook_in(implementation, error)
-            self._isolation.fail(plugin, describe_error(error, plugin.packages, source), error, source=source)
+            self._isolation.fail(plugin, Finding.of_error("", error, plugin.packages, source), error)
 
     def _hooks_of(self, implementation: object) -> dict[str, list[pluggy.HookImpl]]:
         hooks: dict[str, list[pluggy.HookImpl]] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlxk_core import __version__
+from mlxk_core._isolation.finding import Finding
 
 Status = Literal["loaded", "disabled", "failed"]
 
@@ -45,6 +46,8 @@ class Plugin:
     packages: set[str] = field(default_factory=set)
     module: str | None = None
     """The module of its entry point."""
+    failure: Finding | None = None
+    """Why its record says that it failed."""
 
     @property
     def label(self) -> str:

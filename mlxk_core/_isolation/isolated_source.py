@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlxk_core._errors import MlxkError
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.specs import ModelSource
-from mlxk_core._isolation.error_place import describe_error
+from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.isolation import Isolation
 from mlxk_core._isolation.stdout import quiet_stdout
 
@@ -56,8 +56,8 @@ class IsolatedSource:
         except MlxkError:
             raise
         except (Exception, SystemExit) as error:
-            reason = f"fetch({name!r}) raised {describe_error(error, self._owner.packages, fetch)}"
-            raise self._isolation.record(self._owner, reason, error, source=fetch) from error
+            finding = Finding.of_error(f"fetch({name!r}) raised", error, self._owner.packages, fetch)
+            raise self._isolation.record(self._owner, finding, error) from error
 
     def _find(self, name: str) -> Model | MlxkError | None:
         try:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mlxk_core._errors import PluginFailure
 from mlxk_core._host.plugin import Plugin
-from mlxk_core._isolation.error_place import describe_error, error_place
+from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.stdout import quiet_stdout
 
 _T = TypeVar("_T")
@@ -41,42 +41,37 @@ class Isolation:
             self._announce(plugin)
             return default
         except (Exception, SystemExit) as error:
-            reason = f"{what} raised {describe_error(error, plugin.packages, source)}"
-            self.fail(plugin, reason, error, source=source)
+            self.fail(plugin, Finding.of_error(f"{what} raised", error, plugin.packages, source), error)
             return default
 
-    def fail(
-        self, plugin: Plugin, reason: str, cause: BaseException | None = None, *, source: object = None
-    ) -> PluginFailure:
+    def fail(self, plugin: Plugin, finding: Finding, cause: BaseException) -> PluginFailure:
         """Record a failure and name the plugin to the user. Raises it in strict mode."""
-        failure = self.record(plugin, reason, cause, source=source)
+        failure = self.record(plugin, finding, cause)
         if self.strict:
             raise failure
         self._announce(plugin)
-        if cause is not None and os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
+        if os.environ.get("MLXK_DEBUG", "") not in ("", "0"):
             import traceback  # needed after a failure only
 
             traceback.print_exception(cause)  # to standard error
         return failure
 
-    def record(
-        self, plugin: Plugin, reason: str, cause: BaseException | None = None, *, source: object = None
-    ) -> PluginFailure:
+    def record(self, plugin: Plugin, finding: Finding, cause: BaseException) -> PluginFailure:
         """Record a failure and return it, for work that cannot be done without the plugin."""
         mismatch = plugin.needs_other_core()
-        if mismatch:
-            reason = f"{mismatch}: {reason}"
+        reason = f"{mismatch}: {finding}" if mismatch else str(finding)
         import logging  # needed after a failure only
 
         logging.getLogger("mlxk.plugins").debug("plugin %s failed: %s", plugin.label, reason, exc_info=cause)
-        if plugin.record.status != "failed":
+        if plugin.failure is None:
+            plugin.failure = finding
             plugin.record = replace(plugin.record, status="failed", reason=reason)
         failure = PluginFailure(
             f"Plugin {plugin.label} failed: {reason}. (MLXK_DEBUG=1 shows the traceback.)",
             plugin=plugin.record.name,
             distribution=plugin.record.distribution,
             version=plugin.record.version,
-            place=error_place(cause, plugin.packages, source),
+            place=finding.place,
             reason=reason,
         )
         failure.__cause__ = cause

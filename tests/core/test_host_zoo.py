@@ -286,6 +286,20 @@ def test_checking_finds_an_extension_whose_route_or_field_is_taken(zoo):
         assert not any(what.startswith("route") for what in entry["provides"]) or entry["name"] == "a-good"
 
 
+def test_checking_runs_an_extension_once_and_finds_what_it_prints(zoo):
+    lines = [
+        "with open(f'{__file__}.calls', 'a') as calls: calls.write('called')",
+        "print('noise')",
+        "raise KeyError('gone')",
+    ]
+    zoo.plugin("loud", EXTENSION.replace("{name}", "loud", 2).replace("{line}", "\n    ".join(lines)))
+    records = zoo.mlxk("plugins", "--check", "--json").json["data"]["plugins"]
+    [loud] = [entry for entry in records if entry["name"] == "loud"]
+    assert (zoo.folder / "zoo_loud.py.calls").read_text() == "called"
+    assert "KeyError: 'gone'" in loud["reason"]
+    assert loud["problems"] == ["server extension loud prints to standard output"]
+
+
 def test_an_error_that_is_met_at_several_lines_is_one_problem(zoo):
     source = """
     @hookimpl
