@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mlxk_core._generation.events import Channel, Delta, ExtractorEvent
+from mlxk_core._generation.events import CONTENT, Channel, Delta, ExtractorEvent
 from mlxk_core._generation.request import Tool
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Cuttable(Protocol):
 class PlainText:
     """The extractor of a model without a format: everything is content."""
 
-    channel = Channel.CONTENT
+    channel = CONTENT
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
-        return (Delta(Channel.CONTENT, text),) if text else ()
+        return (Delta(CONTENT, text),) if text else ()
 
     def close(self) -> Iterable[ExtractorEvent]:
         return ()

@@ -109,6 +109,11 @@ class Generation:
             self._process(update)
         return self._unread.popleft()
 
+    @property
+    def blocking(self) -> bool:
+        """Whether `poll` may take long, also after it returned `Started`: the detokenizer waits for another process."""
+        return self._pipeline is not None and self._pipeline.blocking
+
     def poll(self) -> list[Event] | None:
         """Take the events that have arrived, without waiting.
 
@@ -130,6 +135,7 @@ class Generation:
         """Call `callback` now, and later on another thread whenever `poll` may return more. It must not block.
 
         For a consumer of many generations. Until it returns `Started`, `poll` may take long: it renders the prompt.
+        Later it may if the generation is `blocking`.
         """
         self._job.outbox.notify(callback)
 

@@ -73,15 +73,13 @@ class Outbox:
     def __init__(self) -> None:
         self._updates: SimpleQueue[JobUpdate] = SimpleQueue()
         self._notify: Callable[[], None] | None = None
+        self.empty = self._updates.empty
+        """Return whether there is no update now."""
 
     def put(self, update: JobUpdate) -> None:
         self._updates.put(update)
         if self._notify is not None:
             self._notify()
-
-    def empty(self) -> bool:
-        """Return whether there is no update now."""
-        return self._updates.empty()
 
     def get(self, timeout: float | None = None) -> JobUpdate:
         """Return the next update. Raises `queue.Empty` after `timeout` seconds without one."""

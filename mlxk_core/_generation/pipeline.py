@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mlxk_core._generation.engine import Sampled, ScoredToken
 from mlxk_core._generation.events import (
+    CONTENT,
     Channel,
     Delta,
     ExtractorEvent,
@@ -28,11 +29,13 @@ class TextPipeline:
     """The text of one response. Feed tokens in order until `reason` is set.
 
     `reason` is why the response ended, `stop_string` the text that ended it, `stop_token` the scored token that did.
+    `blocking` is whether `feed` may take long (`Detokenizer`).
     """
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: ToolCallFilter) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = tokenizer.detokenizer()
+        self.blocking: bool = getattr(self._detokenizer, "blocking", False)
         self._extractor = extractor
         self._stops = stops.matcher()
         self._calls = calls
@@ -56,7 +59,8 @@ class TextPipeline:
             return self.finish("stop")
         if sampled.logprob is not None:
             self._logprobs.append(self._logprob(sampled))
-        self._feed(self._check(self._detokenizer.add(sampled.token), self._detokenizer.add), events)
+        text = self._check(self._detokenizer.add(sampled.token), self._detokenizer.add)
+        self._route(self._extractor.feed(text), events)
         self._count_reasoning()
         if self.reason is None and sampled.finish is not None:
             events += self.finish("length" if sampled.finish == "length" else "stop")
@@ -72,13 +76,13 @@ class TextPipeline:
             rest = rest.rstrip("�")  # a character that was cut in two by the limit
             if isinstance(self._extractor, Cuttable):
                 self._extractor.cut()
-        self._feed(rest, events)
+        self._route(self._extractor.feed(rest), events)
         self._route(self._extractor.close(), events)
         self._take(self._calls.flush(whole=reason == "stop"), events)
         if self.reason is None:
             self._content(self._stops.flush(), events)
             if self._logprobs:
-                events.append(Delta(self._channel or Channel.CONTENT, "", self._take_logprobs()))
+                events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
             self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
         return events
 
@@ -89,9 +93,6 @@ class TextPipeline:
         if len(text) > _LONGEST_TOKEN:
             raise WrongResult(f"the detokenizer returned {len(text)} characters for one token", source)
         return text
-
-    def _feed(self, text: str, out: list[ExtractorEvent]) -> None:
-        self._route(self._extractor.feed(text), out)
 
     def _route(self, events: Iterable[ExtractorEvent], out: list[ExtractorEvent]) -> None:
         for event in events:
@@ -105,7 +106,7 @@ class TextPipeline:
         for event in events:
             if self.reason is not None:
                 return
-            if isinstance(event, Delta) and event.channel is Channel.CONTENT:
+            if isinstance(event, Delta) and event.channel is CONTENT:
                 shown = self._stops.feed(event.text)
                 if self._stops.found is not None:
                     if not shown:
@@ -131,7 +132,7 @@ class TextPipeline:
             # White space that the format dropped between reasoning and answer is not a token of the answer.
             while self._logprobs and self._logprobs[0].text.isspace() and not text.startswith(self._logprobs[0].text):
                 del self._logprobs[0]
-            out.append(Delta(Channel.CONTENT, text, self._take_logprobs()))
+            out.append(Delta(CONTENT, text, self._take_logprobs()))
 
     def _end(self, reason: FinishReason) -> None:
         self.reason = reason
@@ -141,7 +142,7 @@ class TextPipeline:
     def _count_reasoning(self) -> None:
         """Count a token as reasoning if the text before or after it is: markers belong to what they enclose."""
         before, after = self._channel, self._extractor.channel
-        if before is after is Channel.CONTENT and not self._undecided:
+        if before is after is CONTENT and not self._undecided:
             return  # the usual case
         self._undecided += 1
         if after is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken, StepEvent
 
@@ -24,15 +24,18 @@ class RowEvents:
     `error` is what it failed with, `malformed` describes an event that cannot be used; either ends the row too.
     """
 
-    valid: list[StepEvent] = field(default_factory=list)
+    valid: Sequence[StepEvent] = ()
     finished: bool = False
     error: Exception | None = None
     malformed: str | None = None
 
 
-def read_row(events: Iterable[StepEvent]) -> RowEvents:
+def read_row(events: Sequence[StepEvent]) -> RowEvents:
     """Return the events of one row; those after its end are dropped."""
-    found = RowEvents()
+    if len(events) == 1 and _is_token(events[0]):
+        return RowEvents(events)  # the usual case
+    valid: list[StepEvent] = []
+    found = RowEvents(valid)
     for event in events:
         found.malformed = malformed_event(event)
         if found.malformed:
@@ -40,7 +43,7 @@ def read_row(events: Iterable[StepEvent]) -> RowEvents:
         if isinstance(event, RowFailed):
             found.error = event.error
             break
-        found.valid.append(event)
+        valid.append(event)
         if isinstance(event, (Sampled, PromptScored)) and event.finish:
             found.finished = True
             break
@@ -49,8 +52,8 @@ def read_row(events: Iterable[StepEvent]) -> RowEvents:
 
 def malformed_event(event: object) -> str | None:
     """Return what is wrong with an event of a step; None if it is well-formed."""
-    if type(event) is Sampled and event.finish is None and type(event.token) is int:
-        return None  # the usual case
+    if _is_token(event):
+        return None
     match event:
         case Sampled(token=int(), finish=None | "stop" | "length" | "complete") | RowFailed(error=Exception()):
             return None
@@ -61,6 +64,11 @@ def malformed_event(event: object) -> str | None:
         case Sampled() | Prefilled() | PromptScored() | RowFailed():
             return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
     return f"{type(event).__name__}, which is not an event"
+
+
+def _is_token(event: object) -> bool:
+    """Return whether an event is a well-formed token after which the row goes on."""
+    return type(event) is Sampled and event.finish is None and type(event.token) is int
 
 
 def _is_scored(token: object) -> bool:

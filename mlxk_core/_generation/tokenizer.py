@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 class Detokenizer(Protocol):
     """Turns the tokens of one response into text.
 
-    Special tokens appear as their text. A character whose bytes are incomplete is held back.
+    Special tokens appear as their text. A character whose bytes are incomplete is held back. One that waits for another
+    process has the attribute `blocking = True`: then a server gives the response a thread of its own.
     """
 
     def add(self, token: int, /) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
+from mlxk_core._generation.events import CONTENT, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core._generation.request import Tool
 
 _NO_ARGUMENTS = "{}"
@@ -34,7 +34,8 @@ class ToolCallFilter:
 
     def feed(self, event: ExtractorEvent) -> Sequence[ExtractorEvent]:
         if isinstance(event, Delta):
-            return (self._note(event),) if self._bare is None else (*self.flush(), self._note(event))
+            self._note(event)
+            return (event,) if self._bare is None else (*self.flush(), event)
         if not self._tools:
             return (self._as_text(event),)
         if event.index in self._passed:
@@ -66,9 +67,10 @@ class ToolCallFilter:
         text = call.arguments
         if call.name is not None:
             text = f"{'' if self._ends_in.isspace() else chr(10)}{call.name} {text}"
-        return self._note(Delta(Channel.CONTENT, text))
-
-    def _note(self, delta: Delta) -> Delta:
-        if delta.channel is Channel.CONTENT and delta.text:
-            self._ends_in = delta.text[-1]
+        delta = Delta(CONTENT, text)
+        self._note(delta)
         return delta
+
+    def _note(self, delta: Delta) -> None:
+        if delta.channel is CONTENT and delta.text:
+            self._ends_in = delta.text[-1]

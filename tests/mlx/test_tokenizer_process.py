@@ -8,8 +8,9 @@ import pytest
 
 from mlxk_core.api.errors import BrokenModel, InvalidOption
 from mlxk_core.api.models import Model
+from mlxk_mlx.engine.detokenizer import TokenByteTable
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
-from mlxk_mlx.engine.tokenizer_process import load_in_process
+from mlxk_mlx.engine.tokenizer_process import HostedTokenizer, TokenizerProcess, load_in_process
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_testing.tiny_models import random_model
@@ -107,6 +108,12 @@ def test_both_ways_give_the_same(folder, hosted):
     assert there.token_id("<|im_start|>") == here.token_id("<|im_start|>") == 256
     with pytest.raises(InvalidOption, match="query"):
         there.encode_pair("abcd", "b", max_tokens=2)
+
+
+def test_only_a_decoder_that_is_no_table_blocks_its_response(folder):
+    process = TokenizerProcess(model_in(folder), TARGET)
+    assert HostedTokenizer(process, None, vocab_size=1).detokenizer().blocking
+    assert not hasattr(HostedTokenizer(process, TokenByteTable(["a"], 0), vocab_size=1).detokenizer(), "blocking")
 
 
 def test_a_process_that_ended_is_reported(hosted):

@@ -117,8 +117,9 @@ class WindowDetokenizer:
     The window begins where the text before it was complete, so the cost of a token does not grow with the answer.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], *, blocking: bool = False) -> None:
         self._decode = decode
+        self.blocking = blocking
         self._window: list[int] = []
         self._done = 0  # this many tokens of the window are in the text already
 

@@ -73,7 +73,9 @@ class HostedTokenizer:
         return token
 
     def detokenizer(self) -> Detokenizer:
-        return WindowDetokenizer(self._decode) if self._pieces is None else PieceDetokenizer(self._pieces)
+        if self._pieces is None:
+            return WindowDetokenizer(self._decode, blocking=True)
+        return PieceDetokenizer(self._pieces)
 
     def close(self) -> None:
         """End the process."""

@@ -1,5 +1,5 @@
-"""Responses that wait for generations: prepared on a pool thread, written by the response thread, cancelled on
-disconnect."""
+"""Responses that wait for generations: what may take long runs on a pool thread, the response thread writes, and a
+disconnect cancels."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ class Timeouts:
     prepare: float
 
 
+@dataclass(frozen=True)
+class Pools:
+    """The threads of all responses for what may take long: preparing prompts, and detokenizers that block."""
+
+    prepare: ThreadPool
+    decode: ThreadPool
+
+
 class GenerationResponse:
     """The response of one request: the events of its generations, written with one encoder.
 
@@ -52,7 +60,7 @@ class GenerationResponse:
         map_error: MapError,
         timeouts: Timeouts,
         response_thread: ResponseThread,
-        pool: ThreadPool,
+        pools: Pools,
         on_end: Callable[[GenerationResponse], None],
     ) -> None:
         self.scheduled = False
@@ -64,14 +72,17 @@ class GenerationResponse:
         self._map_error = map_error
         self._timeouts = timeouts
         self._response_thread = response_thread
-        self._pool = pool
+        self._pools = pools
         self._on_end = on_end
         self._writer: ResponseWriter | None = None
         self._unprepared = list(range(len(generations)))
         self._preparing_since: float | None = None
         self._news = True
-        self._prepared: deque[tuple[int, Event | BaseException]] = deque()
+        self._undecoded = False
+        self._decoding = False
+        self._from_pool: deque[tuple[int, Event | BaseException]] = deque()
         self._running: list[int] = []
+        self._blocking: list[int] = []
         self._unfinished = len(generations)
         self._events: dict[int, list[Event]] = {}
         self._held = b""
@@ -115,6 +126,7 @@ class GenerationResponse:
 
     def _on_update(self) -> None:
         self._news = True
+        self._undecoded = True
         self._response_thread.schedule(self)
 
     def _cancel(self) -> None:
@@ -140,8 +152,13 @@ class GenerationResponse:
 
     def _advance(self, now: float) -> None:
         writer = self._writer
-        if self._unprepared or self._preparing_since is not None:
+        preparing = bool(self._unprepared) or self._preparing_since is not None
+        if preparing:
             self._prepare(now)
+        elif self._blocking and self._undecoded and not self._decoding:
+            self._undecoded = False
+            self._decoding = True
+            self._pools.decode.submit(self._decode_all)
         if writer is None:
             return
         if self._written:
@@ -159,9 +176,11 @@ class GenerationResponse:
         elif not self._streamed or congested:
             return
         # While another prompt is prepared, its failure still has a status of its own.
-        elif (self._held or not writer.begun) and not self._unprepared and self._preparing_since is None:
+        elif (self._held or not writer.begun) and not preparing:
+            self._wrote_at = now
             self._write(b"")
         elif now - self._wrote_at >= self._timeouts.heartbeat and self._encoder.heartbeat:
+            self._wrote_at = now
             self._write(self._encoder.heartbeat)
 
     def _prepare(self, now: float) -> None:
@@ -172,7 +191,7 @@ class GenerationResponse:
         elif self._unprepared and self._news:
             self._news = False
             self._preparing_since = now
-            self._pool.submit(self._prepare_all)
+            self._pools.prepare.submit(self._prepare_all)
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""
@@ -180,7 +199,7 @@ class GenerationResponse:
         for index in self._unprepared:
             try:
                 while (event := self._generations[index].next(0)) is not None:
-                    self._prepared.append((index, event))
+                    self._from_pool.append((index, event))
                     if isinstance(event, (Started, Finished)):
                         break
                 else:
@@ -188,22 +207,40 @@ class GenerationResponse:
             except StopIteration:
                 pass
             except BaseException as error:
-                self._prepared.append((index, error))
+                self._from_pool.append((index, error))
                 break
         self._unprepared = waiting
         self._preparing_since = None
+        self._leave_pool()
+
+    def _decode_all(self) -> None:
+        """On a pool thread: read the events there are of each generation that blocks."""
+        for index in tuple(self._blocking):
+            try:
+                while not self._ended and (event := self._generations[index].next(0)) is not None:
+                    self._from_pool.append((index, event))
+                    self._response_thread.schedule(self)  # the next event may take long
+            except StopIteration:
+                pass
+            except BaseException as error:
+                self._from_pool.append((index, error))
+                break
+        self._decoding = False
+        self._leave_pool()
+
+    def _leave_pool(self) -> None:
         if self._ended:
             self._close_generations()
         self._response_thread.schedule(self)
 
     def _take_events(self) -> None:
         """Encode the events there are now, up to the largest write."""
-        while self._prepared and len(self._held) < _LARGEST_WRITE:
-            index, item = self._prepared.popleft()
+        while self._from_pool and len(self._held) < _LARGEST_WRITE:
+            index, item = self._from_pool.popleft()
             if isinstance(item, BaseException):
                 raise self._mapped(index, item)
             if isinstance(item, Started):
-                self._running.append(index)
+                self._begin(index)
             self._take(index, item)
         for index in tuple(self._running):
             poll = self._generations[index].poll
@@ -219,6 +256,15 @@ class GenerationResponse:
                 for event in events:
                     self._take(index, event)
 
+    def _begin(self, index: int) -> None:
+        """Read the events of a generation from now on, here or on a pool thread."""
+        if self._generations[index].blocking:
+            self._blocking.append(index)
+            self._undecoded = True
+            self._response_thread.schedule(self)
+        else:
+            self._running.append(index)
+
     def _mapped(self, index: int, error: BaseException) -> Exception:
         if not isinstance(error, Exception):
             return RuntimeError(f"{type(error).__name__}: {error}")
@@ -231,7 +277,9 @@ class GenerationResponse:
             if event.reason == "cancelled":
                 raise ShuttingDown("The server is shutting down.")
             self._unfinished -= 1
-            self._running.remove(index)
+            for reading in (self._running, self._blocking):
+                if index in reading:
+                    reading.remove(index)
         if not self._streamed:
             self._events.setdefault(index, []).append(event)
             return
@@ -240,7 +288,6 @@ class GenerationResponse:
     def _write(self, piece: bytes) -> None:
         """Send what is held and `piece`; the first time also status and headers."""
         assert self._writer is not None
-        self._wrote_at = time.monotonic()
         held, self._held = self._held, b""
         self._writer.write(held + piece if piece else held)
 
@@ -294,7 +341,7 @@ class GenerationResponse:
         if not self._ended:
             self._ended = True
             self._record.disconnected = self._disconnected and self._unfinished > 0
-            if self._preparing_since is None:
+            if self._preparing_since is None and not self._decoding:
                 self._close_generations()
             else:
                 for generation in self._generations:

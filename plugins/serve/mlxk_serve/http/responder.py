@@ -14,7 +14,7 @@ from mlxk_core.api.server import Client, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.errors import ErrorEncoders
-from mlxk_serve.http.generation_response import GenerationResponse, MapError, Timeouts
+from mlxk_serve.http.generation_response import GenerationResponse, MapError, Pools, Timeouts
 from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.tasks import ON_DISCONNECT
 from mlxk_serve.http.thread_pool import ThreadPool
@@ -39,7 +39,10 @@ class Responder:
         self._keys = frozenset(config.keys)
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
         self._response_thread = ResponseThread()
-        self._preparing = ThreadPool("mlxk-prepare", _PREPARING_THREADS)
+        self._pools = Pools(
+            prepare=ThreadPool("mlxk-prepare", _PREPARING_THREADS),
+            decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
+        )
         self._working = ThreadPool("mlxk-work", _WORK_THREADS)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
@@ -86,7 +89,7 @@ class Responder:
             map_error=map_error,
             timeouts=self._timeouts,
             response_thread=self._response_thread,
-            pool=self._preparing,
+            pools=self._pools,
             on_end=self._closing(req, client, count),
         )
         self._hand_over(req, resp, response, encoder.content_type if stream else falcon.MEDIA_JSON, stream)

@@ -1,0 +1,98 @@
+"""Tokenizers that decode in another process: what they hold up is their own response."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mlxk_testing.fake_engine import FakeBackend, FakeDetokenizer, FakeTokenizer, Script
+
+ANSWER = "Hello, world."
+
+
+class Detokenizer(FakeDetokenizer):
+    blocking = True
+
+    def __init__(self, gate):
+        self._gate = gate
+
+    def add(self, token, /):
+        self._gate.entered.set()
+        assert self._gate.opened.wait(60)
+        if self._gate.error is not None:
+            raise self._gate.error
+        return super().add(token)
+
+
+class Tokenizer(FakeTokenizer):
+    def __init__(self, gate):
+        self._gate = gate
+
+    def detokenizer(self):
+        return Detokenizer(self._gate)
+
+
+class Gate(FakeBackend):
+    """A backend whose detokenizers wait until `opened` is set."""
+
+    def __init__(self):
+        super().__init__(Script(answer=lambda prompt: ANSWER), "gate", {})
+        self.entered, self.opened = threading.Event(), threading.Event()
+        self.error = None
+
+    def load(self, model, context):
+        engine = super().load(model, context)
+        engine.tokenizer = Tokenizer(self)
+        return engine
+
+
+@pytest.fixture
+def gate(host, engine, kit):
+    gate = Gate()
+    host.register(gate, name="gate")
+    kit.cached_fake("gate", kind="gate")
+    yield gate
+    gate.opened.set()
+
+
+def text(events):
+    chunks = [event for event in events if event != "[DONE]"]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def test_other_streams_go_on_while_a_detokenizer_waits(client, gate, engine):
+    with client.chat_stream(model="gate") as held:
+        assert gate.entered.wait(60)
+        assert text(client.streamed()) == engine.script.answer("")
+        assert client.chat().status == 200
+        gate.opened.set()
+        assert text(held) == ANSWER
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 3}, {"max_tokens": 1}, {"logprobs": True}], ids=str)
+def test_a_blocking_detokenizer_gives_whole_answers(client, gate, fields):
+    gate.opened.set()
+    answer = client.chat(model="gate", **fields).json
+    expected = ANSWER[: fields.get("max_tokens")]
+    assert [choice["message"]["content"] for choice in answer["choices"]] == [expected] * fields.get("n", 1)
+    streamed = client.streamed(model="gate", **fields)
+    for index in range(fields.get("n", 1)):
+        choices = [choice for event in streamed[:-1] for choice in event["choices"] if choice["index"] == index]
+        assert text([{"choices": choices}]) == expected
+
+
+def test_a_client_that_leaves_frees_its_place_when_the_detokenizer_returns(client, gate, kit):
+    sock = client.begin_chat(model="gate", stream=True)
+    assert gate.entered.wait(60)
+    sock.close()
+    kit.until(lambda: client.status()["responses"] == 0)
+    gate.opened.set()
+    assert client.chat(model="gate").text == ANSWER
+
+
+def test_an_error_of_a_blocking_detokenizer_ends_its_stream(client, gate):
+    gate.error = RuntimeError("the process is gone")
+    gate.opened.set()
+    *_, last = client.streamed(model="gate")
+    assert last["error"]["type"] == "server_error"
