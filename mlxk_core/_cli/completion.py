@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from mlxk_core._cli.session import Session, json_option
 from mlxk_core._errors import MlxkError
+from mlxk_core._paths import user_folder
 
 VARIABLE = "_MLXK_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
@@ -52,8 +52,8 @@ def completion(ctx: click.Context, /, shell: str, install: bool) -> dict[str, An
 
 
 def _place(shell: str) -> Path:
-    data = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    data = user_folder("XDG_DATA_HOME", "~/.local/share")
+    config = user_folder("XDG_CONFIG_HOME", "~/.config")
     return {
         "bash": data / "bash-completion" / "completions" / "mlxk",
         "zsh": data / "zsh" / "site-functions" / "_mlxk",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +12,7 @@ from click.shell_completion import CompletionItem
 from mlxk_core._cli.environment import SECTIONS, VARIABLES
 from mlxk_core._cli.session import Session, json_option
 from mlxk_core._errors import MlxkError, UsageError
+from mlxk_core._paths import user_folder
 
 _ENVIRONMENT = "environment"
 _WIDEST = 100
@@ -108,7 +107,7 @@ def _pages(ctx: click.Context) -> Iterator[click.Context]:
 def _install(session: Session, root: click.Context) -> dict[str, Any]:
     from mlxk_core._cli.man import manual_page
 
-    folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "man" / "man1"
+    folder = user_folder("XDG_DATA_HOME", "~/.local/share") / "man" / "man1"
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

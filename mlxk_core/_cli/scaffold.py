@@ -12,6 +12,7 @@ from pathlib import Path
 from mlxk_core import __version__
 from mlxk_core._errors import InvalidOption, UsageError
 from mlxk_core._host.hookspecs import HookSpecs
+from mlxk_core._paths import path_exists
 
 KINDS: Mapping[str, str] = {
     "command": "mlxk_commands",
@@ -107,7 +108,7 @@ def write_project(kind: str, name: str, parent: Path) -> Path:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise InvalidOption("NAME", f"`{name}` must be lower-case letters and digits, with single hyphens between")
     folder = parent / f"mlxk-{name}"
-    if folder.exists():
+    if path_exists(folder):
         raise UsageError(f"{folder} exists. Choose another name, or remove it.", path=str(folder))
     texts = project_files(kind, name)
     try:

@@ -34,6 +34,7 @@ from mlxk_core._host.specs import (
     Verdict,
 )
 from mlxk_core._isolation.isolation import Isolation
+from mlxk_core._paths import NoHomeFolder
 
 if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
@@ -224,9 +225,13 @@ class Host:
     @cached_property
     def settings(self) -> Settings:
         """The settings file, read once. Raises `SettingsError` with the line of a wrong key or value."""
-        from mlxk_core._settings.settings import read_settings, settings_file  # not for `mlxk --help`
+        from mlxk_core._settings.settings import Settings, read_settings, settings_file  # not for `mlxk --help`
 
-        return read_settings(settings_file(), self.settings_sections(), complete=self.knows_all_sections)
+        try:
+            file = settings_file()
+        except NoHomeFolder:  # then there is no file
+            return Settings()
+        return read_settings(file, self.settings_sections(), complete=self.knows_all_sections)
 
     # Implementations of what the plugins have described
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import regular_file
+from mlxk_core._paths import is_folder, path_exists
 
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """The variables that set the location of the cache, in order of precedence."""
@@ -36,8 +37,8 @@ def hub_cache() -> Path:
 def check_hub_cache() -> Path:
     """Return the folder of the cache, which need not exist. Raises `InvalidOption` if a file is in its place."""
     cache = hub_cache()
-    existing = next((path for path in (cache, *cache.parents) if path.exists()), None)
-    if existing is not None and not existing.is_dir():
+    existing = next((path for path in (cache, *cache.parents) if path_exists(path)), None)
+    if existing is not None and not is_folder(existing):
         name = next((each for each in CACHE_VARIABLES if os.environ.get(each)), "cache")
         raise InvalidOption(name, f"{existing} is a file, not a folder, so the cache {cache} cannot exist.")
     return cache

@@ -7,16 +7,17 @@ from pathlib import Path
 from mlxk_core._errors import BrokenModel, ModelNotFound
 from mlxk_core._models.files import weight_format
 from mlxk_core._models.model import Model
+from mlxk_core._paths import is_file, is_folder
 
 
 def model_at(text: str, path: Path) -> Model:
     """Return the model at `path`, which was typed as `text`. Raises `ModelNotFound` or `BrokenModel`."""
     path = path.absolute()
-    if path.is_dir():
+    if is_folder(path):
         if not _holds_model(path):
             raise ModelNotFound(text, hint="The folder has no config.json and no weights.")
         return Model(name=path.resolve().name, path=path)
-    if path.is_file():
+    if is_file(path):
         if path.suffix.lower() == ".gguf":
             return Model(name=path.name, path=path)
         raise ModelNotFound(text, hint="It is neither a folder nor a .gguf file.")
@@ -37,8 +38,6 @@ def _holds_model(folder: Path) -> bool:
 def is_model_folder(text: str) -> bool:
     """Return whether a folder of that name has a model."""
     try:
-        return Path(text).is_dir() and _holds_model(Path(text))
-    except OSError:  # too long for a file name, say
-        return False
+        return is_folder(text) and _holds_model(Path(text))
     except BrokenModel:
         return True

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxk_core._paths import expand_user
+
 DEFAULT_OWNER = "mlx-community"
 """The owner of a hub name that is given without one."""
 # Names on the hub contain neither `@` nor `:`, and git's branches and tags contain no `:`.
@@ -51,7 +53,7 @@ def parse_reference(text: str) -> Reference:
     """
     text = text.strip()
     if text in (".", "..") or text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
-        return PathReference(_expand(text))
+        return PathReference(expand_user(text))
     if text.lower().endswith(".gguf"):
         return PathReference(Path(text))
     return parse_name(text)
@@ -88,10 +90,3 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts names as people do: 1B, 10B, 20B, whatever their case."""
     parts = re.findall(r"\d+|\D+", name.casefold())
     return tuple((0, int(part), "") if part.isdecimal() and len(part) < 19 else (1, 0, part) for part in parts)
-
-
-def _expand(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~name without an account on this machine
-        return Path(text)

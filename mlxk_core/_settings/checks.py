@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
+from mlxk_core._paths import expand_user, is_file, path_exists
 from mlxk_core._settings.sections import ModelSettings
 from mlxk_core._settings.settings import ALIASES, DEFAULT_OWNER, DEFAULTS, MODELS, Settings, line_of
 
@@ -35,22 +36,22 @@ def settings_warnings(settings: Settings, *, models: Collection[str], commands: 
             yield f"alias `{alias}`{place(ALIASES, alias)}: no local model is named `{target}`."
     if (default := settings.default_model) and not _is_local(settings.expand(default), models):
         yield f"[defaults]{place(DEFAULTS, 'model')}: no local model is named `{default}`."
-    yield from _value_warnings("[defaults]", place(DEFAULTS), settings.defaults)
+    yield from _value_warnings("[defaults]", partial(place, DEFAULTS), settings.defaults)
     listed = {*models, *(each.removeprefix(DEFAULT_OWNER) for each in models)}
     for name, values in settings.models.items():
-        section, where = f'[models."{name}"]', place(MODELS, name)
+        section = f'[models."{name}"]'
         if not {name, name.partition(":")[0]} & listed:
             meant = next((each for each in models if each.endswith(f"/{name}")), None)
             hint = f' Write [models."{meant}"].' if meant else ""
-            yield f"{section}{where}: no local model has that name.{hint}"
-        yield from _value_warnings(section, where, values)
+            yield f"{section}{place(MODELS, name)}: no local model has that name.{hint}"
+        yield from _value_warnings(section, partial(place, MODELS, name), values)
 
 
-def _value_warnings(section: str, place: str, values: ModelSettings) -> Iterator[str]:
-    if values.chat_template and not Path(values.chat_template).is_file():
-        yield f"{section}{place}: no such file: {values.chat_template}."
+def _value_warnings(section: str, place: Callable[[str], str], values: ModelSettings) -> Iterator[str]:
+    if values.chat_template and not is_file(values.chat_template):
+        yield f"{section}{place('chat_template')}: no such file: {values.chat_template}."
     if warning := temperature_warning(values.temperature):
-        yield f"{section}{place}: {warning}"
+        yield f"{section}{place('temperature')}: {warning}"
 
 
 def temperature_warning(temperature: float | None) -> str | None:
@@ -63,4 +64,4 @@ def temperature_warning(temperature: float | None) -> str | None:
 def _is_local(name: str, models: Collection[str]) -> bool:
     """Return whether `name` means a model of this machine: a listed name, a part of one, or a path."""
     bare = name.partition("@")[0].partition(":")[0].lower()
-    return any(bare in each.lower() for each in models) or name in models or Path(name).expanduser().exists()
+    return any(bare in each.lower() for each in models) or name in models or path_exists(expand_user(name))

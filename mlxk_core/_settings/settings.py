@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from mlxk_core._errors import Kind, UsageError
 from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
+from mlxk_core._paths import expand_user, user_folder
 from mlxk_core._settings.sections import ModelSettings, fields_of
 
 T = TypeVar("T")
@@ -111,10 +112,13 @@ class Settings:
 
 
 def settings_file() -> Path:
-    """Return the path of the settings file: `MLXK_CONFIG`, else `mlxk/config.toml` in `XDG_CONFIG_HOME`."""
+    """Return the path of the settings file: `MLXK_CONFIG`, else `mlxk/config.toml` in `XDG_CONFIG_HOME`.
+
+    Raises `NoHomeFolder`.
+    """
     if chosen := os.environ.get("MLXK_CONFIG"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "mlxk" / "config.toml"
+        return expand_user(chosen)
+    return user_folder("XDG_CONFIG_HOME", "~/.config") / "mlxk" / "config.toml"
 
 
 def read_settings(file: Path, sections: Iterable[SettingsSection], *, complete: bool = True) -> Settings:
@@ -196,7 +200,7 @@ class _Reader:
             except ValueError as error:
                 raise self.error((*path, name), f"`{name}`: {error}, not {_show(value)}.") from error
             if known[name].form == "file":
-                parsed[name] = str(self.file.absolute().parent / Path(parsed[name]).expanduser())
+                parsed[name] = str(self.file.absolute().parent / expand_user(parsed[name]))
         return type(**parsed)
 
     def aliases(self, values: Mapping[str, Any]) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mlxk_core.api.errors import InvalidOption, UsageError
-from mlxk_run.attachments import with_files
+from mlxk_run.attachments import complete_path, with_files
 from mlxk_run.input import Stdin, read_prompt
 
 NOTHING = Stdin(stream=io.BytesIO(), is_terminal=False, carries_input=False)
@@ -90,3 +90,11 @@ def test_a_file_that_a_message_names_and_does_not_exist_is_a_warning(message, wa
     notes = []
     assert with_files(message, notes.append) == message
     assert bool(notes) is warned
+
+
+@pytest.mark.parametrize("name", ["~no-such-account/x", "a" * 300, "\0"])
+def test_a_word_that_cannot_be_a_path_is_text_or_an_error_of_the_file(name):
+    assert with_files(f"Ask @{name} please", lambda note: None) == f"Ask @{name} please"
+    assert complete_path(f"{name}/x") == []
+    with pytest.raises(InvalidOption):
+        read_prompt(["Explain."], NOTHING, files=[name])

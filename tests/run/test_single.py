@@ -288,3 +288,26 @@ def test_a_temperature_that_gives_noise_is_warned_of_and_used(say):
     assert result.code == 0 and "9 is above 2" in result.stderr
     assert say.engine.script.happened("add")[-1].sampling.temperature == 9
     assert say("Hello.", "-t", "2").stderr == say("Hello.", "-t", "9", "-q").stderr == ""
+
+
+@pytest.mark.parametrize("prompt", ["Why is the sky blue? " * 14, "~no-such-account? Why?"])
+def test_a_prompt_that_cannot_be_a_path_is_for_the_default_model(say, cli, tmp_path, monkeypatch, prompt):
+    file = tmp_path / "mine.toml"
+    file.write_text(f'[defaults]\nmodel = "{say.folder}"\n')
+    monkeypatch.setenv("MLXK_CONFIG", str(file))
+    say.engine.script.answer = lambda text: "yes" if prompt.strip() in text else "no"
+    assert cli("run", prompt).stdout == "yes\n"
+
+
+@pytest.mark.parametrize("words", [(), ("Hi",), ("-",)])
+def test_an_unknown_model_is_reported_before_standard_input_is_read(say, cli, words):
+    for options in ((), ("--json",)):
+        result = cli("run", "nosuch", *words, *options, input="")
+        assert result.code == 1 and "`nosuch` not found" in result.stdout + result.stderr
+    assert cli("run", str(say.folder), "nosuch", input="").code == 0
+    assert cli("run", str(say.folder), input="").code == 2
+
+
+def test_a_path_that_is_too_long_is_a_missing_model(say, cli):
+    result = cli("run", "./" + "a" * 300, "Hi")
+    assert result.code == 1 and "No such file or folder" in result.stderr

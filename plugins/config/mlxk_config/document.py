@@ -15,6 +15,7 @@ import tomlkit.exceptions
 from tomlkit.items import Table
 
 from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
+from mlxk_core.api.paths import expand_user, is_file, is_folder
 from mlxk_core.api.settings import (
     Field,
     ModelSettings,
@@ -190,8 +191,8 @@ def _file(text: str, *, exists: bool) -> str:
 
     A chat template has to exist; the file of a plugin may be one that it writes.
     """
-    path = Path(text).expanduser()
-    if not path.is_file() if exists else not path.parent.is_dir():
+    path = expand_user(text)
+    if not is_file(path) if exists else not is_folder(path.parent):
         raise UsageError(f"No such file: {text}." if exists else f"No such folder: {path.parent}.")
     return str(path.absolute())
 

@@ -16,6 +16,7 @@ from types import FrameType
 
 from mlxk_core.api.errors import InvalidOption, MlxkError, NotEnoughDisk, UsageError
 from mlxk_core.api.models import NameReference, cache_folder_name, hub_cache, parse_reference
+from mlxk_core.api.paths import is_folder
 from mlxk_core.api.text import human_size
 
 LOCAL_OWNER = "local"
@@ -37,7 +38,7 @@ class Destination:
     @classmethod
     def folder(cls, path: Path) -> Destination:
         path = path.absolute()
-        if not path.parent.is_dir():
+        if not is_folder(path.parent):
             raise UsageError(f"{path.parent} is not a folder. Create it first.")
         return cls(root=path, files=".", name=None)
 
@@ -59,9 +60,9 @@ class Destination:
 
     def check_free(self) -> None:
         """Raise `UsageError` if something exists there already, except an empty folder."""
-        if self.root.is_dir() and not any(self.root.iterdir()):
+        if is_folder(self.root) and not any(self.root.iterdir()):
             return
-        if not self.root.exists() and not self.root.is_symlink():
+        if not os.path.lexists(self.root):
             return
         if self.name is None:
             raise UsageError(f"{self.root} already exists. Choose another folder.")
@@ -72,7 +73,7 @@ class Destination:
 
     def check_space(self, needed: int) -> None:
         """Raise `NotEnoughDisk` unless `needed` bytes fit."""
-        folder = next(each for each in (self.root, *self.root.parents) if each.is_dir())
+        folder = next(each for each in (self.root, *self.root.parents) if is_folder(each))
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise NotEnoughDisk(

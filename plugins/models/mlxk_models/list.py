@@ -14,6 +14,7 @@ from mlxk_core.api import Model
 from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.models import Resolver, hub_cache, short_name
+from mlxk_core.api.paths import path_exists
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize, inventory
 from mlxk_models.entry import Entry, modified
@@ -99,7 +100,7 @@ def list_(
 
 def _nothing() -> str:
     cache = hub_cache()
-    if cache.exists() and not os.access(cache, os.R_OK | os.X_OK):
+    if path_exists(cache) and not os.access(cache, os.R_OK | os.X_OK):
         return f"Permission denied: cannot read the cache {cache}."
     return f"No models in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
 

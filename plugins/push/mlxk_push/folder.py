@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.models import Model, Problem, check_health
+from mlxk_core.api.paths import is_folder
 from mlxk_push.ignore import IGNORE_FILE, IgnoreRules, is_hidden
 
 
@@ -41,7 +42,7 @@ def read_folder(path: Path) -> Folder:
     Files that are left out do not count for completeness. Raises `InvalidOption` if `path` is not a folder, or if the
     hub cannot store a file's name.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         raise InvalidOption("DIR", f"`{path}` is not a folder.")
     ignored = IgnoreRules.of(path)
     candidates = [file for file in _walk(path) if not ignored(file.name)]

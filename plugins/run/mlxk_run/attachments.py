@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from mlxk_core.api.paths import expand_user, path_exists
 from mlxk_run.input import file_block
 
 _FILE = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<plain>[^\s"@]\S*))')
@@ -26,10 +26,10 @@ def with_files(message: str, note: Callable[[str], None]) -> str:
 def complete_path(word: str) -> list[str]:
     """Return the completions of an `@path` word, without the `@`: folders end with `/`."""
     folder, slash, beginning = word.rpartition("/")
-    root = Path((folder + slash) or ".").expanduser()
+    root = expand_user((folder + slash) or ".")
     try:
         entries = sorted(root.iterdir())
-    except OSError:
+    except (OSError, ValueError):
         return []
     return [
         f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
@@ -42,7 +42,7 @@ def _paths(message: str, note: Callable[[str], None]) -> Iterator[str]:
     for found in _FILE.finditer(message):
         name = found["quoted"] or found["plain"]
         for path in dict.fromkeys((name, name.rstrip(_PUNCTUATION))):
-            if path and Path(path).expanduser().exists():
+            if path and path_exists(expand_user(path)):
                 yield path
                 break
         else:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import click
 
 from mlxk_core.api.errors import InvalidOption, UsageError
+from mlxk_core.api.paths import expand_user
 
 _STDIN = "-"
 _LITERAL = "\0"
@@ -135,7 +136,7 @@ def file_block(path: str) -> str:
 
 def read_text_file(path: str) -> str:
     """Return the text of a file. Raises `InvalidOption` if it is missing, too large, or not UTF-8 text."""
-    file = Path(path).expanduser()
+    file = expand_user(path)
     try:
         if file.is_dir():
             raise InvalidOption("--file", f"`{path}` is a folder.")

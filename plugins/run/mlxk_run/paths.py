@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from mlxk_core.api.paths import user_folder
 
 
 def state_folder() -> Path:
-    """Return the folder of chats and history (`$XDG_STATE_HOME/mlxk`)."""
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "mlxk"
+    """Return the folder of chats and history (`$XDG_STATE_HOME/mlxk`). Raises `NoHomeFolder`."""
+    return user_folder("XDG_STATE_HOME", "~/.local/state") / "mlxk"
 
 
 def history_file() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -23,6 +22,7 @@ from mlxk_core.api.commands import (
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
+from mlxk_core.api.paths import path_exists
 from mlxk_core.api.settings import temperature_warning
 from mlxk_run.answer_constraint import constraint_of, parsed
 from mlxk_run.display import Answer, Display, tokens_per_second
@@ -267,7 +267,7 @@ def _model_and_words(words: tuple[str, ...], default: str | None) -> tuple[str |
     if not words:
         return default, ()
     is_sentence = len(words[0].split()) > 1 or words[0].endswith(("?", "!"))
-    is_prompt = is_sentence and len(words) == 1 and not Path(words[0]).exists()
+    is_prompt = is_sentence and len(words) == 1 and not path_exists(words[0])
     if not is_prompt:
         return words[0], words[1:]
     if default is None:
@@ -289,17 +289,21 @@ def _run(ctx: click.Context, arguments: _Arguments) -> dict[str, Any] | None:
     session: Session = ctx.obj
     if arguments.model is None and not arguments.resume:
         raise UsageError('No model given. Usage: mlxk run MODEL "PROMPT". `mlxk list` shows the models.')
+    stdin = Stdin.of_process()
+    # Before standard input is read, which may be empty or take long; at a terminal after it, so that a mistake in the
+    # prompt does not follow a download.
+    model = _find(ctx, arguments) if arguments.model and not stdin.is_terminal else None
     prompt = read_prompt(
-        arguments.words, Stdin.of_process(), files=() if arguments.resume else arguments.files, note=session.output.note
+        arguments.words, stdin, files=() if arguments.resume else arguments.files, note=session.output.note
     )
     if prompt is None and session.output.json:
         raise UsageError("--json needs a prompt: a chat does not have a single answer.")
     if prompt is None and arguments.raw:
         raise UsageError("--no-chat-template needs a prompt: a chat is made of turns.")
     if prompt is None or arguments.resume:
-        _chat(ctx, arguments, prompt)
+        _chat(ctx, arguments, model, prompt)
         return None
-    model = _find(ctx, arguments)
+    model = model or _find(ctx, arguments)
     with _running(ctx, model, arguments) as runner:
         return _single(runner, arguments, prompt)
 
@@ -337,7 +341,7 @@ def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any
     return data
 
 
-def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None:
+def _chat(ctx: click.Context, arguments: _Arguments, model: Model | None, prompt: str | None) -> None:
     from mlxk_run.chat import Chat  # not needed for a single answer
     from mlxk_run.chat_state import ChatState
     from mlxk_run.conversation import Conversation
@@ -355,7 +359,7 @@ def _chat(ctx: click.Context, arguments: _Arguments, prompt: str | None) -> None
         conversation.system = arguments.chat.system
     assert name is not None
     attachments = [file_block(path) for path in arguments.files]
-    model = find_or_pull(ctx, name)
+    model = model or find_or_pull(ctx, name)
     with _running(ctx, model, arguments) as runner:
         with typing_hidden():
             runner.open(arguments.answer)

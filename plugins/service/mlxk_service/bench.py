@@ -16,6 +16,7 @@ from mlxk_core.api.commands import Session, complete_backend, complete_model, fi
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Completion, GenerationRequest, GenerationService, Sampling, machine_memory
 from mlxk_core.api.models import Model
+from mlxk_core.api.paths import is_folder
 from mlxk_core.api.text import human_size
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds
@@ -77,7 +78,7 @@ def bench(
       mlxk bench smollm2 --plot speed.svg
     """
     session: Session = ctx.obj
-    if plot is not None and not plot.absolute().parent.is_dir():
+    if plot is not None and not is_folder(plot.absolute().parent):
         raise UsageError(f"--plot: {plot.absolute().parent} is not a folder.")
     found = find_or_pull(ctx, model)
     service = GenerationService(session.host, memory=machine_memory(), concurrency=max(batches))

@@ -20,6 +20,7 @@ from mlxk_core.api.errors import Kind, MlxkError
 from mlxk_core.api.generation import machine_memory
 from mlxk_core.api.host import Host
 from mlxk_core.api.models import Resolver, cached_repositories, check_hub_cache, hub_cache
+from mlxk_core.api.paths import NoHomeFolder, is_folder, path_exists
 from mlxk_core.api.settings import settings_file, settings_warnings
 from mlxk_core.api.text import human_size
 
@@ -131,9 +132,11 @@ def _check_plugins(host: Host) -> Check:
 
 
 def _check_settings(host: Host) -> Check:
-    file = settings_file()
     try:
+        file = settings_file()
         settings = host.settings
+    except NoHomeFolder as error:
+        return Check(name="settings", state="warning", text=str(error), fix="Set HOME to a folder.")
     except MlxkError as error:
         return Check(name="settings", state="error", text=str(error), fix="`mlxk config edit` opens the file.")
     try:
@@ -151,7 +154,7 @@ def _check_cache(host: Host) -> Check:
         cache = check_hub_cache()
     except MlxkError as error:
         return Check(name="cache", state="error", text=str(error), fix="Set HF_HOME or HF_HUB_CACHE to a folder.")
-    existing = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
+    existing = next((folder for folder in (cache, *cache.parents) if path_exists(folder)), cache)
     if not os.access(existing, os.W_OK):
         return Check(
             name="cache", state="warning", text=f"{existing} is not writable", fix="Set HF_HOME to a writable folder."
@@ -162,7 +165,7 @@ def _check_cache(host: Host) -> Check:
 
 def _check_disk(host: Host) -> Check:
     cache = hub_cache()
-    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    existing = next(folder for folder in (cache, *cache.parents) if is_folder(folder))
     free = shutil.disk_usage(existing).free
     if free < _LOW_DISK:
         return Check(

@@ -6,9 +6,9 @@ import os
 import plistlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
+from mlxk_core.api.paths import home_folder
 from mlxk_service.definition import Definition
 from mlxk_service.manager import ServiceCommandFailed, ServiceState, run
 
@@ -22,7 +22,7 @@ class Launchd:
     name = "launchd"
 
     def __init__(self) -> None:
-        home = Path.home()
+        home = home_folder()
         self.unit_path = home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
         self._log = home / "Library" / "Logs" / "mlxk-serve.log"
         self._domain = f"gui/{os.getuid()}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mlxk_core.api.paths import user_folder
 from mlxk_service.definition import Definition
 from mlxk_service.manager import NoServiceManager, ServiceState, run
 
@@ -21,8 +21,7 @@ class Systemd:
     name = "systemd"
 
     def __init__(self) -> None:
-        config = os.environ.get("XDG_CONFIG_HOME")
-        self.unit_path = (Path(config) if config else Path.home() / ".config") / "systemd" / "user" / UNIT
+        self.unit_path = user_folder("XDG_CONFIG_HOME", "~/.config") / "systemd" / "user" / UNIT
 
     def unit(self, definition: Definition) -> str:
         command = " ".join(_quoted(word, expands=True) for word in definition.command)

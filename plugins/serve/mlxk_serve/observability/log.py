@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+
+from mlxk_core.api.paths import expand_user
 
 LOGGER = logging.getLogger("mlxk.serve")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a path or a name from a client, they would forge lines
@@ -35,7 +36,7 @@ class _Formatter(logging.Formatter):
     def __init__(self, secrets: Sequence[str], as_json: bool) -> None:
         super().__init__()
         self._secrets = [secret for secret in secrets if secret]
-        self._home = str(Path.home())
+        self._home = str(expand_user("~"))
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:

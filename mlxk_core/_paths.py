@@ -1,0 +1,55 @@
+"""Paths that a user typed or set in the environment: `~`, whether they exist, and the user's own folders.
+
+`pathlib` raises where these functions return: for an unknown `~name`, for a name that is too long, and in a folder that
+may not be read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mlxk_core._errors import MlxkError
+
+
+class NoHomeFolder(MlxkError):
+    """A folder is below the home folder of a user who has none."""
+
+
+def expand_user(text: str | Path) -> Path:
+    """Return the path with a leading `~` or `~name` replaced, if there is such a home folder."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
+def path_exists(path: str | Path) -> bool:
+    """Return whether something is at `path`; False also where that cannot be found out."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether a file is at `path`; False also where that cannot be found out."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether a folder is at `path`; False also where that cannot be found out."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def user_folder(variable: str, default: str) -> Path:
+    """Return the folder that an environment variable names, else `default`, which begins with `~`.
+
+    Raises `NoHomeFolder` where the variable is not set and the user has no home folder.
+    """
+    folder = expand_user(os.environ.get(variable) or default)
+    if str(folder).startswith("~"):
+        raise NoHomeFolder(f"The home folder of this user is unknown. Set HOME or {variable}.")
+    return folder
+
+
+def home_folder() -> Path:
+    """Return the home folder of the user. Raises `NoHomeFolder`."""
+    folder = expand_user("~")
+    if str(folder) == "~":
+        raise NoHomeFolder("The home folder of this user is unknown. Set HOME.")
+    return folder

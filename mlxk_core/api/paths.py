@@ -1,0 +1,7 @@
+"""For paths that a user typed or set in the environment."""
+
+from __future__ import annotations
+
+from mlxk_core._paths import NoHomeFolder, expand_user, home_folder, is_file, is_folder, path_exists, user_folder
+
+__all__ = ["NoHomeFolder", "expand_user", "home_folder", "is_file", "is_folder", "path_exists", "user_folder"]

@@ -1,0 +1,39 @@
+"""Paths that a user typed, and a user without a home folder."""
+
+import pwd
+
+import pytest
+
+from mlxk_core.api.paths import NoHomeFolder, expand_user, is_file, is_folder, path_exists, user_folder
+
+
+@pytest.mark.parametrize("text", ["~no-such-account/x", "a" * 300, "\0", ""])
+def test_what_cannot_be_a_path_does_not_exist(text):
+    path = expand_user(text) if text else text
+    assert not path_exists(path) and not is_file(path) and not is_folder(path)
+
+
+def test_a_folder_of_the_user_is_the_variable_or_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    assert user_folder("XDG_STATE_HOME", "~/.local/state") == tmp_path / ".local" / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", "~/mine")
+    assert user_folder("XDG_STATE_HOME", "~/.local/state") == tmp_path / "mine"
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user as in a container: no `HOME`, and no entry in the list of accounts."""
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "MLXK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_home_folder_there_are_no_settings_and_writing_names_the_variable(homeless, host):
+    assert host.settings.file is None
+    with pytest.raises(NoHomeFolder, match="XDG_STATE_HOME"):
+        user_folder("XDG_STATE_HOME", "~/.local/state")
