@@ -7,7 +7,7 @@ import pytest
 
 import mlxk_config.plugin
 import mlxk_run.plugin
-from mlxk_core.api import SettingsSection, hookimpl, setting
+from mlxk_core.api import ModelSourceSpec, SettingsSection, hookimpl, setting
 from mlxk_testing.fake_engine import fake_backend, fake_model
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -238,3 +238,67 @@ def test_a_full_disk_leaves_the_file_and_nothing_else(file, mlxk):
     result = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 1 and str(file) in result.stderr
     assert file.read_text() == before and [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("text", ["~no-such-account/x", "a" * 300])
+def test_a_value_that_cannot_be_a_path_is_a_warning_or_an_error(file, cli, text):
+    assert "no local model" in cli("config", "set", "aliases.far", text).stderr
+    assert "no local model" in cli("config", "show").stderr
+    result = cli("config", "set", "models.x.chat_template", text)
+    assert result.code == 2 and "No such file" in result.stderr
+
+
+class Shelf:
+    """A source of models that counts how often it is read."""
+
+    def __init__(self):
+        self.reads = 0
+
+    @hookimpl
+    def mlxk_model_sources(self):
+        yield ModelSourceSpec(name="shelf", summary="A shelf.", target=lambda: self)
+
+    def names(self):
+        self.reads += 1
+        return []
+
+    def find(self, name):
+        return None
+
+
+@pytest.mark.parametrize(
+    "command", [("set", "aliases.small", "org/none"), ("set", "defaults.model", "org/none"), ("show",)]
+)
+def test_the_models_are_read_once(file, cli, host, command):
+    shelf = Shelf()
+    host.register(shelf, name="shelf")
+    assert cli("config", *command).code == 0
+    assert shelf.reads == 1
+
+
+def test_edit_warns_as_set_does(file, cli, monkeypatch):
+    cli("config", "set", "aliases.gone", "org/none")
+    file.write_text(file.read_text() + "[defaults]\ntop_k = 1\ntemperature = 9\n")
+    monkeypatch.setenv("EDITOR", "true")
+    result = cli("config", "edit")
+    assert result.code == 0 and "org/none" in result.stderr
+    assert "[defaults] (line 5): temperature 9" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("editor", "reason"), [("false", "exit code 1"), ("/nonexistent/editor", "No such file"), ("vi 'x", "quotation")]
+)
+def test_an_editor_that_fails_is_named_with_the_reason(file, cli, monkeypatch, editor, reason):
+    monkeypatch.setenv("VISUAL", editor)
+    result = cli("config", "edit")
+    assert result.code == 1 and f"`{editor}`" in result.stderr and reason in result.stderr
+
+
+def test_ctrl_c_in_the_editor_does_not_end_it(file, mlxk, tmp_path):
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nkill -INT $PPID\nsleep 0.5\necho 'top_k = 7' >> \"$1\"\n")
+    editor.chmod(0o755)
+    file.parent.mkdir()
+    file.write_text("[defaults]\n")
+    assert mlxk("config", "edit", env={"EDITOR": str(editor)}).code == 0
+    assert mlxk("config", "get", "defaults.top_k").stdout == "7\n"

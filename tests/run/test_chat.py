@@ -207,3 +207,18 @@ def test_the_help_fits_the_terminal(chat, monkeypatch, columns, line):
     assert any(each.startswith(line) for each in lines)
     assert all(len(each) < columns for each in lines if each.startswith("  ") and "[NAME" not in each)
     assert "" not in lines[1:-2]
+
+
+def test_an_error_of_a_command_names_it_and_lists_the_models(chat, hub_cache):
+    for name in ("acme/tiny-1B", "acme/tiny-2B"):
+        in_hub_cache(name, fake_model)
+    _, notes = chat(b"/show nonsense", b"/model tiny")
+    assert "error: /show: unknown" in notes
+    assert "\n  acme/tiny-1B\n  acme/tiny-2B\n" in notes
+
+
+def test_a_name_of_several_words_is_quoted_where_a_shell_reads_it(chat, cli):
+    _, notes = chat(b"one", b"/save my trip", b"/load my trip", b"/clear", b"two", b"/save my trip")
+    assert "`mlxk chats show 'my trip'`" in notes and "/load my trip opens it" in notes
+    assert "Loaded `my trip`" in notes and "`mlxk chats delete 'my trip'`" in notes
+    assert cli("chats", "show", "my trip").code == 0

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
-import shlex
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -20,6 +16,7 @@ from mlxk_core.api.commands import (
     complete_model,
     complete_reasoning_format,
     json_option,
+    open_editor,
 )
 from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
 from mlxk_core.api.models import Resolver
@@ -141,7 +138,7 @@ def show(session: Session, keys: bool) -> Any:
                 session.output.line(f"{key.ljust(width)}  {field.help}{bounds}")
         return {"keys": [{"key": key, "help": field.help} for key, field in found.items()]}
     document = SettingsDocument.read(settings_file())
-    warnings = list(_warnings(session, document))
+    warnings = list(_warnings(session, document, _models(session)))
     for warning in warnings:
         session.output.note(f"warning: {warning}")
     if not session.output.json:
@@ -152,22 +149,23 @@ def show(session: Session, keys: bool) -> Any:
     return {"path": str(document.file), "settings": document.data(), "warnings": warnings}
 
 
-def _warnings(session: Session, document: SettingsDocument) -> Iterator[str]:
+def _warnings(session: Session, document: SettingsDocument, models: Sequence[str]) -> Iterator[str]:
     """Validate the document and yield its warnings. Raises `SettingsError`."""
     host = session.host
     settings = parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
-    return settings_warnings(settings, models=_models(session), commands=host.command_names())
+    return settings_warnings(settings, models=models, commands=host.command_names())
 
 
-def _warnings_before(session: Session, document: SettingsDocument) -> frozenset[str]:
+def _warnings_before(session: Session, document: SettingsDocument, models: Sequence[str]) -> frozenset[str]:
     """Return the warnings that a change did not bring; none for an invalid file, which the change may repair."""
     try:
-        return frozenset(_warnings(session, document))
+        return frozenset(_warnings(session, document, models))
     except SettingsError:
         return frozenset()
 
 
 def _models(session: Session) -> list[str]:
+    """Return the names of the local models; a command needs them once, since they are read from the disk."""
     return Resolver(session.host).names()
 
 
@@ -224,12 +222,13 @@ def set_command(session: Session, key: str, value: str) -> Any:
     document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
     _check_key(session, key, path)
-    before = _warnings_before(session, document)
+    models = _models(session)
+    before = _warnings_before(session, document, models)
     stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
-    _check_names(session, path, stored)
+    _check_names(session, path, stored, models)
     document.write()
     session.output.note(f"{key} = {document.toml(stored)}")
-    for warning in _warnings(session, document):
+    for warning in _warnings(session, document, models):
         if warning not in before:
             session.output.note(f"warning: {warning}")
     return {"key": key, "value": stored, "path": str(document.file)}
@@ -244,7 +243,7 @@ def _check_key(session: Session, key: str, path: tuple[str, ...]) -> None:
         raise UsageError(f"`{key}` is not a setting.{hint}", key=key)
 
 
-def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
+def _check_names(session: Session, path: tuple[str, ...], value: Any, models: Sequence[str]) -> None:
     """Raise for a name that no plugin has, and for an alias that hides something."""
     host = session.host
     if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
@@ -253,7 +252,7 @@ def _check_names(session: Session, path: tuple[str, ...], value: Any) -> None:
     if path[-1] == "reasoning_format" and value not in formats:
         raise InvalidOption("reasoning_format", f"`{value}` is unknown; available: {', '.join(formats)}.")
     if path[0] == "aliases":
-        conflict = alias_conflict(path[1], value, models=_models(session), commands=session.host.command_names())
+        conflict = alias_conflict(path[1], value, models=models, commands=session.host.command_names())
         if conflict:
             raise InvalidOption(".".join(path), f"{conflict} Choose another name.")
 
@@ -287,14 +286,14 @@ def edit(session: Session) -> None:
       mlxk config edit
     """
     file = settings_file()
-    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     try:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_TEMPLATE, encoding="utf-8")
-        subprocess.run([*shlex.split(command), str(file)], check=True)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise MlxkError(f"The editor `{command}` failed: {error}. Set $EDITOR to another one.") from error
-    text, host = Path(file).read_text(encoding="utf-8-sig"), session.host
-    parse_settings(text, file, host.settings_sections(), complete=host.knows_all_sections)
+    except OSError as error:
+        raise MlxkError(f"Cannot write {file}: {error.strerror or error}.", path=str(file)) from error
+    open_editor(file)
+    warnings = list(_warnings(session, SettingsDocument.read(file), _models(session)))
     session.output.note(f"{file} is valid.")
+    for warning in warnings:
+        session.output.note(f"warning: {warning}")

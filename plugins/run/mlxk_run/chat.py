@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from textwrap import shorten
 
-from mlxk_core.api.commands import escape_control
+from mlxk_core.api.commands import escape_control, interrupts_ignored
 from mlxk_core.api.errors import ContextLengthExceeded, Interrupted, MlxkError
 from mlxk_core.api.generation import Message
 from mlxk_run.attachments import with_files
 from mlxk_run.chat_commands import ChatCommands, Leave, Question
 from mlxk_run.chat_state import ChatState
 from mlxk_run.conversation import ask
-from mlxk_run.keyboard import typing_hidden
 from mlxk_run.line_editor import line_editor, unquoted
 from mlxk_run.store import SavedChat
 
@@ -32,17 +27,16 @@ class Chat:
         self._continued = continued
         self._commands = ChatCommands(state)
         self._output = state.runner.session.output
-        self._busy: Callable[[], AbstractContextManager[None]] = typing_hidden
 
     def run(self) -> None:
         """Read and answer until the user leaves."""
         state = self._state
         editor = line_editor(self._output, self._commands.complete)
-        self._busy = editor.busy
+        state.busy = editor.busy
         state.runner.display.note(f"Chatting with {state.runner.model.name}. /help for commands, Ctrl-D to leave.")
         self._introduce()
         leaving = False
-        with _interrupts_ignored():
+        with interrupts_ignored():  # between an answer and the next prompt; both handle Ctrl-C themselves
             while True:
                 try:
                     line = editor.read()
@@ -63,9 +57,9 @@ class Chat:
                 except KeyboardInterrupt:  # before the answer had started, or a second time
                     self._output.note("[stopped]")
                 except ContextLengthExceeded as error:
-                    self._output.note(f"error: {error} /undo removes the last turn, /clear all of them.")
+                    self._print_error(f"{error} /undo removes the last turn, /clear all of them.")
                 except MlxkError as error:
-                    self._output.note(f"error: {error}")
+                    self._print_error(error.headline if error.lines else str(error), error.lines)
         state.runner.display.note("Goodbye!")
 
     def ask_once(self, prompt: str) -> None:
@@ -73,6 +67,11 @@ class Chat:
         self._introduce()
         if self._answer(Question(text=prompt)) == "cancelled":
             raise Interrupted("The answer was interrupted.")
+
+    def _print_error(self, text: str, lines: Sequence[str] = ()) -> None:
+        self._output.note(f"error: {escape_control(text)}")
+        for line in lines:
+            self._output.note(f"  {escape_control(line)}")
 
     def _introduce(self) -> None:
         """Print the title of the continued chat and a short form of its last answer."""
@@ -107,7 +106,7 @@ class Chat:
         replaced = conversation.undo() if question.replaces else []
         message = Message(role="user", content=state.with_attachments(question.text))
         try:
-            with self._busy():
+            with state.busy():
                 answer = ask(
                     conversation,
                     message,
@@ -133,16 +132,3 @@ class Chat:
         else:
             conversation.messages += replaced
         return answer.finish_reason
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C between an answer and the next prompt; both handle it themselves."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

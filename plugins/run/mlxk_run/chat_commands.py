@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from mlxk_run.clipboard import copy
 from mlxk_run.columns import two_columns
 from mlxk_run.conversation import Conversation
 from mlxk_run.external_editor import edit
+from mlxk_run.line_editor import interrupts_raise
 from mlxk_run.store import ChatNotFound
 
 _COMMAND = re.compile(r"/(?:\?|[A-Za-z][\w-]*)(?!\S)")
@@ -60,7 +62,7 @@ class ChatCommands:
         name = word[1:].lower()
         command = _BY_NAME.get(name)
         if command is None:
-            close = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(name, _BY_NAME, n=1)
             hint = f"Did you mean /{close[0]}?" if close else "/help lists the commands."
             raise InvalidOption(f"/{name}", f"unknown command. {hint}")
         arguments = arguments.strip()
@@ -131,7 +133,8 @@ class ChatCommands:
             self._print(next(iter(state.runner.model.chat_templates.values()), "The model has no chat template."))
             return
         if arguments not in ("", "info", "parameters"):
-            self._print(f"{arguments} = {shown(find_setting(arguments).get(state))}")
+            setting = find_setting(arguments, command="/show")
+            self._print(f"{arguments} = {shown(setting.get(state))}")
             return
         model = state.runner.model
         revision = f" (revision {model.revision[:7]})" if model.revision else ""
@@ -152,7 +155,7 @@ class ChatCommands:
         if len(arguments.splitlines()) > 1:  # a paste, or Alt-Enter
             raise InvalidOption("/save", "a name is one line.")
         self._state.save(arguments)
-        self._print(f"Saved. `mlxk chats show {arguments}` prints it, /load {arguments} opens it.")
+        self._print(f"Saved. `mlxk chats show {shlex.quote(arguments)}` prints it, /load {arguments} opens it.")
 
     def _load(self, arguments: str) -> None:
         store, runner = self._state.store, self._state.runner
@@ -178,7 +181,8 @@ class ChatCommands:
         runner = self._state.runner
         before, runner.model = runner.model, Resolver(runner.session.host).resolve(arguments)
         try:
-            runner.open(self._state.options)
+            with self._state.busy(), interrupts_raise():
+                runner.open(self._state.options)
         except BaseException:
             runner.model = before
             raise
@@ -224,7 +228,7 @@ _COMMANDS: dict[str, _Command] = {
     "set": _Command(run=ChatCommands._set, arguments="[NAME [VALUE]]", summary="show or change a setting"),
     "system": _Command(run=ChatCommands._system, arguments="[TEXT]", summary="show or set the system prompt"),
     "show": _Command(
-        run=ChatCommands._show, arguments="[NAME]", summary="show the model and the settings, or `system`, `template` …"
+        run=ChatCommands._show, arguments="[NAME]", summary="show the model and the settings, or one of them"
     ),
     "model": _Command(run=ChatCommands._model, arguments="MODEL", summary="switch to another model", required=True),
     "retry": _Command(run=ChatCommands._retry, summary="answer the last question again"),

@@ -136,16 +136,16 @@ def change(state: ChatState, text: str) -> str:
     return line
 
 
-def find_setting(name: str) -> ChatSetting:
-    """Return a setting by its name. Raises `InvalidOption` with the closest one."""
+def find_setting(name: str, *, command: str = "/set") -> ChatSetting:
+    """Return a setting by its name. Raises `InvalidOption`, of `command`, with the closest one."""
     setting = SETTINGS.get(_key(name))
     if setting is not None:
         return setting
     import difflib  # only for this sentence
 
-    close = difflib.get_close_matches(_key(name), SETTINGS, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(_key(name), SETTINGS, n=1)
     hint = f" Did you mean `{close[0]}`?" if close else " /set lists the settings."
-    raise InvalidOption("/set", f"unknown setting `{name}`.{hint}")
+    raise InvalidOption(command, f"unknown setting `{name}`.{hint}")
 
 
 def _key(name: str) -> str:

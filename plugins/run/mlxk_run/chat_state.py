@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from mlxk_core.api.errors import MlxkError
 from mlxk_run.conversation import Conversation
+from mlxk_run.keyboard import typing_hidden
 from mlxk_run.options import AnswerOptions
 from mlxk_run.runner import Runner
 from mlxk_run.store import ChatStore
@@ -16,6 +19,7 @@ class ChatState:
     """The state of a chat, changed by its commands.
 
     `attachments` are texts of files to send with the next question. With `autosave` every turn is stored.
+    Inside of `busy()` what is typed is hidden and kept for the next prompt.
     """
 
     runner: Runner
@@ -25,6 +29,7 @@ class ChatState:
     autosave: bool = True
     trim: bool = True
     attachments: list[str] = field(default_factory=list)
+    busy: Callable[[], AbstractContextManager[None]] = typing_hidden
 
     def save(self, name: str | None = None) -> None:
         """Store the chat under `name`; without a name, only with `autosave`. Raises `ChatStoreError`."""

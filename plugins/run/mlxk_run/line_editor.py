@@ -71,7 +71,7 @@ class _PlainLines:
     def _line(self, prompt: str) -> str:
         # Standard output is for answers: where it is a file or a pipe, the prompt must not be in it.
         self._output.note(prompt, end="")
-        with _interrupts_raise():
+        with interrupts_raise():
             line = sys.stdin.buffer.readline()
         if not line:
             raise EOFError
@@ -163,7 +163,8 @@ class _PromptToolkit:
 
 
 @contextmanager
-def _interrupts_raise() -> Iterator[None]:
+def interrupts_raise() -> Iterator[None]:
+    """Make Ctrl-C raise `KeyboardInterrupt`, unless it is ignored."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         yield
