@@ -9,6 +9,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from mlxk_core.api.generation import Message
+from mlxk_run.paths import chats_file
+from mlxk_run.store import ChatStore
 from mlxk_testing.tiny_models import random_model, scripted_model
 
 BABBLE = r"[!-~]{20}"  # a long word of an answer, and no control sequence of the prompt
@@ -366,3 +369,14 @@ def test_a_killed_run_leaves_no_process(terminal, babbler, number):
     run.wait()
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\r", 0, 0), ("n\r", 1, 1), ("\x03", 130, 1), ("\x04", 130, 1)])
+def test_deleting_chats_is_confirmed(terminal, talker, mlxk, answer, code, left):
+    ChatStore(chats_file()).save(None, model="m", system=None, messages=[Message(role="user", content="Why?")])
+    delete = terminal("chats", "delete", "1")
+    delete.expect("Why\\?")
+    delete.expect("Delete 1 chat\\?.*: ")
+    delete.send(answer)
+    assert end_of(delete) == code and "Traceback" not in delete.before
+    assert mlxk("chats", "--json").json["data"]["count"] == left

@@ -6,8 +6,10 @@ import pytest
 
 from mlxk_core.api.generation import Message
 from mlxk_run import plugin
+from mlxk_run.chat_table import chat_table
 from mlxk_run.paths import chats_file
 from mlxk_run.store import ChatNotFound, ChatStore, ChatStoreError
+from mlxk_run.terminal_writer import cell_length
 
 TURN = [Message(role="user", content="Why?"), Message(role="assistant", content="Because.", reasoning="Hm.")]
 
@@ -85,3 +87,27 @@ def test_the_command_lists_searches_shows_exports_and_deletes(store, cli, tmp_pa
     assert cli("chats", "delete", "mine", input="y\n").code == 2  # a pipe is not a person
     assert cli("chats", "delete", "mine", "2", "-f", "--json").json["data"]["deleted"] == [1, 2]
     assert cli("chats", "delete").code == 2
+
+
+def test_search_knows_upper_and_lower_case_of_all_letters(store, cli):
+    store.save(None, model="tiny", system=None, messages=[Message(role="user", content="Grüße aus ÅRHUS")])
+    for text in ("GRÜSSE", "århus"):
+        assert cli("chats", "search", text, "--json").json["data"]["count"] == 1
+    assert cli("chats", "search", "oslo", "--json").json["data"]["count"] == 0
+
+
+HEADINGS = ("ID", "MODEL", "MESSAGES", "UPDATED", "CHAT")
+LONG_ROW = ("17", "Qwen3-Coder-30B-A3B-Instruct-4bit", "2", "2026-11-28 23:32", "Why is 空 blue? " + "Please say. " * 9)
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 80, 140, None])
+def test_a_saved_chat_takes_one_line_of_any_terminal(columns):
+    heading, line = chat_table([HEADINGS, LONG_ROW], columns)
+    assert columns is None or max(map(cell_length, (heading, line))) <= columns
+    assert line.startswith("17  Qwen3-Coder") and "Why is 空" in line
+    assert (LONG_ROW[1] in line) == (columns in (140, None))
+    assert (LONG_ROW[3] in line) == (columns not in (30, 40))
+
+
+def test_short_chats_lose_no_column():
+    assert "UPDATED" in chat_table([HEADINGS, ("1", "tiny", "2", "2026-11-28 23:32", "Hi")], 60)[0]

@@ -1,11 +1,13 @@
 """Answers on a terminal, as a screen shows them."""
 
+import os
 import re
 import time
 
 import pytest
 
 from mlxk_core.api.generation import Channel
+from mlxk_run.live_lines import LiveLines
 from mlxk_run.terminal_writer import TerminalWriter, wrap
 
 R, C = Channel.REASONING, Channel.CONTENT
@@ -171,3 +173,14 @@ def test_wide_characters_take_two_columns():
 def test_indentation_is_kept_and_a_long_word_is_broken():
     assert wrap("    return value", 10) == ["    return", "value"]
     assert wrap("abcdefghij", 4) == ["abcd", "efgh", "ij"]
+
+
+def test_lines_that_become_fewer_leave_no_empty_line():
+    screen = Screen()
+    live = LiveLines(screen.write, lambda: os.terminal_size((40, 24)))
+    for lines in (["code", "``"], ["code"], ["code", "a", "b"], ["code", "a"], ["cod"]):
+        live.update(lines)
+        assert screen.text == "\n".join(lines).ljust(len(screen.text)).rstrip()
+        assert screen.row == len(lines) - 1
+    live.commit()
+    assert screen.text == "cod\n"

@@ -16,10 +16,10 @@ from click.shell_completion import CompletionItem
 from mlxk_core.api.commands import Session, can_ask, confirm, escape_control, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Message
+from mlxk_run.chat_table import chat_table
 from mlxk_run.paths import chats_file
 from mlxk_run.store import ChatStore, SavedChat
 
-_NARROWEST = 20  # columns of a title
 _HEADINGS = ("ID", "MODEL", "MESSAGES", "UPDATED", "CHAT")
 
 
@@ -186,14 +186,9 @@ def _list(session: Session, found: Sequence[SavedChat]) -> Any:
         session.output.note("No chats.")
         return None
     rows = [_HEADINGS, *map(_row, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
-    room = (
-        shutil.get_terminal_size().columns - 2 * len(widths) - sum(widths) if session.output.stdout_is_terminal else 0
-    )
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        title = row[-1] if room < _NARROWEST or len(row[-1]) <= room else f"{row[-1][: room - 1]}…"
-        session.output.line("  ".join([*cells, title]))
+    columns = shutil.get_terminal_size().columns if session.output.stdout_is_terminal else None
+    for line in chat_table(rows, columns):
+        session.output.line(line)
     return None
 
 

@@ -46,6 +46,7 @@ class LiveLines:
         elif same == len(shown) - 1 < len(new) and new[same].startswith(shown[same]):
             text = "\n".join([new[same][len(shown[same]) :], *new[same + 1 :]])
         else:
+            same = max(0, min(same, len(new) - 1))  # fewer lines: the cursor has to end on the last one that stays
             up = len(shown) - 1 - same
             text = "\r" + (f"\x1b[{up}A" if up > 0 else "") + "\x1b[J" + "\n".join(new[same:])
         self._write(text)

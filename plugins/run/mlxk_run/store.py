@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,8 @@ class ChatStore:
                 taken = db.execute("SELECT id FROM chats WHERE name = ?", (name,)).fetchone()
                 if taken and taken[0] != id:
                     raise ChatStoreError(
-                        f"A saved chat is named `{name}` already. `mlxk chats delete {name}` deletes it.", name=name
+                        f"A saved chat is named `{name}` already. `mlxk chats delete {shlex.quote(name)}` deletes it.",
+                        name=name,
                     )
             changed = db.execute(
                 "UPDATE chats SET model = ?, system = ?, updated = ?, name = COALESCE(?, name) WHERE id = ?",
@@ -110,10 +112,10 @@ class ChatStore:
         where, values = "", tuple[str, ...]()
         if containing is not None:
             where = (
-                "WHERE instr(lower(coalesce(c.name, '')), lower(?)) OR EXISTS"
-                " (SELECT 1 FROM messages m WHERE m.chat = c.id AND instr(lower(m.content), lower(?)))"
+                "WHERE instr(casefold(coalesce(c.name, '')), ?) OR EXISTS"
+                " (SELECT 1 FROM messages m WHERE m.chat = c.id AND instr(casefold(m.content), ?))"
             )
-            values = (containing, containing)
+            values = (containing.casefold(),) * 2
         with self._open() as db:
             return [
                 _saved_chat(row) for row in db.execute(f"{_SELECT} {where} ORDER BY c.updated DESC, c.id DESC", values)
@@ -156,6 +158,7 @@ class ChatStore:
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(self._file if self._file.exists() else ":memory:", timeout=_BUSY)
             db.row_factory = sqlite3.Row
+            db.create_function("casefold", 1, str.casefold, deterministic=True)  # lower() knows ASCII only
             try:
                 db.execute("PRAGMA foreign_keys = ON")
                 db.execute("PRAGMA secure_delete = ON")

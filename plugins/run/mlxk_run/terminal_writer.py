@@ -218,7 +218,7 @@ def wrap(line: str, width: int) -> list[str]:
             lines.append(current.rstrip())
             current, room, word = "", width, word.lstrip()
         while cell_length(word) > room:
-            head = _head(word, room)
+            head = longest_head(word, room)
             lines.append(current + head)
             current, room, word = "", width, word[len(head) :]
         current, room = current + word, room - cell_length(word)
@@ -246,7 +246,7 @@ def _words(line: str) -> list[str]:
     return [*words, current]
 
 
-def _head(word: str, width: int) -> str:
+def longest_head(word: str, width: int) -> str:
     """Return the longest beginning of `word` that fits, at least one character."""
     end, used = 0, 0
     while end < len(word) and (used := used + cell_length(word[end])) <= width:
