@@ -3,9 +3,10 @@
     uv run python benchmarks/structured.py                         # a tiny random model
     uv run python benchmarks/structured.py --model smollm2 --streams 16
 
-The ratio is that of the tokens per second of `--streams` constrained requests to those of as many free ones. Rounds
-alternate, and processor time is counted as well as wall time, so that other work on the machine does not decide. The
-time to the first token is that of a single request whose grammar is cached. `structured_proof.py` proves the answers.
+The ratio is that of the tokens per second of `--streams` constrained requests to those of as many free ones. Each round
+runs both, in alternating order, and processor time is counted as well as wall time, so that other work on the machine
+does not decide. The time to the first token is that of a single request whose grammar is cached, each with a prompt of
+its own. Results are medians with the lowest and the highest value. `structured_proof.py` proves the answers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--model", help="a name or a folder (default: a tiny random model)")
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     host = Host.discover()
     with tempfile.TemporaryDirectory() as folder, GenerationService(host, concurrency=arguments.streams) as service:
@@ -75,21 +77,33 @@ def _ratio(service: GenerationService, model: Model, arguments: argparse.Namespa
     for each in (None, constraint):
         _speed(service, model, arguments.streams, 8, each)  # loads the model, compiles the grammar
     speeds: dict[str, list[tuple[float, float]]] = {"free": [], "constrained": []}
-    for _ in range(arguments.rounds):
-        speeds["free"].append(_speed(service, model, arguments.streams, arguments.tokens, None))
-        speeds["constrained"].append(_speed(service, model, arguments.streams, arguments.tokens, constraint))
+    for i in range(arguments.rounds):
+        for name in _alternating(i):
+            each = constraint if name == "constrained" else None
+            speeds[name].append(_speed(service, model, arguments.streams, arguments.tokens, each))
     for name, found in speeds.items():
-        wall, processor = map(statistics.median, zip(*found, strict=True))
-        print(f"{arguments.streams} {name} streams: {wall:.1f} tokens/s, {1e3 / processor:.2f} ms of processor a token")
+        wall, processor = zip(*found, strict=True)
+        cost = _spread([1e3 / speed for speed in processor], 2)
+        print(f"{arguments.streams} {name} streams: {_spread(wall, 1)} tokens/s, {cost} ms of CPU a token")
     for i, clock in enumerate(("wall", "processor")):
         pairs = zip(speeds["free"], speeds["constrained"], strict=True)
-        print(f"ratio by {clock} time: {statistics.median(kept[i] / free[i] for free, kept in pairs):.2f}")
+        print(f"ratio by {clock} time: {_spread([kept[i] / free[i] for free, kept in pairs], 2)}")
     first: dict[str, list[float]] = {"free": [], "constrained": []}
-    for seed in range(FIRST_TOKENS):
-        first["free"].append(_first(service, model, seed, None))
-        first["constrained"].append(_first(service, model, seed, constraint))
-    medians = {name: statistics.median(times) for name, times in first.items()}
-    print(f"first token: {medians['free']:.1f} ms free, {medians['constrained']:.1f} ms constrained (grammar cached)")
+    for i in range(FIRST_TOKENS):
+        for name in _alternating(i):
+            each = constraint if name == "constrained" else None
+            first[name].append(_first(service, model, 2 * i + (each is None), each))
+    for name, times in first.items():
+        print(f"first token, {name}: {_spread(times, 1)} ms")
+
+
+def _alternating(round: int) -> tuple[str, str]:
+    return ("constrained", "free") if round % 2 else ("free", "constrained")
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low}-{high})"
 
 
 def _speed(

@@ -21,7 +21,7 @@ from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFa
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint
-from mlxk_mlx.engine.constraining import ConstraintProcessor, PassDispatch
+from mlxk_mlx.engine.constraining import MaskedNetwork, RowMask
 from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
@@ -44,14 +44,14 @@ class _ActiveRow:
     checkpoints: frozenset[int]
     decoding: bool = False
     failure: Exception | None = None
-    constraint: ConstraintProcessor | None = None
+    mask: RowMask | None = None
     scored: bool = False
     """Its cached tokens were computed for it, when the prompt was scored."""
 
     @property
     def complete(self) -> bool:
         """Whether the constraint allows no further token."""
-        return self.constraint is not None and self.constraint.complete
+        return self.mask is not None and self.mask.complete
 
     def fail(self, error: Exception) -> None:
         self.failure = error
@@ -87,7 +87,8 @@ class MlxEngine:
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
         self._scoring: dict[int, PromptScoring] = {}
-        self._dispatch = PassDispatch()
+        self._masked = MaskedNetwork(network)
+        self._decoding: list[int] = []
         self._generator = self._new_generator()
         # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
@@ -129,9 +130,9 @@ class MlxEngine:
         checkpoints = self._checkpoints(prompt, cached)
         active = _ActiveRow(row, -1, cached, frozenset(checkpoints), scored=scored)
         processors = sampling.processors_for(row.sampling, len(prompt))
-        if row.constraint is not None:  # the last one: what a penalty or a bias does, no token it forbids is drawn
-            active.constraint = ConstraintProcessor(row.constraint, self._dispatch)
-            processors.append(active.constraint)
+        if row.constraint is not None:
+            active.mask = RowMask(row.constraint, self._masked, active.fail)
+            processors.append(active.mask)
         cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
         [uid] = self._generator.insert_segments(
             [[rest[start:end] for start, end in pairwise(cuts)]],
@@ -174,8 +175,11 @@ class MlxEngine:
             return ()
         self._generator.prefill_batch_size = self._prompts_at_once()
         self._generator.prefill_step_size = self._chunk()
-        self._dispatch.new_step()
+        if self._decoding:  # the first pass of a step decodes these rows
+            self._masked.expect([self._by_uid[uid].mask for uid in self._decoding])
         read, sampled = self._generator.next()
+        self._decoding = [response.uid for response in sampled if response.finish_reason is None]
+        self._decoding += [response.uid for response in read if response.end_of_prompt]
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
         events: list[StepEvent] = [self._prefilled(response) for response in read]
         logprobs = self._logprobs(sampled)
@@ -225,7 +229,9 @@ class MlxEngine:
         self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()
+        self._decoding.clear()
         self._prompt_cache.clear()
+        self._masked = MaskedNetwork(self._network)
         self._generator = self._new_generator()
         mx.clear_cache()
 
@@ -236,12 +242,13 @@ class MlxEngine:
         self._by_uid.clear()
         self._prompt_cache.clear()
         self._generator = self._network = None
+        self._masked = MaskedNetwork(None)
         self._weight_bytes = 0
         runtime.free_memory()
 
     def _new_generator(self) -> BatchGenerator:
         generator = BatchGenerator(
-            self._network,
+            self._masked,
             completion_batch_size=max(self._concurrency, self._chunks.rows),
             prefill_batch_size=self._chunks.rows,
             prefill_step_size=self._chunks.alone,
@@ -254,6 +261,8 @@ class MlxEngine:
 
     def _forget(self, active: _ActiveRow) -> None:
         del self._rows[active.row.id], self._by_uid[active.uid]
+        if active.uid in self._decoding:
+            self._decoding.remove(active.uid)
 
     def _prompts_at_once(self) -> int:
         """Return the number of rows whose prompts are read in one step.

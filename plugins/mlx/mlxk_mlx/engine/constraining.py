@@ -1,7 +1,8 @@
-"""Masks of one row: only the tokens that its constraint allows can be drawn."""
+"""Masks of constrained rows: only the tokens that a row's constraint allows can be drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -17,56 +18,109 @@ _BIAS_OF_BYTE = np.where(
 """What the eight bits of a byte add to the logits of eight tokens, shape [256, 8]."""
 
 
-class PassDispatch:
-    """Starts the network's pass of a step, which its rows share: one evaluation for each row would cost more."""
+class MaskedNetwork:
+    """The network as the batch generator calls it, with the masks of all rows that decode added to its logits.
 
-    def __init__(self) -> None:
-        self._dispatched = False
-
-    def new_step(self) -> None:
-        self._dispatched = False
-
-    def start(self, logits: mx.array) -> None:
-        """Start the pass that `logits` come from, unless this step has."""
-        if not self._dispatched:
-            self._dispatched = True
-            mx.async_eval(logits)
-
-
-class ConstraintProcessor:
-    """The logits processor that keeps one row to `constraint`.
-
-    mlx-lm calls it once before each token, with the token drawn before as the end of the context, while the network's
-    pass is not started yet: the pass is dispatched first, and the mask is computed meanwhile.
+    A step reads the tokens drawn last, dispatches the pass and computes the masks meanwhile. In that order: an
+    operation on the tokens that is dispatched later would wait for the whole pass.
     """
 
-    def __init__(self, constraint: TokenConstraint, dispatch: PassDispatch) -> None:
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._rows: Sequence[RowMask | None] | None = None
+        self._pending: mx.array | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def expect(self, rows: Sequence[RowMask | None]) -> None:
+        """Mask the next pass, which decodes a token of each of `rows`, in this order (None: without a constraint)."""
+        self._rows = rows if any(rows) else None
+
+    def dispatch(self) -> None:
+        """Start the last pass, once: an evaluation for each of its rows would cost more."""
+        if self._pending is not None:
+            mx.async_eval(self._pending)
+            self._pending = None
+
+    def __call__(self, inputs: mx.array, **options: Any) -> mx.array:
+        logits: mx.array = self._network(inputs, **options)
+        self._pending = logits
+        if self._rows is None:
+            return logits
+        rows, self._rows = self._rows, None
+        tokens = inputs[:, 0].tolist()
+        self.dispatch()
+        masks = [row.after(token) if row else None for row, token in zip(rows, tokens, strict=True)]
+        if not any(masks):
+            return logits
+        bits = _bits(masks, logits.shape[-1])
+        for i in np.flatnonzero(bits.max(axis=1) == 0).tolist():
+            row = rows[i]
+            assert row is not None
+            row.fail(_unwritable())
+        return logits + mx.array(_bias(bits, logits.shape[-1])[:, None]).astype(logits.dtype)
+
+
+class RowMask:
+    """The constraint of one row. As a logits processor it masks the row's first token, and no other.
+
+    Its first error goes to `on_error`, and then it masks nothing more: an exception inside a pass would end all rows.
+    """
+
+    def __init__(self, constraint: TokenConstraint, network: MaskedNetwork, on_error: Callable[[Exception], None]):
         self._constraint = constraint
-        self._dispatch = dispatch
-        self._began = False
+        self._network = network
+        self._on_error = on_error
+        self._began = self._failed = False
         self.complete = False
-        """Nothing can follow the token that the context ends with."""
+        """Nothing can follow the token that was drawn last."""
 
     def __call__(self, context: mx.array, logits: mx.array) -> mx.array:
-        self._dispatch.start(logits)
         if self._began:
-            self._constraint.accept(int(context[-1].item()))
-            if self._constraint.complete:
-                self.complete = True
-                return logits
+            return logits
         self._began = True
+        self._network.dispatch()
         mask = self._constraint.mask()
         if mask is None:
             return logits
-        bias = _bias(mask, logits.shape[-1])
-        if bias.max() < 0:
-            raise ConstraintFailure("The constraint allows text that the tokens of this model cannot write.")
-        return logits + mx.array(bias).astype(logits.dtype)
+        bits = _bits([mask], logits.shape[-1])
+        if not bits.any():
+            raise _unwritable()
+        return logits + mx.array(_bias(bits, logits.shape[-1])).astype(logits.dtype)
+
+    def after(self, token: int) -> bytes | None:
+        """Return the mask of the token after `token`, which was drawn; None if any may follow, or if none is needed."""
+        if self._failed or self.complete:
+            return None
+        try:
+            self._constraint.accept(token)
+            self.complete = self._constraint.complete
+            return None if self.complete else self._constraint.mask()
+        except Exception as error:
+            self.fail(error)
+            return None
+
+    def fail(self, error: Exception) -> None:
+        self._failed = True
+        self._on_error(error)
 
 
-def _bias(mask: bytes, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return what to add to `size` logits: 0 where a bit of `mask` is set, minus infinity elsewhere."""
-    bias = _BIAS_OF_BYTE.take(np.frombuffer(mask, np.uint8), axis=0).reshape(-1)[:size]
-    if bias.size == size:
-        return bias
-    return np.concatenate([bias, np.full(size - bias.size, -np.inf, np.float32)])  # ids without a token
+def _unwritable() -> ConstraintFailure:
+    return ConstraintFailure("The constraint allows text that the tokens of this model cannot write.")
+
+
+def _bits(masks: Sequence[bytes | None], size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the masks of `size` ids as an array, shape [rows, bytes]: ids after the end of a mask have no token."""
+    width = (size + 7) // 8
+    any_token = b"\xff" * width
+    rows = (any_token if mask is None else mask[:width].ljust(width, b"\0") for mask in masks)
+    bits = np.frombuffer(bytearray().join(rows), np.uint8).reshape(-1, width)
+    if size % 8:
+        bits[:, -1] &= (1 << size % 8) - 1
+    return bits
+
+
+def _bias(bits: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return what to add to logits, shape [rows, size]: 0 where a bit is set, minus infinity elsewhere."""
+    return _BIAS_OF_BYTE.take(bits, axis=0).reshape(len(bits), -1)[:, :size]
