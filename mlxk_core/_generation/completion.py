@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlxk_core._generation.events import (
@@ -25,11 +25,13 @@ from mlxk_core._generation.request import ToolCall
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A complete generation. `tokens` has an entry for each content token if logprobs were requested; `prompt_text` is
-    the prompt as the model read it, `prompt_tokens` its scored tokens if `prompt_logprobs` were requested."""
+    the prompt as the model read it, `prompt_tokens` its scored tokens if `prompt_logprobs` were requested. `parts` are
+    its texts and calls in the order of the stream, each whole."""
 
     content: str
     reasoning: str
     tool_calls: tuple[ToolCall, ...]
+    parts: tuple[Delta | ToolCallDelta, ...]
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
@@ -42,8 +44,7 @@ class Completion:
 
 def join_events(events: Iterable[Event]) -> Completion:
     """Read a stream to its end and join it. All complete responses are made here, so they always match the stream."""
-    texts: dict[Channel, list[str]] = {channel: [] for channel in Channel}
-    tokens: list[TokenLogprob] = []
+    pieces: list[list[Delta | ToolCallDelta]] = []
     calls: dict[int, list[ToolCallDelta]] = {}
     prompt_tokens: list[PromptToken] = []
     finished = Finished("cancelled")
@@ -54,30 +55,49 @@ def join_events(events: Iterable[Event]) -> Completion:
                 prompt_text = event.prompt_text
             case PromptLogprobs():
                 prompt_tokens.extend(event.tokens)
-            case Delta():
-                texts[event.channel].append(event.text)
-                if event.channel is Channel.CONTENT:
-                    tokens.extend(event.tokens)
-            case ToolCallDelta():
-                calls.setdefault(event.index, []).append(event)
+            case Delta() | ToolCallDelta():
+                if not pieces or _key(pieces[-1][0]) != _key(event):
+                    pieces.append([])
+                pieces[-1].append(event)
+                if isinstance(event, ToolCallDelta):
+                    calls.setdefault(event.index, []).append(event)
             case Finished():
                 finished = event
+    parts = tuple(map(_joined, pieces))
+    texts = [part for part in parts if isinstance(part, Delta)]
+    content = [text for text in texts if text.channel is Channel.CONTENT]
     return Completion(
-        content="".join(texts[Channel.CONTENT]),
-        reasoning="".join(texts[Channel.REASONING]),
-        tool_calls=tuple(_call(parts) for _, parts in sorted(calls.items())),
+        content="".join(text.text for text in content),
+        reasoning="".join(text.text for text in texts if text.channel is Channel.REASONING),
+        tool_calls=tuple(_call(deltas) for _, deltas in sorted(calls.items())),
+        parts=parts,
         finish_reason=finished.reason,
         usage=finished.usage,
         timings=finished.timings,
         stop_string=finished.stop_string,
         stop_token=finished.stop_token,
-        tokens=tuple(tokens),
+        tokens=tuple(token for text in content for token in text.tokens),
         prompt_text=prompt_text,
         prompt_tokens=tuple(prompt_tokens),
     )
 
 
-def _call(parts: list[ToolCallDelta]) -> ToolCall:
+def _key(event: Delta | ToolCallDelta) -> Channel | int:
+    return event.index if isinstance(event, ToolCallDelta) else event.channel
+
+
+def _joined(pieces: Sequence[Delta | ToolCallDelta]) -> Delta | ToolCallDelta:
+    """Return the events of one text or of one call as one event."""
+    first = pieces[0]
+    if isinstance(first, ToolCallDelta):
+        call = _call([piece for piece in pieces if isinstance(piece, ToolCallDelta)])
+        return ToolCallDelta(first.index, call.id or None, call.name or None, call.arguments)
+    texts = [piece for piece in pieces if isinstance(piece, Delta)]
+    tokens = tuple(token for text in texts for token in text.tokens)
+    return Delta(first.channel, "".join(text.text for text in texts), tokens)
+
+
+def _call(parts: Sequence[ToolCallDelta]) -> ToolCall:
     return ToolCall(
         id=next((part.id for part in parts if part.id), ""),
         name="".join(part.name or "" for part in parts),

@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mlxk_testing.tiny_models import THINKING_CHATML, gpt_oss_model, in_hub_cache, random_model, scripted_model
+from mlxk_testing.tiny_models import (
+    THINKING_CHATML,
+    TOOL_CHATML,
+    TOOL_CHATML_TOKENS,
+    gpt_oss_model,
+    in_hub_cache,
+    random_model,
+    scripted_model,
+)
 from tests.server_process import ServerProcess, own_home
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
@@ -53,6 +61,16 @@ def _write_models() -> None:
             "<think>\nTwo and two.\n</think>\n\nFour.",
             chat_template=THINKING_CHATML,
             added_tokens=("<|im_start|>", "<|im_end|>", "<think>", "</think>"),
+        ),
+    )
+    mixed = "".join(
+        f'{text}<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}\n</tool_call>\n'
+        for text, city in (("First.\n", "Oslo"), ("", "Rome"), ("Then.\n", "Bern"))
+    )
+    in_hub_cache(
+        "tiny/mixed",
+        lambda folder: scripted_model(
+            folder, f"{mixed}Done.", chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS, context=8192
         ),
     )
     in_hub_cache(

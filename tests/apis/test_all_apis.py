@@ -67,6 +67,49 @@ def test_every_api_gives_the_text_of_chat_completions_streamed_and_whole(api, as
         assert tuple(part.strip() for part in text) == expected
 
 
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+def response_items(response):
+    keys = ("type", "status", "content", "name", "arguments")
+    return [{key: item[key] for key in keys if key in item} for item in response["output"]]
+
+
+def message_blocks(reply):
+    """The blocks of a streamed message, put together as Anthropic's SDK does."""
+    blocks = []
+    for event in reply.events:
+        if event["type"] == "content_block_start":
+            blocks.append({**event["content_block"], "json": ""})
+        elif event["type"] == "content_block_delta":
+            for name in {"text", "thinking"} & event["delta"].keys():
+                blocks[-1][name] += event["delta"][name]
+            blocks[-1]["json"] += event["delta"].get("partial_json", "")
+    return [
+        {k: v for k, v in {**block, "input": json.loads(block["json"] or "null")}.items() if k not in ("json", "id")}
+        if block["type"] == "tool_use"
+        else {"type": block["type"], "text": block["text"]}
+        for block in blocks
+    ]
+
+
+@pytest.mark.parametrize("limit", [12, 40, 400])
+def test_texts_and_calls_have_the_order_in_which_the_model_wrote_them(api, limit):
+    body = {"model": "tiny/mixed", "tools": [{"type": "function", "name": "get_weather", "parameters": PARAMETERS}]}
+    body |= {"input": [TURN], "max_output_tokens": limit, **GREEDY}
+    whole = api.post("/v1/responses", body).json
+    streamed = api.post("/v1/responses", {**body, "stream": True}).events[-1]["response"]
+    assert response_items(whole) == response_items(streamed)
+    body = {"model": "tiny/mixed", "tools": [{"name": "get_weather", "input_schema": PARAMETERS}], "messages": [TURN]}
+    body |= {"max_tokens": limit, **GREEDY}
+    blocks = [{k: v for k, v in block.items() if k != "id"} for block in api.post("/v1/messages", body).json["content"]]
+    assert blocks == message_blocks(api.post("/v1/messages", {**body, "stream": True}))
+    if limit == 400:
+        kinds = ["text", "tool_use", "tool_use", "text", "tool_use", "text"]
+        assert [block["type"] for block in blocks] == kinds
+        assert [item["type"] == "function_call" for item in whole["output"]] == [kind == "tool_use" for kind in kinds]
+
+
 @pytest.fixture(scope="module")
 def document(api_server):
     request = urllib.request.Request(

@@ -15,6 +15,9 @@ WEATHER = {
 }
 
 
+TIMES_AND_IDS = ("id", "created_at", "completed_at", "call_id")
+
+
 def create(api, model="tiny/talker", input="Hi", **fields):
     return api.post("/v1/responses", {"model": model, "input": input, **fields})
 
@@ -26,7 +29,7 @@ def text(response):
 def without_ids(value):
     """`value` without what differs between two responses to one request."""
     if isinstance(value, dict):
-        return {k: without_ids(v) for k, v in value.items() if k not in ("id", "created_at", "call_id")}
+        return {k: without_ids(v) for k, v in value.items() if k not in TIMES_AND_IDS}
     return [without_ids(item) for item in value] if isinstance(value, list) else value
 
 
@@ -38,6 +41,8 @@ def test_a_text_is_answered_by_a_response_object(api):
     assert body["metadata"] == {"a": "b"}
     usage = body["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
+    assert {"cached_tokens", "cache_write_tokens"} == set(usage["input_tokens_details"])
+    assert body["completed_at"] >= body["created_at"]
 
 
 @pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker", "tiny/caller"])

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from mlxk_core.api.generation import Completion, FinishReason, ToolCall
+from mlxk_core.api.generation import Channel, Completion, Delta, FinishReason, ToolCallDelta
 from mlxk_core.api.generation import Usage as TokenUsage
 from mlxk_messages.conversation import UNPARSED
+from mlxk_protocol.ids import new_id
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 _STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "cancelled": "max_tokens", "tool_calls": "tool_use"}
@@ -78,19 +79,30 @@ def stop_reason(reason: FinishReason, stop_string: str | None) -> StopReason:
 
 
 def content_blocks(completion: Completion, *, thinking: bool) -> list[ContentBlock]:
-    """Return the blocks of a whole response: thinking, text, calls."""
+    """Return the blocks of a whole response, in the order of its stream."""
     blocks: list[ContentBlock] = []
-    if thinking and completion.reasoning:
-        blocks.append(ThinkingBlock(completion.reasoning, signature(completion.reasoning)))
-    if completion.content:
-        blocks.append(TextBlock(completion.content))
-    return [*blocks, *(tool_use(call) for call in completion.tool_calls)]
+    for part in completion.parts:
+        last = blocks[-1] if blocks else None
+        match part:
+            case ToolCallDelta():
+                blocks.append(_tool_use(part))
+            case Delta(channel=Channel.REASONING, text=text):
+                if not text or not thinking:
+                    continue
+                before = last.thinking if isinstance(last, ThinkingBlock) else ""
+                blocks[len(blocks) - bool(before) :] = [ThinkingBlock(before + text, signature(before + text))]
+            case Delta(text=text):
+                if text:
+                    before = last.text if isinstance(last, TextBlock) else ""
+                    blocks[len(blocks) - bool(before) :] = [TextBlock(before + text)]
+    return blocks
 
 
-def tool_use(call: ToolCall) -> ToolUseBlock:
-    """Return a call as a block; arguments that are not a JSON object are kept as text."""
+def _tool_use(call: ToolCallDelta) -> ToolUseBlock:
+    """Return a whole call as a block; arguments that are not a JSON object are kept as text."""
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError:
         arguments = None
-    return ToolUseBlock(call.id, call.name, arguments if isinstance(arguments, dict) else {UNPARSED: call.arguments})
+    given = arguments if isinstance(arguments, dict) else {UNPARSED: call.arguments}
+    return ToolUseBlock(call.id or new_id("toolu"), call.name or "", given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from mlxk_core.api.generation import (
     TokenLogprob,
     ToolCallDelta,
 )
+from mlxk_core.api.generation import Usage as TokenUsage
 from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
 from mlxk_protocol.ids import new_id
 from mlxk_responses.response import (
@@ -37,7 +39,6 @@ from mlxk_responses.response import (
     Usage,
     call_item,
     logprobs,
-    output_items,
     reasoning_item,
 )
 
@@ -90,10 +91,10 @@ class ResponsesEncoder:
     def whole(self, completions: Sequence[Completion]) -> bytes:
         """Return the response object."""
         [completion] = completions
-        self._response.output = output_items(completion, self._how)
-        self._settle(completion.finish_reason)
-        self._response.usage = Usage.of(completion.usage)
-        self._on_finished(self._response)
+        self._started = True
+        for part in completion.parts:  # the same items as in the stream, in the same order
+            self.piece(0, part)
+        self._complete(completion.finish_reason, completion.usage)
         return _json(self._response)
 
     def error(self, error: ErrorInfo) -> bytes:
@@ -163,16 +164,21 @@ class ResponsesEncoder:
         return out
 
     def _finish(self, event: Finished) -> bytes:
-        status: ItemStatus = "incomplete" if event.reason in ("length", "cancelled") else "completed"
-        out = self._close_item(status)
-        if all(isinstance(item, ReasoningItem) for item in self._response.output):
-            out += self._begin(_Message(self)) + self._close_item(status)
-        self._settle(event.reason)
-        self._response.usage = Usage.of(event.usage)
-        self._on_finished(self._response)
+        out = self._complete(event.reason, event.usage)
         # The API has no event of its own for a cancelled response; its status says so.
         name = "incomplete" if self._response.status == "cancelled" else self._response.status
         return out + self.event(f"response.{name}", response=self._response)
+
+    def _complete(self, reason: FinishReason, usage: TokenUsage) -> bytes:
+        """Close the last item and the response. Return the events of the item."""
+        status: ItemStatus = "incomplete" if reason in ("length", "cancelled") else "completed"
+        out = self._close_item(status)
+        if all(isinstance(item, ReasoningItem) for item in self._response.output):
+            out += self._begin(_Message(self)) + self._close_item(status)
+        self._settle(reason)
+        self._response.usage = Usage.of(usage)
+        self._on_finished(self._response)
+        return out
 
     def _settle(self, reason: FinishReason) -> None:
         if reason == "length":
@@ -182,6 +188,7 @@ class ResponsesEncoder:
             self._response.status = "cancelled"
         else:
             self._response.status = "completed"
+            self._response.completed_at = int(time.time())
 
 
 class _OpenItem(ABC):

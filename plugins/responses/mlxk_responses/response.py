@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from mlxk_core.api.generation import Completion, TokenLogprob
+from mlxk_core.api.generation import TokenLogprob
 from mlxk_core.api.generation import Usage as TokenUsage
-from mlxk_protocol.ids import new_id
 from mlxk_responses.items import encode_reasoning
 from mlxk_responses.tools import Tools
 
@@ -69,7 +68,10 @@ OutputItem = MessageItem | ReasoningItem | FunctionCallItem
 
 
 class InputTokensDetails(Struct):
+    """`cache_write_tokens` is 0: writes to the prompt cache are not charged. OpenAI's SDKs require the field."""
+
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class OutputTokensDetails(Struct):
@@ -113,6 +115,7 @@ class Response(Struct, kw_only=True):
     output: list[OutputItem]
     object: str = "response"
     background: bool = False
+    completed_at: int | None = None
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
@@ -164,25 +167,6 @@ def call_item(id: str, call_id: str, name: str, arguments: str, how: Presentatio
     return FunctionCallItem(
         id=id, call_id=call_id, name=own, arguments=arguments, namespace=namespace or UNSET, status=status
     )
-
-
-def output_items(completion: Completion, how: Presentation) -> list[OutputItem]:
-    """Return the items of a whole response: reasoning, text, calls."""
-    cut = completion.finish_reason == "length"
-    items: list[OutputItem] = []
-    if completion.reasoning and not how.hide_reasoning:
-        alone = cut and not completion.content and not completion.tool_calls
-        items.append(reasoning_item(new_id("rs"), completion.reasoning, how, "incomplete" if alone else "completed"))
-    if completion.content or not completion.tool_calls:
-        last = cut and not completion.tool_calls
-        text = OutputText(completion.content, logprobs=logprobs(completion.tokens) if how.logprobs else [])
-        items.append(MessageItem(new_id("msg"), [text], "incomplete" if last else "completed"))
-    for index, call in enumerate(completion.tool_calls):
-        last = cut and index == len(completion.tool_calls) - 1
-        items.append(
-            call_item(new_id("fc"), call.id, call.name, call.arguments, how, "incomplete" if last else "completed")
-        )
-    return items
 
 
 def logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
