@@ -181,6 +181,38 @@ def test_models_have_the_fields_of_the_sdk(api):
     assert datetime.fromisoformat(model["created_at"]).timestamp() == model["created"]
 
 
+def test_models_are_as_anthropic_describes_them_for_its_clients(api):
+    model = api.get("/v1/models", anthropic_version="2023-06-01").json["data"][0]
+    assert (model["capabilities"], model["lifecycle"]) == (None, "active")
+    assert api.get(f"/v1/models/{model['id']}", anthropic_version="2023-06-01").json["capabilities"] is None
+    assert api.get(f"/v1/models/{model['id']}").json["capabilities"]
+
+
+def test_models_are_paged_as_the_sdk_does(api):
+    ids = [model["id"] for model in api.get("/v1/models").json["data"]]
+    pages, query = [], "limit=4"
+    while True:
+        page = api.get(f"/v1/models?{query}").json
+        pages.append([model["id"] for model in page["data"]])
+        assert (page["first_id"], page["last_id"]) == (pages[-1][0], pages[-1][-1])
+        if not page["has_more"]:
+            break
+        query = f"limit=4&after_id={page['last_id']}"
+    assert [id for page in pages for id in page] == ids
+    assert {len(page) for page in pages[:-1]} == {4}
+    before = api.get(f"/v1/models?limit=2&before_id={ids[5]}").json
+    assert ([model["id"] for model in before["data"]], before["has_more"]) == (ids[3:5], True)
+    unknown = api.get("/v1/models?after_id=nothing")
+    assert (unknown.status, unknown.json["error"]["param"]) == (400, "after_id")
+
+
+def test_every_response_has_its_id_where_the_sdk_looks_for_it(api):
+    replies = [create(api), create(api, "acme/missing"), create(api, stream=True)]
+    api.headers = {"x-api-key": "wrong"}
+    for reply in (*replies, create(api)):
+        assert reply.headers["request-id"] == reply.headers["x-request-id"]
+
+
 def test_what_the_api_lacks_is_an_error_in_its_shape(api):
     assert api.post("/v1/messages/batches", {}).json["error"]["type"] == "not_found_error"
 

@@ -15,7 +15,7 @@ from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders, error_body
 from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
-from mlxk_serve.http.ids import request_id
+from mlxk_serve.http.ids import id_headers, request_id
 from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE
 from mlxk_serve.http.urls import meant_url, url_hint
@@ -82,7 +82,7 @@ class RequestMiddleware:
         begin_request(req)
         ignored_fields.set(())
         req.context.record = RequestRecord(self._metrics, id, req.method, req.path)
-        resp.set_header("x-request-id", id)
+        resp.set_headers(id_headers(id))
         origin = req.get_header("origin")
         preflight = req.method == "OPTIONS" and req.get_header("access-control-request-method")
         headers = (

@@ -31,7 +31,8 @@ Identity = tuple[tuple[str, int, int, int], ...]
 
 class ModelObject(msgspec.Struct, kw_only=True):
     """A model as OpenAI and Anthropic describe one, with what mlxk adds. `max_model_len` is vLLM's name of
-    `context_length`, `max_input_tokens` Anthropic's."""
+    `context_length`, `max_input_tokens` Anthropic's. `capabilities` is null for Anthropic's clients, where it is an
+    object."""
 
     id: str
     object: str = "model"
@@ -43,17 +44,20 @@ class ModelObject(msgspec.Struct, kw_only=True):
     context_length: int | None
     max_model_len: int | None
     max_input_tokens: int | None
-    capabilities: list[str]
+    capabilities: list[str] | None
     tools: Literal["native", "generic"] | None
+    lifecycle: str = "active"
     loaded: bool
 
 
 class ModelList(msgspec.Struct):
-    """`GET /v1/models`."""
+    """`GET /v1/models`: all models, or the page that an Anthropic client asks for."""
 
     data: list[ModelObject]
     object: str = "list"
     has_more: bool = False
+    first_id: str | None = None
+    last_id: str | None = None
 
 
 @dataclass(frozen=True)

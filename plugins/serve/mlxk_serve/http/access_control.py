@@ -50,7 +50,7 @@ class AccessControl:
             return {}
         return {
             "access-control-allow-origin": origin,
-            "access-control-expose-headers": "x-request-id, retry-after, x-should-retry",
+            "access-control-expose-headers": "x-request-id, request-id, retry-after, x-should-retry, x-ignored-fields",
             "vary": "Origin",
         }
 

@@ -15,7 +15,7 @@ from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
 from mlxk_serve.http.channel import Channel
 from mlxk_serve.http.errors import ErrorEncoders, error_body, status_line
-from mlxk_serve.http.ids import request_id
+from mlxk_serve.http.ids import id_headers, request_id
 from mlxk_serve.http.parser import CheckAccess
 from mlxk_serve.observability.log import LOGGER
 
@@ -133,6 +133,6 @@ def _longest_idle(channels: list[Channel]) -> Channel | None:
 def _raw_response(error: ApiError, id: str) -> bytes:
     body = error_body(error.info)
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    headers |= {"x-request-id": id, **error.headers}
+    headers |= {**id_headers(id), **error.headers}
     lines = [f"HTTP/1.1 {status_line(error.status)}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

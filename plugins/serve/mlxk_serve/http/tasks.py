@@ -8,7 +8,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import status_line
-from mlxk_serve.http.ids import request_id
+from mlxk_serve.http.ids import id_headers, request_id
 
 if TYPE_CHECKING:
     from mlxk_serve.http.response_writer import ResponseWriter
@@ -86,7 +86,7 @@ class JsonErrorTask(ErrorTask):
         path = getattr(self.request, "path", "-")  # a malformed request has none
         server = self.channel.server
         body, id = server.errors.of(path)(error.info), request_id(self.request.headers.get("X_REQUEST_ID"))
-        headers = {"content-type": "application/json", "x-request-id": id, **error.headers}
+        headers = {"content-type": "application/json", **id_headers(id), **error.headers}
         self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.content_length = len(body)
