@@ -47,15 +47,15 @@ class Manifest:
         for file in self.files:
             if file.name.endswith((".safetensors.index.json", ".bin.index.json")):
                 value = self.json(file.name)
-                found[file.name] = value.get("weight_map") if isinstance(value, dict) else None
-                if not isinstance(found[file.name], dict):
-                    found[file.name] = None
+                weight_map = value.get("weight_map") if isinstance(value, dict) else None
+                valid = isinstance(weight_map, dict) and all(isinstance(shard, str) for shard in weight_map.values())
+                found[file.name] = weight_map if valid else None
         return found
 
     def shards(self, index: str) -> tuple[str, ...]:
         """Return the files that an index names."""
         folder = PurePosixPath(index).parent
-        named = {value for value in (self.indexes[index] or {}).values() if isinstance(value, str)}
+        named = set((self.indexes[index] or {}).values())
         return tuple(sorted((folder / value).as_posix() for value in named))
 
     def path(self, name: str) -> Path:

@@ -71,7 +71,6 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
     if not isinstance(metadata, dict):
         raise TypeError("__metadata__ must be an object")
     tensors = {}
-    last = 0
     for name, entry in entries.items():
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str):
@@ -84,8 +83,19 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
         if width is not None and math.prod(shape) * width != end - start:
             raise ValueError(f"{name} of shape {shape} and type {dtype} has {end - start} bytes")
         tensors[name] = Tensor(dtype, tuple(shape), start, end)
-        last = max(last, end)
-    return SafetensorsHeader(tensors, metadata, data + last)
+    return SafetensorsHeader(tensors, metadata, data + _end(tensors))
+
+
+def _end(tensors: Mapping[str, Tensor]) -> int:
+    """Return the offset after the last tensor. Raises `ValueError` for tensors that share bytes: a small file could
+    declare any amount of memory."""
+    before, last = "", 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
+        if tensor.nbytes and tensor.start < last:
+            raise ValueError(f"{before} and {name} overlap")
+        if tensor.nbytes:
+            before, last = name, tensor.end
+    return max((tensor.end for tensor in tensors.values()), default=0)
 
 
 def _is_size(value: object) -> bool:

@@ -73,7 +73,9 @@ class ApiError(Exception):
     @property
     def info(self) -> ErrorInfo:
         """Return the error as an `ErrorEncoder` gets it."""
-        return ErrorInfo(status=self.status, message=self.message, type=self.type, code=self.code, param=self.param)
+        # Half a surrogate, from the name of a file or from a config, cannot be sent as UTF-8.
+        message = self.message.encode("utf-8", "backslashreplace").decode()
+        return ErrorInfo(status=self.status, message=message, type=self.type, code=self.code, param=self.param)
 
 
 def _type_of(status: int) -> str:

@@ -50,7 +50,7 @@ def model_in(folder):
 
 def change(folder, name="tokenizer.json", **changes):
     path = folder / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.exists() else {}), **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,14 @@ def test_files_beyond_any_real_tokenizer_are_refused(folder):
     (folder / "vocab.json").write_text("[" + "[]," * 9_000_000 + "1]")
     with pytest.raises(BrokenModel, match=r"vocab\.json"):
         check_size(model_in(folder))
+
+
+@pytest.mark.parametrize("key", ["additional_special_tokens", "extra_special_tokens"])
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "tokenizer_config.json"])
+def test_more_special_tokens_than_can_be_compared_are_an_error(folder, name, key):
+    change(folder, name, **{key: [f"<{n}>" for n in range(40_000)]})
+    with pytest.raises(BrokenModel, match=key):
+        read_tokenizer(model_in(folder))
 
 
 def test_both_ways_give_the_same(folder, hosted):

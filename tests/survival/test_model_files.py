@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,23 @@ def regex(folder):
     edit(folder, "tokenizer.json", pre_tokenizer=BACKTRACKING)
 
 
+def overlap(folder):
+    """Every tensor begins where the first one does: 80,000 tensors could ask for any amount of memory."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:end])
+    for tensor in header.values():
+        first, last = tensor.get("data_offsets", (0, 0))
+        tensor["data_offsets"] = [0, last - first]
+    header = json.dumps({name: tensor for name, tensor in header.items() if name != "__metadata__"}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data[end:])
+
+
+def index(**shards):
+    return lambda folder: edit(folder, "model.safetensors.index.json", weight_map=shards)
+
+
 def pipe(name):
     def replace(folder):
         (folder / name).unlink(missing_ok=True)
@@ -74,12 +93,22 @@ HOSTILE = {
         lambda f: edit(f, "model.safetensors.index.json", weight_map={"lm_head.weight": "../../../../etc/passwd"}),
         "broken_model",
     ),
+    "an index of numbers": (index(a=1, b=None, c="model.safetensors"), "broken_model"),
+    "an index with half a character": (index(a="\ud800.safetensors"), "broken_model"),
+    "tensors that overlap": (overlap, "broken_model"),
+    "a file name that is not UTF-8": (
+        lambda folder: Path(os.fsdecode(os.fsencode(folder) + b"/q\xff-Q4_0.gguf")).write_bytes(b"GGUF" + bytes(99)),
+        "broken_model",
+    ),
     "a device as a file": (lambda f: (f / "special_tokens_map.json").symlink_to("/dev/zero"), "broken_model"),
     "an empty file": (lambda f: (f / "special_tokens_map.json").write_text(""), "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
     "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),
 }
+
+
+INFINITE = '{"temperature": NaN, "top_p": 1e999, "top_k": -1e999, "min_p": 1%s, "do_sample": true}' % ("0" * 400)
 
 
 def write(name, damage=lambda folder: None, *, context=2048):
@@ -93,6 +122,7 @@ def write(name, damage=lambda folder: None, *, context=2048):
     (repository / "refs" / "main").write_text(COMMIT)
     random_model(folder, context=context)
     damage(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +138,9 @@ def server(tmp_path_factory):
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
         patch.delenv("HF_HUB_CACHE", raising=False)
         write("hostile/sound", context=48)
+        write("hostile/infinite", lambda folder: (folder / "generation_config.json").write_text(INFINITE))
+        named = write("hostile/name").parents[1]
+        named.rename(named.with_name("models--hostile--\udcff"))  # bytes that are not UTF-8
         for name, (damage, _) in HOSTILE.items():
             write(f"hostile/{name.replace(' ', '-')}", damage)
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
@@ -141,6 +174,12 @@ def test_survives_a_list_of_hostile_models(server, watch, kit):
     with watch:
         listed = kit.Client(server[1], model="").get("/v1/models")
     assert "hostile/sound" in [model["id"] for model in listed.json["data"]]
+
+
+def test_survives_sampling_values_without_an_end(server, watch, kit):
+    with watch:
+        answer = kit.Client(server[1], model="hostile/infinite").chat(max_tokens=1)
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -204,6 +204,8 @@ class Catalog:
         try:
             found: dict[str, Model] = {}
             for name, model in [*self._cached(), *self._pinned.items()]:
+                if not _is_text(name):
+                    continue
                 with suppress(MlxkError, OSError):
                     if self._examine(model).runnable:
                         found[name] = model
@@ -303,6 +305,15 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
         return entry.stat()
     except OSError:  # a dangling link
         return entry.stat(follow_symlinks=False)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be sent: the bytes of a folder or a file need not be UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _owner(model: Model) -> str:

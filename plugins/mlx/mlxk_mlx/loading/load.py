@@ -212,9 +212,9 @@ def check_weights(model: Model) -> None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return  # MLX reads the files it finds; tensors they lack are an error then
         if missing := sorted(shards - model.weights.headers.keys()):
-            raise BrokenModel(
-                f"`{model.name}` is incomplete: {', '.join(missing)} missing. Pull the model again.", model=model.name
-            )
+            names = ", ".join(missing)
+            shown = names if len(names) <= _LONGEST_REASON else f"{names[:_LONGEST_REASON]}…"
+            raise BrokenModel(f"`{model.name}` is incomplete: {shown} missing. Pull the model again.", model=model.name)
 
 
 def _brief(error: BaseException) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel, MlxkError
-from mlxk_core.api.models import Model
+from mlxk_core.api.models import Model, regular_file
 
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 _LONGEST_REASON = 200
+_MAX_SPECIAL = 1 << 15
+"""Special tokens of one list. transformers compares each with each: these take 15 s, 65,536 a minute."""
 
 
 def read_tokenizer(model: Model) -> Any:
@@ -23,6 +26,7 @@ def read_tokenizer(model: Model) -> Any:
     try:
         if not whole and not any(file.name in _OTHER_TOKENIZERS for file in model.files):
             raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
+        _check_special_tokens(model)
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception:
@@ -36,6 +40,21 @@ def read_tokenizer(model: Model) -> Any:
         raise BrokenModel(
             f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
         ) from error
+
+
+def _check_special_tokens(model: Model) -> None:
+    """Raise `BrokenModel` for a list of special tokens that takes transformers minutes."""
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            settings = json.loads(regular_file(model.path / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            tokens = settings.get(key) if isinstance(settings, dict) else None
+            if isinstance(tokens, list | dict) and len(tokens) > _MAX_SPECIAL:
+                raise BrokenModel(
+                    f"{name} of `{model.name}` has {len(tokens):,} {key} (at most {_MAX_SPECIAL:,}).", model=model.name
+                )
 
 
 def _brief(error: Exception) -> str:

@@ -323,6 +323,8 @@ class GenerationResponse:
         except BaseException:  # the client left, or the encoder cannot write the error
             self._written = True
             with suppress(BaseException):
+                if not writer.begun:
+                    writer.set_head(500, {}, length=0)
                 writer.abort()
             self._close()
 
