@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mlxk_core._errors import MlxkError, kind_of, type_and_message
 from mlxk_core._text.control import escape_control, one_line
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Output:
@@ -120,7 +123,9 @@ def _document(command: str | None, data: Any, error: BaseException | None) -> st
         "data": data,
         "error": error_object(error) if error else None,
     }
-    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    # Bytes of a file name that are not UTF-8 are lone surrogates, which JSON can hold as escapes only.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _emit(stream: TextIO | None, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from mlxk_core._models.in_use import InUseMark
+from mlxk_core.api.commands import escape_control
 from mlxk_testing import Processes, Result
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -257,3 +259,20 @@ def test_on_a_terminal_it_asks(mlxk: Processes, repository: Path, answer: str, c
     terminal.close()
     assert ("Nothing was deleted." in terminal.before) == (code != 0)
     assert (terminal.exitstatus, repository.exists()) == (code, code != 0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS has no such names")
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "a\nb", "\x1b[31m"], ids=["bytes", "lines", "escape"])
+def test_any_name_of_a_folder_is_listed_and_removed(ask: Ask, hub_cache: Path, name: str) -> None:
+    in_hub_cache("org/tiny", random_model)
+    (hub_cache / "models--org--tiny").rename(hub_cache / f"models--org--{name}")
+    listed = ask("list", "--json")
+    assert listed.stdout.isascii()
+    assert [model["name"] for model in listed.json["data"]["models"]] == [f"org/{name}"]
+    for command in ("show", "health"):
+        assert ask(command, f"org/{name}", "--json").code == 0
+    if name.isascii():
+        assert escape_control(f"org/{name}") in ask("rm", "-f", f"org/{name}").stdout
+    else:
+        assert ask("rm", "-f", f"org/{name}", "--json").code == 0
+    assert not [each for each in hub_cache.iterdir() if each.name.startswith("models--")]

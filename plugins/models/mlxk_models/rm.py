@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, can_ask, complete_model, confirm, json_option
+from mlxk_core.api.commands import Session, can_ask, complete_model, confirm, escape_control, json_option
 from mlxk_core.api.errors import (
     InvalidOption,
     MlxkError,
@@ -180,8 +180,9 @@ def _confirm(session: Session, plans: list[DeletionPlan]) -> None:
 
 def _description(plan: DeletionPlan) -> str:
     revisions = ", ".join(revision[:7] for revision in plan.revisions)
+    name = escape_control(plan.name)
     if not plan.revisions:
-        return f"the remains of {plan.name}"
+        return f"the remains of {name}"
     if plan.whole:
-        return f"{plan.name} ({plural(len(plan.revisions), 'revision')}: {revisions})"
-    return f"revision {revisions} of {plan.name}"
+        return f"{name} ({plural(len(plan.revisions), 'revision')}: {revisions})"
+    return f"revision {revisions} of {name}"
