@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, RawString, Vocabulary, sequence
 from mlxk_structured.compiler import Compiler
+from mlxk_structured.ecma_regex import of_length
+from mlxk_structured.tokenizer import matches
 from tests.structured.schemas import Keywords, validator_of
 
 CAT = {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"enum": [7, 9]}}, "required": ["lives"]}
@@ -31,6 +36,27 @@ CLIENTS = {
     "set of tuples": {
         "type": "array", "uniqueItems": True, "minItems": 4,
         "items": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2},
+    },
+    "map with identifiers as keys": {
+        "type": "object", "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$", "minLength": 2, "maxLength": 4},
+        "additionalProperties": SHORT, "minProperties": 1,
+    },
+    "named properties, a pattern and others": {
+        "type": "object", "properties": {"x_a": {"maxLength": 1}}, "patternProperties": {"^x_": {"type": "string"}},
+        "additionalProperties": {"type": "boolean"}, "required": ["x_a", "y"],
+    },
+    "references relative to an inner $id": {
+        "$id": "https://example.com/root.json", "type": "object", "required": ["a", "d", "e"],
+        "properties": {"a": {"$ref": "item.json"}, "d": {"$ref": "/item.json#flag"}, "e": {"$ref": "#/$defs/c"}},
+        "additionalProperties": False,
+        "$defs": {
+            "c": {"enum": [3]},
+            "i": {
+                "$id": "item.json", "type": "object", "required": ["b"], "additionalProperties": False,
+                "properties": {"b": {"$ref": "#/$defs/c"}, "$id": {"const": "a property of this name"}},
+                "$defs": {"c": {"$anchor": "flag", "type": "boolean"}},
+            },
+        },
     },
     "set of what is left": {
         "type": "array", "items": {"type": "string", "pattern": "^(a|b|cccc)$"}, "uniqueItems": True, "minItems": 3,
@@ -207,12 +233,40 @@ def test_random_schemas_with_every_keyword_are_kept():
         ({"type": "integer", "exclusiveMaximum": -(2**63)}, "$.exclusiveMaximum"),
         ({"type": "string", "not": 3}, "$.not"),
         ({"oneOf": [{"multipleOf": 3}, {"multipleOf": 5}]}, "$.oneOf"),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "$.properties.a"),
+        (
+            {"$ref": "#/$defs/t", "$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}, "minItems": 1}}},
+            '$["$defs"].t.items',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "array", "minItems": 1_000_000}}, "required": ["a"]},
+            "$.properties.a",
+        ),
+        ({"type": "object", "propertyNames": {"pattern": "^a+b+$", "maxLength": 4}}, "$.propertyNames"),
     ],
 )
 def test_a_keyword_that_cannot_be_kept_is_an_error_with_its_path(schema, path):
     with pytest.raises(InvalidConstraint) as error:
         COMPILER.check(Matches("json_schema", schema))
     assert error.value.path == path
+
+
+def test_a_recursive_schema_whose_values_end_is_compiled():
+    tree = {
+        "type": "object",
+        "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "required": ["next"],
+    }
+    COMPILER.check(Matches("json_schema", tree))
+
+
+@given(st.lists(st.sampled_from(["a", "[a-c]", "."]), max_size=3), st.sampled_from(["", "b*", "[b-d]+", "b{2,3}"]),
+       st.integers(0, 6), st.integers(0, 6) | st.none(), st.text("abcd", max_size=7))  # fmt: skip
+def test_a_pattern_and_a_length_are_one_expression(characters, repeated, least, most, text):
+    pattern = f"^{''.join(characters)}{repeated}$"
+    both = of_length(pattern, least, most)
+    fits = bool(re.search(pattern, text)) and least <= len(text) and (most is None or len(text) <= most)
+    assert fits == (both is not None and matches(both, text))
 
 
 def test_patterns_that_are_too_complex_together_are_an_error():

@@ -497,6 +497,30 @@ def not_matching(pattern: str) -> list[str]:
     return [found]
 
 
+def of_length(pattern: str, least: int, most: int | None) -> str | None:
+    """Return an expression that a whole string must match to match `pattern` and have `least` to `most` characters.
+
+    None unless it can be written as one: `pattern` names the characters one by one, and repeats at most one class.
+    """
+    try:
+        [items, *others] = _alternatives(_parse(pattern))
+    except UnsupportedPattern:
+        return None
+    body = items[1:-1]
+    anchored = len(items) > 1 and items[0] == _Anchor(False) and items[-1] == _Anchor(True)
+    repeats = [item for item in body if isinstance(item, _Repeat) and isinstance(item.part, _Set)]
+    if others or not anchored or len(repeats) > 1 or any(not isinstance(i, _Set) and i not in repeats for i in body):
+        return None
+    fixed = len(body) - len(repeats)
+    low, high = (repeats[0].least, repeats[0].most) if repeats else (0, 0)
+    low = max(low, least - fixed)
+    tops = [top for top in (high, None if most is None else most - fixed) if top is not None]
+    if tops and min(tops) < low:
+        return None
+    bounds = f"{{{low},{min(tops) if tops else ''}}}"
+    return "".join(f"{item.part}{bounds}" if isinstance(item, _Repeat) else str(item) for item in body)
+
+
 def _single(part: _Set) -> str | None:
     """The only character of a class."""
     if part.negated:

@@ -18,8 +18,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from mlxk_structured.applicators import Applicators, tagged
-from mlxk_structured.ecma_regex import UnsupportedPattern, whole_match
+from mlxk_structured.ecma_regex import UnsupportedPattern, of_length, whole_match
+from mlxk_structured.identifiers import with_pointers
 from mlxk_structured.negation import Derived, Inexpressible
+from mlxk_structured.shortest_value import ShortestValue
 from mlxk_structured.tokenizer import matches
 
 DISTINCT = "x-mlxk-distinct"
@@ -35,6 +37,8 @@ MAX_PROPERTY_SETS = 64
 """Sets of optional properties that are tried where their number is limited; of more, the first ones."""
 MAX_COUNT = 1_000_000
 MAX_INTEGER = 1 << 63
+MAX_SHORTEST = 1_000_000
+"""Characters of the shortest value."""
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _FORMATS = frozenset(
@@ -99,6 +103,7 @@ def normalize(schema: Any, *, lenient: bool = False) -> Schema:
     if not isinstance(schema, (Mapping, bool)):
         raise SchemaError("$", f"a schema must be an object, not {_kind(schema)}")
     _check_size(schema)
+    schema = with_pointers(schema)
     rewriting = _Rewriting(schema, lenient)
     root, levels = rewriting.rewrite(schema, "$", 0), rewriting.deepest
     while rewriting.pending:
@@ -107,7 +112,29 @@ def normalize(schema: Any, *, lenient: bool = False) -> Schema:
         rewriting.deepest = 0
         rewriting.definitions[name] = rewriting.rewrite(target, _path_of(pointer), 0)
         levels += 1 + rewriting.deepest
-    return Schema(root, rewriting.definitions, tuple(rewriting.places), rewriting.distinct, levels)
+    result = Schema(root, rewriting.definitions, tuple(rewriting.places), rewriting.distinct, levels)
+    _check_shortest(result)
+    return result
+
+
+def _check_shortest(schema: Schema) -> None:
+    """Raise `SchemaError` for a schema that no response can match because its values are too long."""
+    shortest = ShortestValue(schema.definitions)
+    length = shortest.length(schema.root)
+    if length <= MAX_SHORTEST:
+        return
+    paths = {id(part): path for path, part in schema.places}
+    part: Any = schema.root
+    path, seen = "$", set[int]()
+    while isinstance(part, Mapping) and id(part) not in seen:
+        seen.add(id(part))
+        path = paths.get(id(part), path)
+        part = next((inner for inner in shortest.needed(part) if shortest.measure(inner) > MAX_SHORTEST), None)
+    if part is False:
+        return  # no value at all: the compiler reports where
+    if math.isinf(length):
+        raise SchemaError(path, "no value of finite length is valid")
+    raise SchemaError(path, f"the shortest value has {length:.0f} characters; at most {MAX_SHORTEST} are supported")
 
 
 def _check_size(schema: Any) -> None:
@@ -457,7 +484,8 @@ class _Rewriting:
             ):
                 raise SchemaError(path, "a length must be a whole number of 0 or more")
         if least or most is not None:
-            found.append(f"(?s:.){{{least or 0},{'' if most is None else most}}}")
+            both = of_length(names["pattern"], least or 0, most) if found else None
+            found = [both] if both else [*found, f"(?s:.){{{least or 0},{'' if most is None else most}}}"]
         if "format" in names and "pattern" not in names:
             if (form := _NAME_FORMATS.get(str(names["format"]))) is None:
                 return None
