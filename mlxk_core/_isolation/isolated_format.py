@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mlxk_core._errors import MlxkError, PluginFailure
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
-from mlxk_core._generation.extractor import Extractor, ExtractorContext
+from mlxk_core._generation.extractor import Cuttable, Extractor, ExtractorContext
 from mlxk_core._generation.model_formats import Format
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import ReasoningExtractorSpec
@@ -53,6 +53,16 @@ class IsolatedParser:
 
     def feed(self, text: str, /) -> Sequence[ExtractorEvent]:
         return self._check_events("feed()", self._feed, text)
+
+    def cut(self) -> None:
+        if not isinstance(self._parser, Cuttable):
+            return
+        try:
+            self._parser.cut()
+        except (MlxkError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise self._blame("cut()", error, type(self._parser)) from error
 
     def close(self) -> Sequence[ExtractorEvent]:
         return self._check_events("close()", self._close)

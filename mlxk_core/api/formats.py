@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.extractor import (
+    Cuttable,
     Extractor,
     ExtractorContext,
     PlainText,
@@ -12,6 +13,7 @@ from mlxk_core._generation.extractor import (
 from mlxk_core._host.specs import Evidence, Strength
 
 __all__ = [
+    "Cuttable",
     "Evidence",
     "Extractor",
     "ExtractorContext",

@@ -138,6 +138,73 @@ def test_a_call_that_the_limit_cut_is_either_whole_or_text(read, name):
             assert result.content == f"Look: {call[:cut]}"
 
 
+_TWO = '{{"name": "weather", "{0}": {1}}}, {{"name": "now", "{0}": {{"at": "12}}"}}}}'
+_DEEPSEEK = "<｜tool▁call▁begin｜>{0}<｜tool▁sep｜>{1}<｜tool▁call▁end｜>"
+_CUT_FORMATS = {
+    "json_tools": (_JSON, f'{_CALL}\n<tool_call>{{"name": "now", "arguments": {{"at": "12}}"}}}}</tool_call>'),
+    "kimi_k2": (
+        "<|tool_calls_section_begin|>",
+        "<|tool_calls_section_begin|>"
+        + _KIMI_CALL.format("weather", 0, _OSLO)
+        + _KIMI_CALL.format("now", 1, '{"at": "12}"}'),
+    ),
+    "mistral": ("[TOOL_CALLS]", f'[TOOL_CALLS]weather[ARGS]{_OSLO}[TOOL_CALLS]now[ARGS]{{"at": "12}}"}}'),
+    "mistral-list": ("[TOOL_CALLS]", f"[TOOL_CALLS] [{_TWO.format('arguments', _OSLO)}]"),
+    "granite": ("<|tool_call|>", f"<|tool_call|>[{_TWO.format('arguments', _OSLO)}]"),
+    "deepseek": (
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁begin｜>" + _DEEPSEEK.format("weather", _OSLO) + _DEEPSEEK.format("now", '{"at": "12}"}'),
+    ),
+    "deepseek-fenced": (
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁begin｜>"
+        + _DEEPSEEK.format("function", f"weather\n```json\n{_OSLO}\n```")
+        + _DEEPSEEK.format("function", 'now\n```json\n{"at": "12}"}\n```'),
+    ),
+    "command_r": (
+        "<|START_ACTION|>",
+        f'<|START_ACTION|>[{{"tool_call_id": "0", "tool_name": "weather", "parameters": {_OSLO}}}, '
+        '{"tool_call_id": "1", "tool_name": "now", "parameters": {"at": "12}"}}]',
+    ),
+    "llama3": ("{{ tools }}", _TWO.format("parameters", _OSLO).replace(", {", "; {")),
+}
+"""Formats whose arguments are JSON: a call of `weather`, then one of `now`."""
+
+
+@pytest.mark.parametrize("name", _CUT_FORMATS)
+def test_a_call_whose_arguments_a_limit_cut_has_the_arguments_so_far(tmp_path, name):
+    template, text = _CUT_FORMATS[name]
+    model = described(tmp_path, template)
+    found = set()
+    for at in range(len(text)):
+        extractor = around(ExtractorContext(model=model, tools=_TOOLS, inner=PlainText()))
+        events = [*extractor.feed(text[: at // 2]), *extractor.feed(text[at // 2 : at])]
+        extractor.cut()
+        events += extractor.close()
+        calls = [(event.name, event.arguments) for event in events if isinstance(event, ToolCallDelta)]
+        for (name, arguments), (expected, whole) in zip(
+            calls, (("weather", _OSLO), ("now", '{"at": "12}"}')), strict=False
+        ):
+            assert name == expected
+            assert whole.startswith(arguments)
+        found.update(calls)
+        shown = "".join(event.text for event in events if isinstance(event, Delta))
+        assert not calls or "Oslo" not in shown
+    assert {name for name, _ in found} == {"weather", "now"}
+    assert len(found) > len(_OSLO)
+
+
+def test_text_after_a_call_stays_if_a_limit_cuts_it(tmp_path):
+    model = described(tmp_path, "<|tool_call|>")
+    extractor = around(ExtractorContext(model=model, tools=_TOOLS, inner=PlainText()))
+    call = f'<|tool_call|>[{{"name": "weather", "arguments": {_OSLO}}}]'
+    events = [*extractor.feed(f"{call} It rai")]
+    extractor.cut()
+    events += extractor.close()
+    assert [event.name for event in events if isinstance(event, ToolCallDelta)] == ["weather"]
+    assert "".join(event.text for event in events if isinstance(event, Delta)).strip() == "It rai"
+
+
 def test_text_around_calls_stays_and_white_space_beside_them_goes(read):
     assert read(_JSON, f"\n\n{_CALL}\n").content == ""
     assert read(_JSON, f"I look.\n\n{_CALL}\n").content == "I look."

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from mlxk_core.api.formats import Extractor
+from mlxk_core.api.formats import Cuttable, Extractor
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent, Tool
+from mlxk_mlx.formats.cut_calls import cut_calls
+from mlxk_mlx.formats.format_names import BARE_CALLS
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
 
 _TAG = "<|python_tag|>"
@@ -27,6 +29,7 @@ class BareCallExtractor:
         self._events = CallEvents()
         self._text = ""  # what may still be calls
         self._decided = False
+        self._cut = False
 
     @property
     def channel(self) -> Channel | None:
@@ -35,6 +38,12 @@ class BareCallExtractor:
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.feed(text))
+
+    def cut(self) -> None:
+        """Note that a limit ends the response: `close` then returns an open call with the arguments there are."""
+        self._cut = True
+        if isinstance(self._inner, Cuttable):
+            self._inner.cut()
 
     def close(self) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.close())
@@ -62,7 +71,9 @@ class BareCallExtractor:
     def _settle(self) -> Iterator[ExtractorEvent]:
         """Decide what is held: calls if all of it is, else text."""
         text, self._text = self._text, ""
-        calls = self._calls(text)
+        calls: Sequence[Call] = self._calls(text)
+        if not calls and self._cut:
+            calls = cut_calls(BARE_CALLS, text.strip().removeprefix(_TAG), self._names)
         if calls:
             yield from self._events.of(calls)
         elif text:

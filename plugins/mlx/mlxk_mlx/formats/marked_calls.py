@@ -9,12 +9,12 @@ from typing import Any
 
 from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_string
 
-_DEEPSEEK = re.compile(
+DEEPSEEK_HEADER = re.compile(
     r"\s*<｜tool▁call▁begin｜>\s*"
     r"(?:function<｜tool▁sep｜>\s*(?P<fenced>[^\n`]+?)\s*```(?:json)?|(?P<name>[^<]+?)\s*<｜tool▁sep｜>)\s*"
 )
 _DEEPSEEK_END = re.compile(r"\s*(?:```)?\s*(?:<｜tool▁call▁end｜>|\Z)")
-_KIMI = re.compile(
+KIMI_HEADER = re.compile(
     r"\s*(?:<\|tool_call_begin\|>)?\s*(?P<id>(?:functions\.)?(?P<name>[^\s<]+):\d+)\s*<\|tool_call_argument_begin\|>\s*"
 )
 _KIMI_END = re.compile(r"\s*(?:<\|tool_call_end\|>|\Z)")
@@ -22,7 +22,7 @@ _KIMI_END = re.compile(r"\s*(?:<\|tool_call_end\|>|\Z)")
 
 def deepseek(text: str, tools: Any = None) -> list[dict[str, Any]]:
     """Read `name<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>name` and a fence of JSON; one or more calls."""
-    return _calls(text, _DEEPSEEK, _DEEPSEEK_END)
+    return _calls(text, DEEPSEEK_HEADER, _DEEPSEEK_END)
 
 
 def kimi_k2(parse: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
@@ -30,7 +30,7 @@ def kimi_k2(parse: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
 
     def read(text: str, tools: Any = None) -> Any:
         try:
-            return _calls(text, _KIMI, _KIMI_END)
+            return _calls(text, KIMI_HEADER, _KIMI_END)
         except OpenString:
             raise
         except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,11 @@ class CallReader:
             }
             for tool in tools
         ]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the tools."""
+        return self._properties.keys()
 
     def closed(self, text: str) -> tuple[Call, ...]:
         """Return the calls in `text`, which ended with a marker; none if any part of it is not a call."""

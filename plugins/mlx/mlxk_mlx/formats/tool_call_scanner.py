@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
+from mlxk_core.api.formats import Cuttable, Extractor, ExtractorContext, PlainText
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
+from mlxk_mlx.formats.cut_calls import cut_calls
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
 from mlxk_mlx.formats.tagged_calls import typed
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
@@ -45,6 +46,7 @@ class ToolFormat:
     end: str
     parse: Callable[[str, Any], Any]
     complete: bool = False
+    name: str = ""
 
 
 def around(context: ExtractorContext) -> Extractor:
@@ -70,12 +72,12 @@ def named_format(name: str, template: str) -> ToolFormat | None:
     """Return the format of that name; the template decides between variants."""
     if name in READERS:
         reader = READERS[name](template)
-        return ToolFormat(reader.start, reader.end, reader.parse, complete=True)
+        return ToolFormat(reader.start, reader.end, reader.parse, complete=True, name=name)
     runtime.start()
     try:
         module = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
         parse = typed(name, module.parse_tool_call)
-        return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE)
+        return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE, name)
     except (ImportError, AttributeError):
         return None
 
@@ -101,6 +103,7 @@ class ToolCallExtractor:
         self._drafts: list[tuple[str, str]] = []
         self._open = False
         self._tries = _TRIES
+        self._cut = False
         self._searched = 0  # the open call does not end before this position
 
     @property
@@ -114,8 +117,17 @@ class ToolCallExtractor:
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.feed(text))
 
+    def cut(self) -> None:
+        """Note that a limit ends the response: `close` then returns an open call with the arguments there are."""
+        self._cut = True
+        if isinstance(self._inner, Cuttable):
+            self._inner.cut()
+
     def close(self) -> Iterable[ExtractorEvent]:
         yield from self._take(self._inner.close())
+        if self._cut:
+            yield from self._scan(final=False)
+            yield from self._cut_calls()
         yield from self._scan(final=True, closed_only=False)
         for channel, trimmer in self._trimmers.items():
             if rest := trimmer.close():
@@ -167,6 +179,16 @@ class ToolCallExtractor:
                 yield from self._events.of(self._new(calls))
             else:
                 yield from self._say(len(start))
+
+    def _cut_calls(self) -> Iterator[ExtractorEvent]:
+        """Return the open calls of an answer that a limit ended."""
+        if not self._open or self._of is not Channel.CONTENT:
+            return
+        calls = cut_calls(self._form.name, self._text[len(self._form.start) :], self._reader.names)
+        if calls:
+            self._open, self._text = False, ""
+            self._trimmers[self._of].remove()
+            yield from self._events.of(self._new(calls))
 
     def _new(self, calls: Iterable[Call]) -> Iterator[Call]:
         """Yield `calls` without those that the reasoning has made already: models draft a call and then write it."""
