@@ -40,6 +40,7 @@ _TWO_CALLS = (
     '<tool_call>\n{"name": "Person", "arguments": {"name": "Ada", "age": 36}}\n</tool_call>'
 )
 _PERSON = ['{"', "name", '":"', "Ada", '","', "age", '":', "36", "}"]
+_PEOPLE = ['{"tasks":[', *_PERSON[:-1], '},{"name":"', "Grace", '","age":', "45", "}]}"]
 
 
 def _caller(folder: Path, name: str) -> Path:
@@ -104,6 +105,7 @@ def _write_models() -> None:
     )
     in_hub_cache("tiny/coder", lambda folder: scripted_model(folder, _CODE, context=16384))
     in_hub_cache("tiny/person", lambda folder: scripted_model(folder, _PERSON, trained=True))
+    in_hub_cache("tiny/people", lambda folder: scripted_model(folder, _PEOPLE, trained=True))
     in_hub_cache("tiny/tools", lambda folder: _caller(folder, "get_weather"))
     in_hub_cache(
         "tiny/two_calls",

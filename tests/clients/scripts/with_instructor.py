@@ -73,6 +73,12 @@ def test_a_stream_of_partial_objects(mode, model):
     assert last.name in ("Oslo", "Rome", "Ada")
 
 
+@pytest.mark.parametrize("mode", [Mode.JSON_SCHEMA, Mode.JSON])
+def test_a_stream_of_objects(mode):
+    people = client(mode).create_iterable(model="tiny/people", messages=HI, response_model=Person)
+    assert [person.name for person in people] == ["Ada", "Grace"]
+
+
 def test_parallel_tools():
     called = client(Mode.PARALLEL_TOOLS).create(
         model="tiny/two_calls", messages=HI, response_model=Iterable[City | Person], max_retries=0
