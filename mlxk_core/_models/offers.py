@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mlxk_core._errors import AmbiguousModel, ModelError, ModelNotFound, RevisionNotFound
 from mlxk_core._host.specs import ModelSource
 from mlxk_core._models.cache import Repository
 from mlxk_core._models.model import Model
+from mlxk_core._models.readings import readings
 from mlxk_core._models.references import NameReference, natural_key, parse_name, short_name
 from mlxk_core._models.revisions import local_commit, local_commits, snapshot_at
 from mlxk_core._models.similar import similarity
 from mlxk_core._models.variant_choice import with_variant
-
-_SEPARATORS = re.compile(r"[-_/\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +70,8 @@ def listed_as(name: str, offers: Sequence[Offer]) -> list[Offer]:
 
 def readings_of(name: str, offers: Sequence[Offer]) -> Iterator[list[Offer]]:
     """Yield the offers that `name` may mean, by each reading that matches any, the strictest first."""
-    folded = name.casefold()
-    tokens = _tokens(name)
-    readings: tuple[Callable[[str], bool], ...] = (
-        lambda full: full == name,
-        lambda full: short_name(full) == name,
-        lambda full: folded in (full.casefold(), short_name(full).casefold()),
-        lambda full: full.casefold().rpartition("/")[2] == folded,
-        lambda full: bool(folded) and folded in full.casefold(),
-        lambda full: len(tokens) > 1 and _in_order(tokens, _tokens(full)),
-    )
-    for matches in readings:
-        if found := [offer for offer in offers if matches(offer.name)]:
+    for means in readings(name):
+        if found := [offer for offer in offers if means(offer.name)]:
             yield found
 
 
@@ -117,12 +106,3 @@ def only_one(reference: str, matches: Sequence[Offer]) -> Offer:
     count = Counter(offer.name for offer in matches)
     ranked = sorted(matches, key=lambda offer: (-similarity(reference, offer.name), natural_key(offer.name)))
     raise AmbiguousModel(reference, [offer.qualified if count[offer.name] > 1 else offer.name for offer in ranked])
-
-
-def _tokens(name: str) -> list[str]:
-    return [token for token in _SEPARATORS.split(name.casefold()) if token]
-
-
-def _in_order(tokens: Iterable[str], of: Iterable[str]) -> bool:
-    rest = iter(of)
-    return all(token in rest for token in tokens)

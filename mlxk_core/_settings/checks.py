@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from mlxk_core._paths import expand_user, is_file, path_exists
+from mlxk_core._models.readings import may_mean
+from mlxk_core._models.references import PathReference, parse_name, parse_reference, short_name, without_hub
 from mlxk_core._settings.sections import ModelSettings
-from mlxk_core._settings.settings import ALIASES, DEFAULT_OWNER, DEFAULTS, MODELS, Settings, line_of
+from mlxk_core._settings.settings import ALIASES, DEFAULTS, MODELS, Settings, line_of
 
 _HIGHEST_TEMPERATURE = 2.0
 """The highest temperature of OpenAI's API. Higher ones are allowed, and give noise."""
@@ -37,7 +39,7 @@ def settings_warnings(settings: Settings, *, models: Collection[str], commands: 
     if (default := settings.default_model) and not _is_local(settings.expand(default), models):
         yield f"[defaults]{place(DEFAULTS, 'model')}: no local model is named `{default}`."
     yield from _value_warnings("[defaults]", partial(place, DEFAULTS), settings.defaults)
-    listed = {*models, *(each.removeprefix(DEFAULT_OWNER) for each in models)}
+    listed = {*models, *map(short_name, models)}
     for name, values in settings.models.items():
         section = f'[models."{name}"]'
         if not {name, name.partition(":")[0]} & listed:
@@ -62,6 +64,11 @@ def temperature_warning(temperature: float | None) -> str | None:
 
 
 def _is_local(name: str, models: Collection[str]) -> bool:
-    """Return whether `name` means a model of this machine: a listed name, a part of one, or a path."""
-    bare = name.partition("@")[0].partition(":")[0].lower()
-    return any(bare in each.lower() for each in models) or name in models or path_exists(expand_user(name))
+    """Return whether `name` may mean a model of this machine: one of the listed names, or a path that exists."""
+    if name in models:
+        return True
+    reference = parse_reference(without_hub(name))
+    if isinstance(reference, PathReference):
+        return path_exists(expand_user(reference.path))
+    _, _, after_origin = name.partition(":")  # `hub:org/name`; the rest must be a complete name then
+    return may_mean(reference.name, models) or parse_name(after_origin).name in {*models, *map(short_name, models)}

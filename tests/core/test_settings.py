@@ -148,6 +148,21 @@ def test_what_is_allowed_but_not_likely_to_be_meant_is_a_warning(parse, tmp_path
     assert [word for each, word in zip(found, words, strict=True) if word in each] == list(words)
 
 
+@pytest.mark.parametrize(
+    "target", ["org/Tiny-4bit", "TINY", "hub:org/Tiny-4bit", "tiny@main", "tiny 4bit", "hf.co/org/Tiny-4bit"]
+)
+def test_an_alias_for_a_name_that_finds_a_model_is_no_warning(parse, target):
+    settings = parse(f'[aliases]\nmine = "{target}"\n')
+    assert not list(settings_warnings(settings, models=["org/Tiny-4bit"], commands=()))
+
+
+@pytest.mark.parametrize("target", [":Q4_0", "@main", "hub:none/Tiny-4bit", "./org/Tiny-4bit", "org/Tiny-4bit.gguf"])
+def test_an_alias_for_a_name_that_finds_none_is_a_warning(parse, target):
+    settings = parse(f'[aliases]\nmine = "{target}"\n')
+    [warning] = settings_warnings(settings, models=["org/Tiny-4bit"], commands=())
+    assert target in warning
+
+
 @pytest.fixture
 def model(host, tmp_path, monkeypatch):
     """A model as it is resolved with settings of its own."""
