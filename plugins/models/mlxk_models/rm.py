@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlxk_core.api.commands import Session, can_ask, complete_model, confirm, escape_control, json_option
+from mlxk_core.api.commands import Session, complete_model, confirm_deletion, escape_control, json_option
 from mlxk_core.api.errors import (
     InvalidOption,
     MlxkError,
@@ -66,7 +66,9 @@ def rm(session: Session, models: tuple[str, ...], force: bool) -> dict[str, Any]
     if not force:
         for deletion in deletions:
             deletion.check_unused()
-        _confirm(session, [deletion.plan for deletion in deletions])
+        plans = [deletion.plan for deletion in deletions]
+        what = " and ".join(f"{_description(plan)}, {human_size(plan.freed)}" for plan in plans)
+        confirm_deletion(session, what, models=[plan.name for plan in plans])
     results = [deletion.execute() for deletion in deletions]
     if not session.output.json:
         return None
@@ -167,15 +169,6 @@ def _remains(reference: NameReference) -> str | None:
     """Return the repository of exactly that name, even if it has no files left."""
     names = {each.name for each in cached_repositories()}
     return next((name for name in (reference.name, full_name(reference.name)) if name in names), None)
-
-
-def _confirm(session: Session, plans: list[DeletionPlan]) -> None:
-    what = " and ".join(f"{_description(plan)}, {human_size(plan.freed)}" for plan in plans)
-    names = [plan.name for plan in plans]
-    if not can_ask(session):
-        raise UsageError(f"This would delete {what}. Nothing was deleted. Add -f to confirm.", models=names)
-    if not confirm(session, f"Delete {what}?", otherwise="Nothing was deleted."):
-        raise MlxkError("Nothing was deleted.", models=names)
 
 
 def _description(plan: DeletionPlan) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mlxk_core.api.commands import Session, can_ask, confirm, escape_control, json_option
+from mlxk_core.api.commands import Session, confirm_deletion, escape_control, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Message
 from mlxk_run.chat_table import chat_table
@@ -150,19 +150,11 @@ def delete_command(session: Session, references: tuple[str, ...], everything: bo
     store = _store()
     found = store.chats() if everything else list({saved.id: saved for saved in map(store.find, references)}.values())
     if found and not force:
-        _confirm(session, found)
+        listed = [f"{saved.id}  {escape_control(saved.title)}" for saved in found]
+        confirm_deletion(session, _count(found), listed=listed)
     store.delete([saved.id for saved in found])
     session.output.note(f"Deleted {_count(found)}.")
     return {"deleted": [saved.id for saved in found]}
-
-
-def _confirm(session: Session, found: Sequence[SavedChat]) -> None:
-    if not can_ask(session):
-        raise UsageError(f"This would delete {_count(found)}. Nothing was deleted. Add -f to confirm.")
-    for saved in found:
-        session.output.note(f"  {saved.id}  {escape_control(saved.title)}")
-    if not confirm(session, f"Delete {_count(found)}?", otherwise="Nothing was deleted."):
-        raise MlxkError("Nothing was deleted.")
 
 
 def _count(found: Sequence[SavedChat]) -> str:
