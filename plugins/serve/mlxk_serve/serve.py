@@ -21,12 +21,13 @@ _FILES = 8192
 
 
 class _ServeCommand(click.Command):
-    """A command whose options are checked together when they are parsed, so also for a service that is installed."""
+    """A command whose options become one value when they are parsed, so are checked also for a service that is
+    installed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
-            _config(ctx, ctx.params)
+            ctx.params["config"] = _config(ctx, ctx.params)
         return rest
 
 
@@ -94,7 +95,7 @@ class _ServeCommand(click.Command):
 @click.option("--reload", is_flag=True, help="Restart when the code of mlxk or a plugin changes (development).")
 @json_option
 @click.pass_context
-def serve(ctx: click.Context, /, **options: Any) -> None:
+def serve(ctx: click.Context, /, config: ServeConfig, reload: bool, **options: Any) -> None:
     """Serve models over the OpenAI API.
 
     Point any OpenAI client at the address shown. A request names a model as GET /v1/models lists it; the first request
@@ -114,8 +115,7 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     # Errors of the start, not of the first request.
     _ = session.host.settings
     check_hub_cache()
-    config = _config(ctx, options)
-    if options["reload"] and session.output.json:
+    if reload and session.output.json:
         raise UsageError("--reload cannot be used with --json")
     # Imported here: `mlxk serve --help` needs neither Falcon nor waitress.
     from mlxk_serve.observability import log
@@ -125,7 +125,7 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
 
     ctx.with_resource(log.to_stderr(config.log_level, as_json=config.log_json, secrets=config.keys))
     _raise_file_limit()
-    sources = Sources() if options["reload"] else None
+    sources = Sources() if reload else None
     end = SignalHandler().run(
         lambda: Server(session.host, config),
         ready=lambda server: _announce(ctx, server),
