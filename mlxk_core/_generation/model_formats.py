@@ -12,7 +12,6 @@ from mlxk_core._generation.generic_tools import GenericToolExtractor
 from mlxk_core._generation.verbatim_answer import VerbatimAnswer
 
 if TYPE_CHECKING:
-    from mlxk_core._generation.request import GenerationRequest
     from mlxk_core._models.model import Model
 
 
@@ -66,18 +65,16 @@ class Formats:
         """Return a parser of the model's format alone."""
         return self.text.make_parser(context) if self.text is not None else PlainText()
 
-    def response_parser(
-        self, request: GenerationRequest, context: ExtractorContext, *, generic_tools: bool
-    ) -> Extractor:
+    def response_parser(self, context: ExtractorContext, *, generic_tools: bool, constrained: bool) -> Extractor:
         """Return the parser of a whole response: of the model's format, with tool calls found around it.
 
-        With `generic_tools` the calls are in the generic form. A constrained answer is passed on unchanged.
+        With `generic_tools` the calls are in the generic form. A `constrained` answer is passed on unchanged.
         """
         # The model's format need not end its reasoning at what looks like a call if another parser finds the calls.
         calls_found_outside = generic_tools or self.tools is not None
         parser = self.text_parser(replace(context, tools=()) if calls_found_outside else context)
         if generic_tools:
-            parser = GenericToolExtractor(parser, request.tools)
+            parser = GenericToolExtractor(parser, context.tools)
         elif self.tools is not None:
             parser = self.tools.make_parser(replace(context, inner=parser))
-        return parser if request.constraint is None else VerbatimAnswer(parser)
+        return VerbatimAnswer(parser) if constrained else parser

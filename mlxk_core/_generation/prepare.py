@@ -57,7 +57,9 @@ def prepare(request: GenerationRequest, plan: Plan, resident: Resident, prompt: 
     )
     if _needs_engine(row):
         engine.check(row)
-    parser = plan.formats.response_parser(request, context, generic_tools=prompt.generic_tools)
+    parser = plan.formats.response_parser(
+        context, generic_tools=prompt.generic_tools, constrained=request.constraint is not None
+    )
     calls = ToolCallFilter(request.tools, parallel=request.parallel_calls)
     notes = (*prompt.notes, *_budget_notes(request, plan, allowed))
     return PreparedRow(
