@@ -14,7 +14,6 @@ from mlxk_core._paths import user_folder
 
 VARIABLE = "_MLXK_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
-_DEFAULT_OWNER = "mlx-community/"
 
 
 @click.command("completion")
@@ -77,7 +76,8 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     session = ctx.find_object(Session)
     if session is None:
         return []
-    from mlxk_core._models.resolve import Resolver  # reads the cache: only for this
+    from mlxk_core._models.references import short_name  # these read the cache: only for this
+    from mlxk_core._models.resolve import Resolver
 
     try:
         names = [*Resolver(session.host).names(), *session.host.settings.aliases]
@@ -85,7 +85,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
         return []
     folded = incomplete.casefold()
     found = [name for name in names if name.casefold().startswith(folded)]
-    short = [name for each in names if (name := each.removeprefix(_DEFAULT_OWNER)) != each]
+    short = [name for each in names if (name := short_name(each)) != each]
     found += [name for name in short if folded and name.casefold().startswith(folded)]
     return [CompletionItem(name) for name in found]
 
@@ -101,7 +101,7 @@ def complete_reasoning_format(ctx: click.Context, param: click.Parameter, incomp
     session = ctx.find_object(Session)
     if session is None:
         return []
-    return _match_names([*(spec.name for spec in session.host.reasoning_extractors()), "none"], incomplete)
+    return _match_names(session.host.reasoning_format_names(), incomplete)
 
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

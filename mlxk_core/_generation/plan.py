@@ -12,7 +12,7 @@ from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_settings import set_by
 from mlxk_core._generation.stops import CHAT_STOP_STRINGS
 from mlxk_core._host.host import Host
-from mlxk_core._host.specs import BackendSpec, StopPolicy
+from mlxk_core._host.specs import NO_FORMAT, BackendSpec, StopPolicy
 from mlxk_core._isolation.isolated_format import load_format
 from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
@@ -98,7 +98,7 @@ class Planner:
 
 def _format_name(request: GenerationRequest) -> str | None:
     """Return the name of the format to use, None to choose one. The response to a raw prompt is raw text."""
-    default = request.model.settings.reasoning_format if request.is_chat else "none"
+    default = request.model.settings.reasoning_format if request.is_chat else NO_FORMAT
     return request.reasoning_format or default
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from mlxk_core._errors import InvalidOption
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._models.model import Model
+from mlxk_core._text.shorten import shorten
 
 _LONGEST = 60
 _NOUNS = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): "None"}
@@ -102,5 +103,4 @@ def _wrong(path: str, expected: str, value: object) -> InvalidOption:
 def _show(value: object) -> str:
     if isinstance(value, Enum) or is_dataclass(value):
         return f"a {type(value).__name__}"
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shorten(repr(value), _LONGEST)

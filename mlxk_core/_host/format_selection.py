@@ -10,19 +10,23 @@ from mlxk_core._errors import PluginConflict
 from mlxk_core._host import hints
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._host.registry import Registry
-from mlxk_core._host.specs import Evidence, ReasoningExtractorSpec
+from mlxk_core._host.specs import NO_FORMAT, Evidence, ReasoningExtractorSpec
 from mlxk_core._host.validation import checked
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
 
-NO_FORMAT = "none"
 _Candidate = tuple[Plugin, ReasoningExtractorSpec, Evidence]
 
 
 def reasoning_formats(registry: Registry) -> list[ReasoningExtractorSpec]:
     """Return the formats of whole responses, sorted by name."""
     return [spec for spec in registry.reasoning_extractors.specs() if spec.tool_calls != "around"]
+
+
+def reasoning_format_names(registry: Registry) -> list[str]:
+    """Return the names that can be chosen; see `Host.reasoning_format_names`."""
+    return [*(spec.name for spec in reasoning_formats(registry)), NO_FORMAT]
 
 
 def reasoning_format(
@@ -35,8 +39,7 @@ def reasoning_format(
         return _strongest(model, _evidences(registry, model, around=False))
     found = registry.reasoning_extractors.get(name)
     if found is None or found[1].tool_calls == "around":
-        names = [*(spec.name for spec in reasoning_formats(registry)), NO_FORMAT]
-        raise hints.unknown_option("--reasoning-format", name, names)
+        raise hints.unknown_option("--reasoning-format", name, reasoning_format_names(registry))
     return found[1], None
 
 

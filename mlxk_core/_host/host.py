@@ -152,6 +152,10 @@ class Host:
         """Return every reasoning format, sorted by name."""
         return format_selection.reasoning_formats(self._registry)
 
+    def reasoning_format_names(self) -> list[str]:
+        """Return the names that can be chosen: those of the reasoning formats, and `none` for plain text."""
+        return format_selection.reasoning_format_names(self._registry)
+
     def reasoning_format(
         self, model: Model, name: str | None = None
     ) -> tuple[ReasoningExtractorSpec, Evidence | None] | None:

@@ -11,6 +11,7 @@ from mlxk_core._host.collect import collect
 from mlxk_core._host.contributions import Contributions, Named
 from mlxk_core._host.plugin import Plugin, PluginRecord
 from mlxk_core._host.specs import (
+    NO_FORMAT,
     RESERVED_SECTIONS,
     TARGET_FIELDS,
     AgentSpec,
@@ -60,9 +61,8 @@ class Registry:
 
     @cached_property
     def reasoning_extractors(self) -> Contributions[ReasoningExtractorSpec]:
-        return self._collect_named(
-            "reasoning format", "mlxk_reasoning_extractors", ReasoningExtractorSpec, reserved=("none",)
-        )
+        kind, hook = "reasoning format", "mlxk_reasoning_extractors"
+        return self._collect_named(kind, hook, ReasoningExtractorSpec, reserved=(NO_FORMAT,))
 
     @cached_property
     def quantization_detectors(self) -> list[tuple[Plugin, QuantizationDetectorSpec]]:

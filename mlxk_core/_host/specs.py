@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Target = str | Callable[..., Any]
 """An implementation: `"package.module:attribute"`, imported when it is used, or the callable itself."""
+NO_FORMAT = "none"
+"""The name that stands for no reasoning format where one can be chosen."""
 TARGET_FIELDS = ("target", "estimate", "renderer", "grammar", "type")
 """The fields of descriptions that are targets."""
 

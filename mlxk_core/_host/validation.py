@@ -24,11 +24,13 @@ from mlxk_core._host.specs import (
     Strength,
     Verdict,
 )
+from mlxk_core._text.shorten import shorten
 
 _T = TypeVar("_T")
 Check = Callable[[Any], str | None]
 """Returns what the value must be, or None if it is valid."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_LONGEST = 60
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -50,8 +52,7 @@ def validate(description: object) -> None:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{type(value).__name__} {shorten(repr(value), _LONGEST)}"
 
 
 def _of(type_: type | tuple[type, ...], expected: str) -> Check:

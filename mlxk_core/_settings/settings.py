@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 from mlxk_core._errors import Kind, UsageError
 from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
+from mlxk_core._models.references import short_name
 from mlxk_core._paths import expand_user, user_folder
 from mlxk_core._settings.sections import ModelSettings, fields_of
+from mlxk_core._text.shorten import shorten
 
 T = TypeVar("T")
 DEFAULTS, ALIASES, MODELS = RESERVED_SECTIONS
 DEFAULT_MODEL = "model"
 """A key of `[defaults]` next to those of a model."""
-DEFAULT_OWNER = "mlx-community/"
-"""Left out of the names of models in the file."""
 _TOML_PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 _LONGEST_SHOWN = 40
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_.\s-]|\"(?:[^\"\\]|\\.)*\"|'[^']*')+?)\s*=")
@@ -85,7 +85,7 @@ class Settings:
 
     def layers(self, name: str, variant: str | None = None) -> Sequence[Layer]:
         """Return the sections that apply to a model, in order of precedence."""
-        names = [name, name.removeprefix(DEFAULT_OWNER)]
+        names = [name, short_name(name)]
         keys = dict.fromkeys([f"{each}:{variant}" for each in names if variant] + names)
         found = [Layer((MODELS, key), self.models[key]) for key in keys if key in self.models]
         return [*found, Layer((DEFAULTS,), self.defaults)]
@@ -244,8 +244,7 @@ class _Reader:
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return shorten(json.dumps(value, default=str, ensure_ascii=False), _LONGEST_SHOWN)
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

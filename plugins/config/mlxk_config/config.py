@@ -248,8 +248,7 @@ def _check_names(session: Session, path: tuple[str, ...], value: Any, models: Se
     host = session.host
     if path[-1] == "backend" and value not in (names := [spec.name for spec in host.backends()]):
         raise InvalidOption("backend", f"`{value}` is unknown; available: {', '.join(names)}.")
-    formats = [*(spec.name for spec in host.reasoning_extractors()), "none"]
-    if path[-1] == "reasoning_format" and value not in formats:
+    if path[-1] == "reasoning_format" and value not in (formats := host.reasoning_format_names()):
         raise InvalidOption("reasoning_format", f"`{value}` is unknown; available: {', '.join(formats)}.")
     if path[0] == "aliases":
         conflict = alias_conflict(path[1], value, models=models, commands=session.host.command_names())

@@ -1,0 +1,8 @@
+"""Texts of any length in messages."""
+
+from __future__ import annotations
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return `text`, cut to `limit` characters with an ellipsis as the last one if it is longer."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
