@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ BOM = b"\xef\xbb\xbf"
 _AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
 _ENUM = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_BROKEN_BODY = 64 << 10
 """Bytes of a body that is not JSON and still looked at, to name the field that holds NaN or 1e400."""
 
@@ -37,21 +39,41 @@ def decode(body: bytes, kind: type[_T]) -> _T:
     field at fault (`input[0].content`).
     """
     body = body.removeprefix(BOM)
+    names = _names(kind)
     try:
-        if names := _names(kind):
+        if names:
             check_fields(body, names)
-        return msgspec.json.decode(body, type=kind)
+    except _UNREADABLE as error:
+        raise json_error(body, error, kind) from None
+
+    def fields() -> Mapping[str, msgspec.Raw]:
+        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return {name: values[name] for name in names if name in values}
+
+    return decode_typed(body, msgspec.json.Decoder(kind), fields)
+
+
+def decode_typed(
+    body: bytes, decoder: msgspec.json.Decoder[_T], fields: Callable[[], Mapping[str, bytes | msgspec.Raw]]
+) -> _T:
+    """Return `body` as the decoder's type, with errors like those of `decode`.
+
+    `fields` returns the known fields of `body`, each as JSON: they are read once more if one may have `5.0` for `5`.
+    """
+    try:
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         if "got `float`" not in str(error):
-            raise field_error(error, kind) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise json_error(body, error, kind) from None
+            raise field_error(error, decoder.type) from None
+    except _UNREADABLE as error:
+        raise json_error(body, error, decoder.type) from None
     try:
-        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        known = {name: whole_numbers(msgspec.json.decode(values[name])) for name in _names(kind) if name in values}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise json_error(body, error, kind) from None
-    return convert(known, kind)
+        whole = {name: _whole_numbers(msgspec.json.decode(value)) for name, value in fields().items()}
+        return decoder.decode(msgspec.json.encode(whole))
+    except msgspec.ValidationError as error:
+        raise field_error(error, decoder.type) from None
+    except _UNREADABLE as error:
+        raise json_error(body, error, decoder.type) from None
 
 
 def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:
@@ -62,15 +84,15 @@ def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:
         raise field_error(error, kind, path) from None
 
 
-def whole_numbers(value: Any) -> Any:
+def _whole_numbers(value: Any) -> Any:
     """Return a decoded JSON value with `5` for each `5.0`."""
     match value:
         case float() if value.is_integer() and abs(value) < 2**63:
             return int(value)
         case dict():
-            return {name: whole_numbers(item) for name, item in value.items()}
+            return {name: _whole_numbers(item) for name, item in value.items()}
         case list():
-            return [whole_numbers(item) for item in value]
+            return [_whole_numbers(item) for item in value]
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from mlxk_protocol.decode import BOM, InvalidJson, field_error, json_error, whole_numbers
+from mlxk_protocol.decode import BOM, decode_typed, json_error
 from mlxk_protocol.fields import check_fields
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest
@@ -71,21 +71,12 @@ def decode(body: bytes, kind: type[_S], *, also: Collection[str] = ()) -> _S:
     for name in _FREE_FORM & set(kind.__struct_fields__):
         if len(getattr(raw, name)) > _LARGEST_VALUE:
             raise invalid(f"`{name}` is too large: at most {_LARGEST_VALUE >> 20} MiB.", name)
-    try:
-        return _TYPED[kind].decode(body)
-    except RecursionError:
-        raise InvalidJson("The body is nested too deeply.") from None
-    except msgspec.ValidationError as error:
-        if "got `float`" not in str(error):
-            raise field_error(error, kind) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise json_error(body, error, kind) from None
-    fields = {name: bytes(getattr(raw, name)) for name in kind.__struct_fields__}
-    whole = {name: whole_numbers(_value(value)) for name, value in fields.items() if value}
-    try:
-        return _TYPED[kind].decode(msgspec.json.encode(whole))
-    except msgspec.ValidationError as error:
-        raise field_error(error, kind) from None
+
+    def fields() -> Mapping[str, bytes]:
+        values = {name: bytes(getattr(raw, name)) for name in kind.__struct_fields__}
+        return {name: value for name, value in values.items() if value}
+
+    return decode_typed(body, _TYPED[kind], fields)
 
 
 def _raw_decoder(kind: type[Struct]) -> msgspec.json.Decoder[Any]:
