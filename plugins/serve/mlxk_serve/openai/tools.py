@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxk_core.api import Tool
+from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
-from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
-from mlxk_serve.http.errors import invalid, unsupported
+from mlxk_protocol.errors import Unsupported, call_without_tools, unknown_tool, unsupported_tool
 from mlxk_serve.openai.requests import ChatRequest, Function, ToolIn
 
 
@@ -29,7 +29,7 @@ def tools_of(tools: Sequence[ToolIn]) -> tuple[Tool, ...]:
 
 
 def tool_choice_of(request: ChatRequest) -> ToolChoice:
-    """Return what `tool_choice` asks for. Raises an `ApiError` that names the part at fault."""
+    """Return what `tool_choice` asks for. Raises `InvalidOption` that names the part at fault."""
     choice = request.tool_choice
     if choice is None or choice == "auto":
         return ToolChoice()
@@ -37,7 +37,7 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
         return ToolChoice(none=True)
     if isinstance(choice, str):
         if choice not in ("required", "any"):
-            raise invalid('`tool_choice` must be "none", "auto", "required" or an object.', "tool_choice")
+            raise InvalidOption("tool_choice", 'must be "none", "auto", "required" or an object')
         made = ToolChoice(required=True)
     elif choice.get("type") == "allowed_tools":
         made = _allowed(choice.get("allowed_tools", choice), request.tools or ())
@@ -46,7 +46,7 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
         _known(name, request.tools or (), "tool_choice.function.name")
         made = ToolChoice(required=True, one=True, names=(name,))
     else:
-        raise unsupported("tool_choice.type", "`tool_choice.type` must be function or allowed_tools.")
+        raise Unsupported("tool_choice.type", "must be function or allowed_tools")
     if made.required and not request.tools:
         raise call_without_tools()
     return made
@@ -74,9 +74,9 @@ def _tool(function: Function, at: str) -> Tool:
 def _allowed(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
     at = "tool_choice.allowed_tools"
     if not isinstance(allowed, Mapping) or not isinstance(allowed.get("tools"), list) or not allowed["tools"]:
-        raise invalid(f"`{at}.tools` must be a list of tools.", f"{at}.tools")
+        raise InvalidOption(f"{at}.tools", "must be a list of tools")
     if allowed.get("mode", "auto") not in ("auto", "required"):
-        raise invalid(f'`{at}.mode` must be "auto" or "required".', f"{at}.mode")
+        raise InvalidOption(f"{at}.mode", 'must be "auto" or "required"')
     names = []
     for i, tool in enumerate(allowed["tools"]):
         names.append(_name(tool, f"{at}.tools[{i}]"))
@@ -88,7 +88,7 @@ def _name(choice: Any, at: str) -> str:
     function = choice.get("function", choice) if isinstance(choice, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(name, str):
-        raise invalid(f"`{at}.function.name` is required.", f"{at}.function.name")
+        raise required(f"{at}.function.name")
     return name
 
 
