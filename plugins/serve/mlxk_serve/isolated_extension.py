@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MethodType
+from types import MethodType, TracebackType
 from typing import Any, TypeVar
 
 import falcon
@@ -44,12 +44,12 @@ class ExtensionGuard:
 
     def call(self, what: str, function: Callable[..., _T], /, *args: Any, **options: Any) -> _T:
         """Return `function(*args, **options)`. `what` names the function in an error."""
-        try:
+        with self.isolate(what, function):
             return function(*args, **options)
-        except _INTENDED:
-            raise
-        except (Exception, SystemExit) as error:
-            raise self.failure(what, error, function) from error
+
+    def isolate(self, what: str, source: object) -> _Isolation:
+        """Return a context to call `source` in, a function of the plugin. `what` names it in an error."""
+        return _Isolation(self, what, source)
 
     def failure(self, what: str, error: BaseException, source: object) -> PluginFailure:
         """Return `error`, raised by `source`, as a failure of the plugin."""
@@ -95,13 +95,9 @@ class ExtensionGuard:
         """Return the work of a response."""
 
         def run(cancellation: Cancellation) -> Iterator[bytes]:
-            try:
+            with self.isolate("the work of a response", function):
                 for piece in function(_IsolatedCancellation(self, cancellation)):
                     yield _bytes("it", piece)
-            except _INTENDED:
-                raise
-            except (Exception, SystemExit) as error:
-                raise self.failure("the work of a response", error, function) from error
 
         return run
 
@@ -117,6 +113,25 @@ class ExtensionGuard:
             close = getattr(pieces, "close", None)
             if close is not None:
                 self.quietly(f"close() of {what}", close)
+
+
+class _Isolation:
+    """A context for code of a plugin; it can be entered again. What is raised unintended is a failure of the plugin."""
+
+    __slots__ = ("_guard", "_source", "_what")
+
+    def __init__(self, guard: ExtensionGuard, what: str, source: object) -> None:
+        self._guard = guard
+        self._what = what
+        self._source = source
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, _INTENDED):
+            raise self._guard.failure(self._what, error, self._source) from error
 
 
 class IsolatedResource:
@@ -138,13 +153,9 @@ class IsolatedResource:
     def _respond(
         self, what: str, responder: Callable[..., None], req: falcon.Request, resp: falcon.Response, **params: Any
     ) -> None:
-        try:
+        with self._guard.isolate(what, responder):
             responder(req, resp, **params)
             _render(resp)
-        except _INTENDED:
-            raise
-        except (Exception, SystemExit) as error:
-            raise self._guard.failure(what, error, responder) from error
         stream: Any = resp.stream
         if stream is not None and not _is_own(stream) and not hasattr(stream, "read"):
             resp.stream = self._guard.stream(what, stream, responder)
@@ -181,25 +192,19 @@ class IsolatedEncoder:
         self._guard = guard
         self._encoder = encoder
         self._kind = kind
+        self._piece_call = guard.isolate(f"piece of encoder {kind}", encoder.piece)
 
     def piece(self, index: int, event: Event) -> bytes:
-        try:
-            piece = self._encoder.piece(index, event)
-            return piece if type(piece) is bytes else _bytes("piece()", piece)
-        except Exception as error:
-            raise self._failure("piece", error) from error
+        with self._piece_call:
+            return _bytes("piece()", self._encoder.piece(index, event))
 
     def end(self) -> bytes:
-        try:
+        with self._guard.isolate(f"end of encoder {self._kind}", self._encoder.end):
             return _bytes("end()", self._encoder.end())
-        except Exception as error:
-            raise self._failure("end", error) from error
 
     def whole(self, completions: Sequence[Completion]) -> bytes:
-        try:
+        with self._guard.isolate(f"whole of encoder {self._kind}", self._encoder.whole):
             return _bytes("whole()", self._encoder.whole(completions))
-        except Exception as error:
-            raise self._failure("whole", error) from error
 
     def error(self, error: ErrorInfo) -> bytes:
         try:
@@ -207,11 +212,6 @@ class IsolatedEncoder:
         except Exception as raised:
             self._guard.log(f"error of encoder {self._kind}", raised, self._encoder.error)
             raise
-
-    def _failure(self, name: str, error: Exception) -> Exception:
-        if isinstance(error, _INTENDED):
-            return error
-        return self._guard.failure(f"{name} of encoder {self._kind}", error, getattr(self._encoder, name))
 
 
 class IsolatedMetrics:
