@@ -19,12 +19,17 @@ _NOUNS = {int: "an integer", float: "a number", str: "a string", bool: "true or 
 _PROMPT = "a string, messages or token ids"
 
 
-def check_types(request: GenerationRequest) -> None:
-    """Raise `InvalidOption` naming the first field of `request` that has a value of another type: `tools[0].name`."""
+def check_types(request: GenerationRequest, *, checked: GenerationRequest | None = None) -> None:
+    """Raise `InvalidOption` naming the first field of `request` that has a value of another type: `tools[0].name`.
+
+    Values that `request` shares with one that was `checked` are not checked again: choices have one prompt.
+    """
     if not isinstance(request, GenerationRequest):
         raise InvalidOption("request", f"must be a GenerationRequest, not {_show(request)}")
     for name, annotation in _hints(GenerationRequest).items():
         value = getattr(request, name)
+        if checked is not None and value is getattr(checked, name):
+            continue
         if name == "prompt":
             _check_prompt(value)
         elif name == "sampling" and isinstance(value, annotation):

@@ -126,8 +126,8 @@ class GenerationService:
 
     def submit_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Submit all requests or, if `submit` would reject one of them, none."""
-        for request in requests:
-            check_types(request)
+        for request, before in zip(requests, [None, *requests], strict=False):
+            check_types(request, checked=before)
         requests = with_settings([self._with_defaults(request) for request in requests])
         accepted = [self._accept(request) for request in requests]
         jobs = self._open_jobs([self._job_of(each) for each in accepted])

@@ -511,12 +511,13 @@ def test_a_request_with_a_wrong_type_is_the_mistake_of_its_caller(zoo, tmp_path)
     host = zoo.host()
     host.register(fake_backend("Hello."), name="fake")
     model = fake_model(tmp_path / "model")
+    fine = GenerationRequest(model=model, prompt="Hi")
     with GenerationService(host) as service:
         for path, value in WRONG_TYPES.items():
             field = re.match(r"\w+", path)[0]
             field = "sampling" if isinstance(value, Sampling) else field
             request = GenerationRequest(**{"model": model, "prompt": "Hi", field: value})
-            for use in (service.submit, service.prompt):
+            for use in (service.submit, service.prompt, lambda request: service.submit_all([fine, request])):
                 with pytest.raises(InvalidOption, match="must be") as caught:
                     use(request)
                 assert caught.value.option == path
