@@ -21,7 +21,7 @@ from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import ExtractorContext, PlainText
 from mlxk_core._host.backend_selection import verdict_on
 from mlxk_core._host.format_selection import evidence_for
-from mlxk_core._host.model_facts import detected
+from mlxk_core._host.model_facts import detect_with
 from mlxk_core._host.plugin import Plugin, PluginRecord
 from mlxk_core._host.specs import (
     AgentEndpoint,
@@ -67,7 +67,7 @@ class PluginCheck:
             self._check(plugin, spec)
         for plugin, detector in self._host.quantization_detectors():
             for model in self._made_up:
-                self._call(plugin, f"detect of {detector.name}", partial(detected, detector, model))
+                self._call(plugin, f"detect of {detector.name}", partial(detect_with, detector, model))
         for model in self._models():
             self._check_ties(model)
 

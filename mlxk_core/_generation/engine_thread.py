@@ -256,7 +256,7 @@ class EngineThread:
             return True
         assert job.resident is not None
         self._record_progress()
-        with self._tasks.timed():
+        with self._tasks.measure():
             try:
                 result = task(job.resident.engine)
             except BaseException as error:

@@ -37,7 +37,7 @@ class TaskQueue:
         return self._waiting.popleft()
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Measure the task that runs inside."""
         began = time.monotonic()
         yield

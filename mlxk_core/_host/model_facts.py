@@ -28,7 +28,7 @@ def quantizations(registry: Registry, model: Model) -> list[Quantization]:
     """Return the results of all detectors, sorted by format. Where two describe one format, a note names the reader."""
     found: list[tuple[str, Quantization]] = []
     for plugin, spec in registry.quantization_detectors:
-        detect, what = partial(detected, spec, model), f"detect of {spec.name}"
+        detect, what = partial(detect_with, spec, model), f"detect of {spec.name}"
         results: list[Quantization] = registry.ask(plugin, what, detect, default=[], source=spec.detect)
         found += [(f"{spec.name} of plugin {plugin.label}", result) for result in results]
     formats = [result.format for _, result in found]
@@ -39,6 +39,6 @@ def quantizations(registry: Registry, model: Model) -> list[Quantization]:
     return sorted(named, key=lambda result: result.format)
 
 
-def detected(spec: QuantizationDetectorSpec, model: Model) -> list[Quantization]:
+def detect_with(spec: QuantizationDetectorSpec, model: Model) -> list[Quantization]:
     """Return the results of one detector. Raises `TypeError` if one is of another type."""
     return [checked(each, Quantization) for each in spec.detect(model) or ()]

@@ -408,7 +408,7 @@ def streamed_text_is_decoded_text(engine: Engine) -> None:
     texts = [tokenizer.encode(text, add_special_tokens=False) for text in _DIFFICULT]
     noise = [(index * 7919) % tokenizer.vocab_size for index in range(300)]
     for tokens in (*texts, *(text[:-1] for text in texts), *(text[1:] for text in texts), noise):
-        assert _streamed(engine, tokens) == tokenizer.decode(tokens)
+        assert _stream_text(engine, tokens) == tokenizer.decode(tokens)
 
 
 def a_character_is_whole_or_held_back(engine: Engine) -> None:
@@ -422,7 +422,7 @@ def a_character_is_whole_or_held_back(engine: Engine) -> None:
 def a_cut_off_character_is_replaced_at_the_end(engine: Engine) -> None:
     tokens = prompt(engine, "🙂")
     if len(tokens) > 1:
-        assert _streamed(engine, tokens[:-1]).endswith("\N{REPLACEMENT CHARACTER}")
+        assert _stream_text(engine, tokens[:-1]).endswith("\N{REPLACEMENT CHARACTER}")
 
 
 def pieces_join_to_the_text(engine: Engine) -> None:
@@ -582,6 +582,6 @@ def describe(check: Check) -> str:
     return getattr(check, "__name__", repr(check))
 
 
-def _streamed(engine: Engine, tokens: Iterable[int]) -> str:
+def _stream_text(engine: Engine, tokens: Iterable[int]) -> str:
     detokenizer = engine.tokenizer.detokenizer()
     return "".join([*map(detokenizer.add, tokens), detokenizer.finish()])

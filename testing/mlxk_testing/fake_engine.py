@@ -159,7 +159,7 @@ class FakeEngine:
         running.given += 1
         complete = False
         if row.constraint is not None:
-            token = _allowed(row.constraint, token)
+            token = _allowed_token(row.constraint, token)
             row.constraint.accept(token)
             complete = row.constraint.complete
         finish: Literal["stop", "length", "complete"] | None = None
@@ -201,7 +201,7 @@ class FakeEngine:
             time.sleep(seconds)
 
 
-def _allowed(constraint: TokenConstraint, token: int) -> int:
+def _allowed_token(constraint: TokenConstraint, token: int) -> int:
     """Return `token` if the constraint allows it, else the lowest token id that it allows."""
     mask = constraint.mask()
     if mask is None or (token // 8 < len(mask) and mask[token // 8] >> token % 8 & 1):

@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
 
 
 def test_a_termination_leaves_nothing(tmp_path):
-    with pytest.raises(SystemExit), Destination.folder(tmp_path / "out").staged() as files:
+    with pytest.raises(SystemExit), Destination.folder(tmp_path / "out").stage() as files:
         (files / "half").write_bytes(b"x")
         signal.raise_signal(signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []

@@ -185,13 +185,13 @@ def get(session: Session, key: str) -> Any:
     parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
     value = document.get(document.path(key))
     if value is None:
-        raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
+        raise MlxkError(f"`{key}` is not set.{_suggestion(session, key)}", key=key)
     if not session.output.json:
         session.output.line(value if isinstance(value, str) else document.toml(value))
     return {"key": key, "value": value}
 
 
-def _meant(session: Session, key: str) -> str:
+def _suggestion(session: Session, key: str) -> str:
     """The hint to a key that is close to `key`, if there is none of that name."""
     path, known = parse_key(key), known_keys(session.host.settings_sections())
     form = generic_key(path)
@@ -239,7 +239,7 @@ def _check_key(session: Session, key: str, path: tuple[str, ...]) -> None:
     sections = session.host.settings_sections()
     names = {*RESERVED_SECTIONS, *(section.name for section in sections)}
     if field_of(path, sections) is None and (path[0] in names or session.host.knows_all_sections):
-        hint = _meant(session, key) or " `mlxk config show --keys` lists the settings."
+        hint = _suggestion(session, key) or " `mlxk config show --keys` lists the settings."
         raise UsageError(f"`{key}` is not a setting.{hint}", key=key)
 
 
@@ -269,7 +269,7 @@ def unset(session: Session, key: str) -> Any:
     """
     document = SettingsDocument.read(settings_file())
     if not document.unset(document.path(key)):
-        raise MlxkError(f"`{key}` is not set.{_meant(session, key)}", key=key)
+        raise MlxkError(f"`{key}` is not set.{_suggestion(session, key)}", key=key)
     document.write()
     session.output.note(f"{key} is removed.")
     return {"key": key, "path": str(document.file)}

@@ -112,10 +112,10 @@ def _convert(session: Session, source: Model, form: WeightForm, destination: Des
     from mlxk_mlx.loading import runtime
 
     runtime.start()  # before any other import of MLX
-    from mlxk_convert.network import converted
+    from mlxk_convert.network import convert_weights
     from mlxk_convert.writer import copied_files, write
 
-    result = converted(source, form)
+    result = convert_weights(source, form)
     size = result.size
     destination.check_space(size + sum(file.size for file in copied_files(source)))
     if not session.output.json:
@@ -125,7 +125,7 @@ def _convert(session: Session, source: Model, form: WeightForm, destination: Des
             f"warning: {plural(result.unquantized, 'layer')} cannot be quantized with group size "
             f"{form.quantization.group_size} and stay as they are."
         )
-    with destination.staged() as files, _progress(session, size) as done:
+    with destination.stage() as files, _progress(session, size) as done:
         write(files, source, result, done)
         if problems := check_health(Model(name=source.name, path=files)).problems:
             raise BrokenModel(f"The written files are damaged: {' '.join(each.message for each in problems)}")

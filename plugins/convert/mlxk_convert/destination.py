@@ -85,7 +85,7 @@ class Destination:
             )
 
     @contextlib.contextmanager
-    def staged(self) -> Iterator[Path]:
+    def stage(self) -> Iterator[Path]:
         """Yield an empty folder for the files, which becomes `path` at the end. After an error nothing is left.
 
         Raises `UsageError` if another process writes the same model.
@@ -94,7 +94,7 @@ class Destination:
         try:
             if self.name is not None:
                 self.root.parent.mkdir(parents=True, exist_ok=True)
-            with _signals_raise(), _locked(staging):
+            with _signals_raise(), _hold_lock(staging):
                 _empty(staging)  # of a process that was killed
                 files = staging / self.files
                 files.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Destination:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _hold_lock(folder: Path) -> Iterator[None]:
     """Create `folder` and hold a lock on it, which ends with the process."""
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -41,7 +41,7 @@ class Converted:
         return sum(array.nbytes for array in self.weights.values())
 
 
-def converted(model: Model, form: WeightForm) -> Converted:
+def convert_weights(model: Model, form: WeightForm) -> Converted:
     """Return the weights of `model` in `form`. Raises `UnsupportedModel` and `UsageError`."""
     with translated_errors(model):
         network, config = read_network(model)
@@ -54,9 +54,9 @@ def converted(model: Model, form: WeightForm) -> Converted:
         unquantized = 0
         if form.quantization is not None:
             unquantized = _too_narrow(network, form.quantization.group_size)
-            network, config = _quantized(model, network, config, form.quantization)
+            network, config = _quantize(model, network, config, form.quantization)
         elif form.dequantize:
-            network = _dequantized(model, network, config, dtype)
+            network = _dequantize(model, network, config, dtype)
         config.pop("auto_map", None)  # the code that it names is not copied
         return Converted(
             weights=dict(tree_flatten(network.parameters())),
@@ -88,7 +88,7 @@ def _cast(network: Any, dtype: str) -> None:
     network.update(tree_map_with_path(cast, network.parameters()))
 
 
-def _quantized(model: Model, network: Any, config: dict[str, Any], how: Quantization) -> tuple[Any, dict[str, Any]]:
+def _quantize(model: Model, network: Any, config: dict[str, Any], how: Quantization) -> tuple[Any, dict[str, Any]]:
     before = _quantized_layers(network)
     predicate = None
     if how.recipe:
@@ -107,8 +107,8 @@ def _quantized(model: Model, network: Any, config: dict[str, Any], how: Quantiza
     if _quantized_layers(network) == before:
         if before:
             raise UsageError(
-                f"`{model.name}` is already quantized ({_declared(config)}). `--dequantize` writes it with full "
-                "weights, which can be quantized again."
+                f"`{model.name}` is already quantized ({_describe_quantization(config)}). `--dequantize` writes it "
+                "with full weights, which can be quantized again."
             )
         raise UnsupportedModel(
             f"`{model.name}` cannot be quantized: the width of its layers is not a multiple of the group size "
@@ -119,7 +119,7 @@ def _quantized(model: Model, network: Any, config: dict[str, Any], how: Quantiza
     return network, config
 
 
-def _dequantized(model: Model, network: Any, config: dict[str, Any], dtype: str | None) -> Any:
+def _dequantize(model: Model, network: Any, config: dict[str, Any], dtype: str | None) -> Any:
     if not _quantized_layers(network):
         raise UsageError(f"`{model.name}` is not quantized: --dequantize has nothing to do.")
     config.pop("quantization", None)
@@ -141,6 +141,6 @@ def _too_narrow(network: Any, group_size: int) -> int:
     )
 
 
-def _declared(config: dict[str, Any]) -> str:
+def _describe_quantization(config: dict[str, Any]) -> str:
     declared = config.get("quantization") or {}
     return f"{declared.get('bits', '?')} bits, group size {declared.get('group_size', '?')}"

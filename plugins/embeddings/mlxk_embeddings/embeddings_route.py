@@ -101,7 +101,7 @@ def _inputs(value: str | list[str | int | TokenIds]) -> list[str | Sequence[int]
 def _response(request: EmbeddingsRequest, found: Embeddings) -> EmbeddingsResponse:
     return EmbeddingsResponse(
         data=[
-            EmbeddingObject(index=index, embedding=_written(vector, request.encoding_format))
+            EmbeddingObject(index=index, embedding=_encode(vector, request.encoding_format))
             for index, vector in enumerate(found.vectors)
         ],
         model=request.model,
@@ -109,7 +109,7 @@ def _response(request: EmbeddingsRequest, found: Embeddings) -> EmbeddingsRespon
     )
 
 
-def _written(vector: Sequence[float], format: str | None) -> Sequence[float] | str:
+def _encode(vector: Sequence[float], format: str | None) -> Sequence[float] | str:
     if format == "base64":
         return base64.b64encode(array("f", vector).tobytes()).decode()
     return vector

@@ -37,7 +37,7 @@ def rename(name: str) -> str:
     return name
 
 
-def unused(name: str, *, classifies: bool) -> bool:
+def is_unused(name: str, *, classifies: bool) -> bool:
     """Return whether a renamed tensor belongs to a part that is not built."""
     if name.startswith("head."):
         return not classifies

@@ -9,7 +9,7 @@ from mlxk_core.api.errors import UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.heartbeat import observed
+from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
 from mlxk_mlx.loading.sanity import check_config
 
@@ -33,7 +33,7 @@ def load(model: Model, context: EngineContext) -> Any:
 
         check_weights(model)
         check_config(model)
-        with observed(context.alive):
+        with observe(context.alive):
             network = read_network(model)
         materialize(network, context.alive)
         return EncoderEngine(model.name, network, tokenizer.result(context.alive), machine)

@@ -30,10 +30,10 @@ def read_network(model: Model) -> Encoder:
     _quantize(network, weights)
     expected = dict(tree_flatten(network.parameters()))
     if missing := sorted(expected.keys() - weights.keys()):
-        raise BrokenModel(f"The weights of `{model.name}` lack {_listed(missing)}.", model=model.name)
+        raise BrokenModel(f"The weights of `{model.name}` lack {_summarize(missing)}.", model=model.name)
     if unknown := sorted(weights.keys() - expected.keys()):
         raise UnsupportedModel(
-            f"`{model.name}` has weights that its architecture does not: {_listed(unknown)}.", model=model.name
+            f"`{model.name}` has weights that its architecture does not: {_summarize(unknown)}.", model=model.name
         )
     for name, array in expected.items():
         if weights[name].shape != array.shape:
@@ -52,7 +52,7 @@ def _read(model: Model, module: Any, *, classifies: bool) -> dict[str, mx.array]
     for file in model.weights.headers:
         for original, array in mx.load(str(model.path / file)).items():
             name = module.rename(original)
-            if module.unused(name, classifies=classifies):
+            if module.is_unused(name, classifies=classifies):
                 continue
             if name in weights:
                 raise BrokenModel(f"`{model.name}` has {name} twice in its weights.", model=model.name, file=file)
@@ -71,5 +71,5 @@ def _quantize(network: nn.Module, weights: dict[str, mx.array]) -> None:
         nn.quantize(network, class_predicate=parameters)
 
 
-def _listed(names: list[str]) -> str:
+def _summarize(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -30,7 +30,7 @@ def detect(model: Model) -> Iterable[Quantization]:
     header = _header(model) if single else None
     yield Quantization(
         format="gguf",
-        label=_encoding(single, header) if single else _listed(variants),
+        label=_encoding(single, header) if single else _list_names(variants),
         method=GGUF,
         mode=GGUF,
         bits_per_weight=_bits_per_weight(header) if single and single.shards == 1 else None,
@@ -61,7 +61,7 @@ def _encoding(variant: Variant, header: GGUFHeader | None) -> str:
     return next((kind for kind, _ in stored.most_common(1)), GGUF)
 
 
-def _listed(variants: tuple[Variant, ...]) -> str:
+def _list_names(variants: tuple[Variant, ...]) -> str:
     names = [variant.name for variant in variants]
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)

@@ -79,7 +79,7 @@ def accepts(model: Model) -> Verdict:
     try:
         if model.gguf_path is None:
             return _nothing_chosen(model)
-        reason = next(unsupported(open_files(model)), None)
+        reason = next(reasons_against(open_files(model)), None)
     except BrokenModel as error:
         return Verdict.no(str(error))
     return Verdict.no(reason) if reason else Verdict.yes()
@@ -96,7 +96,7 @@ def _nothing_chosen(model: Model) -> Verdict:
     return Verdict.no(f"several GGUF variants: {', '.join(names)}. Add :VARIANT to choose one")
 
 
-def unsupported(files: GGUFFiles) -> Iterator[str]:
+def reasons_against(files: GGUFFiles) -> Iterator[str]:
     """Yield every reason why `files` cannot be run."""
     architecture = ARCHITECTURES.get(files.architecture)
     if architecture is None:

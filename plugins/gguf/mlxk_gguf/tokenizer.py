@@ -72,15 +72,14 @@ def _byte_level(header: GGUFHeader) -> Tokenizer:
     splitter = metadata.get("tokenizer.ggml.pre", "default")
     added = {index: (text, special) for index, text, special in header.added_tokens()}
     vocab = {
-        text if index in added else _spelled(text): index
-        for index, text in enumerate(metadata["tokenizer.ggml.tokens"])
+        text if index in added else _spell(text): index for index, text in enumerate(metadata["tokenizer.ggml.tokens"])
     }
     merges = [tuple(merge.split(" ", 1)) for merge in metadata.get("tokenizer.ggml.merges") or ()]
     tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=splitter in _WHOLE_WORDS))
     tokenizer.pre_tokenizer = _splitter(splitter)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([_added(text, special) for text, special in added.values() if special])
-    tokenizer.add_tokens([_added(text, special) for text, special in added.values() if not special])
+    tokenizer.add_special_tokens([_added_token(text, special) for text, special in added.values() if special])
+    tokenizer.add_tokens([_added_token(text, special) for text, special in added.values() if not special])
     return tokenizer
 
 
@@ -119,11 +118,11 @@ def _splitter(name: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _added(text: str, special: bool) -> AddedToken:
+def _added_token(text: str, special: bool) -> AddedToken:
     return AddedToken(text, special=special, normalized=False)
 
 
-def _spelled(text: str) -> str:
+def _spell(text: str) -> str:
     """Return `text` in the byte alphabet; most files spell it so already."""
     if all(letter in BYTE_OF_LETTER for letter in text):
         return text

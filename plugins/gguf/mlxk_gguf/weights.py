@@ -34,7 +34,7 @@ def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
             if architecture.interleaved:
                 for projection, count in heads.items():
                     if projection in ours:
-                        array = _separated(array, count)
+                        array = _separate_pairs(array, count)
             if architecture.norms_raised and ours.endswith("norm.weight"):
                 array = array - 1  # mlx-lm's module adds it
             weights[ours] = array
@@ -67,7 +67,7 @@ def _read(part: Part) -> Weights:
     return weights
 
 
-def _separated(array: mx.array, heads: int) -> mx.array:
+def _separate_pairs(array: mx.array, heads: int) -> mx.array:
     """Return the rows of each head with the first half of every rotary pair before all second halves.
 
     `array: mx.array, shape [heads * head size, ...]`. llama.cpp's converter puts the two rows of a pair side by side.

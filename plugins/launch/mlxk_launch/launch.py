@@ -19,7 +19,7 @@ from mlxk_core.api.errors import UsageError
 from mlxk_core.api.hooks import AgentEndpoint, AgentSetup, AgentSpec
 from mlxk_core.api.host import Host
 from mlxk_launch.model_choice import choose_local, choose_served
-from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, started
+from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, start_server
 
 
 def _complete_agent(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -81,7 +81,7 @@ def launch(
         else:
             name = choose_local(session, model)
             session.output.note(f"Starting a server with {name}.")
-            url = stack.enter_context(started(name))
+            url = stack.enter_context(start_server(name))
             served = choose_served(session, running_models(url, key) or [], name)
         endpoint = AgentEndpoint(url=url, model=served.name, key=key or "mlxk", context=served.context)
         setup: AgentSetup = session.host.load(chosen.target)(endpoint)

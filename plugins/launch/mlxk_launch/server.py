@@ -58,7 +58,7 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
 
 
 @contextlib.contextmanager
-def started(model: str) -> Iterator[str]:
+def start_server(model: str) -> Iterator[str]:
     """Start `mlxk serve` on a free port, and end it afterwards. Yields its URL. Raises `ServerUnavailable`."""
     command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "warning"]
     with tempfile.TemporaryFile("w+") as log:

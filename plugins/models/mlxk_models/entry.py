@@ -17,7 +17,7 @@ from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize
 
 
-def modified(model: Model) -> datetime | None:
+def download_time(model: Model) -> datetime | None:
     """Return when the model's files were downloaded, UTC; None without files."""
     try:
         return datetime.fromtimestamp(model.path.stat().st_mtime, tz=UTC)
@@ -39,7 +39,7 @@ class Entry:
     @cached_property
     def modified(self) -> datetime | None:
         """When the files were downloaded, UTC; None without files."""
-        return modified(self.model)
+        return download_time(self.model)
 
     @cached_property
     def facts(self) -> Facts:
@@ -202,7 +202,7 @@ class Entry:
             "bits_per_weight": each.bits_per_weight,
             "mixed": each.mixed,
             "requires_mlx": each.requires_mlx,
-            "satisfied": satisfied(each),
+            "satisfied": has_required_mlx(each),
             "runnable": self.format_runs(each),
             "variants": [
                 {"name": v.name, "size": v.size, "shards": v.shards, "complete": v.complete} for v in each.variants
@@ -227,7 +227,7 @@ def problems_as_json(health: Health) -> list[dict[str, Any]]:
     return [{"code": each.code, "message": each.message, "file": each.file} for each in health.problems]
 
 
-def satisfied(quantization: Quantization) -> bool | None:
+def has_required_mlx(quantization: Quantization) -> bool | None:
     """Return whether the installed MLX is recent enough; None if any version is."""
     if quantization.requires_mlx is None:
         return None

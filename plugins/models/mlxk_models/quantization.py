@@ -28,7 +28,7 @@ def detect(model: Model) -> Iterable[Quantization]:
     if not _packed_by_mlx(model, declaration) and (model.weights.present or (declaration and not pickled and not gguf)):
         yield _safetensors(model, declaration)
     if pickled:
-        yield _pickled(model, declaration)
+        yield _describe_pickled(model, declaration)
 
 
 def _packed_by_mlx(model: Model, declaration: QuantizationDeclaration | None) -> bool:
@@ -39,7 +39,7 @@ def _packed_by_mlx(model: Model, declaration: QuantizationDeclaration | None) ->
 
 def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
     if declaration:
-        return _described(model, declaration)
+        return _describe(model, declaration)
     if packer := model.weights.packer:
         note = f"config.json declares no quantization, but the tensors are packed by {packer}."
         return Quantization(format="safetensors", label=packer, method=packer, mode=packer, notes=(note,))
@@ -56,7 +56,7 @@ def _safetensors(model: Model, declaration: QuantizationDeclaration | None) -> Q
     )
 
 
-def _pickled(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
+def _describe_pickled(model: Model, declaration: QuantizationDeclaration | None) -> Quantization:
     """Describe pickled files by the config alone: pickles are programs and are never opened."""
     if declaration and declaration.method != MLX_METHOD:
         mode, bits, group, label = _words(declaration)
@@ -72,7 +72,7 @@ def _pickled(model: Model, declaration: QuantizationDeclaration | None) -> Quant
     return Quantization(format="pytorch", label=label, bits=_BITS.get(label))
 
 
-def _described(model: Model, declaration: QuantizationDeclaration) -> Quantization:
+def _describe(model: Model, declaration: QuantizationDeclaration) -> Quantization:
     mode, bits, group, label = _words(declaration)
     notes = []
     if declaration.method is None:
@@ -113,7 +113,7 @@ def _words(declaration: QuantizationDeclaration) -> tuple[str | None, float | No
                 sizes.append("block " + "x".join(str(size) for size in block))
             return "fp8", 8, None, f"fp8 ({', '.join(sizes)})"
         case "compressed-tensors":
-            return _compressed(settings)
+            return _read_compressed(settings)
         case "modelopt":
             algorithm = str(settings.get("quant_algo") or "")
             bits = _digits(algorithm)
@@ -126,7 +126,7 @@ def _words(declaration: QuantizationDeclaration) -> tuple[str | None, float | No
     return method, bits, _number(settings, "group_size"), f"int{bits} ({method})" if bits else method
 
 
-def _compressed(settings: Mapping[str, Any]) -> tuple[str | None, float | None, int | None, str]:
+def _read_compressed(settings: Mapping[str, Any]) -> tuple[str | None, float | None, int | None, str]:
     weights: Mapping[str, Any] = {}
     groups = settings.get("config_groups")
     for group in groups.values() if isinstance(groups, Mapping) else ():

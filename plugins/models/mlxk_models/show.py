@@ -20,7 +20,7 @@ from mlxk_core.api.models import Resolver, model_context_length, short_name, wei
 from mlxk_core.api.text import human_size
 from mlxk_models import humanize
 from mlxk_models.effective import EffectiveValue, effective_values, other_value, sampling_values, settings_values
-from mlxk_models.entry import Entry, installed_mlx, satisfied
+from mlxk_models.entry import Entry, has_required_mlx, installed_mlx
 from mlxk_models.table import Column, Row, show_table
 
 _PLAIN_MODES = (None, "affine")
@@ -59,7 +59,7 @@ def show(session: Session, model: str, files: bool, config: bool, template: bool
     out = session.output
     out.line(escape_control(short_name(entry.model.name)))
     for label, text in _lines(entry):
-        for first, line in _wrapped(label, escape_control(text), terminal=out.stdout_is_terminal):
+        for first, line in _wrap(label, escape_control(text), terminal=out.stdout_is_terminal):
             out.line(f"  {first:<{_LABEL_WIDTH}}{line}".rstrip())
     if files:
         out.line()
@@ -75,7 +75,7 @@ def show(session: Session, model: str, files: bool, config: bool, template: bool
     return None
 
 
-def _wrapped(label: str, text: str, *, terminal: bool) -> Iterator[tuple[str, str]]:
+def _wrap(label: str, text: str, *, terminal: bool) -> Iterator[tuple[str, str]]:
     """Yield label and text of each line: wrapped in its column on a terminal, in one piece in a pipe."""
     width = shutil.get_terminal_size().columns - _LABEL_WIDTH - 2
     lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) if terminal else [text]
@@ -149,7 +149,7 @@ def _requirements(each: Quantization) -> Iterator[str]:
         yield f"Requires MLX ≥{each.requires_mlx}."
     if each.requires_mlx:
         installed = installed_mlx()
-        verdict = "sufficient" if satisfied(each) else "too old"
+        verdict = "sufficient" if has_required_mlx(each) else "too old"
         yield f"Installed MLX: {installed} ({verdict})." if installed else "MLX is not installed."
 
 

@@ -90,7 +90,7 @@ def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     from rich.console import Console
 
     console = Console(force_terminal=True)
-    columns, rows = _fitted(columns, rows, console.width)
+    columns, rows = _fit(columns, rows, console.width)
     widths = _widths(columns, rows, console.width)
     # A terminal that is still too narrow breaks the lines; rich would cut columns off.
     console.width = max(console.width, sum(widths) + len(_GAP) * (len(columns) - 1))
@@ -100,11 +100,11 @@ def _rich(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return capture.get()
 
 
-def _fitted(columns: Sequence[Column], rows: Sequence[Row], room: int) -> tuple[Sequence[Column], Sequence[Row]]:
+def _fit(columns: Sequence[Column], rows: Sequence[Row], room: int) -> tuple[Sequence[Column], Sequence[Row]]:
     """Shorten long cells, and drop columns until the table fits; then shorten further, by as much as it is too wide."""
     limits = [column.shortens for column in columns]
     while True:
-        shown = [Row(list(map(shortened, row.cells, limits)), row.notes) for row in rows]
+        shown = [Row(list(map(_shorten, row.cells, limits)), row.notes) for row in rows]
         natural = [max(map(cells, column)) for column in zip(*_lines(columns, shown), strict=True)]
         excess = sum(natural) + len(_GAP) * (len(columns) - 1) - room
         droppable = [(column.drop, index) for index, column in enumerate(columns) if column.drop]
@@ -116,11 +116,11 @@ def _fitted(columns: Sequence[Column], rows: Sequence[Row], room: int) -> tuple[
         rows = [Row([*row.cells[:out], *row.cells[out + 1 :]], row.notes) for row in rows]
     if excess > 0:
         limits = [max(width - excess, _MIN_SHORT) if limit else 0 for limit, width in zip(limits, natural, strict=True)]
-        shown = [Row(list(map(shortened, row.cells, limits)), row.notes) for row in rows]
+        shown = [Row(list(map(_shorten, row.cells, limits)), row.notes) for row in rows]
     return columns, shown
 
 
-def shortened(text: str, limit: int) -> str:
+def _shorten(text: str, limit: int) -> str:
     """Return `text` in at most `limit` columns (0: no limit), without its middle if it is longer."""
     if not limit or cells(text) <= limit:
         return text

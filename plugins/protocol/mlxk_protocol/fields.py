@@ -59,7 +59,7 @@ def check_fields(body: bytes, known: Collection[str], *, path: str = "") -> None
     prefix = f"{path}." if path else ""
     unknown = _unknown(body, frozenset(known))
     for name in unknown:
-        if meant := _meant(name, known):
+        if meant := _suggestion(name, known):
             raise UnknownField(f"{prefix}{name}", f"unknown field. Did you mean `{meant}`?")
     report_ignored(f"{prefix}{name}" for name in unknown)
 
@@ -98,7 +98,7 @@ def _strict(known: frozenset[str]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("Known", fields, rename=names.get, forbid_unknown_fields=True))
 
 
-def _meant(name: str, known: Collection[str]) -> str | None:
+def _suggestion(name: str, known: Collection[str]) -> str | None:
     """Return the known field that `name` is a misspelling or another API's name of; None if there is none."""
     for meant in _MEANT.get(name, ()):
         if meant.partition(".")[0] in known:

@@ -30,7 +30,7 @@ def remove_partial_files(blobs: Path, locks: Path, *, resumable: bool = False) -
         useful = not random and not (blobs / digest).exists() and path.stat().st_size > 0
         if useful and not resumable:
             continue
-        with _unused(locks / f"{digest}.lock") as unused:
+        with _try_lock(locks / f"{digest}.lock") as unused:
             if unused:
                 with suppress(OSError):
                     path.unlink()
@@ -44,7 +44,7 @@ def remove_locks(locks: Path) -> None:
     Their folder stays: a program that waits for a lock cannot take it in a removed one.
     """
     for path in sorted(locks.glob("*.lock")):
-        with _unused(path) as unused:
+        with _try_lock(path) as unused:
             if unused:
                 with suppress(OSError):
                     path.unlink()
@@ -73,7 +73,7 @@ def remove_empty_repository(folder: Path, locks: Path, commit: str) -> None:
 
 
 @contextmanager
-def _unused(lock: Path) -> Iterator[bool]:
+def _try_lock(lock: Path) -> Iterator[bool]:
     """Hold the lock for a moment; False if another process holds it, or the file system has no locks."""
     if not lock.exists():
         yield True

@@ -101,7 +101,7 @@ def _clean_up(plan: DownloadPlan) -> str:
         remove_partial_files(repository.blobs, repository.locks)
         remove_locks(repository.locks)
         remove_empty_repository(repository.folder, repository.locks, plan.commit)
-    complete = len(plan.refreshed().states.complete)
+    complete = len(plan.refresh().states.complete)
     partial = [file for file in plan.files if file_size(repository.partial(file))]
     if not complete and not partial:
         return "Nothing was kept."

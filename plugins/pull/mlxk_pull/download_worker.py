@@ -123,7 +123,7 @@ class _Download:
 
         lock = Path(self._job.locks) / f"{file.digest}.lock"
         # The lock of huggingface_hub, so that downloads by other programs are waited for.
-        with _held(lock):
+        with _hold(lock):
             if self._is_complete(file):
                 self._counter.set(file.digest, file.size)
                 return
@@ -342,7 +342,7 @@ def _clean_up_command(job: DownloadJob) -> list[str]:
 
 
 @contextmanager
-def _held(lock: Path) -> Iterator[None]:
+def _hold(lock: Path) -> Iterator[None]:
     with ExitStack() as stack:
         _despite_cleanups(lambda: stack.enter_context(_in_new_folder(lock)))
         yield

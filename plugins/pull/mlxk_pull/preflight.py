@@ -36,7 +36,7 @@ class DownloadPlan:
     def complete(self) -> bool:
         return len(self.states.complete) == len(self.files)
 
-    def refreshed(self) -> DownloadPlan:
+    def refresh(self) -> DownloadPlan:
         """Return the plan with the state of its files now."""
         return replace(self, states=files_by_state(self.repository, self.commit, self.files))
 

@@ -123,9 +123,9 @@ class Puller:
                 progress.note("Comparing checksums.")
                 snapshot = plan.repository.snapshot(plan.commit)
                 if differing := files_that_differ(snapshot, plan.files):
-                    download(plan.refreshed(), differing, progress)
+                    download(plan.refresh(), differing, progress)
                     _check_contents(plan, files_that_differ(snapshot, plan.files))
-        plan = plan.refreshed()
+        plan = plan.refresh()
         self._check_health(plan)
         status = "repaired" if repairing else "downloaded"
         self._output.line(

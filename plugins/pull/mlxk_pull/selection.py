@@ -62,7 +62,7 @@ def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant
     """
     all_files = tuple(files)
     if filter.include:
-        chosen, variant = _included(repository, all_files, filter.include, variant), variant
+        chosen, variant = _include(repository, all_files, filter.include, variant), variant
     else:
         weights, variant = _weights(repository, all_files, variant)
         chosen = tuple(file for file in all_files if file in weights or _is_companion(file.name))
@@ -90,13 +90,13 @@ def _check_shards(repository: str, files: Iterable[RemoteFile]) -> None:
             )
 
 
-def _included(
+def _include(
     repository: str, all_files: Sequence[RemoteFile], patterns: Sequence[str], variant: str | None
 ) -> tuple[RemoteFile, ...]:
     chosen = tuple(file for file in all_files if _matches(file.name, patterns))
     if variant is None:
         return chosen
-    names = _named(repository, gguf_variants(all_files), variant).files
+    names = _variant_called(repository, gguf_variants(all_files), variant).files
     return tuple(file for file in chosen if file.name in names or not weight_format(file.name))
 
 
@@ -105,7 +105,7 @@ def _weights(
 ) -> tuple[tuple[RemoteFile, ...], str | None]:
     variants = gguf_variants(all_files)
     if variant is not None:
-        named = _named(repository, variants, variant)
+        named = _variant_called(repository, variants, variant)
         return tuple(file for file in all_files if file.name in named.files), named.name
     safetensors = [file for file in all_files if file.name.endswith(".safetensors") and "/" not in file.name]
     # Some repositories have the same weights twice, for example as `consolidated.safetensors`.
@@ -120,7 +120,7 @@ def _weights(
     return tuple(file for file in all_files if variants and file.name in variants[0].files), None
 
 
-def _named(repository: str, variants: Sequence[Variant], name: str) -> Variant:
+def _variant_called(repository: str, variants: Sequence[Variant], name: str) -> Variant:
     for variant in variants:
         if variant.name.casefold() == name.casefold():
             return variant

@@ -101,12 +101,12 @@ class Header:
         With `cut` the response ended in the header, so that its last word may be incomplete. What follows the name of
         a channel other than `final` and has no word in it (`commentary 2?`) is noise of a malformed header.
         """
-        words = _unmarked(self._text[self._ours :]).split()
+        words = _without_markers(self._text[self._ours :]).split()
         if cut and words and any(known.startswith(words[-1]) for known in (*_WORDS, *_RECIPIENTS)):
             del words[-1]
         if all(map(_HEADER_WORD.fullmatch, words)):
             return Channel.CONTENT, ""
-        text = _unmarked(_TYPE.sub(" ", self._text[self._ours :]))
+        text = _without_markers(_TYPE.sub(" ", self._text[self._ours :]))
         head = _HEAD.match(text)
         if head is None or _RECIPIENT.search(text):
             return Channel.CONTENT, text  # a call that cannot be parsed stays visible
@@ -147,5 +147,5 @@ def _channel(name: str) -> Channel:
     return Channel.REASONING if name == "analysis" else Channel.CONTENT
 
 
-def _unmarked(header: str) -> str:
+def _without_markers(header: str) -> str:
     return header.replace(START, " ").replace(CHANNEL, " ").replace(CONSTRAIN, " ").lstrip(" ")

@@ -25,7 +25,7 @@ def constraint_of(*, schema: str | None, regex: str | None, grammar: str | None)
     return None
 
 
-def parsed(completion: Completion) -> object:
+def parse_answer(completion: Completion) -> object:
     """Return the value of an answer that has a schema, None if the answer was cut."""
     try:
         value: object = json.loads(completion.content)

@@ -12,7 +12,7 @@ from mlxk_run.attachments import with_files
 from mlxk_run.chat_commands import ChatCommands, Leave, Question
 from mlxk_run.chat_state import ChatState
 from mlxk_run.conversation import ask
-from mlxk_run.line_editor import line_editor, unquoted
+from mlxk_run.line_editor import line_editor, unquote
 from mlxk_run.store import SavedChat
 
 _LAST_ANSWER = 200  # characters
@@ -87,7 +87,7 @@ class Chat:
             note(f"The last answer was: {escape_control(shorten(last, _LAST_ANSWER, placeholder=' …'))}")
 
     def _handle(self, line: str) -> None:
-        text = unquoted(line)
+        text = unquote(line)
         if not text.strip():
             return
         if line.strip().lower() in _ENDINGS:

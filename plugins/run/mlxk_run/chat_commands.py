@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.models import Resolver
 from mlxk_run.attachments import complete_path
-from mlxk_run.chat_settings import SETTINGS, change, find_setting, shown
+from mlxk_run.chat_settings import SETTINGS, change, find_setting, format_value
 from mlxk_run.chat_state import ChatState
 from mlxk_run.clipboard import copy
 from mlxk_run.columns import two_columns
@@ -114,7 +114,8 @@ class ChatCommands:
     def _set(self, arguments: str) -> None:
         if not arguments:
             rows = [
-                (f"{each} = {shown(setting.get(self._state))}", setting.summary) for each, setting in SETTINGS.items()
+                (f"{each} = {format_value(setting.get(self._state))}", setting.summary)
+                for each, setting in SETTINGS.items()
             ]
             self._print(two_columns(rows))
             self._print("/set NAME VALUE changes one, /set NAME default resets it.")
@@ -125,7 +126,7 @@ class ChatCommands:
         if arguments:
             self._print(change(self._state, f"system {arguments}"))
         else:
-            self._print(f"system = {shown(self._state.conversation.system)}")
+            self._print(f"system = {format_value(self._state.conversation.system)}")
 
     def _show(self, arguments: str) -> None:
         state, conversation = self._state, self._state.conversation
@@ -134,7 +135,7 @@ class ChatCommands:
             return
         if arguments not in ("", "info", "parameters"):
             setting = find_setting(arguments, command="/show")
-            self._print(f"{arguments} = {shown(setting.get(state))}")
+            self._print(f"{arguments} = {format_value(setting.get(state))}")
             return
         model = state.runner.model
         revision = f" (revision {model.revision[:7]})" if model.revision else ""
@@ -147,7 +148,7 @@ class ChatCommands:
         for name, setting in SETTINGS.items():
             value = setting.get(state)
             if value is not None:
-                self._print(f"  {name} = {shown(value)}")
+                self._print(f"  {name} = {format_value(value)}")
 
     def _save(self, arguments: str) -> None:
         if not self._state.conversation.messages:

@@ -119,7 +119,7 @@ def change(state: ChatState, text: str) -> str:
     if not value and setting.type is click.BOOL:
         value = "on"
     if not value:
-        return f"{key} = {shown(setting.get(state))}"
+        return f"{key} = {format_value(setting.get(state))}"
     if value.lower() == "default":
         setting.set(state, None)
         return f"{key} is back to its default."
@@ -130,7 +130,7 @@ def change(state: ChatState, text: str) -> str:
     except click.BadParameter as error:
         raise InvalidOption("/set", f"{key} {value_problem(error)}.") from error
     setting.set(state, converted)
-    line = f"{key} = {shown(setting.get(state))}"
+    line = f"{key} = {format_value(setting.get(state))}"
     if key == "temperature" and (warning := temperature_warning(converted)):
         line += f"\nwarning: {warning}"
     return line
@@ -152,7 +152,7 @@ def _key(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as `/set` and `/show` print it."""
     if value is None:
         return "(default)"

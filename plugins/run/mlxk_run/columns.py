@@ -18,14 +18,14 @@ def two_columns(rows: Iterable[tuple[str, str]]) -> str:
     lines: list[str] = []
     for left, right in listed:
         if columns - margin < _NARROWEST:
-            lines += [_INDENT + left, *_wrapped(right, columns, 2 * _INDENT)]
+            lines += [_INDENT + left, *_wrap(right, columns, 2 * _INDENT)]
         else:
-            first, *rest = _wrapped(right, columns, " " * margin)
+            first, *rest = _wrap(right, columns, " " * margin)
             lines += [f"{_INDENT}{left}".ljust(margin) + first[margin:], *rest]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _wrapped(text: str, columns: int, indent: str) -> list[str]:
+def _wrap(text: str, columns: int, indent: str) -> list[str]:
     return textwrap.wrap(
         text,
         max(columns, len(indent) + 8),

@@ -30,7 +30,7 @@ class InputHistory(History):
         return reversed([*_read(self._file)])
 
     def store_string(self, string: str) -> None:
-        with contextlib.suppress(OSError), _locked(self._file) as descriptor:
+        with contextlib.suppress(OSError), _lock(self._file) as descriptor:
             os.write(descriptor, (json.dumps(string) + "\n").encode("ascii"))
 
 
@@ -42,7 +42,7 @@ def _read(file: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[int]:
+def _lock(file: Path) -> Iterator[int]:
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -56,7 +56,7 @@ def _shorten(file: Path) -> None:
     """Keep the last lines of a file that has grown to twice its size."""
     if not file.exists():
         return
-    with _locked(file) as descriptor:
+    with _lock(file) as descriptor:
         lines = file.read_bytes().splitlines(keepends=True)
         if len(lines) > 2 * _LINES:
             os.ftruncate(descriptor, 0)

@@ -36,7 +36,7 @@ def typing_hidden(*, keep: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keys_collected(give: Callable[[bytes], None]) -> Iterator[None]:
+def collect_keys(give: Callable[[bytes], None]) -> Iterator[None]:
     """Turn off the echo of the keyboard, and `give` the bytes of all keys at the end. Ctrl-C and Ctrl-Z work as ever.
 
     They are read as they arrive: a terminal whose queue is full would not see Ctrl-C.

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from mlxk_core.api.commands import Output
-from mlxk_run.keyboard import keys_collected, typing_hidden
+from mlxk_run.keyboard import collect_keys, typing_hidden
 from mlxk_run.paths import history_file
 
 PROMPT = "You: "
@@ -42,7 +42,7 @@ def is_open_quote(text: str) -> bool:
     return text.startswith(QUOTE) and QUOTE not in text[len(QUOTE) :]
 
 
-def unquoted(text: str) -> str:
+def unquote(text: str) -> str:
     """Return a message without the three quotation marks around it."""
     stripped = text.strip()
     if stripped.startswith(QUOTE) and (end := stripped.find(QUOTE, len(QUOTE))) > 0:
@@ -143,7 +143,7 @@ class _PromptToolkit:
         screen.enable_bracketed_paste()  # the lines of a paste are one message, also now
         screen.flush()
         try:
-            with keys_collected(self._give):
+            with collect_keys(self._give):
                 yield
         finally:
             screen.disable_bracketed_paste()

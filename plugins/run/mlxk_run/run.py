@@ -24,7 +24,7 @@ from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
 from mlxk_core.api.paths import path_exists
 from mlxk_core.api.settings import temperature_warning
-from mlxk_run.answer_constraint import constraint_of, parsed
+from mlxk_run.answer_constraint import constraint_of, parse_answer
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
 from mlxk_run.keyboard import typing_hidden
@@ -335,7 +335,7 @@ def _single(runner: Runner, arguments: _Arguments, prompt: str) -> dict[str, Any
     data = _data(runner.model, prompt, answer, arguments.view) if runner.session.output.json else None
     constraint = arguments.answer.constraint
     if data is not None and constraint is not None and constraint.kind == "json_schema":
-        data["value"] = parsed(answer.completion)
+        data["value"] = parse_answer(answer.completion)
     if answer.finish_reason == "cancelled":
         raise Interrupted("The answer was interrupted.", data=data)
     return data

@@ -114,11 +114,11 @@ class Catalog:
 
     def get(self, name: str) -> Model:
         """Return the model that a client means. Raises `ModelNotFound`, or the error of a damaged one."""
-        if model := self._named(name):
+        if model := self._exact(name):
             return model
         for pattern, target in self._aliases.items():
             if fnmatchcase(name, pattern):
-                if model := self._named(target):
+                if model := self._exact(target):
                     return model
                 raise ModelNotFound(target, hint=f"`{name}` is an alias of it.")
         if "/" not in name and (owned := self._with_owner(name)):  # some clients cut names at the slash
@@ -160,7 +160,7 @@ class Catalog:
                 found.append(self._object(name, model, self._examine(model)))
         return found
 
-    def _named(self, name: str) -> Model | None:
+    def _exact(self, name: str) -> Model | None:
         """Return the model of exactly that name; None if there is none."""
         if name in self._pinned:
             return self._pinned[name]
@@ -203,7 +203,7 @@ class Catalog:
             return self._listed
         try:
             found: dict[str, Model] = {}
-            for name, model in [*self._cached(), *self._pinned.items()]:
+            for name, model in [*self._cached_models(), *self._pinned.items()]:
                 if not _is_text(name):
                     continue
                 with suppress(MlxkError, OSError):
@@ -217,7 +217,7 @@ class Catalog:
         finally:
             self._listing.release()
 
-    def _cached(self) -> list[tuple[str, Model]]:
+    def _cached_models(self) -> list[tuple[str, Model]]:
         found: list[tuple[str, Model]] = []
         for model in self._resolver.all():
             with suppress(MlxkError, OSError):

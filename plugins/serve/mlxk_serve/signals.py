@@ -34,7 +34,7 @@ class SignalHandler:
         self, start: Callable[[], Server], ready: Callable[[Server], None], changed: Callable[[], bool] | None = None
     ) -> End:
         """Start a server and run it to its end. A Ctrl-C during the start is raised."""
-        with self._installed():  # to the very end: a signal while the server closes must not end it halfway
+        with self._install():  # to the very end: a signal while the server closes must not end it halfway
             try:
                 server = self._server = start()
             except _Terminated:
@@ -44,7 +44,7 @@ class SignalHandler:
                 return server.run(ready, changed)
 
     @contextmanager
-    def _installed(self) -> Iterator[None]:
+    def _install(self) -> Iterator[None]:
         hangup = getattr(signal, "SIGHUP", None)
         handlers: dict[Any, Callable[[int, FrameType | None], None]] = {
             signal.SIGINT: self._on_interrupt,

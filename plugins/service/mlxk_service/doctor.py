@@ -57,7 +57,7 @@ def doctor(session: Session) -> Any:
       mlxk doctor
       mlxk doctor --json
     """
-    checks = [_guarded(check, session.host) for check in _CHECKS]
+    checks = [_run(check, session.host) for check in _CHECKS]
     data = {"checks": [asdict(check) for check in checks]}
     if not session.output.json:
         width = max(len(check.name) for check in checks)
@@ -71,7 +71,7 @@ def doctor(session: Session) -> Any:
     return data
 
 
-def _guarded(check: Callable[[Host], Check], host: Host) -> Check:
+def _run(check: Callable[[Host], Check], host: Host) -> Check:
     """Run a check. An exception counts as an error that it found."""
     try:
         return check(host)

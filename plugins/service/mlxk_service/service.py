@@ -89,7 +89,7 @@ def uninstall(session: Session) -> Any:
     Example:
       mlxk service uninstall
     """
-    manager = _installed()
+    manager = _installed_manager()
     manager.disable()
     manager.unit_path.unlink()
     manager.forget()
@@ -107,7 +107,7 @@ def start(session: Session) -> Any:
     Example:
       mlxk service start
     """
-    manager = _installed()
+    manager = _installed_manager()
     manager.start()
     return _report(session, manager)
 
@@ -122,7 +122,7 @@ def stop(session: Session) -> Any:
     Example:
       mlxk service stop
     """
-    manager = _installed()
+    manager = _installed_manager()
     manager.stop()
     return _report(session, manager)
 
@@ -137,7 +137,7 @@ def status(session: Session) -> Any:
     Example:
       mlxk service status
     """
-    return _report(session, _installed())
+    return _report(session, _installed_manager())
 
 
 @service.command("logs")
@@ -152,7 +152,7 @@ def logs(session: Session, lines: int, follow: bool) -> None:
       mlxk service logs
       mlxk service logs --lines 20 --follow
     """
-    command = _installed().log_command(lines=lines, follow=follow)
+    command = _installed_manager().log_command(lines=lines, follow=follow)
     try:
         done = subprocess.run(command, check=False)
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def _check_options(ctx: click.Context, options: tuple[str, ...]) -> Sequence[str
         return models
 
 
-def _installed() -> ServiceManager:
+def _installed_manager() -> ServiceManager:
     manager = _manager()
     if not manager.unit_path.exists():
         raise MlxkError(

@@ -43,7 +43,7 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
     if everything == bool(models):
         raise UsageError("Name the models to unload, or use --all. `mlxk ps` lists them.")
     loaded = loaded_names(get_json(url, "/v1/status"))
-    chosen = loaded if everything else list(dict.fromkeys(_loaded(name, loaded) for name in models))
+    chosen = loaded if everything else list(dict.fromkeys(_find_loaded(name, loaded) for name in models))
     stopped: list[str] = []
     for name in chosen:
         try:
@@ -57,7 +57,7 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
     return {"stopped": stopped}
 
 
-def _loaded(reference: str, loaded: Sequence[str]) -> str:
+def _find_loaded(reference: str, loaded: Sequence[str]) -> str:
     """Return the loaded model that `reference` names. Raises `ModelNotFound` and `AmbiguousModel`."""
     folded = reference.casefold()
     exact = [name for name in loaded if folded in (name.casefold(), short_name(name).casefold())]

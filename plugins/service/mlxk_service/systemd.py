@@ -24,9 +24,9 @@ class Systemd:
         self.unit_path = user_folder("XDG_CONFIG_HOME", "~/.config") / "systemd" / "user" / UNIT
 
     def unit(self, definition: Definition) -> str:
-        command = " ".join(_quoted(word, expands=True) for word in definition.command)
+        command = " ".join(_quote(word, expands=True) for word in definition.command)
         environment = "".join(
-            f"Environment={_quoted(f'{name}={value}')}\n" for name, value in definition.environment.items()
+            f"Environment={_quote(f'{name}={value}')}\n" for name, value in definition.environment.items()
         )
         return (
             "[Unit]\n"
@@ -97,7 +97,7 @@ class Systemd:
         return "It runs while you are logged in. `loginctl enable-linger` keeps it running, also after a restart."
 
 
-def _quoted(text: str, *, expands: bool = False) -> str:
+def _quote(text: str, *, expands: bool = False) -> str:
     """Quote a word of a unit file. `expands`: in a command, `$` begins a variable."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%")
     if expands:

@@ -58,7 +58,7 @@ def _save_safetensors(path: Path, weights: Weights, dtype: Dtype) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     chunks, offset = [], 0
     for name in sorted(weights):
-        kind, data = _stored(weights[name], dtype)
+        kind, data = _encode(weights[name], dtype)
         header[name] = {
             "dtype": kind,
             "shape": list(weights[name].shape),
@@ -71,7 +71,7 @@ def _save_safetensors(path: Path, weights: Weights, dtype: Dtype) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))
 
 
-def _stored(array: NDArray[Any], dtype: Dtype) -> tuple[str, bytes]:
+def _encode(array: NDArray[Any], dtype: Dtype) -> tuple[str, bytes]:
     if array.dtype == np.uint32:
         return "U32", array.tobytes()
     if array.dtype == np.uint8:

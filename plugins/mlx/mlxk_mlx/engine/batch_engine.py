@@ -181,12 +181,12 @@ class MlxEngine:
         self._decoding = [response.uid for response in sampled if response.finish_reason is None]
         self._decoding += [response.uid for response in read if response.end_of_prompt]
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
-        events: list[StepEvent] = [self._prefilled(response) for response in read]
+        events: list[StepEvent] = [self._prefilled_event(response) for response in read]
         logprobs = self._logprobs(sampled)
         for response in sampled:
             active = self._by_uid[response.uid]
             if active.failure is None:
-                events.append(_sampled(active, response, logprobs.get(response.uid)))
+                events.append(_sampled_event(active, response, logprobs.get(response.uid)))
             if response.finish_reason is not None:
                 self._forget(active)
                 self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
@@ -281,7 +281,7 @@ class MlxEngine:
         reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
         return self._chunks.for_each(reading, decoding=decoding > 0)
 
-    def _prefilled(self, response: Any) -> Prefilled:
+    def _prefilled_event(self, response: Any) -> Prefilled:
         active = self._by_uid[response.uid]
         total = len(active.row.prompt)
         active.decoding = response.end_of_prompt
@@ -322,7 +322,7 @@ class MlxEngine:
         return self.tokenizer.encode(opened[len(closed) :], add_special_tokens=False)
 
 
-def _sampled(active: _ActiveRow, response: Any, logprobs: Logprobs | None) -> Sampled:
+def _sampled_event(active: _ActiveRow, response: Any, logprobs: Logprobs | None) -> Sampled:
     finish: Literal["stop", "length", "complete"] | None = response.finish_reason
     if active.complete and finish != "stop":
         finish = "complete"

@@ -96,12 +96,12 @@ class PieceDetokenizer:
         self._strip = pieces.strip
 
     def add(self, token: int, /) -> str:
-        return self._stripped(self._decode(self._pieces[token]))
+        return self._strip_start(self._decode(self._pieces[token]))
 
     def finish(self) -> str:
-        return self._stripped(self._decode(b"", True))
+        return self._strip_start(self._decode(b"", True))
 
-    def _stripped(self, text: str) -> str:
+    def _strip_start(self, text: str) -> str:
         while self._strip and text:
             if text[0] != " ":
                 self._strip = 0

@@ -109,9 +109,9 @@ class MessageFormat:
     def write(self, messages: Sequence[Message]) -> list[Entry]:
         """Return `messages` in this format."""
         names = {call.id: call.name for message in messages for call in message.tool_calls}
-        return [self._entry(message, names) for message in self._arranged(messages)]
+        return [self._entry(message, names) for message in self._arrange(messages)]
 
-    def _arranged(self, messages: Sequence[Message]) -> Iterable[Message]:
+    def _arrange(self, messages: Sequence[Message]) -> Iterable[Message]:
         if self.calls == "together":
             return messages
         results: dict[str | None, list[Message]] = {}

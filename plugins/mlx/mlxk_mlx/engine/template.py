@@ -87,9 +87,9 @@ class _Template:
         try:
             return self._write(form, messages, tools, generation_prompt, options)
         except TemplateLimit as error:
-            raise _exceeded(error) from error
+            raise _limit_error(error) from error
         except Exception as error:
-            raise _refused(error) from error
+            raise _rejection(error) from error
 
     def _write(
         self,
@@ -111,7 +111,7 @@ class _Template:
         shape = (probe.messages, with_tools, json.dumps(options, sort_keys=True, default=str))
         with self._lock:  # the same shape is tried by one thread; a template that hangs holds one process
             if self._exceeded is not None:
-                raise _exceeded(self._exceeded)
+                raise _limit_error(self._exceeded)
             found = self._shapes.get(shape)
             if found is None:
                 try:
@@ -120,7 +120,7 @@ class _Template:
                     found = self._search(probe, with_tools, options)
                 except TemplateLimit as error:
                     self._exceeded = error
-                    raise _exceeded(error) from error
+                    raise _limit_error(error) from error
                 self._shapes[shape] = found
                 if len(self._shapes) > _SHAPES:
                     self._shapes.popitem(last=False)
@@ -140,7 +140,7 @@ class _Template:
             except TemplateLimit:
                 raise
             except Exception as error:  # a template is a program of the model's author: it may raise anything
-                first = first or _refused(error)
+                first = first or _rejection(error)
                 continue
             missing = list(probe.missing(text))
             if missing:
@@ -173,11 +173,11 @@ class _Template:
         _LOGGER.debug("chat template: it has no place for the reasoning of earlier answers")
 
 
-def _refused(error: Exception) -> TemplateError:
+def _rejection(error: Exception) -> TemplateError:
     return TemplateError(f"The model's chat template refuses the conversation: {str(error).rstrip('.')}.")
 
 
-def _exceeded(error: TemplateLimit) -> TemplateLimitExceeded:
+def _limit_error(error: TemplateLimit) -> TemplateLimitExceeded:
     return TemplateLimitExceeded(f"The model's chat template exceeds a limit: {error}.")
 
 

@@ -75,14 +75,14 @@ def _raise_exception(message: str) -> None:
 
 
 @lru_cache(maxsize=_TEMPLATES)
-def _compiled(template: str) -> Template:
+def _compile(template: str) -> Template:
     return _environment().from_string(template)
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """Return the rendered text. Raises whatever the template raises, and `OutputTooLong`."""
     length, pieces = 0, []
-    for piece in _compiled(template).generate(**variables):
+    for piece in _compile(template).generate(**variables):
         pieces.append(piece)
         length += len(piece)
         if length > OUTPUT_LIMIT:

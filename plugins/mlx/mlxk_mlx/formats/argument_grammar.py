@@ -41,7 +41,7 @@ def each(tool: Tool, write: Callable[[Argument], Part]) -> Part:
     return sequence(*(part if argument.required else optional(part) for argument, part in parts))
 
 
-def separated(tool: Tool, write: Callable[[Argument], Part], separator: str) -> Part:
+def separate(tool: Tool, write: Callable[[Argument], Part], separator: str) -> Part:
     """Return the arguments of `tool` with `separator` between those that are written."""
     arguments = arguments_of(tool)
     written = [write(argument) for argument in arguments]

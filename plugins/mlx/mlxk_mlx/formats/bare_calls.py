@@ -87,7 +87,7 @@ class BareCallExtractor:
                 _, end = json.JSONDecoder().raw_decode(rest)
             except (ValueError, RecursionError):
                 return []
-            found = self._reader.closed(rest[:end])
+            found = self._reader.read_closed(rest[:end])
             if not found or any(call.name not in self._names for call in found):
                 return []
             calls += found

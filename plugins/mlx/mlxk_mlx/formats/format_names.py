@@ -45,11 +45,11 @@ def tool_format_name(model: Model) -> str | None:
     `tool_parser_type` in tokenizer_config.json comes first, then the chat templates, then the vocabulary.
     """
     named = model.tokenizer_config.get("tool_parser_type")
-    name = named if isinstance(named, str) and named.isidentifier() else _inferred(model)
+    name = named if isinstance(named, str) and named.isidentifier() else _infer_name(model)
     return name if name and (name in READERS or name == BARE_CALLS or name in _parsers_of_mlx_lm()) else None
 
 
-def _inferred(model: Model) -> str | None:
+def _infer_name(model: Model) -> str | None:
     template, tokens = model.template_text, model.added_tokens
     for name, alternatives in _IN_TEMPLATE:
         if any(all(text in template for text in texts) for texts in alternatives):

@@ -45,7 +45,7 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
 
     ResponseParser(template, prefix="")  # raises for a form that it does not know
     regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
-    parser = ResponseParser(_watched(template, regions, context.model), prefix=context.prompt_suffix)
+    parser = ResponseParser(_make_lossless(template, regions, context.model), prefix=context.prompt_suffix)
     return RegionExtractor(parser, regions)
 
 
@@ -102,7 +102,7 @@ def _call_region(template: Mapping[str, Any], name: str, context: ExtractorConte
     return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer, stops)
 
 
-def _watched(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
+def _make_lossless(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
     """Return `template` changed so that its parser assigns all text to a field, drops none and does not raise.
 
     Every field is text and optional. A group keeps the opener of a call, which may turn out to be text. Where the
@@ -247,10 +247,10 @@ class RegionExtractor:
         end = closer.end() if closer else end
         text, self._raw = self._raw[begin:end], self._raw[end:]
         if closer and closer.group():
-            calls = region.calls.closed(text)
+            calls = region.calls.read_closed(text)
         else:
-            ends = (region.calls.closed(text + stop) for stop in region.stops)
-            calls = region.calls.unclosed(text) or next(filter(None, ends), ())
+            ends = (region.calls.read_closed(text + stop) for stop in region.stops)
+            calls = region.calls.read_unclosed(text) or next(filter(None, ends), ())
         if calls:
             self._trimmers[Channel.CONTENT].remove()
             yield from self._calls.of(calls)

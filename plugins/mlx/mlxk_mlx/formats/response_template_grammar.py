@@ -89,7 +89,7 @@ def _reads_its_form(context: ExtractorContext) -> bool:
     if form is None:
         return False
     parser = extractor(replace(context, tools=(_PROBE,), prompt_suffix=""))
-    text = _written(form.calls((_PROBE,), False))
+    text = _call_text(form.calls((_PROBE,), False))
     events = [*parser.feed(text), *parser.close()]
     calls = [event for event in events if isinstance(event, ToolCallDelta)]
     try:
@@ -98,7 +98,7 @@ def _reads_its_form(context: ExtractorContext) -> bool:
         return False
 
 
-def _written(part: Part) -> str:
+def _call_text(part: Part) -> str:
     """The text of a call of the probe."""
     match part:
         case Literal(text):
@@ -107,8 +107,8 @@ def _written(part: Part) -> str:
             kinds = {"object": json.dumps(_ARGUMENTS), "integer": "7", "string": '"x y"'}
             return kinds.get(schema.get("type", "") if isinstance(schema, Mapping) else "", "0")
         case OneOf(parts):
-            return _written(parts[0])
+            return _call_text(parts[0])
     inner = getattr(part, "parts", None)
     if inner is not None:
-        return "".join(map(_written, inner))
+        return "".join(map(_call_text, inner))
     return "" if hasattr(part, "least") else "x y"

@@ -75,7 +75,7 @@ _TAGS: Mapping[str, Tags] = {
 }
 
 
-def typed(name: str, parse: Parse) -> Parse:
+def with_types(name: str, parse: Parse) -> Parse:
     """Return `parse` with arguments of the types that the tools declare, where they are written between tags, and
     with values that go on after a marker inside one of their strings."""
     if name == "kimi_k2":
@@ -120,7 +120,7 @@ def _arguments(text: str, at: int, tags: Tags, schema: Mapping[str, Any]) -> tup
         if opened is None:
             return values, at
         begin = opened.end() + (len(tags.edge) if text.startswith(tags.edge, opened.end()) else 0)
-        end = _json_end(text, begin, tags, _described(opened[1], schema))
+        end = _json_end(text, begin, tags, _schema_of(opened[1], schema))
         if end is None:
             opening, closing = tags.text
             quoted = bool(opening) and text.startswith(opening, begin)
@@ -151,7 +151,7 @@ def _json_end(text: str, begin: int, tags: Tags, schema: Any) -> int | None:
     return end if text[end:].lstrip().startswith(tags.argument_end) else None
 
 
-def _described(name: str, schema: Mapping[str, Any]) -> Any:
+def _schema_of(name: str, schema: Mapping[str, Any]) -> Any:
     described = (schema.get("properties") or {}).get(name)
     return {**definitions_of(schema), **described} if isinstance(described, Mapping) else None
 
@@ -164,7 +164,7 @@ def _values(
         values: dict[str, Any] = {}
         for key, text in raw.items():
             try:
-                described = _described(key, schemas[name])
+                described = _schema_of(key, schemas[name])
                 if described is None:
                     raise ValueError(key)
                 values[key] = value_of(text, described)

@@ -10,7 +10,7 @@ from typing import Any
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.formats import ExtractorContext, ResponseGrammar
 from mlxk_core.api.generation import Literal, Matches, OneOf, Part, RawString, Repeat, Tool, optional, sequence
-from mlxk_mlx.formats.argument_grammar import Argument, arguments_of, each, raw_value, separated
+from mlxk_mlx.formats.argument_grammar import Argument, arguments_of, each, raw_value, separate
 from mlxk_mlx.formats.argument_types import types_of
 from mlxk_mlx.formats.dsml_calls import markers_of
 
@@ -80,7 +80,7 @@ def wire_format(name: str, template: str) -> WireFormat | None:
         case "command_r":
             if "<|START_ACTION|>" in template:
                 return _COMMAND_ACTION
-            return _command_fenced("Action:```json" if "Action:```json" in template else "Action: ```json")
+            return _fenced_commands("Action:```json" if "Action:```json" in template else "Action: ```json")
     return _FORMATS.get(name)
 
 
@@ -126,7 +126,7 @@ def _keywords(tool: Tool) -> Part:
             raise InvalidOption("tools", f"the argument {argument.name!r} of {tool.name} is not a Python name")
         return sequence(f"{argument.name}=", Matches("json_schema", argument.schema, not tool.strict))
 
-    return sequence(f"{tool.name}(", separated(tool, one, ","), ")")
+    return sequence(f"{tool.name}(", separate(tool, one, ","), ")")
 
 
 def _gemma(tool: Tool) -> Part:
@@ -142,7 +142,7 @@ def _gemma_object(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool
 
     if not arguments_of(described):
         return Literal("{}")
-    return sequence("{", separated(described, one, ","), "}")
+    return sequence("{", separate(described, one, ","), "}")
 
 
 def _gemma_value(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int) -> Part:
@@ -191,7 +191,7 @@ def _function_gemma(tool: Tool) -> Part:
             raise InvalidOption("tools", f"the argument {argument.name!r} of {tool.name} is not a plain value")
         return sequence(f"{argument.name}:", Matches("json_schema", argument.schema, not tool.strict))
 
-    return sequence(f"call:{tool.name}{{", separated(tool, one, ","), "}")
+    return sequence(f"call:{tool.name}{{", separate(tool, one, ","), "}")
 
 
 def _definitions(root: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _kimi_k3(tool: Tool) -> Part:
     )
 
 
-def _command_fenced(opener: str) -> WireFormat:
+def _fenced_commands(opener: str) -> WireFormat:
     one = _object("tool_name", "parameters")
     return WireFormat(one, f"{opener}\n[", "]\n```", ",\n", markers=(opener,))
 

@@ -48,18 +48,18 @@ class CallReader:
         """The names of the tools."""
         return self._properties.keys()
 
-    def closed(self, text: str) -> tuple[Call, ...]:
+    def read_closed(self, text: str) -> tuple[Call, ...]:
         """Return the calls in `text`, which ended with a marker; none if any part of it is not a call."""
         calls = self._read(text)
-        return calls if all(map(self._meant, calls)) else ()
+        return calls if all(map(self._is_meant, calls)) else ()
 
-    def unclosed(self, text: str) -> tuple[Call, ...]:
-        """The calls in `text`, which the end of the answer may have cut off.
+    def read_unclosed(self, text: str) -> tuple[Call, ...]:
+        """Return the calls in `text`, which the end of the answer may have cut off.
 
-        They count only if without the last character there would be fewer: then nothing stands behind the last one
-        that a parser passed over, like the beginning of another.
+        They count only if without the last character there would be fewer: then nothing follows the last one that a
+        parser passed over, like the beginning of another.
         """
-        calls = self.closed(text)
+        calls = self.read_closed(text)
         known = all(call.name in self._properties for call in calls)
         return calls if known and len(self._read(text.rstrip()[:-1])) < len(calls) else ()
 
@@ -79,8 +79,9 @@ class CallReader:
         except Exception:  # text of a model: parsers raise whatever they stumble over
             return ()
 
-    def _meant(self, call: Call) -> bool:
-        """More than markers around a word of prose. A made-up function with arguments is the client's to refuse."""
+    def _is_meant(self, call: Call) -> bool:
+        """Whether it is more than markers around a word of prose. A made-up function with arguments is left to the
+        client to reject."""
         keys = json.loads(call.arguments).keys()
         if call.name not in self._properties:
             return bool(keys) and keys != {"raw"}

@@ -13,7 +13,7 @@ from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.cut_calls import cut_calls
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
-from mlxk_mlx.formats.tagged_calls import typed
+from mlxk_mlx.formats.tagged_calls import with_types
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
 from mlxk_mlx.formats.tool_call_readers import READERS
 from mlxk_mlx.loading import runtime
@@ -76,7 +76,7 @@ def named_format(name: str, template: str) -> ToolFormat | None:
     runtime.start()
     try:
         module = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
-        parse = typed(name, module.parse_tool_call)
+        parse = with_types(name, module.parse_tool_call)
         return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE, name)
     except (ImportError, AttributeError):
         return None
@@ -168,7 +168,7 @@ class ToolCallExtractor:
             if at < 0 and not final:
                 self._searched = max(len(start), len(self._text) - len(end) + 1)
                 return
-            calls, used = self._closed(at) if at >= 0 else ((), 0) if closed_only else self._unclosed()
+            calls, used = self._read_closed(at) if at >= 0 else ((), 0) if closed_only else self._read_unclosed()
             if not calls and at >= 0 and self._reader.is_open(self._text[len(start) : at]):
                 self._searched = at + len(end)  # the marker is part of a string of the arguments
                 continue
@@ -201,17 +201,17 @@ class ToolCallExtractor:
                 continue
             yield call
 
-    def _closed(self, at: int) -> tuple[tuple[Call, ...], int]:
-        return self._reader.closed(self._text[len(self._form.start) : at]), at + len(self._form.end)
+    def _read_closed(self, at: int) -> tuple[tuple[Call, ...], int]:
+        return self._reader.read_closed(self._text[len(self._form.start) : at]), at + len(self._form.end)
 
-    def _unclosed(self) -> tuple[tuple[Call, ...], int]:
+    def _read_unclosed(self) -> tuple[tuple[Call, ...], int]:
         """Return the calls in the rest of the text, and where they end; text may follow them."""
         begin = len(self._form.start)
         end = self._text.find(self._form.start, begin) if self._form.end else -1
         end = len(self._text) if end < 0 else end
         while self._form.complete and end > begin and self._tries:
             self._tries -= 1
-            if calls := self._reader.unclosed(self._text[begin:end]):
+            if calls := self._reader.read_unclosed(self._text[begin:end]):
                 return calls, end
             end = max(self._text.rfind(bracket, begin, end - 1) for bracket in "}])>") + 1
         return (), 0

@@ -11,7 +11,7 @@ _INTERVAL = 0.05  # seconds
 
 
 @contextmanager
-def observed(alive: Callable[[], None]) -> Iterator[None]:
+def observe(alive: Callable[[], None]) -> Iterator[None]:
     """Call `alive` now and then while modules are created; what it raises ends the construction.
 
     Every layer of every architecture is an `nn.Module`, and creating them is the only place in mlx-lm's loader that is

@@ -16,7 +16,7 @@ from mlxk_core.api.models import Model, native_stop_tokens, parse_json, read_sma
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import bare_weights, runtime
-from mlxk_mlx.loading.heartbeat import observed
+from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
@@ -39,7 +39,7 @@ def load(model: Model, context: EngineContext) -> Any:
     runtime.start_on_engine_thread(context)
     context.alive()
     with translated_errors(model):
-        with observed(context.alive):
+        with observe(context.alive):
             network, _ = read_network(model)
         return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 

@@ -24,7 +24,7 @@ def estimate(model: Model) -> int:
     plain = sum(4 * tensor.size if tensor.dtype in _HALVES else tensor.nbytes for tensor in tensors.values())
     if not machine.fast_blas:
         return plain
-    dense = sum(4 * _unpacked(model, layer) for layer in model.weights.packed)
+    dense = sum(4 * _unpacked_size(model, layer) for layer in model.weights.packed)
     packed = sum(
         tensor.nbytes
         for layer in model.weights.packed
@@ -35,7 +35,7 @@ def estimate(model: Model) -> int:
     return whole if dense and dense <= DENSE_SHARE * available_memory() else plain
 
 
-def _unpacked(model: Model, layer: str) -> int:
+def _unpacked_size(model: Model, layer: str) -> int:
     """Return the number of weights in a packed layer, from the bits in its own or the model's settings."""
     settings = model.config.get("quantization") or model.config.get("quantization_config")
     own = settings.get(layer) if isinstance(settings, dict) else None

@@ -43,7 +43,7 @@ def start() -> Runtime:
         found = _look()
         if not _started:
             _quiet_transformers()
-            with _limits_unchanged():
+            with _keep_limits():
                 import mlx_lm.generate  # noqa: F401
             _allow_open_files()
             _started = True
@@ -89,7 +89,7 @@ def free_memory() -> None:
 
 
 @contextmanager
-def _limits_unchanged() -> Iterator[None]:
+def _keep_limits() -> Iterator[None]:
     """Keep RLIMIT_NOFILE: importing mlx_lm sets it to (2048, 4096), lowers a hard limit for good, fails below it."""
     setrlimit = resource.setrlimit
     resource.setrlimit = lambda *_: None

@@ -55,18 +55,18 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
     alive()
 
 
-def _quantized(network: Any) -> Iterator[tuple[str, Any]]:
+def _quantized_layers(network: Any) -> Iterator[tuple[str, Any]]:
     kinds = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
     return ((name, module) for name, module in network.named_modules() if isinstance(module, kinds))
 
 
 def _dense_bytes(network: Any) -> int:
-    return sum(4 * module.weight.size * 32 // module.bits for _, module in _quantized(network))
+    return sum(4 * module.weight.size * 32 // module.bits for _, module in _quantized_layers(network))
 
 
 def _make_dense(network: Any) -> None:
     replaced = []
-    for name, module in _quantized(network):
+    for name, module in _quantized_layers(network):
         scales: Any = _wide(module.scales)
         biases: Any = _wide(module.get("biases"))
         weight = mx.dequantize(

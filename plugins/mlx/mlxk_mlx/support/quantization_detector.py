@@ -67,7 +67,7 @@ def detect(model: Model) -> Iterable[Quantization]:
 
 def _result(model: Model, declaration: QuantizationDeclaration | None) -> Quantization | None:
     base, overrides = _declared_schemes(declaration)
-    measured = dict(_measured(model, base, overrides))
+    measured = dict(_measure(model, base, overrides))
     layers = measured or {path: scheme for path, scheme in overrides.items() if scheme}
     counts = Counter(layers.values())
     main = base if not measured or base in counts else counts.most_common(1)[0][0]
@@ -129,9 +129,7 @@ def _whole(value: object, default: int | None) -> int | None:
 # What the tensors say
 
 
-def _measured(
-    model: Model, base: Scheme | None, overrides: Mapping[str, Scheme | None]
-) -> Iterator[tuple[str, Scheme]]:
+def _measure(model: Model, base: Scheme | None, overrides: Mapping[str, Scheme | None]) -> Iterator[tuple[str, Scheme]]:
     tensors = model.weights.tensors
     hidden = _hidden_size(model)
     for path in model.weights.packed:

@@ -29,7 +29,7 @@ def refusal(model: Model, network: Path) -> str | None:
     except BrokenModel as error:
         return str(error)
     if declaration is None:
-        return _undeclared(model, network)
+        return _why_undeclared(model, network)
     if declaration.method == MLX_METHOD or declaration.block_format:
         return None
     settings = declaration.settings
@@ -55,7 +55,7 @@ def refusal(model: Model, network: Path) -> str | None:
     return None
 
 
-def _undeclared(model: Model, network: Path) -> str | None:
+def _why_undeclared(model: Model, network: Path) -> str | None:
     """Return why undeclared weights cannot be read: mlx-lm takes them for plain numbers."""
     tensors = model.weights.tensors
     if packer := model.weights.packer:

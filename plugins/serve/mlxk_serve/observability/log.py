@@ -49,19 +49,19 @@ class _Formatter(logging.Formatter):
                 "time": f"{moment}.{int(record.msecs):03d}Z",
                 "level": record.levelname.lower(),
                 "logger": record.name,
-                "message": self._redacted(message),
-                **{k: self._redacted(v) if isinstance(v, str) else v for k, v in facts.items()},
+                "message": self._redact(message),
+                **{k: self._redact(v) if isinstance(v, str) else v for k, v in facts.items()},
             }
             if trace:
-                line["traceback"] = self._redacted(trace)
+                line["traceback"] = self._redact(trace)
             return json.dumps(line, ensure_ascii=False, default=str)
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         listed = "".join(f" {name}={value}" for name, value in facts.items())
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         whole = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", f"{moment} {level}{message}{listed}")
-        return self._redacted(whole + (f"\n{trace}" if trace else ""))
+        return self._redact(whole + (f"\n{trace}" if trace else ""))
 
-    def _redacted(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[key]")
         for pattern in _SECRETS:

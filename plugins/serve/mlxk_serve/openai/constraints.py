@@ -38,15 +38,15 @@ def _constraints(request: CommonRequest) -> Iterator[Constraint]:
         if name not in _OUTPUTS:
             raise unsupported(f"structured_outputs.{name}", f"`structured_outputs.{name}` is not supported.")
         if value is not False:
-            yield _made(_OUTPUTS[name], value, f"structured_outputs.{name}")
+            yield _constraint(_OUTPUTS[name], value, f"structured_outputs.{name}")
     for name in ("json", "regex", "choice", "grammar"):
         value = getattr(request, f"guided_{name}")
         if value is not None:
-            yield _made(_OUTPUTS[name], value, f"guided_{name}")
+            yield _constraint(_OUTPUTS[name], value, f"guided_{name}")
     if request.json_schema is not None:
-        yield _made("json_schema", request.json_schema, "json_schema")
+        yield _constraint("json_schema", request.json_schema, "json_schema")
     if request.grammar:
-        yield _made("grammar", request.grammar, "grammar")
+        yield _constraint("grammar", request.grammar, "grammar")
 
 
 def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
@@ -56,7 +56,7 @@ def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
             return
         case "json_object":
             if form.get("schema") is not None:  # llama.cpp's form of a schema
-                yield _made("json_schema", form["schema"], f"{at}.schema")
+                yield _constraint("json_schema", form["schema"], f"{at}.schema")
             else:
                 yield Constraint(kind="json_object", value=True, option=at)
         case "json_schema":
@@ -65,14 +65,14 @@ def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
             at = f"{at}.json_schema" if "json_schema" in form or "schema" not in form else at
             if not isinstance(inner, Mapping) or inner.get("schema") is None:
                 raise invalid(f"`{at}.schema` is required.", f"{at}.schema")
-            yield _made("json_schema", inner["schema"], f"{at}.schema")
+            yield _constraint("json_schema", inner["schema"], f"{at}.schema")
         case None:
             raise invalid(f"`{at}.type` is required.", f"{at}.type")
         case other:
             raise unsupported(f"{at}.type", f"`{at}.type` must be text, json_object or json_schema, not {other!r}.")
 
 
-def _made(kind: str, value: Any, option: str) -> Constraint:
+def _constraint(kind: str, value: Any, option: str) -> Constraint:
     if kind == "json_schema" and isinstance(value, str):
         value = _parse(value, option)
     if kind == "grammar":

@@ -45,11 +45,11 @@ class ExtensionFields:
                 prompts = {id(request.prompt): request.prompt for request in requests}
                 requests = [handler(request, value) for request in requests]
                 # Choices share a prompt, which is rendered once: a handler that makes equal ones makes one.
-                requests = _shared(requests, len(prompts))
+                requests = _share_prompt(requests, len(prompts))
         return requests
 
 
-def _shared(requests: list[GenerationRequest], prompts: int) -> list[GenerationRequest]:
+def _share_prompt(requests: list[GenerationRequest], prompts: int) -> list[GenerationRequest]:
     if prompts != 1 or any(request.prompt != requests[0].prompt for request in requests):
         return requests
     return [replace(request, prompt=requests[0].prompt) for request in requests]

@@ -40,10 +40,10 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
             raise InvalidOption("tool_choice", 'must be "none", "auto", "required" or an object')
         made = ToolChoice(required=True)
     elif choice.get("type") == "allowed_tools":
-        made = _allowed(choice.get("allowed_tools", choice), request.tools or ())
+        made = _allowed_tools(choice.get("allowed_tools", choice), request.tools or ())
     elif choice.get("type", "function") == "function":
         name = _name(choice, "tool_choice")
-        _known(name, request.tools or (), "tool_choice.function.name")
+        _check_known(name, request.tools or (), "tool_choice.function.name")
         made = ToolChoice(required=True, one=True, names=(name,))
     else:
         raise Unsupported("tool_choice.type", "must be function or allowed_tools")
@@ -71,7 +71,7 @@ def _tool(function: Function, at: str) -> Tool:
     )
 
 
-def _allowed(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
+def _allowed_tools(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
     at = "tool_choice.allowed_tools"
     if not isinstance(allowed, Mapping) or not isinstance(allowed.get("tools"), list) or not allowed["tools"]:
         raise InvalidOption(f"{at}.tools", "must be a list of tools")
@@ -80,7 +80,7 @@ def _allowed(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
     names = []
     for i, tool in enumerate(allowed["tools"]):
         names.append(_name(tool, f"{at}.tools[{i}]"))
-        _known(names[-1], tools, f"{at}.tools[{i}]")
+        _check_known(names[-1], tools, f"{at}.tools[{i}]")
     return ToolChoice(required=allowed.get("mode") == "required", names=tuple(names))
 
 
@@ -92,6 +92,6 @@ def _name(choice: Any, at: str) -> str:
     return name
 
 
-def _known(name: str, tools: Sequence[ToolIn], at: str) -> None:
+def _check_known(name: str, tools: Sequence[ToolIn], at: str) -> None:
     if name not in {tool.function.name for tool in tools if tool.function}:
         raise unknown_tool(at, name)

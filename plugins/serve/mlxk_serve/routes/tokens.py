@@ -144,9 +144,9 @@ class Tokenize(_Resource):
                 raise unsupported(name)
         if request.prompt is not None and len(request.prompt) > _LONGEST_TEXT:
             raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
-        self._run(req, resp, lambda cancellation: self._tokenized(request, model, cancellation))
+        self._run(req, resp, lambda cancellation: self._tokenize(request, model, cancellation))
 
-    def _tokenized(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
+    def _tokenize(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
         with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
             tokens = None
             if request.prompt is None:
@@ -168,9 +168,9 @@ class Detokenize(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), DetokenizeRequest)
         model = self._model(req, request.model)
-        self._run(req, resp, lambda cancellation: self._detokenized(request, model, cancellation))
+        self._run(req, resp, lambda cancellation: self._detokenize(request, model, cancellation))
 
-    def _detokenized(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
+    def _detokenize(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
         with self._tokenizer(model, cancellation) as tokenizer:
             for i, token in enumerate(request.tokens):
                 if token >= tokenizer.vocab_size:
