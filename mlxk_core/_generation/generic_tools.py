@@ -17,6 +17,7 @@ from mlxk_core._generation.extractor import Extractor, new_call_id
 from mlxk_core._generation.grammar import Matches, OneOf, Part, Repeat, sequence
 from mlxk_core._generation.request import Message, Tool, ToolCall
 from mlxk_core._text.edge_trimmer import EdgeTrimmer
+from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import markers
 
 _START, _END = "<tool_call>", "</tool_call>"
@@ -188,7 +189,7 @@ class GenericToolExtractor:
                 return call, at + len(_END) if at >= 0 else len(self._text)
             if at < 0:
                 return None, len(_START) if final else 0
-            if not _open_string(body):
+            if not ends_in_string(body):
                 return None, len(_START)
             at += len(_END)  # the marker is inside a string of the arguments
         return None, len(_START)
@@ -207,16 +208,3 @@ class GenericToolExtractor:
         text, self._text = self._text[:length], self._text[length:]
         if shown := self._trimmer.write(text):
             yield Delta(Channel.CONTENT, shown)
-
-
-def _open_string(text: str) -> bool:
-    """Whether JSON `text` ends inside a string."""
-    inside = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = inside
-        elif character == '"':
-            inside = not inside
-    return inside

@@ -1,8 +1,9 @@
-"""Markers in streamed text, white space at their edges, and sizes, counts and durations in words."""
+"""Markers and JSON in streamed text, white space at their edges, and sizes, counts and durations in words."""
 
 from __future__ import annotations
 
 from mlxk_core._text.edge_trimmer import EdgeTrimmer
+from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
 from mlxk_core._text.units import human_duration, human_size, parse_duration, plural
 
@@ -12,6 +13,7 @@ __all__ = [
     "MarkerScanner",
     "Markers",
     "Piece",
+    "ends_in_string",
     "human_duration",
     "human_size",
     "markers",

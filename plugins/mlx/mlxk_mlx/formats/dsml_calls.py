@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_string
+from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
 _INVOKE = re.compile(r'\s*<｜DSML｜invoke name="([^"]+)">')
 _PARAMETER = re.compile(r'\s*<｜DSML｜parameter name="([^"]+)"(?: string="(true|false)")?>')
@@ -44,7 +44,7 @@ def _arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
             try:
                 value, end = json.JSONDecoder().raw_decode(text, begin + len(text[begin:]) - len(text[begin:].lstrip()))
             except ValueError:
-                if ends_in_string(text[begin:]):
+                if ends_in_json_string(text[begin:]):
                     raise OpenString from None
                 raise
         else:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_string
+from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
 DEEPSEEK_HEADER = re.compile(
     r"\s*<｜tool▁call▁begin｜>\s*"
@@ -48,7 +48,7 @@ def _calls(text: str, header: re.Pattern[str], end: re.Pattern[str]) -> list[dic
         try:
             arguments, at = json.JSONDecoder().raw_decode(text, opened.end())
         except ValueError:
-            if ends_in_string(text[opened.end() :]):
+            if ends_in_json_string(text[opened.end() :]):
                 raise OpenString from None
             raise
         closed = end.match(text, at)

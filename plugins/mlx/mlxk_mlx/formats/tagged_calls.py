@@ -14,7 +14,7 @@ from typing import Any
 
 from mlxk_mlx.formats.argument_types import definitions_of, types_of, value_of
 from mlxk_mlx.formats.marked_calls import kimi_k2
-from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_string
+from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
 Parse = Callable[[str, Any], Any]
 
@@ -145,7 +145,7 @@ def _json_end(text: str, begin: int, tags: Tags, schema: Any) -> int | None:
     try:
         _, end = json.JSONDecoder().raw_decode(text, begin)
     except (ValueError, RecursionError):
-        if ends_in_string(text[begin:]):
+        if ends_in_json_string(text[begin:]):
             raise OpenString from None
         return None
     return end if text[end:].lstrip().startswith(tags.argument_end) else None

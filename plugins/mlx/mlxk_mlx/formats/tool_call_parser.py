@@ -10,6 +10,7 @@ from typing import Any
 
 from mlxk_core.api.formats import new_call_id
 from mlxk_core.api.generation import Tool, ToolCallDelta
+from mlxk_core.api.text import ends_in_string
 
 
 class OpenString(ValueError):
@@ -71,7 +72,7 @@ class CallReader:
             return True
         except Exception:  # see _read
             pass
-        return ends_in_string(text)
+        return ends_in_json_string(text)
 
     def _read(self, text: str) -> tuple[Call, ...]:
         try:
@@ -145,16 +146,6 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def ends_in_string(text: str) -> bool:
+def ends_in_json_string(text: str) -> bool:
     """Return whether `text` is JSON so far, and ends inside a string."""
-    if not text.lstrip().startswith(("{", "[", '"')):
-        return False
-    inside = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = inside
-        elif character == '"':
-            inside = not inside
-    return inside
+    return text.lstrip().startswith(("{", "[", '"')) and ends_in_string(text)
