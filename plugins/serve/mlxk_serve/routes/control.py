@@ -10,10 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from mlxk_core.api.generation import GenerationService
+from mlxk_core.api.models import Model
 from mlxk_core.api.server import ApiError, Cancellation
 from mlxk_protocol.decode import decode
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.responder import Responder
+
+_State = Literal["loaded", "unloaded"]
 
 
 class ModelRequest(Struct, kw_only=True):
@@ -26,48 +29,46 @@ class ModelState(Struct):
     """A model after it was loaded or unloaded."""
 
     model: str
-    status: Literal["loaded", "unloaded"]
+    status: _State
 
 
-class LoadModel:
+class _ModelControl:
+    """A resource that changes whether a model is loaded."""
+
+    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
+        self._catalog = catalog
+        self._service = service
+        self._responder = responder
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        name = decode(req.bounded_stream.read(), ModelRequest).model
+        model = self._catalog.get(name)
+        req.context.record.model = name
+
+        def work(cancellation: Cancellation) -> Iterable[bytes]:
+            yield msgspec.json.encode(ModelState(name, self._change(name, model, cancellation)))
+
+        self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
+
+    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
+        raise NotImplementedError
+
+
+class LoadModel(_ModelControl):
     """`POST /v1/models/load`: returns once the model is loaded."""
 
-    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
-        self._catalog = catalog
-        self._service = service
-        self._responder = responder
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        name = decode(req.bounded_stream.read(), ModelRequest).model
-        model = self._catalog.get(name)
-        req.context.record.model = name
-
-        def load(cancellation: Cancellation) -> Iterable[bytes]:
-            self._service.preload(model, waiting=cancellation.check)
-            yield msgspec.json.encode(ModelState(name, "loaded"))
-
-        self._responder.run(req, resp, load, content_type=falcon.MEDIA_JSON, stream=False)
+    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
+        self._service.preload(model, waiting=cancellation.check)
+        return "loaded"
 
 
-class UnloadModel:
+class UnloadModel(_ModelControl):
     """`POST /v1/models/unload`: frees an idle model; one that is in use is an error."""
 
-    def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
-        self._catalog = catalog
-        self._service = service
-        self._responder = responder
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        name = decode(req.bounded_stream.read(), ModelRequest).model
-        model = self._catalog.get(name)
-        req.context.record.model = name
-
-        def unload(cancellation: Cancellation) -> Iterable[bytes]:
-            if not self._service.unload(model):
-                raise ApiError(
-                    409, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
-                    param="model", headers={"retry-after": "1"},
-                )  # fmt: skip
-            yield msgspec.json.encode(ModelState(name, "unloaded"))
-
-        self._responder.run(req, resp, unload, content_type=falcon.MEDIA_JSON, stream=False)
+    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
+        if not self._service.unload(model):
+            raise ApiError(
+                409, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
+                param="model", headers={"retry-after": "1"},
+            )  # fmt: skip
+        return "unloaded"

@@ -14,13 +14,14 @@ from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.models import Model, model_context_length
 from mlxk_core.api.server import Cancellation
-from mlxk_protocol.decode import decode, required
+from mlxk_protocol.decode import decode
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.openai.requests import ChatMessage, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of, template_kwargs
+from mlxk_serve.routes.requested_model import requested_model
 
 _LONGEST_TEXT = 1 << 20
 TokenId = Annotated[int, Meta(ge=0)]
@@ -99,12 +100,7 @@ class _Resource:
         self._responder = responder
 
     def _model(self, req: falcon.Request, name: str | None) -> Model:
-        found = name or self._catalog.default()
-        if found is None:
-            raise required("model")
-        model = self._catalog.get(found)
-        req.context.record.model = found
-        return model
+        return requested_model(self._catalog, req, name)[1]
 
     def _run(self, req: falcon.Request, resp: falcon.Response, answer: Callable[[Cancellation], Struct]) -> None:
         def work(cancellation: Cancellation) -> Iterable[bytes]:
