@@ -185,14 +185,18 @@ def get(session: Session, key: str) -> Any:
     parse_settings(document.text, document.file, host.settings_sections(), complete=host.knows_all_sections)
     value = document.get(document.path(key))
     if value is None:
-        raise MlxkError(f"`{key}` is not set.{_suggestion(session, key)}", key=key)
+        raise _not_set(session, key)
     if not session.output.json:
         session.output.line(value if isinstance(value, str) else document.toml(value))
     return {"key": key, "value": value}
 
 
+def _not_set(session: Session, key: str) -> MlxkError:
+    return MlxkError(f"`{key}` is not set.{_suggestion(session, key)}", key=key)
+
+
 def _suggestion(session: Session, key: str) -> str:
-    """The hint to a key that is close to `key`, if there is none of that name."""
+    """Return the hint to a key that is close to `key`; empty if there is one of that name."""
     path, known = parse_key(key), known_keys(session.host.settings_sections())
     form = generic_key(path)
     if form in known:
@@ -269,7 +273,7 @@ def unset(session: Session, key: str) -> Any:
     """
     document = SettingsDocument.read(settings_file())
     if not document.unset(document.path(key)):
-        raise MlxkError(f"`{key}` is not set.{_suggestion(session, key)}", key=key)
+        raise _not_set(session, key)
     document.write()
     session.output.note(f"{key} is removed.")
     return {"key": key, "path": str(document.file)}
