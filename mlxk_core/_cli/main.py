@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mlxk_core._cli.failures import as_mlxk_error, print_error
@@ -17,6 +18,15 @@ from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import own_stdout
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a command has come to: its result as text and as data, or an error, which may have data too."""
+
+    text: str = ""
+    data: Any = None
+    error: BaseException | None = None
+
+
 def run(args: Sequence[str], *, host: Host | None = None, output: Output | None = None) -> int:
     """Run `mlxk` with `args` and return the exit code.
 
@@ -24,42 +34,15 @@ def run(args: Sequence[str], *, host: Host | None = None, output: Output | None 
     """
     output = output or Output()
     root = Root(output, host)
-    data: Any = None
-    text = ""
-    error: BaseException | None = None
-    # Undoes whatever a command or a library does to sys.stdout.
-    with contextlib.redirect_stdout(sys.stdout):
-        try:
-            with root.make_context("mlxk", list(args)) as ctx:
-                data = root.invoke(ctx)
-        except Answered as answer:
-            root.running, text, data = answer.command, answer.text, answer.data
-        except (Exception, SystemExit, KeyboardInterrupt) as raised:
-            if isinstance(raised, BrokenPipeError) and not output.stdout_is_terminal:
-                return CLOSED_PIPE
-            error = as_mlxk_error(raised, root.running)
-            if error is not None:
-                if root.running and not isinstance(error, MlxkError):
-                    error = root.failure_of_command(error)
-                data = getattr(error, "data", None)
-                output.trace(raised)
     try:
-        if root.announced:
-            if error is not None:
-                print_error(output, root.running, error)
-        elif root.json or (not root.parsed and "--json" in option_words(args)):
-            error = _print_document(output, root, data, error)
-        elif error is None:
-            output.write(text)
-        else:
-            print_error(output, root.running, error)
+        error = _print(output, root, args, _invoke(output, root, args))
     except BrokenPipeError:
         return CLOSED_PIPE
     except MlxkError as unwritten:  # a full disk, or no standard output at all
         print_error(output, root.running, unwritten)
         return 1
     except KeyboardInterrupt:
-        return kind_of(Interrupted("")).exit_code
+        error = Interrupted("")
     return kind_of(error).exit_code if error else 0
 
 
@@ -70,6 +53,39 @@ def main() -> NoReturn:
 
         sys.exit(shell_complete(Root(Output(), None), {}, "mlxk", "_MLXK_COMPLETE", os.environ["_MLXK_COMPLETE"]))
     run_process(lambda: run(sys.argv[1:], output=Output(stdout=own_stdout())))
+
+
+def _invoke(output: Output, root: Root, args: Sequence[str]) -> _Outcome:
+    """Run the command that `args` name. Raises `BrokenPipeError` if the reader of its output has gone."""
+    with contextlib.redirect_stdout(sys.stdout):  # undoes whatever a command or a library does to sys.stdout
+        try:
+            with root.make_context("mlxk", list(args)) as ctx:
+                return _Outcome(data=root.invoke(ctx))
+        except Answered as answer:
+            root.running = answer.command
+            return _Outcome(text=answer.text, data=answer.data)
+        except (Exception, SystemExit, KeyboardInterrupt) as raised:
+            if isinstance(raised, BrokenPipeError) and not output.stdout_is_terminal:
+                raise
+            error = as_mlxk_error(raised, root.running)
+            if error is None:
+                return _Outcome()
+            if root.running and not isinstance(error, MlxkError):
+                error = root.failure_of_command(error)
+            output.trace(raised)
+            return _Outcome(data=getattr(error, "data", None), error=error)
+
+
+def _print(output: Output, root: Root, args: Sequence[str], outcome: _Outcome) -> BaseException | None:
+    """Print what the command has not printed itself, and return the error that the run ends with."""
+    wants_json = root.json or (not root.parsed and "--json" in option_words(args))
+    if wants_json and not root.announced:
+        return _print_document(output, root, outcome.data, outcome.error)
+    if outcome.error is not None:
+        print_error(output, root.running, outcome.error)
+    elif not root.announced:
+        output.write(outcome.text)
+    return outcome.error
 
 
 def _print_document(output: Output, root: Root, data: Any, error: BaseException | None) -> BaseException | None:
