@@ -1,9 +1,8 @@
-"""What this process and its children share: messages (JSON after its length in 4 bytes, big endian), and limits."""
+"""Messages between this process and its children: JSON after its length in 4 bytes, big endian."""
 
 from __future__ import annotations
 
 import json
-import resource
 import struct
 from collections.abc import Mapping
 from typing import IO, Any
@@ -29,12 +28,3 @@ def read_message(stream: IO[bytes]) -> Any:
     [length] = LENGTH.unpack(head)
     body = stream.read(length)
     return json.loads(body) if len(body) == length else None
-
-
-def limit_process(memory: int) -> None:
-    """Limit the address space of this process to `memory` bytes, and write no core dump. For a child."""
-    for limit, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
-        try:
-            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-        except (OSError, ValueError):
-            pass  # a lower limit holds already, or the system has none of this kind
