@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -19,14 +17,13 @@ import msgspec
 from mlxk_core import __version__
 from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, Model, Resolver, check_health, model_context_length, similar_name
+from mlxk_core.api.models import Model, Resolver, similar_name
+from mlxk_serve.model_examiner import ExaminedModel, ModelExaminer
 
 _FRESH_SECONDS = 1.0
 _MOST_NAMES = 1024
 _SHORTEST_PART = 3
 """Characters of a name that are taken for a part of another."""
-Identity = tuple[tuple[str, int, int, int], ...]
-"""The files of a model: name, inode, size and modification time of each."""
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
@@ -60,18 +57,6 @@ class ModelList(msgspec.Struct):
     last_id: str | None = None
 
 
-@dataclass(frozen=True)
-class _Examined:
-    """Properties of a model, from its files."""
-
-    identity: Identity
-    runnable: bool
-    created: int = 0
-    context_length: int | None = None
-    capabilities: tuple[str, ...] = ()
-    tools: Literal["native", "generic"] | None = None
-
-
 @dataclass
 class _Names:
     """Resolved names, shared by all threads."""
@@ -95,13 +80,12 @@ class Catalog:
         generic_tools: bool = True,
     ) -> None:
         self._host = host
-        self._generic_tools = generic_tools
         self._is_loaded = is_loaded
         self._aliases = dict(aliases)
         self._resolver = Resolver(host)
         self._pinned: dict[str, Model] = {}
         self._names = _Names()
-        self._examined: dict[Model, _Examined] = {}
+        self._examiner = ModelExaminer(host, generic_tools=generic_tools)
         self._listing = threading.Lock()
         self._listed: list[tuple[str, Model]] = []
 
@@ -143,10 +127,7 @@ class Catalog:
 
     def entry(self, name: str, model: Model) -> ModelObject:
         """Describe a model. Raises `MlxkError` for a damaged one."""
-        examined = self._examine(model)
-        if not examined.runnable:
-            examined = self._describe(model, examined.identity, runnable=False)
-        return self._object(name, model, examined)
+        return self._object(name, model, self._examiner.describe(model))
 
     def names(self) -> list[str]:
         """Return the name of every model that can be run, sorted."""
@@ -157,7 +138,7 @@ class Catalog:
         found = []
         for name, model in self._runnable_models():
             with suppress(MlxkError, OSError):
-                found.append(self._object(name, model, self._examine(model)))
+                found.append(self._object(name, model, self._examiner.examine(model)))
         return found
 
     def _exact(self, name: str) -> Model | None:
@@ -186,9 +167,8 @@ class Catalog:
     def _hint(self, name: str) -> str:
         """Return what to do about an unknown name: the name it may mean, else where the names are."""
         names = [*self.names(), *(alias for alias in self._aliases if "*" not in alias)]
-        if meant := similar_name(name, names) or similar_name(
-            name.replace(":", "-"), names
-        ):  # qwen3:0.6b, as at Ollama
+        at_ollama = name.replace(":", "-")  # qwen3:0.6b
+        if meant := similar_name(name, names) or similar_name(at_ollama, names):
             return f"Did you mean `{meant}`?"
         parts = [known for known in names if len(name) >= _SHORTEST_PART and name.casefold() in known.casefold()]
         return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
@@ -207,11 +187,9 @@ class Catalog:
                 if not _is_text(name):
                     continue
                 with suppress(MlxkError, OSError):
-                    if self._examine(model).runnable:
+                    if self._examiner.examine(model).runnable:
                         found[name] = model
-            for gone in self._examined.keys() - set(found.values()):
-                if not gone.path.exists():
-                    self._examined.pop(gone, None)
+            self._examiner.forget_deleted(keep=found.values())
             self._listed = sorted(found.items())
             return self._listed
         finally:
@@ -233,29 +211,7 @@ class Catalog:
         named = ((name, self._resolver.exact(name)) for name in names)
         return [(name, variant) for name, variant in named if variant is not None]
 
-    def _examine(self, model: Model) -> _Examined:
-        """Look at a model's files once; again only when they change. A damaged model costs as little as a good one."""
-        identity = _identity(model.path)
-        examined = self._examined.get(model)
-        if examined is not None and examined.identity == identity:
-            return examined
-        runnable = any(verdict.accepted for _, verdict in self._host.verdicts(model))
-        runnable = runnable and check_health(model).once_accepted.healthy
-        examined = self._describe(model, identity, runnable=True) if runnable else _Examined(identity, False)
-        self._examined[model] = examined
-        return examined
-
-    def _describe(self, model: Model, identity: Identity, *, runnable: bool) -> _Examined:
-        return _Examined(
-            identity,
-            runnable,
-            created=int(model.path.stat().st_mtime),
-            context_length=model_context_length(model),
-            capabilities=self._capabilities(model),
-            tools=self._tools(model),
-        )
-
-    def _object(self, name: str, model: Model, examined: _Examined) -> ModelObject:
+    def _object(self, name: str, model: Model, examined: ExaminedModel) -> ModelObject:
         return ModelObject(
             id=name,
             display_name=name,
@@ -269,42 +225,6 @@ class Catalog:
             tools=examined.tools,
             loaded=self._is_loaded(model),
         )
-
-    def _tools(self, model: Model) -> Literal["native", "generic"] | None:
-        """Where tools are described: the chat template or the system message; None if the model cannot use tools."""
-        capabilities = Facts(model, self._host.finds_tool_calls).capabilities
-        if "tools" in capabilities:
-            return "native"
-        return "generic" if "chat" in capabilities and self._generic_tools else None
-
-    def _capabilities(self, model: Model) -> tuple[str, ...]:
-        known = Facts(model).capabilities
-        if only := tuple(name for name in ("embeddings", "rerank") if name in known):
-            return only
-        more = {
-            "tools": self._tools(model) == "native",
-            "reasoning": self._host.reasoning_format(model) is not None,
-        }
-        return ("chat", "completions", *(name for name, holds in more.items() if holds))
-
-
-def _identity(path: Path) -> Identity:
-    """Return the identity of the files at `path` (a folder, or one file). Raises `OSError` if it does not exist."""
-    if not path.is_dir():
-        return (_stamp("", path.stat()),)
-    with os.scandir(path) as entries:
-        return tuple(sorted(_stamp(entry.name, _status(entry)) for entry in entries))
-
-
-def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int]:
-    return (name, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result:
-    try:
-        return entry.stat()
-    except OSError:  # a dangling link
-        return entry.stat(follow_symlinks=False)
 
 
 def _is_text(name: str) -> bool:
