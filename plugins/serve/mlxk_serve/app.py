@@ -1,26 +1,24 @@
-"""The Falcon application: routes, request records, CORS headers and error responses. No sockets here."""
+"""The Falcon application: routes, and the request records and headers around them. No sockets here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import falcon
-import msgspec
 
-from mlxk_core.api.server import ApiError, ErrorEncoder, Operation
+from mlxk_core.api.server import ApiError
 from mlxk_protocol.fields import ignored_fields
+from mlxk_serve.error_handler import ErrorHandler, discard_response
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
-from mlxk_serve.http.errors import ErrorEncoders, error_body
+from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import id_headers, request_id
 from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE
-from mlxk_serve.http.urls import meant_url, url_hint
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
-from mlxk_serve.openai.openapi import document
 
 
 class App(falcon.App):
@@ -38,14 +36,8 @@ class App(falcon.App):
         try:
             return super().__call__(env, start_response)
         except BaseException:  # a header from a plugin that WSGI does not allow, for example
-            _discard(env)
+            discard_response(env)
             raise
-
-
-def _discard(env: Mapping[str, Any]) -> None:
-    response = env.get(RESPONSE)
-    if response is not None:
-        response.discard()
 
 
 def build_app(
@@ -56,7 +48,7 @@ def build_app(
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
         add_route(app, path, resource)
-    on_error = _ErrorHandler(errors, app.paths)
+    on_error = ErrorHandler(errors, app.paths)
     app.add_error_handler(Exception, on_error)
     app.add_error_handler(falcon.HTTPError, on_error)
     return app
@@ -123,58 +115,3 @@ def _check_encoding(req: falcon.Request) -> None:
 
 def _header_safe(name: str) -> str:
     return re.sub(r"[^!-~]", "?", name[:64])
-
-
-class OpenApi:
-    """`GET /openapi.json`. `described` are the routes of extensions."""
-
-    def __init__(self, described: Mapping[str, Sequence[Operation]]) -> None:
-        self._described = described
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(document(self._described))
-
-
-class _ErrorHandler:
-    def __init__(self, encoders: ErrorEncoders, paths: Sequence[str]) -> None:
-        self._encoders = encoders
-        self._paths = paths
-
-    def __call__(self, req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-        encode = self._encoders.of(req.path)
-        if isinstance(error, falcon.HTTPRouteNotFound):
-            meant = meant_url(req.path, [path for path in self._paths if "{" not in path])
-            encode = self._encoders.of(meant) if meant else self._encoder_beside(req.path)
-            error = ApiError(404, f"Unknown URL: {req.path}.{url_hint(req.path, meant)}", code="unknown_url")
-        seen = req.context.record.fail(_http_error(req, error) if isinstance(error, falcon.HTTPError) else error)
-        if resp.stream is not None:  # middleware of a plugin failed after a response was opened
-            resp.stream = None
-            _discard(req.env)
-        resp.status = seen.status
-        for name, value in seen.headers.items():
-            resp.set_header(name, value)
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = encode(seen.info)
-
-    def _encoder_beside(self, path: str) -> ErrorEncoder:
-        """Return the encoder of the route above an unknown `path`, else of its neighbours if none uses OpenAI's."""
-        above = [known for known in self._paths if known != "/" and path.startswith(f"{known}/")]
-        if above:
-            return self._encoders.of(max(above, key=len))
-        first = path.strip("/").partition("/")[0]  # `OPTIONS *` has a path without a slash
-        beside = [self._encoders.of(known) for known in self._paths if known.strip("/").partition("/")[0] == first]
-        return beside[0] if beside and error_body not in beside else error_body
-
-
-def _http_error(req: falcon.Request, error: falcon.HTTPError) -> ApiError:
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        allowed = [method for method in headers.get("Allow", "").split(", ") if method not in ("HEAD", "OPTIONS", "")]
-        use = f" Use {' or '.join(allowed)}." if allowed else ""
-        return ApiError(
-            405, f"{req.path} does not support {req.method}.{use}", code="method_not_allowed", headers=headers
-        )
-    if req.method not in falcon.COMBINED_METHODS:
-        return ApiError(400, f"Unknown HTTP method: {req.method}.", code="bad_request")
-    return ApiError(error.status_code, error.description or error.title or "The request failed.", headers=headers)

@@ -18,7 +18,7 @@ from mlxk_core.api.generation import GenerationService
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import ApiError, Operation, ServerSettings
 from mlxk_core.api.text import plural
-from mlxk_serve.app import OpenApi, build_app
+from mlxk_serve.app import build_app
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.extensions import ServerResources, add_extensions
@@ -33,6 +33,7 @@ from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.routes.completions import ChatCompletions, Completions
 from mlxk_serve.routes.control import LoadModel, UnloadModel
+from mlxk_serve.routes.description import OpenApi
 from mlxk_serve.routes.models import ModelResource, ModelsResource
 from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
 from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize, TokenizerInfoResource
