@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
-from mlxk_core._cli.editor import interrupts_ignored, open_editor
 from mlxk_core._cli.confirm import can_ask, confirm, confirm_deletion
+from mlxk_core._cli.editor import interrupts_ignored, open_editor
 from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
 from mlxk_core._cli.output import Output

@@ -14,7 +14,7 @@ from mlxk_core import __version__
 from mlxk_core.api.generation import GenerationService, ResidentModel, ServiceStatus
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.observability.log import dropped_lines
+from mlxk_serve.observability.line_writer import dropped_lines
 from mlxk_serve.observability.metrics import CONTENT_TYPE, MetricRegistry, Samples
 
 
