@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -53,32 +53,53 @@ def _check_prompt(prompt: object) -> None:
 
 def _check(path: str, value: Any, annotation: Any) -> None:
     """Raise `InvalidOption` unless `value` is of the type that `annotation` names."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
+    _CHECKS.get(get_origin(annotation), _check_value)(path, value, annotation)
+
+
+def _check_optional(path: str, value: Any, annotation: Any) -> None:
+    if value is not None:
+        [kind] = [each for each in get_args(annotation) if each is not type(None)]
+        _check(path, value, kind)
+
+
+def _check_literal(path: str, value: Any, annotation: Any) -> None:
+    if value not in get_args(annotation):
+        raise _wrong(path, f"one of {', '.join(map(str, get_args(annotation)))}", value)
+
+
+def _check_tuple(path: str, value: Any, annotation: Any) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise _wrong(path, "a tuple", value)
+    for number, each in enumerate(value):
+        _check(f"{path}[{number}]", each, get_args(annotation)[0])
+
+
+def _check_mapping(path: str, value: Any, annotation: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise _wrong(path, "a mapping", value)
+    key_type, value_type = get_args(annotation)
+    for key, each in value.items():
+        _check(f"a key of {path}", key, key_type)
+        _check(f"{path}[{key!r}]", each, value_type)
+
+
+def _check_value(path: str, value: Any, annotation: Any) -> None:
     if annotation is Any:
         return
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return
-        [kind] = [each for each in arguments if each is not type(None)]
-        _check(path, value, kind)
-    elif origin is Literal:
-        if value not in arguments:
-            raise _wrong(path, f"one of {', '.join(map(str, arguments))}", value)
-    elif origin is tuple:
-        if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-            raise _wrong(path, "a tuple", value)
-        for number, each in enumerate(value):
-            _check(f"{path}[{number}]", each, arguments[0])
-    elif origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise _wrong(path, "a mapping", value)
-        for key, each in value.items():
-            _check(f"a key of {path}", key, arguments[0])
-            _check(f"{path}[{key!r}]", each, arguments[1])
-    elif not _is(value, annotation):
+    if not _is(value, annotation):
         raise _wrong(path, _NOUNS.get(annotation, f"a {annotation.__name__}"), value)
-    elif is_dataclass(value) and annotation is not Model:
+    if is_dataclass(value) and annotation is not Model:
         _check_fields(f"{path}.", value)
+
+
+_CHECKS: Mapping[Any, Callable[[str, Any, Any], None]] = {
+    Union: _check_optional,
+    types.UnionType: _check_optional,
+    Literal: _check_literal,
+    tuple: _check_tuple,
+    Mapping: _check_mapping,
+}
+"""The check for the origin of an annotation. Every union in a request is a type or None."""
 
 
 def _check_fields(prefix: str, value: Any) -> None:
