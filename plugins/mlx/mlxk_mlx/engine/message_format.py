@@ -112,32 +112,13 @@ class MessageFormat:
         return [self._entry(message, names) for message in self._arrange(messages)]
 
     def _arrange(self, messages: Sequence[Message]) -> Iterable[Message]:
-        if self.calls == "together":
-            return messages
-        results: dict[str | None, list[Message]] = {}
-        for message in messages:
-            if message.role == "tool":
-                results.setdefault(message.tool_call_id, []).append(message)
-        arranged: list[Message] = []
-        for message in messages:
-            if message.role == "tool" and self.calls == "one-by-one":
-                if message.tool_call_id in results:  # of a call that is not there
-                    arranged.append(message)
-                continue
-            if not message.tool_calls:
-                arranged.append(message)
-                continue
-            if message.content:
-                arranged.append(replace(message, tool_calls=()))
-                message = replace(message, content="", reasoning=None)
-            if self.calls == "after-text":
-                arranged.append(message)
-                continue
-            for index, call in enumerate(message.tool_calls):
-                reasoning = message.reasoning if index == 0 else None
-                arranged.append(replace(message, tool_calls=(call,), reasoning=reasoning))
-                arranged += results.pop(call.id, [])
-        return arranged
+        match self.calls:
+            case "together":
+                return messages
+            case "after-text":
+                return [part for message in messages for part in _split_text(message)]
+            case "one-by-one":
+                return _one_by_one(messages)
 
     def _entry(self, message: Message, names: Mapping[str, str]) -> Entry:
         entry: Entry = {"role": message.role, "content": self._content(message)}
@@ -190,6 +171,32 @@ class MessageFormat:
         if not self.short_ids or re.fullmatch("[A-Za-z0-9]{9}", identifier):
             return identifier
         return hashlib.sha256(identifier.encode(errors="replace")).hexdigest()[:9]
+
+
+def _split_text(message: Message) -> Sequence[Message]:
+    """Return a message with text and calls as two, the text first; any other as it is."""
+    if not (message.content and message.tool_calls):
+        return (message,)
+    return (replace(message, tool_calls=()), replace(message, content="", reasoning=None))
+
+
+def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield every call in a message of its own, each followed by its results."""
+    results: dict[str | None, list[Message]] = {}
+    for message in messages:
+        if message.role == "tool":
+            results.setdefault(message.tool_call_id, []).append(message)
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id in results:  # of a call that is not there
+                yield message
+            continue
+        for part in _split_text(message):
+            if not part.tool_calls:
+                yield part
+            for index, call in enumerate(part.tool_calls):
+                yield replace(part, tool_calls=(call,), reasoning=part.reasoning if index == 0 else None)
+                yield from results.pop(call.id, [])
 
 
 def describe(tool: Tool) -> dict[str, Any]:
