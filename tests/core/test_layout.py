@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import mlxk_core.api
 from mlxk_core import __version__
 from mlxk_core._host.hints import known
 from mlxk_core._host.host import Host
@@ -211,6 +213,15 @@ def test_a_private_import_is_found(tmp_path):
         "from mlxk_core._models import cache\nimport mlxk_core.api\nfrom mlxk_core import _errors"
     )
     assert private_imports(tmp_path) == {"x.py: mlxk_core._models", "x.py: mlxk_core._errors"}
+
+
+def test_the_public_api_has_the_same_names_for_type_checkers_and_at_runtime():
+    tree = ast.parse((ROOT / "mlxk_core" / "api" / "__init__.py").read_text(encoding="utf-8"))
+    [for_types] = [node for node in tree.body if isinstance(node, ast.If)]
+    listed = {alias.name: node.module for node in for_types.body for alias in node.names}
+    assert sorted(listed) == sorted(mlxk_core.api.__all__)
+    for name, module in listed.items():
+        assert getattr(mlxk_core.api, name) is getattr(importlib.import_module(module), name)
 
 
 def test_core_imports_no_plugin_and_no_engine():
