@@ -108,6 +108,26 @@ def test_every_agent_is_given_the_server_and_the_model(mlxk, install, server, ag
     assert "tiny/talker" in given
 
 
+def test_crush_reads_and_writes_nothing_of_the_users_and_expands_no_key(mlxk, install, server, monkeypatch):
+    monkeypatch.setenv("MLXK_API_KEY", "a$HOME")
+    seen = install("crush")
+    assert mlxk("launch", "crush", "--server", server).code == 0
+    variables, config = seen()["variables"], seen()["config"]
+    [provider] = config["providers"].values()
+    assert (variables["MLXK_LAUNCH_KEY"], provider["api_key"]) == ("a$HOME", "$MLXK_LAUNCH_KEY")
+    assert variables["CRUSH_GLOBAL_DATA"].startswith(variables["CRUSH_GLOBAL_CONFIG"])
+    [model] = provider["models"]
+    assert (model["context_window"], model["default_max_tokens"]) == (2048, 1024)
+
+
+def test_goose_uses_one_model_and_knows_its_context(mlxk, install, server):
+    seen = install("goose")
+    assert mlxk("launch", "goose", "--server", server).code == 0
+    variables = seen()["variables"]
+    assert variables["GOOSE_CONTEXT_LIMIT"] == "2048"
+    assert variables["GOOSE_MODEL"] == variables["GOOSE_FAST_MODEL"] == "tiny/talker"
+
+
 def test_print_shows_the_command_and_starts_nothing(mlxk, talker):
     result = mlxk("launch", "codex", "--model", "tiny/talker", "--print")
     assert result.code == 0, result.stderr

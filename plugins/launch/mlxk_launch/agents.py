@@ -69,13 +69,17 @@ def aider(to: AgentEndpoint) -> AgentSetup:
 
 def goose(to: AgentEndpoint) -> AgentSetup:
     """Return the setup of goose."""
+    # It takes an unknown model for one of 128,000 tokens, and asks `gpt-4o-mini` for the names of sessions.
+    context = {"GOOSE_CONTEXT_LIMIT": str(to.context)} if to.context else {}
     return AgentSetup(
         variables={
             "GOOSE_PROVIDER": "openai",
             "GOOSE_MODEL": to.model,
+            "GOOSE_FAST_MODEL": to.model,
             "OPENAI_HOST": to.url,
             "OPENAI_BASE_PATH": "v1/chat/completions",
             "OPENAI_API_KEY": to.key,
+            **context,
         }
     )
 
@@ -90,11 +94,21 @@ def qwen(to: AgentEndpoint) -> AgentSetup:
 
 def crush(to: AgentEndpoint) -> AgentSetup:
     """Return the setup of crush."""
-    model = {"id": to.model, "name": to.model, "context_window": to.context or 32768, "default_max_tokens": 4096}
-    provider = {"type": "openai-compat", "base_url": to.openai_url, "api_key": to.key, "models": [model]}
+    context = to.context or 32768
+    model = {"id": to.model, "name": to.model, "context_window": context, "default_max_tokens": context // 2}
+    # Its values are shell texts: a key with `$` in it would be another one.
+    provider = {"type": "openai-compat", "base_url": to.openai_url, "api_key": "$MLXK_LAUNCH_KEY", "models": [model]}
     chosen = {"model": to.model, "provider": PROVIDER}
     config = {"providers": {PROVIDER: provider}, "models": {"large": chosen, "small": chosen}}
-    return AgentSetup(variables={"CRUSH_GLOBAL_CONFIG": "{folder}"}, files={"crush.json": json.dumps(config)})
+    return AgentSetup(
+        variables={
+            "MLXK_LAUNCH_KEY": to.key,
+            "CRUSH_GLOBAL_CONFIG": "{folder}",
+            # The user's has the model that was chosen last, which would take precedence and be overwritten.
+            "CRUSH_GLOBAL_DATA": "{folder}/data",
+        },
+        files={"crush.json": json.dumps(config)},
+    )
 
 
 def cline(to: AgentEndpoint) -> AgentSetup:
