@@ -80,7 +80,7 @@ def test_calls_are_text_for_a_request_without_tools(ask):
     assert completion.tool_calls == ()
 
 
-def test_an_answer_cut_off_inside_a_call_is_text(ask):
+def test_an_answer_cut_off_inside_a_call_has_the_call_so_far(ask):
     generate = ask(_CALL % "Oslo", _CHATML)
     whole = generate().result()
     for allowed in range(1, whole.usage.completion_tokens - 2):
@@ -89,7 +89,7 @@ def test_an_answer_cut_off_inside_a_call_is_text(ask):
         if not completion.tool_calls:
             assert (_CALL % "Oslo").startswith(completion.content) and completion.content
         else:
-            assert completion.tool_calls[0].arguments == '{"city": "Oslo"}'
+            assert '{"city": "Oslo"}'.startswith(completion.tool_calls[0].arguments)
 
 
 def test_a_template_is_told_the_tools_in_the_form_of_openai(ask):
