@@ -178,6 +178,7 @@ def test_continue_says_what_it_continues(chat):
         (b"/set temperature 9", "9 is above 2"),
         (b"/set sampling", "unknown setting"),
         (b"/show temprature", "Did you mean `temperature`?"),
+        (b"/set verbose maybe", "must be on or off, not 'maybe'"),
     ],
 )
 def test_words_of_ollama_mean_what_they_mean_there(chat, typed, shown):
@@ -222,3 +223,15 @@ def test_a_name_of_several_words_is_quoted_where_a_shell_reads_it(chat, cli):
     assert "`mlxk chats show 'my trip'`" in notes and "/load my trip opens it" in notes
     assert "Loaded `my trip`" in notes and "`mlxk chats delete 'my trip'`" in notes
     assert cli("chats", "show", "my trip").code == 0
+
+
+def test_a_saved_chat_cannot_hide_another_by_its_number(chat, cli):
+    _, notes = chat(b"one", b"/save 1", b"/save 1st")
+    assert "cannot be a number" in notes
+    assert [each["name"] for each in cli("chats", "--json").json["data"]["chats"]] == ["1st"]
+
+
+def test_a_file_that_a_message_names_and_cannot_be_read_is_an_error_of_the_message(chat, tmp_path):
+    (tmp_path / "data").write_bytes(b"\0")
+    out, notes = chat(f"Read @{tmp_path}/data".encode(), b"Hi")
+    assert "error: @FILE: " in notes and "--file" not in notes and out == "Hello.\n"

@@ -20,7 +20,7 @@ def with_files(message: str, note: Callable[[str], None]) -> str:
     cannot be read as text.
     """
     paths = list(dict.fromkeys(_paths(message, note)))
-    return "\n\n".join([*map(file_block, paths), message]) if paths else message
+    return "\n\n".join([*(file_block(path, option="@FILE") for path in paths), message]) if paths else message
 
 
 def complete_path(word: str) -> list[str]:

@@ -155,6 +155,8 @@ class ChatCommands:
             raise InvalidOption("/save", "there is nothing to save yet.")
         if len(arguments.splitlines()) > 1:  # a paste, or Alt-Enter
             raise InvalidOption("/save", "a name is one line.")
+        if arguments.isdecimal():
+            raise InvalidOption("/save", "a name cannot be a number: chats have numbers of their own.")
         self._state.save(arguments)
         self._print(f"Saved. `mlxk chats show {shlex.quote(arguments)}` prints it, /load {arguments} opens it.")
 

@@ -128,7 +128,8 @@ def change(state: ChatState, text: str) -> str:
     try:
         converted = setting.type.convert(value, None, None)
     except click.BadParameter as error:
-        raise InvalidOption("/set", f"{key} {value_problem(error)}.") from error
+        problem = f"must be on or off, not {value!r}" if setting.type is click.BOOL else value_problem(error)
+        raise InvalidOption("/set", f"{key} {problem}.") from error
     setting.set(state, converted)
     line = f"{key} = {format_value(setting.get(state))}"
     if key == "temperature" and (warning := temperature_warning(converted)):

@@ -127,31 +127,31 @@ def read_prompt(
     return prompt
 
 
-def file_block(path: str) -> str:
-    """Return the text of a file for a prompt: its name, then its content in a code block."""
-    text = read_text_file(path).rstrip("\n")
+def file_block(path: str, *, option: str = "--file") -> str:
+    """Return the text of a file for a prompt: its name, then its content in a code block. Errors name the `option`."""
+    text = read_text_file(path, option=option).rstrip("\n")
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall(r"`{3,}", text)), 3)
     return f"File {Path(path).name}:\n\n{fence}\n{text}\n{fence}"
 
 
-def read_text_file(path: str) -> str:
+def read_text_file(path: str, *, option: str = "--file") -> str:
     """Return the text of a file. Raises `InvalidOption` if it is missing, too large, or not UTF-8 text."""
     file = expand_user(path)
     try:
         if file.is_dir():
-            raise InvalidOption("--file", f"`{path}` is a folder.")
+            raise InvalidOption(option, f"`{path}` is a folder.")
         if file.stat().st_size > _MAX_FILE_BYTES:
-            raise InvalidOption("--file", f"`{path}` is larger than 16 MB.")
+            raise InvalidOption(option, f"`{path}` is larger than 16 MB.")
         data = file.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidOption("--file", f"cannot read `{path}`: {reason}.") from error
+        raise InvalidOption(option, f"cannot read `{path}`: {reason}.") from error
     try:
         if b"\0" in data:
             raise ValueError("NUL byte")
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except ValueError as error:
-        raise InvalidOption("--file", f"`{path}` is not a UTF-8 text file.") from error
+        raise InvalidOption(option, f"`{path}` is not a UTF-8 text file.") from error
 
 
 def _carries_input(stream: BinaryIO) -> bool:
