@@ -82,6 +82,18 @@ def test_an_agent_runs_on_the_server_that_is_named(mlxk, install, server):
     assert answers(server)
 
 
+def test_a_server_of_this_machine_is_reached_without_scheme_and_proxy(mlxk, server):
+    result = mlxk(
+        "launch",
+        "aider",
+        "--server",
+        server.removeprefix("http://"),
+        "--print",
+        env={"HTTP_PROXY": "http://127.0.0.1:1"},
+    )
+    assert result.code == 0 and f"{server}/v1" in result.stdout, result.stderr
+
+
 def test_without_a_server_one_is_started_and_ended(mlxk, install, talker):
     seen = install("aider")
     result = mlxk("launch", "aider", "--model", "tiny/talker", "--server", "http://127.0.0.1:9")

@@ -1,5 +1,6 @@
 """The commands about servers and this machine."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from xml.etree import ElementTree
@@ -56,12 +57,42 @@ def test_a_missing_key_and_a_missing_server_are_different_errors(cli, api):
     assert cli("ps", "--url", f"{api}/elsewhere", "--json").json["error"]["type"] == "server_unavailable"
 
 
+@pytest.mark.parametrize(("url", "type"), [("ftp://host", "invalid_option"), ("127.0.0.1:no", "server_unavailable")])
+def test_an_address_that_is_none_is_an_error(cli, url, type):
+    assert cli("ps", "--url", url, "--json").json["error"]["type"] == type
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.0 200 OK\r\n\r\n[]", b"HTTP/1.0 200 OK\r\n\r\n<p>"]
+)
+def test_a_server_of_another_kind_is_an_error(cli, answer):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def respond():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=respond)
+        thread.start()
+        result = cli("status", "--url", f"127.0.0.1:{listener.getsockname()[1]}", "--json")
+        thread.join()
+    assert result.json["error"]["type"] == "server_unavailable"
+
+
+def test_a_key_that_cannot_be_sent_is_not_shown(cli, api, monkeypatch):
+    monkeypatch.setenv("MLXK_API_KEY", "sec\nret")
+    result = cli("ps", "--url", api)
+    assert "MLXK_API_KEY" in result.stderr and "ret\n" not in result.stderr and "sec\\n" not in result.stderr
+
+
 def test_stop_unloads_what_ps_lists(mlxk, server, hub_cache, tmp_path):
     in_hub_cache("acme/Talker-4bit", lambda folder: scripted_model(folder, "Hi."))
     scripted_model(tmp_path / "other", "Hi.")
     url = server("--model", "acme/Talker-4bit", "--model", str(tmp_path / "other")).url
     assert mlxk("ps", "--url", url, "--json").json["data"]["count"] == 2
-    assert mlxk("stop", "nope", "--url", url, "--json").json["error"]["type"] == "model_not_found"
+    assert mlxk("stop", "nope", "--url", url, "--json").json["error"]["type"] == "model_not_loaded"
     assert mlxk("stop", "talker", "--url", url, "--json").json["data"]["stopped"] == ["acme/Talker-4bit"]
     assert mlxk("stop", "--all", "--url", url).stdout == "Unloaded other.\n"
     assert mlxk("ps", "--url", url, "--json").json["data"]["count"] == 0

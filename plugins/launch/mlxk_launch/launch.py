@@ -70,6 +70,7 @@ def launch(
         raise UsageError(f"`{chosen.executable}` is not installed: {chosen.install}")
     key = os.environ.get("MLXK_API_KEY")
     url = (server or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+    url = url if "://" in url else f"http://{url}"
     models = running_models(url, key)
     if models is None and server is not None:
         raise ServerUnavailable(f"No mlxk server answers at {url}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from mlxk_core.api.errors import MlxkError
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_SECONDS = 2.0
 _END_SECONDS = 15.0
+# A server on this machine is never reached through a proxy.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerUnavailable(MlxkError):
@@ -38,15 +41,15 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
 
     Raises `ServerUnavailable` if it needs another key.
     """
-    request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as response:
+        request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
+        with _opener.open(request, timeout=_CONNECT_SECONDS) as response:
             document: Any = json.load(response)
     except urllib.error.HTTPError as error:
         if error.code == 401:
             raise ServerUnavailable(f"The server at {url} needs an API key. Set MLXK_API_KEY.") from None
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
     if not isinstance(document, dict) or not isinstance(document.get("data"), list):
         return None

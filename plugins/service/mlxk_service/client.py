@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
 import urllib.request
 from typing import Any
 
-from mlxk_core.api.errors import AccessDenied, Kind, MlxkError
+from mlxk_core.api.errors import AccessDenied, InvalidOption, Kind, MlxkError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _TIMEOUT = 5  # seconds
@@ -26,38 +27,50 @@ class ModelInUse(MlxkError):
     kind = Kind("model_in_use", 1, 409)
 
 
-def get_json(url: str, path: str) -> Any:
-    """Return the JSON document at `path` of the server at `url`. The key comes from MLXK_API_KEY.
+def get_json(url: str, path: str) -> dict[str, Any]:
+    """Return the JSON object at `path` of the server at `url`. The key comes from MLXK_API_KEY.
 
-    Raises `ServerUnavailable` or `AccessDenied`.
+    Raises `ServerUnavailable`, `AccessDenied` or `InvalidOption`.
     """
     return _request(url, path, None)
 
 
-def post_json(url: str, path: str, body: Any) -> Any:
+def post_json(url: str, path: str, body: Any) -> dict[str, Any]:
     """Return the response to `body`. Raises `ModelInUse` and the errors of `get_json`."""
     return _request(url, path, json.dumps(body).encode())
 
 
-def _request(url: str, path: str, body: bytes | None) -> Any:
-    if not url.startswith(("http://", "https://")):
+def _request(url: str, path: str, body: bytes | None) -> dict[str, Any]:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
         url = f"http://{url}"
+    elif scheme not in ("http", "https"):
+        raise InvalidOption("--url", f"`{url}` is not a web address.")
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get("MLXK_API_KEY"):
+        if not (key.isascii() and key.isprintable()):
+            raise AccessDenied("MLXK_API_KEY contains invalid characters; no request was sent.")
         headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
     try:
+        request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
         with _opener.open(request, timeout=_TIMEOUT) as response:
-            return json.loads(response.read())
+            text = response.read()
     except urllib.error.HTTPError as error:
         raise _error_of(error, url, path) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         reason = getattr(reason, "strerror", None) or reason
         raise ServerUnavailable(
             f"No server at {url}: {reason}. Start one with `mlxk serve`, or use --url for another address.",
             url=url,
         ) from error
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise ServerUnavailable(f"{url} is not an mlxk server: its answer to {path} is not a JSON object.", url=url)
+    return document
 
 
 def _error_of(error: urllib.error.HTTPError, url: str, path: str) -> MlxkError:

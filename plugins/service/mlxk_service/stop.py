@@ -9,10 +9,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from mlxk_core.api.commands import Session, escape_control, json_option
-from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
+from mlxk_core.api.errors import AmbiguousModel, Kind, MlxkError, UsageError
 from mlxk_core.api.models import short_name
 from mlxk_service.client import get_json, post_json
 from mlxk_service.servers import loaded_names, url_option
+
+
+class ModelNotLoaded(MlxkError):
+    """The server has not loaded a model of that name."""
+
+    kind = Kind("model_not_loaded", 1, 404)
 
 
 def _complete_loaded(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -58,7 +64,7 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
 
 
 def _find_loaded(reference: str, loaded: Sequence[str]) -> str:
-    """Return the loaded model that `reference` names. Raises `ModelNotFound` and `AmbiguousModel`."""
+    """Return the loaded model that `reference` names. Raises `ModelNotLoaded` and `AmbiguousModel`."""
     folded = reference.casefold()
     exact = [name for name in loaded if folded in (name.casefold(), short_name(name).casefold())]
     owned = [name for name in loaded if name.casefold().rpartition("/")[2] == folded]
@@ -67,5 +73,5 @@ def _find_loaded(reference: str, loaded: Sequence[str]) -> str:
         raise AmbiguousModel(reference, found)
     if not found:
         names = ", ".join(escape_control(name) for name in loaded)
-        raise ModelNotFound(reference, hint=f"Loaded: {names}." if loaded else "No model is loaded.")
+        raise ModelNotLoaded(f"`{reference}` is not loaded. {f'Loaded: {names}.' if loaded else 'No model is.'}")
     return found[0]
