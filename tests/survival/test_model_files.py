@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -127,7 +128,7 @@ def write(name, damage=lambda folder: None, *, context=2048):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server process with every hostile model and a sound one, within 6 GB."""
+    """A server process with every hostile model and two sound ones, within 6 GB, and the folder of the second."""
     import resource
 
     def limit():
@@ -138,6 +139,7 @@ def server(tmp_path_factory):
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
         patch.delenv("HF_HUB_CACHE", raising=False)
         write("hostile/sound", context=48)
+        served = write("hostile/served", context=48)
         write("hostile/infinite", lambda folder: (folder / "generation_config.json").write_text(INFINITE))
         named = write("hostile/name").parents[1]
         named.rename(named.with_name("models--hostile--\udcff"))  # bytes that are not UTF-8
@@ -152,7 +154,7 @@ def server(tmp_path_factory):
         line = process.stdout.readline()
         assert line, "the server did not start"
         document += line
-    yield process, json.loads(document)["data"]["port"]
+    yield process, json.loads(document)["data"]["port"], served
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
 
@@ -167,13 +169,30 @@ class Sound:
 
 @pytest.fixture
 def watch(server, kit):
-    return kit.Watch(Sound(kit, *server))
+    return kit.Watch(Sound(kit, *server[:2]))
 
 
 def test_survives_a_list_of_hostile_models(server, watch, kit):
     with watch:
         listed = kit.Client(server[1], model="").get("/v1/models")
     assert "hostile/sound" in [model["id"] for model in listed.json["data"]]
+
+
+def test_survives_files_that_change_and_go_while_they_are_served(server, watch, kit):
+    _, port, folder = server
+    client = kit.Client(port, model="hostile/served")
+    with watch:
+        expected = client.chat(temperature=0).text
+        pipe("config.json")(folder)
+        (folder / "model.safetensors").write_bytes(b"")
+        assert client.chat(temperature=0).text == expected
+        with client.chat_stream(temperature=0) as events:
+            stream = iter(events)
+            first = next(stream)
+            shutil.rmtree(folder.parents[1])
+            chunks = [first, *(event for event in stream if event != "[DONE]")]
+        assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == expected
+        kit.until(lambda: client.chat().status == 404)
 
 
 def test_survives_sampling_values_without_an_end(server, watch, kit):
