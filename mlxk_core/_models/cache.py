@@ -71,9 +71,13 @@ class Repository:
         return tuple(sorted(entry.name for entry in _folders(self.path / "snapshots")))
 
     def partial_downloads(self) -> tuple[int, ...]:
-        """Return the sizes in bytes of partially downloaded files."""
+        """Return the sizes in bytes of partially downloaded files; none for a folder that cannot be read."""
         found = []
-        for path in sorted((self.path / "blobs").glob("*.incomplete")):
+        try:
+            paths = sorted((self.path / "blobs").glob("*.incomplete"))
+        except PermissionError:
+            return ()
+        for path in paths:
             try:
                 found.append(path.stat().st_size)
             except OSError:  # completed or removed in the meantime

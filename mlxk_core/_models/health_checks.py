@@ -104,6 +104,12 @@ def _config(manifest: Manifest) -> Iterator[Problem]:
         yield Problem("config_invalid_json", "config.json is not a JSON object, or is empty.", "config.json")
 
 
+def _generation_config(manifest: Manifest) -> Iterator[Problem]:
+    name = "generation_config.json"
+    if name in manifest.names and not isinstance(manifest.json(name), dict):
+        yield Problem("generation_config_invalid_json", f"{name} is not a JSON object.", name)
+
+
 def _indexes(manifest: Manifest) -> Iterator[Problem]:
     for index, weight_map in manifest.indexes.items():
         if weight_map is None:
@@ -176,6 +182,7 @@ CHECKS: tuple[Callable[[Manifest], Iterator[Problem]], ...] = (
     _partial,
     _pointers,
     _config,
+    _generation_config,
     _indexes,
     _shards,
     _weights,

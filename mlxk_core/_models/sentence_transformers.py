@@ -45,9 +45,9 @@ def read_json(model: Model, name: str) -> Mapping[str, Any]:
 
 def _read(model: Model, name: str) -> Any:
     path = model.path / name
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         return parse_json(read_small_file(path, _LARGEST))
     except (OSError, ValueError) as error:
         raise BrokenModel(f"{name} of `{model.name}` cannot be read: {error}", model=model.name) from None

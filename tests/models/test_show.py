@@ -201,6 +201,14 @@ def test_nothing_a_model_says_steers_the_terminal(ask: Ask) -> None:
         assert "\\x1b]0;owned\\x07\\x9b2J" in result.stdout + result.stderr, command
 
 
+def test_a_damaged_generation_config_is_shown_as_damage(ask: Ask) -> None:
+    snapshot = in_hub_cache("org/broken", random_model)
+    (snapshot / "generation_config.json").write_text("null")
+    result = ask("show", "broken")
+    assert result.code == 0 and "generation_config.json is not a JSON object." in result.stdout
+    assert shown(ask("show", "broken", "--json"))["sampling"] == {}
+
+
 def test_a_damaged_model_is_shown_with_what_ails_it(ask: Ask) -> None:
     snapshot = in_hub_cache("org/broken", random_model)
     for name in ("config.json", "tokenizer_config.json"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlxk_core.api import Sampling
+from mlxk_core.api import Model, Sampling
 from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.generation import TERMINAL_SAMPLING, model_sampling
 from mlxk_core.api.models import model_context_length
@@ -69,10 +69,18 @@ def effective_values(entry: Entry) -> Iterator[EffectiveValue]:
     yield from settings_values(entry)
 
 
+def declared_sampling(model: Model) -> Mapping[str, float]:
+    """Return the sampling values of settings and model; none if the model's file is damaged, which health reports."""
+    try:
+        return model_sampling(model)
+    except BrokenModel:
+        return {}
+
+
 def sampling_values(entry: Entry) -> Iterator[EffectiveValue]:
     """Yield the sampling values."""
     model = entry.model
-    values = model_sampling(model)
+    values = declared_sampling(model)
     neutral = Sampling()
     for name in _SAMPLING:
         if found := _from_settings(entry, name):

@@ -83,7 +83,7 @@ class Entry:
 
     @cached_property
     def stop_tokens(self) -> Sequence[StopToken]:
-        """The tokens that end an answer, as the engine of the model has them."""
+        """The tokens that end an answer, as the engine of the model has them; none if the files are damaged."""
         terminator = None
         spec = self._spec
         if spec is not None and spec.renderer is not None and self.facts.chat_template is not None:
@@ -91,7 +91,9 @@ class Entry:
 
             with contextlib.suppress(ModelError):
                 terminator = turn_terminator(self.host.load(spec.renderer)(self.model), self.model)
-        return listed_stop_tokens(self.model, self.host.stop_policies(self.model), terminator)
+        with contextlib.suppress(ModelError):
+            return listed_stop_tokens(self.model, self.host.stop_policies(self.model), terminator)
+        return ()
 
     # Backends
 

@@ -25,6 +25,8 @@ def was_downloaded(model: Model) -> bool:
     """Return whether the files came from a hub. `mlxk convert` writes into the cache too, without blobs and links."""
     if model.origin != "hub":
         return False
-    return (model.path.parent.parent / "blobs").is_dir() or any(
-        (model.path / file.name).is_symlink() for file in model.files
-    )
+    try:
+        blobs = (model.path.parent.parent / "blobs").is_dir()
+        return blobs or any((model.path / file.name).is_symlink() for file in model.files)
+    except PermissionError:  # of a folder; `health` reports it
+        return True

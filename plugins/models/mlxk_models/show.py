@@ -15,11 +15,18 @@ import click
 from mlxk_core.api import Quantization
 from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import PluginConflict
-from mlxk_core.api.generation import CHAT_STOP_STRINGS, model_sampling
+from mlxk_core.api.generation import CHAT_STOP_STRINGS
 from mlxk_core.api.models import Resolver, model_context_length, short_name, weight_format
 from mlxk_core.api.text import human_size
 from mlxk_models import humanize
-from mlxk_models.effective import EffectiveValue, effective_values, other_value, sampling_values, settings_values
+from mlxk_models.effective import (
+    EffectiveValue,
+    declared_sampling,
+    effective_values,
+    other_value,
+    sampling_values,
+    settings_values,
+)
 from mlxk_models.entry import Entry, has_required_mlx, installed_mlx
 from mlxk_models.table import Column, Row, show_table
 
@@ -213,7 +220,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "architecture": entry.facts.architecture,
         "context_length": model_context_length(model),
         "chat_template": entry.facts.chat_template is not None,
-        "sampling": dict(model_sampling(model)),
+        "sampling": dict(declared_sampling(model)),
         "settings": [each.as_json() for each in effective_values(entry)],
         "stop_tokens": [{"id": token.id, "text": token.text} for token in entry.stop_tokens],
         "stop_strings": list(dict.fromkeys((*CHAT_STOP_STRINGS, *policy.stop_strings))),

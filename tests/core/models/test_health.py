@@ -80,6 +80,12 @@ def test_a_gguf_file_needs_neither_config_nor_tokenizer(folder, gguf, tmp_path):
         ({"model.safetensors": b"\x08\0\0\0\0\0\0\0not json"}, "damaged_weight_header", "model.safetensors"),
         ({"model.safetensors": b"\x02\0\0\0\0\0\0\0[]"}, "damaged_weight_header", "model.safetensors"),
         ({"model.safetensors": b"\xff" * 64}, "damaged_weight_header", "model.safetensors"),
+        ({"generation_config.json": b"[]"}, "generation_config_invalid_json", "generation_config.json"),
+        (
+            {"model.safetensors.index.json": b'{"weight_map": {"a": 1}}'},
+            "index_parse_error",
+            "model.safetensors.index.json",
+        ),
         ({"model.safetensors.index.json": b"{"}, "index_parse_error", "model.safetensors.index.json"),
         ({"model.safetensors.index.json": b'{"weight_map": 3}'}, "index_parse_error", "model.safetensors.index.json"),
         ({"blob.incomplete": b"x"}, "partial_marker", "blob.incomplete"),
