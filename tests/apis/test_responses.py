@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
+
+from mlxk_core.api.server import ErrorInfo
+from mlxk_responses.encoder import ResponsesEncoder
+from mlxk_responses.response import Presentation, Response
+from mlxk_responses.tools import Tools
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
 WEATHER = {
@@ -259,3 +265,23 @@ def test_compaction_is_an_error_that_says_so(api, method):
     reply = api.request(method, "/v1/responses/compact", {"model": "tiny/talker", "input": "Hi"}, {})
     assert (reply.status, reply.json["error"]["code"]) == (404, "unsupported")
     assert "truncation" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sent"),
+    [
+        (503, "shutting_down", "server_error"),
+        (500, "engine_fault", "server_error"),
+        (429, "queue_full", "rate_limit_exceeded"),
+        (400, "context_length_exceeded", "context_length_exceeded"),
+    ],
+)
+def test_a_response_that_fails_has_a_code_that_the_sdk_knows(status, code, sent):
+    fields = {"status": "in_progress", "model": "m", "output": [], "metadata": {}, "parallel_tool_calls": True}
+    fields |= {"reasoning": {}, "store": False, "temperature": 1, "text": {}, "tool_choice": "auto", "tools": []}
+    response = msgspec.convert({"id": "r", "created_at": 0, "top_logprobs": 0, "top_p": 1, **fields}, Response)
+    encoder = ResponsesEncoder(response, Presentation(Tools()), lambda response: None)
+    *_, last = encoder.error(ErrorInfo(status=status, message="No.", type="server_error", code=code)).split(b"data: ")
+    failed = json.loads(last)
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert failed["response"]["error"] == {"code": sent, "message": "No."}

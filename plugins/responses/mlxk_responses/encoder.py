@@ -101,7 +101,7 @@ class ResponsesEncoder:
         """Return the events of a response that fails after it began."""
         out = self._start()
         self._response.status = "failed"
-        self._response.error = ResponseError(error.code or error.type, error.message)
+        self._response.error = ResponseError(_error_code(error), error.message)
         if self._response.background:
             self._on_finished(self._response)
         return out + self.event("response.failed", response=self._response)
@@ -189,6 +189,13 @@ class ResponsesEncoder:
         else:
             self._response.status = "completed"
             self._response.completed_at = int(time.time())
+
+
+def _error_code(error: ErrorInfo) -> str:
+    """Return the code of a failed response. OpenAI's SDKs have an enumeration of them, without ours for the server."""
+    if error.status >= 500:
+        return "server_error"
+    return "rate_limit_exceeded" if error.status == 429 else error.code or error.type
 
 
 class _OpenItem(ABC):
