@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxk_core.api.errors import InvalidConstraint
-from mlxk_core.api.generation import Matches, RawString, Vocabulary, sequence
+from mlxk_core.api.generation import Matches, OneOf, RawString, Vocabulary, sequence
 from mlxk_structured.compiler import Compiler
 from mlxk_structured.ecma_regex import of_length
 from mlxk_structured.tokenizer import matches
@@ -309,6 +309,23 @@ def test_a_chain_that_overflows_the_stack_is_an_error(kind, value):
 def test_a_chain_of_some_hundred_references_is_compiled():
     chain = {**{f"d{i}": CHAIN[f"d{i}"] for i in range(300)}, "d300": {"type": "null"}}
     Compiler().check(Matches("json_schema", {"$defs": chain, "$ref": "#/$defs/d0"}))
+
+
+def test_schemas_that_are_too_large_together_are_an_error():
+    """Each is small; the part at fault was searched for in all of them, for minutes."""
+    tools = [{"properties": {f"p{i}_{j}": {"type": "string"} for j in range(200)}} for i in range(90)]
+    for schema in tools[:2]:
+        COMPILER.check(Matches("json_schema", schema))
+    with pytest.raises(InvalidConstraint, match="too large"):
+        COMPILER.compile(OneOf(tuple(Matches("json_schema", schema) for schema in tools)), VOCABULARY)
+
+
+def test_raw_text_ends_where_the_parts_after_it_begin():
+    grammar = sequence("<a>", RawString({}, ("</a>",)), sequence("\n", sequence("</a>")))
+    constraint = COMPILER.compile(grammar, VOCABULARY)
+    for byte in b"<a>one\n</b>\n\ntwo\n</a>":
+        constraint.accept(byte)
+    assert constraint.complete or constraint.mask()[32] & 1
 
 
 def test_errors_of_patterns_that_are_tried_apart_name_the_part():

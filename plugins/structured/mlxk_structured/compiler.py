@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import llguidance
@@ -24,6 +24,9 @@ _PLACES = 200
 """Parts of a schema that are tried to find the one at fault."""
 # A hostile grammar costs at most this: about 60 MB, and 20 ms in a step.
 _LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+
+_FULL = "grammar.symbols.len()"
+"""In the error of a grammar that has more than 65,525 symbols."""
 
 
 class Compiler:
@@ -140,6 +143,8 @@ def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
 
 def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
     """The error that names the part of a schema which cannot be compiled, as far as that is known."""
+    if _FULL in error and not isinstance(grammar, Matches):
+        return InvalidConstraint("constraint", "it is too large: the schemas of all tools together")
     for leaf in leaves(grammar):
         if not isinstance(leaf, Matches):
             continue
@@ -147,18 +152,26 @@ def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
             if isinstance(grammar, Matches):
                 return InvalidConstraint(leaf.kind, f"it is not valid: {_reason(error)}")
             continue
-        for path, reason in _faults(json_schema.normalize(leaf.value, lenient=leaf.lenient)):
-            return InvalidConstraint(leaf.kind, reason, path=path)
+        schema = json_schema.normalize(leaf.value, lenient=leaf.lenient)
+        # Of a grammar with many schemas, only one that does not compile alone is searched.
+        if isinstance(grammar, Matches) or (_error(schema) is not None):
+            for path, reason in _faults(schema):
+                return InvalidConstraint(leaf.kind, reason, path=path)
     return InvalidConstraint("constraint", f"it cannot be compiled: {_reason(error)}")
+
+
+def _error(schema: json_schema.Schema, part: Mapping[str, Any] | None = None) -> str | None:
+    """Return the error of a schema or of a part of it, None if it compiles."""
+    matcher = _matcher(bytes_tokenizer(), f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
+    return str(matcher.get_error()) if matcher.is_error() else None
 
 
 def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
     """Parts of a schema that do not compile, innermost first."""
-    tokenizer = bytes_tokenizer()
     for path, part in schema.places[:_PLACES]:
-        matcher = _matcher(tokenizer, f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
-        if matcher.is_error():
-            yield path, _reason(matcher.get_error())
+        error = _error(schema, part)
+        if error is not None:
+            yield path, _reason(error)
 
 
 def _reason(error: str) -> str:

@@ -114,20 +114,27 @@ class _Writing:
     def _sequence(self, parts: tuple[Part, ...]) -> Iterator[str]:
         """Write parts one after the other. llguidance reads the longest text that a terminal allows, and free text
         allows the beginning of what ends it: so that is a part of the terminal."""
+        parts = tuple(_flat(parts))
         at = 0
         while at < len(parts):
-            part, rest = parts[at], parts[at + 1 :]
+            part = parts[at]
             at += 1
-            if isinstance(part, AnyText) and rest:
-                yield self._text_before(part, Sequence(rest))
+            if isinstance(part, AnyText) and at < len(parts):
+                yield self._text_before(part, Sequence(parts[at:]))
                 return
-            if isinstance(part, RawString) and rest and isinstance(rest[0], Literal):
-                first, *pieces = self._split(rest[0].text) or ("",)
-                if isinstance(first, str) and first:
+            if isinstance(part, RawString):
+                begin = at
+                while at < len(parts) and isinstance(parts[at], Literal):
+                    at += 1
+                following = "".join(each.text for each in parts[begin:at] if isinstance(each, Literal))
+                first, *pieces = self._split(following) or ("",)
+                if isinstance(first, str):
                     yield self._raw_string(part, first)
                     yield self._pieces(pieces)
-                    at += 1
-                    continue
+                else:
+                    yield self._raw_string(part)
+                    yield self._pieces([first, *pieces])
+                continue
             yield self.write(part)
 
     def _text_before(self, text: AnyText, rest: Part) -> str:
@@ -232,6 +239,15 @@ def _written_schema(part: Matches) -> tuple[json_schema.Schema, str]:
 def _cached_schema(text: str, lenient: bool) -> tuple[json_schema.Schema, str]:
     schema = json_schema.normalize(json.loads(text), lenient=lenient)
     return schema, json_grammar(schema)
+
+
+def _flat(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield `parts` with those of sequences among them in their place."""
+    for part in parts:
+        if isinstance(part, Sequence):
+            yield from _flat(part.parts)
+        else:
+            yield part
 
 
 def _after(text: str, part: Part) -> Part | None:
