@@ -152,12 +152,14 @@ class Hub:
         """Requests like `pattern` are answered with `status`."""
         self._add_fault(pattern, lambda handler: handler.error(status, headers=headers), times)
 
-    def hangs(self, pattern: str, *, times: int | None = None) -> None:
-        """Requests like `pattern` get no answer for as long as the hub lives."""
+    def hangs(self, pattern: str, *, times: int | None = None, token: str | None = None) -> None:
+        """Requests like `pattern`, with `token` those that send it, get no answer for as long as the hub lives."""
 
         def hang(handler: Handler) -> bool:
+            if token is not None and handler.token != token:
+                return False
             self.hanging.set()
-            self._server.closing.wait(120)
+            self._server.closing.wait()
             handler.close_connection = True
             return True
 

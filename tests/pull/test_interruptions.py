@@ -13,6 +13,7 @@ import threading
 import time
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 NAME = "org/large"
 FOLDER = "models--org--large"
@@ -132,12 +133,13 @@ def test_an_unreachable_xet_storage_is_named(hub, repository, mlxk):
 def test_ctrl_c_stops_at_once_and_the_next_pull_resumes(midway, repository, hub, mlxk, hub_cache, snapshot, large):
     pull, of_pull = midway
     pull.send_signal(signal.SIGINT)
-    _, shown = pull.communicate(timeout=60)
+    _, shown = pull.communicate(timeout=180)
     assert pull.returncode == 130
     assert len(hub.asked("GET /cdn/")) == 1
     assert re.search(r"Stopped\. \d of 5 files are saved, and part of model\.safetensors\.", shown)
     assert of_pull and not [pid for pid in of_pull if runs(pid)]
     assert not locks(hub_cache)
+    assert (hub_cache / ".locks" / FOLDER).is_dir()  # another program may wait for one of these locks
     saved = size(*parts(hub_cache))
 
     listed = mlxk("list", "--all")
@@ -155,7 +157,7 @@ def test_a_killed_pull_leaves_no_process_and_the_next_pull_resumes(
 ):
     pull, of_pull = midway
     pull.kill()
-    pull.communicate(timeout=60)
+    pull.communicate(timeout=180)
     assert of_pull
     until(lambda: not [pid for pid in of_pull if runs(pid)])
     until(lambda: not locks(hub_cache))
@@ -201,7 +203,7 @@ def test_ctrl_c_before_anything_is_complete_leaves_no_repository(hub, repository
     pull = mlxk.start("pull", NAME, "--json")
     until(lambda: hub.asked("/tree/")[1:] and (hub_cache / FOLDER / "trees").is_dir())
     pull.send_signal(signal.SIGINT)
-    answer, _ = pull.communicate(timeout=60)
+    answer, _ = pull.communicate(timeout=180)
     assert pull.returncode == 130
     assert json.loads(answer)["error"]["type"] == "interrupted"
     assert "Nothing was kept." in json.loads(answer)["error"]["message"]
@@ -214,7 +216,7 @@ def test_ctrl_c_in_the_preflight_writes_nothing(hub, repository, mlxk, listing):
     pull = mlxk.start("pull", NAME)
     assert hub.hanging.wait(120)
     pull.send_signal(signal.SIGINT)
-    _, told = pull.communicate(timeout=60)
+    _, told = pull.communicate(timeout=180)
     assert pull.returncode == 130
     assert "Nothing was written." in told
     assert listing() == before
@@ -225,12 +227,65 @@ def test_an_update_that_is_stopped_leaves_the_old_revision_in_use(hub, repositor
     repository.commit({**large, "model.safetensors": large["model.safetensors"][:-1] + b"\x01"})
     pull, _ = caught(hub, mlxk, hub_cache)
     pull.send_signal(signal.SIGINT)
-    pull.communicate(timeout=60)
+    pull.communicate(timeout=180)
     assert (hub_cache / FOLDER / "refs" / "main").read_text() == old
     assert mlxk("health", NAME).code == 0
 
 
-def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot, large):
+@pytest.mark.parametrize("moment", ["HEAD /org/large/resolve/", "GET /org/large/resolve/"])
+def test_a_pull_that_is_stopped_without_a_file_does_not_harm_the_one_beside_it(
+    hub, repository, mlxk, snapshot, hub_cache, large, moment
+):
+    hub.account("hf_other")
+    hub.hangs("HEAD .*/resolve/", token="hf_other")
+    first, codes = threading.Lock(), []
+
+    def stop_another():
+        with first:  # what else comes at this moment waits until the other pull has removed its folders
+            if not codes:
+                other = mlxk.start("pull", NAME, env={"HF_TOKEN": "hf_other"})
+                hub.hanging.wait(120)
+                other.send_signal(signal.SIGINT)
+                other.communicate(timeout=180)
+                codes.append(other.returncode)
+
+    for _ in large:
+        hub.answers_before(moment, stop_another)
+    result = mlxk("pull", NAME)
+    assert (result.code, codes) == (0, [130]), result
+    assert snapshot(NAME, repository.branches["main"]) == large
+    assert (hub_cache / FOLDER / "refs" / "main").read_text() == repository.branches["main"]
+
+
+def test_a_step_is_taken_again_when_its_folder_vanishes_and_not_for_an_error_of_the_hub(tmp_path):
+    from mlxk_pull.cleanup import despite_cleanups
+
+    tries = []
+
+    def step(*, appears_at):
+        tries.append(None)
+        if len(tries) == appears_at:
+            (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "file").touch()
+
+    despite_cleanups(lambda: step(appears_at=3))
+    assert len(tries) == 3
+    (tmp_path / "folder" / "file").unlink()
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(FileNotFoundError):
+        despite_cleanups(lambda: step(appears_at=None))
+    tries.clear()
+
+    def missing_on_the_hub():
+        tries.append(None)
+        raise LocalEntryNotFoundError("The hub has no such file.")
+
+    with pytest.raises(LocalEntryNotFoundError):
+        despite_cleanups(missing_on_the_hub)
+    assert len(tries) == 1
+
+
+def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot, large, hub_cache):
     hub.chunk, hub.pause = 4 << 20, 0.1
     results = []
     pulls = [threading.Thread(target=lambda: results.append(mlxk("pull", NAME))) for _ in range(2)]
@@ -239,6 +294,7 @@ def test_two_pulls_of_one_model_download_it_once(hub, repository, mlxk, snapshot
     for pull in pulls:
         pull.join()
     assert [result.code for result in results] == [0, 0], results
+    assert (hub_cache / ".locks" / FOLDER).is_dir()
     assert len(hub.asked("GET /cdn/")) == 1
     assert snapshot(NAME, repository.branches["main"]) == large
 
@@ -300,7 +356,7 @@ def test_a_terminal_gets_one_bar_in_bytes_with_speed_and_the_time_left(hub, larg
         pass  # Linux' way to say that the other side has closed
     finally:
         os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=180) == 0
     text = plain(seen)
     assert HALF.search(text), text
     assert "Fetching" not in text and "it/s" not in text

@@ -9,14 +9,16 @@ A download executes this module with `python -m` when its parent is gone.
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 _SUFFIX = ".incomplete"
+_TRIES = 6
 
 
 def remove_partial_files(blobs: Path, locks: Path, *, resumable: bool = False) -> int:
@@ -70,6 +72,18 @@ def remove_empty_repository(folder: Path, locks: Path, commit: str) -> None:
         folder.rmdir()
     with suppress(OSError):  # still in use, or never created
         locks.rmdir()
+
+
+def despite_cleanups(step: Callable[[], object]) -> None:
+    """Take a step again if its folders vanished: another pull that is stopped before it has a file removes them."""
+    for remaining in reversed(range(_TRIES)):
+        try:
+            step()
+        except FileNotFoundError as error:
+            if error.errno != errno.ENOENT or not remaining:  # huggingface_hub's own subclass is about the hub
+                raise
+        else:
+            return
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlxk_core.api.errors import Interrupted, MlxkError
 from mlxk_hub.client import MAIN, RemoteFile
 from mlxk_hub.subprocess_job import JobProcess
-from mlxk_pull.cleanup import remove_empty_repository, remove_locks, remove_partial_files
+from mlxk_pull.cleanup import despite_cleanups, remove_empty_repository, remove_locks, remove_partial_files
 from mlxk_pull.disk_errors import write_error
 from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Report
 from mlxk_pull.preflight import DownloadPlan, check_space
@@ -65,7 +65,7 @@ def download(plan: DownloadPlan, redo: tuple[RemoteFile, ...], progress: Progres
         if first:
             # An interrupted first pull can then be recognized. An update is recorded at the end: until then the name
             # refers to the complete revision.
-            repository.write_ref(plan.target.revision, plan.commit)
+            despite_cleanups(lambda: repository.write_ref(plan.target.revision, plan.commit))
         process: JobProcess[Report] = JobProcess("mlxk_pull.download_worker", job, Report)
         with process:
             for report in process.reports():
@@ -73,7 +73,7 @@ def download(plan: DownloadPlan, redo: tuple[RemoteFile, ...], progress: Progres
                     progress.update(max(0, report.bytes - complete))
                 else:
                     progress.note(report.text)
-    repository.write_ref(plan.target.revision, plan.commit)
+    despite_cleanups(lambda: repository.write_ref(plan.target.revision, plan.commit))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ process of its own because huggingface_hub finishes the files in flight before i
 
 from __future__ import annotations
 
-import errno
 import glob
 import logging
 import re
@@ -33,6 +32,7 @@ from mlxk_hub.errors import HubRequest, NotOnHub, hub_error, translate
 from mlxk_hub.retry import RetryPolicy, delay_after
 from mlxk_hub.subprocess_job import serve_job
 from mlxk_pull import resumable
+from mlxk_pull.cleanup import despite_cleanups
 from mlxk_pull.disk_errors import disk_error, write_error
 from mlxk_pull.local_state import partial_path
 from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Note
@@ -89,7 +89,7 @@ class _Download:
         for file in large.values():
             self._counter.set(file.digest, self._bytes_on_disk(file))
         # The small files first: an interrupted download then has the config and the tokenizer.
-        self._policy.call(lambda: _despite_cleanups(lambda: self._with_huggingface_hub(small)), delay=_delay)
+        self._policy.call(lambda: despite_cleanups(lambda: self._with_huggingface_hub(small)), delay=_delay)
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
             for future in as_completed([pool.submit(self._download_large, file) for file in large.values()]):
@@ -97,7 +97,7 @@ class _Download:
         finally:
             # After an error the others are not awaited: they end with the process, and a later pull resumes them.
             pool.shutdown(wait=False, cancel_futures=True)
-        self._policy.call(lambda: _despite_cleanups(self._link), delay=_delay)
+        self._policy.call(lambda: despite_cleanups(self._link), delay=_delay)
         self._counter.report_now()
 
     def _download_large(self, file: JobFile) -> None:
@@ -344,25 +344,13 @@ def _clean_up_command(job: DownloadJob) -> list[str]:
 @contextmanager
 def _hold(lock: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        _despite_cleanups(lambda: stack.enter_context(_in_new_folder(lock)))
+        despite_cleanups(lambda: stack.enter_context(_in_new_folder(lock)))
         yield
 
 
 def _in_new_folder(lock: Path) -> AbstractContextManager[object]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     return WeakFileLock(lock)
-
-
-def _despite_cleanups(step: Callable[[], object]) -> None:
-    """Take a step again if its folders vanished: another pull that is stopped before it has a file removes them."""
-    for remaining in reversed(range(_TRIES)):
-        try:
-            step()
-        except FileNotFoundError as error:
-            if error.errno != errno.ENOENT or not remaining:  # huggingface_hub's own subclass is about the hub
-                raise
-        else:
-            return
 
 
 if __name__ == "__main__":
