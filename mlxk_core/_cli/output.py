@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mlxk_core._errors import MlxkError, kind_of, type_and_message
+from mlxk_core._isolation.stdout import quiet_stdout
 from mlxk_core._text.control import escape_control, one_line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,6 +31,11 @@ class Output:
     def for_json(self) -> Output:
         """Return the same streams in JSON mode."""
         return Output(json=True, stdout=self._stdout, stderr=self._stderr)
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which standard output gets only what this object writes. What other code prints goes to
+        standard error, also that of C libraries and child processes. Does nothing at a terminal."""
+        return contextlib.nullcontext() if self.stdout_is_terminal else quiet_stdout()
 
     @property
     def stdout_is_terminal(self) -> bool:

@@ -44,7 +44,7 @@ def embed(
     """
     inputs = list(texts) or _lines()
     found = Resolver(session.host).resolve(model)
-    with GenerationService(session.host) as service:
+    with session.output.exclusive(), GenerationService(session.host) as service:
         request = EmbeddingRequest(
             model=found, inputs=inputs, prompt_name=prompt_name, dimensions=dimensions, truncate=truncate, option="text"
         )

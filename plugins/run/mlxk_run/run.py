@@ -387,6 +387,7 @@ def _running(ctx: click.Context, model: Model, arguments: _Arguments) -> Iterato
     if warning and not arguments.view.quiet:
         session.output.note(f"warning: {warning}")
     log = ctx.with_resource(captured_log(on=arguments.view.verbose))
+    ctx.with_resource(session.output.exclusive())
     service = GenerationService(session.host, concurrency=1, memory=machine_memory())
     try:
         yield Runner(session, service, model, Display(session.output, arguments.view), log)
