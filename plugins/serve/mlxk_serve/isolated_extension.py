@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MethodType, TracebackType
 from typing import Any, TypeVar
+from wsgiref.util import is_hop_by_hop
 
 import falcon
 
@@ -50,6 +51,24 @@ class ExtensionGuard:
     def isolate(self, what: str, source: object) -> _Isolation:
         """Return a context to call `source` in, a function of the plugin. `what` names it in an error."""
         return _Isolation(self, what, source)
+
+    def respond(
+        self,
+        what: str,
+        function: Callable[..., Any],
+        req: falcon.Request,
+        resp: falcon.Response,
+        *args: Any,
+        **params: Any,
+    ) -> None:
+        """Call a responder or a method of middleware. A head of the response that WSGI rejects is an error of it."""
+        with self.isolate(what, function):
+            try:
+                function(req, resp, *args, **params)
+            except _INTENDED as intended:
+                _check_headers(getattr(intended, "headers", None) or {})
+                raise
+            _check_head(resp)
 
     def failure(self, what: str, error: BaseException, source: object) -> PluginFailure:
         """Return `error`, raised by `source`, as a failure of the plugin."""
@@ -153,8 +172,8 @@ class IsolatedResource:
     def _respond(
         self, what: str, responder: Callable[..., None], req: falcon.Request, resp: falcon.Response, **params: Any
     ) -> None:
+        self._guard.respond(what, responder, req, resp, **params)
         with self._guard.isolate(what, responder):
-            responder(req, resp, **params)
             _render(resp)
         stream: Any = resp.stream
         if stream is not None and not _is_own(stream) and not hasattr(stream, "read"):
@@ -170,7 +189,7 @@ class IsolatedMiddleware:
             method = getattr(component, name, None)
             if method is not None:
                 what = f"{name} of middleware {type(component).__name__}"
-                setattr(self, name, MethodType(_without_self(functools.partial(guard.call, what, method)), self))
+                setattr(self, name, MethodType(_without_self(functools.partial(guard.respond, what, method)), self))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._component, name)
@@ -259,6 +278,34 @@ class _IsolatedCancellation:
 
     def check(self) -> None:
         self._cancellation.check()
+
+
+def _check_head(resp: falcon.Response) -> None:
+    """Raise `ValueError` for a status or a header that the server would answer with a 500. The header is removed: the
+    response to the error has the others."""
+    status = falcon.code_to_http_status(resp.status)
+    if not status[:3].isdigit() or not _is_wsgi_text(status):
+        raise ValueError(f"resp.status is {status!r}, not a status of HTTP")
+    for name, value in resp.headers.items():
+        try:
+            _check_headers({name: value})
+        except ValueError:
+            resp.delete_header(name)
+            raise
+
+
+def _check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+        if is_hop_by_hop(name):
+            raise ValueError(f"header {name} is the server's: it belongs to the connection, not to the response")
+        if name.lower() == "content-length" and not value.isdigit():
+            raise ValueError(f"header {name} is {value!r}, not a number")
+        if not _is_wsgi_text(name) or not _is_wsgi_text(value):
+            raise ValueError(f"header {name!r} is {value!r}: a header has one line of Latin-1 characters")
+
+
+def _is_wsgi_text(text: str) -> bool:
+    return "\n" not in text and "\r" not in text and all(character <= "\xff" for character in text)
 
 
 def _render(resp: falcon.Response) -> None:
