@@ -49,19 +49,23 @@ class ServerProcess:
 
     @property
     def status(self) -> dict:
-        with urllib.request.urlopen(f"{self.base_url}/status", timeout=60) as response:
+        with urllib.request.urlopen(f"{self.base_url}/status", timeout=180) as response:
             return json.load(response)
+
+    def wait_until_idle(self) -> None:
+        """Wait for the end of all requests: they are counted until after the last byte of their response."""
+        for _ in range(2400):
+            left = [self.status[name] for name in ("active", "waiting", "responses")]
+            if not any(left):
+                break
+            time.sleep(0.05)
+        assert not any(left), left
 
     def close(self) -> None:
         try:
-            for _ in range(1200):
-                left = [self.status[name] for name in ("active", "waiting", "responses")]
-                if not any(left):
-                    break
-                time.sleep(0.05)
-            assert not any(left), left
+            self.wait_until_idle()
             self.popen.send_signal(signal.SIGTERM)
-            assert self.popen.wait(timeout=60) == 0
+            assert self.popen.wait(timeout=180) == 0
             assert "Traceback" not in self._log.read_text(), self._log.read_text()
         finally:
             self.kill()

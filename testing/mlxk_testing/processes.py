@@ -40,7 +40,7 @@ class Processes:
         input: str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> Result:
         """Run `mlxk` to its end. `env` adds to this process' environment; standard input is empty without `input`."""
         done = subprocess.run(

@@ -17,7 +17,7 @@ import pytest
 
 from mlxk_testing.processes import Processes
 
-_WAIT = 120.0  # seconds
+_WAIT = 300.0  # seconds
 
 
 @dataclass(frozen=True)

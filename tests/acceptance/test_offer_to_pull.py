@@ -18,7 +18,9 @@ def offered(hub, tmp_path):
 
 
 def spawn(*args):
-    return pexpect.spawn(sys.executable, ["-m", "mlxk_core", *args], encoding="utf-8", timeout=60, env=dict(os.environ))
+    return pexpect.spawn(
+        sys.executable, ["-m", "mlxk_core", *args], encoding="utf-8", timeout=180, env=dict(os.environ)
+    )
 
 
 def test_yes_pulls_the_model_and_answers(offered):

@@ -17,7 +17,7 @@ TEXT = (
     "```python\nprint(1)\n```\n\nThe end."
 )
 WORDS = TEXT.replace("**", "").replace("`code`", "code").replace("```python", "").replace("```", "").replace("- ", "")
-GRACE = 60  # seconds after which a test is stuck; never a measure of speed
+GRACE = 180  # seconds after which a test is stuck; never a measure of speed
 
 
 class Screen:

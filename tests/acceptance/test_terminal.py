@@ -15,7 +15,7 @@ from mlxk_run.store import ChatStore
 from mlxk_testing.tiny_models import random_model, scripted_model
 
 BABBLE = r"[!-~]{20}"  # a long word of an answer, and no control sequence of the prompt
-GRACE = 60  # seconds after which a test is stuck; never a measure of speed
+GRACE = 180  # seconds after which a test is stuck; never a measure of speed
 ANSWER = "Hello there, this is a scripted answer."
 
 

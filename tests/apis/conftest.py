@@ -133,7 +133,7 @@ class Client:
         return self.request("POST", path, body, headers)
 
     def request(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Reply:
-        connection = http.client.HTTPConnection(*self.address, timeout=60)
+        connection = http.client.HTTPConnection(*self.address, timeout=180)
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:

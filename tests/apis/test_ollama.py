@@ -141,7 +141,7 @@ def seconds_left(model):
 
 def until(condition):
     """Wait until `condition()` is true: the end of a request reaches the engine thread a moment after its response."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

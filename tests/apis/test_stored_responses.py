@@ -18,7 +18,7 @@ from tests.apis.conftest import KEY, OTHER_KEY, Client
 from tests.apis.test_responses import create, text
 from tests.server_process import ServerProcess, own_home
 
-WAIT = 60.0
+WAIT = 180.0
 
 
 def finished(api, id):

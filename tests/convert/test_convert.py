@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     random_model(tmp_path / "source", hidden=256)
     limited = tmp_path / "limited.sh"
     limited.write_text(f"ulimit -f 200\nexec {sys.executable} -m mlxk_core convert ./source out --json\n")
-    child = pexpect.run(f"bash {limited}", cwd=str(tmp_path), withexitstatus=True, timeout=60)
+    child = pexpect.run(f"bash {limited}", cwd=str(tmp_path), withexitstatus=True, timeout=180)
     assert child[1] == 1 and b"not_writable" in child[0]
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".out*"))
 
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 def test_ctrl_c_leaves_nothing(tmp_path):
     random_model(tmp_path / "source", hidden=1024, layers=6)
     command = ["-m", "mlxk_core", "convert", "./source", "out"]
-    child = pexpect.spawn(sys.executable, command, cwd=str(tmp_path), encoding="utf-8", timeout=60)
+    child = pexpect.spawn(sys.executable, command, cwd=str(tmp_path), encoding="utf-8", timeout=180)
     child.expect("Converting")
     child.sendintr()
     child.expect(pexpect.EOF)

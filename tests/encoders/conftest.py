@@ -58,7 +58,7 @@ def post(encoder_server: ServerProcess) -> Callable[[str, Any], tuple[int, Any]]
     url = urlsplit(encoder_server.base_url)
 
     def send(path: str, body: Any) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=180)
         try:
             connection.request("POST", path, json.dumps(body))
             response = connection.getresponse()

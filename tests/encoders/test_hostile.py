@@ -122,8 +122,7 @@ def test_many_embedding_clients_and_chats_share_a_server(encoder_server, post):
         for each, expected in zip(embeddings, alone, strict=True):
             for entry in each.result():
                 assert all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(entry["embedding"], expected, strict=True))
-    status = encoder_server.status
-    assert (status["active"], status["responses"]) == (0, 0)
+    encoder_server.wait_until_idle()
 
 
 def test_the_document_of_the_server_describes_both_routes(encoder_server):

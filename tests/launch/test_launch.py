@@ -67,7 +67,7 @@ def server(tmp_path_factory):
 
 def answers(url):
     try:
-        urllib.request.urlopen(f"{url}/livez", timeout=5)
+        urllib.request.urlopen(f"{url}/livez", timeout=60)
     except urllib.error.URLError:
         return False
     return True

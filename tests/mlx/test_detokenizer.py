@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -120,20 +119,20 @@ def test_streaming_is_linear():
 def test_a_long_text_read_as_tokens_holds_up_nobody():
     adapter = TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=byte_level()), vocab_size=256)
     text = "Hello world. " * 60_000
-    read, waited = threading.Event(), []
+    began, over, turns = threading.Event(), threading.Event(), []
 
     def live():
-        while not read.is_set():
-            began = time.perf_counter()
-            time.sleep(0.001)
-            waited.append(time.perf_counter() - began)
+        while not over.wait(0.001):
+            turns.append(None)
+            began.set()
 
     alive = threading.Thread(target=live)
     alive.start()
-    began = time.perf_counter()
+    began.wait()
+    before = len(turns)
     tokens = adapter.encode(text, add_special_tokens=False)
-    took = time.perf_counter() - began
-    read.set()
+    meanwhile = len(turns) - before
+    over.set()
     alive.join()
     assert len(tokens) == len(text)
-    assert max(waited) < took / 2
+    assert meanwhile > 50  # at most some 20 if the interpreter's lock is held

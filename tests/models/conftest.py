@@ -71,7 +71,9 @@ def seen(mlxk: Processes) -> Callable[..., str]:
     def run(*args: str) -> str:
         program, *arguments = mlxk.command(*args)
         environment = {**os.environ, "MLXK_DISABLE_PLUGINS": "smollm2"}
-        terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=60, dimensions=(24, 80), env=environment)
+        terminal = pexpect.spawn(
+            program, arguments, encoding="utf-8", timeout=180, dimensions=(24, 80), env=environment
+        )
         terminal.expect(pexpect.EOF)
         terminal.close()
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.before or "")

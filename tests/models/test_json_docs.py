@@ -117,5 +117,5 @@ def test_a_server_says_where_it_listens_in_one_document(
     schema.validate(document)
     assert document["data"]["port"]
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=180)
     assert rest == ""

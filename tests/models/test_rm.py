@@ -230,7 +230,7 @@ def test_deleting_twice_at_once_succeeds_twice(mlxk: Processes, hub_cache: Path)
     for number in range(3000):
         (snapshot / f"{number}.txt").touch()
     runs = [mlxk.start("rm", "org/many", "-f") for _ in range(2)]
-    shown = [run.communicate(timeout=60)[1] for run in runs]
+    shown = [run.communicate(timeout=180)[1] for run in runs]
     # One that starts when the other has finished finds no model; it must not fail in any other way.
     assert any(run.returncode == 0 for run in runs), shown
     assert all(run.returncode == 0 or "not found" in text for run, text in zip(runs, shown, strict=True)), shown
@@ -251,7 +251,7 @@ def test_a_model_in_use_is_deleted_only_with_force(ask: Ask, repository: Path) -
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("\x04", 130)], ids=["yes", "no answer", "Ctrl-D"])
 def test_on_a_terminal_it_asks(mlxk: Processes, repository: Path, answer: str, code: int) -> None:
     program, *arguments = mlxk.command("rm", "tiny")
-    terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=60, dimensions=(24, 80))
+    terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=180, dimensions=(24, 80))
     terminal.expect(re.escape("Delete org/tiny (2 revisions: 1111111, 2222222)"))
     terminal.expect(r"\[y/N\]")
     terminal.send(answer)

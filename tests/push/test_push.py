@@ -225,7 +225,7 @@ def test_ctrl_c_stops_at_once_and_commits_nothing(hub, account, mlxk, push, fold
     process = mlxk.start("push", str(folder), NAME)
     assert hub.hanging.wait(120)
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Nothing was committed." in shown
     assert not repository.messages

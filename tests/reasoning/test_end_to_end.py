@@ -280,7 +280,7 @@ def _ask(base: str, model: str, **fields: object) -> tuple[dict, str]:
 
 def test_a_chat_at_a_terminal_sets_the_reasoning_of_each_turn_apart(mlxk: Processes, models: dict[str, Model]) -> None:
     command, *arguments = mlxk.command("run", str(models["harmony"].path), "--plain")
-    chat = pexpect.spawn(command, arguments, encoding="utf-8", timeout=60, echo=False, dimensions=(24, 200))
+    chat = pexpect.spawn(command, arguments, encoding="utf-8", timeout=180, echo=False, dimensions=(24, 200))
     try:
         said = []
         for question in ("Which way?", "And now?"):

@@ -22,7 +22,7 @@ from mlxk_serve.server import Server
 from mlxk_testing.fake_engine import FakeBackend, fake_backend, fake_model
 from mlxk_testing.tiny_models import in_hub_cache
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """How long a test waits for what must happen; nothing that works comes near."""
 
 

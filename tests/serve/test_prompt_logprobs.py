@@ -29,7 +29,7 @@ def model(tmp_path_factory):
         document = "".join(itertools.takewhile(lambda line: line != "}\n", process.stdout)) + "}"
     yield folder, json.loads(document)["data"]["port"]
     process.terminate()
-    process.wait(60)
+    process.wait(180)
     process.stdout.close()
 
 

@@ -78,7 +78,7 @@ def port(tmp_path_factory, installed_examples):
     yield _announced(process)["port"]
     process.send_signal(signal.SIGINT)
     try:
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=180)
     finally:
         process.kill()
     assert process.returncode == 0, told
@@ -399,7 +399,7 @@ def test_two_models_take_turns_where_only_one_has_room(mlxk, kit):
     held = one.metric(f"mlxk_prompt_cache_bytes{{{labels}}}")
     assert 0 < held < one.metric(f"mlxk_model_memory_bytes{{{labels}}}")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
 
 
 @pytest.mark.smollm2

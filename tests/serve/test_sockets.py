@@ -39,7 +39,7 @@ class Loop:
 
     def connect(self):
         sock = socket.socket(self._family)
-        sock.settimeout(60)
+        sock.settimeout(180)
         sock.connect(self._name)
         return sock
 
@@ -97,7 +97,7 @@ def test_a_rejected_connection_gets_a_request_id_that_is_in_the_log(loop, kit):
     finished = threading.Event()
 
     def late(environ, start_response):
-        finished.wait(60)
+        finished.wait(180)
         return hello(environ, start_response)
 
     served = loop(late, connections=1)
@@ -167,7 +167,7 @@ def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop,
     finished = threading.Event()
 
     def late(environ, start_response):
-        finished.wait(60)
+        finished.wait(180)
         return hello(environ, start_response)
 
     served = loop(late, accepting(Sluggish, listening), stalled_time=0.5)
@@ -176,7 +176,7 @@ def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop,
     asked = time.monotonic()
     kit.until(lambda: served.http.turn(0.01) or time.monotonic() - asked > 0.6)
     finished.set()
-    assert Sluggish.sending.wait(60)
+    assert Sluggish.sending.wait(180)
     for channel in served.http.channels:
         channel.enforce_deadlines(time.monotonic())
     assert served.read(patient).endswith(b"hello")

@@ -45,7 +45,7 @@ def port(tmp_path_factory):
     document = "".join(itertools.takewhile(lambda line: line != "}\n", process.stdout)) + "}"
     yield json.loads(document)["data"]["port"]
     process.terminate()
-    process.wait(60)
+    process.wait(180)
     process.stdout.close()
 
 

@@ -31,7 +31,7 @@ while True:
     delay = max(delay, time.monotonic() - began - 0.05)
     began = time.monotonic()
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=180)
         connection.request("GET", "/health")
         response = connection.getresponse()
         body = response.read().decode()
@@ -44,7 +44,7 @@ while True:
 print(json.dumps([silence, delay, failures]))
 """
 """In a process of its own: what a test sends is made in this one, which delays its threads."""
-LONGEST_LIFE = 300
+LONGEST_LIFE = 3600
 
 
 class Survivor:
@@ -106,7 +106,7 @@ class Survivor:
     def end(self) -> int:
         """End it as a supervisor would, and return its exit code."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(30)
+        return self.popen.wait(180)
 
 
 class Watch:

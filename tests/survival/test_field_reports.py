@@ -73,7 +73,7 @@ def server(tmp_path_factory):
         in_hub_cache("tiny/calls", lambda folder: scripted_model(folder, TWO_CALLS, **calling))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.alarm(600)
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.alarm(3600)
         )
     document = ""
     while not document.endswith("\n}\n"):
@@ -82,7 +82,7 @@ def server(tmp_path_factory):
         document += line
     yield process, json.loads(document)["data"]["port"]
     process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=180)
     assert process.returncode == 0
     assert "Traceback" not in log
 

@@ -132,7 +132,7 @@ def server(tmp_path_factory):
     import resource
 
     def limit():
-        signal.alarm(600)
+        signal.alarm(3600)
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -156,7 +156,7 @@ def server(tmp_path_factory):
         document += line
     yield process, json.loads(document)["data"]["port"], served
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
 
 
 class Sound:

@@ -20,7 +20,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def connect(server):
-    return socket.create_connection(("127.0.0.1", server.client.port), timeout=60)
+    return socket.create_connection(("127.0.0.1", server.client.port), timeout=180)
 
 
 def status(server, data):

@@ -15,7 +15,7 @@ def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
     generation = house.ask(model)
     generation.on_update(arrived.set)
     while not (events and isinstance(events[-1], Finished)):
-        assert arrived.wait(10)
+        assert arrived.wait(house.GRACE)
         arrived.clear()
         while not (events and isinstance(events[-1], Finished)) and (new := generation.poll()) is not None:
             events += new
