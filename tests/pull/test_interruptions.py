@@ -13,7 +13,6 @@ import threading
 import time
 
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
 
 NAME = "org/large"
 FOLDER = "models--org--large"
@@ -258,6 +257,8 @@ def test_a_pull_that_is_stopped_without_a_file_does_not_harm_the_one_beside_it(
 
 
 def test_a_step_is_taken_again_when_its_folder_vanishes_and_not_for_an_error_of_the_hub(tmp_path):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     from mlxk_pull.cleanup import despite_cleanups
 
     tries = []
