@@ -178,6 +178,7 @@ class MlxEngine:
         if self._decoding:  # the first pass of a step decodes these rows
             self._masked.expect([self._by_uid[uid].mask for uid in self._decoding])
         read, sampled = self._generator.next()
+        self._masked.end_step()
         self._decoding = [response.uid for response in sampled if response.finish_reason is None]
         self._decoding += [response.uid for response in read if response.end_of_prompt]
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]

@@ -37,6 +37,10 @@ class MaskedNetwork:
         """Mask the next pass, which decodes a token of each of `rows`, in this order (None: without a constraint)."""
         self._rows = rows if any(rows) else None
 
+    def end_step(self) -> None:
+        """Let go of the last pass: its logits take some megabytes, which an idle model need not hold."""
+        self._pending = self._rows = None
+
     def dispatch(self) -> None:
         """Start the last pass, once: an evaluation for each of its rows would cost more."""
         if self._pending is not None:
@@ -45,7 +49,8 @@ class MaskedNetwork:
 
     def __call__(self, inputs: mx.array, **options: Any) -> mx.array:
         logits: mx.array = self._network(inputs, **options)
-        self._pending = logits
+        if inputs.shape[1] == 1:  # the logits of a prompt are never computed
+            self._pending = logits
         if self._rows is None:
             return logits
         rows, self._rows = self._rows, None
