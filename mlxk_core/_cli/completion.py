@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from mlxk_core._cli.session import Session, json_option
 from mlxk_core._errors import MlxkError
+from mlxk_core._host.host import Host
 from mlxk_core._paths import user_folder
 
 VARIABLE = "_MLXK_COMPLETE"
@@ -74,20 +75,23 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     if incomplete.startswith(("/", "./", "../", "~")):
         return [CompletionItem(incomplete, type="file")]
     session = ctx.find_object(Session)
-    if session is None:
-        return []
+    return [] if session is None else [CompletionItem(name) for name in complete_model_name(session.host, incomplete)]
+
+
+def complete_model_name(host: Host, incomplete: str) -> list[str]:
+    """Return the names of models and aliases that begin with `incomplete` in any case, with the default owner or
+    without it."""
     from mlxk_core._models.references import short_name  # these read the cache: only for this
     from mlxk_core._models.resolve import Resolver
 
     try:
-        names = [*Resolver(session.host).names(), *session.host.settings.aliases]
+        names = [*Resolver(host).names(), *host.settings.aliases]
     except MlxkError:  # a broken settings file is an error of the command, not of its completion
         return []
     folded = incomplete.casefold()
     found = [name for name in names if name.casefold().startswith(folded)]
     short = [name for each in names if (name := short_name(each)) != each]
-    found += [name for name in short if folded and name.casefold().startswith(folded)]
-    return [CompletionItem(name) for name in found]
+    return found + [name for name in short if folded and name.casefold().startswith(folded)]
 
 
 def complete_backend(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

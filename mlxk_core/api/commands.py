@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from mlxk_core._cli.completion import complete_backend, complete_model, complete_plugin, complete_reasoning_format
+from mlxk_core._cli.completion import (
+    complete_backend,
+    complete_model,
+    complete_model_name,
+    complete_plugin,
+    complete_reasoning_format,
+)
 from mlxk_core._cli.confirm import can_ask, confirm, confirm_deletion
 from mlxk_core._cli.editor import interrupts_ignored, open_editor
 from mlxk_core._cli.find_model import find_or_pull
@@ -18,6 +24,7 @@ __all__ = [
     "can_ask",
     "complete_backend",
     "complete_model",
+    "complete_model_name",
     "complete_plugin",
     "complete_reasoning_format",
     "confirm",

@@ -3,12 +3,15 @@
 import io
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from mlxk_core._cli.main import run
 from mlxk_core._errors import BrokenModel
 from mlxk_run import plugin
+from mlxk_run.chat_commands import ChatCommands
+from mlxk_run.store import ChatStore
 from mlxk_testing.fake_engine import fake_backend, fake_model
 from mlxk_testing.tiny_models import in_hub_cache
 
@@ -235,3 +238,28 @@ def test_a_file_that_a_message_names_and_cannot_be_read_is_an_error_of_the_messa
     (tmp_path / "data").write_bytes(b"\0")
     out, notes = chat(f"Read @{tmp_path}/data".encode(), b"Hi")
     assert "error: @FILE: " in notes and "--file" not in notes and out == "Hello.\n"
+
+
+@pytest.fixture
+def commands(host, tmp_path):
+    """The commands of a chat without a model."""
+    session = SimpleNamespace(host=host, output=SimpleNamespace(note=print))
+    store = ChatStore(tmp_path / "chats.db")
+    store.save(None, model="m", system=None, messages=[], name="my trip")
+    return ChatCommands(SimpleNamespace(runner=SimpleNamespace(session=session), store=store))
+
+
+def test_names_of_models_are_completed_in_any_case_and_without_the_owner(commands, hub_cache, tmp_path, monkeypatch):
+    in_hub_cache("mlx-community/Tiny-4bit", fake_model)
+    for typed in ("tin", "Tiny", "MLX-community/t"):
+        [(name, start)] = commands.complete(f"/model {typed}")
+        assert name.endswith("Tiny-4bit") and start == -len(typed)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talker").mkdir()
+    assert commands.complete("/model ./tal") == [("./talker/", -5)]
+
+
+def test_names_with_white_space_are_completed(commands):
+    assert commands.complete("/load my t") == [("my trip", -4)]
+    assert commands.complete("/set temp") == [("temperature", -4)]
+    assert commands.complete("/set temperature 0") == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlxk_core.api.commands import complete_model_name
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.models import Resolver
 from mlxk_run.attachments import complete_path
@@ -82,23 +84,23 @@ class ChatCommands:
         name, space, rest = line[1:].partition(" ")
         if not space:
             return [("/" + each, -len(line)) for each in sorted(_BY_NAME) if each.startswith(name)]
-        if " " in rest:
-            return []
-        return [(each, -len(rest)) for each in self._arguments(name) if each.startswith(rest)]
+        return [(each, -len(rest)) for each in self._arguments(name, rest)]
 
-    def _arguments(self, name: str) -> list[str]:
-        try:
-            if name == "set":
-                return sorted(SETTINGS)
-            if name == "show":
-                return sorted([*SETTINGS, "template"])
-            if name == "load":
-                return [chat.name or str(chat.id) for chat in self._state.store.chats()]
-            if name == "model":
-                return [model.name for model in Resolver(self._state.runner.session.host).all()]
-        except MlxkError:  # completion shows no errors; the command itself reports them
-            pass
-        return []
+    def _arguments(self, name: str, beginning: str) -> list[str]:
+        """Return the arguments of a command that begin so."""
+        if name == "model":
+            if beginning.startswith(("/", "./", "../", "~")):
+                return complete_path(beginning)
+            return complete_model_name(self._state.runner.session.host, beginning)
+        found: list[str] = []
+        if name == "set":
+            found = sorted(SETTINGS)
+        elif name == "show":
+            found = sorted([*SETTINGS, "template"])
+        elif name == "load":
+            with contextlib.suppress(MlxkError):  # completion shows no errors; the command itself reports them
+                found = [chat.name or str(chat.id) for chat in self._state.store.chats()]
+        return [each for each in found if each.startswith(beginning)]
 
     def _help(self, arguments: str) -> None:
         rows = [(f"/{name} {command.arguments}".rstrip(), command.summary) for name, command in _COMMANDS.items()]
