@@ -34,7 +34,6 @@ from mlxk_core._host.specs import (
     Verdict,
 )
 from mlxk_core._isolation.isolation import Isolation
-from mlxk_core._paths import NoHomeFolder
 
 if TYPE_CHECKING:
     from mlxk_core._generation.constraint import ConstraintCompiler
@@ -229,7 +228,8 @@ class Host:
     @cached_property
     def settings(self) -> Settings:
         """The settings file, read once. Raises `SettingsError` with the line of a wrong key or value."""
-        from mlxk_core._settings.settings import Settings, read_settings, settings_file  # not for `mlxk --help`
+        from mlxk_core._paths import NoHomeFolder  # these are not for `mlxk --help`
+        from mlxk_core._settings.settings import Settings, read_settings, settings_file
 
         try:
             file = settings_file()

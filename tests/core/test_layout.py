@@ -307,6 +307,11 @@ def test_the_modules_plugins_import_are_light():
     assert_light("mlxk_core.api.hooks, mlxk_core.api.commands, mlxk_core.api.errors")
 
 
+def test_the_help_does_without_paths():
+    own = modules_after("import mlxk_core._cli.main, mlxk_core._host.host") - modules_after("pass")
+    assert not {"pathlib", "urllib.parse", "subprocess"} & own  # 6 ms of its 100
+
+
 def test_the_check_for_lightness_sees_what_is_heavy(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("")
     (tmp_path / "light.py").write_text("import json")
