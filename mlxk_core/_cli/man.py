@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import click
 
@@ -14,8 +15,7 @@ def manual_page(ctx: click.Context) -> str:
     """Return the manual page of the command of `ctx`."""
     command = ctx.command
     name = ctx.command_path.replace(" ", "-")
-    help_text = inspect.cleandoc(command.help or "")
-    summary, _, description = help_text.partition("\n")
+    summary, _, description = inspect.cleandoc(command.help or "").partition("\n")
     lines = [
         f'.TH "{_escape(name.upper())}" 1 "" "mlxk {__version__}" "mlxk manual"',
         ".SH NAME",
@@ -28,21 +28,25 @@ def manual_page(ctx: click.Context) -> str:
         paragraphs = _paragraphs(description)
         lines += paragraphs if paragraphs[0].startswith(".SH") else [".SH DESCRIPTION", *paragraphs]
     options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
-    records = [record for each in options if (record := each.get_help_record(ctx))]
-    if records:
-        lines.append(".SH OPTIONS")
-        for option, text in records:
-            lines += [".TP", f"\\fB{_escape(option)}\\fR", _escape(text)]
+    lines += _list("OPTIONS", [record for each in options if (record := each.get_help_record(ctx))])
     if isinstance(command, click.Group):
-        lines.append(".SH COMMANDS")
-        for each in command.list_commands(ctx):
-            found = command.get_command(ctx, each)
-            if found is not None:
-                lines += [".TP", f"\\fB{_escape(each)}\\fR", _escape(found.get_short_help_str(200))]
-    lines.append(".SH ENVIRONMENT")
-    for variable, text in VARIABLES:
-        lines += [".TP", f"\\fB{_escape(variable)}\\fR", _escape(text)]
+        lines += _list("COMMANDS", _commands(command, ctx))
+    lines += _list("ENVIRONMENT", VARIABLES)
     return "\n".join(lines)
+
+
+def _commands(group: click.Group, ctx: click.Context) -> list[tuple[str, str]]:
+    """Return the names of the commands of a group, each with its summary."""
+    found = ((name, group.get_command(ctx, name)) for name in group.list_commands(ctx))
+    return [(name, command.get_short_help_str(200)) for name, command in found if command is not None]
+
+
+def _list(heading: str, entries: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a section with a paragraph for each entry, its name in bold; nothing without entries."""
+    lines = [f".SH {heading}"] if entries else []
+    for name, text in entries:
+        lines += [".TP", f"\\fB{_escape(name)}\\fR", _escape(text)]
+    return lines
 
 
 def _paragraphs(text: str) -> list[str]:
