@@ -54,7 +54,6 @@ def chat_requests(request: ChatRequest, model: Model, default_max_tokens: int | 
             max_tokens=None if limit == -1 else limit or default_max_tokens,
             token_policy=TokenPolicy.NO_LIMIT if limit == -1 else TokenPolicy.HALF_CONTEXT,
             stop=_stops(request),
-            **_token_options(request),
             prompt_logprobs=request.prompt_logprobs,
             tools=() if choice.none else tools_of(request.tools or ()),
             parallel_calls=request.parallel_tool_calls is not False and not choice.one,
@@ -97,7 +96,6 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 prompt_logprobs=max(scores, default=None),
                 token_policy=TokenPolicy.NO_LIMIT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
-                **_token_options(request),
                 constraint=constraint_of(request),
                 thinking_budget=thinking_budget_of(request),
             ),
@@ -124,22 +122,20 @@ def _check_limit(limit: int | None, field: str) -> None:
 
 
 def _choices(request: CommonRequest, one: GenerationRequest) -> list[GenerationRequest]:
-    """`n` of them; with a seed each has its own, or they would all be the same."""
+    """Return `n` of them, with the options of tokens; with a seed each has its own, or they would all be the same."""
+    one = replace(
+        one,
+        stop_tokens=tuple(request.stop_token_ids or ()),
+        ignore_eos=bool(request.ignore_eos),
+        min_tokens=request.min_tokens or 0,
+        # LM Studio's word, then Ollama's
+        ttl=keep_alive_seconds(request.keep_alive) if request.ttl is None else request.ttl,
+        report_usage=continuous_usage(request),
+    )
     seed = one.sampling.seed
     if seed is None:
         return [one] * (request.n or 1)
     return [replace(one, sampling=replace(one.sampling, seed=seed + i)) for i in range(request.n or 1)]
-
-
-def _token_options(request: CommonRequest) -> dict[str, Any]:
-    return {
-        "stop_tokens": tuple(request.stop_token_ids or ()),
-        "ignore_eos": bool(request.ignore_eos),
-        "min_tokens": request.min_tokens or 0,
-        # LM Studio's word, then Ollama's
-        "ttl": keep_alive_seconds(request.keep_alive) if request.ttl is None else request.ttl,
-        "report_usage": continuous_usage(request),
-    }
 
 
 def continuous_usage(request: CommonRequest) -> bool:
