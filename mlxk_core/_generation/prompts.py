@@ -13,6 +13,7 @@ from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.generic_tools import with_tools
 from mlxk_core._generation.infill import infill
+from mlxk_core._generation.oldest_turns import fitted
 from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
@@ -49,6 +50,12 @@ def render(
     if it has no token, `ContextLengthExceeded` if its text is far longer than a context of `window` tokens: such a text
     is not tokenized as a whole.
     """
+    if request.drop_oldest_turns and window is not None and request.is_chat:
+        return fitted(request, window, lambda shorter: _render(engine, shorter, window, reads_calls=reads_calls))
+    return _render(engine, request, window, reads_calls=reads_calls)
+
+
+def _render(engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool) -> Prompt:
     _check_length(engine.tokenizer, request.prompt, window)
     _check_length(engine.tokenizer, request.suffix or "", window)
     if request.suffix is not None:
@@ -60,7 +67,7 @@ def render(
         prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
     else:
         messages = [part for part in request.prompt if isinstance(part, Message)]
-        prompt = _with_tools(engine, messages, request, reads_calls)
+        prompt = _with_tools(engine, messages, request, window, reads_calls)
     if not prompt.tokens:
         raise InvalidOption("prompt", "is empty; a model needs at least one token")
     return prompt
@@ -81,15 +88,17 @@ def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
     return Prompt(engine.tokenizer.decode(tokens), tokens)
 
 
-def _with_tools(engine: Engine, messages: Sequence[Message], request: GenerationRequest, reads_calls: bool) -> Prompt:
+def _with_tools(
+    engine: Engine, messages: Sequence[Message], request: GenerationRequest, window: int | None, reads_calls: bool
+) -> Prompt:
     """Return the prompt of a conversation, with tools in the generic form if the template does not support them."""
     if request.tools and not (_takes_tools(engine, messages, request) and reads_calls):
         if not request.generic_tools:
             raise InvalidOption("tools", "the chat template has no place for them, and generic tools are turned off")
         untooled = replace(request, tools=())
-        prompt = _conversation(engine, with_tools(messages, request.tools), untooled)
+        prompt = _conversation(engine, with_tools(messages, request.tools), untooled, window)
         return replace(prompt, generic_tools=True)
-    return _conversation(engine, messages, request)
+    return _conversation(engine, messages, request, window)
 
 
 def _takes_tools(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> bool:
@@ -107,31 +116,36 @@ def _takes_tools(engine: Engine, messages: Sequence[Message], request: Generatio
             return True
 
 
-def _conversation(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+def _conversation(
+    engine: Engine, messages: Sequence[Message], request: GenerationRequest, window: int | None
+) -> Prompt:
     if not messages:
         raise InvalidOption("messages", "must have at least one message")
     try:
-        return _render_template(engine, messages, request)
+        return _render_template(engine, messages, request, window)
     except NoTemplate as missing:
         if request.tools:
             raise
-        return _as_turns(engine, messages, missing)
+        return _as_turns(engine, messages, missing, window)
     except TemplateLimitExceeded:
         raise
     except TemplateError as refusal:
-        if (prompt := _rewritten(engine, messages, request)) is not None:
+        if (prompt := _rewritten(engine, messages, request, window)) is not None:
             return prompt
         if request.tools or request.keep_to_template or _accepts_without_options(engine, messages, request):
             raise
-        return _as_turns(engine, messages, refusal)
+        return _as_turns(engine, messages, refusal, window)
 
 
-def _render_template(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt:
+def _render_template(
+    engine: Engine, messages: Sequence[Message], request: GenerationRequest, window: int | None
+) -> Prompt:
     """Return the prompt that the chat template writes. Raises `TemplateError`."""
     options = request.template_options
     text = engine.render(messages, tools=request.tools, options=options)
     if not isinstance(text, str):
         raise WrongResult(f"render() returned {type(text).__name__}, not text", engine.render)
+    _check_length(engine.tokenizer, text, window)  # names, calls and tools count as well
     closed = engine.render(messages, tools=request.tools, generation_prompt=False, options=options)
     if text == closed:
         suffix = _after_last_turn(engine, messages, request)
@@ -142,11 +156,13 @@ def _render_template(engine: Engine, messages: Sequence[Message], request: Gener
     return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=False), suffix)
 
 
-def _rewritten(engine: Engine, messages: Sequence[Message], request: GenerationRequest) -> Prompt | None:
+def _rewritten(
+    engine: Engine, messages: Sequence[Message], request: GenerationRequest, window: int | None
+) -> Prompt | None:
     """Return the prompt of the first rearrangement that the chat template accepts."""
     for rewritten in rewrites(messages):
         try:
-            prompt = _render_template(engine, rewritten.messages, request)
+            prompt = _render_template(engine, rewritten.messages, request, window)
         except TemplateLimitExceeded:
             raise
         except TemplateError:
@@ -189,8 +205,9 @@ def _after_last_turn(engine: Engine, messages: Sequence[Message], request: Gener
     return text.rpartition(_ASKED)[2] if _ASKED in text else ""
 
 
-def _as_turns(engine: Engine, messages: Sequence[Message], why: TemplateError) -> Prompt:
+def _as_turns(engine: Engine, messages: Sequence[Message], why: TemplateError, window: int | None) -> Prompt:
     text = speakers(messages)
+    _check_length(engine.tokenizer, text, window)
     note = f"{why} The conversation is written as Human: and Assistant: turns instead."
     return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
 
@@ -223,7 +240,16 @@ def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
     found: dict[tuple[object, ...], SharedPrompt] = {}
     return [
         found.setdefault(
-            (id(r.prompt), r.suffix, r.model, r.backend, id(r.tools), id(r.template_options), r.keep_to_template),
+            (
+                id(r.prompt),
+                r.suffix,
+                r.model,
+                r.backend,
+                id(r.tools),
+                id(r.template_options),
+                r.keep_to_template,
+                r.drop_oldest_turns,
+            ),
             SharedPrompt(),
         )
         for r in requests
@@ -231,7 +257,15 @@ def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
 
 
 def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int], window: int | None) -> None:
-    """Raise `ContextLengthExceeded` for a text far longer than the context, before it is tokenized as a whole."""
-    text = prompt if isinstance(prompt, str) else "".join(part.content for part in prompt if isinstance(part, Message))
-    if window is not None and (excess := find_excess(tokenizer, text, window)):
+    """Raise `ContextLengthExceeded` for a prompt far longer than the context, before it is rendered or tokenized."""
+    if window is None:
+        return
+    messages = () if isinstance(prompt, str) else [part for part in prompt if isinstance(part, Message)]
+    # Each has a token at least; a long list of token ids is not decoded either.
+    pieces = sum(bool(message.content.strip()) + len(message.tool_calls) for message in messages)
+    pieces = pieces if messages or isinstance(prompt, str) else len(prompt)
+    if pieces > window:
+        raise ContextLengthExceeded(pieces, window, at_least=bool(messages))
+    text = prompt if isinstance(prompt, str) else "".join(message.content for message in messages)
+    if excess := find_excess(tokenizer, text, window):
         raise ContextLengthExceeded(excess.tokens, window, at_least=True)

@@ -90,6 +90,9 @@ class GenerationRequest:
     """Variables that are passed to the chat template unchanged."""
     keep_to_template: bool = False
     """Whether a conversation that the chat template rejects is an error, instead of being written as plain turns."""
+    drop_oldest_turns: bool = False
+    """Whether the oldest turns of a conversation that does not fit into the context are dropped, as few as possible.
+    System messages and the last turn stay; a turn is a user message and all that follows it."""
 
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None

@@ -12,6 +12,7 @@ from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceede
 from mlxk_mlx.engine.argument_repair import repaired_object
 from mlxk_mlx.engine.message_format import MessageFormat
 from mlxk_mlx.engine.template import ChatTemplate
+from mlxk_mlx.engine.template_probe import Probe
 from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
 
 SYSTEM = Message(role="system", content="Be brief.")
@@ -187,11 +188,42 @@ def test_a_template_that_exceeded_its_limits_is_not_tried_again():
         calls.append(variables)
         raise TemplateLimit("it takes more than 10 s")
 
-    template = ChatTemplate.of_code(endless)
-    for _ in range(3):
+    times = iter([0.0, 30.0, 59.0, 61.0, 62.0])
+    template = ChatTemplate.of_code(endless, lambda: next(times))
+    for tries in (1, 1, 1, 2):  # after a minute again: a busy machine is not the template's fault
         with pytest.raises(TemplateLimitExceeded):
             template.render([QUESTION])
-    assert len(calls) == 1
+        assert len(calls) == tries
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [Message(role="assistant", content="", tool_calls=(ToolCall(id="c", name="f", arguments="{}"),) * 20_000)],
+        [
+            message
+            for number in range(5000)
+            for message in (
+                Message(
+                    role="assistant",
+                    content="",
+                    tool_calls=tuple(ToolCall(id=f"c{number}-{i}", name="f", arguments="{}") for i in range(3)),
+                ),
+                *(Message(role="tool", content="r", tool_call_id=f"c{number}-{i}") for i in range(3)),
+            )
+        ],
+        [Message(role="assistant", content="y")] * 20_000,
+        [Message(role="tool", content="r", tool_call_id="c")] * 20_000,
+    ],
+    ids=["calls", "results", "answers", "results of one call"],
+)
+def test_a_conversation_of_thousands_of_pieces_has_a_short_probe(turns):
+    probe = Probe.of([QUESTION, *turns])
+    assert len(probe.messages) <= 130
+    assert sum(len(message.tool_calls) for message in probe.messages) <= 130
+    calls = {call.id for message in probe.messages for call in message.tool_calls}
+    results = [message.tool_call_id for message in probe.messages if message.role == "tool"]
+    assert not calls or set(results) <= calls
 
 
 def test_a_shape_of_conversation_is_probed_once():

@@ -62,7 +62,7 @@ class CountRequest(Struct, kw_only=True):
     model: Annotated[str, Meta(min_length=1)]
     messages: Annotated[list[MessageIn], Meta(min_length=1)]
     system: str | list[Block] | None = None
-    tools: list[ToolIn] | None = None
+    tools: Annotated[list[ToolIn], Meta(max_length=1024)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -119,7 +119,7 @@ class ChatRequest(Common, kw_only=True):
     """`POST /api/chat`."""
 
     messages: list[MessageIn] | None = None
-    tools: list[ToolIn] | None = None
+    tools: Annotated[list[ToolIn], Meta(max_length=1024)] | None = None
 
 
 class GenerateRequest(Common, kw_only=True):

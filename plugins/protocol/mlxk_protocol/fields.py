@@ -19,6 +19,8 @@ _LOGGER = logging.getLogger("mlxk.requests")
 _ALIKE = 0.85
 _LARGEST = 256 << 10
 """Bytes of a body that is searched for all its unknown fields; in a larger one only the first is found."""
+_LONGEST_NAME = 64
+"""Characters of a name that are looked at and reported."""
 _NAMED = 20
 """Ignored fields that are reported at most."""
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>.*)`")
@@ -80,8 +82,8 @@ def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
         if found is None:
             return []
         if len(body) > _LARGEST:
-            return [found["name"]]
-        return [name for name in _OBJECT.decode(body) if name not in known]
+            return [found["name"][:_LONGEST_NAME]]
+        return [name[:_LONGEST_NAME] for name in _OBJECT.decode(body) if name not in known]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # reported by whoever decodes the body
     return []

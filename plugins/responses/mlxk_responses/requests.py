@@ -15,6 +15,8 @@ Metadata = Annotated[
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Stop = Annotated[str, Meta(max_length=4096)]
 Label = Annotated[str, Meta(max_length=512)]
+MOST_TOOLS = 1024
+"""Tools of a request, or of one namespace."""
 
 
 class Reasoning(Struct):
@@ -58,7 +60,7 @@ class ResponseRequest(Struct, kw_only=True):
     model: Annotated[str, Meta(min_length=1)]
     input: str | list[Item] | None = None
     instructions: str | None = None
-    tools: list[Item] | None = None
+    tools: Annotated[list[Item], Meta(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | Item | None = None
     parallel_tool_calls: bool | None = None
     text: Text | None = None

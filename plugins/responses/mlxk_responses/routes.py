@@ -30,7 +30,6 @@ from mlxk_responses.settings import ResponsesSettings
 from mlxk_responses.sqlite_store import SqliteStore
 from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredResponse, get, not_found
 from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
-from mlxk_responses.truncation import fitted
 
 _ENCRYPTED = "reasoning.encrypted_content"
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
@@ -101,8 +100,6 @@ class Responses:
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, self._server.settings.max_tokens)
-        if request.truncation == "auto":
-            generation = fitted(generation, self._server.service)
         how = _presentation(request, tools, hidden=self._server.settings.hide_reasoning)
         response = _response(request, generation, tools)
 
@@ -341,6 +338,7 @@ def _generation(
         thinking_budget=reasoning.max_tokens if reasoning else None,
         template_options=effort_options(model, reasoning.effort if reasoning else None),
         keep_to_template=True,
+        drop_oldest_turns=request.truncation == "auto",
     )
 
 

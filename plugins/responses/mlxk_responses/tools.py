@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mlxk_core.api import Tool
 from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
 from mlxk_protocol.fields import report_ignored
-from mlxk_responses.requests import Item
+from mlxk_responses.requests import MOST_TOOLS, Item
 
 _SEPARATOR = "__"
 # Codex offers web search with every request. Offered, not demanded, it may stay unused like any other tool.
@@ -70,8 +71,7 @@ def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
             case "function":
                 yield at, None, item
             case "namespace":
-                inner = item.get("tools") or []
-                for number, tool in enumerate(inner):
+                for number, tool in enumerate(_objects(item.get("tools"), f"{at}.tools")):
                     if tool.get("type", "function") != "function":
                         raise unsupported_tool(f"{at}.tools[{number}]", tool.get("type"))
                     yield f"{at}.tools[{number}]", _name(item, at), tool
@@ -79,6 +79,19 @@ def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
                 report_ignored([at])
             case kind:
                 raise unsupported_tool(at, kind)
+
+
+def _objects(items: Any, at: str) -> Sequence[Item]:
+    if items is None:
+        return ()
+    if not isinstance(items, list):
+        raise InvalidOption(at, "expected an array")
+    if len(items) > MOST_TOOLS:
+        raise InvalidOption(at, f"at most {MOST_TOOLS} tools")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise InvalidOption(f"{at}[{index}]", "expected an object")
+    return items
 
 
 def _name(item: Item, at: str) -> str:
@@ -106,15 +119,14 @@ def read_choice(value: str | Item | None, tools: Tools) -> ToolChoice:
             raise InvalidOption("tool_choice", f"`{value}` is unknown; use none, auto or required")
         choice = ToolChoice(value)
     elif value.get("type") == "function":
-        choice = ToolChoice("required", (_known(value, tools, "tool_choice"),))
+        choice = ToolChoice("required", (_known(value, _names_of(tools), "tool_choice"),))
     elif value.get("type") == "allowed_tools":
         mode = value.get("mode", "auto")
         if mode not in ("auto", "required"):
             raise InvalidOption("tool_choice.mode", f"`{mode}` is unknown; use auto or required")
-        allowed = value.get("tools") or []
-        choice = ToolChoice(
-            mode, tuple(_known(tool, tools, f"tool_choice.tools[{i}]") for i, tool in enumerate(allowed))
-        )
+        known, allowed = _names_of(tools), _objects(value.get("tools"), "tool_choice.tools")
+        names = [_known(tool, known, f"tool_choice.tools[{i}]") for i, tool in enumerate(allowed)]
+        choice = ToolChoice(mode, tuple(dict.fromkeys(names)))
     else:
         raise InvalidOption("tool_choice.type", f"`{value.get('type')}` is not supported; use function")
     if choice.mode == "required" and not tools.tools:
@@ -122,10 +134,14 @@ def read_choice(value: str | Item | None, tools: Tools) -> ToolChoice:
     return choice
 
 
-def _known(item: Item, tools: Tools, at: str) -> str:
+def _names_of(tools: Tools) -> frozenset[str]:
+    return frozenset(tool.name for tool in tools.tools)
+
+
+def _known(item: Item, known: frozenset[str], at: str) -> str:
     name = _name(item, at)
     if isinstance(item.get("namespace"), str):
         name = qualified_name(item["namespace"], name)
-    if name not in {tool.name for tool in tools.tools}:
+    if name not in known:
         raise unknown_tool(f"{at}.name", name)
     return name

@@ -22,6 +22,7 @@ from mlxk_serve.model_examiner import ExaminedModel, ModelExaminer
 
 _FRESH_SECONDS = 1.0
 _MOST_NAMES = 1024
+_LONGEST_NAME = 512
 _SHORTEST_PART = 3
 """Characters of a name that are taken for a part of another."""
 
@@ -98,6 +99,8 @@ class Catalog:
 
     def get(self, name: str) -> Model:
         """Return the model that a client means. Raises `ModelNotFound`, or the error of a damaged one."""
+        if len(name) > _LONGEST_NAME:  # comparing megabytes with every known name takes seconds
+            raise ModelNotFound(f"{name[:_LONGEST_NAME]}…", hint="`GET /v1/models` lists the available models.")
         if model := self._exact(name):
             return model
         for pattern, target in self._aliases.items():

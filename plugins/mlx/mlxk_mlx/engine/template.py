@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +23,8 @@ Apply = Callable[[Mapping[str, Any]], str]
 
 _LOGGER = logging.getLogger("mlxk.mlx")
 _SHAPES = 512
+_EXCEEDED_SECONDS = 60.0
+"""How long a template that exceeded a limit is not tried again."""
 _PROBE_TOOL = Tool(name="mlxk_tool", description="A tool.", parameters={"type": "object", "properties": {}})
 
 
@@ -43,9 +47,9 @@ class ChatTemplate:
         return cls({name: _Template(apply(text), text) for name, text in templates.items()})
 
     @classmethod
-    def of_code(cls, apply: Apply) -> Self:
+    def of_code(cls, apply: Apply, clock: Callable[[], float] = time.monotonic) -> Self:
         """Return a template that is a Python function."""
-        return cls({"default": _Template(apply, "")})
+        return cls({"default": _Template(apply, "", clock)})
 
     def render(
         self,
@@ -71,13 +75,14 @@ class ChatTemplate:
 class _Template:
     """One template, and the message formats found for the shapes of conversation it was given."""
 
-    def __init__(self, apply: Apply, text: str) -> None:
+    def __init__(self, apply: Apply, text: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._apply = apply
+        self._clock = clock
         self._text = text
         self._format = MessageFormat.of(text)
         self._reasoning_known = False
         self._shapes: OrderedDict[Any, MessageFormat | TemplateError] = OrderedDict()
-        self._exceeded: TemplateLimit | None = None
+        self._exceeded: tuple[float, TemplateLimit] | None = None
         self._lock = threading.Lock()
 
     def render(
@@ -108,10 +113,11 @@ class _Template:
     def _format_for(self, messages: Sequence[Message], with_tools: bool, options: Mapping[str, Any]) -> MessageFormat:
         """Return the format in which the template shows every piece of a conversation of this shape."""
         probe = Probe.of(messages)
-        shape = (probe.messages, with_tools, json.dumps(options, sort_keys=True, default=str))
+        given = json.dumps(options, sort_keys=True, default=str).encode("utf-8", "replace")
+        shape = (probe.messages, with_tools, hashlib.sha256(given).digest())
         with self._lock:  # the same shape is tried by one thread; a template that hangs holds one process
-            if self._exceeded is not None:
-                raise _limit_error(self._exceeded)
+            if self._exceeded is not None and self._clock() - self._exceeded[0] < _EXCEEDED_SECONDS:
+                raise _limit_error(self._exceeded[1])
             found = self._shapes.get(shape)
             if found is None:
                 try:
@@ -119,7 +125,7 @@ class _Template:
                         self._find_reasoning(options)
                     found = self._search(probe, with_tools, options)
                 except TemplateLimit as error:
-                    self._exceeded = error
+                    self._exceeded = (self._clock(), error)
                     raise _limit_error(error) from error
                 self._shapes[shape] = found
                 if len(self._shapes) > _SHAPES:

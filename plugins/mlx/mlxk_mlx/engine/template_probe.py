@@ -28,6 +28,8 @@ _QUOTED_MARKER = re.compile(r"""(?:'|\\")(mlxk\d+x)""")
 _WINDOW = 64
 """Messages at each end of a conversation that its probe has. Templates treat the first and the last ones differently,
 not those between."""
+_CALLS = 2
+"""Calls of one message that its probe has: templates write the second like all that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Probe:
                 name=None if message.name is None else "mlxk_name",
             )
 
-        return cls(tuple(map(message_of, _ends(messages))), tuple(pieces))
+        return cls(tuple(map(message_of, _ends(_few_calls(messages)))), tuple(pieces))
 
     def missing(self, text: str) -> Iterator[str]:
         """Yield what of the conversation is not in the rendered `text`, each kind once."""
@@ -96,7 +98,42 @@ def _ends(messages: Sequence[Message]) -> Sequence[Message]:
     users = [index for index, message in enumerate(messages) if message.role == "user"]
     head = max((index for index in users if index <= _WINDOW), default=0)
     tail = min((index for index in users if index >= len(messages) - _WINDOW), default=0)
-    return [*messages[:head], *messages[tail:]] if 0 < head < tail else messages
+    if 0 < head < tail:
+        return [*messages[:head], *messages[tail:]]
+    return _without_middle(messages) if len(messages) > 2 * _WINDOW else messages
+
+
+def _without_middle(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the ends of a turn of hundreds of messages, cut where the same kinds of message follow each other."""
+    last = len(messages) - _WINDOW
+    tails: dict[tuple[object, ...], int] = {}
+    for tail in range(last, len(messages)):
+        tails.setdefault((_kind(messages[tail - 1]), _kind(messages[tail])), tail)
+    cuts = (
+        (head, tails[pair])
+        for head in range(_WINDOW, 0, -1)
+        if (pair := (_kind(messages[head - 1]), _kind(messages[head]))) in tails
+    )
+    # Not between the results of a call, if there is another place.
+    found = sorted(cuts, key=lambda cut: messages[cut[0]].role == "tool")
+    return [*messages[: found[0][0]], *messages[found[0][1] :]] if found else messages
+
+
+def _kind(message: Message) -> tuple[object, ...]:
+    return (message.role, bool(message.content), bool(message.tool_calls))
+
+
+def _few_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the conversation with at most two calls in a message, and without the results of the others."""
+    if all(len(message.tool_calls) <= _CALLS for message in messages):
+        return messages
+    kept = {call.id for message in messages for call in message.tool_calls[:_CALLS]}
+    dropped = {call.id for message in messages for call in message.tool_calls[_CALLS:]} - kept
+    return [
+        replace(message, tool_calls=message.tool_calls[:_CALLS]) if message.tool_calls else message
+        for message in messages
+        if message.tool_call_id not in dropped
+    ]
 
 
 _ASKED = Message(role="user", content="mlxk asks")

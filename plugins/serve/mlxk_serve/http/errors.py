@@ -24,6 +24,8 @@ from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
 _FIELD = re.compile(r"\{[^}]*\}")
 # The SDKs give up when they are to wait longer than two minutes, and a queue moves faster than that.
 _LONGEST_RETRY = 30
+_LONGEST_MESSAGE = 2000
+"""Characters: a message quotes the value at fault, which may be megabytes."""
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
 # Their messages come from other code, and may contain the text of another request in the same batch.
 _CONCEALED = (EngineFailure, PluginFailure)
@@ -98,6 +100,8 @@ def unsupported(param: str, message: str | None = None) -> ApiError:
 def api_error(error: BaseException) -> ApiError:
     """Return what a client sees of `error`. Unexpected errors are concealed: the log has them."""
     if isinstance(error, ApiError):
+        error.message = _shortened(error.message)
+        error.param = error.param and _shortened(error.param)
         return error
     if not isinstance(error, MlxkError):
         return ApiError(
@@ -115,10 +119,18 @@ def api_error(error: BaseException) -> ApiError:
         headers["x-should-retry"] = "false"
     return ApiError(
         kind.http_status,
-        _SEE_LOG.format(_part_at_fault(error)) if isinstance(error, _CONCEALED) else without_paths(str(error)),
+        _SEE_LOG.format(_part_at_fault(error))
+        if isinstance(error, _CONCEALED)
+        else without_paths(_shortened(str(error))),
         code=_CODES.get(kind.type, kind.type),
-        param=_param(error),
+        param=_shortened(_param(error) or "") or None,
         headers=headers,
+    )
+
+
+def _shortened(text: str) -> str:
+    return (
+        text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE // 2]} … {text[-_LONGEST_MESSAGE // 2 :]}"
     )
 
 

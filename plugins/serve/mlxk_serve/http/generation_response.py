@@ -39,6 +39,7 @@ class Pools:
     """The threads of all responses for what may take long: preparing prompts, and detokenizers that block."""
 
     prepare: ThreadPool
+    prepare_large: ThreadPool
     decode: ThreadPool
 
 
@@ -61,6 +62,7 @@ class GenerationResponse:
         timeouts: Timeouts,
         response_thread: ResponseThread,
         pools: Pools,
+        large: bool,
         on_end: Callable[[GenerationResponse], None],
     ) -> None:
         self.scheduled = False
@@ -73,6 +75,7 @@ class GenerationResponse:
         self._timeouts = timeouts
         self._response_thread = response_thread
         self._pools = pools
+        self._prepare_pool = pools.prepare_large if large else pools.prepare
         self._on_end = on_end
         self._writer: ResponseWriter | None = None
         self._unprepared = list(range(len(generations)))
@@ -191,7 +194,7 @@ class GenerationResponse:
         elif self._unprepared and self._news:
             self._news = False
             self._preparing_since = now
-            self._pools.prepare.submit(self._prepare_all)
+            self._prepare_pool.submit(self._prepare_all)
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import falcon
 
+from mlxk_core.api import Message
 from mlxk_core.api.generation import GenerationRequest, GenerationService
 from mlxk_core.api.server import Client, ResponseEncoder
 from mlxk_serve.config import ServeConfig
@@ -25,6 +26,12 @@ RESPONSE = "mlxk.response"
 """Key in the WSGI environ: the open response of a request, for those who must discard it if it cannot begin."""
 OpenResponse = GenerationResponse | WorkResponse
 _PREPARING_THREADS = 16
+_LARGE_THREADS = 2
+"""For large requests: dozens of threads that work on them would delay `/health`, and small requests would wait."""
+_LARGE = 256 << 10
+"""Characters of a large prompt, bytes of a large body."""
+_TOKEN, _CALL = 4, 64
+"""What a token and a call count for, in characters."""
 _WORK_THREADS = 64
 
 
@@ -41,9 +48,11 @@ class Responder:
         self._response_thread = ResponseThread()
         self._pools = Pools(
             prepare=ThreadPool("mlxk-prepare", _PREPARING_THREADS),
+            prepare_large=ThreadPool("mlxk-prepare-large", _LARGE_THREADS),
             decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
         )
         self._working = ThreadPool("mlxk-work", _WORK_THREADS)
+        self._working_large = ThreadPool("mlxk-work-large", _LARGE_THREADS)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
         self._cut = False
@@ -90,6 +99,7 @@ class Responder:
             timeouts=self._timeouts,
             response_thread=self._response_thread,
             pools=self._pools,
+            large=any(map(_is_large, requests)),
             on_end=self._closing(req, client, count),
         )
         self._hand_over(req, resp, response, encoder.content_type if stream else falcon.MEDIA_JSON, stream)
@@ -108,9 +118,8 @@ class Responder:
         client = self.client(req).id
         self.admission.enter(client, 1)
         on_end = self._closing(req, client, 1)
-        response = WorkResponse(
-            work, req.context.record, content_type, stream, self.errors.of(req.path), self._working, on_end
-        )
+        pool = self._working_large if (req.content_length or 0) > _LARGE else self._working
+        response = WorkResponse(work, req.context.record, content_type, stream, self.errors.of(req.path), pool, on_end)
         self._hand_over(req, resp, response, content_type, stream)
 
     def cut(self) -> None:
@@ -163,6 +172,19 @@ class Responder:
         on_disconnect = req.env.get(ON_DISCONNECT)
         if on_disconnect is not None:  # absent in `falcon.testing`
             on_disconnect(callback)
+
+
+def _is_large(request: GenerationRequest) -> bool:
+    prompt = request.prompt
+    if isinstance(prompt, str):
+        return len(prompt) > _LARGE
+    size = sum(
+        len(part.content) + _CALL * (1 + len(part.tool_calls)) + sum(len(call.arguments) for call in part.tool_calls)
+        if isinstance(part, Message)
+        else _TOKEN
+        for part in prompt
+    )
+    return size > _LARGE
 
 
 def offered_key(req: falcon.Request) -> str | None:

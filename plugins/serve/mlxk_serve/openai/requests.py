@@ -18,6 +18,7 @@ Bias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Budget = Annotated[int, Meta(ge=-1)]
+TemplateOptions = Annotated[dict[str, Any], Meta(max_length=256)]
 TokenId = Annotated[int, Meta(ge=0)]
 
 
@@ -139,7 +140,7 @@ class ChatRequest(CommonRequest, kw_only=True):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
     enable_thinking: bool | None = None
     think: bool | Effort | None = None
     thinking: dict[str, Any] | bool | None = None

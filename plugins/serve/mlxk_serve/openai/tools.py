@@ -43,7 +43,8 @@ def tool_choice_of(request: ChatRequest) -> ToolChoice:
         made = _allowed_tools(choice.get("allowed_tools", choice), request.tools or ())
     elif choice.get("type", "function") == "function":
         name = _name(choice, "tool_choice")
-        _check_known(name, request.tools or (), "tool_choice.function.name")
+        if name not in _names_of(request.tools or ()):
+            raise unknown_tool("tool_choice.function.name", name)
         made = ToolChoice(required=True, one=True, names=(name,))
     else:
         raise Unsupported("tool_choice.type", "must be function or allowed_tools")
@@ -77,10 +78,13 @@ def _allowed_tools(allowed: Any, tools: Sequence[ToolIn]) -> ToolChoice:
         raise InvalidOption(f"{at}.tools", "must be a list of tools")
     if allowed.get("mode", "auto") not in ("auto", "required"):
         raise InvalidOption(f"{at}.mode", 'must be "auto" or "required"')
-    names = []
+    known = _names_of(tools)
+    names: dict[str, None] = {}
     for i, tool in enumerate(allowed["tools"]):
-        names.append(_name(tool, f"{at}.tools[{i}]"))
-        _check_known(names[-1], tools, f"{at}.tools[{i}]")
+        name = _name(tool, f"{at}.tools[{i}]")
+        if name not in known:
+            raise unknown_tool(f"{at}.tools[{i}]", name)
+        names[name] = None
     return ToolChoice(required=allowed.get("mode") == "required", names=tuple(names))
 
 
@@ -92,6 +96,5 @@ def _name(choice: Any, at: str) -> str:
     return name
 
 
-def _check_known(name: str, tools: Sequence[ToolIn], at: str) -> None:
-    if name not in {tool.function.name for tool in tools if tool.function}:
-        raise unknown_tool(at, name)
+def _names_of(tools: Sequence[ToolIn]) -> frozenset[str]:
+    return frozenset(tool.function.name for tool in tools if tool.function)

@@ -161,7 +161,9 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
             raise unsupported(f"{at}.function_call", f"`{at}.function_call` is not supported. Use `tool_calls`.")
         calls = tuple(
             ToolCall(
-                id=call.id or f"call_{i}_{j}", name=call.function.name, arguments=_arguments(call.function.arguments)
+                id=call.id or f"call_{i}_{j}",
+                name=call.function.name,
+                arguments=_arguments(call.function.arguments, f"{at}.tool_calls[{j}].function.arguments"),
             )
             for j, call in enumerate(message.tool_calls or ())
         )
@@ -187,12 +189,15 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
     return found
 
 
-def _arguments(arguments: Raw) -> str:
+def _arguments(arguments: Raw, at: str) -> str:
     """Return the arguments of a call as JSON text: OpenAI's clients send the text, others the object."""
     text = bytes(arguments)
     if not text or text == b"null":
         return ""
-    return str(msgspec.json.decode(text)) if text.startswith(b'"') else text.decode()
+    try:
+        return str(msgspec.json.decode(text)) if text.startswith(b'"') else text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):  # skipped until now: only here are its bytes looked at
+        raise invalid(f"`{at}` is not UTF-8 text.", at) from None
 
 
 def _text(content: str | Sequence[Part] | None, at: str) -> str:

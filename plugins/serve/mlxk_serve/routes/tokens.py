@@ -18,7 +18,7 @@ from mlxk_protocol.decode import decode
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.http.responder import Responder
-from mlxk_serve.openai.requests import ChatMessage, ToolIn
+from mlxk_serve.openai.requests import ChatMessage, TemplateOptions, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of, template_kwargs
 from mlxk_serve.routes.requested_model import requested_model
@@ -33,12 +33,12 @@ class TokenizeRequest(Struct, kw_only=True):
     model: str | None = None
     prompt: str | None = None
     messages: list[ChatMessage] | None = None
-    tools: list[ToolIn] | None = None
+    tools: Annotated[list[ToolIn], Meta(max_length=1024)] | None = None
     add_special_tokens: bool = True
     return_token_strs: bool = False
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
 
 
 class TokenizeResponse(Struct, kw_only=True):
@@ -81,8 +81,8 @@ class TemplateRequest(Struct, kw_only=True):
 
     model: str | None = None
     messages: list[ChatMessage]
-    tools: list[ToolIn] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    tools: Annotated[list[ToolIn], Meta(max_length=1024)] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
 
 
 class TemplateResponse(Struct):

@@ -1,0 +1,147 @@
+"""Survives … requests whose parts are few in kind and thousands in number, and values of megabytes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mlxk_testing.tiny_models import in_hub_cache, random_model
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+CHAT = "/v1/chat/completions"
+MEGABYTE = 1 << 20
+CALL = {"id": "c", "type": "function", "function": {"name": "get", "arguments": '{"a": 1}'}}
+USER = {"role": "user", "content": "x"}
+WORD = "word " * (4 * MEGABYTE // 5)
+TOOL = {"type": "function", "function": {"name": "get"}}
+
+
+@pytest.fixture
+def real(launch):
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    return launch(model="tiny/random")
+
+
+TOO_LONG = {
+    "calls": (CHAT, {"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [CALL] * 15_000}, USER]}),
+    "blocks": (
+        "/v1/messages",
+        {
+            "max_tokens": 4,
+            "messages": [
+                USER,
+                {
+                    "role": "assistant",
+                    "content": [{"type": "tool_use", "id": "t", "name": "get", "input": {}}] * 15_000,
+                },
+                USER,
+            ],
+        },
+    ),
+    "messages": (CHAT, {"messages": [USER, {"role": "assistant", "content": "y"}] * 15_000}),
+    "token ids": ("/v1/completions", {"prompt": [1] * 500_000}),
+    "a name": (CHAT, {"messages": [{**USER, "name": WORD}]}),
+    "arguments": (
+        CHAT,
+        {
+            "messages": [
+                USER,
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{**CALL, "function": {"name": "get", "arguments": json.dumps({"a": WORD})}}],
+                },
+                {"role": "tool", "tool_call_id": "c", "content": "r"},
+            ]
+        },
+    ),
+    "a description": (CHAT, {"messages": [USER], "tools": [{**TOOL, "function": {"name": "f", "description": WORD}}]}),
+}
+
+
+def test_survives_conversations_that_are_too_long_in_any_part(real, kit):
+    """They are rejected before they are rendered or tokenized as a whole, and small requests do not wait for them."""
+    with kit.Watch(real), ThreadPoolExecutor(16) as pool:
+        before = real.reset_peak()
+        jobs = [(name, path, {"model": "tiny/random", **body}) for name, (path, body) in TOO_LONG.items()] * 2
+        flood = [(name, pool.submit(real.client.post, path, body)) for name, path, body in jobs]
+        assert real.client.chat(max_tokens=3).status == 200
+        assert {name: answer.result().status for name, answer in flood} == dict.fromkeys(TOO_LONG, 400)
+        assert {b"maximum context length" in answer.result().body for _, answer in flood} == {True}
+        assert real.peak - before < 500 * MEGABYTE
+
+
+def test_survives_large_bodies_at_once_without_a_thread_for_each(real, kit):
+    body = {"model": "tiny/random", "prompt": "x" * (MEGABYTE // 2)}
+    with kit.Watch(real):
+        before = real.threads
+        socks = [real.client.begin("/tokenize", body) for _ in range(16)]
+        kit.until(lambda: real.client.status()["responses"] >= 12)
+        assert real.threads - before <= 6
+        assert real.client.post("/tokenize", {"model": "tiny/random", "prompt": "x"}).status == 200
+        for sock in socks:
+            sock.close()
+
+
+def test_survives_conversations_of_megabytes_that_are_cut(real, kit):
+    turns = [{"role": "user", "content": f"{number} " + "word " * 10_000} for number in range(60)]
+    body = {"model": "tiny/random", "input": turns, "truncation": "auto", "max_output_tokens": 4}
+    with kit.Watch(real), ThreadPoolExecutor(10) as pool:
+        before = real.reset_peak()
+        flood = [pool.submit(real.client.post, "/v1/responses", body) for _ in range(10)]
+        assert {answer.result().status for answer in flood} == {400}  # the last turn alone does not fit
+        assert real.peak - before < 500 * MEGABYTE
+
+
+VALUES = {
+    "the name of a model": ({"model": "tiny/" + "a" * (10 * MEGABYTE)}, 404, "model"),
+    "a role": ({"messages": [{"role": WORD, "content": "x"}]}, 400, "messages[0].role"),
+    "an effort": ({"reasoning_effort": WORD}, 400, "reasoning_effort"),
+    "the name of a field": ({WORD: 1}, 200, None),
+    "the name of a token": ({"logit_bias": {WORD: 1}}, 400, None),
+    "a choice of a tool": (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": WORD}}},
+        400,
+        "tool_choice.function.name",
+    ),
+    "100,000 options of the template": (
+        {"chat_template_kwargs": {f"k{number}": "v" for number in range(100_000)}},
+        400,
+        "chat_template_kwargs",
+    ),
+    "100,000 tools that may be called": (
+        {
+            "tools": [{**TOOL, "function": {"name": f"f{number}"}} for number in range(1000)],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "name": "f1"}] * 100_000},
+            },
+        },
+        200,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_survives_a_value_that_is_too_large(server, kit, name):
+    """The response does not repeat it."""
+    fields, status, param = VALUES[name]
+    with kit.Watch(server):
+        answer = server.client.post(CHAT, server.client.chat_body(**fields))
+        assert (answer.status, len(answer.body) < 8192) == (status, True)
+        if param:
+            assert answer.error["param"] == param
+
+
+@pytest.mark.parametrize("text", [b'"\xff"', b'{"a": "\xed\xa0\x80"}'])
+def test_survives_arguments_of_a_call_that_are_no_text(server, kit, text):
+    call = b'[{"id": "c", "function": {"name": "get", "arguments": %b}}]' % text
+    body = b'{"model": "fake", "messages": [{"role": "assistant", "content": "", "tool_calls": %b}]}' % call
+    with kit.Watch(server):
+        answer = server.client.post(CHAT, body)
+        assert (answer.status, answer.error["param"]) == (400, "messages[0].tool_calls[0].function.arguments")
