@@ -55,6 +55,7 @@ class Survivor:
         args: list[str],
         *,
         files: int | None = None,
+        largest_file: int | None = None,
         log: int | None = None,
         script: dict[str, Any] | None = None,
         model: str = "fake",
@@ -63,6 +64,8 @@ class Survivor:
             signal.alarm(LONGEST_LIFE)  # survives the exec, and ends the server whatever becomes of the test
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
         scripted = [str(SCRIPTED), json.dumps(script or {"answer": "Hello, world."})]
         command = [sys.executable, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]

@@ -47,6 +47,8 @@ HEADS = {
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "a negative length": (POST + b"Content-Length: -1\r\n\r\n", 400),
+    "an address that is none": (b"GET http://[::1/livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "a length of five thousand digits": (POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
     "a length of twenty digits": (POST + b"Content-Length: 99999999999999999999\r\n\r\n", 413),
     "a chunk of eighty bits": (CHUNKED + b"ffffffffffffffffffff\r\n", 413),
     "a chunk of negative size": (CHUNKED + b"-1\r\n\r\n", 400),
@@ -74,6 +76,20 @@ def test_survives_bodies_with_trailers_expectations_and_old_versions(server, kit
             assert b" 100 " in sock.recv(100)
             sock.sendall(body)
             assert b" 200 OK" in kit.everything(sock).split(b"\r\n", 1)[0]
+
+
+def test_survives_heads_of_what_takes_work(server, kit):
+    """Nothing is computed for them, and no place is taken for good."""
+    with kit.Watch(server):
+        for _ in range(3):
+            assert server.client.request("HEAD", "/tokenizer_info?model=fake").status == 200
+
+
+def test_survives_bodies_when_the_disk_for_them_is_full(launch, kit):
+    server = launch(largest_file=MEGABYTE // 4)
+    with kit.Watch(server):
+        answer = server.client.post(CHAT, server.client.chat_body("x" * MEGABYTE))
+        assert (answer.status, answer.error["code"]) == (503, "body_not_stored")
 
 
 def test_survives_pipelined_requests(server, kit):

@@ -97,6 +97,9 @@ class RequestMiddleware:
             resp.set_header("x-ignored-fields", ", ".join(map(_header_safe, ignored)))
         record: RequestRecord = req.context.record
         record.route = req.uri_template or "unknown"
+        if req.method == "HEAD" and resp.stream is not None:  # WSGI servers do not read it, so it would stay open
+            resp.stream = None
+            _discard(req.env)
         if resp.stream is None or resp.stream is not req.env.get(RESPONSE):
             record.status = resp.status_code
             record.close()

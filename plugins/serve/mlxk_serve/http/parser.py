@@ -12,11 +12,16 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from mlxk_core.api.server import ApiError
+from mlxk_serve.observability.log import LOGGER
 
 CheckAccess = Callable[[str, str, Mapping[str, str]], None]
 """Checks a request by method, path and headers before its body is read. Raises `ApiError`."""
 
 _ONCE_ONLY = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"origin")
+_MALFORMED = ApiError(400, "Malformed HTTP request.", code="bad_request")
+_CANNOT_STORE = ApiError(
+    503, "The body cannot be stored: the server has no space.", code="body_not_stored", headers={"retry-after": "5"}
+)
 _CHUNK_OVERHEAD = 64 << 10
 """Bytes of chunk sizes and extensions that are always accepted. More than the body itself only costs parsing."""
 
@@ -32,7 +37,19 @@ class Parser(HTTPRequestParser):
         self._check_access = check_access
 
     def received(self, data: bytes) -> int:
-        consumed: int = super().received(data)
+        try:
+            consumed: int = super().received(data)
+        except OSError as error:  # waitress keeps large bodies in temporary files
+            LOGGER.error(
+                "a request body cannot be stored: %s. Free some space in the folder of TMPDIR.", error.strerror
+            )
+            self.error = BadRequest(_CANNOT_STORE)
+            self.completed = True
+            return len(data)
+        except ValueError:  # an address or a number that Python does not read
+            self.error = BadRequest(_MALFORMED)
+            self.completed = True
+            return len(data)
         if self.chunked and self.error is None and self.body_rcv is not None:
             body = len(self.body_rcv)
             if self.body_bytes_received - body > _CHUNK_OVERHEAD + body:
