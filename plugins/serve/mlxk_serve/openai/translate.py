@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -152,7 +153,7 @@ def _stops(request: CommonRequest) -> tuple[str, ...]:
 def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the conversation. Calls and results without an id get one from their place."""
     found: list[Message] = []
-    unanswered: list[str] = []
+    unanswered: OrderedDict[str, None] = OrderedDict()
     for i, message in enumerate(messages):
         at = f"messages[{i}]"
         if message.content is None and not message.tool_calls and message.role != "assistant":
@@ -169,13 +170,12 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[Message]:
         )
         result_of = message.tool_call_id
         if message.role == "tool":
-            if result_of is None and not unanswered:
+            if not result_of and not unanswered:
                 raise invalid(f"`{at}.tool_call_id` is required: no call is unanswered.", f"{at}.tool_call_id")
-            result_of = result_of or unanswered[0]
-            if result_of in unanswered:
-                unanswered.remove(result_of)
+            result_of = result_of or next(iter(unanswered))
+            unanswered.pop(result_of, None)
         elif calls:
-            unanswered = [call.id for call in calls]
+            unanswered = OrderedDict.fromkeys(call.id for call in calls)
         found.append(
             Message(
                 role="system" if message.role == "developer" else message.role,
