@@ -135,7 +135,9 @@ def test_a_block_that_is_longer_than_the_screen_stays_whole(columns):
 
 @pytest.mark.parametrize("rows", [6, 24])
 @pytest.mark.parametrize("options", [{}, {"markdown": False}, {"ansi": False}])
-def test_nothing_is_lost_or_repeated_when_the_window_is_resized(columns, options, rows):
+def test_nothing_is_lost_or_repeated_when_the_window_is_resized(columns, monkeypatch, options, rows):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)  # when it draws must not depend on the machine
     text = f"{LONG} Some **bold** words. {LONG} {LONG}\n\n- {LONG}\n- {LONG} {LONG}\n\nThe end."
     screen = Screen()
     writer = TerminalWriter(screen.write, **options)
@@ -143,7 +145,7 @@ def test_nothing_is_lost_or_repeated_when_the_window_is_resized(columns, options
     for index, letter in enumerate(text):
         if index % 150 == 120:
             columns((24, 90, 30)[index // 150 % 3], rows)
-            time.sleep(0.05)  # rendered at the old width, then at the new one
+            now += 0.05  # rendered at the old width, then at the new one
         writer.add(C, letter)
     writer.finish()
     plain = text if options else text.replace("**", "").replace("-", "•")
