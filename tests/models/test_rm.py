@@ -266,7 +266,7 @@ def test_on_a_terminal_it_asks(mlxk: Processes, repository: Path, answer: str, c
 def test_any_name_of_a_folder_is_listed_and_removed(ask: Ask, hub_cache: Path, name: str) -> None:
     in_hub_cache("org/tiny", random_model)
     (hub_cache / "models--org--tiny").rename(hub_cache / f"models--org--{name}")
-    listed = ask("list", "--json")
+    listed = ask("list", "--all", "--json")
     assert listed.stdout.isascii()
     assert [model["name"] for model in listed.json["data"]["models"]] == [f"org/{name}"]
     for command in ("show", "health"):
