@@ -128,6 +128,7 @@ class WorkResponse:
                 self._check()
                 writer.write(piece)
             self._check()
+            self._end()  # before the client knows that this is all: when it leaves then, it has not disconnected
         else:
             body = b"".join(pieces)
             self._check()
