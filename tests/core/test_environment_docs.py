@@ -11,7 +11,7 @@ from mlxk_core._cli.environment import VARIABLES
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-8")
 NAME = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
-OTHER_WORDS = {"AGENT", "FAIL", "HEAD", "MODEL", "NAME", "TRUE", "X_REQUEST_ID"}
+OTHER_WORDS = {"AGENT", "COMMANDS", "ENVIRONMENT", "FAIL", "HEAD", "MODEL", "NAME", "OPTIONS", "TRUE", "X_REQUEST_ID"}
 """Texts in capitals that are not variables, in modules that read variables."""
 SET_ONLY = {
     *("HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM"),

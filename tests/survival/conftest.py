@@ -17,7 +17,7 @@ import pytest
 from tests.serve.conftest import Client, cached_fake, everything, until
 
 SCRIPTED = Path(__file__).parents[1] / "serve" / "scripted_mlxk.py"
-LONGEST_SILENCE = 0.5
+LONGEST_SILENCE = 1.0
 """Seconds in which `/health` must answer throughout; more only by what the machine itself delays the watcher."""
 WATCHER = """
 import http.client, json, sys, threading, time
