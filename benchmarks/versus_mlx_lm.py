@@ -79,7 +79,7 @@ from mlxk_core.api.models import Resolver
 from mlxk_gguf.files import open_files
 from mlxk_gguf.network import build_network
 from mlxk_gguf.tokenizer import build_tokenizer
-from mlxk_mlx.loading.weight_form import materialize
+from mlxk_mlx.loading.weight_layout import materialize
 model = Resolver(Host.discover()).resolve("smollm2")
 files = open_files(model)
 network, config = build_network(files, lambda: None)

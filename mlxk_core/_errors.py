@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from mlxk_core._text.control import one_line
+from mlxk_core._text.control_characters import one_line
 
 _MAX_CANDIDATES = 10
 

@@ -30,7 +30,7 @@ from mlxk_core.api.server import ApiError
 from mlxk_mlx.support.architectures import accepts
 from mlxk_serve.http.body_limits import is_too_heavy
 from mlxk_serve.http.parser import Parser
-from mlxk_serve.openai.decoding import decode
+from mlxk_serve.openai.body_decoding import decode
 from mlxk_serve.openai.requests import ChatRequest, TextRequest
 from mlxk_testing.tiny_models import random_model
 

@@ -6,7 +6,7 @@ import click
 
 from mlxk_core._cli.output import Output, error_message
 from mlxk_core._errors import Interrupted, Kind, MlxkError, UsageError
-from mlxk_core._text.control import escape_control
+from mlxk_core._text.control_characters import escape_control
 
 # click 8.1 has no such error: it prints the help itself.
 _NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -44,7 +44,7 @@ def as_mlxk_error(error: BaseException, command: str | None = None) -> BaseExcep
     if isinstance(error, _NO_ARGUMENTS) and error.ctx is not None:
         return NoCommand(error.ctx.get_help(), error.ctx.command_path)
     if isinstance(error, click.UsageError):
-        from mlxk_core._cli.usage import usage_error  # only for a wrong command line
+        from mlxk_core._cli.usage_errors import usage_error  # only for a wrong command line
 
         return usage_error(error, command)
     if isinstance(error, click.ClickException):

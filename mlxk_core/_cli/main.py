@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from mlxk_core._cli.failures import as_mlxk_error, print_error
 from mlxk_core._cli.output import Output
-from mlxk_core._cli.process import CLOSED_PIPE, run_process
 from mlxk_core._cli.root import Answered, Root, option_words
+from mlxk_core._cli.run_process import CLOSED_PIPE, run_process
 from mlxk_core._errors import Interrupted, MlxkError, kind_of
 from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import own_stdout

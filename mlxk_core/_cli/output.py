@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from mlxk_core._errors import MlxkError, kind_of, type_and_message
 from mlxk_core._isolation.stdout import quiet_stdout
-from mlxk_core._text.control import escape_control, one_line
+from mlxk_core._text.control_characters import escape_control, one_line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -264,7 +264,7 @@ def _is_model(host: Host, name: str) -> bool:
 
 
 def _plain(command: click.Command) -> click.Command:
-    from mlxk_core._cli.plain_words import use_plain_words  # not for `mlxk --help`
+    from mlxk_core._cli.option_types import use_plain_words  # not for `mlxk --help`
 
     use_plain_words(command)
     return command

@@ -8,10 +8,10 @@ from typing import Any
 
 from mlxk_core._errors import InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import Pooling
-from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.model import Model
 from mlxk_core._models.sentence_transformers import module_folders, read_json
+from mlxk_core._models.token_budget import model_context_length
 
 _MODES: Mapping[str, Pooling] = {
     # Of `pooling_mode`, and of the switches that sentence-transformers wrote before version 5.3.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlxk_core._embedding.configuration import EmbeddingConfiguration, embedding_configuration
-from mlxk_core._embedding.work import batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, Kind, UnsupportedModel
 from mlxk_core._generation.engine import EmbeddingEngine, Engine
 from mlxk_core._generation.service import GenerationService

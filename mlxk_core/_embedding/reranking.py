@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlxk_core._embedding.configuration import longest_input
 from mlxk_core._embedding.embedding import InputTooLong
-from mlxk_core._embedding.work import batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
 from mlxk_core._generation.service import GenerationService

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import InvalidConstraint, InvalidOption
-from mlxk_core._generation.answer_grammar import ResponseGrammar, answer_grammar, is_constrained
 from mlxk_core._generation.constraint import ConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import ExtractorContext
@@ -18,6 +17,7 @@ from mlxk_core._generation.grammar import Matches, Part
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.model_formats import Formats
 from mlxk_core._generation.request import GenerationRequest, Tool
+from mlxk_core._generation.response_grammar import ResponseGrammar, answer_grammar, is_constrained
 from mlxk_core._generation.thinking_budget import ThinkingBudget
 from mlxk_core._host.specs import BackendSpec
 

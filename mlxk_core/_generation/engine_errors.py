@@ -6,7 +6,7 @@ import inspect
 import traceback
 
 from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
-from mlxk_core._generation.wrong_result import WrongResult
+from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.error_place import definition_place, describe_error, error_place

@@ -51,8 +51,8 @@ from mlxk_core._generation.jobs import (
     TaskDone,
 )
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
-from mlxk_core._generation.limits import Limits
 from mlxk_core._generation.residency import Residency
+from mlxk_core._generation.service_limits import Limits
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.task_queue import TaskQueue

@@ -37,10 +37,10 @@ from mlxk_core._generation.jobs import (
 )
 from mlxk_core._generation.lifecycle import RequestFinished
 from mlxk_core._generation.pipeline import TextPipeline
-from mlxk_core._generation.plan import Plan
-from mlxk_core._generation.prepare import prepare
 from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.request_plan import Plan
+from mlxk_core._generation.row_preparation import prepare
 from mlxk_core._generation.stage_clock import StageClock
 from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_thread

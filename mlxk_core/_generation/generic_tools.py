@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core._generation.extractor import Extractor, new_call_id
 from mlxk_core._generation.grammar import Matches, OneOf, Part, Repeat, sequence
 from mlxk_core._generation.request import Message, Tool, ToolCall
+from mlxk_core._generation.response_grammar import ResponseGrammar
 from mlxk_core._text.edge_trimmer import EdgeTrimmer
 from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import markers

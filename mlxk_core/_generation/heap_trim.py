@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from mlxk_core._generation.memory import trim_heap
+from mlxk_core._generation.machine_memory import trim_heap
 
 _IDLE_SECONDS = 5.0
 _LONG_PROMPT = 8192  # tokens

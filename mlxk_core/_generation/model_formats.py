@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.extractor import Extractor, ExtractorContext, PlainText
 from mlxk_core._generation.generic_tools import GenericToolExtractor
+from mlxk_core._generation.response_grammar import ResponseGrammar
 from mlxk_core._generation.verbatim_answer import VerbatimAnswer
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from mlxk_core._generation.events import (
     ToolCallDelta,
 )
 from mlxk_core._generation.extractor import Cuttable, Extractor
+from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
-from mlxk_core._generation.wrong_result import WrongResult
 from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 16

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlxk_core._errors import ContextLengthExceeded, InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
-from mlxk_core._generation.conversation import rewrites
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.generic_tools import with_tools
 from mlxk_core._generation.infill import infill
+from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.oldest_turns import fitted
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
-from mlxk_core._generation.wrong_result import WrongResult
 
 _ASKED = "mlxk asks"
 _LOGGER = logging.getLogger("mlxk.prompts")

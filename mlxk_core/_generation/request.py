@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlxk_core._generation.constraint import Constraint
-from mlxk_core._models.budget import TokenPolicy
+from mlxk_core._models.token_budget import TokenPolicy
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model

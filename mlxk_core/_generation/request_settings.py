@@ -10,7 +10,7 @@ from typing import Any
 from mlxk_core._errors import InvalidOption
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message
-from mlxk_core._models.budget import TokenPolicy
+from mlxk_core._models.token_budget import TokenPolicy
 
 
 def with_settings(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:

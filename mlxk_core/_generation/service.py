@@ -23,13 +23,13 @@ from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle, RequestAccepted
-from mlxk_core._generation.limits import Limits
-from mlxk_core._generation.memory import machine_memory
-from mlxk_core._generation.plan import Plan, Planner
+from mlxk_core._generation.machine_memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.request_plan import Plan, Planner
 from mlxk_core._generation.request_settings import with_settings
-from mlxk_core._generation.request_types import check_types
+from mlxk_core._generation.request_type_checks import check_types
+from mlxk_core._generation.service_limits import Limits
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -37,8 +37,8 @@ from mlxk_core._generation.tokenizing import TokenizingSlots
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
-from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.model import Model
+from mlxk_core._models.token_budget import model_context_length
 
 _T = TypeVar("_T")
 _MODEL_MEMORY_SHARE = 0.75

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.tokenizer import Tokenizer
-from mlxk_core._generation.wrong_result import WrongResult
 
 _CHARACTERS_PER_TOKEN = 8
 """More than any ordinary text has."""

@@ -46,7 +46,7 @@ def unknown_command(name: str, commands: Iterable[str], records: Iterable[Plugin
         return comes_with(distribution, records)
     import difflib
 
-    from mlxk_core._host.synonyms import COMMAND_ADVICE, COMMAND_SYNONYMS
+    from mlxk_core._host.command_synonyms import COMMAND_ADVICE, COMMAND_SYNONYMS
 
     if name in COMMAND_ADVICE:
         return COMMAND_ADVICE[name]

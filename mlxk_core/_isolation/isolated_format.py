@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlxk_core._errors import MlxkError, PluginFailure
-from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core._generation.extractor import Cuttable, Extractor, ExtractorContext
 from mlxk_core._generation.model_formats import Format
+from mlxk_core._generation.response_grammar import ResponseGrammar
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import ReasoningExtractorSpec
 

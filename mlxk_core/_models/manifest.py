@@ -10,8 +10,8 @@ from typing import Any
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
+from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import read_small_file, regular_file, weight_format
-from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 

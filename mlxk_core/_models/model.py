@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
 from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
-from mlxk_core._models.json_text import MAX_VALUES, count_values, parse_json
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 from mlxk_core._settings.sections import ModelSettings

@@ -11,10 +11,10 @@ from mlxk_core._errors import AmbiguousModel, ModelError, ModelNotFound, Revisio
 from mlxk_core._host.specs import ModelSource
 from mlxk_core._models.cache import Repository
 from mlxk_core._models.model import Model
-from mlxk_core._models.readings import readings
+from mlxk_core._models.name_readings import readings
 from mlxk_core._models.references import NameReference, natural_key, parse_name, short_name
 from mlxk_core._models.revisions import local_commit, local_commits, snapshot_at
-from mlxk_core._models.similar import similarity
+from mlxk_core._models.similar_names import similarity
 from mlxk_core._models.variant_choice import with_variant
 
 

@@ -23,7 +23,7 @@ from mlxk_core._models.references import (
     without_hub,
 )
 from mlxk_core._models.revisions import snapshot_at
-from mlxk_core._models.similar import similar_name
+from mlxk_core._models.similar_names import similar_name
 from mlxk_core._models.variant_choice import variant_to_run
 from mlxk_core._settings.settings import Settings
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import regular_file
-from mlxk_core._models.json_text import parse_json
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""

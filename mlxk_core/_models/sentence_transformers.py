@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import read_small_file
-from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.model import Model
 
 _LARGEST = 1 << 20  # bytes

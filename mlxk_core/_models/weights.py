@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import read_small_file
-from mlxk_core._models.json_text import parse_json
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
 
 INDEX = "model.safetensors.index.json"

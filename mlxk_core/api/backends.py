@@ -19,7 +19,7 @@ from mlxk_core._generation.engine import (
     ScoredToken,
     StepEvent,
 )
-from mlxk_core._generation.memory import trim_heap
+from mlxk_core._generation.machine_memory import trim_heap
 from mlxk_core._generation.row_check import check_row
 from mlxk_core._generation.tokenizer import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 

@@ -13,10 +13,10 @@ from mlxk_core._cli.confirm import can_ask, confirm, confirm_deletion
 from mlxk_core._cli.editor import interrupts_ignored, open_editor
 from mlxk_core._cli.find_model import find_or_pull
 from mlxk_core._cli.main import run
+from mlxk_core._cli.option_types import number_in_words, value_problem
 from mlxk_core._cli.output import Output
-from mlxk_core._cli.plain_words import number_in_words, value_problem
 from mlxk_core._cli.session import Session, emit_result, json_option
-from mlxk_core._text.control import escape_control
+from mlxk_core._text.control_characters import escape_control
 
 __all__ = [
     "Output",

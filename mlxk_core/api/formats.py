@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.answer_grammar import ResponseGrammar
 from mlxk_core._generation.extractor import (
     Cuttable,
     Extractor,
@@ -10,6 +9,7 @@ from mlxk_core._generation.extractor import (
     PlainText,
     new_call_id,
 )
+from mlxk_core._generation.response_grammar import ResponseGrammar
 from mlxk_core._host.specs import Evidence, Strength
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxk_core._models.budget import model_context_length
+from mlxk_core._models.bounded_json import count_values, parse_json
 from mlxk_core._models.cache import (
     CACHE_VARIABLES,
     Repository,
@@ -18,7 +18,6 @@ from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_ggu
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.health_checks import Problem, partial_downloads
 from mlxk_core._models.in_use import in_use
-from mlxk_core._models.json_text import count_values, parse_json
 from mlxk_core._models.model import AddedToken, File, Model
 from mlxk_core._models.quantization_config import (
     FLOAT_BLOCK_FORMATS,
@@ -37,7 +36,8 @@ from mlxk_core._models.references import (
 )
 from mlxk_core._models.resolve import Resolver
 from mlxk_core._models.safetensors import Tensor
-from mlxk_core._models.similar import similar_name
+from mlxk_core._models.similar_names import similar_name
+from mlxk_core._models.token_budget import model_context_length
 from mlxk_core._models.variants import Variant, gguf_encoding, gguf_variants
 
 __all__ = [

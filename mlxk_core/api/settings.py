@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
-from mlxk_core._settings.checks import alias_conflict, settings_warnings, temperature_warning
 from mlxk_core._settings.sections import Field, ModelSettings, fields_of, setting
 from mlxk_core._settings.settings import (
     SettingOrigin,
@@ -13,6 +12,7 @@ from mlxk_core._settings.settings import (
     read_text,
     settings_file,
 )
+from mlxk_core._settings.settings_warnings import alias_conflict, settings_warnings, temperature_warning
 
 __all__ = [
     "RESERVED_SECTIONS",

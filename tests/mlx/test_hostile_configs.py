@@ -79,4 +79,4 @@ def test_tables_far_larger_than_the_weights_end_a_load():
     network = importlib.import_module("mlx.nn").Linear(8, 8)
     network._table = mlx.zeros((1 << 20, 1 << 12))  # 16 GB, if it were evaluated
     with pytest.raises(InsufficientMemory, match="tables"):
-        importlib.import_module("mlxk_mlx.loading.weight_form").materialize(network, lambda: None)
+        importlib.import_module("mlxk_mlx.loading.weight_layout").materialize(network, lambda: None)

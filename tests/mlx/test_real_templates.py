@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from mlxk_core._generation.conversation import rewrites
+from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core.api import Message, Tool, ToolCall
 from mlxk_core.api.errors import TemplateError
+from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import describe
-from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.loading import runtime
 from mlxk_testing.tiny_models import CHATML, HARMONY
 

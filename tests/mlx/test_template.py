@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from mlxk_core._generation.conversation import rewrites
+from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core.api import Message, Tool, ToolCall
 from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_mlx.engine.argument_repair import repaired_object
+from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import MessageFormat
-from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.template_probe import Probe
 from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
 

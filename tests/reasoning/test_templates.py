@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlxk_core._generation.prompts import render
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.stops import turn_terminator
+from mlxk_core._generation.stop_tokens import turn_terminator
 from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, ExtractorContext, Message, Model
 from mlxk_reasoning import plugin

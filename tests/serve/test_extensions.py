@@ -604,7 +604,7 @@ def test_an_operation_without_schema_fails_its_extension_not_the_document(host, 
 
 def test_mlxk_plugins_knows_the_routes_and_fields_of_the_server(serve, engine):
     from mlxk_core._host.hints import known
-    from mlxk_serve.openai.decoding import known_fields
+    from mlxk_serve.openai.body_decoding import known_fields
 
     table = known("server")
     assert set(table["fields"]) == known_fields()

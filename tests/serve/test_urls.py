@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_serve.http.urls import meant_url
+from mlxk_serve.http.url_hints import meant_url
 
 SERVED = [
     "/",

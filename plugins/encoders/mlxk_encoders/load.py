@@ -9,9 +9,9 @@ from mlxk_core.api.errors import UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
-from mlxk_mlx.loading.sanity import check_config
 
 
 def load(model: Model, context: EngineContext) -> Any:
@@ -29,7 +29,7 @@ def load(model: Model, context: EngineContext) -> Any:
     with translated_errors(model):
         from mlxk_encoders.engine import EncoderEngine
         from mlxk_encoders.weights import read_network
-        from mlxk_mlx.loading.weight_form import materialize
+        from mlxk_mlx.loading.weight_layout import materialize
 
         check_weights(model)
         check_config(model)

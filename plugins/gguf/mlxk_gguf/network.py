@@ -65,8 +65,8 @@ class ScaledRoPE(nn.Module):
 def _of_one_type(weights: Weights) -> Weights:
     """Return all floating-point arrays in one type: norms in float32 among float16 would make every product float32.
 
-    A CPU computes in float32 (`mlxk_mlx.loading.weight_form`). Scales are converted before dequantization, which takes
-    3.5 times as long in float16, and rounds.
+    A CPU computes in float32 (`mlxk_mlx.loading.weight_layout`). Scales are converted before dequantization, which
+    takes 3.5 times as long in float16, and rounds.
     """
     if runtime.start().cpu:
         kind = mx.float32

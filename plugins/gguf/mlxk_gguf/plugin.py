@@ -19,7 +19,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         accepts=_accepts,
         target="mlxk_gguf.engine:load",
         estimate="mlxk_gguf.engine:estimate",
-        renderer="mlxk_mlx.loading.templates:renderer",
+        renderer="mlxk_mlx.loading.chat_template_files:renderer",
         constraints=True,
         prompt_logprobs=True,
         tasks=frozenset({"embeddings"}),

@@ -27,7 +27,7 @@ def mlxk_backends() -> Iterable[BackendSpec]:
         accepts=_accepts,
         target="mlxk_mlx.loading.load:load",
         estimate="mlxk_mlx.loading.memory:estimate",
-        renderer="mlxk_mlx.loading.templates:renderer",
+        renderer="mlxk_mlx.loading.chat_template_files:renderer",
         constraints=True,
         prompt_logprobs=True,
         tasks=frozenset({"embeddings", "rerank"}),

@@ -14,9 +14,9 @@ from mlxk_serve.error_handler import ErrorHandler, discard_response
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.body_limits import check_weight
 from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.extension_service import begin_request, end_request
 from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
 from mlxk_serve.http.ids import id_headers, request_id
-from mlxk_serve.http.request_service import begin_request, end_request
 from mlxk_serve.http.responder import RESPONSE
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 

@@ -10,7 +10,7 @@ import falcon
 from mlxk_core.api.server import ApiError, ErrorEncoder
 from mlxk_serve.http.errors import ErrorEncoders, error_body
 from mlxk_serve.http.responder import RESPONSE
-from mlxk_serve.http.urls import meant_url, url_hint
+from mlxk_serve.http.url_hints import meant_url, url_hint
 
 
 class ErrorHandler:

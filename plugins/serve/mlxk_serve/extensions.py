@@ -26,7 +26,7 @@ from mlxk_core.api.server import (
 from mlxk_serve.app import add_route
 from mlxk_serve.catalog import Catalog
 from mlxk_serve.http.access_control import AccessControl
-from mlxk_serve.http.request_service import RequestService
+from mlxk_serve.http.extension_service import RequestService
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.isolated_extension import (
     ExtensionGuard,

@@ -32,9 +32,9 @@ from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
 from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.routes.completions import ChatCompletions, Completions
-from mlxk_serve.routes.control import LoadModel, UnloadModel
-from mlxk_serve.routes.description import OpenApi
+from mlxk_serve.routes.model_loading import LoadModel, UnloadModel
 from mlxk_serve.routes.models import ModelResource, ModelsResource
+from mlxk_serve.routes.openapi_route import OpenApi
 from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
 from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize, TokenizerInfoResource
 

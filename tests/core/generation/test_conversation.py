@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxk_core._generation.conversation import rewrites
+from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core.api import Message, ToolCall
 
 CALLING = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),))

@@ -19,7 +19,7 @@ from mlxk_core._errors import (
 )
 from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling
-from mlxk_core._models.budget import TokenPolicy
+from mlxk_core._models.token_budget import TokenPolicy
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
 from mlxk_testing.fake_engine import fake_backend
 

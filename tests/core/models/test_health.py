@@ -7,10 +7,10 @@ import zipfile
 
 import pytest
 
-from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.health import check_health
 from mlxk_core._models.model import Model
+from mlxk_core._models.token_budget import model_context_length
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 123456\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from mlxk_core._errors import ContextLengthExceeded, InvalidOption
-from mlxk_core._models.budget import TokenPolicy, budget, context_length, model_context_length
+from mlxk_core._models.token_budget import TokenPolicy, budget, context_length, model_context_length
 
 FULL, HALF = TokenPolicy.FULL_CONTEXT, TokenPolicy.HALF_CONTEXT
 

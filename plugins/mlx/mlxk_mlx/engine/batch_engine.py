@@ -21,12 +21,12 @@ from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFa
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint
-from mlxk_mlx.engine.constraining import MaskedNetwork, RowMask
+from mlxk_mlx.engine.chat_template import ChatTemplate
+from mlxk_mlx.engine.constraint_masks import MaskedNetwork, RowMask
 from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
-from mlxk_mlx.engine.template import ChatTemplate
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 

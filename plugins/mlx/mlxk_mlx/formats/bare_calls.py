@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mlxk_core.api.formats import Cuttable, Extractor
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent, Tool
-from mlxk_mlx.formats.cut_calls import cut_calls
 from mlxk_mlx.formats.format_names import BARE_CALLS
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
+from mlxk_mlx.formats.truncated_calls import cut_calls
 
 _TAG = "<|python_tag|>"
 _BETWEEN = "; \n\t\r"

@@ -11,11 +11,11 @@ from mlxk_core.api.formats import Cuttable, Extractor, ExtractorContext, PlainTe
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
-from mlxk_mlx.formats.cut_calls import cut_calls
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
 from mlxk_mlx.formats.tagged_calls import with_types
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
 from mlxk_mlx.formats.tool_call_readers import READERS
+from mlxk_mlx.formats.truncated_calls import cut_calls
 from mlxk_mlx.loading import runtime
 
 if TYPE_CHECKING:

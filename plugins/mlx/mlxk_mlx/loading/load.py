@@ -15,9 +15,9 @@ from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, Uns
 from mlxk_core.api.models import Model, native_stop_tokens, parse_json, read_small_file, regular_file
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
-from mlxk_mlx.loading import bare_weights, runtime
+from mlxk_mlx.loading import headless_weights, runtime
+from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe
-from mlxk_mlx.loading.sanity import check_config
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_mlx.support.architectures import accepts
@@ -59,8 +59,8 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer]
     (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
-    from mlxk_mlx.loading.templates import chat_template
-    from mlxk_mlx.loading.weight_form import materialize
+    from mlxk_mlx.loading.chat_template_files import chat_template
+    from mlxk_mlx.loading.weight_layout import materialize
 
     materialize(network, context.alive)
     loaded = tokenizer()
@@ -151,7 +151,7 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     check_weights(model)
     check_config(model)
-    network, config = load_model(model.path, lazy=True, **bare_weights.options(model))
+    network, config = load_model(model.path, lazy=True, **headless_weights.options(model))
     return network, config
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core.api.hooks import Verdict
-from mlxk_mlx.support import readable_weights
+from mlxk_mlx.support import quantization_support
 
 if TYPE_CHECKING:
     from mlxk_core.api.models import Model
@@ -47,7 +47,7 @@ def accepts(model: Model) -> Verdict:
         return Verdict.no(f"mlx-lm does not support model_type {model_type}")
     if not any(_is_weights(file.name) for file in model.files):
         return Verdict.no(_other_weights(model))
-    if reason := readable_weights.refusal(model, network):
+    if reason := quantization_support.refusal(model, network):
         return Verdict.no(reason)
     return Verdict.yes()
 

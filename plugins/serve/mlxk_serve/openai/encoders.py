@@ -26,7 +26,7 @@ from mlxk_core.api.generation import (
 )
 from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
 from mlxk_serve.http.errors import error_body
-from mlxk_serve.openai.objects import (
+from mlxk_serve.openai.response_objects import (
     CalledFunction,
     ChatChoice,
     ChatChunkChoice,

@@ -11,7 +11,7 @@ from msgspec import Raw
 from mlxk_core.api.generation import GenerationRequest
 from mlxk_core.api.server import FieldHandler
 from mlxk_protocol.decode import BOM
-from mlxk_serve.openai.decoding import known_fields
+from mlxk_serve.openai.body_decoding import known_fields
 
 
 class ExtensionFields:

@@ -14,9 +14,9 @@ from mlxk_core import __version__
 from mlxk_core.api.server import Operation
 from mlxk_serve.catalog import ModelList, ModelObject
 from mlxk_serve.http.errors import ErrorResponse
-from mlxk_serve.openai.objects import ChatCompletion, ChatCompletionChunk, TextCompletion
 from mlxk_serve.openai.requests import ChatRequest, TextRequest
-from mlxk_serve.routes.control import ModelRequest, ModelState
+from mlxk_serve.openai.response_objects import ChatCompletion, ChatCompletionChunk, TextCompletion
+from mlxk_serve.routes.model_loading import ModelRequest, ModelState
 from mlxk_serve.routes.status import HealthObject, LiveObject, StatusObject
 from mlxk_serve.routes.tokens import (
     DetokenizeRequest,

@@ -10,8 +10,8 @@ from mlxk_serve.catalog import Catalog
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.errors import invalid
 from mlxk_serve.http.responder import Responder
+from mlxk_serve.openai.body_decoding import decode
 from mlxk_serve.openai.completion_call import CompletionCall, chat_call, text_call
-from mlxk_serve.openai.decoding import decode
 from mlxk_serve.openai.extension_fields import ExtensionFields
 from mlxk_serve.openai.requests import ChatRequest, CommonRequest, TextRequest
 from mlxk_serve.routes.requested_model import requested_model

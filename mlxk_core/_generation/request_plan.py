@@ -10,13 +10,13 @@ from mlxk_core._generation.constraint_plan import ConstraintPlan, plan_constrain
 from mlxk_core._generation.model_formats import Format, Formats
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_settings import set_by
-from mlxk_core._generation.stops import CHAT_STOP_STRINGS
+from mlxk_core._generation.stop_tokens import CHAT_STOP_STRINGS
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import NO_FORMAT, BackendSpec, StopPolicy
 from mlxk_core._isolation.isolated_format import load_format
-from mlxk_core._models.budget import model_context_length
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.model import Model
+from mlxk_core._models.token_budget import model_context_length
 from mlxk_core._text.stop_strings import StopStrings
 
 

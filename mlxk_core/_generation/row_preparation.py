@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlxk_core._generation.answer_grammar import is_constrained
 from mlxk_core._generation.constraint import TokenConstraint
 from mlxk_core._generation.engine import Row
 from mlxk_core._generation.events import Started
@@ -12,12 +11,13 @@ from mlxk_core._generation.extractor import ExtractorContext
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.min_tokens import MinTokens
 from mlxk_core._generation.pipeline import TextPipeline
-from mlxk_core._generation.plan import Plan
 from mlxk_core._generation.prompts import Prompt
 from mlxk_core._generation.request import GenerationRequest
-from mlxk_core._generation.stops import stop_tokens
+from mlxk_core._generation.request_plan import Plan
+from mlxk_core._generation.response_grammar import is_constrained
+from mlxk_core._generation.stop_tokens import stop_tokens
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
-from mlxk_core._models.budget import budget
+from mlxk_core._models.token_budget import budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

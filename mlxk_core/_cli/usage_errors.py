@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mlxk_core._cli.plain_words import value_problem
+from mlxk_core._cli.option_types import value_problem
 from mlxk_core._errors import UsageError
 
 # Names that other tools use; the first replacement that the command has is suggested.

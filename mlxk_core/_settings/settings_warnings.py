@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from mlxk_core._models.readings import may_mean
+from mlxk_core._models.name_readings import may_mean
 from mlxk_core._models.references import PathReference, parse_name, parse_reference, short_name, without_hub
 from mlxk_core._paths import expand_user, is_file, path_exists
 from mlxk_core._settings.sections import ModelSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxk_core.api import Model
 from mlxk_core.api.backends import Render
-from mlxk_mlx.engine.template import ChatTemplate
+from mlxk_mlx.engine.chat_template import ChatTemplate
 
 _SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _GGUF_NAMES = {"unk": "unknown", "sep": "seperator", "pad": "padding"}
