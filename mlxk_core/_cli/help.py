@@ -15,14 +15,14 @@ from mlxk_core._errors import MlxkError, UsageError
 from mlxk_core._paths import user_folder
 
 _ENVIRONMENT = "environment"
-_WIDEST = 100
+_MAX_WIDTH = 100
 
 
 def _complete_topic(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the names of commands, and of those in a group."""
     root = ctx.find_root()
     try:
-        target = _context(root, ctx.params.get("topic") or ())
+        target = _resolve_topic(root, ctx.params.get("topic") or ())
     except MlxkError:
         return []
     names = target.command.list_commands(target) if isinstance(target.command, click.Group) else []
@@ -53,12 +53,12 @@ def help_command(ctx: click.Context, /, topic: tuple[str, ...], man: bool, insta
     if install_man:
         if topic:
             raise UsageError("--install-man writes the pages of all commands; leave out the command.")
-        return _install(session, root)
+        return _install_man_pages(session, root)
     if topic == (_ENVIRONMENT,):
         data: dict[str, Any] = {"environment": [{"name": name, "help": text} for name, text in VARIABLES]}
         text = environment_text()
     else:
-        target = _context(root, topic)
+        target = _resolve_topic(root, topic)
         if man:
             from mlxk_core._cli.man import manual_page
 
@@ -73,14 +73,14 @@ def help_command(ctx: click.Context, /, topic: tuple[str, ...], man: bool, insta
 
 def environment_text() -> str:
     """Return the environment variables in sections of two columns."""
-    formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, _WIDEST) - 2)
+    formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, _MAX_WIDTH) - 2)
     for title, variables in SECTIONS.items():
         with formatter.section(f"Environment variables ({title})"):
             formatter.write_dl(variables)
     return formatter.getvalue().rstrip("\n")
 
 
-def _context(root: click.Context, topic: Sequence[str]) -> click.Context:
+def _resolve_topic(root: click.Context, topic: Sequence[str]) -> click.Context:
     """Return the context of the command that the words of `topic` name. Raises `UsageError`."""
     ctx = root
     for word in topic:
@@ -88,7 +88,7 @@ def _context(root: click.Context, topic: Sequence[str]) -> click.Context:
         if not isinstance(group, click.Group):
             raise UsageError(f"`{ctx.command_path}` has no commands. See `mlxk help {' '.join(topic[:-1])}`.")
         name, command, _ = group.resolve_command(ctx, [word])
-        load = getattr(group, "load", None)
+        load = getattr(group, "load", None)  # the root group lists placeholders
         if load is not None and name is not None:
             command = load(name)
         assert command is not None
@@ -96,22 +96,22 @@ def _context(root: click.Context, topic: Sequence[str]) -> click.Context:
     return ctx
 
 
-def _pages(ctx: click.Context) -> Iterator[click.Context]:
+def _command_contexts(ctx: click.Context) -> Iterator[click.Context]:
     """Yield `ctx` and the contexts of all commands below it."""
     yield ctx
     if isinstance(ctx.command, click.Group):
         for name in ctx.command.list_commands(ctx):
-            yield from _pages(_context(ctx, [name]))
+            yield from _command_contexts(_resolve_topic(ctx, [name]))
 
 
-def _install(session: Session, root: click.Context) -> dict[str, Any]:
+def _install_man_pages(session: Session, root: click.Context) -> dict[str, Any]:
     from mlxk_core._cli.man import manual_page
 
     folder = user_folder("XDG_DATA_HOME", "~/.local/share") / "man" / "man1"
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for ctx in _pages(root):
+        for ctx in _command_contexts(root):
             page = folder / f"{ctx.command_path.replace(' ', '-')}.1"
             page.write_text(manual_page(ctx) + "\n", encoding="utf-8")
             written.append(str(page))

@@ -48,7 +48,7 @@ class Output:
     def write(self, text: str) -> None:
         """Write part of the result and flush it. Does nothing in JSON mode, where the envelope has the data."""
         if not self.json:
-            self._answer(text)
+            self._write_result(text)
 
     def line(self, text: str = "") -> None:
         """Write a line of the result. Does nothing in JSON mode."""
@@ -76,9 +76,9 @@ class Output:
 
     def envelope(self, *, command: str | None, data: Any, error: BaseException | None) -> None:
         """Write the JSON document of a run with `--json`."""
-        self._answer(_document(command, data, error) + "\n")
+        self._write_result(_envelope_text(command, data, error) + "\n")
 
-    def _answer(self, text: str) -> None:
+    def _write_result(self, text: str) -> None:
         try:
             if sys.stdout is not None and sys.stdout is not self._stdout:
                 with contextlib.suppress(ValueError):
@@ -120,7 +120,7 @@ def _wrap(line: str) -> str:
     )
 
 
-def _document(command: str | None, data: Any, error: BaseException | None) -> str:
+def _envelope_text(command: str | None, data: Any, error: BaseException | None) -> str:
     import json  # needed for an envelope only
 
     document = {

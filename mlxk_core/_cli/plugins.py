@@ -19,7 +19,11 @@ _HEADINGS = ("NAME", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES")
 
 
 @click.group("plugins", invoke_without_command=True)
-@click.option("--check", is_flag=True, help="Load and try everything they provide; fail if anything is wrong.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Load and test everything the plugins provide; exit with an error on problems.",
+)
 @json_option
 @click.pass_context
 def plugins(ctx: click.Context, /, check: bool) -> Any:
@@ -37,12 +41,12 @@ def plugins(ctx: click.Context, /, check: bool) -> Any:
         return None
     session: Session = ctx.obj
     records = _checked_records(session.host) if check else _records(session.host)
-    wrong = [record.name for record in records if _problems(record) and record.status != "disabled"]
+    with_problems = [record.name for record in records if _problems(record) and record.status != "disabled"]
     data = {"plugins": [asdict(record) for record in records]}
     for line in _table(records):
         session.output.line(line)
-    if check and wrong:
-        raise PluginFailure(f"Plugins with problems: {', '.join(wrong)}.", plugins=wrong, data=data)
+    if check and with_problems:
+        raise PluginFailure(f"Plugins with problems: {', '.join(with_problems)}.", plugins=with_problems, data=data)
     return data
 
 
@@ -60,7 +64,7 @@ def plugins(ctx: click.Context, /, check: bool) -> Any:
 def new(session: Session, kind: str, name: str, folder: Path) -> Any:
     """Create a project for a new plugin, with a passing test.
 
-    KIND is what it provides, NAME its name: `mlxk plugins new command greet` writes mlxk-greet/.
+    KIND is what the plugin provides, NAME is its name: `mlxk plugins new command greet` writes mlxk-greet/.
 
     \b
     Examples:
@@ -86,7 +90,7 @@ def _records(host: Host) -> list[PluginRecord]:
     claims = Claims()
     added: dict[str, list[str]] = {}
     for spec in host.server_extensions():
-        # Before the records are read: an extension that fails is on the record of its plugin then.
+        # Before `host.plugins()`: a failing extension is then part of its plugin's record.
         added.setdefault(host.owner_of(spec).label, []).extend(additions(host, spec, claims))
     return [replace(r, provides=(*r.provides, *added.get(r.label, ()))) for r in host.plugins()]
 

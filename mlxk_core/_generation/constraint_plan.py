@@ -1,4 +1,4 @@
-"""From a request to the constraint of its row: checked when it is submitted, compiled when its model is loaded."""
+"""The constraint of a row: checked when its request is submitted, compiled when its model is loaded."""
 
 from __future__ import annotations
 
@@ -25,17 +25,59 @@ if TYPE_CHECKING:
     from mlxk_core._host.host import Host
 
 _TAG = re.compile(r"[<\[◁｜].*[>\]▷｜]", re.DOTALL)
-_COMPOSED = "grammar"
+"""An added token that looks like a marker (`<tool_call>`), even if the tokenizer does not declare it special."""
+_GRAMMAR_KIND = "grammar"
+"""The kind of the compiler for a grammar of several parts."""
+
+
+def plan_constraint(
+    host: Host, request: GenerationRequest, backend: BackendSpec, formats: Formats
+) -> ConstraintPlan | None:
+    """Return the plan for the constraints of a request, None if it has none.
+
+    Raises `InvalidOption` if one is invalid, or if nothing installed can enforce it.
+    """
+    constrained = is_constrained(request)
+    if not (constrained or request.tools) and request.thinking_budget is None:
+        return None
+    can_enforce = backend.constraints and any(spec.kind == _GRAMMAR_KIND for spec in host.constraints())
+    plan = ConstraintPlan(host, request, formats, can_enforce)
+    if not constrained and request.thinking_budget is None:
+        return plan
+    _check_request(host, request)
+    if backend.constraints:
+        return plan
+    if request.budget_is_default and not constrained:
+        return None
+    raise InvalidOption(_option_of(request), f"the backend {backend.name} does not support structured output")
+
+
+def _check_request(host: Host, request: GenerationRequest) -> None:
+    """Raise `InvalidOption` if what the response must match is invalid or contradictory."""
+    option = _option_of(request)
+    if request.constraint is not None:
+        kind = request.constraint.kind
+        with _errors_naming(option):
+            host.constraint_compiler(kind, option).check(Matches(kind, request.constraint.value))
+    if is_constrained(request) and request.tools:
+        if request.must_call and not request.callable_tools:
+            raise InvalidOption("tool_choice", f"none of the tools is named {', '.join(request.tool_names)}")
+        _check_tools(host.constraint_compiler(_GRAMMAR_KIND, option), request)
+    elif request.must_call:
+        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
 
 
 @dataclass(frozen=True, slots=True)
 class ConstraintPlan:
-    """Builds the constraint of one row. Used on the request's own thread."""
+    """Builds the constraint of one row, on the request's own thread.
+
+    `can_enforce_generic_tools` says whether the backend and a compiler can enforce calls in the generic form.
+    """
 
     host: Host
     request: GenerationRequest
     formats: Formats
-    enforces_generic: bool
+    can_enforce_generic_tools: bool
 
     def token_constraint(
         self,
@@ -50,98 +92,73 @@ class ConstraintPlan:
 
         Raises `InvalidOption`, naming the option of the request.
         """
-        stated = self.formats.grammar(context)
-        form = stated or ResponseGrammar()
+        declared = self.formats.grammar(context)
+        response_grammar = declared or ResponseGrammar()
         constraint = None
-        if self._is_enforced(stated, context, generic_tools=generic_tools):
-            grammar = self._grammar(form, context, generic_tools=generic_tools)
+        if self._must_enforce(declared, context, generic_tools=generic_tools):
+            grammar = self._grammar(response_grammar, context, generic_tools=generic_tools)
             constraint = self._compile(grammar, _vocabulary(resident, stop_tokens))
-        return self._within_thinking_budget(constraint, form, context, resident)
+        return self._within_thinking_budget(constraint, response_grammar, context, resident)
 
-    def _is_enforced(self, stated: ResponseGrammar | None, context: ExtractorContext, *, generic_tools: bool) -> bool:
+    def _must_enforce(
+        self, declared: ResponseGrammar | None, context: ExtractorContext, *, generic_tools: bool
+    ) -> bool:
+        """Return whether a grammar is enforced. Raises `InvalidOption` if the request needs one, but its format has
+        none."""
         constrained = is_constrained(self.request)
-        if stated is not None or self.formats.text_parser(context).channel is not Channel.REASONING:
-            return constrained or (generic_tools and self.enforces_generic)
+        if declared is not None or self.formats.text_parser(context).channel is not Channel.REASONING:
+            return constrained or (generic_tools and self.can_enforce_generic_tools)
         if constrained:
             raise InvalidOption(
-                option_of(self.request),
-                f"the format {self.formats.name} states no grammar, and the chat template opens a block of "
-                "reasoning; turn reasoning off for this request",
+                _option_of(self.request),
+                f"the format {self.formats.name} has no grammar, and the chat template opens a "
+                "reasoning block; disable reasoning for this request",
             )
         return False
 
-    def _grammar(self, form: ResponseGrammar, context: ExtractorContext, *, generic_tools: bool) -> Part:
+    def _grammar(self, response_grammar: ResponseGrammar, context: ExtractorContext, *, generic_tools: bool) -> Part:
         if generic_tools:
-            return answer_grammar(self.request, replace(form, calls=None), generic_grammar())
-        return answer_grammar(self.request, form, self.formats.tool_grammar(context))
+            return answer_grammar(self.request, replace(response_grammar, calls=None), generic_grammar())
+        return answer_grammar(self.request, response_grammar, self.formats.tool_grammar(context))
 
     def _compile(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
-        option = option_of(self.request)
-        kind = grammar.kind if isinstance(grammar, Matches) else _COMPOSED
+        option = _option_of(self.request)
+        kind = grammar.kind if isinstance(grammar, Matches) else _GRAMMAR_KIND
         compiler = self.host.constraint_compiler(kind, option)
         try:
-            with _name_option(option):
+            with _errors_naming(option):
                 return compiler.compile(grammar, vocabulary)
         except InvalidConstraint:
-            if kind == _COMPOSED:
+            if kind == _GRAMMAR_KIND:
                 _check_tools(compiler, self.request)
             raise
 
     def _within_thinking_budget(
-        self, constraint: TokenConstraint | None, form: ResponseGrammar, context: ExtractorContext, resident: Resident
+        self,
+        constraint: TokenConstraint | None,
+        response_grammar: ResponseGrammar,
+        context: ExtractorContext,
+        resident: Resident,
     ) -> TokenConstraint | None:
         budget = self.request.thinking_budget
         if budget is None:
             return constraint
-        if not form.reasoning_end:
+        if not response_grammar.reasoning_end:
             if self.formats.name is None or self.request.budget_is_default:
                 return constraint  # a model without reasoning keeps to every budget
             raise InvalidOption(
-                "thinking_budget", f"the format {self.formats.name} states no grammar, so its reasoning cannot be ended"
+                "thinking_budget",
+                f"the format {self.formats.name} has no grammar, so its reasoning cannot be ended early",
             )
         tokenizer = resident.engine.tokenizer
-        end = tokenizer.encode(form.reasoning_end, add_special_tokens=False)
+        end = tokenizer.encode(response_grammar.reasoning_end, add_special_tokens=False)
         return ThinkingBudget(budget, end, tokenizer, self.formats.text_parser(context), constraint)
-
-
-def plan_constraint(
-    host: Host, request: GenerationRequest, backend: BackendSpec, formats: Formats
-) -> ConstraintPlan | None:
-    """Return the plan for the constraints of a request, None if it has none.
-
-    Raises `InvalidOption` if one is invalid, or if nothing installed can enforce it.
-    """
-    enforces = backend.constraints and any(spec.kind == _COMPOSED for spec in host.constraints())
-    plan = ConstraintPlan(host, request, formats, enforces)
-    if not is_constrained(request) and request.thinking_budget is None:
-        return plan if request.tools else None
-    _check(host, request)
-    if backend.constraints:
-        return plan
-    if request.budget_is_default and not is_constrained(request):
-        return None
-    raise InvalidOption(option_of(request), f"the backend {backend.name} does not support structured output")
-
-
-def _check(host: Host, request: GenerationRequest) -> None:
-    """Raise `InvalidOption` if what the response must match is invalid or contradictory."""
-    option = option_of(request)
-    if request.constraint is not None:
-        kind = request.constraint.kind
-        with _name_option(option):
-            host.constraint_compiler(kind, option).check(Matches(kind, request.constraint.value))
-    if is_constrained(request) and request.tools:
-        if request.must_call and not request.callable_tools:
-            raise InvalidOption("tool_choice", f"none of the tools is named {', '.join(request.tool_names)}")
-        _check_tools(host.constraint_compiler(_COMPOSED, option), request)
-    elif request.must_call:
-        raise InvalidOption("tool_choice", "a call is required but the request has no tools")
 
 
 def _check_tools(compiler: ConstraintCompiler, request: GenerationRequest) -> None:
     """Raise the `InvalidConstraint` of the first tool whose schema is invalid, under the name of that schema."""
     for i, tool in enumerate(request.tools):
-        with _name_option(_schema_option(tool, i)):
+        with _errors_naming(_schema_option(tool, i)):
             compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
 
 
@@ -149,7 +166,7 @@ def _schema_option(tool: Tool, index: int) -> str:
     return tool.option or f"tools[{index}].function.parameters"
 
 
-def option_of(request: GenerationRequest) -> str:
+def _option_of(request: GenerationRequest) -> str:
     """Return the name of the option that constrains `request`."""
     if request.constraint is not None:
         return request.constraint.option
@@ -161,7 +178,7 @@ def option_of(request: GenerationRequest) -> str:
 
 
 @contextmanager
-def _name_option(option: str) -> Iterator[None]:
+def _errors_naming(option: str) -> Iterator[None]:
     """Make errors of a compiler name the option that the constraint came from."""
     try:
         yield

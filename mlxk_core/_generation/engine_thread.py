@@ -42,17 +42,17 @@ from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
     Job,
     JobFailed,
-    Key,
     LoadStarted,
     ModelLeased,
     Resident,
+    ResidentKey,
     RowAdmitted,
     RowStepped,
     TaskDone,
 )
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
 from mlxk_core._generation.residency import Residency
-from mlxk_core._generation.service_limits import Limits
+from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.task_queue import TaskQueue
@@ -71,7 +71,9 @@ class EngineThread:
     `on_job_end(seconds)` is called on this thread when a job is over, with the time its row ran.
     """
 
-    def __init__(self, host: Host, limits: Limits, on_job_end: Callable[[float], None], lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, host: Host, limits: ServiceLimits, on_job_end: Callable[[float], None], lifecycle: Lifecycle
+    ) -> None:
         # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
         self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
         self._host = host
@@ -83,7 +85,7 @@ class EngineThread:
         self._ready_jobs: deque[Job] = deque()
         self._tasks = TaskQueue()
         self._jobs: set[Job] = set()
-        self._loading: Key | None = None
+        self._loading: ResidentKey | None = None
         self._stopping = False
         self._at_exit: dict[Callable[[], None], None] = {}
         self.residency = Residency(limits.memory)
@@ -231,7 +233,7 @@ class EngineThread:
     # On the engine thread: commands.
 
     def _enqueue(self, job: Job) -> None:
-        if job.over:
+        if job.ended:
             return
         self._jobs.add(job)
         if self._stopping:
@@ -240,9 +242,9 @@ class EngineThread:
             self._queued.append(job)
 
     def _make_ready(self, job: Job, row: Row) -> None:
-        if job.over:
+        if job.ended:
             return
-        job.to(JobState.READY, by=Actor.REQUEST)
+        job.change_state(JobState.READY, by=Actor.REQUEST)
         job.row = row
         self._ready_jobs.append(job)
 
@@ -252,7 +254,7 @@ class EngineThread:
         if due is None:
             return False
         job, task = due
-        if job.over:
+        if job.ended:
             return True
         assert job.resident is not None
         self._record_progress()
@@ -266,7 +268,7 @@ class EngineThread:
         return True
 
     def _end_by_request(self, job: Job, state: JobState) -> None:
-        if job.over:
+        if job.ended:
             return
         if job.state is JobState.RUNNING and job.resident is not None:
             try:
@@ -355,7 +357,7 @@ class EngineThread:
         for job in self._queued_for(key):
             self._lease(job, resident)
 
-    def _loaded_engine(self, job: Job, key: Key) -> Engine:
+    def _loaded_engine(self, job: Job, key: ResidentKey) -> Engine:
         context = EngineContext(
             alive=lambda: self._on_load_progress(key),
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
@@ -370,10 +372,10 @@ class EngineThread:
             raise malformed_result(self._host, job.backend, problem, load)
         return engine
 
-    def _queued_for(self, key: Key) -> list[Job]:
+    def _queued_for(self, key: ResidentKey) -> list[Job]:
         return [job for job in self._queued if (job.model, job.backend.name) == key]
 
-    def _on_load_progress(self, key: Key) -> None:
+    def _on_load_progress(self, key: ResidentKey) -> None:
         """Called from inside a load. Run other models meanwhile, and interrupt a load that no job waits for."""
         self._record_progress()
         if self._loading is not key:
@@ -390,7 +392,7 @@ class EngineThread:
         self._step()
 
     def _lease(self, job: Job, resident: Resident) -> None:
-        job.to(JobState.LEASED, by=Actor.SERVICE)
+        job.change_state(JobState.LEASED, by=Actor.SERVICE)
         self._queued.remove(job)
         self.residency.lease(resident)
         job.resident = resident
@@ -432,7 +434,7 @@ class EngineThread:
             except BaseException as error:
                 self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
                 continue
-            job.to(JobState.RUNNING, by=Actor.SERVICE)
+            job.change_state(JobState.RUNNING, by=Actor.SERVICE)
             job.admitted_at = time.monotonic()
             job.resident.rows[job.id] = job
             job.outbox.put(RowAdmitted(job.admitted_at))
@@ -498,14 +500,14 @@ class EngineThread:
     # On the engine thread: the end of jobs.
 
     def _fail_job(self, job: Job, by: Actor, error: Exception) -> None:
-        if not job.over:
+        if not job.ended:
             self._close_job(job, JobState.FAILED, by)
             job.outbox.put(JobFailed(error))
 
     def _close_job(self, job: Job, state: JobState, by: Actor) -> None:
         """Move a job to a terminal state and release all it holds."""
         before = job.state
-        job.to(state, by)
+        job.change_state(state, by)
         if before is JobState.QUEUED and job in self._queued:
             self._queued.remove(job)
         if before is JobState.READY and job in self._ready_jobs:

@@ -74,7 +74,7 @@ class Generation:
         self._clock = StageClock(time.monotonic())
         self._prompt_tokens = 0
         self._cached_tokens = 0
-        self._over = False
+        self._ended = False
         self._cancelled = False
         self.prompt_text: str | None = None
         """The prompt as the engine reads it; set before `Started` is returned."""
@@ -99,34 +99,34 @@ class Generation:
         """Return the next event, or None after `timeout` seconds without one. Raises `StopIteration` after the last."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._unread:
-            if self._over:
+            if self._ended:
                 raise StopIteration
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 update = self._job.outbox.get(timeout=left)
             except Empty:
                 return None
-            self._process(update)
+            self._handle_update(update)
         return self._unread.popleft()
 
     @property
     def blocking(self) -> bool:
-        """Whether `poll` may take long, also after it returned `Started`: the detokenizer waits for another process."""
+        """Whether `poll` may block even after it returned `Started`: the detokenizer waits for another process."""
         return self._pipeline is not None and self._pipeline.blocking
 
     def poll(self) -> list[Event] | None:
         """Take the events that have arrived, without waiting.
 
-        A list means "call again": it may be empty, since some updates of the engine complete no event. None means that
-        nothing has arrived: call again after the callback of `on_update`. Raises `StopIteration` after the last event.
+        A list means "call again", even an empty one: not every update produces an event. None means that nothing has
+        arrived: call again after the callback of `on_update`. Raises `StopIteration` after the last event.
         """
         if not self._unread:
-            if self._over:
+            if self._ended:
                 raise StopIteration
             outbox = self._job.outbox
             if outbox.empty():
                 return None
-            self._process(outbox.get())
+            self._handle_update(outbox.get())
         events = list(self._unread)
         self._unread.clear()
         return events
@@ -134,8 +134,8 @@ class Generation:
     def on_update(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, and later on another thread whenever `poll` may return more. It must not block.
 
-        For a consumer of many generations. Until it returns `Started`, `poll` may take long: it renders the prompt.
-        Later it may if the generation is `blocking`.
+        For a consumer of many generations. `poll` renders the prompt before it returns `Started`, which may take long;
+        after that it may block only if the generation is `blocking`.
         """
         self._job.outbox.notify(callback)
 
@@ -148,31 +148,31 @@ class Generation:
 
     def close(self) -> None:
         """Cancel unless the generation has ended, and discard the unread events."""
-        self._end(JobState.CANCELLED)
+        self._end_job(JobState.CANCELLED)
         self._unread.clear()
 
     def result(self) -> Completion:
         """Read the events to the end and join them."""
         return join_events(self)
 
-    def _process(self, update: JobUpdate) -> None:
+    def _handle_update(self, update: JobUpdate) -> None:
         """Turn `update` into events. An error ends the generation."""
         try:
             with quiet_thread():
-                self._dispatch(update)
+                self._apply_update(update)
         except BaseException as error:  # a panic in a Rust extension (tokenizers) is not an `Exception`
             self._unread.clear()
             interrupted = isinstance(error, KeyboardInterrupt)
-            self._end(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
+            self._end_job(JobState.CANCELLED if interrupted else JobState.FAILED, error=error)
             if isinstance(error, (MlxkError, KeyboardInterrupt)):
                 raise
             raise request_error(self._host, self._job.backend, error) from error
 
-    def _dispatch(self, update: JobUpdate) -> None:
+    def _apply_update(self, update: JobUpdate) -> None:
         if type(update) is RowStepped:  # first: most updates are tokens
             for event in update.events:
-                if not self._over:
-                    self._read(event, update.at)
+                if not self._ended:
+                    self._apply_step_event(event, update.at)
             return
         match update:
             case LoadStarted():
@@ -186,7 +186,7 @@ class Generation:
             case JobFailed():
                 raise update.error
             case JobCancelled():
-                self._finish("cancelled")
+                self._emit_finished("cancelled")
 
     def _submit_row(self, resident: Resident) -> None:
         """Render the prompt and submit its row to the engine thread."""
@@ -199,13 +199,13 @@ class Generation:
         self._clock.submitted_row = time.monotonic()
         self._unread.append(prepared.started)
         if not prepared.needs_engine:
-            self._finish("length")
+            self._emit_finished("length")
             return
         if self._request.prompt_logprobs is not None:  # nothing precedes the first token, so it has no score
             self._unread.append(PromptLogprobs((prepared.pipeline.prompt_token(prompt.tokens[0]),)))
         self._engine_thread.submit_row(self._job, prepared.row)
 
-    def _read(self, event: StepEvent, at: float) -> None:
+    def _apply_step_event(self, event: StepEvent, at: float) -> None:
         assert self._pipeline is not None
         if isinstance(event, Sampled):  # first: most events are tokens
             self._clock.first = self._clock.first or at
@@ -215,7 +215,7 @@ class Generation:
                 self._unread.append(UsageUpdate(self._usage()))
             self._unread.extend(events)
             if self._pipeline.reason is not None:
-                self._finish(self._pipeline.reason)
+                self._emit_finished(self._pipeline.reason)
         elif isinstance(event, Prefilled):
             self._cached_tokens = max(self._cached_tokens, event.cached)
             self._unread.append(Progress(event.done, event.total))
@@ -223,9 +223,9 @@ class Generation:
             if event.tokens:
                 self._unread.append(PromptLogprobs(tuple(map(self._pipeline.scored_token, event.tokens))))
             if event.finish:
-                self._finish("length")
+                self._emit_finished("length")
 
-    def _finish(self, reason: FinishReason) -> None:
+    def _emit_finished(self, reason: FinishReason) -> None:
         pipeline = self._pipeline
         if pipeline is not None and pipeline.reason is None:
             self._unread.extend(pipeline.finish(reason))
@@ -233,7 +233,7 @@ class Generation:
         stop_token = pipeline.stop_token if pipeline else None
         self._unread.append(Finished(reason, self._usage(), self._clock.timings(), stop_string, stop_token))
         # Needed for a stop string, which the engine does not know. A row that the engine ended does not change.
-        self._end(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED, reason)
+        self._end_job(JobState.CANCELLED if reason == "cancelled" else JobState.FINISHED, reason)
 
     def _usage(self) -> Usage:
         pipeline = self._pipeline
@@ -244,12 +244,12 @@ class Generation:
             reasoning_tokens=pipeline.reasoning_tokens if pipeline else 0,
         )
 
-    def _end(
+    def _end_job(
         self, state: JobState, reason: FinishReason | None = "cancelled", *, error: BaseException | None = None
     ) -> None:
-        if self._over:
+        if self._ended:
             return
-        self._over = True
+        self._ended = True
         self._engine_thread.end_job(self._job, state)
         self._engine_thread.lifecycle.emit(
             RequestFinished(

@@ -73,13 +73,15 @@ class Outbox:
     def __init__(self) -> None:
         self._updates: SimpleQueue[JobUpdate] = SimpleQueue()
         self._notify: Callable[[], None] | None = None
-        self.empty = self._updates.empty
-        """Return whether there is no update now."""
 
     def put(self, update: JobUpdate) -> None:
         self._updates.put(update)
         if self._notify is not None:
             self._notify()
+
+    def empty(self) -> bool:
+        """Return whether there is no update now."""
+        return self._updates.empty()
 
     def get(self, timeout: float | None = None) -> JobUpdate:
         """Return the next update. Raises `queue.Empty` after `timeout` seconds without one."""
@@ -120,34 +122,34 @@ class Job:
         return self._state
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return self._state.terminal
 
-    def to(self, state: JobState, by: Actor) -> None:
+    def change_state(self, state: JobState, by: Actor) -> None:
         """Change the state. Raises `InvalidTransition` where the table of `job_state` does not allow it."""
         check_transition(self._state, state, by)
         self._state = state
 
 
-Key = tuple[Model, str]
+ResidentKey = tuple[Model, str]
+"""A model and the name of its backend: what can be loaded once."""
 
 
 @dataclass(eq=False, slots=True)
 class Resident:
-    """A loaded model.
-
-    `leases` counts the jobs that need it, `rows` has those that the engine runs, by id. `memory` is what the engine
-    held when it was last asked, in bytes.
-    """
+    """A loaded model."""
 
     model: Model
     backend: BackendSpec
     engine: Engine
     leases: int = 0
+    """Jobs that need it."""
     rows: dict[int, Job] = field(default_factory=dict)
+    """Jobs that the engine runs, by id."""
     last_used: float = field(default_factory=time.monotonic)
     closed: bool = False
     memory: int = 0
+    """Bytes that the engine held when it was last asked."""
     prompt_cache: int = 0
     """Bytes of the engine's prompt cache when it was last asked; part of `memory`."""
     ttl: float | None = None
@@ -160,7 +162,7 @@ class Resident:
     """The mark that other processes see while the model is loaded."""
 
     def refresh_memory(self) -> int:
-        """Ask the engine how many bytes it holds now. After an error the last known number stays."""
+        """Update `memory` from the engine and return it, in bytes. An error of the engine keeps the last value."""
         with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
             self.memory = self.engine.memory
             if isinstance(self.engine, PromptCachingEngine):
@@ -168,7 +170,7 @@ class Resident:
         return self.memory
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ResidentKey:
         return (self.model, self.backend.name)
 
     @property
@@ -177,5 +179,5 @@ class Resident:
 
     @property
     def expires_at(self) -> float:
-        """Return when it is unloaded if it stays idle, in monotonic seconds."""
+        """Monotonic time when it is unloaded if it stays idle."""
         return float("inf") if self.ttl is None else self.last_used + self.ttl

@@ -41,7 +41,7 @@ class Formats:
         return self.text.name if self.text else None
 
     def read_calls_of(self, model: Model) -> bool:
-        """Return whether tool calls in the model's own form are read. A tool format that states no grammar is assumed
+        """Return whether tool calls in the model's own form are read. A tool format without a grammar is assumed
         to read them."""
         if self.text is not None and self.text.parses_tool_calls:
             return True
@@ -50,13 +50,13 @@ class Formats:
         return self.tools.make_grammar is None or self.tools.make_grammar(ExtractorContext(model=model)) is not None
 
     def grammar(self, context: ExtractorContext) -> ResponseGrammar | None:
-        """Return the grammar that the model's format states."""
+        """Return the grammar that the model's format declares."""
         if self.text is None or self.text.make_grammar is None:
             return None
         return self.text.make_grammar(context)
 
     def tool_grammar(self, context: ExtractorContext) -> ResponseGrammar | None:
-        """Return the grammar that the tool format states."""
+        """Return the grammar that the tool format declares."""
         if self.tools is None or self.tools.make_grammar is None:
             return None
         return self.tools.make_grammar(context)

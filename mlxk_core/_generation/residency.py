@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from mlxk_core._errors import InsufficientMemory
-from mlxk_core._generation.jobs import Key, Resident
+from mlxk_core._generation.jobs import Resident, ResidentKey
 from mlxk_core._text.units import human_size
 
 
@@ -20,12 +20,12 @@ class Residency:
 
     def __init__(self, memory: int) -> None:
         self.memory = memory
-        self._residents: dict[Key, Resident] = {}
+        self._residents: dict[ResidentKey, Resident] = {}
 
     def __iter__(self) -> Iterator[Resident]:
         return iter(list(self._residents.values()))  # a copy: the engine thread may change it meanwhile
 
-    def get(self, key: Key) -> Resident | None:
+    def get(self, key: ResidentKey) -> Resident | None:
         return self._residents.get(key)
 
     def add(self, resident: Resident) -> None:

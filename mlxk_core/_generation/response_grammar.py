@@ -57,7 +57,7 @@ def answer_grammar(request: GenerationRequest, form: ResponseGrammar, tool_form:
     caller = form if form.calls is not None else tool_form
     if caller is None or caller.calls is None:
         option = "tool_choice" if request.must_call else "tools"
-        raise InvalidOption(option, "the tool calls of this model cannot be constrained: its format states no grammar")
+        raise InvalidOption(option, "tool calls of this model cannot be constrained: its format has no grammar")
     calls = caller.calls(request.callable_tools, request.parallel_calls)
     if request.must_call:
         return _parts(form.reasoning, calls)

@@ -29,7 +29,7 @@ from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_plan import Plan, Planner
 from mlxk_core._generation.request_settings import with_settings
 from mlxk_core._generation.request_type_checks import check_types
-from mlxk_core._generation.service_limits import Limits
+from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
@@ -90,7 +90,7 @@ class GenerationService:
         self._thinking_budget = thinking_budget
         self._generic_tools = generic_tools
         memory = memory if memory is not None else int(machine_memory() * _MODEL_MEMORY_SHARE)
-        self._limits = Limits(
+        self._limits = ServiceLimits(
             memory=memory,
             cache_bytes=cache_bytes if cache_bytes is not None else int(memory * _PROMPT_CACHE_SHARE),
             concurrency=concurrency,

@@ -1,4 +1,4 @@
-"""What the service may use at most."""
+"""Resource limits of the generation service."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from mlxk_core._generation.stall_monitor import STALL_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Resources of the service. `memory` and `cache_bytes` in bytes, `ttl` in seconds (None: models stay loaded).
-
-    After `stall` seconds without progress of its engine a running request fails.
-    """
+class ServiceLimits:
+    """What the service may use at most."""
 
     memory: int
+    """Bytes of all loaded models."""
     cache_bytes: int
+    """Bytes of the prompt cache of one engine."""
     concurrency: int
+    """Requests that run at once."""
     ttl: float | None
+    """Idle seconds after which a model is unloaded (None: never)."""
     stall: float = STALL_SECONDS
+    """Seconds without progress of its engine after which a running request fails."""

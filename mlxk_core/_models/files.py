@@ -63,6 +63,13 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+class CutOff(ValueError):
+    """A file ends too soon."""
+
+    def __init__(self) -> None:
+        super().__init__("it is cut off")
+
+
 def read_small_file(path: Path, limit: int = 4 << 20) -> bytes:
     """Return the bytes of a regular file.
 
@@ -71,5 +78,5 @@ def read_small_file(path: Path, limit: int = 4 << 20) -> bytes:
     size = regular_file(path).stat().st_size
     if size > limit:
         raise OSError(errno.EFBIG, f"File too large ({size:,} bytes, at most {limit:,})", str(path))
-    # Reading a file of procfs, which says 0 bytes, may wait for ever.
+    # procfs files report 0 bytes, and reading one may block forever.
     return path.read_bytes() if size else b""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular_file
+from mlxk_core._models.files import CutOff, regular_file
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -106,7 +106,7 @@ def read_gguf_header(path: Path) -> GGUFHeader:
             while True:
                 try:
                     return _Parser(head).header()
-                except _CutOff:
+                except CutOff:
                     # Most headers fit the first read; a vocabulary of 150,000 takes some megabytes.
                     if len(head) >= _MAX_HEADER:
                         raise ValueError(f"it is longer than {_MAX_HEADER >> 20} MiB") from None
@@ -153,11 +153,6 @@ class Texts(Sequence[str]):
         return iter(self._texts)
 
 
-class _CutOff(ValueError):
-    def __init__(self) -> None:
-        super().__init__("it is cut off")
-
-
 class _UnknownType(ValueError):
     def __init__(self, kind: int) -> None:
         super().__init__(f"it has a value of unknown type {kind}")
@@ -191,7 +186,7 @@ class _Parser:
         name = self._string()
         axes = self._scalar("I")
         if axes > 8:
-            raise ValueError(f"tensor {name!r} claims {axes} axes")
+            raise ValueError(f"tensor {name!r} declares {axes} axes")
         shape = tuple(self._scalar("Q") for _ in range(axes))
         kind, offset = self._scalar("I"), self._scalar("Q")
         return GGUFTensor(name, shape, TENSOR_TYPES.get(kind, f"type {kind}"), offset)
@@ -203,7 +198,7 @@ class _Parser:
             inner, length = self._scalar("I"), self._scalar("Q")
             self._elements += length
             if self._elements > _MAX_ELEMENTS:
-                raise ValueError(f"its arrays claim {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
+                raise ValueError(f"its arrays declare {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:
@@ -218,7 +213,7 @@ class _Parser:
     def _count(self) -> int:
         count = int(self._scalar("Q"))
         if count > _MAX_ENTRIES:
-            raise ValueError(f"it claims {count} entries")
+            raise ValueError(f"it declares {count} entries (at most {_MAX_ENTRIES})")
         return count
 
     def _string(self) -> str:
@@ -242,8 +237,8 @@ class _Parser:
             at = max(at, end + 1)
         if at > end:
             if at - end > _MAX_HEADER:
-                raise ValueError(f"a text claims to end {at - end} bytes further on")
-            raise _CutOff
+                raise ValueError(f"a string ends {at - end} bytes past the end of the file")
+            raise CutOff
         self._at = at
 
     def _scalar(self, code: str) -> Any:
@@ -253,6 +248,6 @@ class _Parser:
         try:
             values = struct.unpack_from(layout, self._data, self._at)
         except struct.error:
-            raise _CutOff from None
+            raise CutOff from None
         self._at += struct.calcsize(layout)
         return values

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.cache import Repository
-from mlxk_core._models.files import parse_shard, regular_file
+from mlxk_core._models.files import CutOff, parse_shard, regular_file
 from mlxk_core._models.manifest import Manifest
 from mlxk_core._models.model import Model
 from mlxk_core._text.units import human_size
@@ -149,8 +149,7 @@ def _whole(manifest: Manifest) -> Iterator[Problem]:
         try:
             expected = manifest.expected_size(file.name)
         except BrokenModel as error:
-            # A file that ends too soon has a code of its own.
-            code = "truncated_weight_file" if "cut off" in str(error) else "damaged_weight_header"
+            code = "truncated_weight_file" if isinstance(error.__cause__, CutOff) else "damaged_weight_header"
             yield Problem(code, f"{error}.", file.name)
             continue
         if file.size < expected:

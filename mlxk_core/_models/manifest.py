@@ -11,7 +11,7 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import read_small_file, regular_file, weight_format
+from mlxk_core._models.files import CutOff, read_small_file, regular_file, weight_format
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
@@ -101,7 +101,7 @@ def _archive_size(path: Path) -> int:
         with regular_file(path).open("rb") as file:
             archive = file.read(4) == b"PK\x03\x04"
         if archive and not zipfile.is_zipfile(path):
-            raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name)
+            raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name) from CutOff()
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
     return 0

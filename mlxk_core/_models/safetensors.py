@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import regular_file
+from mlxk_core._models.files import CutOff, regular_file
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
@@ -58,7 +58,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         with regular_file(path).open("rb") as file:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _MAX_HEADER:
-                raise ValueError(f"it claims {size:,} bytes (at most {_MAX_HEADER:,})")
+                raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
             return _header(parse_json(_exactly(file.read(size), size), _MAX_VALUES), 8 + size)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
@@ -78,10 +78,12 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
         if not isinstance(shape, list) or not all(map(_is_size, shape)):
             raise ValueError(f"the shape of {name} must be a list of sizes")
         if not (_is_size(start) and _is_size(end) and start <= end):
-            raise ValueError(f"the offsets of {name} are {start} and {end}")
+            raise ValueError(f"invalid offsets of {name}: {start}, {end}")
         width = _WIDTHS.get(dtype)
         if width is not None and math.prod(shape) * width != end - start:
-            raise ValueError(f"{name} of shape {shape} and type {dtype} has {end - start} bytes")
+            raise ValueError(
+                f"{name} has {end - start} bytes, but shape {shape} and type {dtype} need {math.prod(shape) * width}"
+            )
         tensors[name] = Tensor(dtype, tuple(shape), start, end)
     return SafetensorsHeader(tensors, metadata, data + _end(tensors))
 
@@ -105,5 +107,5 @@ def _is_size(value: object) -> bool:
 
 def _exactly(data: bytes, length: int) -> bytes:
     if len(data) != length:
-        raise ValueError("it is cut off")
+        raise CutOff
     return data

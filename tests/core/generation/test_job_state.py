@@ -25,9 +25,9 @@ def test_the_documented_diagram_is_current(repository):
 @pytest.mark.parametrize("transition", TRANSITIONS, ids=lambda t: f"{t.source.value}-{t.target.value}-{t.actor.value}")
 def test_a_listed_transition_is_made(transition):
     one = job(transition.source)
-    one.to(transition.target, by=transition.actor)
+    one.change_state(transition.target, by=transition.actor)
     assert one.state is transition.target
-    assert one.over == (transition.target in TERMINAL)
+    assert one.ended == (transition.target in TERMINAL)
 
 
 def test_every_other_transition_is_refused_and_changes_nothing():
@@ -36,7 +36,7 @@ def test_every_other_transition_is_refused_and_changes_nothing():
     for source, target, actor in others:
         one = job(source)
         with pytest.raises(InvalidTransition, match=source.value):
-            one.to(target, by=actor)
+            one.change_state(target, by=actor)
         assert one.state is source
 
 

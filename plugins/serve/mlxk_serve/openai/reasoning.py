@@ -24,7 +24,7 @@ def check_reasoning(request: ChatRequest) -> None:
 
 
 def check_template_kwargs(request: ChatRequest, model: Model) -> None:
-    """Raise the error of `chat_template_kwargs` that contradict another field about reasoning."""
+    """Raise if `chat_template_kwargs` contradicts another field about reasoning."""
     given = request.chat_template_kwargs or {}
     name, thinks = _thinks(request)
     for switch in ("enable_thinking", "thinking"):
