@@ -151,6 +151,10 @@ class ConstraintPlan:
                 f"the format {self.formats.name} has no grammar, so its reasoning cannot be ended early",
             )
         tokenizer = resident.engine.tokenizer
+        if getattr(tokenizer.detokenizer(), "blocking", False):  # tokens are counted on the engine thread
+            if self.request.budget_is_default:
+                return constraint
+            raise InvalidOption("thinking_budget", "the tokenizer of this model is too slow to count reasoning tokens")
         end = tokenizer.encode(response_grammar.reasoning_end, add_special_tokens=False)
         return ThinkingBudget(budget, end, tokenizer, self.formats.text_parser(context), constraint)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
-from mlxk_core._generation.extractor import Extractor, new_call_id
+from mlxk_core._generation.extractor import Cuttable, Extractor, new_call_id
 from mlxk_core._generation.grammar import Matches, OneOf, Part, Repeat, sequence
 from mlxk_core._generation.request import Message, Tool, ToolCall
 from mlxk_core._generation.response_grammar import ResponseGrammar
@@ -124,6 +124,8 @@ class GenericToolExtractor:
     def cut(self) -> None:
         """Note that a limit ends the response: `close` then returns an open call with the arguments there are."""
         self._cut = True
+        if isinstance(self._inner, Cuttable):
+            self._inner.cut()
 
     def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:

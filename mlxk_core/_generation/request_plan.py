@@ -38,6 +38,8 @@ class _ModelTraits:
     window: int | None
     format: Format | None
     stop_policy: StopPolicy
+    no_text: str | None
+    """Why the model does not generate text, and how to use it instead."""
 
 
 class Planner:
@@ -51,6 +53,8 @@ class Planner:
     def plan(self, request: GenerationRequest, backend: BackendSpec) -> Plan:
         """Return the plan for `request`. Raises `UnsupportedModel`, `InvalidOption` or `PluginConflict`."""
         traits = self._traits_for(request)
+        if traits.no_text:
+            raise UnsupportedModel(f"`{request.model.name}` {traits.no_text}", model=request.model.name)
         formats = self._formats(request, traits)
         return Plan(
             window=traits.window,
@@ -61,7 +65,7 @@ class Planner:
         )
 
     def formats(self, request: GenerationRequest) -> Formats:
-        """Return how the model's text is read for `request`. Raises what `plan` raises."""
+        """Return how the model's text is read for `request`, also if it generates none. Raises `InvalidOption`."""
         return self._formats(request, self._traits_for(request))
 
     def _formats(self, request: GenerationRequest, traits: _ModelTraits) -> Formats:
@@ -75,10 +79,9 @@ class Planner:
         traits = self._traits.get((model, format_name))
         if traits is not None and self._is_loaded(model):
             return traits
-        if reason := _why_no_text(model):
-            raise UnsupportedModel(f"`{model.name}` {reason}", model=model.name)
         chosen = self._host.reasoning_format(model, format_name)
         traits = _ModelTraits(
+            no_text=_why_no_text(model),
             window=model_context_length(model),
             format=load_format(self._host, chosen[0]) if chosen else None,
             stop_policy=self._host.stop_policies(model),

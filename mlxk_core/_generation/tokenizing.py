@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -22,17 +23,40 @@ class TokenizingSlots:
     """Limits the threads that tokenize at once: with dozens of busy threads, all others of the process are slow."""
 
     def __init__(self, count: int = 2) -> None:
-        self._free = threading.BoundedSemaphore(count)
+        self._lock = threading.Lock()
+        self._free = count
+        self._queue: deque[threading.Event] = deque()
 
     @contextmanager
     def hold(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold a slot during the `with` block. `waiting` is called ten times a second until one is free."""
-        while not self._free.acquire(timeout=_POLL_SECONDS):
-            waiting()
+        """Hold a slot during the `with` block; slots are given in order of arrival. `waiting` is called ten times a
+        second until then."""
+        turn = self._enter()
         try:
+            while not turn.wait(_POLL_SECONDS):
+                waiting()
             yield
         finally:
-            self._free.release()
+            self._leave(turn)
+
+    def _enter(self) -> threading.Event:
+        turn = threading.Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                turn.set()
+            else:
+                self._queue.append(turn)
+        return turn
+
+    def _leave(self, turn: threading.Event) -> None:
+        with self._lock:
+            if not turn.is_set():
+                self._queue.remove(turn)
+            elif self._queue:
+                self._queue.popleft().set()
+            else:
+                self._free += 1
 
 
 class Excess(NamedTuple):

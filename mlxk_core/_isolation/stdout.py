@@ -38,6 +38,7 @@ class _Redirection:
             if self._depth == 0:
                 sys.stdout, self._stream = self._stream, None
                 if self._descriptor is not None:
+                    _flush_c_streams()
                     os.dup2(self._descriptor, 1)
                     os.close(self._descriptor)
 
@@ -108,6 +109,15 @@ def own_stdout() -> TextIO | None:
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape", newline="\n")
     _redirection.answers = stream
     return stream
+
+
+def _flush_c_streams() -> None:
+    """Write what C code has printed and its library still holds. Only where `ctypes` is loaded, which would slow every
+    command: it is if an engine ran."""
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)
 
 
 def _point_stdout_to_stderr() -> int | None:

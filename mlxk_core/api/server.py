@@ -64,9 +64,9 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = str(message)
         self.code = code
-        self.param = param
+        self.param = None if param is None else str(param)
         self.type = type or _type_of(status)
         self.headers = dict(headers or {})
 

@@ -576,6 +576,32 @@ def test_a_header_of_middleware_that_is_the_servers_names_its_plugin(serve, engi
     assert client.get("/v1/models").status == 200
 
 
+class Choosy:
+    """A route whose fields have the names of our parameters, and that raises what its clients ask for."""
+
+    def on_get(self, req, resp, function, what):
+        if what == "number":
+            raise ApiError(429, ValueError(function), param=3, headers={"retry-after": 5})
+        if what == "status":
+            raise ApiError(1000, "Never sent.")
+        resp.media = {"function": function}
+
+
+def choosy(server):
+    server.add_route("/choosy/{function}/{what}", Choosy())
+
+
+def test_a_route_may_name_its_fields_and_its_errors_freely(serve, engine, extend, caplog):
+    extend(choosy)
+    client = serve().client
+    assert client.get("/choosy/f/plain").json == {"function": "f"}
+    answer = client.get("/choosy/f/number")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "5")
+    assert (answer.error["message"], answer.error["param"]) == ("f", "3")
+    assert client.get("/choosy/f/status").error["code"] == "plugin_failure"
+    assert any("Plugin choosy" in message for message in caplog.messages)
+
+
 def wrong_errors(server):
     server.add_route("/wrong", Hello(None), errors=lambda error: "text")
     server.metrics.gauge("wrong_gauge", "Never read.", lambda: [({}, 1 / 0)])

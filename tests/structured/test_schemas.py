@@ -251,6 +251,38 @@ def test_a_keyword_that_cannot_be_kept_is_an_error_with_its_path(schema, path):
     assert error.value.path == path
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$id": "http://a/", "properties": {"a": {"$id": "http://[bad"}}},
+        {"$id": "http://[bad#x", "properties": {"a": {"$id": "b", "$ref": "#"}}},
+        {"$id": "http://a/", "properties": {"a": {"$id": "http://\u2100/x"}}},
+    ],
+)
+def test_an_identifier_that_is_not_a_uri_names_nothing(schema):
+    COMPILER.check(Matches("json_schema", {"type": "object", **schema}))
+
+
+def test_a_reference_that_is_not_a_uri_is_an_error_of_the_schema():
+    schema = {"$id": "http://a/", "properties": {"a": {"$id": "b", "$ref": "http://[bad"}}}
+    with pytest.raises(InvalidConstraint):
+        COMPILER.check(Matches("json_schema", {"type": "object", **schema}))
+
+
+def test_the_search_for_a_value_that_is_too_long_is_bounded():
+    names = [f"p{i}" for i in range(2400)]
+    schema = {
+        "type": "object",
+        "required": [*names, "long"],
+        "properties": {name: {"type": "string"} for name in names},
+    }
+    schema["properties"]["long"] = {"type": "string", "minLength": 1_000_000}
+    for _ in range(45):
+        schema = {"type": "object", "properties": {"z": schema}, "required": ["z"]}
+    with pytest.raises(InvalidConstraint):
+        COMPILER.check(Matches("json_schema", schema))
+
+
 def test_a_recursive_schema_whose_values_end_is_compiled():
     tree = {
         "type": "object",

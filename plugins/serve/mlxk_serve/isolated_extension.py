@@ -58,14 +58,16 @@ class ExtensionGuard:
         function: Callable[..., Any],
         req: falcon.Request,
         resp: falcon.Response,
+        /,
         *args: Any,
         **params: Any,
     ) -> None:
-        """Call a responder or a method of middleware. A head of the response that WSGI rejects is an error of it."""
+        """Call a responder or a middleware method. Invalid response headers are its error."""
         with self.isolate(what, function):
             try:
                 function(req, resp, *args, **params)
             except _INTENDED as intended:
+                _check_status(getattr(intended, "status", 500))
                 _check_headers(getattr(intended, "headers", None) or {})
                 raise
             _check_head(resp)
@@ -170,7 +172,7 @@ class IsolatedResource:
         return getattr(self._resource, name)
 
     def _respond(
-        self, what: str, responder: Callable[..., None], req: falcon.Request, resp: falcon.Response, **params: Any
+        self, what: str, responder: Callable[..., None], req: falcon.Request, resp: falcon.Response, /, **params: Any
     ) -> None:
         self._guard.respond(what, responder, req, resp, **params)
         with self._guard.isolate(what, responder):
@@ -283,9 +285,7 @@ class _IsolatedCancellation:
 def _check_head(resp: falcon.Response) -> None:
     """Raise `ValueError` for a status or a header that the server would answer with a 500. The header is removed: the
     response to the error has the others."""
-    status = falcon.code_to_http_status(resp.status)
-    if not status[:3].isdigit() or not _is_wsgi_text(status):
-        raise ValueError(f"resp.status is {status!r}, not a status of HTTP")
+    _check_status(resp.status)
     for name, value in resp.headers.items():
         try:
             _check_headers({name: value})
@@ -294,13 +294,20 @@ def _check_head(resp: falcon.Response) -> None:
             raise
 
 
-def _check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+def _check_status(status: Any) -> None:
+    line = falcon.code_to_http_status(status)
+    if not line[:3].isdigit() or not _is_wsgi_text(line):
+        raise ValueError(f"the status is {line!r}, not a status of HTTP")
+
+
+def _check_headers(headers: Mapping[str, object] | Iterable[tuple[str, object]]) -> None:
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+        text = str(value)  # as falcon sends it
         if is_hop_by_hop(name):
             raise ValueError(f"header {name} is the server's: it belongs to the connection, not to the response")
-        if name.lower() == "content-length" and not value.isdigit():
+        if name.lower() == "content-length" and not text.isdigit():
             raise ValueError(f"header {name} is {value!r}, not a number")
-        if not _is_wsgi_text(name) or not _is_wsgi_text(value):
+        if not _is_wsgi_text(name) or not _is_wsgi_text(text):
             raise ValueError(f"header {name!r} is {value!r}: a header has one line of Latin-1 characters")
 
 

@@ -40,7 +40,10 @@ class _Index:
         name = schema.get("$id", schema.get("id"))
         if not isinstance(name, str) or name.startswith("#") or (self.ignores_siblings and "$ref" in schema):
             return base
-        return urldefrag(urljoin(base, name)).url
+        try:
+            return urldefrag(urljoin(base, name)).url
+        except ValueError:  # not a URI, so nothing is relative to it
+            return base
 
     def read(self, value: Any, pointer: str, base: str, *, named: bool = False) -> None:
         self.pointers.add(pointer)
@@ -83,7 +86,10 @@ class _Index:
 
     def _pointer(self, reference: str, base: str) -> str:
         # `urljoin` drops a base whose scheme it does not know, such as `urn:`.
-        uri, fragment = urldefrag(base + reference if reference.startswith("#") else urljoin(base, reference))
+        try:
+            uri, fragment = urldefrag(base + reference if reference.startswith("#") else urljoin(base, reference))
+        except ValueError:
+            return reference
         found = self.resources.get(uri) if fragment[:1] in ("", "/") else self.anchors.get((uri, fragment))
         if found is None:
             return reference

@@ -129,7 +129,7 @@ def _check_shortest(schema: Schema) -> None:
     while isinstance(part, Mapping) and id(part) not in seen:
         seen.add(id(part))
         path = paths.get(id(part), path)
-        part = next((inner for inner in shortest.needed(part) if shortest.measure(inner) > MAX_SHORTEST), None)
+        part = next((inner for inner in shortest.needed(part) if shortest.exceeds(inner, MAX_SHORTEST)), None)
     if part is False:
         return  # no value at all: the compiler reports where
     if math.isinf(length):

@@ -45,6 +45,14 @@ class ShortestValue:
         except _GivenUp:
             return 0
 
+    def exceeds(self, node: Any, limit: float) -> bool:
+        """Return whether each value of `node` is longer than `limit`; False if that takes too long to find out."""
+        self._visits = 0
+        try:
+            return self.measure(node) > limit
+        except _GivenUp:
+            return False
+
     def measure(self, node: Any) -> float:
         """Return the least length of a value of `node`, with what is known about the definitions."""
         self._visits += 1

@@ -1,5 +1,7 @@
 """Bounds on tokenizing: slots for threads, and the beginning of a text that is too long."""
 
+import threading
+
 import pytest
 
 from mlxk_core._generation.tokenizing import TokenizingSlots, find_excess
@@ -33,6 +35,24 @@ def test_a_wait_for_a_slot_can_be_ended_and_leaves_the_slot_free():
         raise KeyError
     with slots.hold(interrupt):
         pass
+
+
+def test_slots_are_given_in_order_of_arrival():
+    slots, order, threads = TokenizingSlots(1), [], []
+
+    def work(number, waits):
+        with slots.hold(waits.set):
+            order.append(number)
+
+    with slots.hold():
+        for number in range(4):
+            waits = threading.Event()
+            threads.append(threading.Thread(target=work, args=(number, waits)))
+            threads[-1].start()
+            assert waits.wait(60)
+    for thread in threads:
+        thread.join(60)
+    assert order == [0, 1, 2, 3]
 
 
 def test_prompts_wait_while_two_threads_tokenize(house):

@@ -57,7 +57,7 @@ class MaskedNetwork:
         tokens = inputs[:, 0].tolist()
         self.dispatch()
         masks = [row.after(token) if row else None for row, token in zip(rows, tokens, strict=True)]
-        if not any(masks):
+        if all(mask is None for mask in masks):
             return logits
         bits = _bits(masks, logits.shape[-1])
         for i in np.flatnonzero(bits.max(axis=1) == 0).tolist():

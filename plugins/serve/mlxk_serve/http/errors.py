@@ -121,7 +121,7 @@ def api_error(error: BaseException) -> ApiError:
         kind.http_status,
         _SEE_LOG.format(_part_at_fault(error))
         if isinstance(error, _CONCEALED)
-        else without_paths(_shortened(str(error))),
+        else _shortened(without_paths(str(error))),
         code=_CODES.get(kind.type, kind.type),
         param=_shortened(_param(error) or "") or None,
         headers=headers,

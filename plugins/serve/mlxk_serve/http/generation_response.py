@@ -3,6 +3,7 @@ disconnect cancels."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -193,11 +194,12 @@ class GenerationResponse:
                 raise EngineFailure(f"The prompt could not be prepared within {self._timeouts.prepare:g} s.")
         elif self._unprepared and self._news:
             self._news = False
-            self._preparing_since = now
+            self._preparing_since = math.inf  # until a thread of the pool is free
             self._prepare_pool.submit(self._prepare_all)
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""
+        self._preparing_since = time.monotonic()
         waiting = []
         for index in self._unprepared:
             try:

@@ -27,6 +27,7 @@ RESPONSE = "mlxk.response"
 OpenResponse = GenerationResponse | WorkResponse
 _PREPARING_THREADS = 16
 _LARGE_THREADS = 2
+_LARGE_WORK_THREADS = 8  # more, since work may also wait, for example for a model to load
 """For large requests: dozens of threads that work on them would delay `/health`, and small requests would wait."""
 _LARGE = 256 << 10
 """Characters of a large prompt, bytes of a large body."""
@@ -52,7 +53,7 @@ class Responder:
             decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
         )
         self._working = ThreadPool("mlxk-work", _WORK_THREADS)
-        self._working_large = ThreadPool("mlxk-work-large", _LARGE_THREADS)
+        self._working_large = ThreadPool("mlxk-work-large", _LARGE_WORK_THREADS)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
         self._cut = False
