@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 pytest_plugins = ["tests.subsets", "tests.json_schema", "tests.hub.fixtures"]
@@ -46,6 +48,18 @@ def _own_world(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkey
     for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
     monkeypatch.setenv("INPUTRC", os.devnull)  # editing-mode vi would draw another prompt
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user as in a container: no `HOME`, and no entry in the list of accounts."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "MLXK_CONFIG", *_FOLDERS):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

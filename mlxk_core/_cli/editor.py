@@ -18,7 +18,7 @@ _HINT = "Set $EDITOR to another one."
 
 def open_editor(file: Path) -> None:
     """Open `file` in `$VISUAL`, `$EDITOR` or vi, and wait for its end. Raises `MlxkError` if it fails."""
-    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    command = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip() or "vi"
     try:
         with interrupts_ignored():  # Ctrl-C is a key of the editor, and would otherwise end it
             code = subprocess.run([*shlex.split(command), str(file)], check=False).returncode

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import regular_file
-from mlxk_core._paths import is_folder, path_exists
+from mlxk_core._paths import NoHomeFolder, is_folder, path_exists
 
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """The variables that set the location of the cache, in order of precedence."""
@@ -35,8 +35,13 @@ def hub_cache() -> Path:
 
 
 def check_hub_cache() -> Path:
-    """Return the folder of the cache, which need not exist. Raises `InvalidOption` if a file is in its place."""
+    """Return the folder of the cache, which need not exist.
+
+    Raises `InvalidOption` if a file is in its place, and `NoHomeFolder` if it is below a home folder that is unknown.
+    """
     cache = hub_cache()
+    if str(cache).startswith("~"):
+        raise NoHomeFolder(f"The home folder of the model cache {cache} is unknown. Set HOME or HF_HOME.")
     existing = next((path for path in (cache, *cache.parents) if path_exists(path)), None)
     if existing is not None and not is_folder(existing):
         name = next((each for each in CACHE_VARIABLES if os.environ.get(each)), "cache")
@@ -109,7 +114,11 @@ class Repository:
 
 def cached_repositories() -> list[Repository]:
     """Return every model repository of the cache, sorted by name; none without a cache."""
-    found = [(repository_name(entry.name), entry) for entry in _folders(check_hub_cache())]
+    try:
+        cache = check_hub_cache()
+    except NoHomeFolder:
+        return []
+    found = [(repository_name(entry.name), entry) for entry in _folders(cache)]
     return sorted(
         (Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda repository: repository.name
     )

@@ -73,6 +73,7 @@ def test_path_and_edit_work_while_the_file_is_broken(file, cli, monkeypatch):
     shown = cli("config", "show")
     assert shown.code == 2 and f"{file}:2" in shown.stderr
     assert cli("run", "x", "Hi").code == 2
+    monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "cp /dev/null")
     assert cli("config", "edit").code == 0
 
@@ -279,10 +280,21 @@ def test_the_models_are_read_once(file, cli, host, command):
 def test_edit_warns_as_set_does(file, cli, monkeypatch):
     cli("config", "set", "aliases.gone", "org/none")
     file.write_text(file.read_text() + "[defaults]\ntop_k = 1\ntemperature = 9\n")
+    monkeypatch.setenv("VISUAL", "  ")
     monkeypatch.setenv("EDITOR", "true")
     result = cli("config", "edit")
     assert result.code == 0 and "org/none" in result.stderr
     assert "[defaults] (line 5): temperature 9" in result.stderr
+
+
+def test_settings_are_changed_while_the_model_cache_is_unusable(file, cli, monkeypatch, tmp_path):
+    (tmp_path / "a-file").write_text("")
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "a-file"))
+    assert cli("config", "set", "defaults.model", "org/none").code == 0
+    assert "org/none" in file.read_text()
+    monkeypatch.setenv("VISUAL", "true")
+    assert cli("config", "edit").code == 0
 
 
 @pytest.mark.parametrize(
@@ -300,5 +312,5 @@ def test_ctrl_c_in_the_editor_does_not_end_it(file, mlxk, tmp_path):
     editor.chmod(0o755)
     file.parent.mkdir()
     file.write_text("[defaults]\n")
-    assert mlxk("config", "edit", env={"EDITOR": str(editor)}).code == 0
+    assert mlxk("config", "edit", env={"VISUAL": "", "EDITOR": str(editor)}).code == 0
     assert mlxk("config", "get", "defaults.top_k").stdout == "7\n"

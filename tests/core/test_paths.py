@@ -1,9 +1,8 @@
 """Paths that a user typed, and a user without a home folder."""
 
-import pwd
-
 import pytest
 
+from mlxk_core.api.models import cached_repositories, check_hub_cache
 from mlxk_core.api.paths import NoHomeFolder, expand_user, is_file, is_folder, path_exists, user_folder
 
 
@@ -21,19 +20,13 @@ def test_a_folder_of_the_user_is_the_variable_or_below_home(tmp_path, monkeypatc
     assert user_folder("XDG_STATE_HOME", "~/.local/state") == tmp_path / "mine"
 
 
-@pytest.fixture
-def homeless(monkeypatch):
-    """A user as in a container: no `HOME`, and no entry in the list of accounts."""
-
-    def unknown(uid):
-        raise KeyError(uid)
-
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "MLXK_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_without_a_home_folder_there_are_no_settings_and_writing_names_the_variable(homeless, host):
     assert host.settings.file is None
     with pytest.raises(NoHomeFolder, match="XDG_STATE_HOME"):
         user_folder("XDG_STATE_HOME", "~/.local/state")
+
+
+def test_without_a_home_folder_the_model_cache_is_empty_and_cannot_be_written(homeless):
+    assert cached_repositories() == []
+    with pytest.raises(NoHomeFolder, match="HF_HOME"):
+        check_hub_cache()

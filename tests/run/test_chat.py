@@ -263,3 +263,9 @@ def test_names_with_white_space_are_completed(commands):
     assert commands.complete("/load my t") == [("my trip", -4)]
     assert commands.complete("/set temp") == [("temperature", -4)]
     assert commands.complete("/set temperature 0") == []
+
+
+def test_a_chat_of_a_user_without_a_home_folder_is_not_saved(chat, homeless):
+    out, notes = chat(b"one", b"two")
+    assert out == "Hello.\nHello.\n"
+    assert notes.count("not saved") == 1 and "XDG_STATE_HOME" in notes

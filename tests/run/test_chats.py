@@ -89,6 +89,15 @@ def test_the_command_lists_searches_shows_exports_and_deletes(store, cli, tmp_pa
     assert cli("chats", "delete").code == 2
 
 
+@pytest.mark.parametrize("name", ["\udcff", "\ud800"])
+def test_a_chat_is_found_by_bytes_that_are_not_utf8(store, cli, name):
+    assert cli("chats", "show", name, "--json").json["error"]["type"] == "chat_not_found"
+    assert cli("chats", "delete", name, "-f", "--json").json["error"]["type"] == "chat_not_found"
+    assert cli("chats", "search", name, "--json").json["data"]["count"] == 0
+    id = store.save(None, model="tiny", system=None, messages=TURN, name=name)
+    assert store.find(name).id == store.chats(containing=name)[0].id == id
+
+
 def test_search_knows_upper_and_lower_case_of_all_letters(store, cli):
     store.save(None, model="tiny", system=None, messages=[Message(role="user", content="Grüße aus ÅRHUS")])
     for text in ("GRÜSSE", "århus"):

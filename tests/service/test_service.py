@@ -67,18 +67,28 @@ def test_an_address_that_is_none_is_an_error(cli, url, type):
 )
 def test_a_server_of_another_kind_is_an_error(cli, answer):
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
 
         def respond():
             connection, _ = listener.accept()
             with connection:
+                connection.settimeout(60)
                 connection.recv(4096)
                 connection.sendall(answer)
 
         thread = threading.Thread(target=respond)
         thread.start()
         result = cli("status", "--url", f"127.0.0.1:{listener.getsockname()[1]}", "--json")
-        thread.join()
+        thread.join(60)
     assert result.json["error"]["type"] == "server_unavailable"
+
+
+def test_only_a_server_on_another_machine_is_reached_through_a_proxy(cli, api, monkeypatch):
+    monkeypatch.setenv("http_proxy", api)
+    assert "404" in cli("status", "--url", "http://models.invalid").stderr  # the proxy's answer
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLXK_API_KEY", "secret")
+    assert cli("status", "--url", api).code == 0
 
 
 def test_a_key_that_cannot_be_sent_is_not_shown(cli, api, monkeypatch):
@@ -113,6 +123,11 @@ def test_doctor_names_what_is_wrong_and_the_fix(cli, tmp_path, monkeypatch):
     assert result.code == 1 and result.json["error"]["type"] == "problems_found"
     assert states["cache"]["state"] == states["settings"]["state"] == "error"
     assert states["cache"]["fix"] and states["system"]["state"] == "ok"
+
+
+def test_doctor_reports_a_user_without_a_home_folder(cli, homeless):
+    states = {check["name"]: check for check in cli("doctor", "--json").json["data"]["checks"]}
+    assert states["cache"]["state"] == "error" and "HF_HOME" in states["cache"]["text"]
 
 
 def test_bench_measures_each_batch(cli, host, tmp_path):

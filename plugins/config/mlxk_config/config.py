@@ -165,8 +165,14 @@ def _warnings_before(session: Session, document: SettingsDocument, models: Seque
 
 
 def _models(session: Session) -> list[str]:
-    """Return the names of the local models; a command needs them once, since they are read from the disk."""
-    return Resolver(session.host).names()
+    """Return the names of the local models; a command needs them once, since they are read from the disk.
+
+    None if the cache cannot be used: settings can be changed all the same.
+    """
+    try:
+        return Resolver(session.host).names()
+    except MlxkError:
+        return []
 
 
 @config.command("get")

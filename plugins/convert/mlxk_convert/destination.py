@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mlxk_core.api.errors import InvalidOption, MlxkError, NotEnoughDisk, UsageError
-from mlxk_core.api.models import NameReference, cache_folder_name, hub_cache, parse_reference
+from mlxk_core.api.models import NameReference, cache_folder_name, check_hub_cache, parse_reference
 from mlxk_core.api.paths import is_folder
 from mlxk_core.api.text import human_size
 
@@ -50,7 +50,7 @@ class Destination:
         if not isinstance(reference, NameReference) or reference != NameReference(full) or not reference.is_hub_name:
             raise InvalidOption("--name", f"`{name}` is not a model name. Use NAME or ORG/NAME.")
         commit = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
-        root = hub_cache() / cache_folder_name(full)
+        root = check_hub_cache() / cache_folder_name(full)
         return cls(root=root, files=f"snapshots/{commit}", name=full, commit=commit)
 
     @property

@@ -7,11 +7,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlxk_core.api.commands import Output
+from mlxk_core.api.paths import NoHomeFolder
 from mlxk_run.keyboard import collect_keys, typing_hidden
 from mlxk_run.paths import history_file
+
+if TYPE_CHECKING:
+    from prompt_toolkit.history import History
 
 PROMPT = "You: "
 _MORE = "...  "
@@ -92,8 +96,6 @@ class _PromptToolkit:
         from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.output.vt100 import Vt100_Output
 
-        from mlxk_run.history import InputHistory
-
         class _Completer(Completer):
             def get_completions(self, document: Document, event: object) -> Iterator[Completion]:
                 for text, start in complete(document.text_before_cursor):
@@ -122,7 +124,7 @@ class _PromptToolkit:
         screen.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
-            history=InputHistory(history_file()),
+            history=_history(),
             completer=_Completer(),
             complete_while_typing=False,
             key_bindings=keys,
@@ -160,6 +162,18 @@ class _PromptToolkit:
         parser.feed(data.decode("utf-8", errors="surrogateescape"))
         parser.flush()
         store_typeahead(self._session.input, keys)
+
+
+def _history() -> History:
+    """Return the lines typed in all chats; only those of this one for a user without a home folder."""
+    from prompt_toolkit.history import InMemoryHistory
+
+    from mlxk_run.history import InputHistory
+
+    try:
+        return InputHistory(history_file())
+    except NoHomeFolder:
+        return InMemoryHistory()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from mlxk_core.api.commands import (
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
 from mlxk_core.api.generation import GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
-from mlxk_core.api.paths import path_exists
+from mlxk_core.api.paths import NoHomeFolder, path_exists
 from mlxk_core.api.settings import temperature_warning
 from mlxk_run.answer_constraint import constraint_of, parse_answer
 from mlxk_run.display import Answer, Display, tokens_per_second
@@ -348,7 +348,10 @@ def _chat(ctx: click.Context, arguments: _Arguments, model: Model | None, prompt
     from mlxk_run.paths import chats_file
     from mlxk_run.store import ChatStore
 
-    store = ChatStore(chats_file())
+    try:
+        store = ChatStore(chats_file())
+    except NoHomeFolder:
+        store = ChatStore(None)
     conversation = Conversation()
     name = arguments.model
     saved = store.find() if arguments.resume else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import sqlite3
 import time
@@ -28,6 +29,7 @@ CREATE TABLE messages (
 _BUSY = 10.0  # seconds to wait for another mlxk that writes
 _TITLE = 60  # characters
 _MAX_ID_DIGITS = 18  # SQLite's numbers have 64 bits
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ChatNotFound(MlxkError):
@@ -58,9 +60,12 @@ class SavedChat:
 
 
 class ChatStore:
-    """Reads and writes saved chats. The file is created with the first chat that is saved."""
+    """Reads and writes saved chats. The file is created with the first chat that is saved.
 
-    def __init__(self, file: Path) -> None:
+    `file` is None for a user without a home folder: then there are no chats, and saving one is an error.
+    """
+
+    def __init__(self, file: Path | None) -> None:
         self._file = file
 
     def save(
@@ -81,6 +86,7 @@ class ChatStore:
         now = time.time()
         with self._open(create=True) as db:
             if name is not None:
+                name = _encodable(name)
                 taken = db.execute("SELECT id FROM chats WHERE name = ?", (name,)).fetchone()
                 if taken and taken[0] != id:
                     raise ChatStoreError(
@@ -115,7 +121,7 @@ class ChatStore:
                 "WHERE instr(casefold(coalesce(c.name, '')), ?) OR EXISTS"
                 " (SELECT 1 FROM messages m WHERE m.chat = c.id AND instr(casefold(m.content), ?))"
             )
-            values = (containing.casefold(),) * 2
+            values = (_encodable(containing).casefold(),) * 2
         with self._open() as db:
             return [
                 _saved_chat(row) for row in db.execute(f"{_SELECT} {where} ORDER BY c.updated DESC, c.id DESC", values)
@@ -129,7 +135,7 @@ class ChatStore:
                 if row is None:
                     raise ChatNotFound("There is no saved chat yet.")
                 return _saved_chat(row)
-            row = db.execute(f"{_SELECT} WHERE c.name = ?", (reference,)).fetchone()
+            row = db.execute(f"{_SELECT} WHERE c.name = ?", (_encodable(reference),)).fetchone()
             if row is None and reference.isdecimal() and len(reference) <= _MAX_ID_DIGITS:
                 row = db.execute(f"{_SELECT} WHERE c.id = ?", (int(reference),)).fetchone()
         if row is None:
@@ -152,11 +158,14 @@ class ChatStore:
     @contextlib.contextmanager
     def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
         """Open a transaction; on an empty database in memory if there is no file."""
+        file = self._file
+        if file is None and create:
+            raise ChatStoreError("Chats cannot be saved: no home folder. Set HOME or XDG_STATE_HOME.")
         try:
-            if create:
-                self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = sqlite3.connect(self._file if self._file.exists() else ":memory:", timeout=_BUSY)
+            if file is not None and create:
+                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            db = sqlite3.connect(file if file is not None and file.exists() else ":memory:", timeout=_BUSY)
             db.row_factory = sqlite3.Row
             db.create_function("casefold", 1, str.casefold, deterministic=True)  # lower() knows ASCII only
             try:
@@ -169,7 +178,7 @@ class ChatStore:
             finally:
                 db.close()
         except (OSError, sqlite3.Error) as error:
-            raise ChatStoreError(f"Saved chats cannot be used: {self._file}: {error}.", path=str(self._file)) from error
+            raise ChatStoreError(f"Saved chats cannot be used: {file}: {error}.", path=str(file)) from error
 
 
 _SELECT = """
@@ -178,6 +187,11 @@ SELECT c.id, c.name, c.model, c.system, c.created, c.updated,
   (SELECT content FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1) AS first_message
 FROM chats c
 """
+
+
+def _encodable(text: str) -> str:
+    """Return `text` as chats are saved: bytes that are not UTF-8, which Python keeps as lone surrogates, are U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -53,7 +55,7 @@ def _request(url: str, path: str, body: bytes | None) -> dict[str, Any]:
         headers["Authorization"] = f"Bearer {key}"
     try:
         request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
-        with _opener.open(request, timeout=_TIMEOUT) as response:
+        with _opener(url).open(request, timeout=_TIMEOUT) as response:
             text = response.read()
     except urllib.error.HTTPError as error:
         raise _error_of(error, url, path) from error
@@ -84,5 +86,11 @@ def _error_of(error: urllib.error.HTTPError, url: str, path: str) -> MlxkError:
     return (ModelInUse if code == "model_in_use" else MlxkError)(message, url=url)
 
 
-# A server on this machine is never reached through a proxy.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Return what opens `url`: a server on this machine is never reached through a proxy."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
