@@ -6,8 +6,10 @@ import json
 import os
 import re
 import sys
+import threading
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -92,6 +94,40 @@ def test_a_server_of_this_machine_is_reached_without_scheme_and_proxy(mlxk, serv
         env={"HTTP_PROXY": "http://127.0.0.1:1"},
     )
     assert result.code == 0 and f"{server}/v1" in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "127.0.0.1:no", "127.0.0.1:70000", "http://", "http://[::1"])
+def test_a_server_that_is_not_a_web_address_is_an_error(mlxk, address):
+    result = mlxk("launch", "aider", "--server", address, "--print")
+    assert result.code == 2 and f"`{address}` is not a web address" in result.stderr
+
+
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(mlxk, server):
+    result = mlxk("launch", "aider", "--server", server, "--print", env={"MLXK_API_KEY": "käse"})
+    assert result.code == 1 and "MLXK_API_KEY" in result.stderr and "käse" not in result.stderr
+
+
+def test_a_server_on_another_machine_is_reached_through_the_proxy(mlxk):
+    asked = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(401)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            proxy = {"http_proxy": f"http://127.0.0.1:{http.server_port}"}
+            result = mlxk("launch", "aider", "--server", "http://models.invalid", "--print", env=proxy)
+        finally:
+            http.shutdown()
+            thread.join()
+    assert asked == ["http://models.invalid/v1/models"] and "MLXK_API_KEY" in result.stderr
 
 
 def test_without_a_server_one_is_started_and_ended(mlxk, install, talker):

@@ -19,7 +19,7 @@ from mlxk_core.api.errors import UsageError
 from mlxk_core.api.hooks import AgentEndpoint, AgentSetup, AgentSpec
 from mlxk_core.api.host import Host
 from mlxk_launch.model_choice import choose_local, choose_served
-from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, start_server
+from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, server_url, start_server
 
 
 def _complete_agent(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -69,8 +69,7 @@ def launch(
     if not print_only and shutil.which(chosen.executable) is None:
         raise UsageError(f"`{chosen.executable}` is not installed: {chosen.install}")
     key = os.environ.get("MLXK_API_KEY")
-    url = (server or DEFAULT_URL).rstrip("/").removesuffix("/v1")
-    url = url if "://" in url else f"http://{url}"
+    url = server_url(server or DEFAULT_URL)
     models = running_models(url, key)
     if models is None and server is not None:
         raise ServerUnavailable(f"No mlxk server answers at {url}.")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import json
 import subprocess
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.errors import InvalidOption, MlxkError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_SECONDS = 2.0
 _END_SECONDS = 15.0
-# A server on this machine is never reached through a proxy.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerUnavailable(MlxkError):
@@ -36,14 +36,29 @@ class ServedModel:
     loaded: bool
 
 
+def server_url(address: str) -> str:
+    """Return the URL of the server at `address`, which may lack `http://`. Raises `InvalidOption`."""
+    url = address if "://" in address else f"http://{address}"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InvalidOption("--server", f"`{address}` is not a web address.")
+    return url.rstrip("/").removesuffix("/v1")
+
+
 def running_models(url: str, key: str | None) -> list[ServedModel] | None:
     """Return the models of the mlxk server at `url`, or None if none answers.
 
-    Raises `ServerUnavailable` if it needs another key.
+    Raises `ServerUnavailable` if it needs another key, or if `key` cannot be sent.
     """
+    if key and not (key.isascii() and key.isprintable()):
+        raise ServerUnavailable("MLXK_API_KEY contains invalid characters; no request was sent.")
     try:
         request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
-        with _opener.open(request, timeout=_CONNECT_SECONDS) as response:
+        with _opener(url).open(request, timeout=_CONNECT_SECONDS) as response:
             document: Any = json.load(response)
     except urllib.error.HTTPError as error:
         if error.code == 401:
@@ -58,6 +73,16 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
         for entry in document["data"]
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     ]
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Return what opens `url`: a server on this machine is never reached through a proxy."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
 
 
 @contextlib.contextmanager
