@@ -63,6 +63,15 @@ def test_a_field_after_a_long_conversation_is_found_too(api):
     assert (reply.status, reply.json["error"]["param"]) == (400, "temprature")
 
 
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_null_in_a_field_of_another_api_is_skipped(api, size):
+    body = {**BODIES["/v1/responses"], "reasoning_effort": None, "truncation": "auto"}
+    reply = api.post("/v1/responses", {**body, "instructions": "x", "metadata": {}, "zz": "x" * size})
+    assert (reply.status, "reasoning_effort" in reply.headers["x-ignored-fields"]) == (200, True), reply.body
+    refused = api.post("/v1/responses", {**body, "reasoning_effort": "low", "zz": "x" * size})
+    assert (refused.status, refused.json["error"]["param"]) == (400, "reasoning_effort")
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 @pytest.mark.parametrize(
     ("name", "meant"),

@@ -24,6 +24,7 @@ _LONGEST_NAME = 64
 _NAMED = 20
 """Ignored fields that are reported at most."""
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>.*)`")
+_PLAIN_NAME = re.compile(r"[\w-]+", re.ASCII)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Names of other APIs for what a field here does. Ignoring one would change the response without a word.
 _MEANT: Mapping[str, tuple[str, ...]] = {
@@ -55,13 +56,13 @@ class UnknownField(InvalidOption):
 def check_fields(body: bytes, known: Collection[str], *, path: str = "") -> None:
     """Look for top-level fields of a JSON object that are not in `known`.
 
-    Raises `UnknownField` for a misspelled one. The others are logged and added to `ignored_fields`. `path` is where
-    the object is in the request.
+    Raises `UnknownField` for a misspelled one that is not null. The others are logged and added to `ignored_fields`.
+    `path` is where the object is in the request.
     """
     prefix = f"{path}." if path else ""
     unknown = _unknown(body, frozenset(known))
     for name in unknown:
-        if meant := _suggestion(name, known):
+        if (meant := _suggestion(name, known)) and not _is_null(body, name):
             raise UnknownField(f"{prefix}{name}", f"unknown field. Did you mean `{meant}`?")
     report_ignored(f"{prefix}{name}" for name in unknown)
 
@@ -90,6 +91,15 @@ def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+def _is_null(body: bytes, name: str) -> bool:
+    """Return whether the value of a field is null, which asks for nothing."""
+    if not _PLAIN_NAME.fullmatch(name):  # msgspec has no fields whose names need escapes
+        return False
+    fields: list[Any] = [("value", Raw, Raw())]
+    found: Any = msgspec.json.decode(body, type=msgspec.defstruct("OneField", fields, rename={"value": name}))
+    return bytes(found.value) == b"null"
 
 
 @lru_cache(maxsize=64)
