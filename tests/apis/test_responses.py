@@ -280,7 +280,7 @@ def test_compaction_is_an_error_that_says_so(api, method):
         (400, "context_length_exceeded", "context_length_exceeded"),
     ],
 )
-def test_a_response_that_fails_has_a_code_that_the_sdk_knows(status, code, sent):
+def test_a_response_that_fails_has_a_code_that_clients_read(status, code, sent):
     fields = {"status": "in_progress", "model": "m", "output": [], "metadata": {}, "parallel_tool_calls": True}
     fields |= {"reasoning": {}, "store": False, "temperature": 1, "text": {}, "tool_choice": "auto", "tools": []}
     response = msgspec.convert({"id": "r", "created_at": 0, "top_logprobs": 0, "top_p": 1, **fields}, Response)

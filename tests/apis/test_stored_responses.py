@@ -276,12 +276,13 @@ def test_a_locked_file_delays_no_response_and_loses_none(file, tmp_path):
     assert rows(tmp_path / "responses.db") == ["a", "c"]
 
 
-def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path):
+def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path, caplog):
     responses = file()
     with locked(tmp_path / "responses.db"):
         for number in range(30):
             responses.put(stored(str(number), size=2000))
         assert [number for number in range(30) if responses.find(str(number), "a")] == [26, 27, 28, 29]
+    assert len([record for record in caplog.records if "too many" in record.message]) == 1
 
 
 def test_two_servers_share_a_file(file, tmp_path):

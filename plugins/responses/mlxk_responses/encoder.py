@@ -192,7 +192,7 @@ class ResponsesEncoder:
 
 
 def _error_code(error: ErrorInfo) -> str:
-    """Return the code of a failed response. OpenAI's SDKs have an enumeration of them, without ours for the server."""
+    """Return the code of a failed response: one of OpenAI's enumeration, or one that Codex reads."""
     if error.status >= 500:
         return "server_error"
     return "rate_limit_exceeded" if error.status == 429 else error.code or error.type

@@ -70,6 +70,7 @@ class SqliteStore:
         self._changed = threading.Condition()
         self._reading = threading.Lock()
         self._failing = False
+        self._dropping = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -133,7 +134,9 @@ class SqliteStore:
                 if dropped is None:
                     break
                 self._remove(dropped)
-                _LOGGER.warning("response %s is not stored: too many wait to be written", dropped)
+                if not self._dropping:  # once until a write succeeds
+                    self._dropping = True
+                    _LOGGER.warning("response %s is not stored: too many wait to be written", dropped)
             self._changed.notify_all()
 
     def _remove(self, id: str) -> None:
@@ -160,7 +163,7 @@ class SqliteStore:
             except Exception:  # not a matter of the file: the next try would fail as well
                 _LOGGER.exception("response %s could not be stored", id)
             else:
-                self._failing = False
+                self._failing = self._dropping = False
             with self._changed:
                 if self._pending.get(id) is pending:  # else deleted or replaced meanwhile
                     self._remove(id)
