@@ -9,7 +9,7 @@ import pytest
 
 from mlxk_testing.fake_engine import fake_model
 
-GRACE = 60  # seconds after which a test is stuck; never a measure of speed
+GRACE = 180  # seconds after which a test is stuck; never a measure of speed
 CHAT = """
 import signal, sys
 from mlxk_core.api.commands import run

@@ -9,7 +9,7 @@ import resource
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxk_core.api.errors import InvalidConstraint
@@ -292,6 +292,7 @@ def test_a_recursive_schema_whose_values_end_is_compiled():
     COMPILER.check(Matches("json_schema", tree))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "[a-c]", "."]), max_size=3), st.sampled_from(["", "b*", "[b-d]+", "b{2,3}"]),
        st.integers(0, 6), st.integers(0, 6) | st.none(), st.text("abcd", max_size=7))  # fmt: skip
 def test_a_pattern_and_a_length_are_one_expression(characters, repeated, least, most, text):
