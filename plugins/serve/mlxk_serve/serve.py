@@ -12,6 +12,7 @@ import click
 from mlxk_core.api.commands import Session, complete_model, emit_result, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
 from mlxk_core.api.models import check_hub_cache
+from mlxk_core.api.paths import NoHomeFolder
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.options import Alias, Duration, Size, api_keys, origin
 
@@ -118,7 +119,8 @@ def serve(ctx: click.Context, /, config: ServeConfig, reload: bool, **options: A
     session: Session = ctx.obj
     # Errors of the start, not of the first request.
     _ = session.host.settings
-    check_hub_cache()
+    with contextlib.suppress(NoHomeFolder):  # a model may be given by its path
+        check_hub_cache()
     if reload and session.output.json:
         raise UsageError("--reload cannot be used with --json")
     # Imported here: `mlxk serve --help` needs neither Falcon nor waitress.
