@@ -90,7 +90,7 @@ def test_a_misspelled_option_of_ollama_is_an_error(api, path, name, meant):
 
 @pytest.mark.parametrize("number", ["5", "5.0"])  # a body with `5.0` for a whole number is read twice
 @pytest.mark.parametrize(
-    ("skipped", "status"), [(b'"\\ud800"', 400), (b"[" * 5000 + b"]" * 5000, 400), (b'"\xf2"', 200)]
+    ("skipped", "status"), [(b'"\\ud800"', 400), (b"[" * 100_000 + b"]" * 100_000, 400), (b'"\xf2"', 200)]
 )
 def test_a_field_that_is_skipped_never_fails_the_server(api, skipped, status, number):
     fields = {name: value for name, value in CHAT.items() if name != "max_tokens"}
