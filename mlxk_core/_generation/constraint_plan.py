@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"[<\[◁｜].*[>\]▷｜]", re.DOTALL)
 """An added token that looks like a marker (`<tool_call>`), even if the tokenizer does not declare it special."""
+_CHECK_SECONDS = 30.0
+"""How long the schemas of all tools of a request may take: some are tried in a process of their own."""
 _GRAMMAR_KIND = "grammar"
 """The kind of the compiler for a grammar of several parts."""
 
@@ -161,7 +164,12 @@ class ConstraintPlan:
 
 def _check_tools(compiler: ConstraintCompiler, request: GenerationRequest) -> None:
     """Raise the `InvalidConstraint` of the first tool whose schema is invalid, under the name of that schema."""
+    deadline = time.monotonic() + _CHECK_SECONDS
     for i, tool in enumerate(request.tools):
+        if time.monotonic() > deadline:
+            raise InvalidOption(
+                "tools", f"the schemas of the first {i} take longer than {_CHECK_SECONDS:.0f} s to check"
+            )
         with _errors_naming(_schema_option(tool, i)):
             compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
 

@@ -76,6 +76,7 @@ def test_what_cannot_be_pulled_is_an_error_before_anything_is_written(hub, repos
     assert status == 403
     assert "error" in error
     assert post(server, model="--help")[0] == 400
+    assert post(server, model="a/b\0c")[0] == 400
     assert post(server, model=NAME, insecure=True)[0] == 400
     assert list(hub_cache.glob("models--*")) == []
 

@@ -55,6 +55,9 @@ def test_another_architecture_is_named(original: Callable[..., Any], tmp_path: P
     [
         ({"llama.expert_count": 8}, "mixture of experts"),
         ({"llama.rope.scaling.type": "longrope"}, "rope scaling not supported: longrope"),
+        ({"llama.attention.head_count": 1 << 31}, "attention heads"),
+        ({"llama.attention.head_count_kv": 1 << 31}, "attention heads"),
+        ({"llama.attention.head_count": True}, "attention.head_count"),
         ({"llama.rope.dimension_count": 4}, "rope.dimension_count"),
         ({"tokenizer.ggml.model": "rwkv"}, "tokenizer not supported: rwkv"),
         ({"tokenizer.ggml.pre": "viking"}, "tokenizer not supported: text splitter `viking`"),

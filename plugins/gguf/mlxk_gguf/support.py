@@ -143,12 +143,16 @@ def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
     keys = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
     numbers = {key: files.value(key) for key in keys}
     numbers["attention.head_count_kv"] = files.value("attention.head_count_kv", 1)
-    strange = [key for key, value in numbers.items() if not isinstance(value, int) or value < 1]
+    strange = [key for key, value in numbers.items() if type(value) is not int or value < 1]
     if strange:
         yield f"layers of different sizes are not supported: {', '.join(strange)}"
         return
     if numbers["block_count"] > len(files.tensors):
         yield f"the header declares {numbers['block_count']} layers but the file has only {len(files.tensors)} tensors"
+    heads, of_keys = numbers["attention.head_count"], numbers["attention.head_count_kv"]
+    if heads > numbers["embedding_length"] or of_keys > heads:
+        yield f"the header declares {heads} attention heads and {of_keys} of keys"
+        return
     head = files.value("attention.key_length") or files.value("embedding_length") // files.value("attention.head_count")
     for key in ("attention.value_length", "rope.dimension_count"):
         if files.value(key, head) != head:

@@ -71,6 +71,8 @@ class Pull:
         name = (request.model or request.name or "").strip().removesuffix(LATEST)
         if not name:
             raise InvalidOption("model", "required")
+        if not name.isprintable():
+            raise InvalidOption("model", f"{name!r} is not the name of a model")
         stream = request.stream is not False
         work = partial(_stream if stream else _whole, name)
         self._server.run(req, resp, work, content_type=NDJSON if stream else falcon.MEDIA_JSON, stream=stream)
