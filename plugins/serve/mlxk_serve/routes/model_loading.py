@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Literal
 
@@ -32,7 +33,7 @@ class ModelState(Struct):
     status: _State
 
 
-class _ModelControl:
+class _ModelControl(ABC):
     """A resource that changes whether a model is loaded."""
 
     def __init__(self, catalog: Catalog, service: GenerationService, responder: Responder) -> None:
@@ -50,8 +51,9 @@ class _ModelControl:
 
         self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
+    @abstractmethod
     def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
-        raise NotImplementedError
+        """Load or unload the model that the client calls `name`, and return its new state."""
 
 
 class LoadModel(_ModelControl):
