@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from mlxk_core.api.models import AddedToken, File, GGUFHeader, GGUFTensor, Model, Variant
+    from mlxk_core.api.network import is_loopback, url_opener
     from mlxk_core.api.settings import setting
 
 _TOPICS = {
@@ -103,6 +104,10 @@ _TOPICS = {
         "Target",
         "Verdict",
         "hookimpl",
+    ),
+    "network": (
+        "is_loopback",
+        "url_opener",
     ),
     "settings": ("setting",),
     "models": (
@@ -162,7 +167,9 @@ __all__ = [
     "Variant",
     "Verdict",
     "hookimpl",
+    "is_loopback",
     "setting",
+    "url_opener",
 ]
 
 

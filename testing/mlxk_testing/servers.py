@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mlxk_core.api.network import url_opener
 from mlxk_testing.processes import Processes
 
 _WAIT = 300.0  # seconds
@@ -52,7 +53,7 @@ class RunningServer:
     ) -> Response:
         request = urllib.request.Request(self.url + path, data=body, headers=dict(headers or {}), method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_WAIT) as response:
+            with url_opener(self.url).open(request, timeout=_WAIT) as response:
                 return Response(response.status, _lower(response.headers), response.read())
         except urllib.error.HTTPError as error:
             with error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxk_core.api.errors import InvalidOption, MlxkError
+from mlxk_core.api.network import url_opener
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_SECONDS = 2.0
@@ -58,7 +58,7 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
         raise ServerUnavailable("MLXK_API_KEY contains invalid characters; no request was sent.")
     try:
         request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
-        with _opener(url).open(request, timeout=_CONNECT_SECONDS) as response:
+        with url_opener(url).open(request, timeout=_CONNECT_SECONDS) as response:
             document: Any = json.load(response)
     except urllib.error.HTTPError as error:
         if error.code == 401:
@@ -73,16 +73,6 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
         for entry in document["data"]
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     ]
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return what opens `url`: a server on this machine is never reached through a proxy."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
 
 
 @contextlib.contextmanager

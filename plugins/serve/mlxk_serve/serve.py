@@ -12,6 +12,7 @@ import click
 from mlxk_core.api.commands import Session, complete_model, emit_result, json_option
 from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
 from mlxk_core.api.models import check_hub_cache
+from mlxk_core.api.network import is_loopback
 from mlxk_core.api.paths import NoHomeFolder
 from mlxk_serve.config import Limits, ServeConfig
 from mlxk_serve.options import Alias, Duration, Size, api_keys, origin
@@ -183,7 +184,7 @@ def _check_unix(ctx: click.Context, options: dict[str, Any], hosts: tuple[str, .
 
 
 def _check_exposure(hosts: tuple[str, ...], keys: tuple[str, ...], no_auth: bool) -> None:
-    from mlxk_serve.http.bind import addresses_of, is_loopback
+    from mlxk_serve.http.bind import addresses_of
 
     if no_auth and keys:
         raise UsageError("--no-auth cannot be used with an API key")
@@ -214,8 +215,6 @@ def _announce(ctx: click.Context, server: Server) -> None:
 
 def _only_local(url: str) -> bool:
     from urllib.parse import urlsplit
-
-    from mlxk_serve.http.bind import is_loopback
 
     return url.startswith("unix:") or is_loopback(urlsplit(url).hostname or "")
 

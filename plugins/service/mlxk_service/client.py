@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import os
 import urllib.error
@@ -12,6 +11,7 @@ import urllib.request
 from typing import Any
 
 from mlxk_core.api.errors import AccessDenied, InvalidOption, Kind, MlxkError
+from mlxk_core.api.network import url_opener
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _TIMEOUT = 5  # seconds
@@ -55,7 +55,7 @@ def _request(url: str, path: str, body: bytes | None) -> dict[str, Any]:
         headers["Authorization"] = f"Bearer {key}"
     try:
         request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
-        with _opener(url).open(request, timeout=_TIMEOUT) as response:
+        with url_opener(url).open(request, timeout=_TIMEOUT) as response:
             text = response.read()
     except urllib.error.HTTPError as error:
         raise _error_of(error, url, path) from error
@@ -84,13 +84,3 @@ def _error_of(error: urllib.error.HTTPError, url: str, path: str) -> MlxkError:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ServerUnavailable(f"{url} is not an mlxk server: it answered {error.code} to {path}.", url=url)
     return (ModelInUse if code == "model_in_use" else MlxkError)(message, url=url)
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return what opens `url`: a server on this machine is never reached through a proxy."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))

@@ -9,9 +9,9 @@ import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from mlxk_core.api.network import is_loopback
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import ServeConfig
-from mlxk_serve.http.bind import is_loopback
 from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.errors import template_pattern
 

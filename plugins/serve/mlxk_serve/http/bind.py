@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import stat
@@ -23,16 +22,6 @@ LOOPBACK = ("127.0.0.1", "::1")
 _FAMILIES: list[int] = [socket.AF_INET, socket.AF_INET6]
 _TRIES = 20
 _PROBE_SECONDS = 0.2
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach `host`."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def open_tcp(hosts: Sequence[str], port: int) -> list[socket.socket]:
