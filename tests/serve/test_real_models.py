@@ -297,6 +297,22 @@ def test_template_options_reach_the_template(ask):
     assert (refused.status, refused.error["param"]) == (400, "chat_template_kwargs.messages")
 
 
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"enable_thinking": False},
+        {"thinking": {"type": "disabled"}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "high"}},
+    ],
+)
+def test_thinking_that_is_off_stays_off_beside_an_effort(ask, off):
+    client = ask("tiny/thinks")
+    closed = client.chat(max_tokens=1, enable_thinking=False).json["usage"]["prompt_tokens"]
+    answer = client.chat(max_tokens=1, reasoning_effort="high", **off)
+    assert (answer.status, answer.json["usage"]["prompt_tokens"]) == (200, closed), answer.text
+
+
 def test_no_effort_is_said_in_the_templates_own_word(ask):
     client = ask("tiny/efforts")
     own = client.chat(max_tokens=1, chat_template_kwargs={"reasoning_effort": "no_think"})

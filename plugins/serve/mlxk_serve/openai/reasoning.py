@@ -13,41 +13,42 @@ from mlxk_serve.openai.requests import ChatRequest, CommonRequest
 
 
 def check_reasoning(request: ChatRequest) -> None:
-    """Raise the error of a request that says under two names different things about reasoning."""
+    """Raise the error of a request that says under two names different things about reasoning.
+
+    An effort may stand beside a switch that is off, as in vLLM: the template decides by the switch.
+    """
     efforts, switches = _efforts(request), _switches(request)
     _one(efforts, "efforts")
     _one(switches, "things")
     for name, thinks in switches.items():
         for other, effort in efforts.items():
-            if thinks == (effort == "none"):
+            if thinks and effort == "none":
                 raise invalid(f"`{name}` and `{other}` contradict each other. Omit one.", other)
 
 
 def check_template_kwargs(request: ChatRequest, model: Model) -> None:
     """Raise if `chat_template_kwargs` contradicts another field about reasoning."""
     given = request.chat_template_kwargs or {}
-    name, thinks = _thinks(request)
-    for switch in ("enable_thinking", "thinking"):
-        if isinstance(given.get(switch), bool) and thinks is (not given[switch]):
-            raise _contradiction(name, switch)
+    efforts, switches = _efforts(request), _switches(request)
+    for option in ("enable_thinking", "thinking"):
+        if not isinstance(given.get(option), bool):
+            continue
+        for name, thinks in switches.items():
+            if thinks is not given[option]:
+                raise _contradiction(name, option)
+        for name, effort in efforts.items():
+            if effort == "none" and given[option]:
+                raise _contradiction(name, option)
     own = given.get("reasoning_effort")
     if not isinstance(own, str):
         return
     off = effort_options(model, "none")["reasoning_effort"]  # the template's own word
-    for field, effort in _efforts(request).items():
+    for name, effort in efforts.items():
         if own != (off if effort == "none" else effort):
-            raise _contradiction(field, "reasoning_effort")
-    if thinks is (own == off):
-        raise _contradiction(name, "reasoning_effort")
-
-
-def _thinks(request: ChatRequest) -> tuple[str, bool | None]:
-    """Return the field that says whether the model should think at all, and what it says."""
-    for name, thinks in _switches(request).items():
-        return name, thinks
-    for name, effort in _efforts(request).items():
-        return name, effort != "none"
-    return "", None
+            raise _contradiction(name, "reasoning_effort")
+    for name, thinks in switches.items():
+        if thinks and own == off:
+            raise _contradiction(name, "reasoning_effort")
 
 
 def _contradiction(name: str, option: str) -> ApiError:
