@@ -15,7 +15,7 @@ from mlxk_serve.openai.requests import ChatRequest, CommonRequest
 def check_reasoning(request: ChatRequest) -> None:
     """Raise the error of a request that says under two names different things about reasoning.
 
-    An effort may stand beside a switch that is off, as in vLLM: the template decides by the switch.
+    An effort is allowed with a switch that is off, as in vLLM: the template decides by the switch.
     """
     efforts, switches = _efforts(request), _switches(request)
     _one(efforts, "efforts")
