@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from mlxk_core._errors import ModelError, ModelNotFound
+from mlxk_core._errors import AmbiguousModel, ModelError, ModelNotFound
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Verdict
 from mlxk_core._models.cache import cached_repositories
 from mlxk_core._models.local_paths import is_model_folder, model_at
@@ -24,7 +24,7 @@ from mlxk_core._models.references import (
 )
 from mlxk_core._models.revisions import snapshot_at
 from mlxk_core._models.similar_names import similar_name
-from mlxk_core._models.variant_choice import variant_to_run
+from mlxk_core._models.variant_choice import variant_to_run, with_variant
 from mlxk_core._settings.settings import Settings
 
 _HUB = "hub"
@@ -108,6 +108,19 @@ class Resolver:
 
     def _with_settings(self, model: Model) -> Model:
         return replace(model, settings=self._host.settings.for_model(model.name, model.variant))
+
+    def runnable(self, model: Model) -> list[tuple[str, Model]]:
+        """Return the names and models to run of a model that `all` returned: itself, or each runnable variant of a
+        repository of GGUF files that has several. Raises as `resolve` does."""
+        if not model.variants:
+            return [(model.name, model)]
+        verdicts = self._host.verdicts
+        try:
+            return [(model.name, variant_to_run(model, verdicts))]
+        except AmbiguousModel as error:
+            names = [name.removeprefix(f"{model.name}:") for name in error.candidates]
+            variants = [variant_to_run(with_variant(model, name), verdicts) for name in names]
+            return [(f"{model.name}:{variant.variant}", variant) for variant in variants]
 
     def all(self) -> list[Model]:
         """Return every model, sorted by name: of each repository the revision its bare name means, and what sources

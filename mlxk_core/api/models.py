@@ -13,6 +13,7 @@ from mlxk_core._models.cache import (
 )
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
+from mlxk_core._models.file_identity import FileIdentity, FileIdentityCache, file_identity
 from mlxk_core._models.files import Shard, parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, check_health
@@ -49,6 +50,8 @@ __all__ = [
     "AddedToken",
     "Facts",
     "File",
+    "FileIdentity",
+    "FileIdentityCache",
     "GGUFHeader",
     "GGUFTensor",
     "Health",
@@ -69,6 +72,7 @@ __all__ = [
     "check_hub_cache",
     "count_values",
     "declared_quantization",
+    "file_identity",
     "full_name",
     "gguf_encoding",
     "gguf_variants",

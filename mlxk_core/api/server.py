@@ -163,6 +163,9 @@ class ServedModels(Protocol):
     def names(self) -> list[str]:
         """Return the name of every model that can be run, sorted."""
 
+    def all(self) -> list[tuple[str, Model]]:
+        """Return every model that can be run with its name, sorted by name."""
+
     def get(self, name: str, /) -> Model:
         """Return the model of that exact name. Raises `ModelNotFound`, or `MlxkError` for a broken one."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
 
-from mlxk_core.api import ModelSourceSpec, hookimpl
+import mlxk_ollama.plugin
+from mlxk_core.api import BackendSpec, ModelSourceSpec, Verdict, hookimpl
 from mlxk_testing.fake_engine import fake_model
 
 
@@ -168,3 +170,68 @@ class _Shelf:
         return (
             replace(fake_model(self.folder / "shelved"), origin="source", source="shelf") if name == "shelved" else None
         )
+
+
+class _Counting(_Shelf):
+    """A source without models, and a backend that accepts none but takes note of each it looks at."""
+
+    def __init__(self):
+        self.listed = 0
+        self.examined = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    @hookimpl
+    def mlxk_backends(self):
+        yield BackendSpec(name="counting", summary="Counts.", accepts=self.accepts, target="math:nan")
+
+    def accepts(self, model):
+        self.examined.append(model.name)
+        assert self.go_on.wait(180)
+        return Verdict.no("it only counts")
+
+    def names(self):
+        self.listed += 1
+        return []
+
+
+@pytest.fixture
+def counting(host):
+    host.register(mlxk_ollama.plugin, name="ollama")
+    plugin = _Counting()
+    host.register(plugin, name="counting")
+    return plugin
+
+
+def test_a_list_looks_once_at_the_cache_and_again_only_at_models_that_changed(counting, models, kit):
+    for name in ("org/one", "org/two"):
+        folder = kit.cached_fake(name).path
+        for variant in ("Q4_0", "Q8_0"):
+            (folder / f"m-{variant}.gguf").write_bytes(b"GGUF" + bytes(99))
+    for path in ("/v1/models", "/api/tags"):
+        models.get(path)
+    for path in ("/v1/models", "/api/tags"):
+        counting.listed, counting.examined = 0, []
+        assert models.get(path).status == 200
+        assert (counting.listed, counting.examined) == (1, [])
+    (folder / "config.json").write_text("{}")
+    models.get("/v1/models")
+    assert set(counting.examined) == {"org/two"}
+
+
+def test_clients_that_list_models_for_the_first_time_occupy_no_worker(counting, models, kit):
+    counting.go_on.clear()
+    try:
+        connections = [models.connect() for _ in range(12)]  # more than workers
+        for connection, path in zip(connections, ["/v1/models", "/api/tags"] * 6, strict=True):
+            connection.request("GET", path)
+        kit.until(lambda: models.status()["responses"] == 12 and counting.examined)
+        assert len(counting.examined) == 1
+    finally:
+        counting.go_on.set()
+    assert {kit.read(connection).status for connection in connections} == {200}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "after_id=nobody", "before_id=nobody"])
+def test_a_page_that_cannot_be_is_an_error(models, query):
+    assert models.get(f"/v1/models?{query}").status == 400

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlxk_core.api import Model
-from mlxk_core.api.errors import ModelNotFound
+from mlxk_core.api.errors import MlxkError, ModelNotFound
 from mlxk_core.api.generation import ResidentModel, model_sampling
-from mlxk_core.api.models import Facts, model_context_length
+from mlxk_core.api.models import Facts, FileIdentityCache, model_context_length
 from mlxk_core.api.server import ServerContext
 from mlxk_ollama.encoders import timestamp
 
@@ -27,9 +27,30 @@ def find_model(server: ServerContext, name: str) -> Model:
         return server.models.get(name.removesuffix(LATEST))
 
 
-def list_models(server: ServerContext) -> list[dict[str, Any]]:
-    """Return every model that can be run, for `/api/tags`."""
-    return [_entry(server, name, server.models.get(name)) for name in server.models.names()]
+class ModelList:
+    """Every model that can be run, for `/api/tags`. Files are read again only when they change."""
+
+    def __init__(self, server: ServerContext) -> None:
+        self._server = server
+        self._entries = FileIdentityCache(self._entry)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the entries, sorted by name; without models that were damaged or deleted meanwhile."""
+        listed = self._server.models.all()
+        found = []
+        for name, model in listed:
+            with suppress(MlxkError):
+                found.append({"name": name, "model": name, **self._entries.get(model)})
+        self._entries.forget_deleted(keep=())
+        return found
+
+    def _entry(self, model: Model) -> dict[str, Any]:
+        return {
+            "modified_at": _modified(model),
+            "size": model.size,
+            "digest": digest_of(model.name, str(model.revision or model.path)),
+            "details": _details(self._server, model),
+        }
 
 
 def running_models(server: ServerContext) -> list[dict[str, Any]]:
@@ -57,17 +78,6 @@ def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
         },
         "capabilities": capabilities,
         "modified_at": _modified(model),
-    }
-
-
-def _entry(server: ServerContext, name: str, model: Model) -> dict[str, Any]:
-    return {
-        "name": name,
-        "model": name,
-        "modified_at": _modified(model),
-        "size": model.size,
-        "digest": digest_of(model.name, str(model.revision or model.path)),
-        "details": _details(server, model),
     }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import falcon
+import msgspec
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.server import NDJSON, ApiError, Operation, ServerContext
-from mlxk_ollama.catalog import describe_model, find_model, list_models, running_models
+from mlxk_core.api.server import NDJSON, ApiError, Cancellation, Operation, ServerContext
+from mlxk_ollama.catalog import ModelList, describe_model, find_model, running_models
 from mlxk_ollama.embedding import Embed, OldEmbed
 from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error
 from mlxk_ollama.generation import chat_generation, text_generation
@@ -104,13 +106,17 @@ class Generate:
 
 
 class Tags:
-    """`GET /api/tags`."""
+    """`GET /api/tags`. Looking at hundreds of models for the first time takes seconds, which occupy no worker."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
+        self._models = ModelList(server)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.media = {"models": list_models(self._server)}
+        def work(cancellation: Cancellation) -> Iterable[bytes]:
+            yield msgspec.json.encode({"models": self._models.entries()})
+
+        self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
 
 class Running:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -15,9 +15,9 @@ from typing import Literal
 import msgspec
 
 from mlxk_core import __version__
-from mlxk_core.api.errors import AmbiguousModel, MlxkError, ModelNotFound, UsageError
+from mlxk_core.api.errors import MlxkError, ModelNotFound, UsageError
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Model, Resolver, similar_name
+from mlxk_core.api.models import FileIdentityCache, Model, Resolver, similar_name
 from mlxk_serve.model_examiner import ExaminedModel, ModelExaminer
 
 _FRESH_SECONDS = 1.0
@@ -89,6 +89,8 @@ class Catalog:
         self._examiner = ModelExaminer(host, generic_tools=generic_tools)
         self._listing = threading.Lock()
         self._listed: list[tuple[str, Model]] = []
+        self._listed_at = float("-inf")
+        self._variants = FileIdentityCache(self._runnable_variants)
 
     def pin(self, reference: str) -> Model:
         """Resolve a model of --model, also a path, and list it by its name. Call it before the server starts."""
@@ -125,7 +127,7 @@ class Catalog:
         with self._names.lock:
             known = {name: model for name, (_, model) in self._names.resolved.items()}
         loaded = {model: name for name, model in {**known, **self._pinned}.items() if self._is_loaded(model)}
-        names = list(loaded.values()) or self.names()
+        names = list(loaded.values()) or [name for name, _ in self._recently_listed()]
         return names[0] if len(names) == 1 else None
 
     def entry(self, name: str, model: Model) -> ModelObject:
@@ -134,13 +136,36 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Return the name of every model that can be run, sorted."""
-        return [name for name, _ in self._runnable_models()]
+        return [name for name, _ in self.all()]
+
+    def all(self) -> list[tuple[str, Model]]:
+        """Return every model that can be run with its name, sorted by name.
+
+        Looks through the cache; while another thread does, returns what it found last.
+        """
+        if not self._listing.acquire(blocking=not self._listed):
+            return self._listed
+        try:
+            found: dict[str, Model] = {}
+            for name, model in [*self._cached_models(), *self._pinned.items()]:
+                if not _is_text(name):
+                    continue
+                with suppress(MlxkError):
+                    if self._examiner.examine(model).runnable:
+                        found[name] = model
+            self._examiner.forget_deleted(keep=found.values())
+            self._variants.forget_deleted(keep=())
+            self._listed = sorted(found.items())
+            self._listed_at = time.monotonic()
+            return self._listed
+        finally:
+            self._listing.release()
 
     def entries(self) -> list[ModelObject]:
         """Describe every model that can be run, sorted by name. Damaged ones are for `mlxk health`."""
         found = []
-        for name, model in self._runnable_models():
-            with suppress(MlxkError, OSError):
+        for name, model in self.all():
+            with suppress(MlxkError):
                 found.append(self._object(name, model, self._examiner.examine(model)))
         return found
 
@@ -169,7 +194,10 @@ class Catalog:
 
     def _hint(self, name: str) -> str:
         """Return what to do about an unknown name: the name it may mean, else where the names are."""
-        names = [*self.names(), *(alias for alias in self._aliases if "*" not in alias)]
+        names = [
+            *(known for known, _ in self._recently_listed()),
+            *(alias for alias in self._aliases if "*" not in alias),
+        ]
         at_ollama = name.replace(":", "-")  # qwen3:0.6b
         if meant := similar_name(name, names) or similar_name(at_ollama, names):
             return f"Did you mean `{meant}`?"
@@ -177,42 +205,22 @@ class Catalog:
         return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
 
     def _with_owner(self, name: str) -> Model | None:
-        owned = [model for full, model in self._runnable_models() if full.rpartition("/")[2] == name]
+        owned = [model for full, model in self._recently_listed() if full.rpartition("/")[2] == name]
         return owned[0] if len(owned) == 1 else None
 
-    def _runnable_models(self) -> list[tuple[str, Model]]:
-        """Look through the cache; while another thread does, return what it found last."""
-        if not self._listing.acquire(blocking=not self._listed):
-            return self._listed
-        try:
-            found: dict[str, Model] = {}
-            for name, model in [*self._cached_models(), *self._pinned.items()]:
-                if not _is_text(name):
-                    continue
-                with suppress(MlxkError, OSError):
-                    if self._examiner.examine(model).runnable:
-                        found[name] = model
-            self._examiner.forget_deleted(keep=found.values())
-            self._listed = sorted(found.items())
-            return self._listed
-        finally:
-            self._listing.release()
+    def _recently_listed(self) -> list[tuple[str, Model]]:
+        """Return `all`, or what it returned within the last second: clients may send any number of unknown names."""
+        return self._listed if time.monotonic() - self._listed_at < _FRESH_SECONDS else self.all()
 
     def _cached_models(self) -> list[tuple[str, Model]]:
         found: list[tuple[str, Model]] = []
         for model in self._resolver.all():
-            with suppress(MlxkError, OSError):
-                found += self._variants(model) if model.variants else [(model.name, model)]
+            with suppress(MlxkError):
+                found += self._variants.get(model)
         return found
 
-    def _variants(self, model: Model) -> list[tuple[str, Model]]:
-        """Return a repository of GGUF files by its name if that means one variant, else each variant by its own."""
-        try:
-            names = [model.name] if self._resolver.exact(model.name) else []
-        except AmbiguousModel as error:
-            names = list(error.candidates)
-        named = ((name, self._resolver.exact(name)) for name in names)
-        return [(name, variant) for name, variant in named if variant is not None]
+    def _runnable_variants(self, model: Model) -> list[tuple[str, Model]]:
+        return [(name, replace(variant)) for name, variant in self._resolver.runnable(model)]  # without what was read
 
     def _object(self, name: str, model: Model, examined: ExaminedModel) -> ModelObject:
         return ModelObject(

@@ -234,7 +234,7 @@ class Server:
 
     def _application(self) -> tuple[falcon.App, dict[str, object]]:
         routes: dict[str, object] = {
-            "/v1/models": ModelsResource(self.catalog),
+            "/v1/models": ModelsResource(self.catalog, self.responder),
             "/v1/models/{model:path}": ModelResource(self.catalog),
             "/v1/chat/completions": ChatCompletions(self.catalog, self.responder, self.config, self._fields),
             "/v1/completions": Completions(self.catalog, self.responder, self.config, self._fields),

@@ -1,0 +1,115 @@
+"""The identity of a model's files, and values that are computed again only when it changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from mlxk_core._errors import BrokenModel, ModelError
+from mlxk_core._models.model import Model
+
+_T = TypeVar("_T")
+FileIdentity = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, size and modification time in nanoseconds of each file, sorted by name."""
+
+
+def file_identity(path: Path) -> FileIdentity:
+    """Return the identity of the files below the folder `path`, or of the file `path`. Hidden files do not count, links
+    to files are followed. Raises `OSError` if `path` cannot be read."""
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return (_stamp("", status),)
+    with os.scandir(path) as entries:
+        return tuple(sorted(_stamps(entries, "")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Result(Generic[_T]):
+    """What `compute` returned or raised for the files with that identity."""
+
+    identity: FileIdentity
+    value: _T | None
+    error: ModelError | None
+
+
+class FileIdentityCache(Generic[_T]):
+    """Results of `compute` for models, kept until their files change. Safe for use by several threads.
+
+    One result is computed at a time, so two threads that need the same one do not compute it twice. Models are copied
+    first: what is read of their files would stay in memory, gigabytes for hundreds of them.
+    """
+
+    def __init__(self, compute: Callable[[Model], _T]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._results: dict[Model, _Result[_T]] = {}
+
+    def get(self, model: Model) -> _T:
+        """Return the result for `model`. Raises the `ModelError` of `compute`, which is kept as well, and `BrokenModel`
+        for files that cannot be read."""
+        try:
+            found = self._up_to_date(model)
+        except OSError as error:
+            raise BrokenModel(
+                f"The files of `{model.name}` cannot be read: {error.strerror or type(error).__name__}.",
+                model=model.name,
+            ) from error
+        if found.error is not None:
+            raise found.error.with_traceback(None)
+        return found.value  # type: ignore[return-value]
+
+    def _up_to_date(self, model: Model) -> _Result[_T]:
+        identity = file_identity(model.path)
+        if (found := self._found(model, identity)) is None:
+            with self._lock:
+                if (found := self._found(model, identity)) is None:
+                    found = self._results[replace(model)] = _Result(identity, *self._computed(replace(model)))
+        return found
+
+    def _found(self, model: Model, identity: FileIdentity) -> _Result[_T] | None:
+        found = self._results.get(model)
+        return found if found is not None and found.identity == identity else None
+
+    def _computed(self, model: Model) -> tuple[_T | None, ModelError | None]:
+        try:
+            return self._compute(model), None
+        except ModelError as error:
+            return None, error
+
+    def forget_deleted(self, *, keep: Collection[Model]) -> None:
+        """Forget the models whose files are gone, other than those to `keep`."""
+        kept = set(keep)
+        for model in list(self._results):  # a copy: other threads add to it
+            if model not in kept and not model.path.exists():
+                self._results.pop(model, None)
+
+
+def _stamps(entries: Iterator[os.DirEntry[str]], prefix: str) -> Iterator[tuple[str, int, int, int]]:
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        name = prefix + entry.name
+        if not entry.is_dir(follow_symlinks=False):
+            yield _stamp(name, _status(entry))
+            continue
+        try:
+            with os.scandir(entry.path) as below:
+                yield from _stamps(below, f"{name}/")
+        except OSError:  # an unreadable folder has no files
+            yield _stamp(name, _status(entry))
+
+
+def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int]:
+    return (name, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # a dangling link
+        return entry.stat(follow_symlinks=False)
