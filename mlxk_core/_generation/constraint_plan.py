@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"[<\[◁｜].*[>\]▷｜]", re.DOTALL)
 """An added token that looks like a marker (`<tool_call>`), even if the tokenizer does not declare it special."""
-_CHECK_SECONDS = 30.0
+_CHECK_SECONDS = 10.0
 """How long the schemas of all tools of a request may take: some are tried in a process of their own."""
 _GRAMMAR_KIND = "grammar"
 """The kind of the compiler for a grammar of several parts."""

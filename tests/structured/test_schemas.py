@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import resource
+import signal
+import sys
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -307,6 +312,45 @@ def test_patterns_that_are_too_complex_together_are_an_error():
     many = [{"pattern": f"[ab]*a[ab]{{{count}}}"} for count in range(1, 30)]
     with pytest.raises(InvalidConstraint, match="too complex"):
         Compiler().check(Matches("json_schema", {"type": "string", "allOf": many}))
+
+
+def _with_patterns(*patterns):
+    names = map("a{}".format, range(len(patterns)))
+    return {
+        "properties": {name: {"type": "string", "pattern": each} for name, each in zip(names, patterns, strict=True)}
+    }
+
+
+def test_a_trial_after_one_that_was_too_complex_is_as_before():
+    good, many = _with_patterns("^a+$", "^b+$"), [{"pattern": f"[ab]*a[ab]{{{count}}}"} for count in range(1, 31)]
+    compiler = Compiler()
+    for schema, error in (
+        (good, None),
+        ({"allOf": many}, "too complex"),
+        (_with_patterns("^c+$", "^(d$"), r"\$.properties.a1"),
+    ):
+        with nullcontext() if error is None else pytest.raises(InvalidConstraint, match=error):
+            compiler.check(Matches("json_schema", schema))
+    compiler.check(Matches("json_schema", _with_patterns("^e+$", "^f+$")))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_trials_share_a_process_and_replace_one_that_has_ended():
+    def processes():
+        commands = {
+            int(each.parent.name): each.read_bytes() for each in Path("/proc").glob("[0-9]*/cmdline") if _own(each)
+        }
+        return {process for process, command in commands.items() if b"trial_process" in command}
+
+    def _own(cmdline):
+        return cmdline.with_name("stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+
+    for i in range(20):
+        Compiler().check(Matches("json_schema", _with_patterns(f"^g{i}+$", f"^h{i}+$")))
+    [process] = processes()
+    os.kill(process, signal.SIGKILL)
+    Compiler().check(Matches("json_schema", _with_patterns("^i+$", "^j+$")))
+    assert process not in processes()
 
 
 def test_patterns_of_arguments_between_tags_are_tried_in_another_process():

@@ -80,7 +80,11 @@ class _LLGuidanceTokens:
 def _make(vocabulary: Vocabulary) -> Any:
     pieces = _LLGuidanceTokens(vocabulary)
     stops = sorted(vocabulary.stop_tokens) or [pieces.eos_token_id]
-    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops)
+    # In two steps, since each holds the interpreter's lock: half a second with 250,000 tokens.
+    tokens = llguidance.LLTokenizer(
+        llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops, slices=[]
+    )
+    return tokens.with_slices(llguidance.LLTokenizer.general_slices())
 
 
 @dataclass(frozen=True)

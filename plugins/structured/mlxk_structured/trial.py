@@ -1,4 +1,4 @@
-"""A trial of grammars that intersect regular expressions, or have many levels, in a process of its own.
+"""Trials of grammars that intersect regular expressions, or have many levels, in processes of their own.
 
 llguidance derives an intersection as a whole before it counts the work: twelve short patterns, or two that are chosen
 well, take minutes and gigabytes, and nothing can end them. A chain of thousands of references overflows its stack,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -16,9 +17,10 @@ from collections.abc import Mapping, Sequence
 
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, RawString, leaves
+from mlxk_structured.trial_messages import Outcome, read_message, write_message
 
 _WALL_SECONDS = 20.0
-_AT_ONCE = threading.Semaphore(2)
+_PROCESSES = 2
 # What becomes a regular expression inside `%json`; every `pattern` has been rewritten to begin so.
 _STRING_RULE = re.compile(r'"\^\(|"(?:format|minLength|maxLength)": ')
 
@@ -43,20 +45,92 @@ def has_raw_patterns(grammar: Part) -> bool:
 
 def check(grammar: Part) -> None:
     """Raise what `Compiler.check` raises, and `InvalidConstraint` for a grammar that takes too long."""
-    with _AT_ONCE:
-        try:
-            # -P: a file in the working directory must not shadow a library.
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "mlxk_structured.trial_process"],
-                input=pickle.dumps(grammar),
-                capture_output=True,
-                timeout=_WALL_SECONDS,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired:
-            done = None
-    if done is None or done.returncode:
+    outcome = _TRIALS.outcome(pickle.dumps(grammar))
+    if outcome is None:
         raise InvalidConstraint("constraint", "it is too complex: its patterns together, or its levels of references")
-    if done.stdout:
-        kind, reason, path = pickle.loads(done.stdout)
+    if outcome.error is not None:
+        kind, reason, path = outcome.error
         raise InvalidConstraint(kind, reason, path=path)
+
+
+class _TrialProcess:
+    """A process that tries one grammar after another. It ends after a minute without any."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            # -P: a file in the working directory must not shadow a library.
+            [sys.executable, "-P", "-m", "mlxk_structured.trial_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def outcome(self, message: bytes) -> Outcome | None:
+        """Return the outcome of the grammar in `message`; None without one: then `end` the process."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            write_message(self._process.stdin, message)
+            if not select.select([self._process.stdout], [], [], _WALL_SECONDS)[0]:
+                return None
+            answer = read_message(self._process.stdout)
+        except OSError:
+            return None
+        return Outcome(*pickle.loads(answer)) if answer else None
+
+    def end(self) -> bool:
+        """End the process; return whether it had ended by itself, without a grammar."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            status = self._process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            try:
+                stream.close()
+            except OSError:
+                pass  # what was still to be written has no reader
+        return status == 0
+
+
+class _Trials:
+    """Up to `_PROCESSES` trial processes. A start costs a quarter of a second, a trial a few milliseconds."""
+
+    def __init__(self) -> None:
+        self._slots = threading.Semaphore(_PROCESSES)
+        self._lock = threading.Lock()
+        self._idle: list[_TrialProcess] = []
+
+    def outcome(self, message: bytes) -> Outcome | None:
+        """Return the outcome of the grammar in `message`, None if it takes too much time, memory or stack."""
+        with self._slots:
+            process = self._take()
+            outcome = process.outcome(message)
+            if outcome is None and process.end():  # its idle time was over just now
+                process = _TrialProcess()
+                outcome = process.outcome(message)
+            if outcome is None or outcome.is_last:
+                process.end()
+            else:
+                with self._lock:
+                    self._idle.append(process)
+            return outcome
+
+    def _take(self) -> _TrialProcess:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            living = [process for process in idle if process.alive]
+            chosen = living.pop() if living else None
+            self._idle = living
+        for process in idle:
+            if process is not chosen and process not in living:
+                process.end()
+        return chosen or _TrialProcess()
+
+
+_TRIALS = _Trials()
