@@ -295,11 +295,15 @@ class ServerContext(Protocol):
         *,
         content_type: str,
         stream: bool,
+        takes_place: bool = True,
     ) -> None:
         """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work other than a generation.
 
+        It takes one of the server's places for requests, or raises `QueueFull`. Without `takes_place` it runs also when
+        every place is taken: for short work, such as a list.
+
         Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
-        has a status of its own; a later one closes the connection. Raises `QueueFull`.
+        has a status of its own; a later one closes the connection.
         """
 
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:

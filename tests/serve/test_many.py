@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import mlxk_ollama.plugin
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -92,12 +93,13 @@ def test_more_choices_than_there_are_places_are_refused_for_good(serve, engine, 
     assert client.chat(n=3).status == 200
 
 
-def test_health_answers_while_every_place_is_taken(serve, engine, kit):
+def test_health_and_lists_answer_while_every_place_is_taken(serve, engine, kit, host):
+    host.register(mlxk_ollama.plugin, name="ollama")
     engine.script.hang.set()
     client = serve(concurrency=4, queue=8).client
     inside = [client.begin_chat(stream=bool(i % 2)) for i in range(12)]
     kit.until(lambda: client.status()["responses"] == 12)
-    for path in ("/health", "/livez", "/metrics", "/v1/models"):
+    for path in ("/health", "/livez", "/metrics", "/v1/models", "/api/tags"):
         assert client.get(path).status == 200
     engine.script.hang.clear()
     for sock in inside:

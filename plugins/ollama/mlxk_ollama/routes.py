@@ -116,7 +116,7 @@ class Tags:
         def work(cancellation: Cancellation) -> Iterable[bytes]:
             yield msgspec.json.encode({"models": self._models.entries()})
 
-        self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
+        self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False, takes_place=False)
 
 
 class Running:

@@ -142,8 +142,16 @@ class Context:
         *,
         content_type: str,
         stream: bool,
+        takes_place: bool = True,
     ) -> None:
-        self._responder.run(req, resp, self._guard.work(work), content_type=content_type, stream=stream)
+        self._responder.run(
+            req,
+            resp,
+            self._guard.work(work),
+            content_type=content_type,
+            stream=stream,
+            takes_place=takes_place,
+        )
 
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:
         if callback is not None:

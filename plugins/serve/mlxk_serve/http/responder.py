@@ -114,11 +114,16 @@ class Responder:
         *,
         content_type: str,
         stream: bool,
+        takes_place: bool = True,
     ) -> None:
-        """Run `work` on a thread of its own and let the pieces that it yields be written to `resp`."""
-        client = self.client(req).id
-        self.admission.enter(client, 1)
-        on_end = self._closing(req, client, 1)
+        """Run `work` on a thread of its own and let the pieces that it yields be written to `resp`.
+
+        Unless it `takes_place`, it runs also when every place is taken.
+        """
+        client, count = self.client(req).id, int(takes_place)
+        if takes_place:
+            self.admission.enter(client, count)
+        on_end = self._closing(req, client, count)
         pool = self._working_large if (req.content_length or 0) > _LARGE else self._working
         response = WorkResponse(work, req.context.record, content_type, stream, self.errors.of(req.path), pool, on_end)
         self._hand_over(req, resp, response, content_type, stream)
@@ -161,7 +166,8 @@ class Responder:
 
         def close(response: OpenResponse) -> None:
             self.on_disconnect(req, None)
-            self.admission.leave(client, count)
+            if count:
+                self.admission.leave(client, count)
             with self._lock:
                 self._open.discard(response)
 

@@ -31,7 +31,7 @@ class ModelsResource:
             yield msgspec.json.encode(query.page(entries))
 
         # Looking at hundreds of models for the first time takes seconds, which occupy no worker.
-        self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
+        self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False, takes_place=False)
 
 
 class ModelResource:
