@@ -63,6 +63,11 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+def read_error(error: Exception) -> str:
+    """Return why a file could not be read, without its path and the number of the error."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class CutOff(ValueError):
     """A file ends too soon."""
 

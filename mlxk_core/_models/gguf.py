@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import CutOff, regular_file
+from mlxk_core._models.files import CutOff, read_error, regular_file
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -115,7 +115,7 @@ def read_gguf_header(path: Path) -> GGUFHeader:
                         raise
                     head += more
     except OSError as error:
-        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+        raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     except (ValueError, RecursionError) as error:
         raise BrokenModel(f"{path.name} has a damaged GGUF header: {error}", file=path.name) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import CutOff, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import CutOff, read_error, read_small_file, regular_file, weight_format
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
@@ -103,5 +103,5 @@ def _archive_size(path: Path) -> int:
         if archive and not zipfile.is_zipfile(path):
             raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name) from CutOff()
     except OSError as error:
-        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+        raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     return 0

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
-from mlxk_core._models.files import parse_shard, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import parse_shard, read_error, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
@@ -262,7 +262,7 @@ class Model:
             return []
         except (OSError, ValueError) as error:
             raise BrokenModel(
-                f"tokenizer.json of `{self.name}` cannot be read: {error}", model=self.name, file=path.name
+                f"tokenizer.json of `{self.name}` cannot be read: {read_error(error)}", model=self.name, file=path.name
             ) from error
         if len(data) > LARGEST_TOKENIZER:
             raise BrokenModel(
@@ -281,7 +281,9 @@ class Model:
         except _ABSENT:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise BrokenModel(f"{name} of `{self.name}` cannot be read: {error}", model=self.name, file=name) from error
+            raise BrokenModel(
+                f"{name} of `{self.name}` cannot be read: {read_error(error)}", model=self.name, file=name
+            ) from error
 
     def _json(self, name: str) -> Mapping[str, Any]:
         return self._once(name, lambda: self._parse(name))

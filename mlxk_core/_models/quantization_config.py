@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import read_small_file
+from mlxk_core._models.files import read_error, read_small_file
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
@@ -96,5 +96,7 @@ def _model_optimizer(model: Model) -> Mapping[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise BrokenModel(f"{path.name} of `{model.name}` cannot be read: {error}", file=path.name) from error
+        raise BrokenModel(
+            f"{path.name} of `{model.name}` cannot be read: {read_error(error)}", file=path.name
+        ) from error
     return value if isinstance(value, dict) else {}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import CutOff, regular_file
+from mlxk_core._models.files import CutOff, read_error, regular_file
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
@@ -61,7 +61,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
                 raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
             return _header(parse_json(_exactly(file.read(size), size), _MAX_VALUES), 8 + size)
     except OSError as error:
-        raise BrokenModel(f"{path.name} cannot be read: {error}", file=path.name) from error
+        raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import read_small_file
+from mlxk_core._models.files import read_error, read_small_file
 from mlxk_core._models.model import Model
 
 _LARGEST = 1 << 20  # bytes
@@ -50,4 +50,4 @@ def _read(model: Model, name: str) -> Any:
             return None
         return parse_json(read_small_file(path, _LARGEST))
     except (OSError, ValueError) as error:
-        raise BrokenModel(f"{name} of `{model.name}` cannot be read: {error}", model=model.name) from None
+        raise BrokenModel(f"{name} of `{model.name}` cannot be read: {read_error(error)}", model=model.name) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -235,3 +236,35 @@ def test_clients_that_list_models_for_the_first_time_occupy_no_worker(counting, 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "after_id=nobody", "before_id=nobody"])
 def test_a_page_that_cannot_be_is_an_error(models, query):
     assert models.get(f"/v1/models?{query}").status == 400
+
+
+ODD_FILES = ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link to itself", "an empty file"])
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_an_odd_file_of_a_model_is_one_line_in_the_log(serve, engine, host, kit, caplog, name, kind):
+    host.register(mlxk_ollama.plugin, name="ollama")
+    path = kit.cached_fake("odd/one").path / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a folder":
+            path.mkdir()
+        case "a link to itself":
+            path.symlink_to(path.name)
+        case _:
+            path.write_bytes(b"")
+    client = serve().client
+    assert client.post("/api/show", {"model": "odd/one"}).status == 200
+    assert client.get("/v1/models/odd/one").status == 200
+    for route in ("/v1/models", "/api/tags"):
+        assert client.get(route).status == 200
+    answer = client.chat(model="odd/one")
+    assert answer.status in (200, 500)
+    if answer.status == 500:
+        assert answer.error["code"] == "broken_model"
+        assert "Errno" not in answer.error["message"]
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert client.chat().status == 200

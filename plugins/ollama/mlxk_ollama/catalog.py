@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlxk_core.api import Model
-from mlxk_core.api.errors import MlxkError, ModelNotFound
+from mlxk_core.api.errors import BrokenModel, MlxkError, ModelNotFound
 from mlxk_core.api.generation import ResidentModel, model_sampling
 from mlxk_core.api.models import Facts, FileIdentityCache, model_context_length
 from mlxk_core.api.server import ServerContext
@@ -69,7 +70,7 @@ def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
     architecture = facts.architecture or "unknown"
     return {
         "modelfile": f"FROM {model.name}\n",
-        "parameters": "\n".join(f"{name} {value}" for name, value in model_sampling(model).items()),
+        "parameters": "\n".join(f"{name} {value}" for name, value in _sampling(model).items()),
         "template": facts.chat_template or "",
         "details": _details(server, model),
         "model_info": {
@@ -79,6 +80,15 @@ def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
         "capabilities": capabilities,
         "modified_at": _modified(model),
     }
+
+
+def _sampling(model: Model) -> Mapping[str, float]:
+    """Return the sampling parameters, none of a damaged file: the rest of the model can be shown, and a run says why it
+    fails."""
+    try:
+        return model_sampling(model)
+    except BrokenModel:
+        return {}
 
 
 def _running(server: ServerContext, resident: ResidentModel) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _LONGEST_MESSAGE = 2000
 """Characters: a message quotes the value at fault, which may be megabytes."""
 _SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
 # Their messages come from other code, and may contain the text of another request in the same batch.
-_CONCEALED = (EngineFailure, PluginFailure)
+CONCEALED = (EngineFailure, PluginFailure)
 _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
 _SEE_LOG = "The {} failed on this request. See the server's log under the x-request-id of this response."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
@@ -120,7 +120,7 @@ def api_error(error: BaseException) -> ApiError:
     return ApiError(
         kind.http_status,
         _SEE_LOG.format(_part_at_fault(error))
-        if isinstance(error, _CONCEALED)
+        if isinstance(error, CONCEALED)
         else _shortened(without_paths(str(error))),
         code=_CODES.get(kind.type, kind.type),
         param=_shortened(_param(error) or "") or None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlxk_core.api.errors import MlxkError, ShuttingDown
 from mlxk_core.api.generation import Delta, Event, Finished, Started, ToolCallDelta
 from mlxk_core.api.server import ApiError
-from mlxk_serve.http.errors import api_error
+from mlxk_serve.http.errors import CONCEALED, api_error
 from mlxk_serve.observability import log
 from mlxk_serve.observability.log import LOGGER
 from mlxk_serve.observability.metrics import MetricRegistry
@@ -88,7 +88,8 @@ class RequestRecord:
         self.error = seen.code
         if seen.status >= 500 and not isinstance(error, ShuttingDown):
             facts = {"request_id": self.id, "model": self.model}
-            unexpected = error if not isinstance(error, (MlxkError, ApiError)) else error.__cause__
+            # A damaged model gets one line, at every request for it.
+            unexpected = error if not isinstance(error, (MlxkError, ApiError)) else _cause(error)
             LOGGER.error("%s: %s", type(error).__name__, error, exc_info=unexpected, extra={"facts": facts})
         return seen
 
@@ -115,3 +116,8 @@ class RequestRecord:
             error=self.error,
             request_id=self.id,
         )
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """Return the cause of a failure of an engine or a plugin, of which clients see nothing."""
+    return error.__cause__ if isinstance(error, CONCEALED) else None
