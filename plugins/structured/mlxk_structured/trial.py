@@ -7,20 +7,22 @@ which ends the process.
 
 from __future__ import annotations
 
+import base64
 import pickle
 import re
-import select
-import subprocess
-import sys
+import signal
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, RawString, leaves
-from mlxk_structured.trial_messages import Outcome, read_message, write_message
+from mlxk_core.api.processes import ChildProcess
 
 _WALL_SECONDS = 20.0
 _PROCESSES = 2
+_MODULE = "mlxk_structured.trial_worker"
 # What becomes a regular expression inside `%json`; every `pattern` has been rewritten to begin so.
 _STRING_RULE = re.compile(r'"\^\(|"(?:format|minLength|maxLength)": ')
 
@@ -45,92 +47,50 @@ def has_raw_patterns(grammar: Part) -> bool:
 
 def check(grammar: Part) -> None:
     """Raise what `Compiler.check` raises, and `InvalidConstraint` for a grammar that takes too long."""
-    outcome = _TRIALS.outcome(pickle.dumps(grammar))
-    if outcome is None:
+    try:
+        response = _TRIALS.run(grammar)
+    except TimeoutError:
+        response = None
+    if response is None:
         raise InvalidConstraint("constraint", "it is too complex: its patterns together, or its levels of references")
-    if outcome.error is not None:
-        kind, reason, path = outcome.error
+    if response["error"] is not None:
+        kind, reason, path = response["error"]
         raise InvalidConstraint(kind, reason, path=path)
 
 
-class _TrialProcess:
-    """A process that tries one grammar after another. It ends after a minute without any."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            # -P: a file in the working directory must not shadow a library.
-            [sys.executable, "-P", "-m", "mlxk_structured.trial_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def outcome(self, message: bytes) -> Outcome | None:
-        """Return the outcome of the grammar in `message`; None without one: then `end` the process."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            write_message(self._process.stdin, message)
-            if not select.select([self._process.stdout], [], [], _WALL_SECONDS)[0]:
-                return None
-            answer = read_message(self._process.stdout)
-        except OSError:
-            return None
-        return Outcome(*pickle.loads(answer)) if answer else None
-
-    def end(self) -> bool:
-        """End the process; return whether it had ended by itself, without a grammar."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            status = self._process.wait(0.1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            try:
-                stream.close()
-            except OSError:
-                pass  # what was still to be written has no reader
-        return status == 0
-
-
 class _Trials:
-    """Up to `_PROCESSES` trial processes. A start costs a quarter of a second, a trial a few milliseconds."""
+    """Up to `_PROCESSES` processes. A start costs a quarter of a second, a trial a few milliseconds."""
 
     def __init__(self) -> None:
         self._slots = threading.Semaphore(_PROCESSES)
-        self._lock = threading.Lock()
-        self._idle: list[_TrialProcess] = []
+        self._idle: deque[ChildProcess] = deque()
 
-    def outcome(self, message: bytes) -> Outcome | None:
-        """Return the outcome of the grammar in `message`, None if it takes too much time, memory or stack."""
+    def run(self, grammar: Part) -> dict[str, Any] | None:
+        """Return the response of the worker, None if `grammar` takes too much CPU time, memory or stack.
+
+        Raises `TimeoutError` after `_WALL_SECONDS`.
+        """
+        request = {"grammar": base64.b64encode(pickle.dumps(grammar)).decode("ascii")}
         with self._slots:
-            process = self._take()
-            outcome = process.outcome(message)
-            if outcome is None and process.end():  # its idle time was over just now
-                process = _TrialProcess()
-                outcome = process.outcome(message)
-            if outcome is None or outcome.is_last:
-                process.end()
-            else:
-                with self._lock:
-                    self._idle.append(process)
-            return outcome
+            try:
+                process = self._idle.pop()
+            except IndexError:
+                return self._request(ChildProcess(_MODULE), request)
+            response = self._request(process, request)
+            if response is None and process.exit_status != -signal.SIGXCPU:
+                # It may have been ended before, or have had little of its memory left.
+                response = self._request(ChildProcess(_MODULE), request)
+            return response
 
-    def _take(self) -> _TrialProcess:
-        with self._lock:
-            idle, self._idle = self._idle, []
-            living = [process for process in idle if process.alive]
-            chosen = living.pop() if living else None
-            self._idle = living
-        for process in idle:
-            if process is not chosen and process not in living:
-                process.end()
-        return chosen or _TrialProcess()
+    def _request(self, process: ChildProcess, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            response = process.request(request, _WALL_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+        if response is not None:
+            self._idle.append(process)
+        return response
 
 
 _TRIALS = _Trials()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlxk_core.api.errors import EngineFailure
-from mlxk_mlx.engine.child_process import ChildProcess
+from mlxk_core.api.processes import ChildProcess
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""

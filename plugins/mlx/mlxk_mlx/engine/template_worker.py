@@ -25,8 +25,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mlxk_core.api.processes import encode_message, read_message
 from mlxk_mlx.engine.child_limits import limit_process
-from mlxk_mlx.engine.child_messages import encode_message, read_message
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""

@@ -13,7 +13,7 @@ from typing import Any
 from mlxk_core.api.backends import Detokenizer, TokenPair
 from mlxk_core.api.errors import BrokenModel, EngineFailure, InvalidOption
 from mlxk_core.api.models import Model
-from mlxk_mlx.engine.child_process import ChildProcess
+from mlxk_core.api.processes import ChildProcess
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError
+from mlxk_core.api.processes import encode_message, read_message
 from mlxk_mlx.engine.child_limits import limit_process
-from mlxk_mlx.engine.child_messages import encode_message, read_message
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 
 MEMORY_LIMIT = 4 << 30

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-from mlxk_mlx.engine.child_messages import LENGTH, encode_message
+from mlxk_core._processes.child_messages import LENGTH, encode_message
 
 _CHUNK = 1 << 16
 
@@ -32,6 +32,11 @@ class ChildProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the process ended, as in `subprocess`: negative for a signal. None while it runs."""
+        return self._process.poll()
 
     def request(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | None:
         """Return the response, None if the process ended. Raises `TimeoutError` after `seconds`; then `kill` it."""

@@ -1,0 +1,1 @@
+"""Child processes that do what may take any time or memory."""
