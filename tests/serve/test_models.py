@@ -233,7 +233,7 @@ def test_clients_that_list_models_for_the_first_time_occupy_no_worker(counting, 
     assert {kit.read(connection).status for connection in connections} == {200}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "after_id=nobody", "before_id=nobody"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "after_id=missing", "before_id=missing"])
 def test_a_page_that_cannot_be_is_an_error(models, query):
     assert models.get(f"/v1/models?{query}").status == 400
 

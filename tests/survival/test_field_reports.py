@@ -147,7 +147,7 @@ def _long_prompt(ask):
 @case("omlx#2031 a long prompt beside a stream")
 def _starved(ask):
     client = ask("tiny/random")
-    with client.chat_stream("stream", max_tokens=2000) as events:
+    with client.chat_stream("stream", max_tokens=6000, ignore_eos=True) as events:
         stream = iter(events)
         for _ in range(5):
             next(stream)

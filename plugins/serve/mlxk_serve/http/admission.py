@@ -26,7 +26,7 @@ class Admission:
         self._admitted: Counter[str] = Counter()
 
     def enter(self, client: str, count: int) -> None:
-        """Admit `count` requests of `client`. Raises `QueueFull`."""
+        """Admit `count` requests of `client`; none are always admitted. Raises `QueueFull`."""
         with self._lock:
             full = self._admitted.total() + count > self.places * SHARE
             if full or self._admitted[client] + count > self.places:

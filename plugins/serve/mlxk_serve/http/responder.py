@@ -121,8 +121,7 @@ class Responder:
         Unless it `takes_place`, it runs also when every place is taken.
         """
         client, count = self.client(req).id, int(takes_place)
-        if takes_place:
-            self.admission.enter(client, count)
+        self.admission.enter(client, count)
         on_end = self._closing(req, client, count)
         pool = self._working_large if (req.content_length or 0) > _LARGE else self._working
         response = WorkResponse(work, req.context.record, content_type, stream, self.errors.of(req.path), pool, on_end)
@@ -166,8 +165,7 @@ class Responder:
 
         def close(response: OpenResponse) -> None:
             self.on_disconnect(req, None)
-            if count:
-                self.admission.leave(client, count)
+            self.admission.leave(client, count)
             with self._lock:
                 self._open.discard(response)
 
