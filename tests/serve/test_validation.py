@@ -303,6 +303,12 @@ def test_a_body_that_is_not_a_json_object_is_rejected_and_the_server_lives(clien
     assert client.get("/health").status == 200
 
 
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_skipped_fields_may_have_names_that_are_not_utf_8(client, path):
+    body = json.dumps(client.chat_body() if path == CHAT else {"model": "fake", "prompt": "x"}).encode()
+    assert client.post(path, body[:-1] + b', "unheard_of": 1, "\xff": 2}').status == 200
+
+
 def test_a_byte_order_mark_is_accepted(client):
     body = b"\xef\xbb\xbf" + json.dumps(client.chat_body()).encode()
     assert client.post(CHAT, body).status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -232,6 +233,9 @@ def test_random_schemas_with_every_keyword_are_kept():
         ({"type": "object", "properties": {"a": {"not": {"format": "email"}}}}, "$.properties.a.not"),
         ({"type": "array", "contains": {"type": "objekt"}}, "$.contains.type"),
         ({"type": "array", "contains": {}, "minContains": -1}, "$.minContains"),
+        ({"type": "array", "contains": {}, "minContains": math.nan}, "$.minContains"),
+        ({"type": "array", "minItems": math.inf}, "$.minItems"),
+        ({"type": "array", "maxItems": math.inf}, "$.maxItems"),
         ({"dependentRequired": [1]}, "$.dependentRequired"),
         ({"oneOf": []}, "$.oneOf"),
         ({"type": "integer", "minimum": 10**30}, "$.minimum"),

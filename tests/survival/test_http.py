@@ -69,6 +69,22 @@ def test_survives_megabytes_of_blank_lines(server, kit):
         assert b" 200 OK" in kit.everything(sock).split(b"\r\n", 1)[0]
 
 
+@pytest.mark.parametrize(
+    ("request_line", "header", "status"),
+    [
+        (b"GET /livez HTTP/1.1", b"Host:" + b" " * 30_000 + b"localhost", b" 200 "),
+        (b"GET /livez HTTP/1.1", b"Host: localhost\r\nA:" + b"\t" * 30_000 + b"b", b" 200 "),
+        (b"GET /livez HTTP/1.1", b"Host: localhost\r\nA:" + b"\r\n \t" * 7_000 + b"b", b" 400 "),
+        (b"GET a://" + b"1" * 30_000 + b" X", b"Host: localhost", b" 400 "),
+    ],
+)
+def test_survives_long_lines_of_a_header(server, kit, request_line, header, status):
+    """waitress' expressions would take minutes."""
+    with kit.Watch(server), connect(server) as sock:
+        sock.sendall(request_line + b"\r\n" + header + b"\r\nConnection: close\r\n\r\n")
+        assert status in kit.everything(sock).split(b"\r\n", 1)[0]
+
+
 def test_survives_stop_strings_of_megabytes(server, kit):
     with kit.Watch(server):
         assert server.client.chat(stop=["x" * (MEGABYTE // 2)] * 16).error["param"].startswith("stop")

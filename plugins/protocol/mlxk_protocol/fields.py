@@ -77,17 +77,21 @@ def report_ignored(fields: Iterable[str]) -> None:
 
 def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
     try:
-        _strict(known).decode(body)
-    except msgspec.ValidationError as error:
-        found = _UNKNOWN.search(str(error))
-        if found is None:
-            return []
-        if len(body) > _LARGEST:
-            return [found["name"][:_LONGEST_NAME]]
+        first = _first_unknown(body, known)
+        if first is None or len(body) > _LARGEST:
+            return [] if first is None else [first]
         return [name[:_LONGEST_NAME] for name in _OBJECT.decode(body) if name not in known]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # reported by whoever decodes the body
-    return []
+        return []  # reported by whoever decodes the body
+
+
+def _first_unknown(body: bytes, known: frozenset[str]) -> str | None:
+    try:
+        _strict(known).decode(body)
+    except msgspec.ValidationError as error:
+        if found := _UNKNOWN.search(str(error)):
+            return found["name"][:_LONGEST_NAME]
+    return None
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])

@@ -114,7 +114,9 @@ class Applicators:
             return
         least, most = schema.get("minContains", 1), schema.get("maxContains")
         for key, count in (("minContains", least), ("maxContains", most)):
-            if count is not None and (isinstance(count, bool) or not isinstance(count, (int, float)) or count < 0):
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, (int, float)) or count < 0 or count % 1 != 0:
                 raise Inexpressible(f"{path}.{key}", "it must be a whole number of 0 or more")
         if least > _MOST_CONTAINED:
             raise Inexpressible(f"{path}.minContains", f"{least} is not supported: the limit is {_MOST_CONTAINED}")

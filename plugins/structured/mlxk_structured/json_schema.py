@@ -368,7 +368,7 @@ class _Rewriting:
             value = schema.get(key)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value != int(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value % 1 != 0:
                 raise SchemaError(f"{path}.{key}", f"it must be a whole number of 0 or more, not {_quote(value)}")
             if value > MAX_COUNT:
                 if key.startswith("max"):
