@@ -1,10 +1,11 @@
-"""Markers and JSON in streamed text, white space at their edges, and sizes, counts and durations in words."""
+"""Markers and JSON in streamed text, white space at their edges, paths in messages, and sizes, counts and durations."""
 
 from __future__ import annotations
 
 from mlxk_core._text.edge_trimmer import EdgeTrimmer
 from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
+from mlxk_core._text.path_hiding import without_paths
 from mlxk_core._text.units import human_duration, human_size, parse_duration, plural
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "markers",
     "parse_duration",
     "plural",
+    "without_paths",
 ]

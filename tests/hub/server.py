@@ -165,9 +165,30 @@ class Hub:
 
         self._add_fault(pattern, hang, times)
 
-    def answers_with(self, pattern: str, body: bytes, content_type: str = "text/html") -> None:
+    def answers_with(self, pattern: str, body: bytes, content_type: str = "text/html", **headers: str) -> None:
         """Requests like `pattern` get `body`, as from something that is no hub."""
-        self._add_fault(pattern, lambda handler: handler.send(200, body, {"Content-Type": content_type}), None)
+        sent = {"Content-Type": content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        self._add_fault(pattern, lambda handler: handler.send(200, body, sent), None)
+
+    def never_ends(self, pattern: str, piece: bytes, *, status: int = 200, **headers: str) -> None:
+        """Requests like `pattern` get `piece` again and again, until the client leaves or the hub closes."""
+
+        def act(handler: Handler) -> bool:
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.end_headers()
+            handler.close_connection = True
+            if handler.command != "HEAD":
+                while not self._server.closing.is_set():
+                    handler.wfile.write(piece)
+            return True
+
+        self._add_fault(pattern, act, None)
+
+    def redirects(self, pattern: str, url: str) -> None:
+        """Requests like `pattern` are sent to `url`."""
+        self._add_fault(pattern, lambda handler: handler.send(302, b"", {"Location": url}), None)
 
     def answers_before(self, pattern: str, happens: Callable[[], object]) -> None:
         """Something happens when the first request like `pattern` comes, before it is answered."""

@@ -19,12 +19,19 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status
 
+from mlxk_core.api.errors import HubUnavailable
+from mlxk_hub.bounded_body import read_bounded
 from mlxk_hub.errors import HubRequest, translate
 from mlxk_hub.retry import RetryPolicy
 
 _T = TypeVar("_T")
 MAIN = "main"
-_DIGEST = re.compile(r"[\w:-]+", re.ASCII)  # it becomes a file name
+_DIGEST = re.compile(r"[\w:-]{1,128}", re.ASCII)  # it becomes a file name
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")  # it becomes a folder
+_LARGEST_ANSWER = 32 << 20
+"""Bytes of one answer of the hub's API. A page of 1,000 files is about 300 kB."""
+_MOST_FILES = 100_000
+_MOST_PAGES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,11 @@ class HubClient:
 
     def files(self, repository: str, commit: str) -> tuple[RemoteFile, ...]:
         """Return every file of a commit, sorted by name."""
-        found = [file for page in self._tree(repository, commit) for file in page]
+        found: list[RemoteFile] = []
+        for page in self._tree(repository, commit):
+            found += page
+            if len(found) > _MOST_FILES:
+                raise self._too_many_files(repository)
         return tuple(sorted(found, key=lambda file: file.name))
 
     def branches(self, repository: str) -> tuple[str, ...]:
@@ -108,15 +119,26 @@ class HubClient:
         return f"{self.endpoint}/api/models/{repository}"
 
     def _get(self, url: str) -> httpx2.Response:
-        response: httpx2.Response = get_session().get(url, headers=build_hf_headers(), timeout=_timeout())
+        with get_session().stream("GET", url, headers=build_hf_headers(), timeout=_timeout()) as stream:
+            response = read_bounded(stream, _LARGEST_ANSWER)
         hf_raise_for_status(response)
         return response
 
     def _tree(self, repository: str, commit: str) -> Iterator[list[RemoteFile]]:
-        url: str | None = f"{self._route(repository)}/tree/{commit}?recursive=true"
-        while url:
-            page, url = self.call(partial(self._tree_page, url), repository, commit)
+        url = f"{self._route(repository)}/tree/{commit}?recursive=true"
+        for _ in range(_MOST_PAGES):
+            page, following = self.call(partial(self._tree_page, url), repository, commit)
             yield page
+            if following is None:
+                return
+            url = following
+        raise self._too_many_files(repository)  # or a page that refers to itself
+
+    def _too_many_files(self, repository: str) -> HubUnavailable:
+        return HubUnavailable(
+            f"{self.endpoint} lists more than {_MOST_FILES:,} files of `{repository}`, or does not end the list.",
+            reason="too_many_files",
+        )
 
     def _tree_page(self, url: str) -> tuple[list[RemoteFile], str | None]:
         response = self._get(url)
@@ -140,7 +162,7 @@ def _timeout() -> float:
 
 
 def _commit(sha: object) -> str:
-    if not isinstance(sha, str) or not sha:
+    if not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
         raise ValueError("no commit in the response")
     return sha
 

@@ -46,6 +46,7 @@ _MAX_BACKOFF = 8.0
 _AT_ONCE = 4  # large files
 _REPORT_EVERY = 0.1  # seconds
 _SILENCE = 15.0  # seconds without a byte before a note
+_MORE_THAN_LISTED = 32 << 20  # bytes: the tries of huggingface_hub add up
 _COUNTED = {"huggingface_hub.snapshot_download", "huggingface_hub.http_get", "huggingface_hub.xet_get"}
 _SIGNATURE = re.compile(r"\?[^\s)]*")  # of a signed address; whoever has it may read the file
 # huggingface_hub logs what it retries; its own lines quote signed addresses.
@@ -137,7 +138,8 @@ class _Download:
 
     def _with_huggingface_hub(self, files: Sequence[JobFile]) -> None:
         unique = {file.digest: file for file in files}.values()
-        self._counter.set_small(sum(self._bytes_on_disk(file) for file in unique))
+        listed = sum({file.digest: file.size for file in self._job.files}.values())
+        self._counter.set_small(sum(self._bytes_on_disk(file) for file in unique), most=listed + _MORE_THAN_LISTED)
         for file in unique:
             if file.redo and file.digest not in self._redone:
                 hf_hub_download(self._job.repository, file.name, force_download=True, **self._options)
@@ -266,7 +268,7 @@ class _ByteCounter:
     def __init__(self, report: Report) -> None:
         self._report, self._lock = report, threading.Lock()
         self._of_file: dict[str, int] = {}
-        self._added = 0
+        self._added, self._most_added = 0, 0
         self._reported = self._changed = time.monotonic()
 
     def set(self, digest: str, done: int) -> None:
@@ -275,14 +277,18 @@ class _ByteCounter:
         self._tick()
 
     def add(self, count: float | None) -> None:
+        """Count bytes of huggingface_hub. Raises `HubUnavailable` beyond the limit: its own checks are at the end."""
         with self._lock:
             self._added += int(count or 0)
+            too_many = self._added > self._most_added
+        if too_many:
+            raise HubUnavailable("The hub sends more bytes than it listed.", reason="wrong_length")
         self._tick()
 
-    def set_small(self, done: int) -> None:
-        """Count huggingface_hub's bytes from `done` on."""
+    def set_small(self, done: int, *, most: int) -> None:
+        """Count huggingface_hub's bytes from `done` on, up to `most`."""
         with self._lock:
-            self._added = done
+            self._added, self._most_added = done, most
         self._tick()
 
     def report_now(self) -> None:

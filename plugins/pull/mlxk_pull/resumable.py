@@ -17,6 +17,7 @@ from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from mlxk_core.api.errors import HubUnavailable
+from mlxk_hub.bounded_body import read_bounded
 
 _CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -58,12 +59,10 @@ def download(
             with get_session().stream(
                 "GET", url, headers=headers, timeout=float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
             ) as response:
-                if response.is_error:
-                    response.read()
                 if response.status_code == _RANGE_NOT_SATISFIABLE:
                     _start_over(file)
                     raise WrongContent(f"The hub has fewer than {start:,} bytes of {name}.", reason="wrong_length")
-                hf_raise_for_status(response)
+                hf_raise_for_status(read_bounded(response, 0) if response.is_error else response)
                 if start and not _continues(response, start):  # the server ignores ranges
                     _start_over(file)
                     digest, start = hashlib.sha256(), 0
@@ -71,7 +70,9 @@ def download(
                     file.write(chunk)
                     digest.update(chunk)
                     start += len(chunk)
-                    on_bytes(start)
+                    on_bytes(min(start, size))
+                    if start > size:  # a body that never ends must not fill the disk
+                        break
         if start != size:
             if start > size:
                 _start_over(file)

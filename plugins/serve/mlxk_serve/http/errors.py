@@ -20,6 +20,7 @@ from mlxk_core.api.errors import (
     kind_of,
 )
 from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
+from mlxk_core.api.text import without_paths
 
 _FIELD = re.compile(r"\{[^}]*\}")
 # The SDKs give up when they are to wait longer than two minutes, and a queue moves faster than that.
@@ -32,8 +33,6 @@ CONCEALED = (EngineFailure, PluginFailure)
 _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
 _SEE_LOG = "The {} failed on this request. See the server's log under the x-request-id of this response."
 _CODES = {"engine_failure": "engine_fault", "invalid_option": None, "usage_error": None}
-# An absolute path, but not the `/v1/…` of our own routes: errors do not show where the server keeps its files.
-_PATH = re.compile(r"(?<![\w.~/])~?/(?!v1/|api/|/)[^\s'\"`,;:)]+")
 
 
 class Error(msgspec.Struct):
@@ -142,8 +141,3 @@ def _param(error: MlxkError) -> str | None:
     if isinstance(error, InvalidOption):
         return error.option.removeprefix("--").replace("-", "_")
     return "model" if isinstance(error, _OF_THE_MODEL) else None
-
-
-def without_paths(text: str) -> str:
-    """Return `text` with every absolute path replaced."""
-    return _PATH.sub("(a file)", text)

@@ -1,0 +1,25 @@
+"""Bodies of responses in memory, up to a number of bytes: a hub may send any number, compressed or not."""
+
+from __future__ import annotations
+
+import httpx2
+
+_LARGEST_ERROR = 1 << 20
+_ENCODING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
+    """Return a streamed `response` with its body, which has at most `most` bytes after decompression.
+
+    Raises `ValueError` for a longer one; that of an error response is cut instead. Raises httpx2's errors.
+    """
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if response.is_error and len(body) > _LARGEST_ERROR:
+            break
+        if len(body) > most:
+            raise ValueError(f"the body is longer than {most:,} bytes")
+    # The body is decoded, so the headers that say how it was sent are left out.
+    kept = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
+    return httpx2.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)
