@@ -65,7 +65,7 @@ def embed(
         encoded: list[array[int]] = []  # arrays: 64 requests of 2,048 inputs have ten million tokens
         for index, value in enumerate(request.inputs):
             check_cancelled(cancelled)
-            with service.tokenizing(partial(check_cancelled, cancelled)):
+            with service.tokenizing(partial(check_cancelled, cancelled), size=len(value)):
                 tokens = _encode(tokenizer, configuration, prefix, value, request, index)
                 encoded.append(array("q", tokens))
         order = list(batches([len(tokens) for tokens in encoded]))
@@ -96,7 +96,7 @@ def _encode(
         tokens = tokenizer.encode(read.lower() if configuration.lower_case else read, add_special_tokens=True)
     else:
         tokens = list(value)
-        if any(not 0 <= token < tokenizer.vocab_size for token in tokens):
+        if tokens and not 0 <= min(tokens) <= max(tokens) < tokenizer.vocab_size:
             raise InvalidOption(option, f"a token id is out of range (0 to {tokenizer.vocab_size - 1})")
     if not tokens:
         raise InvalidOption(option, "must not be empty")

@@ -74,16 +74,21 @@ def rerank(
     if request.instruction is not None and isinstance(reranker, _CrossEncoder):
         raise InvalidOption("instruction", f"`{model.name}` reads no instruction")
     with service.tokenizer(model, needs="rerank") as tokenizer:
-        if beginning(tokenizer, request.query, reranker.limit) is not request.query:
-            raise InputTooLong("query", f"has over {reranker.limit} tokens; `{model.name}` reads fewer")
+        waiting = partial(check_cancelled, cancelled)
+        size = len(request.query) + len(request.instruction or "")
+        with service.tokenizing(waiting, size=size):
+            for option, text in (("query", request.query), ("instruction", request.instruction or "")):
+                if beginning(tokenizer, text, reranker.limit) is not text:
+                    raise InputTooLong(option, f"has over {reranker.limit} tokens; `{model.name}` reads fewer")
+            encode = reranker.encoder(tokenizer, request)
         pairs = []
         for index, document in enumerate(request.documents):
             check_cancelled(cancelled)
-            with service.tokenizing(partial(check_cancelled, cancelled)):
+            with service.tokenizing(waiting, size=len(document)):
                 option, text = f"documents[{index}]", beginning(tokenizer, document, reranker.limit)
                 if text is not document and not request.truncate:
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
-                pairs.append(reranker.encode(tokenizer, request, text, option))
+                pairs.append(encode(text, option))
         order = list(batches([len(pair.tokens) for pair in pairs]))
         works = (partial(reranker.score, [pairs[index] for index in batch]) for batch in order)
         scores: dict[int, float] = {}
@@ -94,14 +99,20 @@ def rerank(
     return Ranking([RankedDocument(index, scores[index]) for index in ranked], sum(len(pair.tokens) for pair in pairs))
 
 
+_Encoder = Callable[[str, str], TokenPair]
+
+
 class _Reranker(Protocol):
     """One kind of model that ranks. `limit` is its longest input in tokens, if known."""
 
     @property
     def limit(self) -> int | None: ...
 
-    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
-        """Return what the model reads for a document. Raises `InputTooLong`."""
+    def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
+        """Return a function of a document and its option that returns what the model reads for that document.
+
+        Both raise `InputTooLong`.
+        """
 
     def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
         """Yield None after each part of the work, and at last one logit a pair."""
@@ -114,9 +125,12 @@ class _CrossEncoder:
     model: Model
     limit: int | None
 
-    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+    def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
         if not isinstance(tokenizer, PairTokenizer):
             raise _unsupported(self.model, "its tokenizer does not encode pairs")
+        return partial(self._encode, tokenizer, request)
+
+    def _encode(self, tokenizer: PairTokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
         pair = tokenizer.encode_pair(request.query, document)
         if self.limit is None or len(pair.tokens) <= self.limit:
             return pair
@@ -139,16 +153,22 @@ class _Decoder:
     answers: tuple[int, int] | None
     """The ids of yes and no; None: look them up."""
 
-    def encode(self, tokenizer: Tokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+    def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
         before = f"{_BEFORE}<Instruct>: {request.instruction or INSTRUCTION}\n<Query>: {request.query}\n<Document>: "
-        head, body, tail = (tokenizer.encode(text, add_special_tokens=False) for text in (before, document, _AFTER))
+        head, tail = (tokenizer.encode(text, add_special_tokens=False) for text in (before, _AFTER))
+        if self.limit is not None and len(head) + len(tail) > self.limit:
+            raise InputTooLong("query", f"has too many tokens for `{self.model.name}`")
+        return partial(self._encode, tokenizer, request.truncate, head, tail)
+
+    def _encode(
+        self, tokenizer: Tokenizer, truncate: bool, head: list[int], tail: list[int], document: str, option: str
+    ) -> TokenPair:
+        body = tokenizer.encode(document, add_special_tokens=False)
         excess = len(head) + len(body) + len(tail) - (self.limit or math.inf)
         if excess > 0:
-            if not request.truncate:
+            if not truncate:
                 total = len(head) + len(body) + len(tail)
                 raise InputTooLong(option, _too_long(total, self.limit, self.model))
-            if excess > len(body):
-                raise InputTooLong("query", f"has too many tokens for `{self.model.name}`")
             body = body[: len(body) - int(excess)]
         return TokenPair((*head, *body, *tail))
 

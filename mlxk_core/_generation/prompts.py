@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from mlxk_core._errors import ContextLengthExceeded, InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core._generation.engine import Engine
@@ -41,6 +42,22 @@ class Prompt:
     """Tokens that end the answer to this prompt, in addition to the model's own."""
 
 
+def prompt_size(request: GenerationRequest) -> int:
+    """Return about how many characters, or token ids, must be read to prepare `request`."""
+    prompt = request.prompt
+    size = len(request.suffix or "") + sum(len(tool.description or "") for tool in request.tools)
+    if isinstance(prompt, str) or not _is_conversation(prompt):
+        return size + len(prompt)
+    messages = [part for part in prompt if isinstance(part, Message)]
+    arguments = sum(len(call.arguments) for message in messages for call in message.tool_calls)
+    return size + arguments + sum(len(message.content) for message in messages)
+
+
+def _is_conversation(prompt: Sequence[Message] | Sequence[int]) -> bool:
+    """Whether `prompt` has messages, not token ids: its first part says so, and ids may be millions."""
+    return not prompt or isinstance(prompt[0], Message)
+
+
 def render(
     engine: Engine, request: GenerationRequest, window: int | None = None, *, reads_calls: bool = True
 ) -> Prompt:
@@ -63,8 +80,8 @@ def _render(engine: Engine, request: GenerationRequest, window: int | None, *, r
     elif isinstance(request.prompt, str):
         tokens: Sequence[int] = encode(engine.tokenizer, request.prompt, add_special_tokens=True)
         prompt = Prompt(request.prompt, tokens)
-    elif request.prompt and all(isinstance(part, int) for part in request.prompt):
-        prompt = _from_tokens(engine, [part for part in request.prompt if isinstance(part, int)])
+    elif not _is_conversation(request.prompt):
+        prompt = _from_tokens(engine, cast("Sequence[int]", request.prompt))
     else:
         messages = [part for part in request.prompt if isinstance(part, Message)]
         prompt = _with_tools(engine, messages, request, window, reads_calls)
@@ -82,7 +99,7 @@ def _infill(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int
 
 def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
     size = engine.tokenizer.vocab_size
-    for token in tokens:
+    for token in (min(tokens), max(tokens)):
         if not 0 <= token < size:
             raise InvalidOption("prompt", f"token id {token} is out of range (vocabulary size {size})")
     return Prompt(engine.tokenizer.decode(tokens), tokens)
@@ -260,12 +277,14 @@ def _check_length(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequen
     """Raise `ContextLengthExceeded` for a prompt far longer than the context, before it is rendered or tokenized."""
     if window is None:
         return
+    if not isinstance(prompt, str) and not _is_conversation(prompt):
+        if len(prompt) > window:  # a long list of token ids is not decoded either
+            raise ContextLengthExceeded(len(prompt), window, at_least=False)
+        return
     messages = () if isinstance(prompt, str) else [part for part in prompt if isinstance(part, Message)]
-    # Each has a token at least; a long list of token ids is not decoded either.
     pieces = sum(bool(message.content.strip()) + len(message.tool_calls) for message in messages)
-    pieces = pieces if messages or isinstance(prompt, str) else len(prompt)
-    if pieces > window:
-        raise ContextLengthExceeded(pieces, window, at_least=bool(messages))
+    if pieces > window:  # each has a token at least
+        raise ContextLengthExceeded(pieces, window, at_least=True)
     text = prompt if isinstance(prompt, str) else "".join(message.content for message in messages)
     if excess := find_excess(tokenizer, text, window):
         raise ContextLengthExceeded(excess.tokens, window, at_least=True)

@@ -24,7 +24,7 @@ from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle, RequestAccepted
 from mlxk_core._generation.machine_memory import machine_memory
-from mlxk_core._generation.prompts import Prompt, render, shared_prompts
+from mlxk_core._generation.prompts import Prompt, prompt_size, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_plan import Plan, Planner
 from mlxk_core._generation.request_settings import with_settings
@@ -33,7 +33,7 @@ from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
-from mlxk_core._generation.tokenizing import TokenizingSlots
+from mlxk_core._generation.tokenizing import LARGE, TokenizingSlots
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
@@ -106,6 +106,7 @@ class GenerationService:
         self._ids = itertools.count(1)
         self._mean_run = 1.0
         self._tokenizing = TokenizingSlots()
+        self._tokenizing_large = TokenizingSlots()
         self._planner = Planner(host, self.is_loaded)
 
     def __enter__(self) -> GenerationService:
@@ -172,7 +173,10 @@ class GenerationService:
         [request] = with_settings([self._with_defaults(request)])
         reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
-        with self._lease(request.model, request.backend, waiting) as resident, self.tokenizing(waiting):
+        with (
+            self._lease(request.model, request.backend, waiting) as resident,
+            self.tokenizing(waiting, size=prompt_size(request)),
+        ):
             try:
                 with quiet_thread():
                     return render(resident.engine, request, window, reads_calls=reads_calls)
@@ -198,13 +202,14 @@ class GenerationService:
         with self._lease(model, backend, waiting) as resident:
             yield resident.engine.tokenizer
 
-    def tokenizing(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+    def tokenizing(self, waiting: Callable[[], None] = lambda: None, *, size: int = 0) -> AbstractContextManager[None]:
         """Return a context to tokenize in, one text at a time: two threads can be in it at once, and others wait.
 
-        `waiting` is called ten times a second until there is room; what it raises ends the wait. `prompt` enters it
-        itself.
+        `size` is the number of characters or tokens: above 65,536 of them, two other threads can be in it at once, so
+        that a small text does not wait for large ones. `waiting` is called ten times a second until there is room; what
+        it raises ends the wait. `prompt` enters it itself.
         """
-        return self._tokenizing.hold(waiting)
+        return (self._tokenizing_large if size > LARGE else self._tokenizing).hold(waiting)
 
     def run_tasks(
         self,

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.tokenizer import Tokenizer
 
+LARGE = 1 << 16
+"""Characters or tokens of work that may not use the slots of small requests: a megabyte takes seconds."""
 _CHARACTERS_PER_TOKEN = 8
 """More than any ordinary text has."""
 _PIECE = 1 << 14  # characters

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 LENGTH = struct.Struct(">I")
+_PIECE = 1 << 16
 
 
 def encode_message(value: Any) -> bytes:
@@ -20,6 +24,12 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
+def announce(responses: IO[bytes]) -> None:
+    """Say that this process is ready for its first request: it has imported its libraries."""
+    responses.write(encode_message({"ready": True}))
+    responses.flush()
+
+
 def read_message(stream: IO[bytes]) -> Any:
     """Return the next message, None at the end of the stream."""
     head = stream.read(LENGTH.size)
@@ -28,3 +38,22 @@ def read_message(stream: IO[bytes]) -> Any:
     [length] = LENGTH.unpack(head)
     body = stream.read(length)
     return json.loads(body) if len(body) == length else None
+
+
+def pack_ids(ids: Sequence[int]) -> str:
+    """Return `ids` as one JSON string: a million numbers would keep the interpreter locked for a tenth of a second."""
+    packed = array("I", ids)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return base64.b64encode(packed).decode("ascii")
+
+
+def unpack_ids(text: str) -> list[int]:
+    """Return the ids that `pack_ids` packed."""
+    packed = array("I", base64.b64decode(text))
+    if sys.byteorder == "big":
+        packed.byteswap()
+    ids: list[int] = []
+    for start in range(0, len(packed), _PIECE):  # the interpreter is not locked for longer than a piece takes
+        ids += packed[start : start + _PIECE]
+    return ids

@@ -1,33 +1,75 @@
-"""A child process that answers one request at a time, within a time limit."""
+"""A child process that answers requests, one at a time on each of its lanes, within a time limit."""
 
 from __future__ import annotations
 
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import IO, Any
 
+from mlxk_core._errors import EngineFailure
 from mlxk_core._processes.child_messages import LENGTH, encode_message
 
+START_SECONDS = 30.0
+"""For a process to start and import its libraries: a second, more on a busy machine."""
 _CHUNK = 1 << 16
 
 
-class ChildProcess:
-    """The parent's side of `python -m module`, which reads requests and writes responses (`child_messages`)."""
+class ProcessNotStarted(EngineFailure):
+    """The system could not start a child process, or ended it before its first request."""
 
-    def __init__(self, module: str) -> None:
-        self._process = subprocess.Popen(
-            # -P: a file in the working directory must not shadow a library.
-            [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(
+            f"Cannot start a process for {task}: {reason}. "
+            "The system may be out of memory, processes or file descriptors."
         )
+
+
+class ChildProcess:
+    """The parent's side of `python -m module`, which calls `announce`, reads requests and writes responses.
+
+    `task` is what the process is for, in errors. With `lanes` = 2 the child answers a second request at the same time:
+    its argument is the descriptor of a socket for it. Raises `ProcessNotStarted`.
+    """
+
+    def __init__(self, module: str, *, task: str, lanes: int = 1) -> None:
+        self._task = task
+        self._lock = threading.Lock()
+        self._active = 0
+        self._killed = self._ready = False
+        pairs: list[tuple[socket.socket, socket.socket]] = []
+        try:
+            while len(pairs) < lanes - 1:
+                pairs.append(socket.socketpair())
+            self._process = subprocess.Popen(
+                # -P: a file in the working directory must not shadow a library.
+                [sys.executable, "-P", "-m", module, *(str(theirs.fileno()) for _, theirs in pairs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[theirs.fileno() for _, theirs in pairs],
+            )
+        except BaseException as error:
+            for ours, _ in pairs:
+                ours.close()
+            if isinstance(error, OSError):
+                raise ProcessNotStarted(task, error.strerror or type(error).__name__) from error
+            raise
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._lanes: list[tuple[IO[bytes], IO[bytes]]] = [(self._process.stdin, self._process.stdout)]
+        for ours, _ in pairs:
+            with ours:  # the files keep the socket open
+                self._lanes.append((ours.makefile("wb"), ours.makefile("rb")))
 
     @property
     def alive(self) -> bool:
@@ -38,19 +80,62 @@ class ChildProcess:
         """How the process ended, as in `subprocess`: negative for a signal. None while it runs."""
         return self._process.poll()
 
-    def request(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | None:
-        """Return the response, None if the process ended. Raises `TimeoutError` after `seconds`; then `kill` it."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def request(self, request: Mapping[str, Any], seconds: float, *, lane: int = 0) -> dict[str, Any] | None:
+        """Return the response, None if the process ended. Raises `TimeoutError` after `seconds`; then `kill` it.
+
+        One thread at a time may be in this call for each lane. The first request is for lane 0; it raises
+        `ProcessNotStarted` if the process ends before it is ready.
+        """
+        with self._lock:
+            if self._killed:
+                return None
+            self._active += 1
+        try:
+            if not self._ready:
+                self._wait_until_ready()
+            return self._request(request, seconds, *self._lanes[lane])
+        finally:
+            with self._lock:
+                self._active -= 1
+                last = self._killed and not self._active
+            if last:
+                self._close()
+
+    def kill(self) -> None:
+        """End the process, also while other threads wait for a response. Called twice, the second call has no effect.
+
+        The pipes are closed when no thread reads from them.
+        """
+        self._process.kill()
+        with self._lock:
+            self._killed = True
+            last = not self._active
+        if last:
+            self._close()
+        self._process.wait()
+
+    def _wait_until_ready(self) -> None:
+        announced = _read_message(self._lanes[0][1], time.monotonic() + START_SECONDS)
+        if not announced:
+            self._process.kill()
+            status = self._process.wait()
+            reason = f"it was not ready after {START_SECONDS:g} s"
+            if announced is not None:
+                reason = f"it ended at once, with {f'signal {-status}' if status < 0 else f'exit status {status}'}"
+            raise ProcessNotStarted(self._task, reason)
+        self._ready = True
+
+    def _request(
+        self, request: Mapping[str, Any], seconds: float, writer: IO[bytes], reader: IO[bytes]
+    ) -> dict[str, Any] | None:
         deadline = time.monotonic() + seconds
         message = encode_message(request)
         try:
-            self._process.stdin.write(message)
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it has ended, or was killed
-            self.kill()
-            return None
-        head = _read(self._process.stdout, LENGTH.size, deadline)
-        body = head and _read(self._process.stdout, LENGTH.unpack(head)[0], deadline)
+            writer.write(message)
+            writer.flush()
+            body = _read_message(reader, deadline)
+        except OSError:  # it has ended, or was killed
+            body = b""
         if body is None:
             raise TimeoutError(f"it takes more than {seconds:g} s")
         if not body:
@@ -59,20 +144,19 @@ class ChildProcess:
         response: dict[str, Any] = json.loads(body)
         return response
 
-    def end(self) -> None:
-        """End the process and leave its pipes open: another thread may be reading from them."""
-        self._process.kill()
+    def _close(self) -> None:
+        for lane in self._lanes:
+            for stream in lane:
+                try:
+                    stream.close()
+                except OSError:
+                    pass  # what was still to be written has no reader
 
-    def kill(self) -> None:
-        """End the process. Called twice, the second call has no effect."""
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            try:
-                stream.close()
-            except OSError:
-                pass  # what was still to be written has no reader
-        self._process.wait()
+
+def _read_message(stream: IO[bytes], deadline: float) -> bytes | None:
+    """Return the next message without its length: empty at the end of the stream, None when the time is up."""
+    head = _read(stream, LENGTH.size, deadline)
+    return head and _read(stream, LENGTH.unpack(head)[0], deadline)
 
 
 def _read(stream: IO[bytes], length: int, deadline: float) -> bytes | None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mlxk_core._processes.child_messages import encode_message, read_message
-from mlxk_core._processes.child_process import ChildProcess
+from mlxk_core._processes.child_messages import announce, encode_message, pack_ids, read_message, unpack_ids
+from mlxk_core._processes.child_process import ChildProcess, ProcessNotStarted
 
-__all__ = ["ChildProcess", "encode_message", "read_message"]
+__all__ = [
+    "ChildProcess",
+    "ProcessNotStarted",
+    "announce",
+    "encode_message",
+    "pack_ids",
+    "read_message",
+    "unpack_ids",
+]

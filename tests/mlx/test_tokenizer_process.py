@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import sys
+import textwrap
+import threading
+from contextlib import contextmanager
 
 import pytest
 
-from mlxk_core.api.errors import BrokenModel, InvalidOption
+from mlxk_core.api.errors import BrokenModel, EngineFailure, InvalidOption
 from mlxk_core.api.models import Model
-from mlxk_mlx.engine.detokenizer import TokenByteTable
+from mlxk_core.api.processes import ProcessNotStarted
+from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, decode_tokens
+from mlxk_mlx.engine.template_process import RenderProcesses
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import HostedTokenizer, TokenizerProcess, load_in_process
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
@@ -122,6 +130,97 @@ def test_only_a_decoder_that_is_no_table_blocks_its_response(folder):
     process = TokenizerProcess(model_in(folder), TARGET)
     assert HostedTokenizer(process, None, vocab_size=1).detokenizer().blocking
     assert not hasattr(HostedTokenizer(process, TokenByteTable(["a"], 0), vocab_size=1).detokenizer(), "blocking")
+
+
+WAITING = """
+    import time
+    from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+
+    class Backend:
+        def __init__(self, own, folder):
+            self._own, self._folder = own, folder
+
+        def __getattr__(self, name):
+            return getattr(self._own, name)
+
+        def encode_batch_fast(self, texts, **options):
+            if len(texts[0]) > 1 << 16:
+                (self._folder / "entered").touch()
+                while True:
+                    time.sleep(0.01)
+            return self._own.encode_batch_fast(texts, **options)
+
+    class Reader:
+        def __init__(self, own, folder):
+            self._own, self.backend_tokenizer = own, Backend(own.backend_tokenizer, folder)
+
+        def __getattr__(self, name):
+            return getattr(self._own, name)
+
+    def read(model):
+        return Reader(read_tokenizer(model), model.path)
+"""
+
+
+def test_a_short_text_does_not_wait_for_a_long_one_and_closing_ends_both(folder, tmp_path, monkeypatch):
+    (tmp_path / "waiting_reader.py").write_text(textwrap.dedent(WAITING))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    tokenizer = load_in_process(model_in(folder), "waiting_reader:read").adapt(300)
+    errors = []
+
+    def encode_long():
+        with pytest.raises(EngineFailure) as raised:
+            tokenizer.encode("x" * 100_000, add_special_tokens=False)
+        errors.append(raised.value)
+
+    thread = threading.Thread(target=encode_long)
+    thread.start()
+    while not (folder / "entered").exists():
+        assert thread.is_alive()
+        thread.join(0.01)
+    assert tokenizer.encode("ab", add_special_tokens=False) == [97, 98]
+    assert thread.is_alive()
+    tokenizer.close()
+    thread.join(60)
+    assert len(errors) == 1
+
+
+@contextmanager
+def no_free_descriptor():
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are given in another order")
+def test_a_process_that_cannot_be_started_is_not_a_damaged_model(folder):
+    process = TokenizerProcess(model_in(folder), TARGET)
+    with no_free_descriptor(), pytest.raises(ProcessNotStarted):
+        process.load()
+    process.close()
+    templates = RenderProcesses(1)
+    with no_free_descriptor():
+        templates.warm_up()
+        with pytest.raises(ProcessNotStarted):
+            templates.render("x", {})
+    try:
+        assert templates.render("x", {}) == "x"
+    finally:
+        templates.close()
+
+
+@pytest.mark.parametrize("strip", [0, 1, 2])
+@pytest.mark.parametrize("text", ["", "  a", " ", "   ", "a 😀 b", "😀" * 20_000])
+def test_all_tokens_at_once_have_the_text_of_one_after_the_other(strip, text):
+    table = TokenByteTable([chr(byte) for byte in range(256)], strip)
+    tokens = [*text.encode(), 0xF0, 300]  # a character that is cut, and padding of the vocabulary
+    detokenizer = PieceDetokenizer(table)
+    assert decode_tokens(table, tokens) == "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
 
 
 def test_a_process_that_ended_is_reported(hosted):

@@ -46,7 +46,8 @@ def has_raw_patterns(grammar: Part) -> bool:
 
 
 def check(grammar: Part) -> None:
-    """Raise what `Compiler.check` raises, and `InvalidConstraint` for a grammar that takes too long."""
+    """Raise what `Compiler.check` raises, and `InvalidConstraint` for a grammar that takes too long, and
+    `ProcessNotStarted`."""
     try:
         response = _TRIALS.run(grammar)
     except TimeoutError:
@@ -68,18 +69,18 @@ class _Trials:
     def run(self, grammar: Part) -> dict[str, Any] | None:
         """Return the response of the worker, None if `grammar` takes too much CPU time, memory or stack.
 
-        Raises `TimeoutError` after `_WALL_SECONDS`.
+        Raises `TimeoutError` after `_WALL_SECONDS`, and `ProcessNotStarted`.
         """
         request = {"grammar": base64.b64encode(pickle.dumps(grammar)).decode("ascii")}
         with self._slots:
             try:
                 process = self._idle.pop()
             except IndexError:
-                return self._request(ChildProcess(_MODULE), request)
+                return self._request(_start(), request)
             response = self._request(process, request)
             if response is None and process.exit_status != -signal.SIGXCPU:
                 # It may have been ended before, or have had little of its memory left.
-                response = self._request(ChildProcess(_MODULE), request)
+                response = self._request(_start(), request)
             return response
 
     def _request(self, process: ChildProcess, request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -91,6 +92,10 @@ class _Trials:
         if response is not None:
             self._idle.append(process)
         return response
+
+
+def _start() -> ChildProcess:
+    return ChildProcess(_MODULE, task="the grammar")
 
 
 _TRIALS = _Trials()

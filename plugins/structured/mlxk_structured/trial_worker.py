@@ -12,7 +12,7 @@ import time
 
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Part
-from mlxk_core.api.processes import encode_message, read_message
+from mlxk_core.api.processes import announce, encode_message, read_message
 from mlxk_structured.compiler import Compiler
 
 SECONDS = 5
@@ -26,6 +26,7 @@ def main() -> None:
     """Answer one grammar after another; the process ends when one exceeds the limits."""
     _limit(resource.RLIMIT_AS, _MEMORY)
     threading.stack_size(_STACK)
+    announce(sys.stdout.buffer)
     while (request := read_message(sys.stdin.buffer)) is not None:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + SECONDS)
         trial = _Trial(pickle.loads(base64.b64decode(request["grammar"])))

@@ -65,6 +65,19 @@ def test_prompts_wait_while_two_threads_tokenize(house):
     assert service.prompt(request, waiting=interrupt).tokens
 
 
+def test_small_prompts_do_not_wait_for_large_ones(house):
+    service, model = house.open(fake_backend()), house.model()
+    small, large = (
+        GenerationRequest(model=model, prompt=[Message(role="user", content="x" * size)]) for size in (2, 100_000)
+    )
+    with service.tokenizing(size=100_000), service.tokenizing(size=100_000):
+        assert service.prompt(small, waiting=interrupt).tokens
+        with service.tokenizer(model), pytest.raises(Interrupted):
+            service.prompt(large, waiting=interrupt)
+    with service.tokenizing(), service.tokenizing():
+        assert service.prompt(large, waiting=interrupt).tokens
+
+
 @pytest.mark.parametrize("limit", [1, 100, PIECE, 3 * PIECE])
 def test_a_long_text_is_read_until_it_has_too_many_tokens(limit):
     tokenizer = Characters()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 
 
@@ -12,3 +13,9 @@ def limit_process(memory: int) -> None:
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
         except (OSError, ValueError):
             pass  # a lower limit holds already, or the system has none of this kind
+
+
+def memory_limit() -> float:
+    """Return the limit of this process's address space in bytes, infinite if there is none."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else limit

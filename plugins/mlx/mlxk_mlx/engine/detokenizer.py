@@ -9,6 +9,7 @@ from typing import Any
 
 from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER
 
+_PIECE = 1 << 14  # tokens that are joined in one call, which holds the interpreter's lock
 _MAX_GROWTH = 64
 """A chain of replacements that makes more of a piece is left to the decoder."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -32,6 +33,12 @@ class TokenBytes:
             text = self._id_to_token(token)  # None: padding of the vocabulary
             piece = self._known[token] = b"" if text is None else self._to_bytes(text)
         return piece
+
+    def join(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of `tokens`, one after the other."""
+        for token in set(tokens).difference(self._known):
+            self[token]
+        return b"".join(map(self._known.__getitem__, tokens))
 
     @classmethod
     def of(cls, backend: Any) -> TokenBytes | None:
@@ -85,6 +92,20 @@ class TokenByteTable:
 
     def __getitem__(self, token: int) -> bytes:
         return self._texts[token].encode("latin-1") if token < len(self._texts) else b""  # padding of the vocabulary
+
+    def join(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of `tokens`, one after the other."""
+        size = len(self._texts)
+        return "".join([self._texts[token] for token in tokens if token < size]).encode("latin-1")
+
+
+def decode_tokens(pieces: TokenBytes | TokenByteTable, tokens: Sequence[int]) -> str:
+    """Return the text of `tokens`: that of a `PieceDetokenizer`, at a fraction of the time."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    texts = [decode(pieces.join(tokens[start : start + _PIECE])) for start in range(0, len(tokens), _PIECE)]
+    text = "".join([*texts, decode(b"", True)])
+    spaces = len(text) - len(text.lstrip(" ")) if pieces.strip else 0
+    return text[min(spaces, pieces.strip) :]
 
 
 class PieceDetokenizer:

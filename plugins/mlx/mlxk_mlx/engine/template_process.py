@@ -7,8 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from mlxk_core.api.errors import EngineFailure
-from mlxk_core.api.processes import ChildProcess
+from mlxk_core.api.processes import ChildProcess, ProcessNotStarted
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""
@@ -35,17 +34,26 @@ class RenderProcesses:
         self._started = 0
 
     def warm_up(self) -> None:
-        """Start a process if none is there, so that the first request does not wait for it."""
+        """Start a process if none is there, so that the first request does not wait for it.
+
+        If that fails, the first request tries again, and reports why.
+        """
         with self._free:
             if self._started:
                 return
             self._started += 1
-        self._release(ChildProcess(_MODULE))
+        worker = None
+        try:
+            worker = _start()
+        except ProcessNotStarted:
+            pass
+        finally:
+            self._release(worker)
 
     def render(self, template: str, variables: Mapping[str, Any]) -> str:
         """Return the text of `template` with `variables` (JSON values).
 
-        Raises `TemplateRefusal`, `TemplateLimit`, and `EngineFailure` if no process can be started.
+        Raises `TemplateRefusal`, `TemplateLimit`, and `ProcessNotStarted`.
         """
         worker = self._acquire()
         try:
@@ -88,10 +96,10 @@ class RenderProcesses:
                     break
                 self._free.wait()
         try:
-            return ChildProcess(_MODULE)
-        except OSError as error:
+            return _start()
+        except BaseException:
             self._release(None)
-            raise EngineFailure(f"Cannot start a process for the chat template: {error}.") from error
+            raise
 
     def _release(self, worker: ChildProcess | None) -> None:
         with self._free:
@@ -100,6 +108,10 @@ class RenderProcesses:
             else:
                 self._idle.append(worker)
             self._free.notify()
+
+
+def _start() -> ChildProcess:
+    return ChildProcess(_MODULE, task="the chat template")
 
 
 RENDER_PROCESSES = RenderProcesses()

@@ -25,7 +25,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlxk_core.api.processes import encode_message, read_message
+from mlxk_core.api.processes import announce, encode_message, read_message
 from mlxk_mlx.engine.child_limits import limit_process
 
 MEMORY_LIMIT = 1 << 30
@@ -110,6 +110,7 @@ def main() -> None:
     limit_process(MEMORY_LIMIT)
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = sys.stderr  # nothing but responses may be written there
+    announce(responses)
     while (request := read_message(requests)) is not None:
         responses.write(encode_message(respond(request)))
         responses.flush()

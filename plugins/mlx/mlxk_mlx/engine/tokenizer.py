@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlxk_core.api.backends import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 from mlxk_core.api.errors import BrokenModel, InvalidOption
-from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer
+from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer, decode_tokens
 
-_LONG = 1 << 16
-_LONG_TEXTS = threading.BoundedSemaphore(2)
-"""Held for a text of over `_LONG` characters: tokenizing takes 300 bytes of memory for each, and many come at once."""
+LONGEST_TEXT = 8 << 20
+"""Characters of one text. Tokenizing takes 300 bytes of memory for each."""
+_LONG, _VERY_LONG = 1 << 16, 1 << 20
+_LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
+"""Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""
 
 
 class ModelTokenizer(Tokenizer, PairTokenizer, Protocol):
@@ -72,8 +74,10 @@ class TokenizerAdapter:
         return tokens[1:] if own[:1] == [self._bos] and len(own) < len(tokens) else tokens
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        if len(text) > LONGEST_TEXT:
+            raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
         if self._backend is not None:
-            with _LONG_TEXTS if len(text) > _LONG else nullcontext():
+            with _room(len(text)):
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
                 try:
                     [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
@@ -82,7 +86,8 @@ class TokenizerAdapter:
                         raise
                     # An error of the Rust library: the vocabulary has no token for unknown text, for example.
                     raise BrokenModel(f"The model's tokenizer failed: {error}") from error
-                return list(encoding.ids)
+                tokens: list[int] = encoding.ids
+                return tokens
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
 
@@ -103,8 +108,7 @@ class TokenizerAdapter:
         return TokenPair(tuple(encoding.ids), tuple(encoding.type_ids))
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        detokenizer = self.detokenizer()
-        return "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
+        return self.decode_tokens(tokens) if self._pieces is None else decode_tokens(self._pieces, tokens)
 
     def piece(self, token: int, /) -> bytes | None:
         return self._pieces[token] if self._pieces is not None else None
@@ -124,6 +128,11 @@ class TokenizerAdapter:
         """Without effect: everything is memory of this process."""
 
     @property
+    def concurrent(self) -> bool:
+        """Whether a short text does not wait for a long one that another thread tokenizes."""
+        return self._backend is not None
+
+    @property
     def strip(self) -> int:
         """The number of leading spaces that the decoder removes from a text."""
         return self._pieces.strip if self._pieces is not None else 0
@@ -140,6 +149,13 @@ class TokenizerAdapter:
     def decode_tokens(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens` by the tokenizer's own decoder."""
         if self._backend is not None:
-            return str(self._backend.decode(list(tokens), skip_special_tokens=False))
+            # The batch call releases the interpreter lock.
+            return str(self._backend.decode_batch([list(tokens)], skip_special_tokens=False)[0])
         with self._lock:
             return str(self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _room(characters: int) -> AbstractContextManager[object]:
+    if characters <= _LONG:
+        return nullcontext()
+    return _LONG_TEXTS if characters <= _VERY_LONG else _VERY_LONG_TEXTS

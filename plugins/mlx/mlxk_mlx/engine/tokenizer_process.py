@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+import signal
 import threading
 import time
 import weakref
@@ -11,27 +12,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlxk_core.api.backends import Detokenizer, TokenPair
-from mlxk_core.api.errors import BrokenModel, EngineFailure, InvalidOption
+from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption, MlxkError
 from mlxk_core.api.models import Model
-from mlxk_core.api.processes import ChildProcess
-from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer
-from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_core.api.processes import ChildProcess, pack_ids, unpack_ids
+from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer, decode_tokens
+from mlxk_mlx.engine.tokenizer import LONGEST_TEXT, LoadedTokenizer
 
 LOAD_SECONDS = 60.0
 """To read a tokenizer. The largest ones take 5 s on a busy machine."""
 CALL_SECONDS = 10.0
 """To tokenize a short text; a long one gets a second more for each 200,000 characters."""
 _CHARACTERS_PER_SECOND = 200_000
-_LONGEST_TEXT = 8 << 20
-"""Characters. Tokenizing takes 300 bytes of memory for each, and the process has 4 GiB."""
+_LONG = 1 << 16
+"""Characters of a text that short ones do not wait for."""
 _REST_SECONDS = 60.0
 """After a limit was exceeded, requests fail at once for this time; then another process is started."""
 _MODULE = "mlxk_mlx.engine.tokenizer_worker"
+_ENDED = "its process ended, most likely for the memory it used"
+_KILLED = "the system ended its process"
 
 
 def load_in_process(model: Model, target: str) -> LoadedTokenizer:
     """Return the tokenizer that `target` (`module:function`, which takes `model` and returns a transformers tokenizer)
-    reads in a new process. Raises `BrokenModel`, also when a limit is exceeded."""
+    reads in a new process.
+
+    Raises `ProcessNotStarted`, `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
+    """
     process = TokenizerProcess(model, target)
     found = process.load()
     pieces = None if found["pieces"] is None else TokenByteTable(found["pieces"], found["strip"])
@@ -51,19 +57,15 @@ class HostedTokenizer:
         self.vocab_size = vocab_size
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        tokens: list[int] = self._process.call("encode", len(text), text=text, add_special_tokens=add_special_tokens)
-        return tokens
+        return unpack_ids(self._process.call("encode", len(text), text=text, add_special_tokens=add_special_tokens))
 
     def encode_pair(self, first: str, second: str, *, max_tokens: int | None = None) -> TokenPair:
         size = len(first) + len(second)
         tokens, types = self._process.call("encode_pair", size, first=first, second=second, max_tokens=max_tokens)
-        return TokenPair(tuple(tokens), tuple(types))
+        return TokenPair(tuple(unpack_ids(tokens)), tuple(unpack_ids(types)))
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        if self._pieces is None:
-            return self._decode(tokens)
-        detokenizer = self.detokenizer()
-        return "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
+        return self._decode(tokens) if self._pieces is None else decode_tokens(self._pieces, tokens)
 
     def piece(self, token: int, /) -> bytes | None:
         return self._pieces[token] if self._pieces is not None else None
@@ -82,77 +84,92 @@ class HostedTokenizer:
         self._process.close()
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        text: str = self._process.call("decode", len(tokens), tokens=list(tokens))
+        text: str = self._process.call("decode", len(tokens), tokens=pack_ids(tokens))
         return text
 
 
 class TokenizerProcess:
-    """The process of one model. It answers one call at a time; the first one is `load`."""
+    """The process of one model. It answers a call about a short text and one about a long text at a time; the first
+    call is `load`."""
 
     def __init__(self, model: Model, target: str) -> None:
         self._name = model.name
         self._load = {"target": target, "model": base64.b64encode(pickle.dumps(model)).decode("ascii")}
-        self._lock = threading.Lock()
-        self._failure: str | None = None
+        self._starting = threading.Lock()
+        self._lanes = (threading.Lock(), threading.Lock())
+        self._concurrent = False
+        self._failure: MlxkError | None = None
         self._retry_at = 0.0
         self._closed = False
         self._children: list[ChildProcess] = []  # one or none; shared with the finalizer, which must not hold `self`
         weakref.finalize(self, _kill_all, self._children)
 
     def load(self) -> dict[str, Any]:
-        """Start the process and return what it read. Raises `BrokenModel`, also when a limit is exceeded."""
-        with self._lock:
+        """Start the process and return what it read.
+
+        Raises `ProcessNotStarted`, `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
+        """
+        with self._starting:
             return self._start()
 
     def call(self, call: str, size: int, **arguments: Any) -> Any:
         """Return the result of a request about `size` characters.
 
-        Raises `BrokenModel` when a limit is exceeded, `InvalidOption` for a text that needs more memory than there is.
+        Raises what `load` raises, and `InvalidOption` for a text that needs more memory than there is.
         """
-        if size > _LONGEST_TEXT:
-            raise InvalidOption("prompt", f"has {size:,} characters; this model's tokenizer takes {_LONGEST_TEXT:,}")
-        with self._lock:
-            if self._failure is not None and time.monotonic() < self._retry_at:
-                raise self._error(self._failure)
-            if self._closed:
-                raise EngineFailure(f"`{self._name}` was unloaded.")
-            if not self._children:
-                self._start()
-            return self._request(CALL_SECONDS + size / _CHARACTERS_PER_SECOND, call=call, **arguments)
+        if size > LONGEST_TEXT:
+            raise InvalidOption("prompt", f"has {size:,} characters (at most {LONGEST_TEXT:,} are tokenized)")
+        lane = 1 if size > _LONG and self._concurrent else 0
+        with self._lanes[lane]:
+            seconds = CALL_SECONDS + size / _CHARACTERS_PER_SECOND
+            return self._request(self._child(), seconds, lane, call=call, **arguments)
 
     def close(self) -> None:
-        """End the process. The pipes of a call that is under way are closed by its own thread."""
+        """End the process, also while calls are under way."""
         self._closed = True
-        for child in list(self._children):
-            child.end()
-        if self._lock.acquire(blocking=False):
-            try:
-                _kill_all(self._children)
-            finally:
-                self._lock.release()
+        _kill_all(self._children)
+
+    def _child(self) -> ChildProcess:
+        """Return the process, a new one if it has ended."""
+        with self._starting:
+            if self._failure is not None and time.monotonic() < self._retry_at:
+                raise self._failure.with_traceback(None)
+            if self._closed:
+                raise self._unloaded()
+            if not self._children:
+                self._start()
+            child = next(iter(self._children), None)
+        if child is None:  # the other call has ended it
+            raise self._unloaded() if self._closed else self._failure or self._error(_ENDED)
+        return child
 
     def _start(self) -> dict[str, Any]:
-        try:
-            self._children.append(ChildProcess(_MODULE))
-        except OSError as error:
-            raise EngineFailure(f"Cannot start a process for the tokenizer: {error}.") from error
-        loaded: dict[str, Any] = self._request(LOAD_SECONDS, call="load", **self._load)
+        child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=2)
+        self._children.append(child)
+        loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, call="load", **self._load)
+        if self._closed:
+            self._end(child)
+            raise self._unloaded()
+        self._concurrent = loaded["concurrent"]
         return loaded
 
-    def _request(self, seconds: float, **request: Any) -> Any:
-        [child] = self._children
+    def _request(self, child: ChildProcess, seconds: float, lane: int, **request: Any) -> Any:
         try:
-            response = child.request(request, seconds)
+            response = child.request(request, seconds, lane=lane)
         except TimeoutError as error:
-            raise self._exceeded(str(error)) from None
+            raise self._failed(child, self._error(str(error))) from None
         except BaseException:
-            _kill_all(self._children)
+            self._end(child)
+            if self._closed:
+                raise self._unloaded() from None
             raise
         if response is None and self._closed:
-            _kill_all(self._children)
-            raise EngineFailure(f"`{self._name}` was unloaded.")
+            self._end(child)
+            raise self._unloaded()
+        if response is None and child.exit_status == -signal.SIGKILL:
+            raise self._failed(child, self._no_memory(_KILLED))
         if response is None:
-            raise self._exceeded("its process was ended by the system, most likely for the memory it used")
+            raise self._failed(child, self._error(_ENDED))
         if "error" not in response:
             return response["value"]
         message = str(response["message"])
@@ -162,16 +179,34 @@ class TokenizerProcess:
             case "broken_model":
                 raise BrokenModel(message, model=self._name)
             case "limit":
-                raise self._exceeded(message)
+                raise self._failed(child, self._error(message))
+            case "memory":
+                raise self._failed(child, self._no_memory(message))
         raise BrokenModel(f"The tokenizer of `{self._name}` failed: {message}", model=self._name)
 
-    def _exceeded(self, reason: str) -> BrokenModel:
-        _kill_all(self._children)
-        self._failure, self._retry_at = reason, time.monotonic() + _REST_SECONDS
-        return self._error(reason)
+    def _failed(self, child: ChildProcess, failure: MlxkError) -> MlxkError:
+        """Return the error of requests from now on for a while, since the process has ended."""
+        if self._end(child):  # else a call on the other lane has ended it, and knows why
+            self._failure, self._retry_at = failure, time.monotonic() + _REST_SECONDS
+        return self._failure or failure
+
+    def _end(self, child: ChildProcess) -> bool:
+        """End a process. Returns False if another thread has done so."""
+        try:
+            self._children.remove(child)
+        except ValueError:
+            return False
+        child.kill()
+        return True
 
     def _error(self, reason: str) -> BrokenModel:
         return BrokenModel(f"The tokenizer of `{self._name}` exceeds a limit: {reason}.", model=self._name)
+
+    def _no_memory(self, reason: str) -> InsufficientMemory:
+        return InsufficientMemory(f"Not enough memory for the tokenizer of `{self._name}`: {reason}.", model=self._name)
+
+    def _unloaded(self) -> EngineFailure:
+        return EngineFailure(f"`{self._name}` was unloaded.")
 
 
 def _kill_all(children: list[ChildProcess]) -> None:

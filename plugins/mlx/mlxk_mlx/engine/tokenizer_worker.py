@@ -3,8 +3,9 @@
 A tokenizer is a program of the model's author: regular expressions that backtrack, replacements that multiply a text, a
 vocabulary of any size. In a process of its own it cannot keep the server's interpreter locked, and it can be stopped.
 
+Requests come on standard input, and at the same time, for long texts, on the socket whose descriptor is the argument.
 The first request is `load`. A response is `{"value": …}`, or `{"error": str, "message": str}`, where the error is
-`broken_model`, `invalid_option` (with `option`), `limit` or `failure`. The process ends when its standard input does.
+`broken_model`, `invalid_option` (with `option`), `limit`, `memory` (of the system) or `failure`. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import base64
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from typing import IO, Any
 
 from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError
-from mlxk_core.api.processes import encode_message, read_message
-from mlxk_mlx.engine.child_limits import limit_process
+from mlxk_core.api.processes import announce, encode_message, pack_ids, read_message, unpack_ids
+from mlxk_mlx.engine.child_limits import limit_process, memory_limit
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 
 MEMORY_LIMIT = 4 << 30
@@ -60,26 +63,28 @@ class Service:
             "eos_token_id": hf.eos_token_id,
             "pieces": None if table is None else [piece.decode("latin-1") for piece in table],
             "strip": self._adapter.strip,
+            "concurrent": self._adapter.concurrent,
         }
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool) -> str:
         tokens = self._loaded.encode(text, add_special_tokens=add_special_tokens)
         if len(tokens) > 4 * len(text) + _MOST_ADDED:
             raise LimitExceeded(f"it makes {len(tokens):,} tokens of {len(text):,} characters")
         if len(text) > _LARGE_TEXT:
             trim_heap()
-        return tokens
+        return pack_ids(tokens)
 
-    def encode_pair(self, first: str, second: str, max_tokens: int | None) -> list[list[int]]:
+    def encode_pair(self, first: str, second: str, max_tokens: int | None) -> list[str]:
         pair = self._loaded.encode_pair(first, second, max_tokens=max_tokens)
         if len(pair.tokens) > 4 * (len(first) + len(second)) + _MOST_ADDED:
             raise LimitExceeded(f"it makes {len(pair.tokens):,} tokens of {len(first) + len(second):,} characters")
-        return [list(pair.tokens), list(pair.types)]
+        return [pack_ids(pair.tokens), pack_ids(pair.types)]
 
-    def decode(self, tokens: list[int]) -> str:
-        text = self._loaded.decode_tokens(tokens)
-        if len(text) > _LONGEST_PIECE * (1 + len(tokens)):
-            raise LimitExceeded(f"it makes {len(text):,} characters of {len(tokens):,} tokens")
+    def decode(self, tokens: str) -> str:
+        ids = unpack_ids(tokens)
+        text = self._loaded.decode_tokens(ids)
+        if len(text) > _LONGEST_PIECE * (1 + len(ids)):
+            raise LimitExceeded(f"it makes {len(text):,} characters of {len(ids):,} tokens")
         return text
 
     def token_id(self, text: str) -> int | None:
@@ -101,6 +106,8 @@ def respond(service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
     except BrokenModel as error:
         return {"error": "broken_model", "message": str(error)}
     except MemoryError:
+        if (limit := memory_limit()) < MEMORY_LIMIT:  # the server's own, which it inherited
+            return {"error": "memory", "message": f"processes of this server are limited to {limit:,} bytes"}
         return {"error": "limit", "message": f"it needs more than {MEMORY_LIMIT >> 30} GiB of memory"}
     except LimitExceeded as error:
         return {"error": "limit", "message": str(error)}
@@ -110,11 +117,10 @@ def respond(service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "failure", "message": f"{type(error).__name__}: {error}"[:400]}
 
 
-def work(requests: SimpleQueue[Mapping[str, Any]], responses: IO[bytes]) -> None:
-    """Answer requests in order, without end."""
-    service = Service()
-    while True:
-        responses.write(encode_message(respond(service, requests.get())))
+def work(service: Service, next_request: Callable[[], Mapping[str, Any] | None], responses: IO[bytes]) -> None:
+    """Answer requests in order, until there is none."""
+    while (request := next_request()) is not None:
+        responses.write(encode_message(respond(service, request)))
         responses.flush()
 
 
@@ -126,9 +132,15 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     responses = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing but responses may be written there
+    announce(responses)
     requests: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+    service = Service()
     # This thread waits for the end of the input, also while a request takes without end.
-    threading.Thread(target=work, args=(requests, responses), daemon=True).start()
+    threading.Thread(target=work, args=(service, requests.get, responses), daemon=True).start()
+    for descriptor in map(int, sys.argv[1:]):
+        lane = socket.socket(fileno=descriptor)
+        args = (service, partial(read_message, lane.makefile("rb")), lane.makefile("wb"))
+        threading.Thread(target=work, args=args, daemon=True).start()
     while (request := read_message(sys.stdin.buffer)) is not None:
         requests.put(request)
     os._exit(0)

@@ -183,6 +183,8 @@ def _is_large(request: GenerationRequest) -> bool:
     prompt = request.prompt
     if isinstance(prompt, str):
         return len(prompt) > _LARGE
+    if prompt and not isinstance(prompt[0], Message):
+        return _TOKEN * len(prompt) > _LARGE  # not counted one by one: they may be millions
     size = sum(
         len(part.content) + _CALL * (1 + len(part.tool_calls)) + sum(len(call.arguments) for call in part.tool_calls)
         if isinstance(part, Message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -24,6 +24,8 @@ from mlxk_serve.openai.translate import messages_of, template_kwargs
 from mlxk_serve.routes.requested_model import requested_model
 
 _LONGEST_TEXT = 1 << 20
+_PIECE = 1 << 14
+"""Tokens between two checks whether the client has left, and in one call of the JSON encoder, which holds the lock."""
 TokenId = Annotated[int, Meta(ge=0)]
 
 
@@ -48,6 +50,15 @@ class TokenizeResponse(Struct, kw_only=True):
     max_model_len: int | None
     tokens: list[int]
     token_strs: list[str] | UnsetType = UNSET
+
+
+class _TokenizeResponseBody(Struct, kw_only=True):
+    """`TokenizeResponse` whose lists are JSON already."""
+
+    count: int
+    max_model_len: int | None
+    tokens: msgspec.Raw
+    token_strs: msgspec.Raw | UnsetType = UNSET
 
 
 class TokenizerInfo(Struct, kw_only=True):
@@ -109,10 +120,10 @@ class _Resource:
         self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
     @contextmanager
-    def _tokenizer(self, model: Model, cancellation: Cancellation) -> Iterator[Tokenizer]:
+    def _tokenizer(self, model: Model, cancellation: Cancellation, *, size: int = 0) -> Iterator[Tokenizer]:
         with (
             self._service.tokenizer(model, waiting=cancellation.check) as tokenizer,
-            self._service.tokenizing(cancellation.check),
+            self._service.tokenizing(cancellation.check, size=size),
         ):
             cancellation.check()
             yield tokenizer
@@ -142,20 +153,28 @@ class Tokenize(_Resource):
             raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
         self._run(req, resp, lambda cancellation: self._tokenize(request, model, cancellation))
 
-    def _tokenize(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenizeResponse:
+    def _tokenize(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> Struct:
         with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
-            tokens = None
-            if request.prompt is None:
-                tokens = self._service.prompt(self._request(request, model), waiting=cancellation.check).tokens
-            with self._service.tokenizing(cancellation.check):
-                if tokens is None:
-                    tokens = tokenizer.encode(request.prompt or "", add_special_tokens=request.add_special_tokens)
-                strings: list[str] | UnsetType = UNSET
-                if request.return_token_strs:
-                    strings = [tokenizer.decode([token]) for token in tokens]
-        return TokenizeResponse(
-            count=len(tokens), max_model_len=model_context_length(model), tokens=list(tokens), token_strs=strings
+            tokens = self._tokens(request, model, tokenizer, cancellation)
+            strings: msgspec.Raw | UnsetType = UNSET
+            if request.return_token_strs:
+                with self._service.tokenizing(cancellation.check, size=len(tokens)):
+                    strings = _texts_json(tokenizer, tokens, cancellation)
+        return _TokenizeResponseBody(
+            count=len(tokens),
+            max_model_len=model_context_length(model),
+            tokens=_json_array(msgspec.json.encode(list(piece))[1:-1] for piece in _pieces(tokens, cancellation)),
+            token_strs=strings,
         )
+
+    def _tokens(
+        self, request: TokenizeRequest, model: Model, tokenizer: Tokenizer, cancellation: Cancellation
+    ) -> Sequence[int]:
+        text = request.prompt
+        if text is None:
+            return self._service.prompt(self._request(request, model), waiting=cancellation.check).tokens
+        with self._service.tokenizing(cancellation.check, size=len(text)):
+            return tokenizer.encode(text, add_special_tokens=request.add_special_tokens)
 
 
 class Detokenize(_Resource):
@@ -167,11 +186,11 @@ class Detokenize(_Resource):
         self._run(req, resp, lambda cancellation: self._detokenize(request, model, cancellation))
 
     def _detokenize(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
-        with self._tokenizer(model, cancellation) as tokenizer:
-            for i, token in enumerate(request.tokens):
-                if token >= tokenizer.vocab_size:
-                    at = f"tokens[{i}]"
-                    raise invalid(f"`{at}`: {token} is out of range (vocabulary size {tokenizer.vocab_size}).", at)
+        with self._tokenizer(model, cancellation, size=len(request.tokens)) as tokenizer:
+            highest = max(request.tokens, default=0)
+            if highest >= tokenizer.vocab_size:
+                at = f"tokens[{request.tokens.index(highest)}]"
+                raise invalid(f"`{at}`: {highest} is out of range (vocabulary size {tokenizer.vocab_size}).", at)
             return DetokenizeResponse(tokenizer.decode(request.tokens))
 
 
@@ -212,6 +231,30 @@ class ApplyTemplate(_Resource):
             resp,
             lambda cancellation: TemplateResponse(self._service.prompt(prompt, waiting=cancellation.check).text),
         )
+
+
+def _texts_json(tokenizer: Tokenizer, tokens: Sequence[int], cancellation: Cancellation) -> msgspec.Raw:
+    """Return the JSON array of each token's text. Each token that occurs is decoded and encoded once."""
+    texts: dict[int, bytes] = {}
+
+    def join(piece: Sequence[int]) -> bytes:
+        for token in set(piece).difference(texts):
+            cancellation.check()  # a decoder in another process takes longer
+            texts[token] = msgspec.json.encode(tokenizer.decode([token]))
+        return b",".join([texts[token] for token in piece])
+
+    return _json_array(map(join, _pieces(tokens, cancellation)))
+
+
+def _json_array(pieces: Iterable[bytes]) -> msgspec.Raw:
+    """Return a JSON array of `pieces`, each of them some items with commas between them."""
+    return msgspec.Raw(b"[" + b",".join(pieces) + b"]")
+
+
+def _pieces(tokens: Sequence[int], cancellation: Cancellation) -> Iterator[Sequence[int]]:
+    for start in range(0, len(tokens), _PIECE):
+        cancellation.check()
+        yield tokens[start : start + _PIECE]
 
 
 def _special(config: Mapping[str, Any], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tokenizers that decode in another process: what they hold up is their own response."""
+"""Tokenizers that block, in another process or for a long text: what they hold up is their own response."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ class Tokenizer(FakeTokenizer):
     def __init__(self, gate):
         self._gate = gate
 
+    def encode(self, text, *, add_special_tokens):
+        if len(text) > 1 << 16:
+            self._gate.encoding.release()
+            assert self._gate.opened.wait(60)
+        return super().encode(text, add_special_tokens=add_special_tokens)
+
+    def decode(self, tokens, /):
+        self._gate.decoded += len(tokens)
+        return super().decode(tokens)
+
     def detokenizer(self):
         return Detokenizer(self._gate)
 
@@ -39,6 +49,7 @@ class Gate(FakeBackend):
     def __init__(self):
         super().__init__(Script(answer=lambda prompt: ANSWER), "gate", {})
         self.entered, self.opened = threading.Event(), threading.Event()
+        self.encoding, self.decoded = threading.Semaphore(0), 0
         self.error = None
 
     def load(self, model, context):
@@ -96,3 +107,26 @@ def test_an_error_of_a_blocking_detokenizer_ends_its_stream(client, gate):
     gate.opened.set()
     *_, last = client.streamed(model="gate")
     assert last["error"]["type"] == "server_error"
+
+
+def test_small_requests_do_not_wait_for_large_texts(client, gate):
+    large = {"model": "gate", "prompt": "x" * 100_000, "return_token_strs": True}
+    socks = [client.begin("/tokenize", large) for _ in range(4)]
+    for _ in range(2):  # as many as there may be at once
+        assert gate.encoding.acquire(timeout=60)
+    small = client.post("/tokenize", {"model": "gate", "prompt": "Hi", "return_token_strs": True})
+    assert small.json["token_strs"] == ["H", "i"]
+    assert client.post("/detokenize", {"model": "gate", "tokens": [72]}).json == {"prompt": "H"}
+    gate.opened.set()
+    for sock in socks:
+        sock.close()
+
+
+def test_each_token_that_occurs_is_decoded_once(client, gate):
+    gate.opened.set()
+    large = {"model": "gate", "prompt": "xyz" * 30_000, "return_token_strs": True}
+    answer = client.post("/tokenize", large).json
+    assert answer["count"] == 90_000
+    assert answer["tokens"] == [120, 121, 122] * 30_000
+    assert answer["token_strs"] == ["x", "y", "z"] * 30_000
+    assert gate.decoded == 3
