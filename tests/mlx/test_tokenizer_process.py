@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import textwrap
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mlxk_core.api.errors import BrokenModel, EngineFailure, InvalidOption
+from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, decode_tokens
@@ -223,9 +224,13 @@ def test_all_tokens_at_once_have_the_text_of_one_after_the_other(strip, text):
     assert decode_tokens(table, tokens) == "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
 
 
-def test_a_process_that_ended_is_reported(hosted):
-    _, tokenizer = hosted
-    tokenizer._process._children[0].kill()
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGKILL, InsufficientMemory), (signal.SIGABRT, BrokenModel)], ids=["kill", "abort"]
+)
+def test_a_process_that_ended_is_reported(folder, number, error):
+    tokenizer = load_in_process(model_in(folder), TARGET).adapt(300)
+    os.kill(tokenizer._process._children[0]._process.pid, number)
     for _ in range(2):  # at once the second time
-        with pytest.raises(BrokenModel, match="exceeds a limit"):
+        with pytest.raises(error):
             tokenizer.encode("a", add_special_tokens=False)
+    tokenizer.close()

@@ -5,7 +5,8 @@ vocabulary of any size. In a process of its own it cannot keep the server's inte
 
 Requests come on standard input, and at the same time, for long texts, on the socket whose descriptor is the argument.
 The first request is `load`. A response is `{"value": …}`, or `{"error": str, "message": str}`, where the error is
-`broken_model`, `invalid_option` (with `option`), `limit`, `memory` (of the system) or `failure`. The process ends when its standard input does.
+`broken_model`, `invalid_option` (with `option`), `limit`, `memory` (the system has too little) or `failure`. The
+process ends when its standard input does.
 """
 
 from __future__ import annotations
