@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-from mlxk_core._errors import EngineFailure
+from mlxk_core._errors import Kind, MlxkError
 from mlxk_core._processes.child_messages import LENGTH, encode_message
 
 START_SECONDS = 30.0
@@ -21,8 +21,10 @@ START_SECONDS = 30.0
 _CHUNK = 1 << 16
 
 
-class ProcessNotStarted(EngineFailure):
+class ProcessNotStarted(MlxkError):
     """The system could not start a child process, or ended it before its first request."""
+
+    kind = Kind("process_not_started", 1, 503)
 
     def __init__(self, task: str, reason: str) -> None:
         super().__init__(

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from mlxk_testing.fake_engine import FakeBackend, FakeDetokenizer, FakeTokenizer, Script
+from tests.serve.conftest import until
 
 ANSWER = "Hello, world."
 
@@ -37,6 +38,7 @@ class Tokenizer(FakeTokenizer):
 
     def decode(self, tokens, /):
         self._gate.decoded += len(tokens)
+        self._gate.opened.wait(0.02)
         return super().decode(tokens)
 
     def detokenizer(self):
@@ -130,3 +132,12 @@ def test_each_token_that_occurs_is_decoded_once(client, gate):
     assert answer["tokens"] == [120, 121, 122] * 30_000
     assert answer["token_strs"] == ["x", "y", "z"] * 30_000
     assert gate.decoded == 3
+
+
+def test_texts_of_tokens_are_no_longer_decoded_when_the_client_has_left(client, gate):
+    distinct = "".join(map(chr, range(1000, 51_000)))
+    sock = client.begin("/tokenize", {"model": "gate", "prompt": distinct, "return_token_strs": True})
+    until(lambda: gate.decoded)
+    sock.close()
+    until(lambda: client.status()["responses"] == 0)
+    assert gate.decoded < len(distinct)

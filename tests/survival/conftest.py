@@ -59,6 +59,7 @@ class Survivor:
         log: int | None = None,
         script: dict[str, Any] | None = None,
         model: str = "fake",
+        python: str = sys.executable,
     ) -> None:
         def limit() -> None:
             signal.alarm(LONGEST_LIFE)  # survives the exec, and ends the server whatever becomes of the test
@@ -68,7 +69,7 @@ class Survivor:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
         scripted = [str(SCRIPTED), json.dumps(script or {"answer": "Hello, world."})]
-        command = [sys.executable, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]
+        command = [python, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]
         self.popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if log is None else log, text=True, preexec_fn=limit
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 MEGABYTE = 1 << 20
 MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
 LONG_CHAT = {"messages": [{"role": "user", "content": "a b " * (2 * MEGABYTE)}]}
+LONG_RERANK = {"model": "tiny/ranks", "query": "a", "documents": ["b"], "instruction": "x " * (2 * MEGABYTE)}
 LONG_INPUT = {"model": "tiny/embeds", "input": "x " * (5 * MEGABYTE)}
 
 
@@ -26,10 +28,26 @@ def embedding_model(folder):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
 
 
+def reranker(folder):
+    random_model(folder, added_tokens=["<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no"])
+    (folder / "README.md").write_text("---\nlibrary_name: mlx\nbase_model: Qwen/Qwen3-Reranker-0.6B\n---\n")
+
+
+def model_with_a_pattern(folder):
+    """Its tokenizer is read in a process of its own, since it has a regular expression."""
+    random_model(folder, ends=True)
+    file = folder / "tokenizer.json"
+    split = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "Isolated", "invert": False}
+    before = [split, json.loads(file.read_text())["pre_tokenizer"]]
+    steps = {"type": "Sequence", "pretokenizers": before}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pre_tokenizer": steps}))
+
+
 @pytest.fixture
 def real(launch):
     in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
     in_hub_cache("tiny/embeds", embedding_model)
+    in_hub_cache("tiny/ranks", reranker)
     return launch(model="tiny/random")
 
 
@@ -42,6 +60,7 @@ def test_survives_texts_that_are_too_long(real, kit):
             ("/apply-template", LONG_CHAT),
             ("/v1/messages/count_tokens", LONG_CHAT),
             ("/v1/embeddings", LONG_INPUT),
+            ("/v1/rerank", LONG_RERANK),
             ("/api/embed", {**LONG_INPUT, "truncate": False}),
         ):
             assert (path, real.client.post(path, {"model": "tiny/random", **body}).status) == (path, 400)
@@ -68,3 +87,23 @@ def test_survives_an_embedding_input_that_is_cut(real, kit):
             body = {"model": "tiny/embeds", "input": "the cat sat " * count, "truncate": True}
             vectors.append(real.client.post("/v1/embeddings", body).json["data"][0]["embedding"])
         assert vectors[0] == vectors[1]
+
+
+def test_survives_child_processes_that_cannot_be_started(launch, kit, tmp_path):
+    """Not the fault of the model: the next request is answered when they can be started again."""
+    (tmp_path / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (tmp_path / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/pattern", model_with_a_pattern)
+    server = launch(model="tiny/random", python=str(python))
+    body = {"model": "tiny/pattern", "prompt": "Hi"}
+    with kit.Watch(server):
+        python.unlink()  # as an upgrade of Python does
+        failed = server.client.post("/tokenize", body)
+        assert failed.status == 503
+        assert "process" in failed.json["error"]["message"]
+        python.symlink_to(Path(sys.executable).resolve())
+        assert server.client.post("/tokenize", body).json["count"] == 2

@@ -27,7 +27,7 @@ _FIELD = re.compile(r"\{[^}]*\}")
 _LONGEST_RETRY = 30
 _LONGEST_MESSAGE = 2000
 """Characters: a message quotes the value at fault, which may be megabytes."""
-_SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable"})
+_SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable", "process_not_started"})
 # Their messages come from other code, and may contain the text of another request in the same batch.
 CONCEALED = (EngineFailure, PluginFailure)
 _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
