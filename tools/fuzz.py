@@ -155,7 +155,7 @@ class _Gguf:
 
 
 def _parse(data: bytes) -> None:
-    parser = Parser(Adjustments(max_request_body_size=1 << 20), lambda method, path, headers: None)
+    parser = Parser(Adjustments(max_request_body_size=1 << 20), lambda method, path, headers: None, [])
     rest = data
     while rest and not parser.completed:
         consumed = parser.received(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -16,6 +17,7 @@ from mlxk_serve.config import Limits
 from mlxk_serve.http import bind
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
+from mlxk_serve.http.turns import Turns
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -23,7 +25,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 class Loop:
     """A server of one application, on one listening socket. Nothing happens but in `turn` and in its workers."""
 
-    def __init__(self, listening, application, threads, limits):
+    def __init__(self, listening, application, threads, files, limits):
         self.refusals = []
         self.http = HttpServer(
             application,
@@ -32,6 +34,8 @@ class Loop:
             errors=ErrorEncoders(),
             on_rejected=lambda id, method, path, error: self.refusals.append(error.status),
             limits=replace(Limits(), threads=threads, **limits),
+            turns=Turns(),
+            files=files,
         )
         self.http.listen()
         self._name = listening.getsockname()
@@ -64,8 +68,8 @@ class Loop:
 def loop():
     loops = []
 
-    def start(application, listening=None, threads=2, **limits):
-        loops.append(Loop(listening or bind.open_tcp(["127.0.0.1"], 0)[0], application, threads, limits))
+    def start(application, listening=None, threads=2, files=None, **limits):
+        loops.append(Loop(listening or bind.open_tcp(["127.0.0.1"], 0)[0], application, threads, files, limits))
         return loops[-1]
 
     yield start
@@ -93,26 +97,134 @@ def test_a_new_connection_does_not_inherit_the_state_of_the_one_closed_for_it(lo
         sock.close()
 
 
-def test_a_rejected_connection_gets_a_request_id_that_is_in_the_log(loop, kit):
+@pytest.fixture
+def slow():
+    """An application that answers `/` when the event is set, and everything else at once."""
     finished = threading.Event()
 
-    def late(environ, start_response):
-        finished.wait(180)
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/":
+            finished.wait(180)
         return hello(environ, start_response)
 
-    served = loop(late, connections=1)
-    busy = served.connect()
-    busy.sendall(REQUEST)
-    kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.channels))
-    newcomer = served.connect()
-    told = served.read(newcomer)
-    assert told.startswith(b"HTTP/1.1 503 ")
-    assert b"\r\nx-request-id: req_" in told
-    assert served.refusals == [503]
+    application.finished = finished
+    yield application
     finished.set()
-    assert served.read(busy).endswith(b"hello")
-    for sock in (busy, newcomer):
+
+
+def busy_connection(served, kit):
+    sock = served.connect()
+    before = sum(channel.busy for channel in served.http.channels)
+    sock.sendall(REQUEST)
+    kit.until(lambda: served.http.turn(0.01) or sum(channel.busy for channel in served.http.channels) > before)
+    return sock
+
+
+def settle(served, count):
+    """Let the loop accept `count` connections, and see that there is nothing to read from them."""
+    while len(served.http.channels) < count:
+        served.http.turn(0.01)
+    served.http.turn(0.01)
+    served.http.turn(0.01)
+
+
+def test_a_rejected_request_gets_a_request_id_that_is_in_the_log(loop, kit, slow):
+    served = loop(slow, connections=1)
+    with busy_connection(served, kit) as busy, served.connect() as newcomer:
+        newcomer.sendall(REQUEST)
+        told = served.read(newcomer)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nx-request-id: req_" in told.lower()
+        assert b"\r\nretry-after: 1\r\n" in told.lower()
+        assert served.refusals == [503]
+        slow.finished.set()
+        assert served.read(busy).endswith(b"hello")
+
+
+def test_a_probe_is_answered_while_every_place_carries_a_request(loop, kit, slow):
+    served = loop(slow, connections=1)
+    with busy_connection(served, kit), served.connect() as probe:
+        probe.sendall(REQUEST.replace(b"/", b"/health", 1))
+        assert served.read(probe).endswith(b"hello")
+    assert served.refusals == []
+
+
+def test_the_idle_one_is_closed_first_then_the_one_that_waits_longest_for_its_request(loop, kit):
+    served = loop(hello, connections=3)
+    header = served.connect()
+    settle(served, 1)
+    header.sendall(b"GET / HTTP/1.1\r\nHost")
+    kit.until(lambda: served.http.turn(0.01) or not served.http.channels[0].new)
+    silent = served.connect()
+    settle(served, 2)
+    idle = served.connect()
+    idle.sendall(REQUEST.replace(b"Connection: close\r\n", b""))
+    settle(served, 3)
+    kit.until(lambda: served.http.turn(0.01) or not any(channel.busy for channel in served.http.channels))
+    closed = []
+    newcomers = []
+    for _ in range(3):
+        newcomers.append(served.connect())
+        settle(served, 3)
+        for name, sock in (("header", header), ("silent", silent), ("idle", idle)):
+            sock.setblocking(False)
+            try:
+                while sock.recv(4096):
+                    pass
+                if name not in closed:
+                    closed.append(name)
+            except BlockingIOError:
+                pass
+    assert closed == ["idle", "header", "silent"]
+    newcomers[-1].sendall(REQUEST)
+    assert served.read(newcomers[-1]).endswith(b"hello")
+    for sock in (header, silent, idle, *newcomers):
         sock.close()
+
+
+def test_a_newcomer_closes_no_connection_that_carries_a_request(loop, kit, slow):
+    served = loop(slow, connections=2)
+    with busy_connection(served, kit) as busy, served.connect() as silent, served.connect() as newcomer:
+        settle(served, 2)
+        newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
+        assert served.read(newcomer).endswith(b"hello")
+        assert served.read(silent) == b""
+        slow.finished.set()
+        assert served.read(busy).endswith(b"hello")
+
+
+def test_few_descriptors_mean_few_connections(loop):
+    assert loop(hello, files=256).http.capacity.limit == 256 - 64 - 16
+    assert loop(hello, files=65536).http.capacity.limit == Limits().connections
+
+
+def test_pipelined_requests_are_parsed_one_at_a_time(loop, kit, slow):
+    served = loop(slow)
+    with served.connect() as sock:
+        sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") * 50)
+        kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.channels))
+        for _ in range(5):
+            served.http.turn(0.01)
+        (channel,) = served.http.channels
+        assert len(channel.requests) <= 2
+        slow.finished.set()
+        sock.setblocking(False)
+        received = b""
+        while received.count(b"hello") < 50:
+            served.http.turn(0.01)
+            with contextlib.suppress(BlockingIOError):
+                received += sock.recv(65536)
+
+
+def test_a_body_that_comes_with_the_header_needs_no_continue(loop):
+    served = loop(hello)
+    with served.connect() as sock:
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\n"
+        sock.sendall(head + b"Content-Length: 2\r\n\r\n{}")
+        assert served.read(sock).endswith(b"hello")
+    with served.connect() as sock:
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 500 + b"0\r\n\r\n")
+        assert served.read(sock).endswith(b"hello")
 
 
 class LeftAlready(socket.socket):

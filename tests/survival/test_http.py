@@ -74,7 +74,7 @@ def test_survives_megabytes_of_blank_lines(server, kit):
     [
         (b"GET /livez HTTP/1.1", b"Host:" + b" " * 30_000 + b"localhost", b" 200 "),
         (b"GET /livez HTTP/1.1", b"Host: localhost\r\nA:" + b"\t" * 30_000 + b"b", b" 200 "),
-        (b"GET /livez HTTP/1.1", b"Host: localhost\r\nA:" + b"\r\n \t" * 7_000 + b"b", b" 400 "),
+        (b"GET /livez HTTP/1.1", b"Host: localhost\r\nA:" + b"\r\n \t" * 7_000 + b"b", b" 431 "),
         (b"GET a://" + b"1" * 30_000 + b" X", b"Host: localhost", b" 400 "),
     ],
 )
@@ -126,6 +126,35 @@ def test_survives_running_out_of_file_descriptors(launch, kit):
     kit.until(lambda: server.client.get("/health").status == 200)
     with kit.Watch(server):
         pass
+
+
+LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HALF_A_BODY = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode()
+
+
+@pytest.mark.parametrize("sent", [b"", LIVE[:20], LIVE, HALF_A_BODY], ids=["nothing", "header", "request", "body"])
+def test_survives_more_connections_than_there_are_places(launch, kit, sent):
+    server = launch(files=512)
+    with kit.Watch(server), contextlib.ExitStack() as stack:
+        _fill(server, stack, sent)
+        kit.until(lambda: server.client.metric("mlxk_connections_closed_for_room_total") > 0)
+        assert server.client.get("/v1/models").status == 200
+    kit.until(lambda: server.client.metric("mlxk_connections") <= 1)
+
+
+def test_survives_more_pipelines_than_there_are_places(launch, kit):
+    server = launch(files=512)
+    with kit.Watch(server), contextlib.ExitStack() as stack:
+        _fill(server, stack, LIVE * 20)
+    kit.until(lambda: server.client.get("/v1/models").status == 200)
+    kit.until(lambda: server.client.metric("mlxk_connections") <= 1)
+
+
+def _fill(server, stack, sent):
+    for _ in range(int(server.client.metric("mlxk_connections_limit")) + 100):
+        sock = stack.enter_context(connect(server))
+        with contextlib.suppress(OSError):  # closed for another one
+            sock.sendall(sent)
 
 
 def test_survives_a_log_that_is_not_read(launch, kit):

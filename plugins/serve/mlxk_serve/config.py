@@ -16,7 +16,9 @@ class Limits:
     """Largest request body. A million tokens are about 5 MB."""
     header: int = 32 << 10
     receive: int = 16 << 10
-    """Most bytes read from a connection in one turn of the loop: parsing them takes milliseconds at worst."""
+    """Most bytes read from a connection in one turn of the loop."""
+    receive_slow: int = 4 << 10
+    """As many of headers and chunks: parsing them takes a millisecond at worst."""
     header_time: float = 10
     body_time: float = 60
     idle_time: float = 75

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.admission import SHARE
 from mlxk_serve.http.http_server import HttpServer
 from mlxk_serve.http.responder import Responder
+from mlxk_serve.http.turns import Turns
 from mlxk_serve.observability.log import LOGGER
 from mlxk_serve.observability.metrics import MetricRegistry
 from mlxk_serve.observability.request_log import RequestMetrics, RequestRecord
@@ -35,7 +38,7 @@ from mlxk_serve.routes.completions import ChatCompletions, Completions
 from mlxk_serve.routes.model_loading import LoadModel, UnloadModel
 from mlxk_serve.routes.models import ModelResource, ModelsResource
 from mlxk_serve.routes.openapi_route import OpenApi
-from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_service_metrics
+from mlxk_serve.routes.status import Health, Live, Metrics, Status, add_connection_metrics, add_service_metrics
 from mlxk_serve.routes.tokens import ApplyTemplate, Detokenize, Tokenize, TokenizerInfoResource
 
 _TURN = 1.0
@@ -86,7 +89,8 @@ class Server:
             thinking_budget=config.thinking_budget,
             generic_tools=config.generic_tools,
         )
-        self.responder = Responder(config, self.service)
+        turns = Turns()
+        self.responder = Responder(config, self.service, turns)
         self.catalog = Catalog(host, self.service.is_loaded, dict(config.aliases), generic_tools=config.generic_tools)
         self.metrics = MetricRegistry()
         add_service_metrics(self.metrics, self.service, config)
@@ -106,7 +110,10 @@ class Server:
                 errors=self.responder.errors,
                 on_rejected=self._on_rejected,
                 limits=config.limits,
+                turns=turns,
+                files=_file_limit(),
             )
+            add_connection_metrics(self.metrics, self.http.capacity)
         except BaseException:
             self._close_sockets()
             self.responder.stop(config.limits.close_time)
@@ -137,6 +144,7 @@ class Server:
 
     def run(self, ready: Callable[[Server], None], changed: Callable[[], bool] | None = None) -> End:
         """Accept connections, call `ready`, and serve until a signal asks for the end or `changed` returns True."""
+        gc.freeze()  # modules and routes: a collection that looks at them holds the interpreter's lock for 0.1 s
         self.http.listen()
         ready(self)
         restart = self.main_loop(changed)
@@ -277,3 +285,8 @@ class Server:
         record = RequestRecord(self._request_metrics, id, method, path, route="rejected")
         record.status, record.error = error.status, error.code
         record.close()
+
+
+def _file_limit() -> int | None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft

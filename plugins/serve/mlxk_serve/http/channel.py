@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
+from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
+from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.parser import CheckAccess, Parser
 from mlxk_serve.http.response_writer import ResponseWriter
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
+
+HANGUP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+"""Poll events of a client that has disconnected, even while there is something to read."""
+_POLL_MISSES_DISCONNECTS = not hasattr(select, "POLLRDHUP")
+TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
+_serials = itertools.count(1)
+
+
+class Places(Protocol):
+    """Interface of the places for connections (`mlxk_serve.http.capacity.Capacity`)."""
+
+    @property
+    def exceeded(self) -> bool: ...
+
+    def reclaim(self) -> bool: ...
 
 
 class ConnectionOwner(Protocol):
@@ -24,6 +43,7 @@ class ConnectionOwner(Protocol):
 
     check_access: CheckAccess
     limits: Limits
+    capacity: Places
 
 
 class Channel(HTTPChannel):
@@ -36,8 +56,15 @@ class Channel(HTTPChannel):
     def __init__(
         self, server: ConnectionOwner, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None
     ) -> None:
-        self.parser_class = partial(Parser, check_access=server.check_access)
         self._limits = server.limits
+        self.serial = next(_serials)
+        """Higher than that of every connection accepted before."""
+        self.quiet = False
+        """Whether the event loop has looked for events, and there were none."""
+        self.unparsed: list[bytes] = []
+        """What was received after the last request that was parsed."""
+        self._began = time.monotonic()
+        self._requested = False
         self._disconnect_lock = threading.Lock()
         self._socket_lock = threading.Lock()
         self._closed = False
@@ -46,6 +73,10 @@ class Channel(HTTPChannel):
         self._discard_until: float | None = None
         self._completed_task: Task | None = None
         super().__init__(server, sock, addr, adj, map=map)
+        # No methods of the connection here: parsers would keep it, and with it their own files, until a collection.
+        self._surplus = server.capacity.exceeded
+        check = partial(_check_surplus, server) if self._surplus else server.check_access
+        self.parser_class = partial(Parser, check_access=check, unparsed=self.unparsed)
 
     @property
     def last_activity(self) -> float:
@@ -59,7 +90,30 @@ class Channel(HTTPChannel):
     @property
     def busy(self) -> bool:
         """Whether a request is being processed or a response is on its way out."""
-        return bool(self.requests or self.total_outbufs_len or self.close_when_flushed)
+        return bool(self.requests or self.total_outbufs_len or self.close_when_flushed or self.unparsed)
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing was received yet."""
+        return self.request is None and not self._requested
+
+    @property
+    def first(self) -> bool:
+        """Whether no request was complete before the one that is being received."""
+        return not self._requested
+
+    @property
+    def spared_since(self) -> tuple[bool, float] | None:
+        """Return the order in which connections are closed to make room for others, None for one that carries a
+        request or may have sent one. False comes first: those that are idle or were rejected; True is for those that
+        wait for a header or a body."""
+        if self._discard_until is not None:
+            return False, self._discard_until
+        if self.busy or not self.quiet:
+            return None
+        if self.request is not None:
+            return True, self.request.began
+        return (False, self.last_activity) if self._requested else (True, self._began)
 
     # Disconnects.
 
@@ -87,14 +141,20 @@ class Channel(HTTPChannel):
     # Requests and responses.
 
     def received(self, data: bytes) -> bool:
+        """Parse `data` up to the end of one request. The rest waits in `unparsed` until there is room for the next:
+        a client that pipelines hundreds of requests costs little memory, and no other client waits for it."""
         if self.request is None:
             data = data.lstrip(b"\r\n")  # waitress would make a request of every blank line
             if not data:
                 self._last_activity = self._activity_before  # blank lines do not keep a connection open
-        return bool(super().received(data))
+        accepted = bool(super().received(data))
+        self._requested = self._requested or bool(self.requests)
+        return accepted
 
     def task_class(self, channel: Channel, request: Any) -> Task:
         completed = self._completed_task
+        if self._surplus:  # one request only: others need the place
+            request.headers["CONNECTION"] = "close"
         return completed if completed is not None and completed.request is request else Task(channel, request)
 
     def service(self) -> None:
@@ -154,20 +214,40 @@ class Channel(HTTPChannel):
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
 
-    def readable(self) -> bool:
-        return self._discard_until is not None or bool(super().readable())
+    @property
+    def interest(self) -> int:
+        """Return the poll events that the connection waits for: what `readable` and `writable` say, at a third of the
+        cost. A connection whose next requests must wait is polled for the disconnect of its client only."""
+        if self._discard_until is not None:
+            return select.POLLIN
+        if self.total_outbufs_len or self.will_close or self.close_when_flushed:
+            return select.POLLOUT
+        if self.unparsed or len(self.requests) > self.adj.channel_request_lookahead:
+            return HANGUP
+        return select.POLLIN
 
-    def writable(self) -> bool:
-        return self._discard_until is None and bool(super().writable())
+    @property
+    def parsable(self) -> bool:
+        """Whether the next request can be parsed, without waiting for the client."""
+        return bool(self.unparsed) and self._discard_until is None and bool(super().readable())
 
     def handle_read(self) -> None:
-        if self._discard_until is None:
+        if self._discard_until is not None:
+            try:
+                self.recv(self.adj.recv_bytes)
+            except OSError:
+                self.handle_close()
+        elif self.unparsed:
+            self.received(self.unparsed.pop())
+        else:
             super().handle_read()
-            return
-        try:
-            self.recv(self.adj.recv_bytes)
-        except OSError:
-            self.handle_close()
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Receive at most `buffer_size` bytes; fewer where parsing is slow, of headers and of chunks."""
+        request = self.request
+        slow = request is None or not request.headers_finished or request.chunked
+        data: bytes = super().recv(min(buffer_size, self._limits.receive_slow) if slow else buffer_size)
+        return data
 
     # Deadlines.
 
@@ -180,7 +260,7 @@ class Channel(HTTPChannel):
         elif self.total_outbufs_len:
             late = now - self.last_activity > limits.stalled_time
         elif processing:
-            late = self._disconnected_unpolled()
+            late = _POLL_MISSES_DISCONNECTS and self._disconnected_unpolled()
             if receiving is not None:  # the next request, or the blank line that some clients send after a body
                 receiving.began = now
         elif receiving is not None:
@@ -191,9 +271,8 @@ class Channel(HTTPChannel):
             self.handle_close()
 
     def _disconnected_unpolled(self) -> bool:
-        """Whether the client disconnected unnoticed: waitress does not poll a connection while a complete request waits
-        after the current one."""
-        if self.readable():
+        """Whether the client disconnected unnoticed while complete requests wait after the current one."""
+        if self.interest != HANGUP:
             return False
         try:
             return not self.socket.recv(1, socket.MSG_PEEK)
@@ -201,3 +280,9 @@ class Channel(HTTPChannel):
             return False
         except OSError:
             return True
+
+
+def _check_surplus(server: ConnectionOwner, method: str, path: str, headers: Mapping[str, str]) -> None:
+    if path not in PROBES and not server.capacity.reclaim():
+        raise TOO_MANY
+    server.check_access(method, path, headers)

@@ -11,11 +11,14 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
 from mlxk_serve.config import Limits
+from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.channel import Channel
 from mlxk_serve.http.dispatcher import Dispatcher
 from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.event_loop import EventLoop
 from mlxk_serve.http.listener import Listener, OnRejected, TcpListener, UnixListener
 from mlxk_serve.http.parser import CheckAccess
+from mlxk_serve.http.turns import Turns
 
 _DEADLINE_INTERVAL = 1.0
 _JUST_CONNECTED = 0.25
@@ -36,27 +39,31 @@ class HttpServer:
         errors: ErrorEncoders,
         on_rejected: OnRejected,
         limits: Limits,
+        turns: Turns,
+        files: int | None = None,
     ) -> None:
+        """`turns` are those of the loop and of all workers, `files` is the limit of file descriptors."""
         self._closed = False
         self._checked = 0.0
         self._turned: float | None = None
         self.resumed_at = float("-inf")
         """When the process last resumed after it was suspended, in monotonic seconds."""
         self._map: dict[int, Any] = {}
-        self._dispatcher = Dispatcher()
+        self.capacity = Capacity(self._map, limits, files)
+        self._loop = EventLoop(self._map, turns)
+        self._dispatcher = Dispatcher(limits.threads, turns)
         adjustments = Adjustments(
             threads=limits.threads,
             ident=None,
             backlog=max(128, limits.connections),
             recv_bytes=limits.receive,
             channel_request_lookahead=1,  # else a client that disconnects before the first byte is never noticed
-            connection_limit=1 << 30,  # at waitress' own limit nothing is accepted, not even `/health`; see `Listener`
+            connection_limit=1 << 30,  # at waitress' own limit nothing is accepted, not even `/health`; see `Capacity`
             cleanup_interval=1,
             outbuf_high_watermark=limits.unsent,
             max_request_header_size=limits.header,
             max_request_body_size=limits.body + 1,
             clear_untrusted_proxy_headers=True,
-            asyncore_use_poll=True,  # select() ends the server at descriptor 1024
         )
         self._listeners: list[Listener] = []
         for sock in sockets:
@@ -73,8 +80,8 @@ class HttpServer:
             )
             listener.check_access, listener.errors = check_access, errors
             listener.limits, listener.on_rejected = limits, on_rejected
+            listener.capacity = self.capacity
             self._listeners.append(listener)
-        self._dispatcher.set_thread_count(limits.threads)
 
     def listen(self) -> None:
         """Accept connections from now on."""
@@ -91,9 +98,8 @@ class HttpServer:
             self._checked = now
             for channel in self.channels:
                 channel.enforce_deadlines(now)
-            if any(listener.starved for listener in self._listeners):
-                self._close_longest_idle()
-        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        self.capacity.begin_turn()
+        self._loop.turn(timeout)
 
     def wake(self) -> None:
         """End a `turn` that waits. From any thread, and from a signal handler."""
@@ -122,21 +128,16 @@ class HttpServer:
     @property
     def channels(self) -> list[Channel]:
         """Return the open connections."""
-        return [c for c in list(self._map.values()) if isinstance(c, Channel)]
+        return self.capacity.channels
 
     def close(self, timeout: float) -> None:
         """Close every connection and end the workers, for which it waits `timeout` seconds."""
         self._closed = True
         for channel in self.channels:
             channel.handle_close()
-        self._dispatcher.shutdown(timeout=timeout)
+        self._dispatcher.shutdown(timeout)
         if self._dispatcher.running:
             return  # a worker that hangs may still write to a trigger, whose descriptor could be someone else's by then
         for listener in self._listeners:
             listener.trigger.close()
         wasyncore.close_all(self._map)
-
-    def _close_longest_idle(self) -> None:
-        idle = min((c for c in self.channels if not c.busy), key=lambda c: c.last_activity, default=None)
-        if idle is not None:
-            idle.handle_close()

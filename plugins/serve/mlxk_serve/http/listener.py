@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 import time
@@ -13,18 +12,21 @@ from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
+from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.channel import Channel
-from mlxk_serve.http.errors import ErrorEncoders, error_body, status_line
-from mlxk_serve.http.ids import id_headers, request_id
+from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.parser import CheckAccess
 from mlxk_serve.observability.log import LOGGER
 
 OnRejected = Callable[[str, str, str, ApiError], None]
 """Called for every request that never reached the application: its id, method, path and error."""
 
-_TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPTED_IN_A_TURN = 64
+_ACCEPTED_IN_A_TURN = 512
+_ACCEPTING = 0.03
+"""Seconds of a turn for accepting: a busy machine accepts fewer."""
+_FREED = 8
+"""Connections closed when the descriptors run out: something else needs them too."""
 _PAUSE = 0.5
 """Seconds without accepting after the descriptors ran out: the poll would report the same connection without end."""
 
@@ -37,6 +39,7 @@ class Listener(BaseWSGIServer):
     limits: Limits
     errors: ErrorEncoders
     on_rejected: OnRejected
+    capacity: Capacity
     _paused_until: float | None = None
     _accepted = False
 
@@ -48,31 +51,25 @@ class Listener(BaseWSGIServer):
     def handle_accept(self) -> None:
         """Accept those who wait, up to a number: one in each turn would be slower than clients connect, and a client
         for whom the system has no room tries again only after a second."""
-        for _ in range(_ACCEPTED_IN_A_TURN):
+        end = time.monotonic() + _ACCEPTING
+        for _ in range(min(_ACCEPTED_IN_A_TURN, max(1, self.capacity.limit // 4))):  # none is closed unread
             self._accepted = False
-            self._accept_one()
-            if not self._accepted:
-                return
-
-    def _accept_one(self) -> None:
-        channels = []
-        if len(self._map) >= self.limits.connections:
-            channels = [c for c in list(self._map.values()) if isinstance(c, Channel)]
-        if len(channels) >= self.limits.connections:
-            idle = _longest_idle(channels)
-            if idle is None:
-                self._reject_connection()
-                return
             super().handle_accept()
-            if self._accepted:
-                idle.handle_close()  # not before: its poll result would be taken for its successor's
-            self._accepted = False  # nor may the next one get its number in this turn
-            return
-        super().handle_accept()
+            if not self._accepted or time.monotonic() > end:
+                return
 
     def accept(self) -> tuple[socket.socket, Any] | None:
+        """Accept one connection if there is a place for it. The system keeps the others until there is one."""
+        accepted = self._accept_or_pause() if self.capacity.reserve() else None
+        self._accepted = accepted is not None
+        if accepted is not None:
+            self.capacity.admit()
+        return accepted
+
+    def _accept_or_pause(self) -> tuple[socket.socket, Any] | None:
+        accepted: tuple[socket.socket, Any] | None
         try:
-            accepted: tuple[socket.socket, Any] | None = super().accept()
+            accepted = self._accept_or_make_room()
         except OSError as error:
             if error.errno not in _OUT_OF_DESCRIPTORS:
                 raise
@@ -80,16 +77,21 @@ class Listener(BaseWSGIServer):
                 LOGGER.error("cannot accept connections: %s. Close some, or raise `ulimit -n`.", error.strerror)
             self._paused_until = time.monotonic() + _PAUSE
             return None
-        self._accepted = accepted is not None
         if accepted is not None and self._paused_until is not None:
             self._paused_until = None
             LOGGER.info("accepting connections again")
         return accepted
 
-    @property
-    def starved(self) -> bool:
-        """Whether the last connection was not accepted because no file descriptor was free."""
-        return self._paused_until is not None
+    def _accept_or_make_room(self) -> tuple[socket.socket, Any] | None:
+        try:
+            accepted: tuple[socket.socket, Any] | None = super().accept()
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+            if not sum(self.capacity.make_room() for _ in range(_FREED)):
+                raise
+            accepted = super().accept()
+        return accepted
 
     def set_socket_options(self, conn: socket.socket) -> None:
         super().set_socket_options(conn)
@@ -98,20 +100,11 @@ class Listener(BaseWSGIServer):
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.limits.unsent)
 
     def accept_waiting(self) -> None:
-        """Accept everyone who is connected as far as the system is concerned."""
-        before = -1
-        while before != len(self._map):
-            before = len(self._map)
+        """Accept everyone who is connected as far as the system is concerned, but not those who come without end."""
+        for _ in range(self.adj.backlog):
             self.handle_accept()
-
-    def _reject_connection(self) -> None:
-        with contextlib.suppress(OSError):
-            accepted = self.accept()
-            if accepted:
-                id = request_id(None)
-                self.on_rejected(id, "-", "-", _TOO_MANY)
-                with accepted[0] as sock:
-                    sock.send(_raw_response(_TOO_MANY, id))
+            if not self._accepted:
+                return
 
     def maintenance(self, now: float) -> None:
         """Do nothing: waitress calls it while it builds the poll set. A connection closed there would still be polled,
@@ -124,15 +117,3 @@ class TcpListener(Listener, TcpWSGIServer):
 
 class UnixListener(Listener, UnixWSGIServer):
     """A listening Unix socket."""
-
-
-def _longest_idle(channels: list[Channel]) -> Channel | None:
-    return min((c for c in channels if not c.busy), key=lambda c: c.last_activity, default=None)
-
-
-def _raw_response(error: ApiError, id: str) -> bytes:
-    body = error_body(error.info)
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    headers |= {**id_headers(id), **error.headers}
-    lines = [f"HTTP/1.1 {status_line(error.status)}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -20,11 +20,14 @@ CheckAccess = Callable[[str, str, Mapping[str, str]], None]
 
 _ONCE_ONLY = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"origin")
 _MALFORMED = ApiError(400, "Malformed HTTP request.", code="bad_request")
+_MOST_FIELDS = 256
+_TOO_MANY_FIELDS = ApiError(431, f"The request has more than {_MOST_FIELDS} header lines.", code="headers_too_large")
 _CANNOT_STORE = ApiError(
     503, "The body cannot be stored: the server has no space.", code="body_not_stored", headers={"retry-after": "5"}
 )
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+(?: HTTP/[0-9]\.[0-9])?")
-_CHUNK_OVERHEAD = 64 << 10
+_CHUNKS_AT_ONCE = 1 << 10
+_CHUNK_OVERHEAD = 16 << 10
 """Bytes of chunk sizes and extensions that are always accepted. More than the body itself only costs parsing."""
 
 
@@ -33,12 +36,23 @@ class Parser(HTTPRequestParser):
 
     error: Any
 
-    def __init__(self, adj: Adjustments, check_access: CheckAccess) -> None:
+    def __init__(self, adj: Adjustments, check_access: CheckAccess, unparsed: list[bytes]) -> None:
         super().__init__(adj)
         self.began = time.monotonic()
         self._check_access = check_access
+        self._unparsed = unparsed
 
     def received(self, data: bytes) -> int:
+        """Parse `data` and return how much of it: after the end of the request all, since waitress would parse the
+        next one at once. It is kept in `unparsed`."""
+        # waitress copies the rest after each chunk: thousands of small ones would take time by their square.
+        consumed = self._parse(data[:_CHUNKS_AT_ONCE] if self.chunked else data)
+        if not self.completed or consumed == len(data):
+            return consumed
+        self._unparsed.append(data[consumed:])
+        return len(data)
+
+    def _parse(self, data: bytes) -> int:
         try:
             consumed: int = super().received(data)
         except OSError as error:  # waitress keeps large bodies in temporary files
@@ -65,6 +79,8 @@ class Parser(HTTPRequestParser):
         return consumed
 
     def parse_header(self, header_plus: bytes) -> None:
+        if header_plus.count(b"\n") > _MOST_FIELDS:  # thousands would take 10 ms
+            raise ParsingError(_TOO_MANY_FIELDS)
         super().parse_header(_quick_to_parse(header_plus))
         if self.header_bytes_received >= self.adj.max_request_header_size:
             return  # waitress parses a made-up request line to answer 431

@@ -19,6 +19,7 @@ from mlxk_serve.http.generation_response import GenerationResponse, MapError, Po
 from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.tasks import ON_DISCONNECT
 from mlxk_serve.http.thread_pool import ThreadPool
+from mlxk_serve.http.turns import Turns
 from mlxk_serve.http.work_response import Cancellation, WorkResponse
 from mlxk_serve.observability.request_log import RequestRecord
 
@@ -39,7 +40,7 @@ _WORK_THREADS = 64
 class Responder:
     """Runs requests and writes their responses. `errors` are the error encoders of the routes."""
 
-    def __init__(self, config: ServeConfig, service: GenerationService) -> None:
+    def __init__(self, config: ServeConfig, service: GenerationService, turns: Turns) -> None:
         limits = config.limits
         self.admission = Admission(config.places, config.queue, service.retry_after)
         self.errors = ErrorEncoders()
@@ -52,8 +53,8 @@ class Responder:
             prepare_large=ThreadPool("mlxk-prepare-large", _LARGE_THREADS),
             decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
         )
-        self._working = ThreadPool("mlxk-work", _WORK_THREADS)
-        self._working_large = ThreadPool("mlxk-work-large", _LARGE_WORK_THREADS)
+        self._working = ThreadPool("mlxk-work", _WORK_THREADS, turns)
+        self._working_large = ThreadPool("mlxk-work-large", _LARGE_WORK_THREADS, turns)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
         self._cut = False

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 
+from mlxk_serve.http.turns import Turns
 from mlxk_serve.observability.log import LOGGER
 
 _IDLE_SECONDS = 10.0
 
 
 class ThreadPool:
-    """Runs functions on up to `limit` daemon threads, started on demand."""
+    """Runs functions on up to `limit` daemon threads, started on demand; in `turns` if there are any."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, turns: Turns | None = None) -> None:
         self._name = name
+        self._turn = turns.of_work if turns is not None else nullcontext
         self._limit = limit
         self._lock = threading.Condition()
         self._work: deque[Callable[[], None]] = deque()
@@ -35,7 +38,8 @@ class ThreadPool:
     def _run(self) -> None:
         while (work := self._take()) is not None:
             try:
-                work()
+                with self._turn():
+                    work()
             except BaseException:
                 LOGGER.exception("%s failed", self._name)
             del work  # an idle thread must not hold the last request

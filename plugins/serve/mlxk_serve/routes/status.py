@@ -13,6 +13,7 @@ import msgspec
 from mlxk_core import __version__
 from mlxk_core.api.generation import GenerationService, ResidentModel, ServiceStatus
 from mlxk_serve.config import Limits, ServeConfig
+from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.line_writer import dropped_lines
 from mlxk_serve.observability.metrics import CONTENT_TYPE, MetricRegistry, Samples
@@ -133,6 +134,14 @@ def add_service_metrics(registry: MetricRegistry, service: GenerationService, co
         ("failed", "Generations failed."),
     ):
         registry.total(f"mlxk_{name}_total", help, _reader(service, name))
+
+
+def add_connection_metrics(registry: MetricRegistry, capacity: Capacity) -> None:
+    """Register the metrics of connections."""
+    registry.gauge("mlxk_connections", "Open connections.", lambda: [({}, len(capacity.channels))])
+    registry.gauge("mlxk_connections_limit", "Connections that may be open.", lambda: [({}, capacity.limit)])
+    closed = "Connections without a complete request that were closed to make room for others."
+    registry.total("mlxk_connections_closed_for_room_total", closed, lambda: capacity.closed)
 
 
 def _by_model(service: GenerationService, read: Callable[[ResidentModel], int]) -> Callable[[], Samples]:

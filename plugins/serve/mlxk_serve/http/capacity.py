@@ -1,0 +1,92 @@
+"""How many connections may be open, and which of them are closed to make room for new ones."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from mlxk_serve.config import Limits
+from mlxk_serve.http.channel import Channel
+from mlxk_serve.observability.log import LOGGER
+
+_SPARE = 64
+"""Places above the limit while all connections carry requests: for probes, and for errors."""
+_FEWEST = 8
+_LOG_INTERVAL = 60.0
+
+
+class Capacity:
+    """The places for the connections in `map`: as many as `limits` and `files`, the limit of file descriptors, allow.
+
+    Uploads, models and templates need descriptors as well: a quarter is kept for them, at most 256. Used by the loop's
+    thread only.
+    """
+
+    def __init__(self, map: Mapping[int, Any], limits: Limits, files: int | None) -> None:
+        self._map = map
+        self.limit, self._spare = limits.connections, _SPARE
+        if files is not None:
+            self._spare = min(_SPARE, files // 16)
+            self.limit = min(self.limit, max(_FEWEST, files - min(256, files // 4) - self._spare))
+        self.closed = 0
+        """Connections closed to make room."""
+        self._logged = float("-inf")
+        self._others = 0
+        """Other sockets in the map: listeners, and what wakes the loop."""
+        self._candidates: deque[tuple[tuple[bool, float], Channel]] | None = None
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Return the open connections."""
+        return [c for c in list(self._map.values()) if isinstance(c, Channel)]
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more connections are open than the limit."""
+        return self._count > self.limit
+
+    def begin_turn(self) -> None:
+        """Forget which connections could be closed. The next `make_room` looks at all of them, once in a turn."""
+        self._candidates = None
+        self._others = len(self._map) - len(self.channels)
+
+    @property
+    def _count(self) -> int:
+        return len(self._map) - self._others
+
+    def reserve(self) -> bool:
+        """Return whether one more connection may be accepted: at the limit there are the spare places, and in them
+        requests are answered with an error at once."""
+        return self._count < self.limit + self._spare or self.make_room()
+
+    def admit(self) -> None:
+        """Close another connection for one that was accepted above the limit, if one can be spared."""
+        if self._count >= self.limit:
+            self.make_room()
+
+    def reclaim(self) -> bool:
+        """Return whether a request above the limit may be answered: a place is free by now, or another connection was
+        closed for it."""
+        return not self.exceeded or self.make_room()
+
+    def make_room(self) -> bool:
+        """Close the connection that can best be spared (`Channel.spared_since`). Returns False if there is none."""
+        if self._candidates is None:
+            found = [(key, channel) for channel in self.channels if (key := channel.spared_since) is not None]
+            self._candidates = deque(sorted(found, key=lambda each: each[0]))
+        while self._candidates:
+            key, channel = self._candidates.popleft()
+            if channel.connected and channel.spared_since == key:
+                channel.handle_close()
+                self.closed += 1
+                self._log()
+                return True
+        return False
+
+    def _log(self) -> None:
+        now = time.monotonic()
+        if now - self._logged >= _LOG_INTERVAL:
+            LOGGER.warning("too many connections (limit %d): closing those without a complete request", self.limit)
+            self._logged = now
