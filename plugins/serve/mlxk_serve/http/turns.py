@@ -14,7 +14,7 @@ _BLOCKED = 0.02
 _WORKING = 0.02
 """Seconds that the loop leaves to the workers when both have something to do."""
 _PATIENCE = 0.05
-"""Seconds after which work begins beside urgent work, so that a flood of probes does not hold it up."""
+"""Seconds after which work no longer lets urgent work begin first, so that a flood of probes does not hold it up."""
 _LOOPING = 0.1
 """Seconds after which a piece of work looks again whether the loop still handles events."""
 
