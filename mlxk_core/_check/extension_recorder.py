@@ -27,6 +27,9 @@ class _NoModels:
     def get(self, name: str, /) -> Model:
         raise ModelNotFound(name)
 
+    def loaded(self, name: str, /) -> list[Model]:
+        raise ModelNotFound(name)
+
 
 class _NoMetric:
     def add(self, amount: float = 1, **labels: str) -> None: ...

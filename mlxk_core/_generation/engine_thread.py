@@ -23,7 +23,7 @@ import gc
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -124,12 +124,22 @@ class EngineThread:
         """End a job on behalf of its request, in the terminal `state`. A job that is over does not change."""
         self._commands.put(lambda: self._end_by_request(job, state))
 
-    def unload(self, model: Model) -> bool:
-        """Unload a model; False if it is in use. Waits for the thread, between two steps or inside a load."""
+    def retire(self, models: Collection[Model]) -> None:
+        """Unload models once they are idle. Returns at once."""
+
+        def command() -> None:
+            for resident in self.residency:
+                if resident.model in models:
+                    resident.retired = True
+
+        self._commands.put(command)
+
+    def unload(self, models: Collection[Model]) -> bool:
+        """Unload models; none and False if one is in use. Waits for the thread, between two steps or inside a load."""
         done: SimpleQueue[bool] = SimpleQueue()
 
         def command() -> None:
-            residents = [resident for resident in self.residency if resident.model == model]
+            residents = [resident for resident in self.residency if resident.model in models]
             if free := all(resident.idle for resident in residents):
                 for resident in residents:
                     self._unload(resident)

@@ -154,6 +154,8 @@ class Resident:
     """Bytes of the engine's prompt cache when it was last asked; part of `memory`."""
     ttl: float | None = None
     """Seconds that the model stays loaded while it is idle (None: without limit)."""
+    retired: bool = False
+    """Whether it is unloaded as soon as it is idle; the next request for it ends that."""
     vocabulary: Vocabulary | None = None
     """What constraints are compiled for, once a request has needed it."""
     stop_tokens: frozenset[int] | None = None
@@ -180,4 +182,6 @@ class Resident:
     @property
     def expires_at(self) -> float:
         """Monotonic time when it is unloaded if it stays idle."""
+        if self.retired:
+            return self.last_used
         return float("inf") if self.ttl is None else self.last_used + self.ttl

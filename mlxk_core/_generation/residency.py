@@ -34,6 +34,7 @@ class Residency:
 
     def lease(self, resident: Resident) -> None:
         resident.leases += 1
+        resident.retired = False
 
     def release(self, resident: Resident) -> None:
         resident.leases -= 1

@@ -159,9 +159,13 @@ class GenerationService:
         with self._lease(model, backend, waiting, ttl):
             pass
 
-    def unload(self, model: Model) -> bool:
-        """Unload `model` if it is loaded. Returns False if a request needs it: nothing is unloaded then."""
-        return self._engine_thread.unload(model)
+    def unload(self, *models: Model) -> bool:
+        """Unload those of `models` that are loaded. Returns False if a request needs one: nothing is unloaded then."""
+        return self._engine_thread.unload(models)
+
+    def retire(self, *models: Model) -> None:
+        """Unload each of `models` once no request needs it, unless another request for it comes before."""
+        self._engine_thread.retire(models)
 
     def prompt(self, request: GenerationRequest, *, waiting: Callable[[], None] = lambda: None) -> Prompt:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
@@ -260,7 +264,11 @@ class GenerationService:
 
     def is_loaded(self, model: Model) -> bool:
         """Return whether `model` is loaded, by any backend."""
-        return any(resident.model == model for resident in self._engine_thread.residency)
+        return model in self.loaded_models()
+
+    def loaded_models(self) -> list[Model]:
+        """Return the models that are loaded. Cheap; from any thread."""
+        return [resident.model for resident in self._engine_thread.residency]
 
     def status(self) -> ServiceStatus:
         """Return the current state of the service. Cheap; from any thread."""

@@ -169,6 +169,12 @@ class ServedModels(Protocol):
     def get(self, name: str, /) -> Model:
         """Return the model of that exact name. Raises `ModelNotFound`, or `MlxkError` for a broken one."""
 
+    def loaded(self, name: str, /) -> list[Model]:
+        """Return the loaded models of that name, also those that were deleted or replaced by another revision.
+
+        Raises what `get` raises if there is no such model, neither loaded nor in the cache.
+        """
+
 
 class MetricCounter(Protocol):
     """A number that only grows, one for each combination of label values."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from datetime import UTC, datetime
 
 import pytest
+
+from mlxk_testing.tiny_models import in_hub_cache, scripted_model
+from tests.server_process import own_home
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
 WEATHER = {
@@ -171,6 +175,17 @@ def test_without_a_prompt_keep_alive_loads_or_unloads(api, path, fields):
     document = api.post(path, {"model": "tiny/talker", "keep_alive": 0, "stream": False, **fields}).json
     assert document["done_reason"] == "unload"
     assert "tiny/talker" not in loaded(api)
+
+
+def test_a_deleted_model_is_unloaded_by_its_name(api, api_server):
+    with own_home(api_server.folder):
+        in_hub_cache("tiny/deleted", lambda folder: scripted_model(folder, "Hi."))
+    fields = {"model": "tiny/deleted", "stream": False}
+    until(lambda: api.post("/api/generate", fields).status == 200)
+    shutil.rmtree(api_server.folder / "hub" / "models--tiny--deleted")
+    assert "tiny/deleted" in loaded(api)
+    assert api.post("/api/generate", {**fields, "keep_alive": 0}).json["done_reason"] == "unload"
+    assert "tiny/deleted" not in loaded(api)
 
 
 def test_texts_are_embedded_as_by_the_other_api(api, embedder):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 
 import pytest
+
+from tests.serve.conftest import until
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -192,6 +195,37 @@ def test_a_model_is_loaded_and_unloaded_on_request(client, engine, kit):
     assert client.status()["models"] == []
     assert client.post("/v1/models/load", {"model": "nobody/none"}).status == 404
     assert client.post("/v1/models/load", {}).error["param"] == "model"
+
+
+def test_a_deleted_model_can_be_unloaded_and_is_unloaded_once_it_is_noticed(client, engine, hub_cache):
+    for notice in (lambda: client.post("/v1/models/unload", {"model": "fake"}), lambda: client.get("/v1/models")):
+        assert client.post("/v1/models/load", {"model": "fake"}).status == 200
+        (hub_cache / "models--fake").rename(hub_cache / "deleted")
+        assert notice().status == 200
+        until(lambda: not client.status()["models"])
+        (hub_cache / "deleted").rename(hub_cache / "models--fake")
+    (hub_cache / "models--fake").rename(hub_cache / "deleted")
+    until(lambda: client.post("/v1/models/unload", {"model": "fake"}).status == 404)
+
+
+def test_a_model_that_was_replaced_by_another_revision_is_unloaded(client, engine, hub_cache):
+    refs, snapshots = hub_cache / "models--fake" / "refs", hub_cache / "models--fake" / "snapshots"
+    client.chat()
+    first = (refs / "main").read_text()
+    shutil.copytree(snapshots / first, snapshots / ("b" * 40))
+    (refs / "main").write_text("b" * 40)
+    until(lambda: client.chat().status == 200 and revisions(client) == {"b" * 40})
+    client.post("/v1/models/load", {"model": f"fake@{first}"})
+    assert revisions(client) == {first, "b" * 40}
+    assert client.post("/v1/models/unload", {"model": f"fake@{first}"}).status == 200
+    assert revisions(client) == {"b" * 40}
+    client.post("/v1/models/load", {"model": f"fake@{first}"})
+    assert client.post("/v1/models/unload", {"model": "fake"}).status == 200  # all that is listed under the name
+    assert revisions(client) == set()
+
+
+def revisions(client):
+    return {model["revision"] for model in client.status()["models"]}
 
 
 @pytest.mark.parametrize("option", [{"effort": "low"}, {"exclude": True}])

@@ -28,6 +28,16 @@ def find_model(server: ServerContext, name: str) -> Model:
         return server.models.get(name.removesuffix(LATEST))
 
 
+def find_loaded(server: ServerContext, name: str) -> list[Model]:
+    """Return the loaded models a client means, also deleted ones. Raises `ModelNotFound` if there is no such model."""
+    try:
+        return server.models.loaded(name)
+    except ModelNotFound:
+        if not name.endswith(LATEST):
+            raise
+        return server.models.loaded(name.removesuffix(LATEST))
+
+
 class ModelList:
     """Every model that can be run, for `/api/tags`. Files are read again only when they change."""
 

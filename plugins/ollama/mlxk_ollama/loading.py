@@ -8,8 +8,8 @@ from typing import Any
 import falcon
 import msgspec
 
-from mlxk_core.api.models import Model
 from mlxk_core.api.server import NDJSON, Cancellation, ServerContext
+from mlxk_ollama.catalog import find_loaded, find_model
 from mlxk_ollama.encoders import timestamp
 from mlxk_ollama.requests import Common
 from mlxk_protocol.keep_alive import keep_alive_seconds
@@ -20,24 +20,25 @@ def load_or_unload(
     req: falcon.Request,
     resp: falcon.Response,
     request: Common,
-    model: Model,
     part: dict[str, Any],
 ) -> None:
-    """Load `model`, or unload it if `keep_alive` is 0, and respond with `part` as the message.
+    """Load the model of `request`, or unload it if `keep_alive` is 0, and respond with `part` as the message.
 
     A model that is in use is unloaded when its last request ends.
     """
     ttl = keep_alive_seconds(request.keep_alive)
+    unload = ttl == 0
+    models = find_loaded(server, request.model) if unload else [find_model(server, request.model)]
 
     def work(cancellation: Cancellation) -> Iterable[bytes]:
         service = server.service
-        if ttl == 0:
-            if service.is_loaded(model) and not service.unload(model):
-                service.preload(model, ttl=0)
-            reason = "unload"
+        if unload:
+            if not service.unload(*models):
+                service.retire(*models)
         else:
-            service.preload(model, waiting=cancellation.check, ttl=ttl)
-            reason = "load"
+            for model in models:
+                service.preload(model, waiting=cancellation.check, ttl=ttl)
+        reason = "unload" if unload else "load"
         document = {"model": request.model, "created_at": timestamp(), **part, "done_reason": reason, "done": True}
         yield msgspec.json.encode(document) + (b"\n" if request.stream else b"")
 

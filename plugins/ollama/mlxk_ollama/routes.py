@@ -78,11 +78,11 @@ class Chat:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode_generation(req.bounded_stream.read(), ChatRequest)
-        model = find_model(self._server, request.model)
         if not request.messages:
             part = {"message": {"role": "assistant", "content": ""}}
-            load_or_unload(self._server, req, resp, request, model, part)
+            load_or_unload(self._server, req, resp, request, part)
             return
+        model = find_model(self._server, request.model)
         generation = chat_generation(request, model, self._server.settings.max_tokens)
         encoder = ChatEncoder(request.model, thinking=_shows_thinking(self._server, request))
         self._server.respond(req, resp, [generation], encoder, stream=request.stream)
@@ -96,10 +96,10 @@ class Generate:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode_generation(req.bounded_stream.read(), GenerateRequest)
-        model = find_model(self._server, request.model)
         if not request.prompt:
-            load_or_unload(self._server, req, resp, request, model, {"response": ""})
+            load_or_unload(self._server, req, resp, request, {"response": ""})
             return
+        model = find_model(self._server, request.model)
         generation = text_generation(request, model, self._server.settings.max_tokens)
         encoder = TextEncoder(request.model, thinking=_shows_thinking(self._server, request))
         self._server.respond(req, resp, [generation], encoder, stream=request.stream)

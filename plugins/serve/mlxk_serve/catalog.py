@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 import msgspec
 
 from mlxk_core import __version__
 from mlxk_core.api.errors import MlxkError, ModelNotFound, UsageError
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import FileIdentityCache, Model, Resolver, similar_name
+from mlxk_core.api.models import (
+    FileIdentityCache,
+    Model,
+    NameReference,
+    Resolver,
+    full_name,
+    parse_reference,
+    similar_name,
+)
 from mlxk_serve.model_examiner import ExaminedModel, ModelExaminer
 
 _FRESH_SECONDS = 1.0
@@ -66,6 +75,16 @@ class _Names:
     resolved: dict[str, tuple[float, Model]] = field(default_factory=dict)
 
 
+class LoadedModels(Protocol):
+    """Which models are loaded (`GenerationService`)."""
+
+    def is_loaded(self, model: Model, /) -> bool: ...
+
+    def loaded_models(self) -> list[Model]: ...
+
+    def retire(self, *models: Model) -> None: ...
+
+
 class Catalog:
     """Names and their models. Clients use the names of the list; paths and partial names mean nothing to a server.
 
@@ -75,13 +94,14 @@ class Catalog:
     def __init__(
         self,
         host: Host,
-        is_loaded: Callable[[Model], bool],
+        loaded: LoadedModels,
         aliases: Mapping[str, str] = {},
         *,
         generic_tools: bool = True,
     ) -> None:
         self._host = host
-        self._is_loaded = is_loaded
+        self._is_loaded = loaded.is_loaded
+        self._loaded = loaded
         self._aliases = dict(aliases)
         self._resolver = Resolver(host)
         self._pinned: dict[str, Model] = {}
@@ -113,6 +133,25 @@ class Catalog:
         if "/" not in name and (owned := self._with_owner(name)):  # some clients cut names at the slash
             return owned
         raise ModelNotFound(name, hint=self._hint(name))
+
+    def loaded(self, name: str) -> list[Model]:
+        """Return the loaded models that a client means by `name`: also one that was deleted, or replaced by another
+        revision of that name, which `get` does not return.
+
+        Raises what `get` raises if there is no such model, neither loaded nor in the cache.
+        """
+        meant: Model | None = None
+        error: MlxkError | None = None
+        try:
+            meant = self.get(name)
+        except MlxkError as raised:
+            error = raised
+        names = {name, *(target for pattern, target in self._aliases.items() if fnmatchcase(name, pattern))}
+        names |= {self._host.settings.expand(each) for each in names}
+        found = [m for m in self._loaded.loaded_models() if any(_is_meant(m, each, meant) for each in names)]
+        if error is not None and not found:
+            raise error
+        return found
 
     def default(self) -> str | None:
         """Return the model of requests without a name: the only one of --model, else that of the settings, else the
@@ -155,6 +194,7 @@ class Catalog:
                         found[name] = model
             self._examiner.forget_deleted(keep=found.values())
             self._variants.forget_deleted(keep=())
+            self._retire_deleted()
             self._listed = sorted(found.items())
             self._listed_at = time.monotonic()
             return self._listed
@@ -179,6 +219,8 @@ class Catalog:
         if known is not None and now - seen < _FRESH_SECONDS:
             return known
         model = self._resolver.exact(name)
+        if known is not None and model != known:
+            self._loaded.retire(known)  # deleted, or replaced by another revision
         spaced = name.split() != [name]
         if model is None or (spaced and name != model.name):  # only the command line strips white space
             with self._names.lock:
@@ -211,6 +253,13 @@ class Catalog:
     def _recently_listed(self) -> list[tuple[str, Model]]:
         """Return `all`, or what it returned within the last second: clients may send any number of unknown names."""
         return self._listed if time.monotonic() - self._listed_at < _FRESH_SECONDS else self.all()
+
+    def _retire_deleted(self) -> None:
+        """Let loaded models go whose files were deleted; those of --model stay."""
+        pinned = list(self._pinned.values())
+        deleted = [m for m in self._loaded.loaded_models() if m not in pinned and _is_gone(m.path)]
+        if deleted:
+            self._loaded.retire(*deleted)
 
     def _cached_models(self) -> list[tuple[str, Model]]:
         found: list[tuple[str, Model]] = []
@@ -245,6 +294,30 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_meant(model: Model, name: str, meant: Model | None) -> bool:
+    """Return whether a client means the loaded `model` by `name`, which is that of `meant` in the cache.
+
+    A name without a variant or a revision means all of them: the lists of loaded models show no more than the name.
+    """
+    if model == meant:
+        return True
+    reference = parse_reference(name)
+    if not isinstance(reference, NameReference):
+        return False
+    return (
+        model.name in (reference.name, full_name(reference.name), name if meant is None else meant.name)
+        and (not reference.revision or model.revision == reference.revision)
+        and (not reference.variant or model.variant == reference.variant)
+    )
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # a folder that cannot be read now
+        return False
 
 
 def _owner(model: Model) -> str:

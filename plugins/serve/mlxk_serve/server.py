@@ -91,7 +91,7 @@ class Server:
         )
         turns = Turns()
         self.responder = Responder(config, self.service, turns)
-        self.catalog = Catalog(host, self.service.is_loaded, dict(config.aliases), generic_tools=config.generic_tools)
+        self.catalog = Catalog(host, self.service, dict(config.aliases), generic_tools=config.generic_tools)
         self.metrics = MetricRegistry()
         add_service_metrics(self.metrics, self.service, config)
         self._request_metrics = RequestMetrics(self.metrics)

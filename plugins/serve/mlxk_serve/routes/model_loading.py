@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import falcon
@@ -43,32 +43,43 @@ class _ModelControl(ABC):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         name = decode(req.bounded_stream.read(), ModelRequest).model
-        model = self._catalog.get(name)
+        models = self._find(name)
         req.context.record.model = name
 
         def work(cancellation: Cancellation) -> Iterable[bytes]:
-            yield msgspec.json.encode(ModelState(name, self._change(name, model, cancellation)))
+            yield msgspec.json.encode(ModelState(name, self._change(name, models, cancellation)))
 
         self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
     @abstractmethod
-    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
-        """Load or unload the model that the client calls `name`, and return its new state."""
+    def _find(self, name: str) -> Sequence[Model]:
+        """Return the models that the client calls `name`. Raises `ModelNotFound`."""
+
+    @abstractmethod
+    def _change(self, name: str, models: Sequence[Model], cancellation: Cancellation) -> _State:
+        """Load or unload the models that the client calls `name`, and return their new state."""
 
 
 class LoadModel(_ModelControl):
     """`POST /v1/models/load`: returns once the model is loaded."""
 
-    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
-        self._service.preload(model, waiting=cancellation.check)
+    def _find(self, name: str) -> Sequence[Model]:
+        return [self._catalog.get(name)]
+
+    def _change(self, name: str, models: Sequence[Model], cancellation: Cancellation) -> _State:
+        for model in models:
+            self._service.preload(model, waiting=cancellation.check)
         return "loaded"
 
 
 class UnloadModel(_ModelControl):
-    """`POST /v1/models/unload`: frees an idle model; one that is in use is an error."""
+    """`POST /v1/models/unload`: frees an idle model, also one that was deleted; one that is in use is an error."""
 
-    def _change(self, name: str, model: Model, cancellation: Cancellation) -> _State:
-        if not self._service.unload(model):
+    def _find(self, name: str) -> Sequence[Model]:
+        return self._catalog.loaded(name)
+
+    def _change(self, name: str, models: Sequence[Model], cancellation: Cancellation) -> _State:
+        if not self._service.unload(*models):
             raise ApiError(
                 409, f"`{name}` is in use. Try again when its requests have ended.", code="model_in_use",
                 param="model", headers={"retry-after": "1"},
