@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import resource
 import socket
 
@@ -274,3 +276,38 @@ def test_pipelined_requests_are_answered_in_order(client):
     last = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     received = client.raw(one + one + last)
     assert [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 200, 404]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pipelined_requests_in_any_pieces_are_answered_in_order(client, kit, seed):
+    """Bodies with a length, in chunks, and after `Expect`, cut where no client would cut them."""
+    chance = random.Random(seed)
+    data = b"".join(_request(client, chance, number) for number in range(12))
+    data += b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: last\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", client.port), timeout=180) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data:
+            length = chance.choice([1, 7, 100, 1000, 4096, 4097, 16384, 60000])
+            sock.sendall(data[:length])
+            data = data[length:]
+        received = kit.everything(sock)
+    assert set(re.findall(rb"HTTP/1.1 (\d+)", received)) <= {b"100", b"200"}
+    expected = [*(f"r{number}".encode() for number in range(12)), b"last"]
+    assert re.findall(rb"x-request-id: (\w+)", received.lower()) == expected
+
+
+def _request(client, chance, number):
+    id = f"X-Request-Id: r{number}\r\n".encode()
+    kind = chance.choice(["get", "length", "chunks"])
+    if kind == "get":
+        return b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + id + b"\r\n"
+    body = json.dumps(client.chat_body(max_tokens=3)).encode() + b" " * chance.choice([0, 5000, 20000])
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode() + id
+    if chance.random() < 0.3:
+        head += b"Expect: 100-continue\r\n"
+    if kind == "length":
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    size = chance.choice([300, 1000, 9000])
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
