@@ -527,6 +527,8 @@ class EngineThread:
                 job.resident.ttl = None if job.ttl < 0 else job.ttl
             job.resident.rows.pop(job.id, None)
             self.residency.release(job.resident)
+        elif state is JobState.RELEASED:
+            self.residency.note_use((job.model, job.backend.name))
         match state:
             case JobState.FINISHED:
                 self.counters.finished += 1

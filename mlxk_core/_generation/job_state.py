@@ -65,7 +65,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.QUEUED, _S.FAILED, _A.ENGINE, "the load failed"),
     Transition(_S.QUEUED, _S.FAILED, _A.REQUEST, "its own thread failed"),
     Transition(_S.QUEUED, _S.CANCELLED, _A.REQUEST, "cancelled or disconnected"),
-    Transition(_S.QUEUED, _S.RELEASED, _A.REQUEST, "a preload was abandoned"),
+    Transition(_S.QUEUED, _S.RELEASED, _A.REQUEST, "a preload was abandoned, or only a tokenizer was used"),
     Transition(_S.LEASED, _S.READY, _A.REQUEST, "the prompt is rendered and the row submitted"),
     Transition(_S.LEASED, _S.FAILED, _A.REQUEST, "the prompt cannot be rendered or does not fit"),
     Transition(_S.LEASED, _S.FAILED, _A.SERVICE, "the service shuts down"),

@@ -42,6 +42,11 @@ class Residency:
             resident.refresh_memory()
         resident.last_used = time.monotonic()
 
+    def note_use(self, key: ResidentKey) -> None:
+        """Restart the idle time of a model, if it is loaded: it was used before its lease was noted."""
+        if (resident := self._residents.get(key)) is not None:
+            resident.last_used = time.monotonic()
+
     def to_evict(self, need: int, name: str) -> list[Resident] | None:
         """Return the idle models to unload, the least recently used first, so that `need` bytes are free.
 

@@ -178,7 +178,7 @@ class GenerationService:
         reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)
         with (
-            self._lease(request.model, request.backend, waiting) as resident,
+            self._lend(request.model, request.backend, waiting) as resident,
             self.tokenizing(waiting, size=prompt_size(request)),
         ):
             try:
@@ -203,7 +203,7 @@ class GenerationService:
         """
         if needs is not None:
             require_task(model, self._backend(model, backend), needs)
-        with self._lease(model, backend, waiting) as resident:
+        with self._lend(model, backend, waiting) as resident:
             yield resident.engine.tokenizer
 
     def tokenizing(self, waiting: Callable[[], None] = lambda: None, *, size: int = 0) -> AbstractContextManager[None]:
@@ -259,6 +259,17 @@ class GenerationService:
         [job] = self._open_jobs([self._job(model, self._backend(model, backend), ttl=ttl)])
         try:
             yield _wait_for_model(job, waiting)
+        finally:
+            self._engine_thread.end_job(job, JobState.RELEASED)
+
+    @contextmanager
+    def _lend(self, model: Model, backend: str | None, waiting: Callable[[], None]) -> Iterator[Resident]:
+        """Lease a model for what needs no step of its engine. A loaded one is lent at once: the engine thread
+        notes leases between two steps, and a step may take seconds."""
+        spec = self._backend(model, backend)
+        [job] = self._open_jobs([self._job(model, spec)])
+        try:
+            yield self._engine_thread.residency.get((model, spec.name)) or _wait_for_model(job, waiting)
         finally:
             self._engine_thread.end_job(job, JobState.RELEASED)
 

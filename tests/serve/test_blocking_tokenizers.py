@@ -141,3 +141,22 @@ def test_texts_of_tokens_are_no_longer_decoded_when_the_client_has_left(client, 
     sock.close()
     until(lambda: client.status()["responses"] == 0)
     assert gate.decoded < len(distinct)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"prompt": "Hi"}),
+        ("/tokenize", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/detokenize", {"tokens": [72]}),
+        ("/apply-template", {"messages": [{"role": "user", "content": "Hi"}]}),
+    ],
+)
+def test_text_of_a_loaded_model_does_not_wait_for_a_step(client, engine, path, body):
+    assert client.chat().status == 200
+    engine.script.hang.set()
+    with client.begin_chat():
+        until(lambda: client.status()["active"] == 1)  # a step follows, without looking at commands in between
+        assert client.post(path, {"model": "fake", **body}).status == 200
+        assert client.status()["active"] == 1
+        engine.script.hang.clear()
