@@ -31,17 +31,20 @@ from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 
 _STOP_SEQUENCE_CACHE = 64
+_SEGMENT = 1 << 16
+"""Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
 
 @dataclass(slots=True)
 class _ActiveRow:
     """A row in the generator. `cached` prompt tokens came from the prompt cache; `checkpoints` are prompt lengths at
-    which a copy of its cache is kept."""
+    which a copy of its cache is kept. A `segmented` prompt is read in several segments."""
 
     row: Row
     uid: int
     cached: int
     checkpoints: frozenset[int]
+    segmented: bool
     decoding: bool = False
     failure: Exception | None = None
     mask: RowMask | None = None
@@ -125,17 +128,16 @@ class MlxEngine:
 
     def _decode(self, row: Row, cache: Cache | None, cached: int, *, scored: bool = False) -> None:
         """Give a row to the generator, with the `cache` of its first `cached` prompt tokens."""
-        prompt = list(row.prompt)
-        rest = prompt[cached:]
+        prompt = row.prompt if isinstance(row.prompt, list) else list(row.prompt)
         checkpoints = self._checkpoints(prompt, cached)
-        active = _ActiveRow(row, -1, cached, frozenset(checkpoints), scored=scored)
+        cuts = sorted({*range(cached, len(prompt), _SEGMENT), *checkpoints, len(prompt)})
+        active = _ActiveRow(row, -1, cached, frozenset(checkpoints), len(cuts) > 2, scored=scored)
         processors = sampling.processors_for(row.sampling, len(prompt))
         if row.constraint is not None:
             active.mask = RowMask(row.constraint, self._masked, active.fail)
             processors.append(active.mask)
-        cuts = [0, *(checkpoint - cached for checkpoint in checkpoints), len(rest)]
         [uid] = self._generator.insert_segments(
-            [[rest[start:end] for start, end in pairwise(cuts)]],
+            [[prompt[start:end] for start, end in pairwise(cuts)]],
             max_tokens=[row.max_tokens],
             caches=[cache] if cache is not None else None,
             all_tokens=[prompt[:cached]],
@@ -268,11 +270,11 @@ class MlxEngine:
     def _prompts_at_once(self) -> int:
         """Return the number of rows whose prompts are read in one step.
 
-        With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or a checkpoint is read together
-        with others: their answers change. Such a row is read alone.
+        With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or several segments is read
+        together with others: their answers change. Such a row is read alone.
         """
         reading = (active for active in self._rows.values() if not active.decoding)
-        if self._footprint.sliding_window and any(active.cached or active.checkpoints for active in reading):
+        if self._footprint.sliding_window and any(active.cached or active.segmented for active in reading):
             return 1
         return self._chunks.rows
 
