@@ -10,6 +10,8 @@ import threading
 
 import pytest
 
+from mlxk_testing.tiny_models import in_hub_cache, random_model
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 CHAT = "/v1/chat/completions"
@@ -160,3 +162,32 @@ def test_survives_loads_and_unloads_in_the_midst_of_streams(server, kit):
     assert {answer for answer in answers if isinstance(answer, str)} == {"Hello, world."}
     assert {answer for answer in answers if isinstance(answer, int)} <= {200, 409, 503}
     assert len(answers) == 4 * 10 + 2 * 30  # no thread ended early
+
+
+ENDLESS = {
+    "at once": 'start: /b+/ "bc"',
+    "after a token": 'start: ("a" | "c") /b+/ /b+/',  # on the thread of the engine
+    "in spite of its own options": '%llguidance {"no_forcing": false}\nstart: ("a" | "c") /b+/ /b+/',
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_survives_a_grammar_that_only_one_byte_can_follow_for_ever(launch, kit, name):
+    server = launch_real(launch)
+    with kit.Watch(server):
+        answer = server.client.chat(structured_outputs={"grammar": ENDLESS[name]}, max_tokens=8)
+        assert answer.status == 200
+        assert set(answer.text.removeprefix("a").removeprefix("c")) == {"b"}
+
+
+def test_survives_such_a_grammar_beside_tools(launch, kit):
+    server = launch_real(launch)
+    with kit.Watch(server):
+        tools = [{"type": "function", "function": {"name": "get"}}]
+        fields = {"structured_outputs": {"grammar": ENDLESS["after a token"]}, "tools": tools, "max_tokens": 8}
+        assert server.client.chat(**fields).status == 200
+
+
+def launch_real(launch):
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    return launch(model="tiny/random")

@@ -26,6 +26,9 @@ _CACHED_LENGTH = 64_000
 _COMPACT = {"whitespace_flexible": False}
 _DEFINITION = re.compile(r"^[ \t]*[?!]?[\w.-]+[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?::|::=)", re.MULTILINE)
 _EMBEDDED = re.compile(r"%(?:json|lark|regex)\b")
+_NOT_AHEAD = '\n%llguidance {"no_forcing": true}\n'
+"""Ends a client's grammar. llguidance writes ahead what can only be followed by one byte, without a limit: after
+`/b+/ /b+/`, whose first part is as long as it can be, that is for ever, on the thread of the engine too."""
 _RULE = re.compile(r"^[ \t]*(?:start[ \t]*:|%llguidance\b)", re.MULTILINE)
 
 
@@ -48,7 +51,7 @@ def lark(part: Part, markers: Mapping[str, int]) -> Grammar:
     """Return the grammar of `part` for a vocabulary with `markers`. Raises `InvalidConstraint` without an option."""
     if isinstance(part, Matches) and part.kind in ("lark", "gbnf"):
         text = user_grammar(part)
-        return Grammar(text, deep=_is_deep(text))
+        return Grammar(text + _NOT_AHEAD, deep=_is_deep(text))
     writing = _Writing(markers)
     writing.rules["start"] = writing.write(part)
     rules = "\n".join(f"{name}: {body}" for name, body in writing.rules.items())
@@ -215,7 +218,7 @@ class _Writing:
         text = re.sub(r"(?m)^[ \t]*%llguidance[^\n]*\n", "", user_grammar(part))
         if _is_deep(text):
             self.levels = MAX_LEVELS + 1
-        return self._rule("%lark {\n" + text + "\n}")
+        return self._rule("%lark {\n" + text + _NOT_AHEAD + "}")
 
     def _raw_string(self, part: RawString, end: str = "") -> str:
         """Write a raw string and the text that follows it."""
