@@ -27,6 +27,14 @@ def test_a_commit_that_is_a_path_is_not_followed(hub, repository, mlxk, listing)
     assert listing() == before
 
 
+def test_an_etag_that_is_a_path_is_not_followed(hub, repository, mlxk, listing):
+    commit = repository.branches["main"]
+    hub.answers_with("/resolve/.*/config.json", b"{}", etag='"../../../outside"', x_repo_commit=commit)
+    result = mlxk("pull", NAME, "--json")
+    assert (result.code, result.json["error"]["details"]["reason"]) == (1, "no_hub")
+    assert not [name for name in listing() if "outside" in name]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_file_that_never_ends_does_not_fill_the_disk(hub, repository, mlxk, hub_cache, name):
     pattern = "GET /cdn/" if name == "model.safetensors" else f"GET .*/{name}"

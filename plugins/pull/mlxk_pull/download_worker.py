@@ -34,6 +34,7 @@ from mlxk_hub.subprocess_job import serve_job
 from mlxk_pull import resumable
 from mlxk_pull.cleanup import despite_cleanups
 from mlxk_pull.disk_errors import disk_error, write_error
+from mlxk_pull.hub_session import use_checked_session
 from mlxk_pull.local_state import partial_path
 from mlxk_pull.messages import Downloaded, DownloadJob, JobFile, Note
 from mlxk_pull.resumable import WrongContent
@@ -59,6 +60,7 @@ _NOTES = {
 
 def work(job: DownloadJob, report: Report) -> None:
     _report_warnings(report)
+    use_checked_session()
     counter = _ByteCounter(report)
     threading.Thread(target=counter.report_silence, daemon=True).start()
     policy = RetryPolicy(tries=_TRIES, max_wait=_MAX_WAIT, on_wait=lambda text: report(Note(text)))
