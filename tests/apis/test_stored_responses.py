@@ -11,6 +11,7 @@ import pytest
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.generation import ToolCall
 from mlxk_responses.sqlite_store import SqliteStore, StoreUnavailable
 from mlxk_responses.store import Bounds, MemoryStore, StoredResponse
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
@@ -221,6 +222,36 @@ def test_age_is_a_bound(store):
     responses.put(stored("a"))
     now[0] += 101
     assert responses.find("a", "a") is None
+
+
+def test_a_call_counts_with_its_arguments():
+    call = ToolCall(id="a", name="f", arguments="x" * 1000)
+    conversation = [Message(role="assistant", content="", tool_calls=[call])]
+    with_call = StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=conversation)
+    assert with_call.size > 1000
+
+
+def test_a_wrong_clock_deletes_nothing_and_what_is_old_is_deleted(tmp_path):
+    now, running = [1000.0], [0.0]
+
+    def opened():
+        bounds = Bounds(responses=10, bytes=10_000, age=100.0)
+        return Written(tmp_path / "responses.db", bounds, clock=lambda: now[0], monotonic=lambda: running[0])
+
+    responses = opened()
+    responses.put(stored("a"))
+    now[0] += 400 * 24 * 3600
+    assert responses.find("a", "a") is None
+    responses.put(stored("b"))
+    responses = opened()  # also a server that is started meanwhile deletes nothing
+    responses.put(stored("c"))
+    now[0] -= 400 * 24 * 3600
+    assert responses.find("a", "a") == stored("a")
+    running[0] += 50
+    responses.put(stored("d"))
+    running[0] += 51
+    responses.put(stored("e"))
+    assert rows(tmp_path / "responses.db") == ["d", "e"]
 
 
 def test_a_response_is_found_and_deleted_by_its_owner_only(store):

@@ -109,7 +109,8 @@ class Run:
         """Yield the events whose sequence number is above `after`, those to come included."""
         place = max(0, after + 1)
         cancellation.on_cancel(self._wake)
-        while not cancellation.cancelled:
+        while True:
+            cancellation.check()
             with self._changed:
                 if len(self._events) <= place and not self._over and not cancellation.cancelled:
                     self._changed.wait(_PULSE)

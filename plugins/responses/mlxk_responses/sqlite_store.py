@@ -17,6 +17,7 @@ import msgspec
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption, Kind, MlxkError
+from mlxk_responses.row_ages import RowAges
 from mlxk_responses.store import Bounds, StoredResponse
 
 _LOGGER = logging.getLogger("mlxk.responses")
@@ -61,10 +62,19 @@ class SqliteStore:
     Raises `InvalidOption` for a file that cannot be used.
     """
 
-    def __init__(self, path: Path, bounds: Bounds, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bounds: Bounds,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._bounds = bounds
         self._clock = clock
+        self._monotonic = monotonic
+        self._ages = RowAges(bounds.age)
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._held = 0
         self._changed = threading.Condition()
@@ -189,8 +199,15 @@ class SqliteStore:
             _LOGGER.error("responses.file: `%s` cannot be %s: %s", self._path, done, error)
 
     def _expire(self) -> None:
-        """Drop what is too old, then the oldest until the rest is within the bounds."""
-        self._database.execute("DELETE FROM responses WHERE stored <= ?", (self._clock() - self._bounds.age,))
+        """Drop what is too old, then the oldest until the rest is within the bounds.
+
+        `find` hides what is too old by the wall clock. That may be wrong for a while, so a row is deleted only after
+        this process has seen it for that long.
+        """
+        now = self._monotonic()
+        [last_row] = self._database.execute("SELECT MAX(number) FROM responses").fetchone()
+        self._ages.seen(last_row or 0, now)
+        self._database.execute("DELETE FROM responses WHERE number <= ?", (self._ages.last_expired(now),))
         self._database.execute(
             "DELETE FROM responses WHERE number IN (SELECT number FROM (SELECT number, "
             "ROW_NUMBER() OVER newest AS place, SUM(size) OVER newest AS bytes FROM responses "

@@ -42,7 +42,8 @@ class StoredResponse:
     def size(self) -> int:
         """Bytes, roughly: JSON and conversation."""
         texts = sum(len(m.content) + len(m.reasoning or "") for m in self.conversation)
-        return len(self.body) + len(self.input_items) + 2 * texts
+        calls = sum(len(call.name) + len(call.arguments) for m in self.conversation for call in m.tool_calls)
+        return len(self.body) + len(self.input_items) + 2 * (texts + calls)
 
 
 class ResponseStore(Protocol):
