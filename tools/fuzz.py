@@ -29,6 +29,7 @@ from mlxk_core.api.models import Model, check_health
 from mlxk_core.api.server import ApiError
 from mlxk_mlx.support.architectures import accepts
 from mlxk_serve.http.body_limits import is_too_heavy
+from mlxk_serve.http.byte_budget import ByteBudget, Share
 from mlxk_serve.http.parser import Parser
 from mlxk_serve.openai.body_decoding import decode
 from mlxk_serve.openai.requests import ChatRequest, TextRequest
@@ -155,7 +156,13 @@ class _Gguf:
 
 
 def _parse(data: bytes) -> None:
-    parser = Parser(Adjustments(max_request_body_size=1 << 20), lambda method, path, headers: None, [])
+    parser = Parser(
+        Adjustments(max_request_body_size=1 << 20),
+        lambda method, path, headers: None,
+        [],
+        share=Share(ByteBudget(1 << 20)),
+        free_body=0,
+    )
     rest = data
     while rest and not parser.completed:
         consumed = parser.received(rest)

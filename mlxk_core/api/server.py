@@ -309,7 +309,8 @@ class ServerContext(Protocol):
         every place is taken: for short work, such as a list.
 
         Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
-        has a status of its own; a later one closes the connection.
+        has a status of its own; a later one closes the connection. Work that ends early because it was cancelled raises
+        an error (`Cancellation.check`): what ends without one counts as complete.
         """
 
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:

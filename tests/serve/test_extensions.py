@@ -390,6 +390,43 @@ def test_other_work_is_cancelled_when_its_client_disconnects(serve, engine, kit,
     kit.until(lambda: client.status()["responses"] == 0)
 
 
+class Last:
+    """Work that ends, or is cut short, when its client has left."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_get(self, req, resp):
+        left, whole = threading.Event(), req.get_param_as_bool("whole")
+
+        def work(cancellation):
+            cancellation.on_cancel(left.set)
+            yield b"all there is\n"
+            left.wait(180)
+            if not whole:
+                cancellation.check()
+
+        self._server.run(req, resp, work, content_type=NDJSON, stream=True)
+
+
+@pytest.mark.parametrize(("whole", "status", "disconnects"), [("1", 200, 0), ("0", 499, 1)])
+def test_a_client_that_leaves_after_the_last_piece_has_not_disconnected(
+    serve, engine, kit, extend, whole, status, disconnects
+):
+    def last(server):
+        server.add_route("/last", Last(server))
+
+    extend(last)
+    client = serve().client
+    with socket.create_connection(("127.0.0.1", client.port), timeout=180) as sock:
+        sock.sendall(f"GET /last?whole={whole} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        received = b""
+        while b"all there is" not in received:
+            received += sock.recv(1000)
+    kit.until(lambda: client.metric(f'mlxk_requests_total{{route="/last",status="{status}"}}') == 1)
+    assert client.metric("mlxk_disconnects_total") == disconnects
+
+
 def test_a_client_is_known_by_its_key_or_its_address(serve, engine, extend):
     class Who:
         def __init__(self, server):

@@ -311,3 +311,20 @@ def _request(client, chance, number):
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
+
+
+def test_large_bodies_share_a_number_of_bytes_and_small_ones_need_none(serve, engine, kit):
+    client = serve(limits={"bodies": 1 << 20, "free_body": 1 << 10}).client
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    large = client.chat_body("x" * (600 << 10))
+    with socket.create_connection(("127.0.0.1", client.port), timeout=180) as sock:
+        sock.sendall(head + b"Content-Length: 2000000\r\n\r\n" + b" " * (600 << 10))
+        rejected = kit.until(lambda: (answer := client.post(CHAT, large)).status == 503 and answer)
+        assert rejected.error["code"] == "too_many_bodies"
+        assert rejected.headers["retry-after"]
+        chunks = b"".join(b"10000\r\n" + b" " * (64 << 10) + b"\r\n" for _ in range(10))
+        with socket.create_connection(("127.0.0.1", client.port), timeout=180) as chunked:
+            chunked.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+            assert chunked.recv(100).startswith(b"HTTP/1.1 503")
+        assert client.chat().status == 200
+    kit.until(lambda: client.post(CHAT, large).status != 503)

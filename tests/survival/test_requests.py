@@ -94,6 +94,22 @@ def test_survives_bodies_when_the_disk_for_them_is_full(launch, kit):
         assert (answer.status, answer.error["code"]) == (503, "body_not_stored")
 
 
+def test_survives_large_responses_when_the_disk_for_them_is_full(launch, kit):
+    server = launch(largest_file=MEGABYTE // 4)
+    # The request is small enough for memory, the response is not what fits into the sockets' buffers.
+    body = json.dumps({"model": "fake", "prompt": "a b " * 100_000, "return_token_strs": True}).encode()
+    with kit.Watch(server), socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", server.client.port))
+        head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        sock.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        kit.until(lambda: server.client.metric('mlxk_requests_total{route="/tokenize",status="200"}') == 1)
+        answer = kit.everything(sock)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert len(content) > 2 * MEGABYTE, len(content)
+    assert len(json.loads(content)["tokens"]) == 400_000
+
+
 def test_survives_pipelined_requests(server, kit):
     body = json.dumps(server.client.chat_body()).encode()
     request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body

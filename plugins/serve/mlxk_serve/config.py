@@ -14,6 +14,10 @@ class Limits:
 
     body: int = 16 * MEGABYTE
     """Largest request body. A million tokens are about 5 MB."""
+    bodies: int = 256 * MEGABYTE
+    """Most bytes of the bodies that are being received or wait to be read, all together."""
+    free_body: int = 64 << 10
+    """Bytes of each body that do not count for `bodies`: small requests need no place there."""
     header: int = 32 << 10
     receive: int = 16 << 10
     """Most bytes read from a connection in one turn of the loop."""
@@ -25,6 +29,8 @@ class Limits:
     connections: int = 2048
     unsent: int = 256 << 10
     """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
+    unsent_bodies: int = 64 * MEGABYTE
+    """Most bytes of large responses kept in memory for slow readers, all together; others are in temporary files."""
     stalled_time: float = 30
     """A reader that takes nothing for this long is disconnected."""
     linger_time: float = 2

@@ -17,10 +17,12 @@ from waitress.channel import HTTPChannel
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
+from mlxk_serve.http.byte_budget import ByteBudget, MemoryBuffer, Share
 from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.parser import CheckAccess, Parser
-from mlxk_serve.http.response_writer import ResponseWriter
+from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
+from mlxk_serve.observability.log import LOGGER
 
 HANGUP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 """Poll events of a client that has disconnected, even while there is something to read."""
@@ -44,6 +46,8 @@ class ConnectionOwner(Protocol):
     check_access: CheckAccess
     limits: Limits
     capacity: Places
+    bodies: ByteBudget
+    unsent: ByteBudget
 
 
 class Channel(HTTPChannel):
@@ -76,7 +80,8 @@ class Channel(HTTPChannel):
         # No methods of the connection here: parsers would keep it, and with it their own files, until a collection.
         self._surplus = server.capacity.exceeded
         check = partial(_check_surplus, server) if self._surplus else server.check_access
-        self.parser_class = partial(Parser, check_access=check, unparsed=self.unparsed)
+        self._bodies, self._unsent = server.bodies, server.unsent
+        self._parser = partial(Parser, check_access=check, unparsed=self.unparsed, free_body=server.limits.free_body)
 
     @property
     def last_activity(self) -> float:
@@ -173,15 +178,33 @@ class Channel(HTTPChannel):
         finally:
             self._completed_task = None
 
+    def parser_class(self, adj: Adjustments) -> Parser:
+        return self._parser(adj, share=Share(self._bodies))
+
     def write_soon(self, data: Any) -> Any:
         """Send `data`; at once if nothing is waiting, since waitress' buffers cost more than the system call."""
         if not self.total_outbufs_len:
             self._last_activity = time.monotonic()  # a client that had nothing to read until now was not slow
             if type(data) is bytes and (sent := self._send_now(data)):
                 if sent < len(data):
-                    super().write_soon(data[sent:])
+                    self._write_later(data[sent:])
                 return len(data)
-        return super().write_soon(data)
+        return self._write_later(data)
+
+    def _write_later(self, data: Any) -> Any:
+        """Keep `data` until the client reads it: in memory as long as all connections together have not too much."""
+        if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
+            share = Share(self._unsent)
+            if share.grow_to(len(data)):
+                data = MemoryBuffer(data, share)
+        try:
+            return super().write_soon(data)
+        except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
+            LOGGER.error(
+                "a response cannot be stored until it is read: %s. Free some space in the folder of TMPDIR.",
+                error.strerror,
+            )
+            raise ClientDisconnected from error
 
     def _send_now(self, data: bytes) -> int:
         """Return the number of bytes sent; 0 if there is an error, which waitress will meet again.

@@ -55,7 +55,7 @@ class Dispatcher:
             each.shutdown(timeout=timeout)
 
     @property
-    def _all(self) -> list[ThreadedTaskDispatcher]:
+    def _all(self) -> list[_Workers]:
         return [self._ordinary, self._probes, self._later_probes, self._large, self._errors]
 
     @property
@@ -78,7 +78,17 @@ class _InTurn:
         self._task.cancel()
 
 
-def _started(threads: int) -> ThreadedTaskDispatcher:
-    dispatcher = ThreadedTaskDispatcher()
-    dispatcher.set_thread_count(threads)
-    return dispatcher
+class _Workers(ThreadedTaskDispatcher):
+    """Threads that end within a time of the monotonic clock; waitress' own count it by the wall clock."""
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        self.set_thread_count(0)
+        with self.lock:
+            self.thread_exit_cv.wait_for(lambda: not self.threads, timeout)
+        return bool(super().shutdown(cancel_pending, timeout=0))
+
+
+def _started(threads: int) -> _Workers:
+    workers = _Workers()
+    workers.set_thread_count(threads)
+    return workers

@@ -11,6 +11,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
 from mlxk_serve.config import Limits
+from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.channel import Channel
 from mlxk_serve.http.dispatcher import Dispatcher
@@ -65,6 +66,7 @@ class HttpServer:
             max_request_body_size=limits.body + 1,
             clear_untrusted_proxy_headers=True,
         )
+        bodies, unsent = ByteBudget(limits.bodies), ByteBudget(limits.unsent_bodies)
         self._listeners: list[Listener] = []
         for sock in sockets:
             kind = UnixListener if sock.family == getattr(socket, "AF_UNIX", None) else TcpListener
@@ -80,7 +82,7 @@ class HttpServer:
             )
             listener.check_access, listener.errors = check_access, errors
             listener.limits, listener.on_rejected = limits, on_rejected
-            listener.capacity = self.capacity
+            listener.capacity, listener.bodies, listener.unsent = self.capacity, bodies, unsent
             self._listeners.append(listener)
 
     def listen(self) -> None:

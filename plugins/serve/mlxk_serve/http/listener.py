@@ -12,6 +12,7 @@ from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
+from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.channel import Channel
 from mlxk_serve.http.errors import ErrorEncoders
@@ -40,6 +41,8 @@ class Listener(BaseWSGIServer):
     errors: ErrorEncoders
     on_rejected: OnRejected
     capacity: Capacity
+    bodies: ByteBudget
+    unsent: ByteBudget
     _paused_until: float | None = None
     _accepted = False
 

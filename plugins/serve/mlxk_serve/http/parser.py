@@ -13,6 +13,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from mlxk_core.api.server import ApiError
+from mlxk_serve.http.byte_budget import Share
 from mlxk_serve.observability.log import LOGGER
 
 CheckAccess = Callable[[str, str, Mapping[str, str]], None]
@@ -25,6 +26,9 @@ _TOO_MANY_FIELDS = ApiError(431, f"The request has more than {_MOST_FIELDS} head
 _CANNOT_STORE = ApiError(
     503, "The body cannot be stored: the server has no space.", code="body_not_stored", headers={"retry-after": "5"}
 )
+_TOO_MANY_BODIES = ApiError(
+    503, "The server is receiving too many large bodies.", code="too_many_bodies", headers={"retry-after": "5"}
+)
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+(?: HTTP/[0-9]\.[0-9])?")
 _CHUNKS_AT_ONCE = 1 << 10
 _CHUNK_OVERHEAD = 16 << 10
@@ -36,11 +40,15 @@ class Parser(HTTPRequestParser):
 
     error: Any
 
-    def __init__(self, adj: Adjustments, check_access: CheckAccess, unparsed: list[bytes]) -> None:
+    def __init__(
+        self, adj: Adjustments, check_access: CheckAccess, unparsed: list[bytes], share: Share, free_body: int
+    ) -> None:
         super().__init__(adj)
         self.began = time.monotonic()
         self._check_access = check_access
         self._unparsed = unparsed
+        self._share = share
+        self._free_body = free_body
 
     def received(self, data: bytes) -> int:
         """Parse `data` and return how much of it: after the end of the request all, since waitress would parse the
@@ -74,9 +82,22 @@ class Parser(HTTPRequestParser):
             elif body + getattr(self.body_rcv, "chunk_remainder", 0) >= self.adj.max_request_body_size:
                 self.error = RequestEntityTooLarge("a chunk")  # announced: no need to wait for it
                 self.completed = True
+        if self.error is None and not self._share.grow_to(self._length - self._free_body):
+            self.error = BadRequest(_TOO_MANY_BODIES)
+            self.completed = True
+            self.close()
         if self.error:
             self.expect_continue = False  # waitress would still ask for the body
         return consumed
+
+    @property
+    def _length(self) -> int:
+        """Bytes of the body that were received."""
+        return 0 if self.body_rcv is None else len(self.body_rcv)
+
+    def close(self) -> None:
+        super().close()
+        self._share.release()
 
     def parse_header(self, header_plus: bytes) -> None:
         if header_plus.count(b"\n") > _MOST_FIELDS:  # thousands would take 10 ms

@@ -70,6 +70,8 @@ class WorkResponse:
         self._pool = pool
         self._on_end = on_end
         self._cancellation = Cancellation()
+        self._lock = threading.Lock()
+        self._complete = False
         self._cut = False
         self._ended = False
 
@@ -80,7 +82,8 @@ class WorkResponse:
         self._pool.submit(lambda: self._run(writer))
 
     def disconnect(self) -> None:
-        self._record.disconnected = True
+        with self._lock:
+            self._record.disconnected = not self._complete
         self._cancellation.cancel()
 
     def cut(self) -> None:
@@ -127,15 +130,17 @@ class WorkResponse:
             for piece in pieces:
                 self._check()
                 writer.write(piece)
-            self._check()
-            self._end()  # before the client knows that this is all: when it leaves then, it has not disconnected
+            with self._lock:  # work that is cut short raises: a client that has left by now has the last piece
+                self._complete, self._record.disconnected = True, False
+            self._end()
         else:
             body = b"".join(pieces)
             self._check()
             writer.set_head(200, {"content-type": self._content_type}, length=len(body))
             self._end()
             writer.write(body)
-        writer.finish()
+        with suppress(ClientDisconnected):
+            writer.finish()
 
     def _check(self) -> None:
         if self._record.disconnected:
