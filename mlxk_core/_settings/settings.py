@@ -151,7 +151,9 @@ def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *
     folder."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise SettingsError(file, "invalid TOML: it is nested too deep.") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
         place = _TOML_PLACE.search(str(error))
         line = int(place[1]) if place else text.count("\n") + 1
         raise SettingsError(file, f"invalid TOML: {_TOML_PLACE.sub('', str(error))}.", line=line) from error

@@ -88,6 +88,7 @@ def test_a_model_is_found_without_the_default_owner_and_by_its_variant(parse):
         ("[aliases]\na = 'b'\nb = 'a'\n", 2, "alias"),
         ("[aliases]\na = 'm'\n[models.a]\ntop_k = 1\n", 3, '[models."m"]'),
         ("\n[chat\n", 2, "TOML"),
+        (f"[defaults]\nmax_tokens = {'9' * 5000}", 2, "TOML"),
         ("[chat]\nsave = true\nsave = false\n", 3, "TOML"),
     ],
 )

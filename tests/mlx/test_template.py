@@ -9,6 +9,7 @@ import pytest
 from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core.api import Message, Tool, ToolCall
 from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.argument_repair import repaired_object
 from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import MessageFormat
@@ -179,6 +180,22 @@ def test_a_hostile_template_fails_within_its_limits(source):
     assert time.monotonic() - began < 60  # not for ever
     assert processes.render("{{ x }}", {"x": "ä\ud800"}) == "ä\ud800"
     processes.close()
+
+
+@pytest.mark.parametrize("reasoning", ["", "Hm."])
+def test_a_process_that_cannot_be_started_is_not_a_refusal_and_is_tried_again(reasoning):
+    starts = iter([False])
+
+    def apply(variables):
+        if not next(starts, True):
+            raise ProcessNotStarted("the chat template", "no descriptor is free")
+        return "".join(message["content"] + message.get("reasoning_content", "") for message in variables["messages"])
+
+    template = ChatTemplate.of_code(apply)
+    conversation = [QUESTION, Message(role="assistant", content="Very.", reasoning=reasoning), QUESTION]
+    with pytest.raises(ProcessNotStarted):
+        template.render(conversation)
+    assert template.render(conversation) == f"How warm?Very.{reasoning}How warm?"
 
 
 def test_a_template_that_exceeded_its_limits_is_not_tried_again():

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core.api.generation import Message, Tool
+from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.message_format import MessageFormat, describe
 from mlxk_mlx.engine.template_probe import REASONING, REASONING_PROBES, Probe
 from mlxk_mlx.engine.template_process import RENDER_PROCESSES, TemplateLimit
@@ -93,6 +94,8 @@ class _Template:
             return self._write(form, messages, tools, generation_prompt, options)
         except TemplateLimit as error:
             raise _limit_error(error) from error
+        except ProcessNotStarted:
+            raise
         except Exception as error:
             raise _rejection(error) from error
 
@@ -143,7 +146,7 @@ class _Template:
         for index, form in enumerate(self._format.alternatives(probe.messages)):
             try:
                 text = self._write(form, probe.messages, tools, True, options)
-            except TemplateLimit:
+            except (TemplateLimit, ProcessNotStarted):
                 raise
             except Exception as error:  # a template is a program of the model's author: it may raise anything
                 first = first or _rejection(error)
@@ -164,18 +167,19 @@ class _Template:
         """Set the place from which the template reads reasoning, if there is one."""
         if self._reasoning_known:
             return
-        self._reasoning_known = True
         for form in self._format.reasoning_alternatives():
             for messages in REASONING_PROBES:
                 try:
                     text = self._write(form, messages, (), False, options)
-                except TemplateLimit:
+                except (TemplateLimit, ProcessNotStarted):
                     raise
                 except Exception:
                     continue
                 if REASONING in text and "'thinking'" not in text:
                     self._format = form
+                    self._reasoning_known = True
                     return
+        self._reasoning_known = True
         _LOGGER.debug("chat template: it has no place for the reasoning of earlier answers")
 
 
