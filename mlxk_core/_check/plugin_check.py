@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -122,7 +123,11 @@ class PluginCheck:
             case ConstraintSpec():
                 compiler = self._call(plugin, f"constraint {spec.kind}", target)
                 complete = all(callable(getattr(compiler, name, None)) for name in ("check", "compile"))
-                self._expect(plugin, spec, complete, "() -> ConstraintCompiler")
+                if complete and hasattr(compiler, "may_take_long"):
+                    complete = all(_takes(getattr(compiler, name), "waiting") for name in ("check", "compile"))
+                    self._expect(plugin, spec, complete, "() -> SlowConstraintCompiler")
+                else:
+                    self._expect(plugin, spec, complete, "() -> ConstraintCompiler")
             case AgentSpec():
                 self._check_agent(plugin, spec, target)
             case ServerExtensionSpec():
@@ -203,6 +208,12 @@ def check_plugins(host: Host) -> list[PluginRecord]:
         )
         for record in host.plugins()
     ]
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Return whether `function` has a keyword argument `name`."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def _parse(make: Callable[[ExtractorContext], Any], context: ExtractorContext) -> None:

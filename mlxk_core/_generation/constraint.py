@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,3 +63,24 @@ class ConstraintCompiler(Protocol):
 
     def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
         """Return a fresh constraint for one row. Raises `InvalidConstraint`."""
+
+
+class SlowConstraintCompiler(ConstraintCompiler, Protocol):
+    """A compiler that takes longer than a tenth of a second for some constraints.
+
+    For those it is called after its request was submitted, on a thread for such work, where clients have their turns.
+    An error still ends the request before its response begins.
+    """
+
+    def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
+        """Return whether `check` of `grammar`, or `compile` for `vocabulary`, may take longer than a tenth of a second.
+        Cheap; False for what is known from before."""
+
+    def check(self, grammar: Part, /, *, waiting: Callable[[], None] = lambda: None) -> None:
+        """Like `ConstraintCompiler.check`. When it takes longer than a second, `waiting` is called ten times a second;
+        what it raises ends the check. The next check does not begin before the first call."""
+
+    def compile(
+        self, grammar: Part, vocabulary: Vocabulary, /, *, waiting: Callable[[], None] = lambda: None
+    ) -> TokenConstraint:
+        """Like `ConstraintCompiler.compile`. `waiting` as in `check`."""

@@ -1,16 +1,21 @@
-"""The constraint of a row: checked when its request is submitted, compiled when its model is loaded."""
+"""The constraint of a row: checked when its request is submitted, compiled when its model is loaded.
+
+What may take long is not done on the thread of the request: it is returned as `SlowWork`, for the threads of
+`slow_checks`.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import InvalidConstraint, InvalidOption
-from mlxk_core._generation.constraint import ConstraintCompiler, TokenConstraint, Vocabulary
+from mlxk_core._generation.constraint import SlowConstraintCompiler, TokenConstraint, Vocabulary
 from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import ExtractorContext
 from mlxk_core._generation.generic_tools import generic_grammar
@@ -29,6 +34,8 @@ _TAG = re.compile(r"[<\[◁｜].*[>\]▷｜]", re.DOTALL)
 """An added token that looks like a marker (`<tool_call>`), even if the tokenizer does not declare it special."""
 _CHECK_SECONDS = 10.0
 """How long the schemas of all tools of a request may take: some are tried in a process of their own."""
+_AT_ONCE_SECONDS = 0.5
+"""How long those may take that are checked when the request is submitted; the others are checked afterwards."""
 _GRAMMAR_KIND = "grammar"
 """The kind of the compiler for a grammar of several parts."""
 
@@ -47,27 +54,79 @@ def plan_constraint(
     plan = ConstraintPlan(host, request, formats, can_enforce)
     if not constrained and request.thinking_budget is None:
         return plan
-    _check_request(host, request)
+    unchecked = _check_request(host, request)
     if backend.constraints:
-        return plan
+        return replace(plan, unchecked=unchecked)
     if request.budget_is_default and not constrained:
         return None
     raise InvalidOption(_option_of(request), f"the backend {backend.name} does not support structured output")
 
 
-def _check_request(host: Host, request: GenerationRequest) -> None:
-    """Raise `InvalidOption` if what the response must match is invalid or contradictory."""
+def _check_request(host: Host, request: GenerationRequest) -> SlowWork | None:
+    """Raise `InvalidOption` if what the response must match is invalid or contradictory. Return the checks that may
+    take long."""
     option = _option_of(request)
+    checks: list[_Check] = []
     if request.constraint is not None:
         kind = request.constraint.kind
-        with _errors_naming(option):
-            host.constraint_compiler(kind, option).check(Matches(kind, request.constraint.value))
+        part = Matches(kind, request.constraint.value)
+        checks.append(_Check(host.constraint_compiler(kind, option), part, option))
     if is_constrained(request) and request.tools:
         if request.must_call and not request.callable_tools:
             raise InvalidOption("tool_choice", f"none of the tools is named {', '.join(request.tool_names)}")
-        _check_tools(host.constraint_compiler(_GRAMMAR_KIND, option), request)
+        checks += _tool_checks(host.constraint_compiler(_GRAMMAR_KIND, option), request)
     elif request.must_call:
         raise InvalidOption("tool_choice", "a call is required but the request has no tools")
+    slow, deadline = [], time.monotonic() + _AT_ONCE_SECONDS
+    for check in checks:
+        if time.monotonic() > deadline or check.may_take_long():
+            slow.append(check)
+        else:
+            check.run()
+    return partial(_run_checks, slow) if slow else None
+
+
+SlowWork = Callable[[Callable[[], None]], None]
+"""Work on a constraint that may take long. It calls its argument ten times a second, to end where that raises."""
+
+
+class LongCompilation(Exception):
+    """A constraint was not compiled, because that may take long. `work` compiles it."""
+
+    def __init__(self, work: Callable[[Callable[[], None]], TokenConstraint]) -> None:
+        super().__init__("the constraint takes long to compile")
+        self.work = work
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The check of one part of a request; its errors name `option`."""
+
+    compiler: SlowConstraintCompiler
+    part: Part
+    option: str
+
+    def may_take_long(self) -> bool:
+        with _errors_naming(self.option):
+            return self.compiler.may_take_long(self.part)
+
+    def run(self, waiting: Callable[[], None] = lambda: None) -> None:
+        with _errors_naming(self.option):
+            self.compiler.check(self.part, waiting=waiting)
+
+
+def _run_checks(checks: Sequence[_Check], waiting: Callable[[], None] = lambda: None) -> None:
+    """Raise the error of the first check that has one."""
+    begun = time.monotonic()
+    for i, check in enumerate(checks):
+        seconds = time.monotonic() - begun
+        if seconds > _CHECK_SECONDS:
+            raise InvalidOption(
+                "tools", f"the first {i} schemas that need it take longer than {_CHECK_SECONDS:.0f} s to check"
+            )
+        if seconds > _AT_ONCE_SECONDS:
+            waiting()
+        check.run(waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +140,8 @@ class ConstraintPlan:
     request: GenerationRequest
     formats: Formats
     can_enforce_generic_tools: bool
+    unchecked: SlowWork | None = field(default=None, compare=False)
+    """The checks that have not been done yet, since they may take long. What they raise is the error of the request."""
 
     def token_constraint(
         self,
@@ -89,18 +150,20 @@ class ConstraintPlan:
         context: ExtractorContext,
         *,
         generic_tools: bool = False,
+        compiled: TokenConstraint | None = None,
     ) -> TokenConstraint | None:
         """Return the constraint of one row. With `generic_tools` calls are written in the generic form, and always
         enforced where something can.
 
-        Raises `InvalidOption`, naming the option of the request.
+        Raises `InvalidOption`, naming the option of the request, and `LongCompilation`: call it again with `compiled`,
+        the result of its work.
         """
         declared = self.formats.grammar(context)
         response_grammar = declared or ResponseGrammar()
         constraint = None
         if self._must_enforce(declared, context, generic_tools=generic_tools):
             grammar = self._grammar(response_grammar, context, generic_tools=generic_tools)
-            constraint = self._compile(grammar, _vocabulary(resident, stop_tokens))
+            constraint = self._compile(grammar, _vocabulary(resident, stop_tokens)) if compiled is None else compiled
         return self._within_thinking_budget(constraint, response_grammar, context, resident)
 
     def _must_enforce(
@@ -128,13 +191,21 @@ class ConstraintPlan:
         option = _option_of(self.request)
         kind = grammar.kind if isinstance(grammar, Matches) else _GRAMMAR_KIND
         compiler = self.host.constraint_compiler(kind, option)
-        try:
-            with _errors_naming(option):
-                return compiler.compile(grammar, vocabulary)
-        except InvalidConstraint:
-            if kind == _GRAMMAR_KIND:
-                _check_tools(compiler, self.request)
-            raise
+
+        def work(waiting: Callable[[], None]) -> TokenConstraint:
+            try:
+                with _errors_naming(option):
+                    return compiler.compile(grammar, vocabulary, waiting=waiting)
+            except InvalidConstraint:
+                if kind == _GRAMMAR_KIND:
+                    _run_checks(_tool_checks(compiler, self.request), waiting)
+                raise
+
+        with _errors_naming(option):
+            is_long = compiler.may_take_long(grammar, vocabulary)
+        if is_long:
+            raise LongCompilation(work)
+        return work(lambda: None)
 
     def _within_thinking_budget(
         self,
@@ -162,16 +233,16 @@ class ConstraintPlan:
         return ThinkingBudget(budget, end, tokenizer, self.formats.text_parser(context), constraint)
 
 
-def _check_tools(compiler: ConstraintCompiler, request: GenerationRequest) -> None:
-    """Raise the `InvalidConstraint` of the first tool whose schema is invalid, under the name of that schema."""
-    deadline = time.monotonic() + _CHECK_SECONDS
-    for i, tool in enumerate(request.tools):
-        if time.monotonic() > deadline:
-            raise InvalidOption(
-                "tools", f"the schemas of the first {i} take longer than {_CHECK_SECONDS:.0f} s to check"
-            )
-        with _errors_naming(_schema_option(tool, i)):
-            compiler.check(Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict))
+def _tool_checks(compiler: SlowConstraintCompiler, request: GenerationRequest) -> list[_Check]:
+    """Return the checks of the schemas of all tools; errors name the schema."""
+    return [
+        _Check(
+            compiler,
+            Matches("json_schema", tool.parameters or {"type": "object"}, not tool.strict),
+            _schema_option(tool, i),
+        )
+        for i, tool in enumerate(request.tools)
+    ]
 
 
 def _schema_option(tool: Tool, index: int) -> str:

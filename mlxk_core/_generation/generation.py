@@ -10,6 +10,8 @@ from types import TracebackType
 
 from mlxk_core._errors import MlxkError
 from mlxk_core._generation.completion import Completion, join_events
+from mlxk_core._generation.constraint import TokenConstraint
+from mlxk_core._generation.constraint_plan import LongCompilation, SlowWork
 from mlxk_core._generation.engine import Prefilled, PromptScored, Sampled, StepEvent
 from mlxk_core._generation.engine_errors import request_error
 from mlxk_core._generation.engine_thread import EngineThread
@@ -25,6 +27,8 @@ from mlxk_core._generation.events import (
 )
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import (
+    ConstraintFailed,
+    ConstraintReady,
     Job,
     JobCancelled,
     JobFailed,
@@ -41,6 +45,7 @@ from mlxk_core._generation.prompts import SharedPrompt
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_plan import Plan
 from mlxk_core._generation.row_preparation import prepare
+from mlxk_core._generation.slow_checks import SlowCheck, SlowChecks
 from mlxk_core._generation.stage_clock import StageClock
 from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_thread
@@ -61,6 +66,7 @@ class Generation:
         job: Job,
         prompt: SharedPrompt,
         engine_thread: EngineThread,
+        slow_checks: SlowChecks,
         host: Host,
     ) -> None:
         self._request = request
@@ -68,6 +74,7 @@ class Generation:
         self._job = job
         self._prompt = prompt
         self._engine_thread = engine_thread
+        self._slow_checks = slow_checks
         self._host = host
         self._unread: deque[Event] = deque()
         self._pipeline: TextPipeline | None = None
@@ -78,6 +85,10 @@ class Generation:
         self._cancelled = False
         self.prompt_text: str | None = None
         """The prompt as the engine reads it; set before `Started` is returned."""
+        self._resident: Resident | None = None
+        self._check: SlowCheck | None = None
+        if plan.constraint is not None and plan.constraint.unchecked is not None:
+            self._start_check(plan.constraint.unchecked)
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -144,6 +155,8 @@ class Generation:
         if not self._cancelled:
             self._cancelled = True
             self._engine_thread.end_job(self._job, JobState.CANCELLED)
+            if (check := self._check) is not None:
+                check.cancel()
             self._job.outbox.put(JobCancelled())
 
     def close(self) -> None:
@@ -180,21 +193,32 @@ class Generation:
                 self._unread.append(Loading(self._request.model.name))
             case ModelLeased():
                 self._clock.leased = update.at
-                self._submit_row(update.resident)
+                self._resident = update.resident
+                if self._check is None:
+                    self._submit_row(update.resident)
+            case ConstraintReady():
+                self._check = None
+                if self._resident is not None:
+                    self._submit_row(self._resident, update.compiled)
             case RowAdmitted():
                 self._clock.admitted = update.at
-            case JobFailed():
+            case ConstraintFailed() | JobFailed():
                 raise update.error
             case JobCancelled():
                 self._emit_finished("cancelled")
 
-    def _submit_row(self, resident: Resident) -> None:
-        """Render the prompt and submit its row to the engine thread."""
+    def _submit_row(self, resident: Resident, compiled: TokenConstraint | None = None) -> None:
+        """Render the prompt and submit its row to the engine thread; if its constraint takes long to compile, that is
+        done first, and this called again with the result."""
         reads_calls = self._plan.formats.read_calls_of(self._request.model)
         prompt = self._prompt.get(resident.engine, self._request, self._plan.window, reads_calls=reads_calls)
         self.prompt_text = prompt.text
         self._prompt_tokens = len(prompt.tokens)
-        prepared = prepare(self._request, self._plan, resident, prompt, id=self._job.id)
+        try:
+            prepared = prepare(self._request, self._plan, resident, prompt, id=self._job.id, compiled=compiled)
+        except LongCompilation as long:
+            self._start_compilation(long)
+            return
         self._pipeline = prepared.pipeline
         self._clock.submitted_row = time.monotonic()
         self._unread.append(prepared.started)
@@ -204,6 +228,30 @@ class Generation:
         if self._request.prompt_logprobs is not None:  # nothing precedes the first token, so it has no score
             self._unread.append(PromptLogprobs((prepared.pipeline.prompt_token(prompt.tokens[0]),)))
         self._engine_thread.submit_row(self._job, prepared.row)
+
+    def _start_check(self, work: SlowWork) -> None:
+        def check(waiting: Callable[[], None]) -> None:
+            work(waiting)
+            self._job.outbox.put(ConstraintReady())
+
+        self._start_slowly(check)
+
+    def _start_compilation(self, long: LongCompilation) -> None:
+        def compilation(waiting: Callable[[], None]) -> None:
+            self._job.outbox.put(ConstraintReady(long.work(waiting)))
+
+        self._start_slowly(compilation)
+
+    def _start_slowly(self, work: SlowWork) -> None:
+        """Do `work`, which puts an update into the outbox, where clients have their turns."""
+
+        def on_error(error: BaseException) -> None:
+            self._job.outbox.put(ConstraintFailed(error))
+
+        self._check = check = SlowCheck(work, on_error)
+        self._slow_checks.submit(self._job.client, check)
+        if self._cancelled:  # meanwhile, on another thread
+            check.cancel()
 
     def _apply_step_event(self, event: StepEvent, at: float) -> None:
         assert self._pipeline is not None
@@ -250,6 +298,8 @@ class Generation:
         if self._ended:
             return
         self._ended = True
+        if self._check is not None:
+            self._check.cancel()
         self._engine_thread.end_job(self._job, state)
         self._engine_thread.lifecycle.emit(
             RequestFinished(

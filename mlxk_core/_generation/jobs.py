@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from mlxk_core._generation.constraint import Vocabulary
+from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
 from mlxk_core._generation.engine import Engine, PromptCachingEngine, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
@@ -52,6 +52,20 @@ class TaskDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ConstraintReady:
+    """What took long for the constraint is done. `compiled` is the constraint of the row, None after a check."""
+
+    compiled: TokenConstraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintFailed:
+    """The constraint is invalid, or its compiler failed."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed:
     """The job is over; it failed."""
 
@@ -63,7 +77,17 @@ class JobCancelled:
     """The job was cancelled; put by the thread that cancelled it, so that the consumer need not wait for the engine."""
 
 
-JobUpdate = LoadStarted | ModelLeased | RowAdmitted | RowStepped | TaskDone | JobFailed | JobCancelled
+JobUpdate = (
+    LoadStarted
+    | ModelLeased
+    | RowAdmitted
+    | RowStepped
+    | TaskDone
+    | ConstraintReady
+    | ConstraintFailed
+    | JobFailed
+    | JobCancelled
+)
 """What the request's own thread reads from a job's outbox."""
 
 

@@ -34,16 +34,25 @@ class PreparedRow:
         return _needs_engine(self.row)
 
 
-def prepare(request: GenerationRequest, plan: Plan, resident: Resident, prompt: Prompt, *, id: int) -> PreparedRow:
+def prepare(
+    request: GenerationRequest,
+    plan: Plan,
+    resident: Resident,
+    prompt: Prompt,
+    *,
+    id: int,
+    compiled: TokenConstraint | None = None,
+) -> PreparedRow:
     """Return the row `id` for `prompt` on a loaded model. Nothing is submitted.
 
-    Raises `ContextLengthExceeded`, `InvalidOption`, `InvalidConstraint`, or what `Engine.check` raises.
+    Raises `ContextLengthExceeded`, `InvalidOption`, `InvalidConstraint`, what `Engine.check` raises, or
+    `LongCompilation`: then call it again with `compiled`, the result of its work.
     """
     engine = resident.engine
     context = ExtractorContext(model=request.model, prompt_suffix=prompt.suffix, tools=request.tools)
     allowed = budget(plan.window, len(prompt.tokens), asked=request.max_tokens, policy=request.token_policy)
     stops = _stop_tokens(request, plan, resident, prompt)
-    constraint = _constraint(plan, resident, prompt, context)
+    constraint = _constraint(plan, resident, prompt, context, compiled)
     if request.min_tokens and stops:
         constraint = MinTokens(constraint, request.min_tokens, stops, engine.tokenizer.vocab_size)
     row = Row(
@@ -80,11 +89,15 @@ def _stop_tokens(request: GenerationRequest, plan: Plan, resident: Resident, pro
     return of_request | stop_tokens(resident, plan.stop_policy) | prompt.stop_tokens
 
 
-def _constraint(plan: Plan, resident: Resident, prompt: Prompt, context: ExtractorContext) -> TokenConstraint | None:
+def _constraint(
+    plan: Plan, resident: Resident, prompt: Prompt, context: ExtractorContext, compiled: TokenConstraint | None
+) -> TokenConstraint | None:
     if plan.constraint is None:
         return None
     stops = stop_tokens(resident, plan.stop_policy)
-    return plan.constraint.token_constraint(resident, stops, context, generic_tools=prompt.generic_tools)
+    return plan.constraint.token_constraint(
+        resident, stops, context, generic_tools=prompt.generic_tools, compiled=compiled
+    )
 
 
 def _budget_notes(request: GenerationRequest, plan: Plan, allowed: int) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from mlxk_core._generation.request_settings import with_settings
 from mlxk_core._generation.request_type_checks import check_types
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
+from mlxk_core._generation.slow_checks import SlowChecks
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import LARGE, TokenizingSlots
@@ -107,6 +108,7 @@ class GenerationService:
         self._mean_run = 1.0
         self._tokenizing = TokenizingSlots()
         self._tokenizing_large = TokenizingSlots()
+        self._slow_checks = SlowChecks()
         self._planner = Planner(host, self.is_loaded)
 
     def __enter__(self) -> GenerationService:
@@ -121,7 +123,7 @@ class GenerationService:
         """Submit a request and return its generation.
 
         Raises `UnsupportedModel`, `BrokenModel`, `PluginConflict`, `InvalidOption`, `QueueFull` or `ShuttingDown`;
-        later errors are raised by the generation.
+        later errors are raised by the generation: also the `InvalidOption` of a constraint that takes long to check.
         """
         return self.submit_all([request])[0]
 
@@ -136,7 +138,9 @@ class GenerationService:
         generations = []
         for each, job, prompt in zip(accepted, jobs, prompts, strict=True):
             self._lifecycle.emit(RequestAccepted(id=job.id, request=each.request))
-            generations.append(Generation(each.request, each.plan, job, prompt, self._engine_thread, self._host))
+            generations.append(
+                Generation(each.request, each.plan, job, prompt, self._engine_thread, self._slow_checks, self._host)
+            )
         return generations
 
     def _accept(self, request: GenerationRequest) -> _Accepted:

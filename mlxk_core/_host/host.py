@@ -36,7 +36,7 @@ from mlxk_core._host.specs import (
 from mlxk_core._isolation.isolation import Isolation
 
 if TYPE_CHECKING:
-    from mlxk_core._generation.constraint import ConstraintCompiler
+    from mlxk_core._generation.constraint import SlowConstraintCompiler
     from mlxk_core._models.model import Model
     from mlxk_core._settings.settings import Settings
 
@@ -189,7 +189,7 @@ class Host:
         """Return every kind of constraint, sorted by kind."""
         return self._registry.constraints.specs()
 
-    def constraint_compiler(self, kind: str, option: str) -> ConstraintCompiler:
+    def constraint_compiler(self, kind: str, option: str) -> SlowConstraintCompiler:
         """Return the compiler of `kind`. Raises `InvalidOption`, which names `option`, if no plugin compiles that kind,
         and `PluginConflict` if several do."""
         return self._implementations.constraint_compiler(kind, option)

@@ -20,7 +20,7 @@ from mlxk_core._isolation.isolated_source import IsolatedSource
 from mlxk_core._isolation.stdout import quiet_stdout
 
 if TYPE_CHECKING:
-    from mlxk_core._generation.constraint import ConstraintCompiler
+    from mlxk_core._generation.constraint import SlowConstraintCompiler
 
 
 class Implementations:
@@ -89,7 +89,7 @@ class Implementations:
                 loaded.append((plugin, section))
         return loaded
 
-    def constraint_compiler(self, kind: str, option: str) -> ConstraintCompiler:
+    def constraint_compiler(self, kind: str, option: str) -> SlowConstraintCompiler:
         """Return the compiler of `kind`. See `Host.constraint_compiler`."""
         found = self._registry.constraints.get(kind)
         if found is None:

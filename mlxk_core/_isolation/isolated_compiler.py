@@ -31,16 +31,27 @@ class IsolatedCompiler:
             if not callable(getattr(self._compiler, name, None)):
                 raise self._failure("making the compiler", _lacks(self._compiler, name), make)
 
-    def check(self, grammar: Part, /) -> None:
-        self._call("check()", lambda: self._compiler.check(grammar), self._compiler.check)
+    def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
+        """Return False where the compiler cannot say."""
+        ask = getattr(self._compiler, "may_take_long", None)
+        return ask is not None and bool(self._call("may_take_long()", lambda: ask(grammar, vocabulary), ask))
 
-    def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
-        source = self._compiler.compile
-        constraint = self._call("compile()", lambda: self._compiler.compile(grammar, vocabulary), source)
+    def check(self, grammar: Part, /, *, waiting: Callable[[], None] = lambda: None) -> None:
+        source, options = self._compiler.check, self._options(waiting)
+        self._call("check()", lambda: source(grammar, **options), source)
+
+    def compile(
+        self, grammar: Part, vocabulary: Vocabulary, /, *, waiting: Callable[[], None] = lambda: None
+    ) -> TokenConstraint:
+        source, options = self._compiler.compile, self._options(waiting)
+        constraint = self._call("compile()", lambda: source(grammar, vocabulary, **options), source)
         for name in ("mask", "accept"):
             if not callable(getattr(constraint, name, None)):
                 raise self._failure("compile()", _lacks(constraint, name), source)
         return IsolatedConstraint(constraint, self._failure)
+
+    def _options(self, waiting: Callable[[], None]) -> dict[str, Any]:
+        return {"waiting": waiting} if hasattr(self._compiler, "may_take_long") else {}
 
     def _call(self, what: str, function: Callable[[], _T], source: object) -> _T:
         try:

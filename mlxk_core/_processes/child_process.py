@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from mlxk_core._errors import Kind, MlxkError
@@ -19,6 +19,7 @@ from mlxk_core._processes.child_messages import LENGTH, encode_message
 START_SECONDS = 30.0
 """For a process to start and import its libraries: a second, more on a busy machine."""
 _CHUNK = 1 << 16
+_POLL_SECONDS = 0.1
 
 
 class ProcessNotStarted(MlxkError):
@@ -82,11 +83,19 @@ class ChildProcess:
         """How the process ended, as in `subprocess`: negative for a signal. None while it runs."""
         return self._process.poll()
 
-    def request(self, request: Mapping[str, Any], seconds: float, *, lane: int = 0) -> dict[str, Any] | None:
+    def request(
+        self,
+        request: Mapping[str, Any],
+        seconds: float,
+        *,
+        lane: int = 0,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any] | None:
         """Return the response, None if the process ended. Raises `TimeoutError` after `seconds`; then `kill` it.
 
-        One thread at a time may be in this call for each lane. The first request is for lane 0; it raises
-        `ProcessNotStarted` if the process ends before it is ready.
+        `waiting` is called ten times a second; if it raises, `kill` the process as well. One thread at a time may be in
+        this call for each lane. The first request is for lane 0; it raises `ProcessNotStarted` if the process ends
+        before it is ready.
         """
         with self._lock:
             if self._killed:
@@ -94,8 +103,8 @@ class ChildProcess:
             self._active += 1
         try:
             if not self._ready:
-                self._wait_until_ready()
-            return self._request(request, seconds, *self._lanes[lane])
+                self._wait_until_ready(waiting)
+            return self._request(request, seconds, *self._lanes[lane], waiting)
         finally:
             with self._lock:
                 self._active -= 1
@@ -116,8 +125,8 @@ class ChildProcess:
             self._close()
         self._process.wait()
 
-    def _wait_until_ready(self) -> None:
-        announced = _read_message(self._lanes[0][1], time.monotonic() + START_SECONDS)
+    def _wait_until_ready(self, waiting: Callable[[], None]) -> None:
+        announced = _read_message(self._lanes[0][1], time.monotonic() + START_SECONDS, waiting)
         if not announced:
             self._process.kill()
             status = self._process.wait()
@@ -128,14 +137,19 @@ class ChildProcess:
         self._ready = True
 
     def _request(
-        self, request: Mapping[str, Any], seconds: float, writer: IO[bytes], reader: IO[bytes]
+        self,
+        request: Mapping[str, Any],
+        seconds: float,
+        writer: IO[bytes],
+        reader: IO[bytes],
+        waiting: Callable[[], None],
     ) -> dict[str, Any] | None:
         deadline = time.monotonic() + seconds
         message = encode_message(request)
         try:
             writer.write(message)
             writer.flush()
-            body = _read_message(reader, deadline)
+            body = _read_message(reader, deadline, waiting)
         except OSError:  # it has ended, or was killed
             body = b""
         if body is None:
@@ -155,13 +169,13 @@ class ChildProcess:
                     pass  # what was still to be written has no reader
 
 
-def _read_message(stream: IO[bytes], deadline: float) -> bytes | None:
+def _read_message(stream: IO[bytes], deadline: float, waiting: Callable[[], None]) -> bytes | None:
     """Return the next message without its length: empty at the end of the stream, None when the time is up."""
-    head = _read(stream, LENGTH.size, deadline)
-    return head and _read(stream, LENGTH.unpack(head)[0], deadline)
+    head = _read(stream, LENGTH.size, deadline, waiting)
+    return head and _read(stream, LENGTH.unpack(head)[0], deadline, waiting)
 
 
-def _read(stream: IO[bytes], length: int, deadline: float) -> bytes | None:
+def _read(stream: IO[bytes], length: int, deadline: float, waiting: Callable[[], None]) -> bytes | None:
     """Return `length` bytes, none of them at the end of the stream, and None when the time is up."""
     descriptor = stream.fileno()
     data = bytearray()
@@ -169,8 +183,11 @@ def _read(stream: IO[bytes], length: int, deadline: float) -> bytes | None:
     poll.register(descriptor, select.POLLIN)
     while len(data) < length:
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if left <= 0:
             return None
+        if not poll.poll(min(left, _POLL_SECONDS) * 1000):
+            waiting()
+            continue
         piece = os.read(descriptor, min(_CHUNK, length - len(data)))
         if not piece:
             return b""

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from mlxk_core._generation.completion import Completion, join_events
-from mlxk_core._generation.constraint import Constraint, ConstraintCompiler, TokenConstraint, Vocabulary
+from mlxk_core._generation.constraint import (
+    Constraint,
+    ConstraintCompiler,
+    SlowConstraintCompiler,
+    TokenConstraint,
+    Vocabulary,
+)
 from mlxk_core._generation.events import (
     Channel,
     Delta,
@@ -77,6 +83,7 @@ __all__ = [
     "Sampling",
     "Sequence",
     "ServiceStatus",
+    "SlowConstraintCompiler",
     "Started",
     "Timings",
     "TokenConstraint",

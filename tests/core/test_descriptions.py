@@ -237,6 +237,15 @@ def test_the_deep_check_finds_what_only_a_call_shows(zoo):
             yield CommandSpec(name="shallow", summary="", target="json:dumps")
 
         @hookimpl
+        def mlxk_constraints():
+            yield ConstraintSpec(kind="endless", target=Endless)
+
+        class Endless:
+            def may_take_long(self, grammar, vocabulary=None): return True
+            def check(self, grammar): pass  # cannot be ended
+            def compile(self, grammar, vocabulary): pass
+
+        @hookimpl
         def mlxk_model_sources():
             yield ModelSourceSpec(name="shapes", summary="", target="zoo_shapes:Source")
 
@@ -277,6 +286,7 @@ def test_the_deep_check_finds_what_only_a_call_shows(zoo):
         "importing zoo_shallow prints to standard output",
         "importing zoo_shallow imports numpy",
         "the target of shallow is not a click command",
+        "the target of endless is not () -> SlowConstraintCompiler",
         "find of shapes raised TypeError: it returns str, not Model",
         "reasoning format one raised TypeError: str is not an event",
         "Several reasoning formats fit",

@@ -216,14 +216,14 @@ def test_a_cancelled_row_leaves_the_others_as_they_are(service, models):
 )
 def test_a_schema_at_fault_is_an_error_with_its_path(service, models, value, path):
     with pytest.raises(InvalidConstraint) as error:
-        service.submit(request(models["plain"], constraint=schema(value)))
+        service.submit(request(models["plain"], constraint=schema(value))).result()
     assert (error.value.option, error.value.path) == ("response_format", path)
 
 
 @pytest.mark.parametrize("value", [{"enum": [{"a": i} for i in range(8000)]}, {"enum": list(range(60_000))}])
 def test_a_schema_without_measure_is_refused(service, models, value):
     with pytest.raises(InvalidConstraint):
-        service.submit(request(models["plain"], constraint=schema(value)))
+        service.submit(request(models["plain"], constraint=schema(value))).result()
 
 
 def test_schemas_that_would_take_python_down_are_harmless(service, models):

@@ -241,6 +241,7 @@ def test_random_schemas_with_every_keyword_are_kept():
         ({"type": "integer", "minimum": 10**30}, "$.minimum"),
         ({"type": "integer", "exclusiveMaximum": -(2**63)}, "$.exclusiveMaximum"),
         ({"type": "string", "not": 3}, "$.not"),
+        ({"type": "string", "not": {"const": "x" * 2000}}, "$"),
         ({"oneOf": [{"multipleOf": 3}, {"multipleOf": 5}]}, "$.oneOf"),
         ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "$.properties.a"),
         (

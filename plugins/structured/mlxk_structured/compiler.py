@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import llguidance
@@ -13,15 +15,27 @@ import llguidance
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
-from mlxk_structured import json_schema, trial
+from mlxk_structured import effort, json_schema, trial
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import Grammar, json_grammar, lark
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
+from mlxk_structured.turns import Turns
+from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
 _CACHED = 128
+_CACHED_BYTES = 256 << 20
+_QUICK_SECONDS = 0.1
+"""CPU time of the trials of what is compiled at once."""
+_COMPILING = 1
+"""Other grammars that are compiled at once: each may take a core and hundreds of megabytes meanwhile."""
+_STEPS = 16
+_STEP_SECONDS = 0.005
+"""CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
 _PLACES = 200
 """Parts of a schema that are tried to find the one at fault."""
+_SEARCH_SECONDS = 2.0
+"""How long they are tried: a part of a large schema takes as long as the schema."""
 # A hostile grammar costs at most this: about 60 MB, and 20 ms in a step.
 _LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 
@@ -29,62 +43,118 @@ _FULL = "grammar.symbols.len()"
 """In the error of a grammar that has more than 65,525 symbols."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A grammar compiled for one model. `tokenizer` is kept, since its id is a part of the key."""
+
+    matcher: Any
+    tokenizer: Any
+    written: Grammar
+    memory: int
+
+
 class Compiler:
-    """`ConstraintCompiler` on llguidance. Compiled grammars are cached, by model; each row gets a copy."""
+    """`SlowConstraintCompiler` on llguidance. Compiled grammars are cached, by model; each row gets a copy.
+
+    What is small and cheap is compiled at once. Everything else is first tried in another process (`trial`), so that
+    nothing is compiled here that is not known to end.
+    """
 
     def __init__(self) -> None:
         self._tokenizers = Tokenizers()
         self._lock = threading.Lock()
         self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
-        self._checked: OrderedDict[Part | str, None] = OrderedDict()
-        self._compiled: OrderedDict[tuple[int, str], tuple[Any, Any]] = OrderedDict()
+        self._verdicts = Verdicts()
+        self._compiled: OrderedDict[tuple[int, str], _Compiled] = OrderedDict()
+        self._compiling = Turns(_COMPILING)
 
-    def check(self, grammar: Part, /, *, is_trial: bool = False) -> None:
-        written = lark(grammar, {})
-        text = written.text
+    def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
+        try:
+            key = fingerprint(grammar)
+        except RecursionError:
+            return False  # `check` refuses it at once
+        if vocabulary is None:
+            return self._verdicts.find(key) is None and not _is_quick(grammar)
         with self._lock:
-            if text in self._checked:
-                self._checked.move_to_end(text)
-                return
-        if not is_trial and (written.deep or trial.is_needed(grammar, text)):
-            trial.check(grammar)
-        matcher = _matcher(bytes_tokenizer(), text)
-        if matcher.is_error():
-            raise _at_fault(grammar, matcher.get_error())
-        with self._lock:
-            _remember(self._checked, text, None)
+            known = (id(self._tokenizers.get(vocabulary)), key) in self._compiled
+        return not known and not self._compiles_quickly(grammar)
 
-    def compile(self, grammar: Part, vocabulary: Vocabulary, /) -> TokenConstraint:
+    def check(self, grammar: Part, /, *, waiting: Callable[[], None] = lambda: None) -> None:
+        try:
+            key = fingerprint(grammar)
+        except RecursionError:
+            check_here(grammar)
+            return
+        verdict = self._verdicts.find(key)
+        if verdict is None:
+            with self._verdicts.alone(key, waiting):
+                verdict = self._verdicts.find(key) or self._judge(key, grammar, waiting)
+        if verdict.fault is not None:
+            raise verdict.fault.error()
+
+    def _judge(self, key: str, grammar: Part, waiting: Callable[[], None]) -> Verdict:
+        if _is_quick(grammar):
+            begun = time.thread_time()
+            try:
+                check_here(grammar)
+                verdict = Verdict(seconds=time.thread_time() - begun)
+            except InvalidConstraint as error:
+                verdict = Verdict(Fault.of(error))
+        else:
+            verdict = trial.check(grammar, waiting)
+        self._verdicts.remember(key, verdict)
+        return verdict
+
+    def compile(
+        self, grammar: Part, vocabulary: Vocabulary, /, *, waiting: Callable[[], None] = lambda: None
+    ) -> TokenConstraint:
         tokenizer = self._tokenizers.get(vocabulary)
-        written = lark(grammar, vocabulary.markers)
-        text = written.text
-        key = (id(tokenizer), text)
-        with self._lock:
-            found = self._compiled.get(key)
-            if found is not None:
-                self._compiled.move_to_end(key)
-        if found is None:
-            self._try_raw_patterns(grammar)
-            matcher = _matcher(tokenizer, text)
-            if matcher.is_error():
-                raise _at_fault(grammar, matcher.get_error())
-            found = (matcher, tokenizer)  # the tokenizer is kept: its id is the key
-            with self._lock:
-                _remember(self._compiled, key, found)
-        matcher = Matcher(found[0].deep_copy())
+        key = (id(tokenizer), fingerprint(grammar))
+        compiled = self._find(key)
+        if compiled is None:
+            if self._compiles_quickly(grammar):
+                compiled = self._compile(key, grammar, vocabulary, tokenizer)
+            else:
+                if trial.has_raw_patterns(grammar):  # the form of the call intersects them: that was not checked yet
+                    self.check(grammar, waiting=waiting)
+                with self._compiling.hold(waiting):
+                    compiled = self._find(key) or self._compile(key, grammar, vocabulary, tokenizer)
+        matcher = Matcher(compiled.matcher.deep_copy())
+        written = compiled.written
         return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
 
-    def _try_raw_patterns(self, grammar: Part) -> None:
-        """Try patterns outside JSON, where the form of the call intersects them, in the process of a trial."""
+    def _find(self, key: tuple[int, str]) -> _Compiled | None:
+        with self._lock:
+            compiled = self._compiled.get(key)
+            if compiled is not None:
+                self._compiled.move_to_end(key)
+            return compiled
+
+    def _compile(self, key: tuple[int, str], grammar: Part, vocabulary: Vocabulary, tokenizer: Any) -> _Compiled:
+        written = lark(grammar, vocabulary.markers)
+        matcher = _matcher(tokenizer, written.text)
+        if matcher.is_error():
+            raise _at_fault(grammar, matcher.get_error())
+        compiled = _Compiled(matcher, tokenizer, written, self._memory(grammar))
+        with self._lock:
+            self._compiled[key] = compiled
+            total = sum(each.memory for each in self._compiled.values())
+            while len(self._compiled) > 1 and (len(self._compiled) > _CACHED or total > _CACHED_BYTES):
+                total -= self._compiled.popitem(last=False)[1].memory
+        return compiled
+
+    def _compiles_quickly(self, grammar: Part) -> bool:
         if not trial.has_raw_patterns(grammar):
-            return
-        text = lark(grammar, {}).text  # as it is tried: without the markers of one model
-        with self._lock:
-            if text in self._checked:
-                return
-        trial.check(grammar)
-        with self._lock:
-            _remember(self._checked, text, None)
+            parts = [part for part in leaves(grammar) if isinstance(part, Matches)]
+            verdicts = [self._verdicts.find(fingerprint(part)) for part in parts]
+            if sum(_QUICK_SECONDS if each is None else each.seconds for each in verdicts) < _QUICK_SECONDS:
+                return True
+        return _is_quick(grammar)
+
+    def _memory(self, grammar: Part) -> int:
+        """Return about what `grammar` takes once it is compiled, by the trials of its parts."""
+        verdicts = map(self._verdicts.find, {fingerprint(part) for part in (grammar, *leaves(grammar))})
+        return sum(verdict.memory for verdict in verdicts if verdict is not None)
 
     def _distinct(
         self, inner: TokenConstraint, grammar: Part, written: Grammar, vocabulary: Vocabulary
@@ -135,10 +205,36 @@ def _matcher(tokenizer: Any, text: str) -> Any:
     return matcher
 
 
-def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    cache[key] = value
-    while len(cache) > _CACHED:
-        cache.popitem(last=False)
+def check_here(grammar: Part) -> Any:
+    """Compile `grammar` without a model, in this process, and return the result. Raises `InvalidConstraint`."""
+    matcher = _matcher(bytes_tokenizer(), lark(grammar, {}).text)
+    if matcher.is_error():
+        raise _at_fault(grammar, matcher.get_error())
+    return matcher
+
+
+def check_steps(matcher: Any) -> None:
+    """Raise `InvalidConstraint` for a compiled grammar of which no beginning of a text can be read, or only slowly."""
+    begun = time.thread_time()
+    for _ in range(_STEPS):
+        mask = matcher.compute_bitmask()
+        token = next((8 * i + (byte & -byte).bit_length() - 1 for i, byte in enumerate(mask) if byte), None)
+        if token is None or matcher.is_stopped() or not matcher.consume_token(token):
+            break
+    if matcher.is_error():
+        raise InvalidConstraint("constraint", f"it is too complex: {_reason(matcher.get_error())}")
+    if time.thread_time() - begun > _STEPS * _STEP_SECONDS:
+        raise InvalidConstraint("constraint", "it is too complex: each of its tokens takes long")
+
+
+def _is_quick(grammar: Part) -> bool:
+    """Return whether `grammar` compiles, or is found invalid, in a few milliseconds."""
+    if not effort.is_small(grammar):
+        return False
+    try:
+        return effort.is_quick(grammar, lark(grammar, {}))
+    except InvalidConstraint:
+        return True
 
 
 def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
@@ -168,7 +264,10 @@ def _error(schema: json_schema.Schema, part: Mapping[str, Any] | None = None) ->
 
 def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
     """Parts of a schema that do not compile, innermost first."""
+    deadline = time.monotonic() + _SEARCH_SECONDS
     for path, part in schema.places[:_PLACES]:
+        if time.monotonic() > deadline:
+            return
         error = _error(schema, part)
         if error is not None:
             yield path, _reason(error)

@@ -15,6 +15,7 @@ MAX_LENGTH = 4096
 _MAX_DEPTH = 32
 _MAX_REPEAT = 1000
 _MAX_ALTERNATIVES = 64
+_MAX_EXCLUDED = 400
 _MAX_LOOKAHEAD = 8
 
 _SPACE = r"\t\n\x0b\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -453,7 +454,9 @@ def _code(character: str) -> str:
 
 
 def excluding(texts: Sequence[str]) -> str:
-    """Return an ECMA-262 pattern that finds every string but `texts`."""
+    """Return an ECMA-262 pattern that finds every string but `texts`. Raises `UnsupportedPattern` for long ones."""
+    if max(map(len, texts), default=0) > _MAX_EXCLUDED:
+        raise UnsupportedPattern(f"the exclusion of a text of more than {_MAX_EXCLUDED} characters")
     return f"^(?:{_but(sorted(set(texts)), 0)})$"
 
 

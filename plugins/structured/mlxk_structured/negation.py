@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlxk_structured.ecma_regex import excluding, not_matching
+from mlxk_structured.ecma_regex import UnsupportedPattern, excluding, not_matching
 
 TYPES = ("object", "array", "string", "number", "boolean", "null")
 _MOST_DEPTH = 8
@@ -121,7 +121,11 @@ class Negation:
         if absent := [kind for kind in TYPES if kind not in present]:
             yield {"type": absent}
         if "string" in present:
-            yield {"type": "string", "pattern": excluding([each for each in values if isinstance(each, str)])}
+            try:
+                pattern = excluding([each for each in values if isinstance(each, str)])
+            except UnsupportedPattern:
+                raise Inexpressible(path) from None
+            yield {"type": "string", "pattern": pattern}
         if "number" in present:
             yield from _between(sorted({each for each in values if _type(each) == "number"}))
         if "boolean" in present and len(rest := [each for each in (True, False) if not _among(each, values)]) == 1:

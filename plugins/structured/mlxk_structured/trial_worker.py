@@ -9,17 +9,22 @@ import resource
 import sys
 import threading
 import time
+from pathlib import Path
 
+from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Part
 from mlxk_core.api.processes import announce, encode_message, read_message
-from mlxk_structured.compiler import Compiler
+from mlxk_structured.compiler import check_here, check_steps
+from mlxk_structured.verdicts import Fault, Verdict
 
 SECONDS = 5
 """Of CPU, for one grammar."""
 _MEMORY = 1 << 30
 _STACK = 3 << 20
 """Less than a thread of the server has, which compiles the grammar afterwards: 8 MB, on macOS 16 MB."""
+_UNKNOWN = 32 << 20
+"""What a compiled grammar counts for, in bytes, where its memory cannot be measured."""
 
 
 def main() -> None:
@@ -29,12 +34,21 @@ def main() -> None:
     announce(sys.stdout.buffer)
     while (request := read_message(sys.stdin.buffer)) is not None:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + SECONDS)
-        trial = _Trial(pickle.loads(base64.b64decode(request["grammar"])))
-        trial.start()
-        trial.join()
-        if not trial.done:
-            sys.exit(1)
-        sys.stdout.buffer.write(encode_message({"error": trial.error}))
+        response = {}
+        if "grammar" in request:
+            trial = _Trial(pickle.loads(base64.b64decode(request["grammar"])))
+            trial.start()
+            trial.join()
+            if trial.verdict is None:
+                sys.exit(1)
+            fault = trial.verdict.fault
+            response = {
+                "fault": None if fault is None else (fault.kind, fault.reason, fault.path),
+                "memory": trial.verdict.memory,
+                "seconds": trial.verdict.seconds,
+            }
+            del trial
+        sys.stdout.buffer.write(encode_message(response))
         sys.stdout.buffer.flush()
 
 
@@ -44,15 +58,30 @@ class _Trial(threading.Thread):
     def __init__(self, grammar: Part) -> None:
         super().__init__()
         self._grammar = grammar
-        self.done = False
-        self.error: tuple[str, str, str | None] | None = None
+        self.verdict: Verdict | None = None
 
     def run(self) -> None:
+        before, begun = _resident_memory(), time.thread_time()
         try:
-            Compiler().check(self._grammar, is_trial=True)
+            compiled = check_here(self._grammar)
+            seconds = time.thread_time() - begun
+            check_steps(compiled)
         except InvalidConstraint as error:
-            self.error = (error.option, error.reason, error.path)
-        self.done = True
+            self.verdict = Verdict(Fault.of(error))
+            return
+        after = _resident_memory()
+        del compiled  # not before it is measured
+        memory = _UNKNOWN if before is None or after is None else max(0, after - before)
+        self.verdict = Verdict(memory=memory, seconds=seconds)
+
+
+def _resident_memory() -> int | None:
+    """Return the memory of this process in bytes, None where the system does not say it cheaply."""
+    trim_heap()
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _limit(what: int, amount: int) -> None:
