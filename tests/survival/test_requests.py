@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from mlxk_testing.tiny_models import in_hub_cache, random_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model, scripted_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -108,6 +108,22 @@ def test_survives_large_responses_when_the_disk_for_them_is_full(launch, kit):
     head, _, content = answer.partition(b"\r\n\r\n")
     assert len(content) > 2 * MEGABYTE, len(content)
     assert len(json.loads(content)["tokens"]) == 400_000
+
+
+def test_survives_a_full_disk_for_stored_responses(launch, kit, tmp_path, monkeypatch):
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello."))
+    (tmp_path / "config.toml").write_text('[responses]\nfile = "responses.db"\n')
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+    with (tmp_path / "log").open("wb") as log:
+        server = launch(model="tiny/talker", log=log.fileno(), largest_file=MEGABYTE // 8)
+    request = {"model": "tiny/talker", "input": "Hi"}
+    with kit.Watch(server):
+        ids = [server.client.post("/v1/responses", request).json["id"] for _ in range(20)]
+        kit.until(lambda: "responses.file" in (tmp_path / "log").read_text())
+        assert [server.client.get(f"/v1/responses/{id}").status for id in ids] == [200] * 20
+        for id in (ids[0], ids[-1]):
+            assert server.client.post("/v1/responses", {**request, "previous_response_id": id}).status == 200
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_survives_pipelined_requests(server, kit):
