@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from mlxk_testing.tiny_models import in_hub_cache, random_model
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -60,3 +62,11 @@ def test_a_changed_clock_is_seen_in_dates_only():
                 if re.search(r"\btime\.time\(|datetime\.now\(|utcnow\(", line):
                     measured.append((file.relative_to(ROOT).as_posix(), number, line.strip()))
     assert [each for each in measured if not re.search(r"created|date|int\(time\.time\(\)\)|time_ns", each[2])] == []
+
+
+def test_survives_a_folder_for_compiled_code_that_cannot_be_used(launch, tmp_path, monkeypatch):
+    """On a CPU MLX would compile C++ into the temporary folder, with the interpreter locked: nothing is compiled."""
+    (tmp_path / "mlx").write_text("a file in the place of the folder")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    in_hub_cache("tiny/random", random_model)
+    assert launch(model="tiny/random").client.chat(max_tokens=3).status == 200

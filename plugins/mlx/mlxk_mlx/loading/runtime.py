@@ -57,6 +57,9 @@ def _look() -> Runtime:
         import mlx.core as mx
 
         cpu = mx.default_device().type == mx.DeviceType.cpu
+        if cpu:
+            # MLX would run g++ for seconds with the interpreter locked, and load libraries from the temporary folder.
+            mx.disable_compile()
         _machine = Runtime(cpu=cpu, fast_blas=fast_blas if cpu else None)
         if sys.platform == "linux" and cpu and not fast_blas:
             _LOGGER.info("MLX is several times faster with OpenBLAS. Install mlxk-openblas.")
