@@ -27,10 +27,11 @@ class Loop:
 
     def __init__(self, listening, application, threads, files, limits):
         self.refusals = []
+        self.paths = []
         self.http = HttpServer(
             application,
             [listening],
-            check_access=lambda method, path, headers: None,
+            check_access=lambda method, path, headers: self.paths.append(path),
             errors=ErrorEncoders(),
             on_rejected=lambda id, method, path, error: self.refusals.append(error.status),
             limits=replace(Limits(), threads=threads, **limits),
@@ -193,6 +194,99 @@ def test_a_newcomer_closes_no_connection_that_carries_a_request(loop, kit, slow)
         assert served.read(busy).endswith(b"hello")
 
 
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", b" "),
+        (b"\r\n", b"\r\n"),
+    ],
+    ids=["header", "body", "blank lines"],
+)
+def test_one_that_never_stops_sending_makes_room_too(loop, kit, begin, drip):
+    served = loop(hello, connections=1)
+
+    def send():
+        with contextlib.suppress(OSError):
+            dripping.sendall(drip)
+
+    with served.connect() as dripping:
+        dripping.sendall(begin)
+        settle(served, 1)
+        (channel,) = served.http.channels
+        kit.until(lambda: send() or served.http.turn(0.01) or channel.spared_since)
+        with served.connect() as newcomer:
+            newcomer.sendall(REQUEST)
+            send()
+            assert served.read(newcomer, between=send).endswith(b"hello")
+
+
+def test_no_one_who_keeps_sending_occupies_the_places_of_probes(loop, kit, slow):
+    served = loop(slow, connections=1, header_time=1e6, body_time=1e6)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(busy_connection(served, kit))
+        dripping = []
+        for begin in (b"GET /health HTTP/1.1\r\nX", b"POST /health HTTP/1.1\r\nContent-Length: 9999\r\n\r\n"):
+            for _ in range(served.http.capacity.spare // 2):
+                dripping.append(stack.enter_context(served.connect()))
+                dripping[-1].sendall(begin)
+        probe = stack.enter_context(served.connect())
+        probe.sendall(REQUEST.replace(b"/", b"/health", 1))
+        probe.setblocking(False)
+
+        def answered():
+            for sock in dripping:
+                with contextlib.suppress(OSError):
+                    sock.sendall(b"x")
+            served.http.turn(0.01)
+            with contextlib.suppress(BlockingIOError):
+                return probe.recv(65536)
+
+        assert kit.until(answered).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_response_that_is_not_read_makes_room(loop, kit):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"x" * (8 << 20)] if environ["PATH_INFO"] == "/" else [b"hello"]
+
+    served = loop(application, connections=1, unread_time=0)
+    with busy_connection(served, kit), served.connect() as newcomer:
+        (channel,) = (channel for channel in served.http.channels if channel.busy)
+        kit.until(lambda: served.http.turn(0.01) or (channel.total_outbufs_len and channel.quiet))
+        newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
+        assert b"hello" in served.read(newcomer)
+        assert not channel.connected
+
+
+def test_pipelined_requests_end_when_others_need_the_place(loop, kit, slow):
+    served = loop(slow, connections=1)
+    with served.connect() as sock:
+        sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") * 49 + REQUEST)
+        kit.until(lambda: served.http.turn(0.01) or any(channel.unparsed for channel in served.http.channels))
+        with served.connect() as other:
+            settle(served, 2)
+            slow.finished.set()
+            received = served.read(sock)
+            assert received.count(b"hello") < 50
+            assert received.endswith(b"hello")
+            assert received.lower().count(b"connection: close") == 1
+            other.sendall(REQUEST)
+            assert served.read(other).endswith(b"hello")
+
+
+def test_probes_are_received_before_the_other_requests_of_new_connections(loop):
+    served = loop(hello)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(served.connect()) for _ in range(9)]
+        settle(served, len(socks))
+        for i, sock in enumerate(socks):
+            sock.sendall(REQUEST.replace(b"/", b"/health", 1) if i == 4 else REQUEST)
+        while len(served.paths) < len(socks):
+            served.http.turn(0.01)
+        assert served.paths[0] == "/health"
+
+
 def test_few_descriptors_mean_few_connections(loop):
     assert loop(hello, files=256).http.capacity.limit == 256 - 64 - 16
     assert loop(hello, files=65536).http.capacity.limit == Limits().connections
@@ -225,6 +319,17 @@ def test_a_body_that_comes_with_the_header_needs_no_continue(loop):
     with served.connect() as sock:
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 500 + b"0\r\n\r\n")
         assert served.read(sock).endswith(b"hello")
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n"])
+def test_a_request_without_a_body_needs_no_continue(loop, length):
+    served = loop(hello)
+    with served.connect() as sock:
+        expecting = REQUEST.replace(b"Connection: close\r\n", b"Expect: 100-continue\r\n" + length)
+        sock.sendall(expecting + REQUEST.replace(b"/", b"/next", 1))
+        received = served.read(sock)
+        assert received.count(b"HTTP/1.1 200 OK") == received.count(b"hello") == 2
+        assert served.paths == ["/", "/next"]
 
 
 class LeftAlready(socket.socket):

@@ -33,6 +33,8 @@ class Limits:
     """Most bytes of large responses kept in memory for slow readers, all together; others are in temporary files."""
     stalled_time: float = 30
     """A reader that takes nothing for this long is disconnected."""
+    unread_time: float = 5
+    """As long when there are more connections than places."""
     linger_time: float = 2
     heartbeat: float = 10
     """The SDKs wait 600 s for a byte, many proxies and agents only 20 to 60."""

@@ -26,16 +26,17 @@ class Capacity:
 
     def __init__(self, map: Mapping[int, Any], limits: Limits, files: int | None) -> None:
         self._map = map
-        self.limit, self._spare = limits.connections, _SPARE
+        self.limit, self.spare = limits.connections, _SPARE
         if files is not None:
-            self._spare = min(_SPARE, files // 16)
-            self.limit = min(self.limit, max(_FEWEST, files - min(256, files // 4) - self._spare))
+            self.spare = min(_SPARE, files // 16)
+            self.limit = min(self.limit, max(_FEWEST, files - min(256, files // 4) - self.spare))
         self.closed = 0
         """Connections closed to make room."""
         self._logged = float("-inf")
         self._others = 0
         """Other sockets in the map: listeners, and what wakes the loop."""
-        self._candidates: deque[tuple[tuple[bool, float], Channel]] | None = None
+        self._lingering = 0
+        self._candidates: deque[tuple[tuple[int, float], Channel]] | None = None
 
     @property
     def channels(self) -> list[Channel]:
@@ -44,13 +45,15 @@ class Capacity:
 
     @property
     def exceeded(self) -> bool:
-        """Whether more connections are open than the limit."""
-        return self._count > self.limit
+        """Whether more connections are open than the limit, those that linger aside."""
+        return self._count - self._lingering > self.limit
 
     def begin_turn(self) -> None:
         """Forget which connections could be closed. The next `make_room` looks at all of them, once in a turn."""
         self._candidates = None
-        self._others = len(self._map) - len(self.channels)
+        channels = self.channels
+        self._others = len(self._map) - len(channels)
+        self._lingering = sum(channel.lingering for channel in channels)
 
     @property
     def _count(self) -> int:
@@ -59,7 +62,7 @@ class Capacity:
     def reserve(self) -> bool:
         """Return whether one more connection may be accepted: at the limit there are the spare places, and in them
         requests are answered with an error at once."""
-        return self._count < self.limit + self._spare or self.make_room()
+        return self._count < self.limit + self.spare or self.make_room()
 
     def admit(self) -> None:
         """Close another connection for one that was accepted above the limit, if one can be spared."""
@@ -79,6 +82,7 @@ class Capacity:
         while self._candidates:
             key, channel = self._candidates.popleft()
             if channel.connected and channel.spared_since == key:
+                self._lingering -= channel.lingering
                 channel.handle_close()
                 self.closed += 1
                 self._log()

@@ -27,7 +27,10 @@ from mlxk_serve.observability.log import LOGGER
 HANGUP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 """Poll events of a client that has disconnected, even while there is something to read."""
 _POLL_MISSES_DISCONNECTS = not hasattr(select, "POLLRDHUP")
+_SLOW_AFTER, _SLOW = 4, 1000.0
+"""Reads after which a request that comes in at fewer bytes a second may be closed to make room for others."""
 TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
+_PROBE_STARTS = tuple(f"{method} {path} ".encode() for method in ("GET", "HEAD") for path in PROBES)
 _serials = itertools.count(1)
 
 
@@ -69,11 +72,14 @@ class Channel(HTTPChannel):
         """What was received after the last request that was parsed."""
         self._began = time.monotonic()
         self._requested = False
+        self._probing: bool | None = None
+        self._receiving_since: float | None = None
+        self._reads = self._received_bytes = 0
         self._disconnect_lock = threading.Lock()
         self._socket_lock = threading.Lock()
         self._closed = False
         self._disconnect_callback: Callable[[], None] | None = None
-        self._rejected = False
+        self._lingers = False
         self._discard_until: float | None = None
         self._completed_task: Task | None = None
         super().__init__(server, sock, addr, adj, map=map)
@@ -103,22 +109,52 @@ class Channel(HTTPChannel):
         return self.request is None and not self._requested
 
     @property
+    def probing(self) -> bool:
+        """Whether a probe waits to be received."""
+        if self._probing is None and self.socket is not None:
+            try:
+                start = self.socket.recv(16, socket.MSG_PEEK)
+            except OSError:
+                return False
+            self._probing = start.startswith(_PROBE_STARTS)
+        return bool(self._probing)
+
+    @property
+    def lingering(self) -> bool:
+        """Whether the response was sent, and only what the client still sends is discarded."""
+        return self._discard_until is not None
+
+    @property
     def first(self) -> bool:
         """Whether no request was complete before the one that is being received."""
         return not self._requested
 
     @property
-    def spared_since(self) -> tuple[bool, float] | None:
+    def spared_since(self) -> tuple[int, float] | None:
         """Return the order in which connections are closed to make room for others, None for one that carries a
-        request or may have sent one. False comes first: those that are idle or were rejected; True is for those that
-        wait for a header or a body."""
+        request or may have sent one: 0 for those that are idle or were rejected, 1 for those that wait for a header or
+        a body, 2 for those that send one too slowly, 3 for those that do not read their response."""
         if self._discard_until is not None:
-            return False, self._discard_until
-        if self.busy or not self.quiet:
+            return 0, self._discard_until
+        if self.quiet and self.total_outbufs_len and time.monotonic() - self.last_activity > self._limits.unread_time:
+            return 3, self.last_activity
+        if self.busy:
             return None
+        if not self.quiet:
+            return self._slow_since
         if self.request is not None:
-            return True, self.request.began
-        return (False, self.last_activity) if self._requested else (True, self._began)
+            return 1, self.request.began
+        return (0, self.last_activity) if self._requested else (1, self._began)
+
+    @property
+    def _slow_since(self) -> tuple[int, float] | None:
+        since, request = self._receiving_since, self.request
+        if since is None:
+            return None
+        slow = self._reads >= _SLOW_AFTER and self._received_bytes < _SLOW * (time.monotonic() - since)
+        # The spare places are for requests that come in one piece, as probes do.
+        in_pieces = self._surplus and (request is None or not request.headers_finished or request.path in PROBES)
+        return (2, since) if slow or in_pieces else None
 
     # Disconnects.
 
@@ -149,21 +185,42 @@ class Channel(HTTPChannel):
         """Parse `data` up to the end of one request. The rest waits in `unparsed` until there is room for the next:
         a client that pipelines hundreds of requests costs little memory, and no other client waits for it."""
         if self.request is None:
-            data = data.lstrip(b"\r\n")  # waitress would make a request of every blank line
+            data = data.lstrip()  # waitress would make a request of every blank line
             if not data:
                 self._last_activity = self._activity_before  # blank lines do not keep a connection open
+        # None meanwhile: a request is not closed to make room for itself.
+        since, self._receiving_since = self._receiving_since or time.monotonic(), None
+        self._reads += 1
+        self._received_bytes += len(data)
         accepted = bool(super().received(data))
-        self._requested = self._requested or bool(self.requests)
+        if data and self.request is None:  # it is complete
+            self._requested = True
+            self._reads = self._received_bytes = 0
+            if self.rejected_at_once:
+                self.service()
+                self.handle_write()
+        else:
+            self._receiving_since = since
         return accepted
+
+    @property
+    def rejected_at_once(self) -> bool:
+        """Whether the error of a request is sent by the loop's thread: a spare place is free again at once, however
+        busy the workers are. Nothing was sent before, so this does not block."""
+        return self._surplus and bool(self.requests) and self.requests[0].error is not None
 
     def task_class(self, channel: Channel, request: Any) -> Task:
         completed = self._completed_task
-        if self._surplus:  # one request only: others need the place
+        if completed is not None and completed.request is request:
+            return completed
+        pipelined = bool(self.unparsed) or len(self.requests) > 1
+        if self._surplus or (pipelined and self.server.capacity.exceeded):  # one request only: others need the place
             request.headers["CONNECTION"] = "close"
-        return completed if completed is not None and completed.request is request else Task(channel, request)
+            self._lingers = pipelined
+        return Task(channel, request)
 
     def service(self) -> None:
-        self._rejected = self.requests[0].error is not None
+        self._lingers = self.requests[0].error is not None
         try:
             super().service()
         except Detached as detached:
@@ -220,11 +277,11 @@ class Channel(HTTPChannel):
             except OSError:
                 return 0
 
-    # A client that is rejected while it still sends would lose the response to a reset: its bytes are read and
-    # discarded for a while first.
+    # A client whose connection is closed while it still sends would lose the response to a reset: its bytes are read
+    # and discarded for a while first.
 
     def handle_write(self) -> None:
-        if not (self._rejected and self.close_when_flushed):
+        if not (self._lingers and self.close_when_flushed):
             super().handle_write()
             return
         if self.total_outbufs_len:

@@ -35,6 +35,8 @@ class Dispatcher:
 
     def add_task(self, task: Any) -> None:
         """Run the first request of `task`, a connection."""
+        if task.rejected_at_once:
+            return
         request = task.requests[0]
         if request.error is not None:
             chosen = self._errors

@@ -16,6 +16,9 @@ from mlxk_serve.http.turns import Turns
 _SENDING, _NEW, _OTHERS = 0.02, 0.04, 0.02
 """Seconds of a turn for each kind of connection. What is ready and not handled then is ready in the next turn too."""
 
+_LOOKING = 0.01
+"""Seconds of a turn for looking which of the new connections are probes."""
+
 Event = tuple[Any, int]
 """A socket of the loop, and its events as `poll` reports them."""
 
@@ -81,9 +84,7 @@ class EventLoop:
             else:
                 others.append(event)
         self._handle_some(self._sending.ordered(sending), _SENDING, self._sending)
-        # From both ends: who connects before, during or after a flood need not wait until the flood is over.
-        new.sort(key=_serial)
-        self._handle_some([new[i // 2] if i % 2 else new[-1 - i // 2] for i in range(len(new))], _NEW)
+        self._handle_some(_ordered(new), _NEW)
         self._handle_some(self._others.ordered(others), _OTHERS, self._others)
 
     def _handle_some(self, events: Iterable[Event], seconds: float, rotation: Rotation | None = None) -> None:
@@ -104,6 +105,15 @@ class EventLoop:
             each.handle_close()
         else:
             wasyncore.readwrite(each, flags)
+
+
+def _ordered(new: list[Event]) -> list[Event]:
+    """Return new connections in order: probes first, then from both ends, since who connects before, during or after a
+    flood need not wait until the flood is over."""
+    new.sort(key=_serial)
+    new = [new[i // 2] if i % 2 else new[-1 - i // 2] for i in range(len(new))]
+    end = time.monotonic() + _LOOKING
+    return sorted(new, key=lambda event: time.monotonic() > end or not event[0].probing)
 
 
 def _serial(event: Event) -> int:

@@ -86,8 +86,8 @@ class Parser(HTTPRequestParser):
             self.error = BadRequest(_TOO_MANY_BODIES)
             self.completed = True
             self.close()
-        if self.error:
-            self.expect_continue = False  # waitress would still ask for the body
+        if self.error or self.completed:
+            self.expect_continue = False  # waitress would still ask for a body, and take the next request for it
         return consumed
 
     @property
