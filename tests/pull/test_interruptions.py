@@ -151,6 +151,17 @@ def test_ctrl_c_stops_at_once_and_the_next_pull_resumes(midway, repository, hub,
     assert not parts(hub_cache) and not locks(hub_cache)
 
 
+def test_a_pull_whose_progress_is_no_longer_read_stops(hub, repository, mlxk, hub_cache):
+    hub.stalls("GET /cdn/", after=12 << 20)
+    pull = mlxk.start("pull", NAME, "--json", "--progress-json")
+    until(lambda: any(size(part) >= 10 << 20 for part in parts(hub_cache)))
+    of_pull = children(pull.pid)
+    pull.stderr.close()  # as by a server that is killed
+    assert pull.wait(180) == 130
+    assert of_pull and not [pid for pid in of_pull if runs(pid)]
+    assert parts(hub_cache) and not locks(hub_cache)
+
+
 def test_a_killed_pull_leaves_no_process_and_the_next_pull_resumes(
     midway, repository, hub, mlxk, hub_cache, snapshot, large
 ):

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from mlxk_core.api.commands import Output
 from mlxk_core.api.text import human_size
+from mlxk_pull.reader_watch import interrupt_without_reader
 
 _NARROW = 50  # columns of a terminal that has room for the size and the time left only
 _LINE_EVERY = 30.0  # seconds, at the latest
@@ -63,6 +64,7 @@ class JsonLines:
         self.update(done)
 
     def __enter__(self) -> Self:
+        interrupt_without_reader()
         return self
 
     def __exit__(self, *error: object) -> None:
