@@ -17,6 +17,7 @@ _OF_CLIENT = 2
 """Checks of one client that run at once: a slow one does not delay the next one of the same client."""
 _BEGINNING_SECONDS = 5.0
 """How long a check may be silent before the next one begins: a compiler should say earlier that it takes long."""
+_QUICK_SECONDS = 0.01
 _IDLE_SECONDS = 10.0
 _HALF_LIFE = 60.0
 _CLIENTS = 1024
@@ -33,7 +34,7 @@ class SlowCheck:
     ) -> None:
         self._work = work
         self._on_error = on_error
-        self._cancelled = False
+        self.cancelled = False
         self.on_cancel: Callable[[], None] = lambda: None
         self.on_long: Callable[[], None] = lambda: None
         """Called when the work first says that it takes long."""
@@ -41,25 +42,25 @@ class SlowCheck:
 
     def cancel(self) -> None:
         """End the check soon. From any thread, and from a signal handler."""
-        self._cancelled = True
+        self.cancelled = True
         self.on_cancel()
 
     def run(self) -> None:
         """Do the work, unless it was cancelled."""
-        if self._cancelled:
+        if self.cancelled:
             return
         try:
             with quiet_thread():
                 self._work(self._waiting)
         except BaseException as error:  # a panic in a Rust extension is not an `Exception`
-            if not self._cancelled:
+            if not self.cancelled:
                 self._on_error(error)
 
     def _waiting(self) -> None:
         if not self.is_long:
             self.is_long = True
             self.on_long()
-        if self._cancelled:
+        if self.cancelled:
             raise Interrupted("The request was cancelled.")
 
 
@@ -141,9 +142,9 @@ class SlowChecks:
 
     def _next_client(self, now: float) -> str | None:
         running, used = Counter[str](), defaultdict[str, float](float)
-        for client, began in self._running.values():
+        for check, (client, began) in self._running.items():
             running[client] += 1
-            used[client] += now - began
+            used[client] += _cost(check, now - began)
         ready = [client for client in self._queues if running[client] < _OF_CLIENT]
         return min(ready, key=lambda client: used[client] + self._usage.of(client), default=None)
 
@@ -159,12 +160,17 @@ class SlowChecks:
     def _leave(self, check: SlowCheck) -> None:
         with self._lock:
             client, began = self._running.pop(check)
-            self._usage.add(client, time.monotonic() - began)
+            self._usage.add(client, _cost(check, time.monotonic() - began))
             self._lock.notify()
 
 
+def _cost(check: SlowCheck, seconds: float) -> float:
+    """Return what a check counts for that has run for `seconds`. A quick one has mostly waited for those before it."""
+    return seconds if check.is_long or check.cancelled else min(seconds, _QUICK_SECONDS)
+
+
 class Usage:
-    """The time that the checks of each client took, of which half is forgotten every minute."""
+    """The time that the long checks of each client took, of which half is forgotten every minute."""
 
     def __init__(self) -> None:
         self._seconds: OrderedDict[str, tuple[float, float]] = OrderedDict()
