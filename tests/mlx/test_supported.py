@@ -125,6 +125,14 @@ def test_a_tokenizer_that_is_code_is_refused(tmp_path, edit):
     assert "tokenizer is code" in verdict(folder).reason
 
 
+@pytest.mark.parametrize("model_type", ["llama4", "afm7"])
+def test_what_mlx_lm_cannot_decode_in_batches_is_refused(tmp_path, edit, model_type):
+    folder = random_model(tmp_path / "odd")
+    edit(folder / "config.json", model_type=model_type)
+    verdict = architectures.accepts(Model(name="odd", path=folder))
+    assert (verdict.answer, "in batches" in verdict.reason) == ("no", True)
+
+
 def test_a_gguf_file_is_none_of_its_business(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")

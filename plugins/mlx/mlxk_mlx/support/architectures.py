@@ -45,6 +45,8 @@ def accepts(model: Model) -> Verdict:
     network = _network(model.config)
     if network is None:
         return Verdict.no(f"mlx-lm does not support model_type {model_type}")
+    if unbatched := _unbatched_caches() & _imported_names(network):
+        return Verdict.no(f"mlx-lm does not decode model_type {model_type} in batches ({', '.join(sorted(unbatched))})")
     if not any(_is_weights(file.name) for file in model.files):
         return Verdict.no(_other_weights(model))
     if reason := quantization_support.refusal(model, network):
@@ -98,6 +100,29 @@ def _remapping() -> tuple[Mapping[str, str], Mapping[tuple[str, str], str]]:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in tables:
                     tables[name] = ast.literal_eval(value)
     return tuple(MappingProxyType(table) for table in tables.values())  # type: ignore[return-value]
+
+
+@cache
+def _unbatched_caches() -> frozenset[str]:
+    """Return mlx-lm's key-value caches that cannot be merged, which its batch generator does for every request."""
+    folder = _package()
+    if folder is None:
+        return frozenset()
+    classes = ast.parse((folder / "models" / "cache.py").read_text(encoding="utf-8")).body
+    return frozenset(
+        each.name
+        for each in classes
+        if isinstance(each, ast.ClassDef)
+        and each.name.endswith("KVCache")
+        and not any(isinstance(member, ast.FunctionDef) and member.name == "merge" for member in each.body)
+    )
+
+
+@cache
+def _imported_names(module: Path) -> frozenset[str]:
+    statements = ast.parse(module.read_text(encoding="utf-8")).body
+    imports = (statement for statement in statements if isinstance(statement, ast.ImportFrom))
+    return frozenset(alias.name for statement in imports for alias in statement.names)
 
 
 def _package() -> Path | None:
