@@ -182,6 +182,14 @@ def test_a_hostile_template_fails_within_its_limits(source):
     processes.close()
 
 
+def test_an_error_of_a_template_is_short_however_long_it_is_written():
+    processes = RenderProcesses(1)
+    with pytest.raises(TemplateRefusal) as refusal:
+        processes.render("{{ raise_exception('x' * 10000000) }}", {})
+    assert 0 < len(str(refusal.value)) < 2000
+    processes.close()
+
+
 @pytest.mark.parametrize("reasoning", ["", "Hm."])
 def test_a_process_that_cannot_be_started_is_not_a_refusal_and_is_tried_again(reasoning):
     starts = iter([False])

@@ -102,6 +102,10 @@ HOSTILE = {
         "broken_model",
     ),
     "a device as a file": (lambda f: (f / "special_tokens_map.json").symlink_to("/dev/zero"), "broken_model"),
+    "a special token of three megabytes": (
+        lambda f: edit(f, "tokenizer_config.json", eos_token="e" * 3_000_000),
+        "broken_model",
+    ),
     "an empty file": (lambda f: (f / "special_tokens_map.json").write_text(""), "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),

@@ -33,6 +33,8 @@ MEMORY_LIMIT = 1 << 30
 OUTPUT_LIMIT = 64 << 20
 """Characters of a rendered prompt. The longest contexts take a tenth of it."""
 _TEMPLATES = 64
+_LONGEST_MESSAGE = 1000
+"""Characters of an error: a template writes its own, of any length."""
 
 
 class OutputTooLong(Exception):
@@ -98,11 +100,16 @@ def respond(request: Mapping[str, Any]) -> dict[str, str]:
     except MemoryError:
         return {"error": "limit", "message": f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory"}
     except (OutputTooLong, SecurityError, OverflowError) as error:
-        return {"error": "limit", "message": str(error)}
+        return {"error": "limit", "message": _message(error)}
     except RecursionError:
         return {"error": "limit", "message": "it nests too deeply"}
     except Exception as error:
-        return {"error": "template", "message": str(error) or type(error).__name__}
+        return {"error": "template", "message": _message(error)}
+
+
+def _message(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ _LONGEST_REASON = 200
 _MAX_SPECIAL = 1 << 15
 """Special tokens of one list. transformers compares each with each: these take 15 s, 65,536 a minute."""
 
+_LONGEST_SPECIAL = 1 << 10
+
 
 def read_tokenizer(model: Model) -> Any:
     """Return the transformers tokenizer in the folder of `model`, without running code from it. Raises `BrokenModel`.
@@ -43,12 +45,21 @@ def read_tokenizer(model: Model) -> Any:
 
 
 def _check_special_tokens(model: Model) -> None:
-    """Raise `BrokenModel` for a list of special tokens that takes transformers minutes."""
+    """Raise `BrokenModel` for a list of special tokens that takes transformers minutes, or one of any length: the
+    tokenizer is built with it, and each rendered conversation is given it."""
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
             settings = json.loads(regular_file(model.path / name).read_bytes())
         except FileNotFoundError:
             continue
+        for key, value in settings.items() if isinstance(settings, dict) else ():
+            text = value.get("content") if isinstance(value, dict) else value
+            if key.endswith("_token") and isinstance(text, str) and len(text) > _LONGEST_SPECIAL:
+                raise BrokenModel(
+                    f"{name} of `{model.name}` has {len(text):,} characters of {key[:40]} "
+                    f"(at most {_LONGEST_SPECIAL:,}).",
+                    model=model.name,
+                )
         for key in ("additional_special_tokens", "extra_special_tokens"):
             tokens = settings.get(key) if isinstance(settings, dict) else None
             if isinstance(tokens, list | dict) and len(tokens) > _MAX_SPECIAL:
