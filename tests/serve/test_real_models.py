@@ -21,6 +21,7 @@ from mlxk_testing.tiny_models import (
     random_model,
     scripted_model,
 )
+from mlxk_testing.tiny_models.files import edit_json
 
 THINKS = "<think>\nTwo and two, carefully.\n</think>\n\nIt is four."
 EMOJI = ["Zoë says ", "🎉".encode()[:2], "🎉".encode()[2:], " 日", "本".encode()[:1], "本".encode()[1:], "!"]
@@ -39,6 +40,22 @@ CALLING_CHATML = (
     "{% for tool in tools or () %}{{ tool.function.name }}{% endfor %}"
     "{% for tool_call in () %}<tool_call>{{ tool_call.name }}</tool_call>{% endfor %}" + CHATML
 )
+SLOW_TO_READ = {
+    "glm47": ["<tool_call>", "f<arg_key>", *[" " * 80] * 100, "x", "</tool_call>"],
+    "longcat": [
+        "<longcat_tool_call>",
+        *["<longcat_arg_key>o</longcat_arg_key><longcat_arg_value>" * 10] * 80,
+        "x",
+        "</longcat_tool_call>",
+    ],
+}
+"""Answers that the expressions of a tool format search in cubic time: minutes for these, hours for longer ones."""
+BACKTRACKS = ["<think>", *["a" * 16] * 8, "b", " c"]
+"""An answer that `CLOSED_BY_A` searches in exponential time."""
+CLOSED_BY_A = {
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {"reasoning_content": {"open": "<think>", "close_pattern": "(?:a|aa)+$"}, "content": {"content": "text"}},
+}
 PICKY_CHATML = (
     "{% for role in ['system', 'tool'] if role in messages | map(attribute='role') %}"
     "{{ raise_exception('only user and assistant, no ' ~ role) }}{% endfor %}" + CHATML
@@ -70,6 +87,11 @@ def port(tmp_path_factory, installed_examples):
         in_hub_cache("tiny/muses", lambda folder: scripted_model(folder, "⟦muse⟧Plan.⟦/muse⟧Go.", chat_template=muses))
         calling = {"chat_template": CALLING_CHATML, "added_tokens": ("<tool_call>", "</tool_call>")}
         in_hub_cache("tiny/twice", lambda folder: scripted_model(folder, CALLS_TWICE, **calling))
+        for form, answer in SLOW_TO_READ.items():
+            named = in_hub_cache(f"tiny/{form}", lambda folder, says=answer: scripted_model(folder, says, **calling))
+            edit_json(named / "tokenizer_config.json", tool_parser_type=form)
+        backtracking = in_hub_cache("tiny/backtracks", lambda folder: scripted_model(folder, BACKTRACKS))
+        edit_json(backtracking / "tokenizer_config.json", response_template=CLOSED_BY_A)
         in_hub_cache("tiny/picky", lambda folder: random_model(folder, chat_template=PICKY_CHATML))
         in_hub_cache("tiny/efforts", lambda folder: random_model(folder, chat_template=EFFORTS_CHATML))
         in_hub_cache("tiny/calls", lambda folder: gpt_oss_model(folder, CALL))
@@ -432,3 +454,16 @@ def test_the_offline_model_stops_at_a_string_that_is_not_a_token(ask):
     message, reason, _ = both(ask("smollm2"), "What is the capital of France?", max_tokens=20, stop=["Paris"])
     assert message["content"] == "The capital of France is "
     assert reason == "stop"
+
+
+@pytest.mark.parametrize("form", SLOW_TO_READ)
+def test_an_answer_that_a_tool_format_takes_for_ever_to_read_is_text(ask, form):
+    answer = ask(f"tiny/{form}").chat(tools=[TOOL], max_tokens=200, temperature=0)
+    assert answer.text.strip() == "".join(SLOW_TO_READ[form]).strip()
+    assert ask("tiny/random").chat(max_tokens=1).status == 200
+
+
+def test_an_answer_that_a_response_template_takes_for_ever_to_read_is_text(ask):
+    message = ask("tiny/backtracks").chat(max_tokens=200, temperature=0).json["choices"][0]["message"]
+    assert (message.get("reasoning") or "") + message["content"] in ("".join(BACKTRACKS), "".join(BACKTRACKS[1:]))
+    assert ask("tiny/random").chat(max_tokens=1).status == 200

@@ -12,6 +12,7 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer
 from mlxk_mlx.formats import tool_call_scanner
 from mlxk_mlx.formats.format_evidence import response_template
+from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit
 from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader
 from mlxk_mlx.loading import runtime
 
@@ -43,9 +44,10 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
     runtime.start()
     from transformers.utils.chat_parsing import ResponseParser
 
-    ResponseParser(template, prefix="")  # raises for a form that it does not know
+    ResponseParser(_compiled(template), prefix="")  # raises for a form that it does not know
     regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
-    parser = ResponseParser(_make_lossless(template, regions, context.model), prefix=context.prompt_suffix)
+    lossless = _compiled(_make_lossless(template, regions, context.model))
+    parser = ResponseParser(lossless, prefix=context.prompt_suffix)
     return RegionExtractor(parser, regions)
 
 
@@ -90,16 +92,29 @@ def _call_region(template: Mapping[str, Any], name: str, context: ExtractorConte
     from transformers.utils.chat_parsing import parse_response
 
     field = template["fields"][name]
-    alone = {**template, "defaults": {}, "fields": {name: {**field, "optional": True}}}
+    alone = _compiled({**template, "defaults": {}, "fields": {name: {**field, "optional": True}}})
 
     def parse(text: str, tools: list[dict[str, Any]]) -> Any:
         return parse_response(text, alone, prefix="", tools=tools)[name]
 
     end = _pattern(field, "close")
-    closer = regex.compile(end, regex.DOTALL) if end else None
+    closer = LimitedPattern(regex.compile(end, regex.DOTALL), ResponseTimeLimit()) if end else None
     tokens = [token.text for token in context.model.added_tokens.values() if token.special]
     stops = tuple(token for token in tokens if token in end or re.escape(token) in end)
     return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer, stops)
+
+
+def _compiled(template: Mapping[str, Any]) -> Any:
+    """Return `template` for one response, with a limit on the time that its author's patterns may take."""
+    from transformers.utils.chat_parsing.response_templates import load_response_template
+
+    compiled = load_response_template(dict(template))
+    limit = ResponseTimeLimit()
+    compiled.start_anchor_re = LimitedPattern(compiled.start_anchor_re, limit)
+    for field in compiled.fields.values():
+        field.open_re = LimitedPattern(field.open_re, limit) if field.open_re else None
+        field.close_re = LimitedPattern(field.close_re, limit) if field.close_re else None
+    return compiled
 
 
 def _make_lossless(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
@@ -243,7 +258,7 @@ class RegionExtractor:
         text = value.get("open", "") + value["body"]
         begin = self._raw.rfind(text)
         end = begin + len(text)
-        closer = region.closer.match(self._raw, end) if region.closer else None
+        closer = _in_time(region.closer.match, self._raw, end) if region.closer else None
         end = closer.end() if closer else end
         text, self._raw = self._raw[begin:end], self._raw[end:]
         if closer and closer.group():
@@ -282,11 +297,19 @@ class _Closing:
 
     def takes(self, text: str) -> bool:
         self._text += text
-        return self._closer.fullmatch(self._text, partial=True) is not None
+        return _in_time(self._closer.fullmatch, self._text, partial=True) is not None
 
     def rest(self) -> str:
-        found = self._closer.match(self._text)
+        found = _in_time(self._closer.match, self._text)
         return self._text[max(self._least, found.end() if found else 0) :]
+
+
+def _in_time(search: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what a limited `search` finds, None if it takes too long."""
+    try:
+        return search(*args, **options)
+    except TimeoutError:
+        return None
 
 
 def _without_calls(template: Mapping[str, Any]) -> Mapping[str, Any]:

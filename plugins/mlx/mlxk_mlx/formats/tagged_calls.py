@@ -35,7 +35,10 @@ class Tags:
 
 
 _GLM = Tags(
-    re.compile(r"\s*([^\s<]+)"), "", re.compile(r"<arg_key>\s*(.*?)\s*</arg_key>(?:\\n|\s)*<arg_value>"), "</arg_value>"
+    re.compile(r"\s*([^\s<]+)"),
+    "",
+    re.compile(r"<arg_key>((?:(?!</arg_key>).)*)</arg_key>(?:\\n|\s)*<arg_value>", re.DOTALL),
+    "</arg_value>",
 )
 _TAGS: Mapping[str, Tags] = {
     "qwen3_coder": Tags(
@@ -50,7 +53,10 @@ _TAGS: Mapping[str, Tags] = {
     "longcat": Tags(
         re.compile(r"\s*([^\s<{]+)"),
         "",
-        re.compile(r"<longcat_arg_key>\s*(.*?)\s*</longcat_arg_key>(?:\\n|\s)*<longcat_arg_value>"),
+        re.compile(
+            r"<longcat_arg_key>((?:(?!</longcat_arg_key>).)*)</longcat_arg_key>(?:\\n|\s)*<longcat_arg_value>",
+            re.DOTALL,
+        ),
         "</longcat_arg_value>",
     ),
     "minimax_m2": Tags(
@@ -119,8 +125,9 @@ def _arguments(text: str, at: int, tags: Tags, schema: Mapping[str, Any]) -> tup
         opened = tags.argument.match(text, at)
         if opened is None:
             return values, at
+        name = opened[1].strip()
         begin = opened.end() + (len(tags.edge) if text.startswith(tags.edge, opened.end()) else 0)
-        end = _json_end(text, begin, tags, _schema_of(opened[1], schema))
+        end = _json_end(text, begin, tags, _schema_of(name, schema))
         if end is None:
             opening, closing = tags.text
             quoted = bool(opening) and text.startswith(opening, begin)
@@ -131,9 +138,9 @@ def _arguments(text: str, at: int, tags: Tags, schema: Mapping[str, Any]) -> tup
                 return values, at
             after = end + len(closer)
             value = text[begin:end]
-            values[opened[1]] = value.removesuffix(tags.edge) if tags.edge else value
+            values[name] = value.removesuffix(tags.edge) if tags.edge else value
         else:
-            values[opened[1]] = text[begin:end]
+            values[name] = text[begin:end]
             after = text.index(tags.argument_end, end) + len(tags.argument_end)
         at = after
 

@@ -11,6 +11,7 @@ from typing import Any
 from mlxk_core.api.formats import new_call_id
 from mlxk_core.api.generation import Tool, ToolCallDelta
 from mlxk_core.api.text import ends_in_string
+from mlxk_mlx.formats.time_limit import ResponseTimeLimit
 
 
 class OpenString(ValueError):
@@ -27,9 +28,13 @@ class Call:
 
 
 class CallReader:
-    """Reads calls with `parse`, which takes a text and OpenAI's `tools`, returns anything and raises at will."""
+    """Reads calls with `parse`, which takes a text and OpenAI's `tools`, returns anything and raises at will.
+
+    `limit` is the time for all calls of the response: once it is exceeded, there are no more.
+    """
 
     def __init__(self, parse: Callable[[str, list[dict[str, Any]]], Any], tools: Sequence[Tool]) -> None:
+        self.limit = ResponseTimeLimit()
         self._parse = parse
         self._properties = {tool.name: _mapping(tool.parameters.get("properties")) for tool in tools}
         self._tools = [
@@ -66,18 +71,29 @@ class CallReader:
 
     def is_open(self, text: str) -> bool:
         """Return whether `text` ends inside a string of the arguments, so that a marker after it is a part of that."""
-        try:
-            self._parse(text, self._tools)
-        except OpenString:
-            return True
-        except Exception:  # see _read
-            pass
-        return ends_in_json_string(text)
+        if self.limit.exceeded:
+            return False
+        with self.limit:
+            try:
+                self._parse(text, self._tools)
+            except OpenString:
+                return True
+            except TimeoutError:
+                self.limit.exhaust()
+            except Exception:  # see _read
+                pass
+            return ends_in_json_string(text)
 
     def _read(self, text: str) -> tuple[Call, ...]:
-        try:
-            return tuple(map(_call, _flat(self._parse(text, self._tools))))
-        except Exception:  # text of a model: parsers raise whatever they stumble over
+        if self.limit.exceeded:
+            return ()
+        with self.limit:
+            try:
+                return tuple(map(_call, _flat(self._parse(text, self._tools))))
+            except TimeoutError:
+                self.limit.exhaust()
+            except Exception:  # text of a model: parsers raise whatever they stumble over
+                pass
             return ()
 
     def _is_meant(self, call: Call) -> bool:

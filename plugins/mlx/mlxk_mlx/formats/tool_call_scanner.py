@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
 from mlxk_mlx.formats.tagged_calls import with_types
+from mlxk_mlx.formats.time_limit import limited_module
 from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
 from mlxk_mlx.formats.tool_call_readers import READERS
 from mlxk_mlx.formats.truncated_calls import cut_calls
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _TRIES = 64
 """Places where a call may end that are tried at the end of an answer; each try reads all of the text before it."""
+
+_OPENERS = 4096
+"""Openers without a call that are searched: each one copies the text after it."""
 
 _COMPLETE = frozenset(
     {"json_tools", "qwen3_coder", "kimi_k2", "kimi_k3", "mistral", "gemma4", "function_gemma", "minimax_m2"}
@@ -75,7 +78,7 @@ def named_format(name: str, template: str) -> ToolFormat | None:
         return ToolFormat(reader.start, reader.end, reader.parse, complete=True, name=name)
     runtime.start()
     try:
-        module = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
+        module = limited_module(f"mlx_lm.tool_parsers.{name}")
         parse = with_types(name, module.parse_tool_call)
         return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE, name)
     except (ImportError, AttributeError):
@@ -88,7 +91,8 @@ class ToolCallExtractor:
 
     An opener whose text is not a call is text, and what follows it is searched again. Models write calls without
     closing their reasoning, and also talk about calls there: in reasoning only a call with its end marker counts,
-    unless the response ends, and an opener in quotes does not.
+    unless the response ends, and an opener in quotes does not. Where the text takes longer to search than the
+    reader allows, the rest of it is text.
     """
 
     def __init__(self, inner: Extractor, form: ToolFormat, reader: CallReader) -> None:
@@ -103,6 +107,7 @@ class ToolCallExtractor:
         self._drafts: list[tuple[str, str]] = []
         self._open = False
         self._tries = _TRIES
+        self._openers = _OPENERS
         self._cut = False
         self._searched = 0  # the open call does not end before this position
 
@@ -154,6 +159,10 @@ class ToolCallExtractor:
         """Decide as much of the text as can be decided; all of it if `final`."""
         start = self._form.start
         while self._text:
+            if self._reader.limit.exceeded:
+                self._open = False
+                yield from self._say(len(self._text))
+                return
             if not self._open:
                 found = self._opener.search(self._text, final=final)
                 yield from self._say(found.start if found else len(self._text))
@@ -178,6 +187,9 @@ class ToolCallExtractor:
                 self._trimmers[self._of].remove()
                 yield from self._events.of(self._new(calls))
             else:
+                self._openers -= 1
+                if not self._openers:
+                    self._reader.limit.exhaust()
                 yield from self._say(len(start))
 
     def _cut_calls(self) -> Iterator[ExtractorEvent]:
