@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from mlxk_serve.config import Limits
 from mlxk_serve.http import bind
+from mlxk_serve.http.channel import TOO_MANY
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
 from mlxk_serve.http.turns import Turns
@@ -140,6 +142,16 @@ def test_a_rejected_request_gets_a_request_id_that_is_in_the_log(loop, kit, slow
         assert served.refusals == [503]
         slow.finished.set()
         assert served.read(busy).endswith(b"hello")
+
+
+def test_rejected_requests_are_not_kept(loop, kit, slow):
+    served = loop(slow, connections=1)
+    with busy_connection(served, kit):
+        for _ in range(5):
+            with served.connect() as newcomer:
+                newcomer.sendall(REQUEST)
+                assert served.read(newcomer).startswith(b"HTTP/1.1 503 ")
+        assert len(traceback.extract_tb(TOO_MANY.__traceback__)) < 5
 
 
 def test_a_probe_is_answered_while_every_place_carries_a_request(loop, kit, slow):

@@ -364,5 +364,5 @@ class Channel(HTTPChannel):
 
 def _check_surplus(server: ConnectionOwner, method: str, path: str, headers: Mapping[str, str]) -> None:
     if path not in PROBES and not server.capacity.reclaim():
-        raise TOO_MANY
+        raise TOO_MANY.with_traceback(None)  # else it keeps the frames, and with them the requests, of all before
     server.check_access(method, path, headers)
