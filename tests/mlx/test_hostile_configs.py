@@ -9,10 +9,10 @@ import random
 import pytest
 
 from mlxk_core.api.backends import EngineContext
-from mlxk_core.api.errors import InsufficientMemory, ModelError
+from mlxk_core.api.errors import BrokenModel, InsufficientMemory, ModelError
 from mlxk_core.api.models import Facts, Model, check_health, model_context_length
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.load import load
+from mlxk_mlx.loading.load import load, load_tokenizer
 from mlxk_mlx.loading.memory import estimate
 from mlxk_testing.tiny_models import gpt_oss_model, mxfp4_model, random_model
 
@@ -72,6 +72,17 @@ def test_a_setting_that_rope_scaling_lacks_is_named(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "rope_scaling": {"rope_type": "yarn"}}))
     assert "factor missing" in outcome(folder)
+
+
+@pytest.mark.parametrize("positions", [{"n_positions": 64, "max_position_embeddings": 10**6}, {"n_positions": 65}, {}])
+def test_more_positions_than_the_weights_have_are_an_error(tmp_path, positions):
+    """MLX would read the memory after the table."""
+    mlx = runtime.start() and importlib.import_module("mlx.core")
+    folder = random_model(tmp_path / "odd")
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", **positions}))
+    mlx.save_safetensors(str(folder / "model.safetensors"), {"model.wpe.weight": mlx.zeros((64, 4))})
+    with pytest.raises(BrokenModel, match="64 positions"):
+        load_tokenizer(Model(name="odd", path=folder))
 
 
 def test_tables_far_larger_than_the_weights_end_a_load():

@@ -90,6 +90,10 @@ HOSTILE = {
         "broken_model",
     ),
     "yarn without a factor": (lambda f: edit(f, "config.json", rope_scaling={"rope_type": "yarn"}), "broken_model"),
+    "a setting that points outside of an array": (
+        lambda f: edit(f, "config.json", text_config={"altup_active_idx": 10**6, "altup_num_inputs": 4}),
+        "broken_model",
+    ),
     "an index that points outside": (
         lambda f: edit(f, "model.safetensors.index.json", weight_map={"lm_head.weight": "../../../../etc/passwd"}),
         "broken_model",

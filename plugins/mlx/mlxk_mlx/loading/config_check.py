@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import Model
+from mlxk_core.api.models import Model, model_context_length
 
 _LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
 _SIZES = re.compile(
@@ -40,6 +40,8 @@ def _implausible(model: Model) -> str | None:
             return f"{key} is {_show(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
             return f"{key} is {_show(value)}, and the longest axis of a tensor is {longest:,}"
+    if reason := _reads_outside(model):
+        return reason
     if model.config.get("sliding_window") is True:
         return "sliding_window is true, expected a number"
     for place, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
@@ -49,15 +51,36 @@ def _implausible(model: Model) -> str | None:
     return None
 
 
+def _reads_outside(model: Model) -> str | None:
+    """Return why the network would read outside of an array, or None. MLX does not check indices: it returns other
+    memory, or the process ends."""
+    for part in _parts(model.config):
+        index, count = part.get("altup_active_idx", 0), part.get("altup_num_inputs")
+        if isinstance(index, int) and isinstance(count, int) and not -count <= index < count:
+            return f"altup_active_idx is {_show(index)}, and altup_num_inputs is {_show(count)}"
+    positions = [tensor.shape[0] for name, tensor in model.weights.tensors.items() if name.endswith("wpe.weight")]
+    context = model_context_length(model)
+    if positions and (context is None or context > min(positions)):
+        context_shown = "unknown" if context is None else _show(context)
+        return f"the context length is {context_shown}, and the weights have {min(positions):,} positions"
+    return None
+
+
+def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield `config` and the configs of its parts."""
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(value for value in part.values() if isinstance(value, Mapping))
+
+
 def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the numbers of `config` and of the configs of its parts. 1e308 is as good as a whole number to a network
     that rounds it."""
-    waiting = [config]
-    while waiting:
-        for key, value in waiting.pop().items():
-            if isinstance(value, Mapping):
-                waiting.append(value)
-            elif isinstance(value, int | float) and not isinstance(value, bool):
+    for part in _parts(config):
+        for key, value in part.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 yield key, value
 
 
