@@ -16,9 +16,10 @@ def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
     body = bytearray()
     for chunk in response.iter_bytes():
         body += chunk
-        if response.is_error and len(body) > _LARGEST_ERROR:
-            break
-        if len(body) > most:
+        if response.is_error:
+            if len(body) > _LARGEST_ERROR:
+                break
+        elif len(body) > most:
             raise ValueError(f"the body is longer than {most:,} bytes")
     # The body is decoded, so the headers that say how it was sent are left out.
     kept = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
