@@ -85,6 +85,15 @@ def test_more_positions_than_the_weights_have_are_an_error(tmp_path, positions):
         load_tokenizer(Model(name="odd", path=folder))
 
 
+def test_fewer_rows_than_tokens_are_an_error(tmp_path):
+    """Gemma 4 looks up every token in a second table: MLX would read the memory after it."""
+    folder = random_model(tmp_path / "odd")
+    text = {"vocab_size": 258, "vocab_size_per_layer_input": 1, "hidden_size_per_layer_input": 32}
+    (folder / "config.json").write_text(json.dumps({"model_type": "gemma4", "text_config": text}))
+    with pytest.raises(BrokenModel, match="vocab_size_per_layer_input"):
+        load_tokenizer(Model(name="odd", path=folder))
+
+
 def test_tables_far_larger_than_the_weights_end_a_load():
     mlx = runtime.start() and importlib.import_module("mlx.core")
     network = importlib.import_module("mlx.nn").Linear(8, 8)

@@ -58,6 +58,10 @@ def _reads_outside(model: Model) -> str | None:
         index, count = part.get("altup_active_idx", 0), part.get("altup_num_inputs")
         if isinstance(index, int) and isinstance(count, int) and not -count <= index < count:
             return f"altup_active_idx is {_show(index)}, and altup_num_inputs is {_show(count)}"
+        rows, tokens = part.get("vocab_size_per_layer_input"), part.get("vocab_size")  # gemma3n masks the others
+        per_layer = str(model.config.get("model_type")).startswith("gemma4") and part.get("hidden_size_per_layer_input")
+        if per_layer and isinstance(rows, int) and isinstance(tokens, int) and rows < tokens:
+            return f"vocab_size_per_layer_input is {_show(rows)}, and vocab_size is {_show(tokens)}"
     positions = [tensor.shape[0] for name, tensor in model.weights.tensors.items() if name.endswith("wpe.weight")]
     context = model_context_length(model)
     if positions and (context is None or context > min(positions)):
