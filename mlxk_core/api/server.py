@@ -302,11 +302,13 @@ class ServerContext(Protocol):
         content_type: str,
         stream: bool,
         takes_place: bool = True,
+        waits: bool = False,
     ) -> None:
         """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work other than a generation.
 
         It takes one of the server's places for requests, or raises `QueueFull`. Without `takes_place` it runs also when
-        every place is taken: for short work, such as a list.
+        every place is taken: for short work, such as a list. Work that `waits`, for as long as something else takes,
+        has other threads: it delays no short work.
 
         Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
         has a status of its own; a later one closes the connection. Work that ends early because it was cancelled raises

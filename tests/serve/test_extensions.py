@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -425,6 +426,43 @@ def test_a_client_that_leaves_after_the_last_piece_has_not_disconnected(
             received += sock.recv(1000)
     kit.until(lambda: client.metric(f'mlxk_requests_total{{route="/last",status="{status}"}}') == 1)
     assert client.metric("mlxk_disconnects_total") == disconnects
+
+
+class Waiting:
+    def __init__(self, server):
+        self._server = server
+        self.over = threading.Event()
+
+    def on_get(self, req, resp):
+        def work(cancellation):
+            yield b"begun\n"
+            self.over.wait(180)
+            yield b"over\n"
+
+        self._server.run(req, resp, work, content_type=NDJSON, stream=True, waits=True)
+
+
+def test_work_that_waits_delays_no_other_work(serve, engine, kit, extend):
+    resources = []
+
+    def waiting(server):
+        resources.append(Waiting(server))
+        server.add_route("/waiting", resources[0])
+
+    extend(waiting)
+    client = serve(queue=100).client
+    with ExitStack() as stack:
+        socks = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", client.port), timeout=180)) for _ in range(70)
+        ]
+        for sock in socks:
+            sock.sendall(b"GET /waiting HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        try:
+            assert client.get("/v1/models").status == 200
+            assert all(sock.recv(15) == b"HTTP/1.1 200 OK" for sock in socks)
+        finally:
+            resources[0].over.set()
+        assert all(b"over" in kit.everything(sock) for sock in socks)
 
 
 def test_a_client_is_known_by_its_key_or_its_address(serve, engine, extend):

@@ -127,9 +127,8 @@ class Responses:
         run = Run(owner, client, submit, encoder)
         self._runs.start(run)
         if request.stream:
-            self._server.run(
-                req, resp, partial(run.stream, -1), content_type=ResponsesEncoder.content_type, stream=True
-            )
+            work = partial(run.stream, -1)
+            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True, waits=True)
         else:
             resp.content_type = falcon.MEDIA_JSON
             resp.data = run.body()
@@ -188,7 +187,7 @@ class OneResponse:
                 raise InvalidOption("stream", "the events of this response are not kept; only background responses are")
             after = req.get_param_as_int("starting_after", min_value=0)
             work = partial(run.stream, -1 if after is None else after)
-            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True)
+            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True, waits=True)
             return
         resp.content_type = falcon.MEDIA_JSON
         resp.data = run.body() if run is not None else get(self._store, id, owner, param="response_id").body

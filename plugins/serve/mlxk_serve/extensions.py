@@ -143,6 +143,7 @@ class Context:
         content_type: str,
         stream: bool,
         takes_place: bool = True,
+        waits: bool = False,
     ) -> None:
         self._responder.run(
             req,
@@ -151,6 +152,7 @@ class Context:
             content_type=content_type,
             stream=stream,
             takes_place=takes_place,
+            waits=waits,
         )
 
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:

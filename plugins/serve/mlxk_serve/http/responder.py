@@ -54,6 +54,7 @@ class Responder:
             decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
         )
         self._working = ThreadPool("mlxk-work", _WORK_THREADS, turns)
+        self._waiting = ThreadPool("mlxk-wait", config.places, turns)
         self._working_large = ThreadPool("mlxk-work-large", _LARGE_WORK_THREADS, turns)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
@@ -116,15 +117,17 @@ class Responder:
         content_type: str,
         stream: bool,
         takes_place: bool = True,
+        waits: bool = False,
     ) -> None:
         """Run `work` on a thread of its own and let the pieces that it yields be written to `resp`.
 
-        Unless it `takes_place`, it runs also when every place is taken.
+        Unless it `takes_place`, it runs also when every place is taken. Work that `waits` has threads of its own.
         """
         client, count = self.client(req).id, int(takes_place)
         self.admission.enter(client, count)
         on_end = self._closing(req, client, count)
-        pool = self._working_large if (req.content_length or 0) > _LARGE else self._working
+        large = (req.content_length or 0) > _LARGE
+        pool = self._waiting if waits else self._working_large if large else self._working
         response = WorkResponse(work, req.context.record, content_type, stream, self.errors.of(req.path), pool, on_end)
         self._hand_over(req, resp, response, content_type, stream)
 
