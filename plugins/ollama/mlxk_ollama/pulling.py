@@ -45,7 +45,8 @@ class Pull:
         def work(cancellation: Cancellation) -> Iterable[bytes]:
             return self._stream(name, cancellation) if stream else self._whole(name, cancellation)
 
-        self._server.run(req, resp, work, content_type=NDJSON if stream else falcon.MEDIA_JSON, stream=stream)
+        content_type = NDJSON if stream else falcon.MEDIA_JSON
+        self._server.run(req, resp, work, content_type=content_type, stream=stream, waits=True)
 
     def _whole(self, name: str, cancellation: Cancellation) -> Iterable[bytes]:
         for _ in self._pulls.follow(name, cancellation):
