@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TRIES = 64
 """Places where a call may end that are tried at the end of an answer; each try reads all of the text before it."""
 
-_OPENERS = 4096
-"""Openers without a call that are searched: each one copies the text after it."""
+_OPENERS = 256
+"""Openers without a call that are searched: each one searches and copies the text after it."""
 
 _COMPLETE = frozenset(
     {"json_tools", "qwen3_coder", "kimi_k2", "kimi_k3", "mistral", "gemma4", "function_gemma", "minimax_m2"}
