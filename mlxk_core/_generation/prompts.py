@@ -21,6 +21,8 @@ from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
 
 _ASKED = "mlxk asks"
+_TOKEN, _MESSAGE = 4, 64
+"""Characters that a token id, and a message or a call without its text, count for in the size of a prompt."""
 _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
 # The beginning of a marker at the end of a text: the closed conversation may continue with one that begins alike.
@@ -43,14 +45,17 @@ class Prompt:
 
 
 def prompt_size(request: GenerationRequest) -> int:
-    """Return about how many characters, or token ids, must be read to prepare `request`."""
+    """Return about how much must be read to prepare `request`, in characters; messages, calls and ids count as some."""
     prompt = request.prompt
     size = len(request.suffix or "") + sum(len(tool.description or "") for tool in request.tools)
-    if isinstance(prompt, str) or not _is_conversation(prompt):
+    if isinstance(prompt, str):
         return size + len(prompt)
+    if not _is_conversation(prompt):
+        return size + _TOKEN * len(prompt)
     messages = [part for part in prompt if isinstance(part, Message)]
-    arguments = sum(len(call.arguments) for message in messages for call in message.tool_calls)
-    return size + arguments + sum(len(message.content) for message in messages)
+    calls = [call for message in messages for call in message.tool_calls]
+    size += sum(len(message.content) for message in messages) + sum(len(call.arguments) for call in calls)
+    return size + _MESSAGE * (len(messages) + len(calls))
 
 
 def _is_conversation(prompt: Sequence[Message] | Sequence[int]) -> bool:

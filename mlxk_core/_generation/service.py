@@ -34,13 +34,16 @@ from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.slow_checks import SlowChecks
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
-from mlxk_core._generation.tokenizing import LARGE, TokenizingSlots
+from mlxk_core._generation.tokenizing import LARGE
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
 from mlxk_core._models.model import Model
 from mlxk_core._models.token_budget import model_context_length
+from mlxk_core._processes.slots import Slots
 
+_TOKENIZING = 2
+"""Threads that tokenize at once: with dozens of busy threads, all others of the process are slow."""
 _T = TypeVar("_T")
 _MODEL_MEMORY_SHARE = 0.75
 _PROMPT_CACHE_SHARE = 0.1
@@ -106,8 +109,8 @@ class GenerationService:
         self._draining = False
         self._ids = itertools.count(1)
         self._mean_run = 1.0
-        self._tokenizing = TokenizingSlots()
-        self._tokenizing_large = TokenizingSlots()
+        self._tokenizing = Slots(_TOKENIZING)
+        self._tokenizing_large = Slots(_TOKENIZING)
         self._slow_checks = SlowChecks()
         self._planner = Planner(host, self.is_loaded)
 
@@ -213,9 +216,9 @@ class GenerationService:
     def tokenizing(self, waiting: Callable[[], None] = lambda: None, *, size: int = 0) -> AbstractContextManager[None]:
         """Return a context to tokenize in, one text at a time: two threads can be in it at once, and others wait.
 
-        `size` is the number of characters or tokens: above 65,536 of them, two other threads can be in it at once, so
-        that a small text does not wait for large ones. `waiting` is called ten times a second until there is room; what
-        it raises ends the wait. `prompt` enters it itself.
+        `size` is the number of characters or tokens, or a `prompt_size`: above 65,536, two other threads can be in it
+        at once, so that a small text does not wait for large ones. `waiting` is called ten times a second until there
+        is room; what it raises ends the wait. `prompt` enters it itself.
         """
         return (self._tokenizing_large if size > LARGE else self._tokenizing).hold(waiting)
 

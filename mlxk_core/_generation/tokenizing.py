@@ -1,11 +1,7 @@
-"""Bounds on tokenizing: how many threads do it at once, and how much of a long text is read."""
+"""Bounds on tokenizing: which work is large, and how much of a long text is read."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from mlxk_core._generation.malformed_result import WrongResult
@@ -18,47 +14,6 @@ _CHARACTERS_PER_TOKEN = 8
 _PIECE = 1 << 14  # characters
 _EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
 _SPECIALS = 64  # tokens that a tokenizer may add around a text
-_POLL_SECONDS = 0.1
-
-
-class TokenizingSlots:
-    """Limits the threads that tokenize at once: with dozens of busy threads, all others of the process are slow."""
-
-    def __init__(self, count: int = 2) -> None:
-        self._lock = threading.Lock()
-        self._free = count
-        self._queue: deque[threading.Event] = deque()
-
-    @contextmanager
-    def hold(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold a slot during the `with` block; slots are given in order of arrival. `waiting` is called ten times a
-        second until then."""
-        turn = self._enter()
-        try:
-            while not turn.wait(_POLL_SECONDS):
-                waiting()
-            yield
-        finally:
-            self._leave(turn)
-
-    def _enter(self) -> threading.Event:
-        turn = threading.Event()
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                turn.set()
-            else:
-                self._queue.append(turn)
-        return turn
-
-    def _leave(self, turn: threading.Event) -> None:
-        with self._lock:
-            if not turn.is_set():
-                self._queue.remove(turn)
-            elif self._queue:
-                self._queue.popleft().set()
-            else:
-                self._free += 1
 
 
 class Excess(NamedTuple):

@@ -44,6 +44,7 @@ from mlxk_core._generation.grammar import (
     sequence,
 )
 from mlxk_core._generation.machine_memory import machine_memory
+from mlxk_core._generation.prompts import prompt_size
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
 from mlxk_core._generation.sampling import TERMINAL_SAMPLING, model_sampling
@@ -102,6 +103,7 @@ __all__ = [
     "machine_memory",
     "model_sampling",
     "optional",
+    "prompt_size",
     "sequence",
     "thinking_options",
     "turn_terminator",

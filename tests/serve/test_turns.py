@@ -23,6 +23,21 @@ def start():
         assert not thread.is_alive()
 
 
+def block(turns, start, release, count, *, urgent=False):
+    """Begin `count` pieces of work that wait for `release`."""
+    began = threading.Semaphore(0)
+
+    def work():
+        with turns.of_work(urgent=urgent):
+            began.release()
+            assert release.wait(180)
+
+    for _ in range(count):
+        start(work)
+    for _ in range(count):
+        assert began.acquire(timeout=180)
+
+
 def test_no_work_begins_while_the_loop_handles_events(start):
     turns, began, looping = Turns(), threading.Event(), True
 
@@ -41,17 +56,8 @@ def test_no_work_begins_while_the_loop_handles_events(start):
 
 @pytest.mark.parametrize("urgent", [False, True])
 def test_work_does_not_wait_for_work_that_is_blocked(start, urgent):
-    turns, release, began = Turns(), threading.Event(), threading.Semaphore(0)
-
-    def work():
-        with turns.of_work(urgent=urgent):
-            began.release()
-            assert release.wait(180)
-
-    for _ in range(70):
-        start(work)
-    for _ in range(70):
-        assert began.acquire(timeout=180)
+    turns, release = Turns(), threading.Event()
+    block(turns, start, release, 70, urgent=urgent)
     release.set()
 
 
@@ -74,17 +80,8 @@ def test_ordinary_work_begins_also_while_urgent_work_never_ends(start):
 
 
 def test_the_loop_goes_on_while_all_work_is_blocked(start):
-    turns, release, began = Turns(), threading.Event(), threading.Semaphore(0)
-
-    def work():
-        with turns.of_work():
-            began.release()
-            assert release.wait(180)
-
-    for _ in range(4):
-        start(work)
-    for _ in range(4):
-        assert began.acquire(timeout=180)
+    turns, release = Turns(), threading.Event()
+    block(turns, start, release, 4)
     for _ in range(3):
         with turns.of_loop():
             pass

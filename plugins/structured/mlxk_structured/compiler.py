@@ -15,12 +15,12 @@ import llguidance
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
+from mlxk_core.api.processes import Slots
 from mlxk_structured import effort, json_schema, trial
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import Grammar, json_grammar, lark
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
-from mlxk_structured.turns import Turns
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
 _CACHED = 128
@@ -66,7 +66,7 @@ class Compiler:
         self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
         self._verdicts = Verdicts()
         self._compiled: OrderedDict[tuple[int, str], _Compiled] = OrderedDict()
-        self._compiling = Turns(_COMPILING)
+        self._compiling = Slots(_COMPILING)
 
     def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
         try:

@@ -19,8 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlxk_core.api.generation import Matches, Part, RawString, leaves
-from mlxk_core.api.processes import ChildProcess
-from mlxk_structured.turns import Turns
+from mlxk_core.api.processes import ChildProcess, Slots
 from mlxk_structured.verdicts import Fault, Verdict
 
 _KEPT = 2
@@ -63,8 +62,8 @@ class Trials:
     """
 
     def __init__(self) -> None:
-        self._quick = Turns(1)
-        self._slow = Turns(1)
+        self._quick = Slots(1)
+        self._slow = Slots(1)
         self._lock = threading.Lock()
         self._idle: deque[ChildProcess] = deque()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Part
-from mlxk_structured.turns import Turns
+from mlxk_core.api.processes import Slots
 
 _KEPT = 1024
 _LONGEST = 2_000
@@ -56,7 +56,7 @@ class Verdicts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
-        self._turns: dict[str, tuple[Turns, int]] = {}
+        self._slots: dict[str, tuple[Slots, int]] = {}
 
     def find(self, key: str) -> Verdict | None:
         with self._lock:
@@ -74,20 +74,20 @@ class Verdicts:
 
     @contextmanager
     def alone(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Let one thread at a time into the `with` block for `key`. `waiting` as in `Turns.hold`."""
+        """Let one thread at a time into the `with` block for `key`. `waiting` as in `Slots.hold`."""
         with self._lock:
-            turns, count = self._turns.get(key, (Turns(1), 0))
-            self._turns[key] = turns, count + 1
+            slots, count = self._slots.get(key, (Slots(1), 0))
+            self._slots[key] = slots, count + 1
         try:
-            with turns.hold(waiting):
+            with slots.hold(waiting):
                 yield
         finally:
             with self._lock:
-                turns, count = self._turns[key]
+                slots, count = self._slots[key]
                 if count == 1:
-                    del self._turns[key]
+                    del self._slots[key]
                 else:
-                    self._turns[key] = turns, count - 1
+                    self._slots[key] = slots, count - 1
 
 
 def fingerprint(grammar: Part) -> str:

@@ -1,10 +1,8 @@
-"""Bounds on tokenizing: slots for threads, and the beginning of a text that is too long."""
-
-import threading
+"""Bounds on tokenizing: whose turn it is, and the beginning of a text that is too long."""
 
 import pytest
 
-from mlxk_core._generation.tokenizing import TokenizingSlots, find_excess
+from mlxk_core._generation.tokenizing import find_excess
 from mlxk_core.api.errors import Interrupted
 from mlxk_core.api.generation import GenerationRequest, Message
 from mlxk_testing.fake_engine import fake_backend
@@ -25,34 +23,6 @@ class Characters:
 
 def interrupt():
     raise Interrupted("waiting")
-
-
-def test_a_wait_for_a_slot_can_be_ended_and_leaves_the_slot_free():
-    slots = TokenizingSlots(1)
-    with slots.hold(), pytest.raises(Interrupted), slots.hold(interrupt):
-        raise AssertionError("held twice")
-    with pytest.raises(KeyError), slots.hold(interrupt):
-        raise KeyError
-    with slots.hold(interrupt):
-        pass
-
-
-def test_slots_are_given_in_order_of_arrival():
-    slots, order, threads = TokenizingSlots(1), [], []
-
-    def work(number, waits):
-        with slots.hold(waits.set):
-            order.append(number)
-
-    with slots.hold():
-        for number in range(4):
-            waits = threading.Event()
-            threads.append(threading.Thread(target=work, args=(number, waits)))
-            threads[-1].start()
-            assert waits.wait(60)
-    for thread in threads:
-        thread.join(60)
-    assert order == [0, 1, 2, 3]
 
 
 def test_prompts_wait_while_two_threads_tokenize(house):

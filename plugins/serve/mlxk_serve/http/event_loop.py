@@ -15,7 +15,6 @@ from mlxk_serve.http.turns import Turns
 
 _SENDING, _NEW, _OTHERS = 0.02, 0.04, 0.02
 """Seconds of a turn for each kind of connection. What is ready and not handled then is ready in the next turn too."""
-
 _LOOKING = 0.01
 """Seconds of a turn for looking which of the new connections are probes."""
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import falcon
 
-from mlxk_core.api import Message
-from mlxk_core.api.generation import GenerationRequest, GenerationService
+from mlxk_core.api.generation import GenerationRequest, GenerationService, prompt_size
 from mlxk_core.api.server import Client, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
@@ -32,8 +31,6 @@ _LARGE_WORK_THREADS = 8  # more, since work may also wait, for example for a mod
 """For large requests: dozens of threads that work on them would delay `/health`, and small requests would wait."""
 _LARGE = 256 << 10
 """Characters of a large prompt, bytes of a large body."""
-_TOKEN, _CALL = 4, 64
-"""What a token and a call count for, in characters."""
 _WORK_THREADS = 64
 
 
@@ -102,7 +99,7 @@ class Responder:
             timeouts=self._timeouts,
             response_thread=self._response_thread,
             pools=self._pools,
-            large=any(map(_is_large, requests)),
+            large=any(prompt_size(request) > _LARGE for request in requests),
             on_end=self._closing(req, client, count),
         )
         self._hand_over(req, resp, response, encoder.content_type if stream else falcon.MEDIA_JSON, stream)
@@ -181,21 +178,6 @@ class Responder:
         on_disconnect = req.env.get(ON_DISCONNECT)
         if on_disconnect is not None:  # absent in `falcon.testing`
             on_disconnect(callback)
-
-
-def _is_large(request: GenerationRequest) -> bool:
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        return len(prompt) > _LARGE
-    if prompt and not isinstance(prompt[0], Message):
-        return _TOKEN * len(prompt) > _LARGE  # not counted one by one: they may be millions
-    size = sum(
-        len(part.content) + _CALL * (1 + len(part.tool_calls)) + sum(len(call.arguments) for call in part.tool_calls)
-        if isinstance(part, Message)
-        else _TOKEN
-        for part in prompt
-    )
-    return size > _LARGE
 
 
 def offered_key(req: falcon.Request) -> str | None:

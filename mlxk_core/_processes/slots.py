@@ -1,4 +1,4 @@
-"""Turns: how many threads do something at once, in order of arrival."""
+"""A bound on how many threads do something at once, in order of arrival."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 _POLL_SECONDS = 0.1
 
 
-class Turns:
-    """Gives `count` turns at once."""
+class Slots:
+    """Lets `count` threads at once do what makes all others slow; the others wait in order of arrival."""
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
@@ -19,8 +19,8 @@ class Turns:
         self._queue: deque[threading.Event] = deque()
 
     @contextmanager
-    def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold a turn during the `with` block. `waiting` as in `take`."""
+    def hold(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold a slot during the `with` block. `waiting` as in `take`."""
         self.take(waiting)
         try:
             yield
@@ -28,7 +28,7 @@ class Turns:
             self.give_back()
 
     def take(self, waiting: Callable[[], None]) -> None:
-        """Wait for a turn. `waiting` is called ten times a second; if it raises, nothing is taken."""
+        """Wait for a slot. `waiting` is called ten times a second; if it raises, nothing is taken."""
         turn = threading.Event()
         with self._lock:
             if self._free:
@@ -48,14 +48,14 @@ class Turns:
             raise
 
     def take_now(self) -> bool:
-        """Take a turn unless it means to wait. Return whether it was taken."""
+        """Take a slot unless it means to wait. Return whether it was taken."""
         with self._lock:
             taken = self._free > 0
             self._free -= taken
         return taken
 
     def give_back(self) -> None:
-        """Let the next one have the turn."""
+        """Let the next one have the slot."""
         with self._lock:
             if self._queue:
                 self._queue.popleft().set()
