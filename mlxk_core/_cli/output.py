@@ -13,6 +13,8 @@ from mlxk_core._errors import MlxkError, kind_of, type_and_message
 from mlxk_core._isolation.stdout import quiet_stdout
 from mlxk_core._text.control_characters import escape_control, one_line
 
+_NARROWEST = 20
+"""Columns that the right part of a row needs to be wrapped under itself."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -53,6 +55,10 @@ class Output:
     def line(self, text: str = "") -> None:
         """Write a line of the result. Does nothing in JSON mode."""
         self.write(text + "\n")
+
+    def row(self, left: str, right: str) -> None:
+        """Write `left` and `right` as a line of the result. At a terminal, `right` is wrapped under its beginning."""
+        self.line(_wrap(left + right, len(left)) if self.stdout_is_terminal else left + right)
 
     def note(self, text: str, *, end: str = "\n") -> None:
         """Write a line to standard error, also in JSON mode. A closed stream is not an error."""
@@ -101,19 +107,23 @@ def error_message(error: BaseException) -> str:
     return one_line(str(error)) if isinstance(error, MlxkError) else type_and_message(error)
 
 
-def _wrap(line: str) -> str:
-    """Return `line` wrapped for the terminal, its indentation repeated; unchanged if it has control sequences."""
+def _wrap(line: str, margin: int | None = None) -> str:
+    """Return `line` wrapped for the terminal, later lines indented by `margin` or, without it, as the first one is;
+    unchanged if it has control sequences."""
     import shutil
     import textwrap
 
     columns = shutil.get_terminal_size().columns
     if len(line) < columns or "\x1b" in line:
         return line
-    indent = line[: len(line) - len(line.lstrip())]
+    if margin is None:
+        margin = len(line) - len(line.lstrip())
+    elif columns - margin < _NARROWEST:
+        margin = 4
     return textwrap.fill(
         line,
-        max(columns - 1, len(indent) + 8),
-        subsequent_indent=indent,
+        max(columns - 1, margin + 8),
+        subsequent_indent=" " * margin,
         break_long_words=False,
         break_on_hyphens=False,
         replace_whitespace=False,

@@ -43,8 +43,11 @@ def plugins(ctx: click.Context, /, check: bool) -> Any:
     records = _checked_records(session.host) if check else _records(session.host)
     with_problems = [record.name for record in records if _problems(record) and record.status != "disabled"]
     data = {"plugins": [asdict(record) for record in records]}
-    for line in _table(records):
-        session.output.line(line)
+    if not records:
+        session.output.line("No plugin is installed. Install mlxk-run and a backend, such as mlxk-mlx.")
+    else:
+        for left, right in _table(records):
+            session.output.row(left, right)
     if check and with_problems:
         raise PluginFailure(f"Plugins with problems: {', '.join(with_problems)}.", plugins=with_problems, data=data)
     return data
@@ -99,18 +102,15 @@ def _problems(record: PluginRecord) -> list[str]:
     return list(dict.fromkeys(text for text in (record.reason, *record.conflicts, *record.problems) if text))
 
 
-def _table(records: Sequence[PluginRecord]) -> list[str]:
-    if not records:
-        return ["No plugin is installed. Install mlxk-run and a backend, such as mlxk-mlx."]
+def _table(records: Sequence[PluginRecord]) -> list[tuple[str, str]]:
+    """Return the lines of the table, each as its columns but the last one, padded, and the last one."""
     rows = [_HEADINGS]
     for record in records:
         # Problems come first: they are what the reader looks for.
         text = "; ".join([*_problems(record), *_by_kind(record.provides)])
         rows.append((record.name, record.distribution or "-", record.version or "-", record.status, text or "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
-    ]
+    return [("".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False)), row[-1]) for row in rows]
 
 
 def _by_kind(provided: Sequence[str]) -> list[str]:

@@ -391,3 +391,12 @@ def test_deleting_chats_is_confirmed(terminal, talker, mlxk, answer, code, left)
     delete.send(answer)
     assert end_of(delete) == code and "Traceback" not in delete.before
     assert mlxk("chats", "--json").json["data"]["count"] == left
+
+
+@pytest.mark.parametrize("command", [["plugins"], ["config", "show", "--keys"]], ids="-".join)
+def test_long_rows_are_wrapped_at_word_ends_for_a_narrow_terminal(terminal, command):
+    child = terminal(*command, COLUMNS="60")
+    child.expect(pexpect.EOF)
+    lines = child.before.split("\r\n")
+    assert len(lines) > 10
+    assert max(map(len, lines)) < 60

@@ -135,7 +135,7 @@ def show(session: Session, keys: bool) -> Any:
             width = max(len(key) for key in found)
             for key, field in found.items():
                 bounds = f" ({field.bounds})" if field.bounds else ""
-                session.output.line(f"{key.ljust(width)}  {field.help}{bounds}")
+                session.output.row(f"{key:<{width}}  ", f"{field.help}{bounds}")
         return {"keys": [{"key": key, "help": field.help} for key, field in found.items()]}
     document = SettingsDocument.read(settings_file())
     warnings = list(_warnings(session, document, _models(session)))

@@ -81,6 +81,7 @@ def bench(
     if plot is not None and not is_folder(plot.absolute().parent):
         raise UsageError(f"--plot: {plot.absolute().parent} is not a folder.")
     found = find_or_pull(ctx, model)
+    ctx.with_resource(session.output.exclusive())
     service = GenerationService(session.host, memory=machine_memory(), concurrency=max(batches))
     try:
         started = time.monotonic()
