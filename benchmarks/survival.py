@@ -35,26 +35,8 @@ PATIENCE = 90.0
 LONGEST_SILENCE = 1.0
 LARGEST_GROWTH = 200 * MEGABYTE
 MOST_MEMORY = 6 << 30
+WATCHER = Path(__file__).with_name("watcher.py")
 MODEL = "mlx-community/survival-tiny"  # mlx-knife serves only what it takes for an MLX model
-
-WATCHER = """
-import http.client, json, sys, threading, time
-port, path = int(sys.argv[1]), sys.argv[2]
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-times, failures = [], 0
-while not over.wait(0.05):
-    began = time.monotonic()
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
-        connection.request("GET", path)
-        failures += connection.getresponse().status != 200
-        connection.close()
-    except OSError:
-        failures += 1
-    times.append(time.monotonic() - began)
-print(json.dumps([sorted(times), failures]))
-"""
 
 
 @dataclass
@@ -382,7 +364,7 @@ def run(target: Target, attack: Case) -> Outcome:
     """Run one case against one server."""
     answer = target.answer()
     watcher = subprocess.Popen(
-        [sys.executable, "-c", WATCHER, str(target.port), target.health], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(WATCHER), str(target.port), target.health], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     time.sleep(0.3)
     before, cpu, began = target.memory, target.cpu, time.monotonic()
