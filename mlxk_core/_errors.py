@@ -166,6 +166,10 @@ class InsufficientMemory(MlxkError):
     """A model or a prompt needs more memory than there is. Sizes in bytes are in `details`."""
 
 
+class SystemLimit(MlxkError):
+    """The system has no file descriptor, thread, process or memory left. It says nothing about a model or a plugin."""
+
+
 class NotEnoughDisk(MlxkError):
     """Files to be written do not fit on the disk. Sizes in bytes are in `details`."""
 
@@ -224,6 +228,7 @@ KINDS: Mapping[type[BaseException], Kind] = {
     TemplateError: Kind("template_error", 1, 400),
     ModelError: Kind("model_error", 1, 500),
     InsufficientMemory: Kind("insufficient_memory", 1, 503),
+    SystemLimit: Kind("system_limit", 1, 503),
     NotEnoughDisk: Kind("not_enough_disk", 1, 507),
     EngineFailure: Kind("engine_failure", 1, 503),
     ConstraintFailure: Kind("constraint_failure", 1, 422),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from mlxk_core._errors import PluginFailure
+from mlxk_core._errors import PluginFailure, SystemLimit
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.stdout import quiet_stdout
@@ -30,7 +30,7 @@ class Isolation:
     ) -> _T | _D:
         """Return `function()`, which calls code of `plugin`, or `default` after an error. What it prints goes to
         standard error. `source` is the plugin's function that is called: an error without a frame in the plugin is
-        placed there.
+        placed there. Raises `SystemLimit` from the call.
         """
         try:
             with quiet_stdout():
@@ -40,6 +40,8 @@ class Isolation:
                 raise
             self._announce(plugin)
             return default
+        except SystemLimit:  # the plugin has not failed
+            raise
         except (Exception, SystemExit) as error:
             self.fail(plugin, Finding.of_error(f"{what} raised", error, plugin.packages, source), error)
             return default

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
-from mlxk_core._models.files import regular_file
+from mlxk_core._models.files import raise_system_limit, read_small_file
 from mlxk_core._paths import NoHomeFolder, is_folder, path_exists
 
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
@@ -128,7 +128,8 @@ def _folders(path: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
-    except OSError:
+    except OSError as error:
+        raise_system_limit(error)
         return []
 
 
@@ -142,7 +143,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _read_ref(path: Path) -> str:
     """Return the commit in a reference, empty for text that cannot be the name of a snapshot's folder."""
     try:
-        text = regular_file(path).read_text(encoding="ascii").strip()
+        text = read_small_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _COMMIT.fullmatch(text) else ""

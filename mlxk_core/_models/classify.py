@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import regular_file, weight_format
+from mlxk_core._models.files import open_file, weight_format
 from mlxk_core._models.model import Model, gguf_templates
 from mlxk_core._models.quantization_config import MLX_METHOD, declared_quantization
 from mlxk_core._models.sentence_transformers import module_folders
@@ -19,7 +19,7 @@ Type = Literal["chat", "base", "embedding", "vision", "audio", "image", "classif
 Capability = Literal["text-generation", "chat", "tools", "vision", "audio", "embeddings", "rerank"]
 _T = TypeVar("_T")
 
-_FRONT_MATTER = 8192  # characters of a model card that its front matter may take
+_FRONT_MATTER = 8192  # bytes of a model card that its front matter may take
 
 # Written by sentence-transformers for embedding models, some of which are decoders with a chat template.
 _EMBEDDING_FILES = frozenset(
@@ -222,8 +222,8 @@ class _Card:
 
 def _read_card(model: Model) -> _Card:
     try:
-        with regular_file(model.path / "README.md").open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_FRONT_MATTER)
+        with open_file(model.path / "README.md") as file:
+            text = file.read(_FRONT_MATTER).decode("utf-8", "replace")
     except OSError:
         return _Card()
     if not text.startswith("---"):

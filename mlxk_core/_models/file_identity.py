@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import BrokenModel, ModelError
+from mlxk_core._models.files import raise_system_limit
 from mlxk_core._models.model import Model
 
 _T = TypeVar("_T")
@@ -20,12 +21,16 @@ FileIdentity = tuple[tuple[str, int, int, int], ...]
 
 def file_identity(path: Path) -> FileIdentity:
     """Return the identity of the files below the folder `path`, or of the file `path`. Hidden files do not count, links
-    to files are followed. Raises `OSError` if `path` cannot be read."""
+    to files are followed. Raises `OSError` if `path` cannot be read, `SystemLimit` without a file descriptor for it."""
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
         return (_stamp("", status),)
-    with os.scandir(path) as entries:
-        return tuple(sorted(_stamps(entries, "")))
+    try:
+        with os.scandir(path) as entries:
+            return tuple(sorted(_stamps(entries, "")))
+    except OSError as error:
+        raise_system_limit(error)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +45,24 @@ class _Result(Generic[_T]):
 class FileIdentityCache(Generic[_T]):
     """Results of `compute` for models, kept until their files change. Safe for use by several threads.
 
-    One result is computed at a time, so two threads that need the same one do not compute it twice. Models are copied
-    first: what is read of their files would stay in memory, gigabytes for hundreds of them.
+    Two threads that need the same result do not compute it twice. Models are copied first: what is read of their files
+    would stay in memory, gigabytes for hundreds of them.
     """
 
     def __init__(self, compute: Callable[[Model], _T]) -> None:
         self._compute = compute
         self._lock = threading.Lock()
+        self._computing: dict[Model, threading.Event] = {}
         self._results: dict[Model, _Result[_T]] = {}
 
-    def get(self, model: Model) -> _T:
-        """Return the result for `model`. Raises the `ModelError` of `compute`, which is kept as well, and `BrokenModel`
-        for files that cannot be read."""
+    def get(self, model: Model, identity: FileIdentity | None = None) -> _T:
+        """Return the result for `model`, whose files have this `identity` (None: look).
+
+        Raises what `compute` raises; a `ModelError` is kept as well, unless a file could not be read. Raises
+        `BrokenModel` for a folder that cannot be read.
+        """
         try:
-            found = self._up_to_date(model)
+            found = self._up_to_date(model, file_identity(model.path) if identity is None else identity)
         except OSError as error:
             raise BrokenModel(
                 f"The files of `{model.name}` cannot be read: {error.strerror or type(error).__name__}.",
@@ -63,13 +72,28 @@ class FileIdentityCache(Generic[_T]):
             raise found.error.with_traceback(None)
         return found.value  # type: ignore[return-value]
 
-    def _up_to_date(self, model: Model) -> _Result[_T]:
-        identity = file_identity(model.path)
-        if (found := self._found(model, identity)) is None:
+    def _up_to_date(self, model: Model, identity: FileIdentity) -> _Result[_T]:
+        while (found := self._found(model, identity)) is None:
             with self._lock:
-                if (found := self._found(model, identity)) is None:
-                    found = self._results[replace(model)] = _Result(identity, *self._computed(replace(model)))
+                computed = self._computing.get(model)
+                if computed is None:
+                    self._computing[model] = threading.Event()
+            if computed is None:
+                return self._compute_now(model, identity)
+            computed.wait()
         return found
+
+    def _compute_now(self, model: Model, identity: FileIdentity) -> _Result[_T]:
+        try:
+            # Another thread may have computed it just before this one began.
+            if (found := self._found(model, identity)) is None:
+                found = _Result(identity, *self._computed(replace(model)))
+                if found.error is None or not isinstance(found.error.__cause__, OSError):
+                    self._results[replace(model)] = found
+            return found
+        finally:
+            with self._lock:
+                self._computing.pop(model).set()
 
     def _found(self, model: Model, identity: FileIdentity) -> _Result[_T] | None:
         found = self._results.get(model)
@@ -100,7 +124,8 @@ def _stamps(entries: Iterator[os.DirEntry[str]], prefix: str) -> Iterator[tuple[
         try:
             with os.scandir(entry.path) as below:
                 yield from _stamps(below, f"{name}/")
-        except OSError:  # an unreadable folder has no files
+        except OSError as error:  # an unreadable folder has no files
+            raise_system_limit(error)
             yield _stamp(name, _status(entry))
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
+
+from mlxk_core._errors import SystemLimit
 
 WeightFormat = Literal["safetensors", "gguf", "pytorch", "npz", "other"]
 
@@ -22,6 +27,8 @@ _FORMATS: dict[str, WeightFormat] = {
     ".msgpack": "other",
     ".tflite": "other",
 }
+# They say nothing about the file: the same call may succeed a moment later.
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 
 
 def weight_format(name: str) -> WeightFormat | None:
@@ -63,6 +70,31 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read its bytes during the `with` block.
+
+    Raises what `regular_file` raises, and `SystemLimit` if the system has no descriptor or memory left for it.
+    """
+    try:
+        # A pipe that takes the place of the file meanwhile does not block it.
+        with open(regular_file(path), "rb", opener=_without_blocking) as file:
+            yield file
+    except OSError as error:
+        raise_system_limit(error)
+        raise
+
+
+def raise_system_limit(error: OSError) -> None:
+    """Raise `SystemLimit` if `error` says nothing about the file it occurred with."""
+    if error.errno in _LIMITS:
+        raise SystemLimit(f"A file cannot be read now: {error.strerror}.") from error
+
+
+def _without_blocking(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_error(error: Exception) -> str:
     """Return why a file could not be read, without its path and the number of the error."""
     return getattr(error, "strerror", None) or str(error)
@@ -79,9 +111,11 @@ def read_small_file(path: Path, limit: int = 4 << 20) -> bytes:
     """Return the bytes of a regular file.
 
     Raises `OSError` also for a file of more than `limit` bytes: what is parsed takes many times its size in memory.
+    Raises `SystemLimit` as `open_file` does.
     """
-    size = regular_file(path).stat().st_size
-    if size > limit:
-        raise OSError(errno.EFBIG, f"File too large ({size:,} bytes, at most {limit:,})", str(path))
-    # procfs files report 0 bytes, and reading one may block forever.
-    return path.read_bytes() if size else b""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"File too large ({size:,} bytes, at most {limit:,})", str(path))
+        # procfs files report 0 bytes, and reading one may block forever.
+        return file.read(limit) if size else b""

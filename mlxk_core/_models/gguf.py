@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.files import CutOff, read_error, regular_file
+from mlxk_core._models.files import CutOff, open_file, read_error
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -101,7 +101,7 @@ class GGUFHeader:
 def read_gguf_header(path: Path) -> GGUFHeader:
     """Return the header of `path`. Raises `BrokenModel` if it is not a GGUF header or is cut off."""
     try:
-        with regular_file(path).open("rb") as file:
+        with open_file(path) as file:
             head = file.read(_FIRST_READ)
             while True:
                 try:

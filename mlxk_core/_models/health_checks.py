@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.cache import Repository
-from mlxk_core._models.files import CutOff, parse_shard, regular_file
+from mlxk_core._models.files import CutOff, open_file, parse_shard
 from mlxk_core._models.manifest import Manifest
 from mlxk_core._models.model import Model
 from mlxk_core._text.units import human_size
@@ -217,7 +217,7 @@ def _special(path: Path) -> bool:
 def _looks_like_json(path: Path) -> bool:
     """Check the first and last characters only; the file may have 20 MB."""
     try:
-        with regular_file(path).open("rb") as file:
+        with open_file(path) as file:
             head = file.read(64)
             file.seek(max(0, path.stat().st_size - 64))
             return head.lstrip().startswith(b"{") and file.read().rstrip().endswith(b"}")

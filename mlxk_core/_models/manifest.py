@@ -11,7 +11,7 @@ from typing import Any
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import CutOff, read_error, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import CutOff, open_file, read_error, read_small_file, weight_format
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
@@ -63,7 +63,7 @@ class Manifest:
 
     def head(self, name: str, length: int) -> bytes:
         try:
-            with regular_file(self.path(name)).open("rb") as file:
+            with open_file(self.path(name)) as file:
                 return file.read(length)
         except OSError:
             return b""
@@ -98,7 +98,7 @@ class Manifest:
 def _archive_size(path: Path) -> int:
     """Return 0, since a zip archive (PyTorch, NumPy) declares no size. Raises `BrokenModel` if its end is cut off."""
     try:
-        with regular_file(path).open("rb") as file:
+        with open_file(path) as file:
             archive = file.read(4) == b"PK\x03\x04"
         if archive and not zipfile.is_zipfile(path):
             raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name) from CutOff()

@@ -15,7 +15,14 @@ from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
-from mlxk_core._models.files import parse_shard, read_error, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import (
+    open_file,
+    parse_shard,
+    raise_system_limit,
+    read_error,
+    read_small_file,
+    weight_format,
+)
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
@@ -251,7 +258,7 @@ class Model:
         path = self.path / "tokenizer.json"
         data = b""
         try:
-            with regular_file(path).open("rb") as file:
+            with open_file(path) as file:
                 while len(data) <= LARGEST_TOKENIZER and (chunk := file.read(_CHUNK + len(data))):
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
@@ -295,7 +302,9 @@ class Model:
             try:
                 return read()
             except BrokenModel as caught:
-                error = self._broken[file] = caught
+                error = caught
+                if not isinstance(caught.__cause__, OSError):  # the system may read the file the next time
+                    self._broken[file] = caught
         raise error.with_traceback(None)
 
     @cached_property
@@ -357,7 +366,8 @@ def _walk(folder: str, prefix: str) -> Iterator[File]:
     """
     try:
         listing = os.scandir(folder)
-    except OSError:
+    except OSError as error:
+        raise_system_limit(error)
         return
     with listing as entries:
         for entry in entries:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
-from mlxk_core._models.files import CutOff, read_error, regular_file
+from mlxk_core._models.files import CutOff, open_file, read_error
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
@@ -55,7 +55,7 @@ class SafetensorsHeader:
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
     """Return the header of `path`. Raises `BrokenModel` if it is not a safetensors header or is cut off."""
     try:
-        with regular_file(path).open("rb") as file:
+        with open_file(path) as file:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _MAX_HEADER:
                 raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
@@ -75,9 +75,9 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str):
             raise TypeError(f"the dtype of {name} must be a string")
-        if not isinstance(shape, list) or not all(map(_is_size, shape)):
+        if type(shape) is not list or not _are_sizes(shape):
             raise ValueError(f"the shape of {name} must be a list of sizes")
-        if not (_is_size(start) and _is_size(end) and start <= end):
+        if not (_are_sizes((start, end)) and start <= end):
             raise ValueError(f"invalid offsets of {name}: {start}, {end}")
         width = _WIDTHS.get(dtype)
         if width is not None and math.prod(shape) * width != end - start:
@@ -92,17 +92,21 @@ def _end(tensors: Mapping[str, Tensor]) -> int:
     """Return the offset after the last tensor. Raises `ValueError` for tensors that share bytes: a small file could
     declare any amount of memory."""
     before, last = "", 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
-        if tensor.nbytes and tensor.start < last:
+    for start, end, name in sorted((start, end, name) for name, (_, _, start, end) in tensors.items()):
+        if start == end:
+            continue
+        if start < last:
             raise ValueError(f"{before} and {name} overlap")
-        if tensor.nbytes:
-            before, last = name, tensor.end
+        before, last = name, end
     return max((tensor.end for tensor in tensors.values()), default=0)
 
 
-def _is_size(value: object) -> bool:
-    """Return whether `value` is an unsigned 64-bit integer, as sizes of the format are."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
+def _are_sizes(values: Sequence[Any]) -> bool:
+    """Return whether all are unsigned 64-bit integers, as sizes of the format are."""
+    for value in values:  # noqa: SIM110 - three times as fast as `all`, and there may be 800,000
+        if type(value) is not int or not 0 <= value < 1 << 64:
+            return False
+    return True
 
 
 def _exactly(data: bytes, length: int) -> bytes:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from mlxk_core._errors import Kind, MlxkError
+from mlxk_core._errors import Kind, SystemLimit
 from mlxk_core._processes.child_messages import LENGTH, encode_message
 
 START_SECONDS = 30.0
@@ -22,7 +22,7 @@ _CHUNK = 1 << 16
 _POLL_SECONDS = 0.1
 
 
-class ProcessNotStarted(MlxkError):
+class ProcessNotStarted(SystemLimit):
     """The system could not start a child process, or ended it before its first request."""
 
     kind = Kind("process_not_started", 1, 503)

@@ -14,7 +14,7 @@ from mlxk_core._models.cache import (
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.file_identity import FileIdentity, FileIdentityCache, file_identity
-from mlxk_core._models.files import Shard, parse_shard, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import Shard, open_file, parse_shard, read_small_file, regular_file, weight_format
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.health_checks import Problem, partial_downloads
@@ -82,6 +82,7 @@ __all__ = [
     "model_context_length",
     "native_stop_tokens",
     "natural_key",
+    "open_file",
     "parse_json",
     "parse_reference",
     "parse_shard",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -126,6 +127,29 @@ def test_survives_running_out_of_file_descriptors(launch, kit):
     kit.until(lambda: server.client.get("/health").status == 200)
     with kit.Watch(server):
         pass
+
+
+def test_survives_a_look_at_models_without_descriptors(launch, kit):
+    kit.cached_fake("org/name")
+    server = launch()
+    with contextlib.closing(server.client.connect()) as connection:
+
+        def listed():
+            connection.request("GET", "/v1/models")
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        used = {int(file.name) for file in Path(f"/proc/{server.popen.pid}/fd").iterdir()}
+        lowest = next(number for number in range(len(used) + 1) if number not in used)
+        limits = resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        status, body = listed()
+        resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, limits)
+        assert (status, body["error"]["code"]) == (503, "system_limit")
+        status, body = listed()
+        assert (status, [model["id"] for model in body["data"]]) == (200, ["fake", "org/name"])
 
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"

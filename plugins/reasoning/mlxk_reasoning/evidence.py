@@ -6,6 +6,7 @@ One function judges all rows together, so that no two of ours claim a model with
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mlxk_core.api import Evidence, Strength
@@ -26,11 +27,11 @@ def evidence(model: Model, name: str) -> Evidence | None:
 
 def choose(model: Model) -> tuple[str, Evidence | None]:
     """The format that fits `model` best, and why; an empty name if none does."""
-    for read in (_by_template, _by_vocabulary, _by_hint):
-        name, why = read(model)
-        if why is not None:
-            return name, why
-    return "", None
+    name, why = _by_template(model.chat_template or "")
+    for read in (_by_vocabulary, _by_hint):
+        if why is None:
+            name, why = read(model)
+    return name, why
 
 
 def writes_harmony(model: Model) -> bool:
@@ -38,8 +39,8 @@ def writes_harmony(model: Model) -> bool:
     return _has_all(model.chat_template or "", HARMONY_TOKENS) or all(t in model.added_tokens for t in HARMONY_TOKENS)
 
 
-def _by_template(model: Model) -> tuple[str, Evidence | None]:
-    template = model.chat_template or ""
+@lru_cache(maxsize=4)  # every format asks about the same template
+def _by_template(template: str) -> tuple[str, Evidence | None]:
     if _has_all(template, HARMONY_TOKENS):
         return HARMONY, _because(Strength.TEMPLATE, "the chat template writes", HARMONY_TOKENS)
     for row in BLOCK_FORMATS:
@@ -52,7 +53,7 @@ def _by_template(model: Model) -> tuple[str, Evidence | None]:
 def _by_vocabulary(model: Model) -> tuple[str, Evidence | None]:
     known = model.added_tokens
     for name, tokens in ((HARMONY, HARMONY_TOKENS), *((row.name, row.tokens) for row in BLOCK_FORMATS)):
-        if tokens and all(token in known for token in tokens):
+        if tokens and all(map(known.__contains__, tokens)):
             return name, _because(Strength.VOCABULARY, "the vocabulary has", tokens)
     return "", None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,13 +16,15 @@ from typing import Literal, Protocol
 import msgspec
 
 from mlxk_core import __version__
-from mlxk_core.api.errors import MlxkError, ModelNotFound, UsageError
+from mlxk_core.api.errors import MlxkError, ModelNotFound, SystemLimit, UsageError
 from mlxk_core.api.host import Host
 from mlxk_core.api.models import (
+    FileIdentity,
     FileIdentityCache,
     Model,
     NameReference,
     Resolver,
+    file_identity,
     full_name,
     parse_reference,
     similar_name,
@@ -108,7 +110,7 @@ class Catalog:
         self._names = _Names()
         self._examiner = ModelExaminer(host, generic_tools=generic_tools)
         self._listing = threading.Lock()
-        self._listed: list[tuple[str, Model]] = []
+        self._listed: list[tuple[str, Model, ExaminedModel]] = []
         self._listed_at = float("-inf")
         self._variants = FileIdentityCache(self._runnable_variants)
 
@@ -166,7 +168,7 @@ class Catalog:
         with self._names.lock:
             known = {name: model for name, (_, model) in self._names.resolved.items()}
         loaded = {model: name for name, model in {**known, **self._pinned}.items() if self._is_loaded(model)}
-        names = list(loaded.values()) or [name for name, _ in self._recently_listed()]
+        names = list(loaded.values()) or [name for name, _, _ in self._recently_listed()]
         return names[0] if len(names) == 1 else None
 
     def entry(self, name: str, model: Model) -> ModelObject:
@@ -182,20 +184,24 @@ class Catalog:
 
         Looks through the cache; while another thread does, returns what it found last.
         """
+        return [(name, model) for name, model, _ in self._list()]
+
+    def _list(self) -> list[tuple[str, Model, ExaminedModel]]:
         if not self._listing.acquire(blocking=not self._listed):
             return self._listed
         try:
-            found: dict[str, Model] = {}
-            for name, model in [*self._cached_models(), *self._pinned.items()]:
+            found: dict[str, tuple[Model, ExaminedModel]] = {}
+            for name, model, identity in self._present_models():
                 if not _is_text(name):
                     continue
-                with suppress(MlxkError):
-                    if self._examiner.examine(model).runnable:
-                        found[name] = model
-            self._examiner.forget_deleted(keep=found.values())
+                with _skip_damaged():
+                    examined = self._examiner.examine(model, identity)
+                    if examined.runnable:
+                        found[name] = model, examined
+            self._examiner.forget_deleted(keep=[model for model, _ in found.values()])
             self._variants.forget_deleted(keep=())
             self._retire_deleted()
-            self._listed = sorted(found.items())
+            self._listed = sorted(((name, *each) for name, each in found.items()), key=lambda each: each[0])
             self._listed_at = time.monotonic()
             return self._listed
         finally:
@@ -203,11 +209,7 @@ class Catalog:
 
     def entries(self) -> list[ModelObject]:
         """Describe every model that can be run, sorted by name. Damaged ones are for `mlxk health`."""
-        found = []
-        for name, model in self.all():
-            with suppress(MlxkError):
-                found.append(self._object(name, model, self._examiner.examine(model)))
-        return found
+        return [self._object(*each) for each in self._list()]
 
     def _exact(self, name: str) -> Model | None:
         """Return the model of exactly that name; None if there is none."""
@@ -237,7 +239,7 @@ class Catalog:
     def _hint(self, name: str) -> str:
         """Return what to do about an unknown name: the name it may mean, else where the names are."""
         names = [
-            *(known for known, _ in self._recently_listed()),
+            *(known for known, _, _ in self._recently_listed()),
             *(alias for alias in self._aliases if "*" not in alias),
         ]
         at_ollama = name.replace(":", "-")  # qwen3:0.6b
@@ -247,12 +249,12 @@ class Catalog:
         return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
 
     def _with_owner(self, name: str) -> Model | None:
-        owned = [model for full, model in self._recently_listed() if full.rpartition("/")[2] == name]
+        owned = [model for full, model, _ in self._recently_listed() if full.rpartition("/")[2] == name]
         return owned[0] if len(owned) == 1 else None
 
-    def _recently_listed(self) -> list[tuple[str, Model]]:
-        """Return `all`, or what it returned within the last second: clients may send any number of unknown names."""
-        return self._listed if time.monotonic() - self._listed_at < _FRESH_SECONDS else self.all()
+    def _recently_listed(self) -> list[tuple[str, Model, ExaminedModel]]:
+        """Return `_list`, or what it returned within the last second: clients may send any number of unknown names."""
+        return self._listed if time.monotonic() - self._listed_at < _FRESH_SECONDS else self._list()
 
     def _retire_deleted(self) -> None:
         """Let loaded models go whose files were deleted; those of --model stay."""
@@ -261,12 +263,15 @@ class Catalog:
         if deleted:
             self._loaded.retire(*deleted)
 
-    def _cached_models(self) -> list[tuple[str, Model]]:
-        found: list[tuple[str, Model]] = []
+    def _present_models(self) -> Iterator[tuple[str, Model, FileIdentity | None]]:
+        """Yield the models of the cache, then those of --model, with the identity of their files where it is known."""
         for model in self._resolver.all():
-            with suppress(MlxkError):
-                found += self._variants.get(model)
-        return found
+            with _skip_damaged():
+                identity = file_identity(model.path)
+                for name, variant in self._variants.get(model, identity):
+                    yield name, variant, identity
+        for name, model in self._pinned.items():
+            yield name, model, None
 
     def _runnable_variants(self, model: Model) -> list[tuple[str, Model]]:
         return [(name, replace(variant)) for name, variant in self._resolver.runnable(model)]  # without what was read
@@ -285,6 +290,18 @@ class Catalog:
             tools=examined.tools,
             loaded=self._is_loaded(model),
         )
+
+
+@contextmanager
+def _skip_damaged() -> Iterator[None]:
+    """Leave out a model that cannot be run or is deleted meanwhile. A list without a good one would be wrong, so
+    `SystemLimit` passes."""
+    try:
+        yield
+    except SystemLimit:
+        raise
+    except (MlxkError, OSError):
+        pass
 
 
 def _is_text(name: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Facts, FileIdentityCache, Model, check_health, model_context_length
+from mlxk_core.api.models import Facts, FileIdentity, FileIdentityCache, Model, check_health, model_context_length
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class ModelExaminer:
         self._generic_tools = generic_tools
         self._examined = FileIdentityCache(self._examine)
 
-    def examine(self, model: Model) -> ExaminedModel:
+    def examine(self, model: Model, identity: FileIdentity | None = None) -> ExaminedModel:
         """Look at a model's files once; again only when they change. A damaged model costs as little as a good one.
 
-        Raises `MlxkError` if they cannot be read.
+        `identity` is that of its files, if it is known. Raises `MlxkError` if they cannot be read.
         """
-        return self._examined.get(model)
+        return self._examined.get(model, identity)
 
     def describe(self, model: Model) -> ExaminedModel:
         """Return all properties, also of a model that cannot be run. Raises `MlxkError` for a damaged one."""
@@ -51,27 +51,23 @@ class ModelExaminer:
         return self._describe(model, runnable=True) if runnable else ExaminedModel(False)
 
     def _describe(self, model: Model, *, runnable: bool) -> ExaminedModel:
+        known = Facts(model, self._host.finds_tool_calls).capabilities
         return ExaminedModel(
             runnable,
             created=int(model.path.stat().st_mtime),
             context_length=model_context_length(model),
-            capabilities=self._capabilities(model),
-            tools=self._tools(model),
+            capabilities=self._capabilities(model, known),
+            tools=self._tools(known),
         )
 
-    def _tools(self, model: Model) -> Literal["native", "generic"] | None:
+    def _tools(self, known: Collection[str]) -> Literal["native", "generic"] | None:
         """Where tools are described: the chat template or the system message; None if the model cannot use tools."""
-        capabilities = Facts(model, self._host.finds_tool_calls).capabilities
-        if "tools" in capabilities:
+        if "tools" in known:
             return "native"
-        return "generic" if "chat" in capabilities and self._generic_tools else None
+        return "generic" if "chat" in known and self._generic_tools else None
 
-    def _capabilities(self, model: Model) -> tuple[str, ...]:
-        known = Facts(model).capabilities
+    def _capabilities(self, model: Model, known: Collection[str]) -> tuple[str, ...]:
         if only := tuple(name for name in ("embeddings", "rerank") if name in known):
             return only
-        more = {
-            "tools": self._tools(model) == "native",
-            "reasoning": self._host.reasoning_format(model) is not None,
-        }
+        more = {"tools": "tools" in known, "reasoning": self._host.reasoning_format(model) is not None}
         return ("chat", "completions", *(name for name, holds in more.items() if holds))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import FileIdentityCache, Model, file_identity
+from mlxk_core.api.errors import BrokenModel, SystemLimit
+from mlxk_core.api.models import FileIdentityCache, Model, check_health, file_identity
 
 
 @pytest.fixture
@@ -89,6 +91,62 @@ def test_several_threads_compute_a_result_once(model, computed):
     for thread in threads:
         thread.join()
     assert results == [1] * 8
+
+
+def test_a_model_does_not_wait_for_the_first_look_at_another(model, tmp_path):
+    (tmp_path / "other").mkdir()
+    other, over, seen = Model(name="org/other", path=tmp_path / "other"), threading.Event(), []
+
+    def compute(computed):
+        if computed == model:
+            seen.append(over.wait(180))
+        return computed.name
+
+    cache = FileIdentityCache(compute)
+    slow = threading.Thread(target=cache.get, args=(model,))
+    slow.start()
+    assert cache.get(other) == "org/other"
+    over.set()
+    slow.join()
+    assert seen == [True]
+
+
+@contextmanager
+def no_descriptors():
+    """Let every attempt to open a file fail, as in a process with too many open ones."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_lack_of_descriptors_is_no_property_of_a_model(model, safetensors):
+    (model.path / "model.safetensors").write_bytes(safetensors(8))
+    identity = file_identity(model.path)
+    caches = [FileIdentityCache(ask) for ask in (lambda m: m.config, lambda m: m.weights.headers, check_health)]
+    for cache in caches:
+        with no_descriptors(), pytest.raises(SystemLimit):
+            cache.get(model)
+        with no_descriptors(), pytest.raises(SystemLimit):
+            cache.get(model, identity)
+    assert model.config == {}
+    assert [bool(cache.get(model)) for cache in caches] == [False, True, True]
+
+
+def test_a_file_that_could_not_be_read_is_read_again(model):
+    (model.path / "config.json").unlink()
+    (model.path / "config.json").mkdir()
+    cache = FileIdentityCache(lambda model: model.config)
+    for _ in range(2):
+        with pytest.raises(BrokenModel):
+            assert model.config
+    (model.path / "config.json").rmdir()
+    (model.path / "config.json").write_text('{"a": 1}')
+    assert model.config == cache.get(model) == {"a": 1}
 
 
 def test_a_deleted_model_is_forgotten(cache, model, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
-from mlxk_core.api.models import Model, native_stop_tokens, parse_json, read_small_file, regular_file
+from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
@@ -137,7 +137,7 @@ def read_ahead(paths: Iterable[Path]) -> None:
         return
     for path in paths:
         try:
-            with regular_file(path).open("rb") as file:
+            with open_file(path) as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:
             return  # reading it will raise

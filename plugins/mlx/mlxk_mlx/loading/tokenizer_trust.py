@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import Model, count_values, parse_json, read_small_file, regular_file
+from mlxk_core.api.models import Model, count_values, open_file, parse_json, read_small_file, regular_file
 
 _MAX_FILE = 4 << 20  # bytes; 50,000 tokens with their merges take 2 MB, and 0.25 s
 _MAX_FILES = 8 << 20
@@ -94,7 +94,7 @@ def _too_large(model: Model, name: str) -> str | None:
     if not size:
         return "0 bytes"
     values = 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(_CHUNK):  # the interpreter is not locked for longer than a chunk takes
             values += count_values(chunk)
     return f"about {values:,} values, at most {_MOST_VALUES:,}" if values > _MOST_VALUES else None

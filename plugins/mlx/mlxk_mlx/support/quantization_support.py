@@ -57,6 +57,8 @@ def refusal(model: Model, network: Path) -> str | None:
 
 def _why_undeclared(model: Model, network: Path) -> str | None:
     """Return why undeclared weights cannot be read: mlx-lm takes them for plain numbers."""
+    if model.weights.plain:
+        return None
     tensors = model.weights.tensors
     if packer := model.weights.packer:
         return f"its tensors are packed by {packer}, and config.json does not declare it"
