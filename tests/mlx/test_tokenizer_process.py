@@ -163,6 +163,39 @@ WAITING = """
 """
 
 
+DYING = """
+import os
+import threading
+from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+
+
+class Backend:
+    def __init__(self, own):
+        self._own = own
+
+    def __getattr__(self, name):
+        return getattr(self._own, name)
+
+    def encode_batch_fast(self, texts, **options):
+        os.kill(os.getpid(), int(texts[0]))
+        threading.Event().wait()
+
+
+class Reader:
+    def __init__(self, own):
+        self._own, self.backend_tokenizer = own, Backend(own.backend_tokenizer)
+
+    def __getattr__(self, name):
+        return getattr(self._own, name)
+
+
+def read(model):
+    with (model.path / "started").open("a") as file:
+        file.write("x")
+    return Reader(read_tokenizer(model))
+"""
+
+
 def test_a_short_text_does_not_wait_for_a_long_one_and_closing_ends_both(folder, tmp_path, monkeypatch):
     (tmp_path / "waiting_reader.py").write_text(textwrap.dedent(WAITING))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -227,10 +260,22 @@ def test_all_tokens_at_once_have_the_text_of_one_after_the_other(strip, text):
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGKILL, InsufficientMemory), (signal.SIGABRT, BrokenModel)], ids=["kill", "abort"]
 )
-def test_a_process_that_ended_is_reported(folder, number, error):
-    tokenizer = load_in_process(model_in(folder), TARGET).adapt(300)
-    os.kill(tokenizer._process._children[0]._process.pid, number)
+def test_two_processes_that_end_are_reported(folder, tmp_path, monkeypatch, number, error):
+    (tmp_path / "dying_reader.py").write_text(DYING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    tokenizer = load_in_process(model_in(folder), "dying_reader:read").adapt(300)
+    started = set()
     for _ in range(2):  # at once the second time
         with pytest.raises(error):
-            tokenizer.encode("a", add_special_tokens=False)
+            tokenizer.encode(str(int(number)), add_special_tokens=False)
+        started.add((folder / "started").read_text())
+    tokenizer.close()
+    assert started == {"xx"}
+
+
+def test_a_process_that_died_between_requests_costs_none(folder):
+    tokenizer = load_in_process(model_in(folder), TARGET).adapt(300)
+    for _ in range(2):
+        os.kill(tokenizer._process._children[0]._process.pid, signal.SIGKILL)
+        assert tokenizer.encode("a", add_special_tokens=False) == [97]
     tokenizer.close()

@@ -8,11 +8,11 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlxk_core.api.backends import Detokenizer, TokenPair
-from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption, MlxkError
+from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption, MlxkError, SystemLimit
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ChildProcess, pack_ids, unpack_ids
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer, decode_tokens
@@ -26,7 +26,7 @@ _CHARACTERS_PER_SECOND = 200_000
 _LONG = 1 << 16
 """Characters of a text that short ones do not wait for."""
 _REST_SECONDS = 60.0
-"""After a limit was exceeded, requests fail at once for this time; then another process is started."""
+"""After a limit was exceeded, or two processes died, requests fail at once for this time; then another one is started."""
 _MODULE = "mlxk_mlx.engine.tokenizer_worker"
 _ENDED = "its process ended, most likely for the memory it used"
 _KILLED = "the system ended its process"
@@ -88,9 +88,20 @@ class HostedTokenizer:
         return text
 
 
+class _Died(Exception):
+    """The process ended without a response, which need not have to do with the request."""
+
+    def __init__(self, failure: MlxkError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class TokenizerProcess:
     """The process of one model. It answers a call about a short text and one about a long text at a time; the first
-    call is `load`."""
+    call is `load`.
+
+    A request whose process dies is sent to a new one. If that dies too, requests fail for a while.
+    """
 
     def __init__(self, model: Model, target: str) -> None:
         self._name = model.name
@@ -110,7 +121,8 @@ class TokenizerProcess:
         Raises `ProcessNotStarted`, `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
         """
         with self._starting:
-            return self._start()
+            loaded: dict[str, Any] = self._twice(self._start)
+            return loaded
 
     def call(self, call: str, size: int, **arguments: Any) -> Any:
         """Return the result of a request about `size` characters.
@@ -120,9 +132,9 @@ class TokenizerProcess:
         if size > LONGEST_TEXT:
             raise InvalidOption("prompt", f"has {size:,} characters (at most {LONGEST_TEXT:,} are tokenized)")
         lane = 1 if size > _LONG and self._concurrent else 0
+        seconds = CALL_SECONDS + size / _CHARACTERS_PER_SECOND
         with self._lanes[lane]:
-            seconds = CALL_SECONDS + size / _CHARACTERS_PER_SECOND
-            return self._request(self._child(), seconds, lane, call=call, **arguments)
+            return self._twice(lambda: self._request(self._child(), seconds, lane, call=call, **arguments))
 
     def close(self) -> None:
         """End the process, also while calls are under way."""
@@ -140,8 +152,20 @@ class TokenizerProcess:
                 self._start()
             child = next(iter(self._children), None)
         if child is None:  # the other call has ended it
-            raise self._unloaded() if self._closed else self._failure or self._error(_ENDED)
+            raise self._unloaded() if self._closed else _Died(self._error(_ENDED))
         return child
+
+    def _twice(self, call: Callable[[], Any]) -> Any:
+        """Return the result of `call`, which is called again if the process dies; raises its error if that dies too."""
+        try:
+            return call()
+        except _Died:
+            pass
+        try:
+            return call()
+        except _Died as death:
+            self._pause(death.failure)
+            raise death.failure from None
 
     def _start(self) -> dict[str, Any]:
         child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=2)
@@ -166,10 +190,10 @@ class TokenizerProcess:
         if response is None and self._closed:
             self._end(child)
             raise self._unloaded()
-        if response is None and child.exit_status == -signal.SIGKILL:
-            raise self._failed(child, self._no_memory(_KILLED))
         if response is None:
-            raise self._failed(child, self._error(_ENDED))
+            killed = child.exit_status == -signal.SIGKILL
+            self._end(child)
+            raise _Died(self._no_memory(_KILLED) if killed else self._error(_ENDED))
         if "error" not in response:
             return response["value"]
         message = str(response["message"])
@@ -182,13 +206,18 @@ class TokenizerProcess:
                 raise self._failed(child, self._error(message))
             case "memory":
                 raise self._failed(child, self._no_memory(message))
+            case "system_limit":
+                raise SystemLimit(message)
         raise BrokenModel(f"The tokenizer of `{self._name}` failed: {message}", model=self._name)
 
     def _failed(self, child: ChildProcess, failure: MlxkError) -> MlxkError:
         """Return the error of requests from now on for a while, since the process has ended."""
         if self._end(child):  # else a call on the other lane has ended it, and knows why
-            self._failure, self._retry_at = failure, time.monotonic() + _REST_SECONDS
+            self._pause(failure)
         return self._failure or failure
+
+    def _pause(self, failure: MlxkError) -> None:
+        self._failure, self._retry_at = failure, time.monotonic() + _REST_SECONDS
 
     def _end(self, child: ChildProcess) -> bool:
         """End a process. Returns False if another thread has done so."""

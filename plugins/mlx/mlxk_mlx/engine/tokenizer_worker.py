@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from mlxk_core.api.backends import trim_heap
-from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError
+from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError, SystemLimit
 from mlxk_core.api.processes import announce, encode_message, pack_ids, read_message, unpack_ids
 from mlxk_mlx.engine.child_limits import limit_process, memory_limit
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
@@ -106,6 +106,8 @@ def respond(service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": "invalid_option", "message": error.problem, "option": error.option}
     except BrokenModel as error:
         return {"error": "broken_model", "message": str(error)}
+    except SystemLimit as error:
+        return {"error": "system_limit", "message": str(error)}
     except MemoryError:
         if (limit := memory_limit()) < MEMORY_LIMIT:  # the server's own, which it inherited
             return {"error": "memory", "message": f"processes of this server are limited to {limit:,} bytes"}
