@@ -73,7 +73,8 @@ ATTACKS = {
     "pipelines, kept": Attack(_get("/livez") * 200),
     "unread responses": Attack(_get("/openapi.json") * 50, then=Then.IGNORE),
     "header floods": Attack(b"GET / HTTP/1.1\r\n", more=b"x: y\r\n" * 100),
-    "GET storm": Attack(_get("/livez", "close")),
+    "GET storm": Attack(_get("/v1/models", "close")),
+    "probe storm": Attack(_get("/livez", "close")),
     "one-byte chunks": Attack(_CHUNKED, more=b"1\r\n \r\n" * 100),
     "chats": Attack(_chat()),
 }
