@@ -12,7 +12,8 @@ _TOGETHER = 2
 _BLOCKED = 0.02
 """Seconds after which a piece of work no longer counts: it waits for something, or it is long."""
 _WORKING = 0.02
-"""Seconds that the loop leaves to the workers when both have something to do."""
+"""Fewest seconds that the loop leaves to the workers when both have something to do. It leaves them as long as it took
+itself: requests that are received faster than they are answered would wait for each other."""
 _PATIENCE = 0.05
 """Seconds after which work no longer lets urgent work begin first, so that a flood of probes does not hold it up."""
 _LOOPING = 0.1
@@ -32,6 +33,8 @@ class Turns:
         self._may_begin = {urgent: threading.Condition(self._lock) for urgent in (True, False)}
         self._none_waits = threading.Condition(self._lock)
         self._looping = False
+        self._looped = 0.0
+        """Seconds that the loop took last."""
         self._waiting = {True: 0, False: 0}
         self._running: dict[object, float] = {}
         self._deferred: list[Callable[[], None]] = []
@@ -41,13 +44,15 @@ class Turns:
         """Handle events inside. Work that waits has had its time before."""
         with self._lock:
             if self._any_waits:
-                self._none_waits.wait_for(lambda: not self._any_waits, _WORKING)
+                self._none_waits.wait_for(lambda: not self._any_waits, max(_WORKING, self._looped))
             self._looping = True
+        began = time.monotonic()
         try:
             yield
         finally:
             with self._lock:
                 self._looping = False
+                self._looped = time.monotonic() - began
                 self._notify(_TOGETHER)
                 deferred, self._deferred = self._deferred, []
             for hand_out in deferred:
