@@ -16,7 +16,7 @@ import pytest
 
 from mlxk_serve.config import Limits
 from mlxk_serve.http import bind
-from mlxk_serve.http.channel import TOO_MANY
+from mlxk_serve.http.channel import TOO_MANY, Channel
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
 from mlxk_serve.http.turns import Turns
@@ -89,7 +89,7 @@ def hello(environ, start_response):
 def test_a_new_connection_does_not_inherit_the_state_of_the_one_closed_for_it(loop, kit):
     served = loop(hello, connections=1)
     idle = served.connect()
-    kit.until(lambda: served.http.turn(0.01) or served.http.channels)
+    kit.until(lambda: served.http.turn(0.01) or served.http.connections)
     newcomer = served.connect()
     idle.sendall(b"G")  # in one poll with the newcomer, whose descriptor may get the number of this one
     time.sleep(0.05)
@@ -117,15 +117,15 @@ def slow():
 
 def busy_connection(served, kit):
     sock = served.connect()
-    before = sum(channel.busy for channel in served.http.channels)
+    before = sum(channel.busy for channel in served.http.connections)
     sock.sendall(REQUEST)
-    kit.until(lambda: served.http.turn(0.01) or sum(channel.busy for channel in served.http.channels) > before)
+    kit.until(lambda: served.http.turn(0.01) or sum(channel.busy for channel in served.http.connections) > before)
     return sock
 
 
 def settle(served, count):
     """Let the loop accept `count` connections, and see that there is nothing to read from them."""
-    while len(served.http.channels) < count:
+    while len(served.http.connections) < count:
         served.http.turn(0.01)
     served.http.turn(0.01)
     served.http.turn(0.01)
@@ -167,13 +167,13 @@ def test_the_idle_one_is_closed_first_then_the_one_that_waits_longest_for_its_re
     header = served.connect()
     settle(served, 1)
     header.sendall(b"GET / HTTP/1.1\r\nHost")
-    kit.until(lambda: served.http.turn(0.01) or not served.http.channels[0].new)
+    kit.until(lambda: served.http.turn(0.01) or isinstance(served.http.connections[0], Channel))
     silent = served.connect()
     settle(served, 2)
     idle = served.connect()
     idle.sendall(REQUEST.replace(b"Connection: close\r\n", b""))
     settle(served, 3)
-    kit.until(lambda: served.http.turn(0.01) or not any(channel.busy for channel in served.http.channels))
+    kit.until(lambda: served.http.turn(0.01) or not any(channel.busy for channel in served.http.connections))
     closed = []
     newcomers = []
     for _ in range(3):
@@ -193,6 +193,22 @@ def test_the_idle_one_is_closed_first_then_the_one_that_waits_longest_for_its_re
     assert served.read(newcomers[-1]).endswith(b"hello")
     for sock in (header, silent, idle, *newcomers):
         sock.close()
+
+
+def test_those_who_connect_and_leave_cost_no_other_its_place(loop):
+    served = loop(hello, connections=1)
+    with served.connect() as idle:
+        settle(served, 1)
+        for leave in (socket.socket.close, lambda sock: sock.shutdown(socket.SHUT_WR)):
+            leaving = [served.connect() for _ in range(20)]
+            for sock in leaving:
+                leave(sock)
+            for _ in range(5):
+                served.http.turn(0.01)
+        assert all(sock.recv(1) == b"" for sock in leaving)
+        idle.sendall(REQUEST)
+        assert served.read(idle).endswith(b"hello")
+    assert served.http.capacity.closed == 0
 
 
 def test_a_newcomer_closes_no_connection_that_carries_a_request(loop, kit, slow):
@@ -225,8 +241,7 @@ def test_one_that_never_stops_sending_makes_room_too(loop, kit, begin, drip):
     with served.connect() as dripping:
         dripping.sendall(begin)
         settle(served, 1)
-        (channel,) = served.http.channels
-        kit.until(lambda: send() or served.http.turn(0.01) or channel.spared_since)
+        kit.until(lambda: send() or served.http.turn(0.01) or served.http.connections[0].spared_since)
         with served.connect() as newcomer:
             newcomer.sendall(REQUEST)
             send()
@@ -264,7 +279,7 @@ def test_a_response_that_is_not_read_makes_room(loop, kit):
 
     served = loop(application, connections=1, unread_time=0)
     with busy_connection(served, kit), served.connect() as newcomer:
-        (channel,) = (channel for channel in served.http.channels if channel.busy)
+        (channel,) = (channel for channel in served.http.connections if channel.busy)
         kit.until(lambda: served.http.turn(0.01) or (channel.total_outbufs_len and channel.quiet))
         newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
         assert b"hello" in served.read(newcomer)
@@ -275,7 +290,7 @@ def test_pipelined_requests_end_when_others_need_the_place(loop, kit, slow):
     served = loop(slow, connections=1)
     with served.connect() as sock:
         sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") * 49 + REQUEST)
-        kit.until(lambda: served.http.turn(0.01) or any(channel.unparsed for channel in served.http.channels))
+        kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.connections))
         with served.connect() as other:
             settle(served, 2)
             slow.finished.set()
@@ -308,10 +323,10 @@ def test_pipelined_requests_are_parsed_one_at_a_time(loop, kit, slow):
     served = loop(slow)
     with served.connect() as sock:
         sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") * 50)
-        kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.channels))
+        kit.until(lambda: served.http.turn(0.01) or any(channel.busy for channel in served.http.connections))
         for _ in range(5):
             served.http.turn(0.01)
-        (channel,) = served.http.channels
+        (channel,) = served.http.connections
         assert len(channel.requests) <= 2
         slow.finished.set()
         sock.setblocking(False)
@@ -406,7 +421,7 @@ def test_a_reader_has_all_of_its_time_though_the_answer_was_long_in_coming(loop,
     kit.until(lambda: served.http.turn(0.01) or time.monotonic() - asked > 0.6)
     finished.set()
     assert Sluggish.sending.wait(180)
-    for channel in served.http.channels:
+    for channel in served.http.connections:
         channel.enforce_deadlines(time.monotonic())
     assert served.read(patient).endswith(b"hello")
     patient.close()

@@ -35,7 +35,7 @@ RELIED_ON = {
     ErrorTask: ("execute",),
     ThreadedTaskDispatcher: ("add_task", "set_thread_count", "shutdown", "threads"),
     BaseWSGIServer: (
-        "accept", "accept_connections", "accepting", "channel_class", "handle_accept", "maintenance", "pull_trigger",
+        "accept", "accept_connections", "accepting", "fix_addr", "handle_accept", "maintenance", "pull_trigger",
         "readable", "set_socket_options", "trigger",
     ),
     TcpWSGIServer: ("set_socket_options",),

@@ -168,7 +168,7 @@ class Server:
         began = time.monotonic()
         cut_at: float | None = None
         self.http.turn(0)
-        if busy := sum(channel.busy for channel in self.http.channels):
+        if busy := sum(connection.busy for connection in self.http.connections):
             LOGGER.info("finishing %s; press Ctrl-C again to cut them off", plural(busy, "open response"))
         while True:
             self.http.close_idle()
@@ -178,7 +178,7 @@ class Server:
                 LOGGER.warning("cutting off open responses")
                 self.responder.cut()
                 cut_at = now
-            if not self.http.channels or (cut_at is not None and now - cut_at >= limits.cut_time):
+            if not self.http.connections or (cut_at is not None and now - cut_at >= limits.cut_time):
                 return
             self.http.turn(_QUICK_TURN)
 

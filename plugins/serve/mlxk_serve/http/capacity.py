@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlxk_serve.config import Limits
-from mlxk_serve.http.channel import Channel
+from mlxk_serve.http.connection import Connection
 from mlxk_serve.observability.log import LOGGER
 
 _SPARE = 64
@@ -36,12 +36,12 @@ class Capacity:
         self._others = 0
         """Other sockets in the map: listeners, and what wakes the loop."""
         self._lingering = 0
-        self._candidates: deque[tuple[tuple[int, float], Channel]] | None = None
+        self._candidates: deque[tuple[tuple[int, float], Connection]] | None = None
 
     @property
-    def channels(self) -> list[Channel]:
+    def connections(self) -> list[Connection]:
         """Return the open connections."""
-        return [c for c in list(self._map.values()) if isinstance(c, Channel)]
+        return [each for each in list(self._map.values()) if isinstance(each, Connection)]
 
     @property
     def exceeded(self) -> bool:
@@ -51,9 +51,9 @@ class Capacity:
     def begin_turn(self) -> None:
         """Forget which connections could be closed. The next `make_room` looks at all of them, once in a turn."""
         self._candidates = None
-        channels = self.channels
-        self._others = len(self._map) - len(channels)
-        self._lingering = sum(channel.lingering for channel in channels)
+        connections = self.connections
+        self._others = len(self._map) - len(connections)
+        self._lingering = sum(connection.lingering for connection in connections)
 
     @property
     def _count(self) -> int:
@@ -75,15 +75,15 @@ class Capacity:
         return not self.exceeded or self.make_room()
 
     def make_room(self) -> bool:
-        """Close the connection that can best be spared (`Channel.spared_since`). Returns False if there is none."""
+        """Close the connection that can best be spared (`Connection.spared_since`). Returns False if there is none."""
         if self._candidates is None:
-            found = [(key, channel) for channel in self.channels if (key := channel.spared_since) is not None]
+            found = [(key, each) for each in self.connections if (key := each.spared_since) is not None]
             self._candidates = deque(sorted(found, key=lambda each: each[0]))
         while self._candidates:
-            key, channel = self._candidates.popleft()
-            if channel.connected and channel.spared_since == key:
-                self._lingering -= channel.lingering
-                channel.handle_close()
+            key, connection = self._candidates.popleft()
+            if connection.connected and connection.spared_since == key:
+                self._lingering -= connection.lingering
+                connection.handle_close()
                 self.closed += 1
                 self._log()
                 return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import select
 import socket
 import threading
@@ -18,20 +17,16 @@ from waitress.channel import HTTPChannel
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
 from mlxk_serve.http.byte_budget import ByteBudget, MemoryBuffer, Share
+from mlxk_serve.http.connection import HANGUP, POLL_MISSES_DISCONNECTS, Connection
 from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.parser import CheckAccess, Parser
 from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
 from mlxk_serve.observability.log import LOGGER
 
-HANGUP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-"""Poll events of a client that has disconnected, even while there is something to read."""
-_POLL_MISSES_DISCONNECTS = not hasattr(select, "POLLRDHUP")
 _SLOW_AFTER, _SLOW = 4, 1000.0
 """Reads after which a request that comes in at fewer bytes a second may be closed to make room for others."""
 TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
-_PROBE_STARTS = tuple(f"{method} {path} ".encode() for method in ("GET", "HEAD") for path in PROBES)
-_serials = itertools.count(1)
 
 
 class Places(Protocol):
@@ -53,8 +48,8 @@ class ConnectionOwner(Protocol):
     unsent: ByteBudget
 
 
-class Channel(HTTPChannel):
-    """A connection. All times are monotonic: a clock change closes no connection."""
+class Channel(HTTPChannel, Connection):
+    """A connection whose client has sent something."""
 
     close_when_flushed: bool
     error_task_class = JsonErrorTask
@@ -63,16 +58,12 @@ class Channel(HTTPChannel):
     def __init__(
         self, server: ConnectionOwner, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None
     ) -> None:
+        Connection.__init__(self)
         self._limits = server.limits
-        self.serial = next(_serials)
-        """Higher than that of every connection accepted before."""
-        self.quiet = False
-        """Whether the event loop has looked for events, and there were none."""
         self.unparsed: list[bytes] = []
         """What was received after the last request that was parsed."""
         self._began = time.monotonic()
         self._requested = False
-        self._probing: bool | None = None
         self._receiving_since: float | None = None
         self._reads = self._received_bytes = 0
         self._disconnect_lock = threading.Lock()
@@ -82,7 +73,7 @@ class Channel(HTTPChannel):
         self._lingers = False
         self._discard_until: float | None = None
         self._completed_task: Task | None = None
-        super().__init__(server, sock, addr, adj, map=map)
+        HTTPChannel.__init__(self, server, sock, addr, adj, map=map)
         # No methods of the connection here: parsers would keep it, and with it their own files, until a collection.
         self._surplus = server.capacity.exceeded
         check = partial(_check_surplus, server) if self._surplus else server.check_access
@@ -100,28 +91,10 @@ class Channel(HTTPChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being processed or a response is on its way out."""
         return bool(self.requests or self.total_outbufs_len or self.close_when_flushed or self.unparsed)
 
     @property
-    def new(self) -> bool:
-        """Whether nothing was received yet."""
-        return self.request is None and not self._requested
-
-    @property
-    def probing(self) -> bool:
-        """Whether a probe waits to be received."""
-        if self._probing is None and self.socket is not None:
-            try:
-                start = self.socket.recv(16, socket.MSG_PEEK)
-            except OSError:
-                return False
-            self._probing = start.startswith(_PROBE_STARTS)
-        return bool(self._probing)
-
-    @property
     def lingering(self) -> bool:
-        """Whether the response was sent, and only what the client still sends is discarded."""
         return self._discard_until is not None
 
     @property
@@ -131,9 +104,6 @@ class Channel(HTTPChannel):
 
     @property
     def spared_since(self) -> tuple[int, float] | None:
-        """Return the order in which connections are closed to make room for others, None for one that carries a
-        request or may have sent one: 0 for those that are idle or were rejected, 1 for those that wait for a header or
-        a body, 2 for those that send one too slowly, 3 for those that do not read their response."""
         if self._discard_until is not None:
             return 0, self._discard_until
         if self.quiet and self.total_outbufs_len and time.monotonic() - self.last_activity > self._limits.unread_time:
@@ -170,7 +140,7 @@ class Channel(HTTPChannel):
         self._notify_disconnect()  # before closing wakes a thread that waits to write: it must know why
         with self._socket_lock:
             self._closed = True
-        super().handle_close()
+        HTTPChannel.handle_close(self)
         self._notify_disconnect()  # a callback that was set in between
 
     def _notify_disconnect(self) -> None:
@@ -308,7 +278,6 @@ class Channel(HTTPChannel):
 
     @property
     def parsable(self) -> bool:
-        """Whether the next request can be parsed, without waiting for the client."""
         return bool(self.unparsed) and self._discard_until is None and bool(super().readable())
 
     def handle_read(self) -> None:
@@ -340,7 +309,7 @@ class Channel(HTTPChannel):
         elif self.total_outbufs_len:
             late = now - self.last_activity > limits.stalled_time
         elif processing:
-            late = _POLL_MISSES_DISCONNECTS and self._disconnected_unpolled()
+            late = POLL_MISSES_DISCONNECTS and self._disconnected_unpolled()
             if receiving is not None:  # the next request, or the blank line that some clients send after a body
                 receiving.began = now
         elif receiving is not None:
@@ -352,10 +321,11 @@ class Channel(HTTPChannel):
 
     def _disconnected_unpolled(self) -> bool:
         """Whether the client disconnected unnoticed while complete requests wait after the current one."""
-        if self.interest != HANGUP:
+        sock = self.socket  # None if a worker has closed the connection meanwhile
+        if sock is None or self.interest != HANGUP:
             return False
         try:
-            return not self.socket.recv(1, socket.MSG_PEEK)
+            return not sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:

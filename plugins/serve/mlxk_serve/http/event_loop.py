@@ -10,7 +10,8 @@ from typing import Any
 
 from waitress import wasyncore
 
-from mlxk_serve.http.channel import HANGUP, Channel
+from mlxk_serve.http.connection import HANGUP, Connection
+from mlxk_serve.http.new_connection import NewConnection
 from mlxk_serve.http.turns import Turns
 
 _SENDING, _NEW, _OTHERS = 0.02, 0.04, 0.02
@@ -50,7 +51,7 @@ class EventLoop:
         polled: dict[int, Any] = {}
         unparsed: set[int] = set()
         for number, each in list(self._map.items()):
-            if isinstance(each, Channel):
+            if isinstance(each, Connection):
                 if each.parsable:
                     unparsed.add(number)
                 poll.register(number, each.interest)
@@ -74,11 +75,11 @@ class EventLoop:
         others: list[Event] = []
         for event in events:
             each, flags = event
-            if not isinstance(each, Channel):
+            if not isinstance(each, Connection):
                 self._handle(event)
             elif flags & select.POLLOUT:
                 sending.append(event)
-            elif each.new:
+            elif isinstance(each, NewConnection):
                 new.append(event)
             else:
                 others.append(event)
@@ -100,7 +101,10 @@ class EventLoop:
         # A connection that was closed in this turn may have left its number to a new one.
         if self._map.get(each._fileno) is not each:
             return
-        if isinstance(each, Channel) and flags & HANGUP and not flags & (select.POLLIN | select.POLLOUT):
+        if isinstance(each, NewConnection):
+            if (channel := each.receive()) is not None:
+                wasyncore.readwrite(channel, select.POLLIN)
+        elif isinstance(each, Connection) and flags & HANGUP and not flags & (select.POLLIN | select.POLLOUT):
             each.handle_close()
         else:
             wasyncore.readwrite(each, flags)

@@ -13,7 +13,7 @@ from waitress.adjustments import Adjustments
 from mlxk_serve.config import Limits
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
-from mlxk_serve.http.channel import Channel
+from mlxk_serve.http.connection import Connection
 from mlxk_serve.http.dispatcher import Dispatcher
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.event_loop import EventLoop
@@ -98,8 +98,8 @@ class HttpServer:
         self._turned = now
         if now - self._checked >= _DEADLINE_INTERVAL:
             self._checked = now
-            for channel in self.channels:
-                channel.enforce_deadlines(now)
+            for connection in self.connections:
+                connection.enforce_deadlines(now)
         self.capacity.begin_turn()
         self._loop.turn(timeout)
 
@@ -121,22 +121,22 @@ class HttpServer:
         """Close idle connections and enforce the deadlines of the others. Call `turn` before, so that what clients have
         sent by now is read."""
         now = time.monotonic()
-        for channel in self.channels:
-            if not channel.busy and now - channel.last_activity > _JUST_CONNECTED:
-                channel.handle_close()
+        for connection in self.connections:
+            if not connection.busy and now - connection.last_activity > _JUST_CONNECTED:
+                connection.handle_close()
             else:
-                channel.enforce_deadlines(now)
+                connection.enforce_deadlines(now)
 
     @property
-    def channels(self) -> list[Channel]:
+    def connections(self) -> list[Connection]:
         """Return the open connections."""
-        return self.capacity.channels
+        return self.capacity.connections
 
     def close(self, timeout: float) -> None:
         """Close every connection and end the workers, for which it waits `timeout` seconds."""
         self._closed = True
-        for channel in self.channels:
-            channel.handle_close()
+        for connection in self.connections:
+            connection.handle_close()
         self._dispatcher.shutdown(timeout)
         if self._dispatcher.running:
             return  # a worker that hangs may still write to a trigger, whose descriptor could be someone else's by then

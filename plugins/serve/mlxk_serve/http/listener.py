@@ -16,6 +16,7 @@ from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
 from mlxk_serve.http.channel import Channel
 from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.new_connection import NewConnection
 from mlxk_serve.http.parser import CheckAccess
 from mlxk_serve.observability.log import LOGGER
 
@@ -23,7 +24,6 @@ OnRejected = Callable[[str, str, str, ApiError], None]
 """Called for every request that never reached the application: its id, method, path and error."""
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPTED_IN_A_TURN = 512
 _ACCEPTING = 0.03
 """Seconds of a turn for accepting: a busy machine accepts fewer."""
 _FREED = 8
@@ -35,7 +35,6 @@ _PAUSE = 0.5
 class Listener(BaseWSGIServer):
     """One listening socket."""
 
-    channel_class = Channel
     check_access: CheckAccess
     limits: Limits
     errors: ErrorEncoders
@@ -44,7 +43,7 @@ class Listener(BaseWSGIServer):
     bodies: ByteBudget
     unsent: ByteBudget
     _paused_until: float | None = None
-    _accepted = False
+    _others_wait = False
 
     def readable(self) -> bool:
         if self._paused_until is not None and time.monotonic() < self._paused_until:
@@ -52,22 +51,40 @@ class Listener(BaseWSGIServer):
         return bool(super().readable())
 
     def handle_accept(self) -> None:
-        """Accept those who wait, up to a number: one in each turn would be slower than clients connect, and a client
+        """Accept those who wait, for some time: one in each turn would be slower than clients connect, and a client
         for whom the system has no room tries again only after a second."""
         end = time.monotonic() + _ACCEPTING
-        for _ in range(min(_ACCEPTED_IN_A_TURN, max(1, self.capacity.limit // 4))):  # none is closed unread
-            self._accepted = False
-            super().handle_accept()
-            if not self._accepted or time.monotonic() > end:
-                return
+        self._others_wait = True
+        while self._others_wait and time.monotonic() < end:
+            try:
+                accepted = self.accept()
+            except OSError as error:  # such as ENETDOWN: of one connection, not of the listener
+                LOGGER.debug("a connection was not accepted: %s", error.strerror)
+                continue
+            self._others_wait = accepted is not None
+            if accepted is not None:
+                self._open(*accepted)
 
     def accept(self) -> tuple[socket.socket, Any] | None:
         """Accept one connection if there is a place for it. The system keeps the others until there is one."""
-        accepted = self._accept_or_pause() if self.capacity.reserve() else None
-        self._accepted = accepted is not None
-        if accepted is not None:
+        return self._accept_or_pause() if self.capacity.reserve() else None
+
+    def _open(self, sock: socket.socket, address: Any) -> None:
+        new = NewConnection(self, sock, self.fix_addr(address), self._map)
+        if new.ended:  # a flood of these is cheap, and costs no other connection its place
+            new.handle_close()
+        else:
             self.capacity.admit()
-        return accepted
+            new.open()
+
+    def receive(self, sock: socket.socket, address: Any) -> Channel | None:
+        """Return the channel for a connection whose first bytes have come; None if the client has disconnected."""
+        try:
+            self.set_socket_options(sock)
+        except OSError:  # macOS refuses the options of a socket whose client has disconnected
+            sock.close()
+            return None
+        return Channel(self, sock, address, self.adj, map=self._map)
 
     def _accept_or_pause(self) -> tuple[socket.socket, Any] | None:
         accepted: tuple[socket.socket, Any] | None
@@ -98,15 +115,14 @@ class Listener(BaseWSGIServer):
 
     def set_socket_options(self, conn: socket.socket) -> None:
         super().set_socket_options(conn)
-        # The system would let its own buffer grow to megabytes, and unread responses would vanish in there. Set here,
-        # where waitress expects failures: macOS refuses the options of a socket whose client has disconnected.
+        # The system would let its own buffer grow to megabytes, and unread responses would vanish in there.
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.limits.unsent)
 
     def accept_waiting(self) -> None:
         """Accept everyone who is connected as far as the system is concerned, but not those who come without end."""
         for _ in range(self.adj.backlog):
             self.handle_accept()
-            if not self._accepted:
+            if not self._others_wait:
                 return
 
     def maintenance(self, now: float) -> None:

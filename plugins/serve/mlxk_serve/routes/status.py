@@ -138,7 +138,7 @@ def add_service_metrics(registry: MetricRegistry, service: GenerationService, co
 
 def add_connection_metrics(registry: MetricRegistry, capacity: Capacity) -> None:
     """Register the metrics of connections."""
-    registry.gauge("mlxk_connections", "Open connections.", lambda: [({}, len(capacity.channels))])
+    registry.gauge("mlxk_connections", "Open connections.", lambda: [({}, len(capacity.connections))])
     registry.gauge("mlxk_connections_limit", "Connections that may be open.", lambda: [({}, capacity.limit)])
     closed = "Connections without a complete request that were closed to make room for others."
     registry.total("mlxk_connections_closed_for_room_total", closed, lambda: capacity.closed)
