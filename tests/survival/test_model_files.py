@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_testing.tiny_models import random_model
+from mlxk_testing.tiny_models import mxfp4_model, random_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -61,6 +61,14 @@ def overlap(folder):
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[end:])
 
 
+def zero_groups(folder):
+    """MLX divides by the group size of a quantized layer."""
+    mxfp4_model(folder)
+    settings = {"group_size": 32, "bits": 4, "mode": "mxfp4"}
+    layer = {"model.layers.0.self_attn.q_proj": {"group_size": 0, "bits": 4}}
+    edit(folder, "config.json", quantization={**settings, **layer}, quantization_config=settings)
+
+
 def index(**shards):
     return lambda folder: edit(folder, "model.safetensors.index.json", weight_map=shards)
 
@@ -94,6 +102,7 @@ HOSTILE = {
         lambda f: edit(f, "config.json", text_config={"altup_active_idx": 10**6, "altup_num_inputs": 4}),
         "broken_model",
     ),
+    "a group size of zero": (zero_groups, "broken_model"),
     "an index that points outside": (
         lambda f: edit(f, "model.safetensors.index.json", weight_map={"lm_head.weight": "../../../../etc/passwd"}),
         "broken_model",

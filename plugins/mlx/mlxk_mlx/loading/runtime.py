@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mlxk_core.api.backends import EngineContext, trim_heap
 from mlxk_mlx.loading import blas
+from mlxk_mlx.loading.divisors import check_divisors
 
 _OPEN_FILES = 4096
 _LOGGER = logging.getLogger("mlxk.mlx")
@@ -45,6 +46,7 @@ def start() -> Runtime:
             _quiet_transformers()
             with _keep_limits():
                 import mlx_lm.generate  # noqa: F401
+            check_divisors()
             _allow_open_files()
             _started = True
         return found
