@@ -110,7 +110,7 @@ def _scale(length: int, scaling: Mapping[str, Any], architecture: str) -> int:
     kind = scaling.get("rope_type") or scaling.get("type")
     if kind == "yarn":
         return int((_positive(scaling.get("original_max_position_embeddings")) or length) * factor)
-    return int(length * factor) if kind in _SCALED else length
+    return int(length * factor) if isinstance(kind, str) and kind in _SCALED else length
 
 
 def budget(window: int | None, prompt: int, *, asked: int | None, policy: TokenPolicy) -> int:
