@@ -53,6 +53,7 @@ def test_the_table_is_mlx_lms_own():
     "changes, answer, told",
     [
         ({"model_type": "foo9"}, "no", "foo9"),
+        ({"model_type": "gpt_bigcode"}, "no", "in batches"),
         ({"model_type": "bert"}, "no", "does not generate"),
         ({"architectures": ["QwenForSequenceClassification"]}, "no", "QwenForSequenceClassification"),
         ({"model_file": "net.py"}, "no", "net.py"),

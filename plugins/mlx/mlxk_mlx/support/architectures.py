@@ -22,6 +22,8 @@ _NO_MODELS = {
 }
 """Modules of `mlx_lm.models` that are parts of models."""
 
+_ONE_ROW = frozenset({"gpt_bigcode"})
+"""Networks that take one offset for all rows of a batch."""
 _NOT_GENERATIVE = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 _ENCODERS = {
     *("bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta", "deberta-v2", "mpnet"),
@@ -47,6 +49,8 @@ def accepts(model: Model) -> Verdict:
         return Verdict.no(f"mlx-lm does not support model_type {model_type}")
     if unbatched := _unbatched_caches() & _imported_names(network):
         return Verdict.no(f"mlx-lm does not decode model_type {model_type} in batches ({', '.join(sorted(unbatched))})")
+    if network.stem in _ONE_ROW:
+        return Verdict.no(f"mlx-lm does not decode model_type {model_type} in batches")
     if not any(_is_weights(file.name) for file in model.files):
         return Verdict.no(_other_weights(model))
     if reason := quantization_support.refusal(model, network):
