@@ -26,6 +26,7 @@ FIELDS = {
         {"type": "linear", "factor": 0},
         {"rope_type": "longrope"},
         {"type": "yarn", "factor": 0, "original_max_position_embeddings": 0},
+        {"type": [], "factor": 2.0},
     ],
     "quantization": [{"bits": 0, "group_size": 64}, {"bits": "x", "group_size": []}, {"mode": "x"}, "x", [1]],
     "layer_types": ["x", ["y"] * 2],
@@ -92,6 +93,88 @@ def test_fewer_rows_than_tokens_are_an_error(tmp_path):
     (folder / "config.json").write_text(json.dumps({"model_type": "gemma4", "text_config": text}))
     with pytest.raises(BrokenModel, match="vocab_size_per_layer_input"):
         load_tokenizer(Model(name="odd", path=folder))
+
+
+def network(folder, **config):
+    """Write a model with the random weights of mlx-lm's own network for `config`."""
+    mlx = runtime.start() and importlib.import_module("mlx.core")
+    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+    flatten = importlib.import_module("mlx.utils").tree_flatten
+    random_model(folder)
+    built = module.Model(module.ModelArgs.from_dict(config))
+    mlx.save_safetensors(str(folder / "model.safetensors"), dict(flatten(built.parameters())))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+SIZES = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+EXPERTS = {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+OTHERS = {"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4, "routed_scaling_factor": 1.0}
+
+
+def test_no_groups_of_experts_are_an_error(tmp_path):
+    """MLX divides by their number: the process would end."""
+    dots = {"model_type": "dots1", "vocab_size": 258, "num_key_value_heads": 2, "first_k_dense_replace": 0}
+    dots |= {**SIZES, **EXPERTS, **OTHERS, "norm_topk_prob": True, "n_group": 2, "topk_group": 1}
+    folder = network(tmp_path / "odd", **dots)
+    assert outcome(folder) is None
+    edit(folder, n_group=0)
+    assert "unflatten" in outcome(folder)
+
+
+def test_a_network_that_masks_tokens_it_lacks_is_an_error(tmp_path):
+    """Phi-3-small does: MLX would write to the memory after its logits."""
+    phi = {"model_type": "phi3small", "vocab_size": 258, "num_key_value_heads": 1, "layer_norm_epsilon": 1e-5}
+    phi |= {**SIZES, "ff_intermediate_size": 64, "dense_attention_every_n_layers": 2, "gegelu_limit": 20.0}
+    assert "token 100,351" in outcome(network(tmp_path / "odd", **phi))
+
+
+@pytest.mark.parametrize("window", [0, 1 << 31])
+def test_a_window_that_no_cache_can_have_is_an_error(tmp_path, window):
+    folder = gpt_oss_model(tmp_path / "odd")
+    edit(folder, sliding_window=window)
+    assert "window" in outcome(folder)
+
+
+@pytest.mark.parametrize(
+    "repeats",
+    [
+        {"hc_sinkhorn_iters": 10**9},
+        {"text_config": {"num_loops": 10**9}},
+        {"sliding_window_pattern": 10**9},
+        {"emb_split_num": 10**9},
+    ],
+)
+def test_more_repeats_than_tensors_are_an_error(tmp_path, repeats):
+    folder = random_model(tmp_path / "odd")
+    edit(folder, **repeats)
+    assert "tensors" in outcome(folder)
+
+
+def test_an_empty_tensor_is_an_error(tmp_path):
+    mlx = runtime.start() and importlib.import_module("mlx.core")
+    folder = random_model(tmp_path / "odd")
+    mlx.save_safetensors(str(folder / "model.safetensors"), {"k_proj.weight": mlx.zeros((0, 64))})
+    assert "k_proj.weight is empty" in outcome(folder)
+
+
+def test_a_network_that_needs_another_package_is_unsupported(tmp_path):
+    """Its module ends the program without that package."""
+    folder = random_model(tmp_path / "odd")
+    edit(folder, model_type="olmo")
+    assert "odd" in outcome(folder)
+
+
+def test_an_error_of_the_first_steps_is_about_the_config(tmp_path, bench, answer):
+    folder = gpt_oss_model(tmp_path / "odd")
+    edit(folder, layer_types=["sliding_attention", "full_attention"] * 2)
+    with bench(folder) as engine_bench, pytest.raises(BrokenModel):
+        engine_bench.run(lambda engine: answer(engine, "Hi"))
 
 
 def test_tables_far_larger_than_the_weights_end_a_load():

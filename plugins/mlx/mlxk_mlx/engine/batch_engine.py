@@ -6,7 +6,8 @@ It does not depend on how the network was made: any backend whose models are MLX
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -64,7 +65,8 @@ class MlxEngine:
     """`mlxk_core.api.backends.Engine` for an MLX network.
 
     `network` is ready to run (`mlxk_mlx.loading.load.prepare`): all its arrays are evaluated. `native_stops` are the
-    stop tokens named by its files. The object is created and used on the engine thread.
+    stop tokens named by its files. `first_steps` translates the errors of steps until a row has ended: they tell of a
+    config that does not fit. The object is created and used on the engine thread.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class MlxEngine:
         native_stops: frozenset[int],
         template: ChatTemplate,
         context: EngineContext,
+        first_steps: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.tokenizer = tokenizer
         self.native_stops = native_stops
         self._network = network
+        self._step_errors = first_steps
         self._template = template
         self._concurrency = context.concurrency
         weights = [array for _, array in tree_flatten(network.parameters())]
@@ -149,7 +153,8 @@ class MlxEngine:
         self._rows[row.id] = self._by_uid[uid] = active
 
     def step(self) -> Sequence[StepEvent]:
-        return [*self._score(), *self._generate()]
+        with self._step_errors():
+            return [*self._score(), *self._generate()]
 
     def _score(self) -> Sequence[StepEvent]:
         """Score a chunk of the first prompt that waits for it."""
@@ -193,6 +198,7 @@ class MlxEngine:
             if response.finish_reason is not None:
                 self._forget(active)
                 self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
+                self._step_errors = nullcontext
             elif active.complete and active.failure is None:
                 self.remove(active.row.id)
         for active, failure in failed:

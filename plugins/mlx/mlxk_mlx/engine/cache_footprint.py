@@ -11,6 +11,8 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_mlx.engine.prompt_cache import Cache
 
+_LARGEST_WINDOW = (1 << 31) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class CacheFootprint:
@@ -22,12 +24,18 @@ class CacheFootprint:
 
     @classmethod
     def of(cls, network: Any) -> CacheFootprint:
-        """Measure the shapes of a one-token pass, which is never evaluated."""
+        """Measure the shapes of a one-token pass, which is never evaluated.
+
+        Raises `ValueError` for a sliding window that mlx-lm's caches cannot have: every batch would fail.
+        """
         cache: Cache = make_prompt_cache(network)
         network(mx.array([[0]]), cache=cache)
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         growing = [layer for layer in flat if not hasattr(layer, "max_size")]
         held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
+        windows = [layer.max_size for layer in flat if hasattr(layer, "max_size")]
+        if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
+            raise ValueError("a sliding window is out of range")
         windowed = len(growing) < len(flat)
         return cls(held, not windowed and all(layer.is_trimmable() for layer in flat), windowed)
 

@@ -10,12 +10,15 @@ from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import Model, model_context_length
 
 _LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
+_REPEATS = re.compile(r"(^|_)(loops|iters|pattern)$|^(hc_mult|altup_num_inputs|emb_neighbor_num|emb_split_num)$")
+"""Numbers of passes through a loop of a network."""
 _SIZES = re.compile(
     r"(^|_)(layers?|heads?|experts?|blocks?|groups?|labels)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
 )
 _FACTOR = 32
 """No size in a config exceeds the longest axis of a tensor by more: weights are packed 32 to a number at most."""
 _MAX_STOP_TOKENS = 1024
+_LONGEST_NAME = 100
 _LONGEST_SHOWN = 10**15
 
 
@@ -30,13 +33,16 @@ def _implausible(model: Model) -> str | None:
 
     mlx-lm builds a network layer by layer and expert by expert from the config alone, and transformers, which reads it
     for the tokenizer, lists of its layers and labels: for a number of 10^8 they take all memory. Every layer has a
-    tensor, and every other size is an axis of one.
+    tensor, no loop of a network has more passes than it has tensors, and every other size is an axis of one.
     """
     tensors = model.weights.tensors
+    for name, tensor in tensors.items():
+        if len(tensor.shape) > 1 and 0 in tensor.shape:  # MLX divides by numbers of heads and experts
+            return f"the tensor {name[:_LONGEST_NAME]} is empty"
     longest = max((axis for tensor in tensors.values() for axis in tensor.shape), default=0)
     limit = _FACTOR * max(longest, len(tensors))
     for key, value in _numbers(model.config):
-        if _LAYERS.search(key) and value > len(tensors):
+        if (_LAYERS.search(key) or _REPEATS.search(key)) and value > len(tensors):
             return f"{key} is {_show(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
             return f"{key} is {_show(value)}, and the longest axis of a tensor is {longest:,}"

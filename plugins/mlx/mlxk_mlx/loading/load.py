@@ -38,10 +38,9 @@ def load(model: Model, context: EngineContext) -> Any:
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
     runtime.start_on_engine_thread(context)
     context.alive()
-    with translated_errors(model):
-        with observe(context.alive):
-            network, _ = read_network(model)
-        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
+    with translated_errors(model), observe(context.alive):
+        network, _ = read_network(model)
+    return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 
 
 def check_supported(model: Model) -> None:
@@ -60,17 +59,21 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer]
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
     from mlxk_mlx.loading.chat_template_files import chat_template
-    from mlxk_mlx.loading.weight_layout import materialize
+    from mlxk_mlx.loading.weight_layout import check_indices, materialize
 
-    materialize(network, context.alive)
-    loaded = tokenizer()
-    return MlxEngine(
-        network,
-        loaded.adapt(logit_count(network)),
-        native_stops=_native_stops(model, loaded),
-        template=chat_template(model, loaded.special_tokens),
-        context=context,
-    )
+    with translated_errors(model):
+        materialize(network, context.alive)
+        loaded = tokenizer()
+        logits = logit_count(network)
+        check_indices(network, logits)
+        return MlxEngine(
+            network,
+            loaded.adapt(logits),
+            native_stops=_native_stops(model, loaded),
+            template=chat_template(model, loaded.special_tokens),
+            context=context,
+            first_steps=lambda: translated_errors(model),
+        )
 
 
 def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:
@@ -169,6 +172,8 @@ def translated_errors(model: Model) -> Iterator[None]:
         if "allocate" in text:
             raise InsufficientMemory(f"Not enough memory to load `{model.name}`: {text}.") from error
         raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
+    except SystemExit as error:  # a module of mlx-lm ends the program where a package is missing
+        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: its network needs another package.") from error
     except MemoryError as error:
         raise InsufficientMemory(f"Not enough memory to load `{model.name}`.") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
