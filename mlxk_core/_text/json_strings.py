@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+_CLOSED = re.compile(r'[^"]*+(?:"(?:[^"\\]++|\\.)*+"[^"]*+)*+', re.DOTALL)
+"""Text up to the last string that is open; no part of it is read twice."""
+
 
 def ends_in_string(text: str) -> bool:
     """Return whether `text`, the beginning of a JSON value, ends inside a string."""
-    inside = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = inside
-        elif character == '"':
-            inside = not inside
-    return inside
+    closed = _CLOSED.match(text)
+    assert closed is not None
+    return closed.end() < len(text)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mlxk_core.api.formats import Cuttable, Extractor
 from mlxk_core.api.generation import Channel, Delta, ExtractorEvent, Tool
 from mlxk_mlx.formats.format_names import BARE_CALLS
-from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
+from mlxk_mlx.formats.tool_call_parser import LONGEST_CALL, Call, CallEvents, CallReader
 from mlxk_mlx.formats.truncated_calls import cut_calls
 
 _TAG = "<|python_tag|>"
@@ -27,7 +27,9 @@ class BareCallExtractor:
         self._names = {tool.name for tool in tools}
         self._reader = CallReader(lambda text, _: json.loads(text), tools)
         self._events = CallEvents()
-        self._text = ""  # what may still be calls
+        self._text: list[str] = []  # what may still be calls
+        self._length = 0
+        self._begun = False  # whether it begins as a call does
         self._decided = False
         self._cut = False
 
@@ -57,20 +59,25 @@ class BareCallExtractor:
             elif self._decided:
                 yield event
             else:
-                self._text += event.text
-                if not self._may_call():
+                self._text.append(event.text)
+                self._length += len(event.text)
+                self._reader.limit.add(len(event.text))
+                if self._length > LONGEST_CALL or not (self._begun or self._may_call()):
                     self._decided = True
                     yield from self._settle()
 
     def _may_call(self) -> bool:
-        text = self._text.lstrip()
+        text = "".join(self._text).lstrip()
         if text.startswith(_TAG):
             text = text[len(_TAG) :].lstrip()
-        return not text or text.startswith("{") or _TAG.startswith(text)
+        self._begun = text.startswith("{")
+        return not text or self._begun or _TAG.startswith(text)
 
     def _settle(self) -> Iterator[ExtractorEvent]:
         """Decide what is held: calls if all of it is, else text."""
-        text, self._text = self._text, ""
+        text = "".join(self._text)
+        self._text.clear()
+        self._length = 0
         calls: Sequence[Call] = self._calls(text)
         if not calls and self._cut:
             calls = cut_calls(BARE_CALLS, text.strip().removeprefix(_TAG), self._names)
@@ -82,14 +89,17 @@ class BareCallExtractor:
     def _calls(self, text: str) -> list[Call]:
         rest = text.strip().removeprefix(_TAG).strip(_BETWEEN)
         calls: list[Call] = []
-        while rest:
+        at = 0
+        while at < len(rest):
             try:
-                _, end = json.JSONDecoder().raw_decode(rest)
+                _, end = json.JSONDecoder().raw_decode(rest, at)
             except (ValueError, RecursionError):
                 return []
-            found = self._reader.read_closed(rest[:end])
+            found = self._reader.read_closed(rest[at:end])
             if not found or any(call.name not in self._names for call in found):
                 return []
             calls += found
-            rest = rest[end:].lstrip(_BETWEEN)
+            while end < len(rest) and rest[end] in _BETWEEN:
+                end += 1
+            at = end
         return calls

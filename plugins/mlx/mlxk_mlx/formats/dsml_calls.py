@@ -11,6 +11,7 @@ from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 _INVOKE = re.compile(r'\s*<｜DSML｜invoke name="([^"]+)">')
 _PARAMETER = re.compile(r'\s*<｜DSML｜parameter name="([^"]+)"(?: string="(true|false)")?>')
 _INVOKE_END = re.compile(r"\s*</｜DSML｜invoke>")
+_SPACE = re.compile(r"\s*")
 _PARAMETER_END = "</｜DSML｜parameter>"
 
 
@@ -42,7 +43,7 @@ def _arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
         begin = opened.end()
         if opened[2] == "false":
             try:
-                value, end = json.JSONDecoder().raw_decode(text, begin + len(text[begin:]) - len(text[begin:].lstrip()))
+                value, end = json.JSONDecoder().raw_decode(text, _SPACE.match(text, begin).end())  # type: ignore[union-attr]
             except ValueError:
                 if ends_in_json_string(text[begin:]):
                     raise OpenString from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mlxk_core.api.formats import Extractor, ExtractorContext, PlainText
@@ -12,7 +13,7 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer
 from mlxk_mlx.formats import tool_call_scanner
 from mlxk_mlx.formats.format_evidence import response_template
-from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit
+from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit, limited_module
 from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader
 from mlxk_mlx.loading import runtime
 
@@ -24,6 +25,8 @@ CALLS = re.compile("tool_calls?")
 _REST, _NOISE, _ANCHOR = "mlxk_rest", "mlxk_noise", "mlxk_anchor"
 _SILENCE = 32
 """A parser that is silent is fed in steps of this part of what it holds back."""
+_SECONDS_PER_CHARACTER = 1e-4
+"""CPU time for each character: several times what transformers' parser takes for one."""
 _EDGES = ("open", "open_pattern", "close", "close_pattern")
 
 
@@ -42,8 +45,7 @@ def extractor(context: ExtractorContext) -> Extractor:
 
 def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
     runtime.start()
-    from transformers.utils.chat_parsing import ResponseParser
-
+    ResponseParser = _transformers().ResponseParser
     ResponseParser(_compiled(template), prefix="")  # raises for a form that it does not know
     regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
     lossless = _compiled(_make_lossless(template, regions, context.model))
@@ -89,8 +91,8 @@ def _regions(template: Mapping[str, Any], context: ExtractorContext) -> dict[str
 
 def _call_region(template: Mapping[str, Any], name: str, context: ExtractorContext) -> Region:
     import regex
-    from transformers.utils.chat_parsing import parse_response
 
+    parse_response = _transformers().parse_response
     field = template["fields"][name]
     alone = _compiled({**template, "defaults": {}, "fields": {name: {**field, "optional": True}}})
 
@@ -98,23 +100,31 @@ def _call_region(template: Mapping[str, Any], name: str, context: ExtractorConte
         return parse_response(text, alone, prefix="", tools=tools)[name]
 
     end = _pattern(field, "close")
-    closer = LimitedPattern(regex.compile(end, regex.DOTALL), ResponseTimeLimit()) if end else None
+    closer = LimitedPattern(regex.compile(end, regex.DOTALL)) if end else None
     tokens = [token.text for token in context.model.added_tokens.values() if token.special]
     stops = tuple(token for token in tokens if token in end or re.escape(token) in end)
     return Region(Channel.CONTENT, field, CallReader(parse, context.tools), closer, stops)
 
 
 def _compiled(template: Mapping[str, Any]) -> Any:
-    """Return `template` for one response, with a limit on the time that its author's patterns may take."""
+    """Return `template` with a limit on the time that its author's patterns may take."""
     from transformers.utils.chat_parsing.response_templates import load_response_template
 
     compiled = load_response_template(dict(template))
-    limit = ResponseTimeLimit()
-    compiled.start_anchor_re = LimitedPattern(compiled.start_anchor_re, limit)
+    compiled.start_anchor_re = LimitedPattern(compiled.start_anchor_re)
     for field in compiled.fields.values():
-        field.open_re = LimitedPattern(field.open_re, limit) if field.open_re else None
-        field.close_re = LimitedPattern(field.close_re, limit) if field.close_re else None
+        field.open_re = LimitedPattern(field.open_re) if field.open_re else None
+        field.close_re = LimitedPattern(field.close_re) if field.close_re else None
     return compiled
+
+
+@cache
+def _transformers() -> Any:
+    """Return transformers' module of `ResponseParser`, where the patterns of a template's `content_args` are limited."""
+    package = "transformers.utils.chat_parsing"
+    module = limited_module(f"{package}.response_parser")
+    module.process_field = limited_module(f"{package}.content_parsers").process_field  # type: ignore[attr-defined]
+    return module
 
 
 def _make_lossless(template: Mapping[str, Any], regions: Mapping[str, Region], model: Model) -> dict[str, Any]:
@@ -163,6 +173,7 @@ class RegionExtractor:
         self._silent = 0  # how many characters the parser was fed since it last had an event
         self._raw = ""  # the end of what it was fed: all that it has not given back, and perhaps a marker before it
         self._closing: _Closing | None = None
+        self._limit = ResponseTimeLimit(_SECONDS_PER_CHARACTER)
         self._resume(parser.initial_events)
 
     @property
@@ -175,6 +186,18 @@ class RegionExtractor:
         return None if self._silent or self._next else self._region_of(self._region).channel
 
     def feed(self, text: str, /) -> Iterable[ExtractorEvent]:
+        self._limit.add(len(text))
+        for region in self._regions.values():
+            if region.calls:
+                region.calls.limit.add(len(text))
+        with self._limit:
+            return list(self._feed(text))
+
+    def close(self) -> Iterable[ExtractorEvent]:
+        with self._limit:
+            return list(self._close())
+
+    def _feed(self, text: str) -> Iterator[ExtractorEvent]:
         for position, character in enumerate(text):
             if self._parser is None:
                 yield from self._write(Channel.CONTENT, text[position:])
@@ -183,7 +206,7 @@ class RegionExtractor:
             if len(self._next) > self._silent // _SILENCE:
                 yield from self._step()
 
-    def close(self) -> Iterable[ExtractorEvent]:
+    def _close(self) -> Iterator[ExtractorEvent]:
         if self._next:
             yield from self._step()
         if self._parser is not None:

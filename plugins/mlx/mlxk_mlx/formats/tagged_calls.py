@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlxk_mlx.formats.argument_types import definitions_of, types_of, value_of
@@ -19,6 +20,7 @@ from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 Parse = Callable[[str, Any], Any]
 
 _SPACE = re.compile(r"(?:\\n|\s)*")
+_BLANK = re.compile(r"\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def with_types(name: str, parse: Parse) -> Parse:
     def read(text: str, tools: Any = None) -> Any:
         schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools or ()}
         found = read_tags(text, tags, schemas)
-        return parse(text, tools) if found is None else _values(found, schemas, lambda: parse(text, tools))
+        return parse(text, tools) if found is None else _values(found, schemas, _Guesses(parse, text, tools))
 
     return read
 
@@ -155,7 +157,8 @@ def _json_end(text: str, begin: int, tags: Tags, schema: Any) -> int | None:
         if ends_in_json_string(text[begin:]):
             raise OpenString from None
         return None
-    return end if text[end:].lstrip().startswith(tags.argument_end) else None
+    after = _BLANK.match(text, end).end()  # type: ignore[union-attr]
+    return end if text.startswith(tags.argument_end, after) else None
 
 
 def _schema_of(name: str, schema: Mapping[str, Any]) -> Any:
@@ -164,7 +167,7 @@ def _schema_of(name: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _values(
-    calls: list[tuple[str, dict[str, str]]], schemas: Mapping[str, Mapping[str, Any]], guessed: Callable[[], Any]
+    calls: list[tuple[str, dict[str, str]]], schemas: Mapping[str, Mapping[str, Any]], guesses: _Guesses
 ) -> list[dict[str, Any]]:
     read = []
     for name, raw in calls:
@@ -176,13 +179,25 @@ def _values(
                     raise ValueError(key)
                 values[key] = value_of(text, described)
             except ValueError:
-                values[key] = _guess(guessed(), name, key, text)
+                values[key] = guesses.value(name, key, text)
         read.append({"name": name, "arguments": values})
     return read
 
 
-def _guess(parsed: Any, call: str, key: str, text: str) -> Any:
-    for each in parsed if isinstance(parsed, list) else [parsed]:
-        if isinstance(each, Mapping) and each.get("name") == call and key in (each.get("arguments") or {}):
-            return each["arguments"][key]
-    return text
+class _Guesses:
+    """What `parse` takes the arguments in `text` for. It is asked once, and only if it must be: that takes long."""
+
+    def __init__(self, parse: Parse, text: str, tools: Any) -> None:
+        self._parse = partial(parse, text, tools)
+        self._values: dict[tuple[Any, Any], Any] | None = None
+
+    def value(self, call: str, key: str, text: str) -> Any:
+        """Return the value of the argument `key` in the first call of `call` that has it, else `text`."""
+        if self._values is None:
+            self._values = {}
+            parsed = self._parse()
+            for each in parsed if isinstance(parsed, list) else [parsed]:
+                if isinstance(each, Mapping):
+                    for name, value in (each.get("arguments") or {}).items():
+                        self._values.setdefault((each.get("name"), name), value)
+        return self._values.get((call, key), text)

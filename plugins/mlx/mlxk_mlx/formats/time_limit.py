@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import threading
 import time
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+import regex
+
 _SECONDS = 0.5
-"""CPU time for one response: tens of megabytes of ordinary calls."""
-_FREE_SECONDS = 0.001
-"""What ordinary steps of a parser take, of which a long response has many: they are not counted."""
+"""CPU time for one response, whatever its length."""
+_SECONDS_PER_CHARACTER = 2e-6
+"""CPU time for each character: a call of 80 characters takes less than half of what they allow."""
 _REGEX_SECONDS = 0.25
 """CPU time of the process for one search."""
+_SLOW_SECONDS = 0.001
+"""Searches that took less do not look how much time is left."""
 
 
 class ResponseTimeLimit:
-    """The CPU time that is left for reading one response. Use it as a context around each step."""
+    """The CPU time that is left for reading one response. Use it as a context around each step.
 
-    def __init__(self) -> None:
+    It grows with the response, by `seconds` a character, so that the work stays linear however a parser is made.
+    """
+
+    def __init__(self, seconds: float = _SECONDS_PER_CHARACTER) -> None:
         self._left = _SECONDS
         self._began = 0.0
+        self._seconds = seconds
+        self._outer: ResponseTimeLimit | None = None
 
     @property
     def exceeded(self) -> bool:
@@ -29,25 +40,45 @@ class ResponseTimeLimit:
 
     def exhaust(self) -> None:
         """Leave no time: a search took all that one may take."""
-        self._left = 0.0
+        self._left = -math.inf
+
+    def add(self, characters: int) -> None:
+        """Note that the response has grown; one that took too long stays so."""
+        if self._left > 0:
+            self._left += characters * self._seconds
+
+    def check(self) -> None:
+        """Raise `TimeoutError` if this step takes longer than the response may take."""
+        if time.thread_time() - self._began > self._left:
+            raise TimeoutError("the response takes too long to read")
 
     def __enter__(self) -> None:
+        self._outer = _steps.limit
+        _steps.limit = self
         self._began = time.thread_time()
 
     def __exit__(self, *error: object) -> None:
-        self._left -= max(0.0, time.thread_time() - self._began - _FREE_SECONDS)
+        self._left -= max(0.0, time.thread_time() - self._began)
+        _steps.limit = self._outer
+
+
+class _Steps(threading.local):
+    limit: ResponseTimeLimit | None = None
+    """The limit of the step that this thread is in."""
+
+
+_steps = _Steps()
 
 
 class LimitedPattern:
     """A compiled pattern of `regex` that raises `TimeoutError` where it backtracks without end.
 
     It searches without the interpreter's lock, which is what a long search would otherwise deny to the whole server.
-    With a `limit`, its time counts for that as well.
+    Within a step of a `ResponseTimeLimit` it also raises where the step has taken too long.
     """
 
-    def __init__(self, pattern: Any, limit: ResponseTimeLimit | None = None) -> None:
+    def __init__(self, pattern: Any) -> None:
         self._pattern = pattern
-        self._limit = limit
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pattern, name)
@@ -67,21 +98,36 @@ class LimitedPattern:
     def finditer(self, *args: Any, **options: Any) -> Any:
         return iter(self._run(lambda *a, **k: list(self._pattern.finditer(*a, **k)), args, options))
 
+    def sub(self, *args: Any, **options: Any) -> Any:
+        return self._run(self._pattern.sub, args, options)
+
     def _run(self, method: Any, args: Any, options: Any) -> Any:
-        options = {**options, "timeout": _REGEX_SECONDS, "concurrent": True}
-        if self._limit is None:
-            return method(*args, **options)
-        if self._limit.exceeded:
+        limit = _steps.limit
+        if limit is not None and limit.exceeded:
             raise TimeoutError("the response took too long to read")
-        with self._limit:
-            return method(*args, **options)
+        began = time.monotonic()
+        found = method(*args, **options, timeout=_REGEX_SECONDS, concurrent=True)
+        if limit is not None and time.monotonic() - began > _SLOW_SECONDS:  # the clock of the thread is slow to read
+            limit.check()
+        return found
+
+
+class _LimitedRegex:
+    """The functions of the module `regex`, limited."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(regex, name)
+
+    def finditer(self, pattern: str, text: str, flags: int = 0) -> Any:
+        return LimitedPattern(regex.compile(pattern, flags)).finditer(text)
+
+    def sub(self, pattern: str, replacement: Any, text: str, flags: int = 0) -> Any:
+        return LimitedPattern(regex.compile(pattern, flags)).sub(replacement, text)
 
 
 @cache
 def limited_module(name: str) -> ModuleType:
     """Return a copy of module `name` whose patterns are limited. Raises `ImportError` if there is no such module."""
-    import regex
-
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         raise ImportError(f"no module named {name}")
@@ -90,4 +136,6 @@ def limited_module(name: str) -> ModuleType:
     for key, value in list(vars(module).items()):
         if isinstance(value, regex.Pattern):
             setattr(module, key, LimitedPattern(value))
+        elif value is regex:
+            setattr(module, key, _LimitedRegex())
     return module

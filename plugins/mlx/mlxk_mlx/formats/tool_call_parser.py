@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from mlxk_core.api.formats import new_call_id
@@ -14,8 +15,22 @@ from mlxk_core.api.text import ends_in_string
 from mlxk_mlx.formats.time_limit import ResponseTimeLimit
 
 
+LONGEST_CALL = 1 << 20
+"""Characters of one call, or of calls between two markers. What is longer is text."""
+
+
 class OpenString(ValueError):
-    """The text ends inside a string of the arguments."""
+    """The text ends inside a JSON string of the arguments."""
+
+
+class Ending(Enum):
+    """Where the text of an incomplete call ends."""
+
+    STRING = auto()
+    """Inside a JSON string, so that everything up to the next quote is a part of it."""
+    PERHAPS_STRING = auto()
+    """Inside a string, if the quotes in the text are those of strings."""
+    OUTSIDE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +84,25 @@ class CallReader:
         known = all(call.name in self._properties for call in calls)
         return calls if known and len(self._read(text.rstrip()[:-1])) < len(calls) else ()
 
-    def is_open(self, text: str) -> bool:
+    def ending(self, text: str) -> Ending:
         """Return whether `text` ends inside a string of the arguments, so that a marker after it is a part of that."""
         if self.limit.exceeded:
-            return False
+            return Ending.OUTSIDE
         with self.limit:
             try:
                 self._parse(text, self._tools)
             except OpenString:
-                return True
+                return Ending.STRING
             except TimeoutError:
                 self.limit.exhaust()
             except Exception:  # see _read
                 pass
-            return ends_in_json_string(text)
+            if not ends_in_json_string(text):
+                return Ending.OUTSIDE
+            return Ending.STRING if text.lstrip().startswith("{") else Ending.PERHAPS_STRING
 
     def _read(self, text: str) -> tuple[Call, ...]:
-        if self.limit.exceeded:
+        if self.limit.exceeded or len(text) > LONGEST_CALL:
             return ()
         with self.limit:
             try:

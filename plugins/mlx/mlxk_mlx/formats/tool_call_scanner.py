@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
 from mlxk_mlx.formats.tagged_calls import with_types
 from mlxk_mlx.formats.time_limit import limited_module
-from mlxk_mlx.formats.tool_call_parser import Call, CallEvents, CallReader
+from mlxk_mlx.formats.tool_call_parser import LONGEST_CALL, Call, CallEvents, CallReader, Ending
 from mlxk_mlx.formats.tool_call_readers import READERS
 from mlxk_mlx.formats.truncated_calls import cut_calls
 from mlxk_mlx.loading import runtime
@@ -25,7 +26,10 @@ _TRIES = 64
 """Places where a call may end that are tried at the end of an answer; each try reads all of the text before it."""
 
 _OPENERS = 256
-"""Openers without a call that are searched: each one searches and copies the text after it."""
+"""Openers without a call that are searched: each one searches the text after it."""
+
+_STRING = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
+"""The rest of a JSON string, without the quote that ends it."""
 
 _COMPLETE = frozenset(
     {"json_tools", "qwen3_coder", "kimi_k2", "kimi_k3", "mistral", "gemma4", "function_gemma", "minimax_m2"}
@@ -92,7 +96,7 @@ class ToolCallExtractor:
     An opener whose text is not a call is text, and what follows it is searched again. Models write calls without
     closing their reasoning, and also talk about calls there: in reasoning only a call with its end marker counts,
     unless the response ends, and an opener in quotes does not. Where the text takes longer to search than the
-    reader allows, the rest of it is text.
+    reader allows, or a call gets longer than one may be, the rest of the text is text.
     """
 
     def __init__(self, inner: Extractor, form: ToolFormat, reader: CallReader) -> None:
@@ -102,14 +106,19 @@ class ToolCallExtractor:
         self._events = CallEvents()
         self._trimmers = {channel: EdgeTrimmer() for channel in Channel}
         self._opener = markers(form.start)
-        self._text = ""  # text that is not decided yet: what may be an opener, or an open call with its opener
+        self._text = ""  # from `_at` on it is not decided yet: what may be an opener, or an open call with its opener
+        self._at = 0
+        self._later: list[str] = []  # what follows the text of an open call, and need not be searched yet
+        self._length = 0  # of both
+        self._tail = ""  # of both: where an end marker may have begun
         self._of = Channel.CONTENT  # the channel of that text
-        self._drafts: list[tuple[str, str]] = []
+        self._drafts: dict[tuple[str, str], int] = {}
         self._open = False
         self._tries = _TRIES
         self._openers = _OPENERS
         self._cut = False
         self._searched = 0  # the open call does not end before this position
+        self._in_string = False  # at that position
 
     @property
     def channel(self) -> Channel | None:
@@ -147,8 +156,22 @@ class ToolCallExtractor:
             if event.channel is not self._of:
                 yield from self._finish_channel()
                 self._of = event.channel
-            self._text += event.text
-            yield from self._scan(final=False)
+            self._reader.limit.add(len(event.text))
+            self._later.append(event.text)
+            self._length += len(event.text)
+            if self._open and self._length > LONGEST_CALL:
+                self._reader.limit.exhaust()
+            if not self._open or self._may_end(event.text) or self._reader.limit.exceeded:
+                yield from self._scan(final=False)
+
+    def _may_end(self, text: str) -> bool:
+        """Whether `text`, which comes after all that was searched, can make a difference for the open call."""
+        if self._in_string:
+            return '"' in text
+        end = self._form.end
+        text = self._tail + text
+        self._tail = text[-len(end) :]
+        return bool(end) and end in text
 
     def _finish_channel(self) -> Iterator[ExtractorEvent]:
         yield from self._scan(final=True, closed_only=self._of is Channel.REASONING and bool(self._form.end))
@@ -157,40 +180,71 @@ class ToolCallExtractor:
 
     def _scan(self, *, final: bool, closed_only: bool = False) -> Iterator[ExtractorEvent]:
         """Decide as much of the text as can be decided; all of it if `final`."""
-        start = self._form.start
-        while self._text:
+        if self._later:
+            self._text += "".join(self._later)
+            self._later.clear()
+        yield from self._decide(final=final, closed_only=closed_only)
+        self._text, self._searched, self._at = self._text[self._at :], self._searched - self._at, 0
+        self._length = len(self._text)
+        self._tail = self._text[1 - len(self._form.end) :] if len(self._form.end) > 1 else ""
+
+    def _decide(self, *, final: bool, closed_only: bool) -> Iterator[ExtractorEvent]:
+        start = len(self._form.start)
+        while self._at < len(self._text):
             if self._reader.limit.exceeded:
                 self._open = False
                 yield from self._say(len(self._text))
                 return
             if not self._open:
-                found = self._opener.search(self._text, final=final)
+                found = self._opener.search(self._text, self._at, final=final)
                 yield from self._say(found.start if found else len(self._text))
                 if found is None or found.marker is None:
                     return
                 if self._of is Channel.REASONING and self._trimmers[self._of].last in _QUOTES:
-                    yield from self._say(len(start))
+                    yield from self._say(self._at + start)
                     continue
-                self._open, self._searched = True, len(start)
-            end = self._form.end
-            at = self._text.find(end, self._searched) if end else -1
-            if at < 0 and not final:
-                self._searched = max(len(start), len(self._text) - len(end) + 1)
+                self._open, self._in_string, self._searched = True, False, self._at + start
+            end = self._find_end()
+            if end < 0 and not final:
                 return
-            calls, used = self._read_closed(at) if at >= 0 else ((), 0) if closed_only else self._read_unclosed()
-            if not calls and at >= 0 and self._reader.is_open(self._text[len(start) : at]):
-                self._searched = at + len(end)  # the marker is part of a string of the arguments
+            body = self._text[self._at + start : end] if end >= 0 else ""
+            if end >= 0:
+                calls, used = self._reader.read_closed(body), end + len(self._form.end)
+            else:
+                calls, used = ((), 0) if closed_only else self._read_unclosed()
+            if not calls and end >= 0 and (ending := self._reader.ending(body)) is not Ending.OUTSIDE:
+                self._searched = used  # the marker is part of a string of the arguments
+                self._in_string = ending is Ending.STRING
                 continue
             self._open = False
             if calls:
-                self._text = self._text[used:]
+                self._at = used
                 self._trimmers[self._of].remove()
                 yield from self._events.of(self._new(calls))
             else:
                 self._openers -= 1
                 if not self._openers:
                     self._reader.limit.exhaust()
-                yield from self._say(len(start))
+                yield from self._say(self._at + start)
+
+    def _find_end(self) -> int:
+        """Return where the next end marker of the open call is, outside of a string that is known to be open; -1 if it
+        is not there yet. Nothing is searched twice."""
+        end = self._form.end
+        if not end:
+            return -1
+        if self._in_string:
+            string = _STRING.match(self._text, self._searched)
+            assert string is not None
+            self._searched = string.end()
+            if not self._text.startswith('"', self._searched):
+                return -1
+            self._searched += 1
+            self._in_string = False
+        at = self._text.find(end, self._searched)
+        if at < 0:
+            self._searched = max(self._searched, len(self._text) - len(end) + 1)
+        return at
 
     def _cut_calls(self) -> Iterator[ExtractorEvent]:
         """Return the open calls of an answer that a limit ended."""
@@ -198,7 +252,7 @@ class ToolCallExtractor:
             return
         calls = cut_calls(self._form.name, self._text[len(self._form.start) :], self._reader.names)
         if calls:
-            self._open, self._text = False, ""
+            self._open, self._text, self._length = False, "", 0
             self._trimmers[self._of].remove()
             yield from self._events.of(self._new(calls))
 
@@ -207,18 +261,15 @@ class ToolCallExtractor:
         for call in calls:
             key = (call.name, call.arguments)
             if self._of is Channel.REASONING:
-                self._drafts.append(key)
-            elif key in self._drafts:
-                self._drafts.remove(key)
+                self._drafts[key] = self._drafts.get(key, 0) + 1
+            elif self._drafts.get(key):
+                self._drafts[key] -= 1
                 continue
             yield call
 
-    def _read_closed(self, at: int) -> tuple[tuple[Call, ...], int]:
-        return self._reader.read_closed(self._text[len(self._form.start) : at]), at + len(self._form.end)
-
     def _read_unclosed(self) -> tuple[tuple[Call, ...], int]:
         """Return the calls in the rest of the text, and where they end; text may follow them."""
-        begin = len(self._form.start)
+        begin = self._at + len(self._form.start)
         end = self._text.find(self._form.start, begin) if self._form.end else -1
         end = len(self._text) if end < 0 else end
         while self._form.complete and end > begin and self._tries:
@@ -228,7 +279,8 @@ class ToolCallExtractor:
             end = max(self._text.rfind(bracket, begin, end - 1) for bracket in "}])>") + 1
         return (), 0
 
-    def _say(self, length: int) -> Iterator[Delta]:
-        said, self._text = self._text[:length], self._text[length:]
+    def _say(self, end: int) -> Iterator[Delta]:
+        """Return the text up to `end`, which is text."""
+        said, self._at = self._text[self._at : end], end
         if shown := self._trimmers[self._of].write(said):
             yield Delta(self._of, shown)
