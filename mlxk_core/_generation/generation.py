@@ -125,6 +125,11 @@ class Generation:
         """Whether `poll` may block even after it returned `Started`: the detokenizer waits for another process."""
         return self._pipeline is not None and self._pipeline.blocking
 
+    @property
+    def heavy(self) -> bool:
+        """Whether `poll` may take long from now on: the format holds much text back, and reads it at its end."""
+        return self._pipeline is not None and self._pipeline.heavy
+
     def poll(self) -> list[Event] | None:
         """Take the events that have arrived, without waiting.
 
@@ -146,7 +151,7 @@ class Generation:
         """Call `callback` now, and later on another thread whenever `poll` may return more. It must not block.
 
         For a consumer of many generations. `poll` renders the prompt before it returns `Started`, which may take long;
-        after that it may block only if the generation is `blocking`.
+        after that it may block only if the generation is `blocking`, and take long only if it is `heavy`.
         """
         self._job.outbox.notify(callback)
 

@@ -21,15 +21,20 @@ from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._text.stop_strings import StopStrings
 
-_LONGEST_TOKEN = 1 << 16
+_LONGEST_TOKEN = 1 << 14
 """Characters that one token may complete; those of real vocabularies have some hundreds."""
+
+
+_MUCH_HELD = 1 << 14
+"""Characters that a format holds back, from which on deciding what they are may take long."""
 
 
 class TextPipeline:
     """The text of one response. Feed tokens in order until `reason` is set.
 
     `reason` is why the response ended, `stop_string` the text that ended it, `stop_token` the scored token that did.
-    `blocking` is whether `feed` may take long (`Detokenizer`).
+    `blocking` is whether `feed` may wait for another process (`Detokenizer`), `heavy` whether it may need much CPU time
+    from now on.
     """
 
     def __init__(self, tokenizer: Tokenizer, extractor: Extractor, stops: StopStrings, calls: ToolCallFilter) -> None:
@@ -40,6 +45,8 @@ class TextPipeline:
         self._stops = stops.matcher()
         self._calls = calls
         self._logprobs: list[TokenLogprob] = []
+        self.heavy = False
+        self._held = 0
         self._undecided = 0
         self._channel = extractor.channel
         self.completion_tokens = 0
@@ -61,6 +68,9 @@ class TextPipeline:
             self._logprobs.append(self._logprob(sampled))
         text = self._check(self._detokenizer.add(sampled.token), self._detokenizer.add)
         self._route(self._extractor.feed(text), events)
+        self._held = 0 if events else self._held + len(text)
+        if self._held > _MUCH_HELD:
+            self.heavy = True
         self._count_reasoning()
         if self.reason is None and sampled.finish is not None:
             events += self.finish("length" if sampled.finish == "length" else "stop")

@@ -9,13 +9,15 @@ from mlxk_core._generation.events import CONTENT, Delta, ExtractorEvent, ToolCal
 from mlxk_core._generation.request import Tool
 
 _NO_ARGUMENTS = "{}"
+_MOST = 1024
+"""Calls of one response, as many as a request may have tools."""
 
 
 class ToolCallFilter:
     """Passes the calls of one response that its request allows. Feed the events of the format in order, then `flush`.
 
     Without `tools` calls are text: the client could not answer one. A whole call without arguments gets `{}`.
-    Without `parallel` one call passes, and the next one ends the response.
+    Without `parallel` one call passes, and the next one ends the response. After 1,024 calls the others are text.
     """
 
     def __init__(self, tools: Sequence[Tool], *, parallel: bool = True) -> None:
@@ -40,6 +42,8 @@ class ToolCallFilter:
             return (self._as_text(event),)
         if event.index in self._passed:
             return (self._pass(event),)
+        if len(self._passed) == _MOST and self._parallel:
+            return (*self.flush(), self._as_text(event))
         return (*self.flush(), *self._begin(event))
 
     def flush(self, *, whole: bool = True) -> Sequence[ExtractorEvent]:

@@ -58,3 +58,11 @@ def test_a_call_that_was_cut_before_its_arguments_gets_none():
 def test_arguments_after_white_space_are_not_completed():
     _, events = through([ANY], *call(0, "", "\n", "{}"), *call(1, " {}"))
     assert events == [*call(0, "", "\n", "{}"), *call(1, " {}")]
+
+
+def test_after_a_thousand_calls_the_others_are_text():
+    calls = [piece for index in range(1030) for piece in call(index, '{"a": ', "1}")]
+    _, events = through([ANY], *calls)
+    assert [event for event in events if isinstance(event, ToolCallDelta)] == calls[: 2 * 1024]
+    text = "".join(event.text for event in events if isinstance(event, Delta))
+    assert text == "\n".join(['weather {"a": 1}'] * 6)
