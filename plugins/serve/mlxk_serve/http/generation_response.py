@@ -22,6 +22,8 @@ from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10
+_DECODING_SECONDS = 0.1
+"""After this time the other responses of a pool have their turn."""
 
 MapError = Callable[[int, Exception], Exception]
 """Turns a failure of one of several choices into the error of the response."""
@@ -37,11 +39,13 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Pools:
-    """The threads of all responses for what may take long: preparing prompts, and detokenizers that block."""
+    """The threads of all responses for what may take long: preparing prompts, detokenizers that block, and formats that
+    hold much text back."""
 
     prepare: ThreadPool
     prepare_large: ThreadPool
     decode: ThreadPool
+    decode_large: ThreadPool
 
 
 class GenerationResponse:
@@ -76,6 +80,7 @@ class GenerationResponse:
         self._timeouts = timeouts
         self._response_thread = response_thread
         self._pools = pools
+        self._decode_pool = pools.decode_large
         self._prepare_pool = pools.prepare_large if large else pools.prepare
         self._on_end = on_end
         self._writer: ResponseWriter | None = None
@@ -162,7 +167,7 @@ class GenerationResponse:
         elif self._blocking and self._undecoded and not self._decoding:
             self._undecoded = False
             self._decoding = True
-            self._pools.decode.submit(self._decode_all)
+            self._decode_pool.submit(self._decode_all)
         if writer is None:
             return
         if self._written:
@@ -219,12 +224,16 @@ class GenerationResponse:
         self._leave_pool()
 
     def _decode_all(self) -> None:
-        """On a pool thread: read the events there are of each generation that blocks."""
+        """On a pool thread: read the events there are of each generation that blocks, for a while."""
+        until = time.monotonic() + _DECODING_SECONDS
         for index in tuple(self._blocking):
             try:
                 while not self._ended and (event := self._generations[index].next(0)) is not None:
                     self._from_pool.append((index, event))
                     self._response_thread.schedule(self)  # the next event may take long
+                    if time.monotonic() > until:
+                        self._undecoded = True
+                        break
             except StopIteration:
                 pass
             except BaseException as error:
@@ -260,15 +269,23 @@ class GenerationResponse:
                     break
                 for event in events:
                     self._take(index, event)
+                if self._generations[index].heavy and index in self._running:
+                    self._running.remove(index)
+                    self._read_on_pool(index)
+                    break
 
     def _begin(self, index: int) -> None:
         """Read the events of a generation from now on, here or on a pool thread."""
         if self._generations[index].blocking:
-            self._blocking.append(index)
-            self._undecoded = True
-            self._response_thread.schedule(self)
+            self._decode_pool = self._pools.decode
+            self._read_on_pool(index)
         else:
             self._running.append(index)
+
+    def _read_on_pool(self, index: int) -> None:
+        self._blocking.append(index)
+        self._undecoded = True
+        self._response_thread.schedule(self)
 
     def _mapped(self, index: int, error: BaseException) -> Exception:
         if not isinstance(error, Exception):

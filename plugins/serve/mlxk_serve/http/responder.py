@@ -49,6 +49,7 @@ class Responder:
             prepare=ThreadPool("mlxk-prepare", _PREPARING_THREADS),
             prepare_large=ThreadPool("mlxk-prepare-large", _LARGE_THREADS),
             decode=ThreadPool("mlxk-decode", config.places),  # one for each: a response may block
+            decode_large=ThreadPool("mlxk-decode-large", _LARGE_THREADS),
         )
         self._working = ThreadPool("mlxk-work", _WORK_THREADS, turns)
         self._waiting = ThreadPool("mlxk-wait", config.places, turns)
