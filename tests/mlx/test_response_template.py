@@ -304,3 +304,13 @@ def test_a_model_that_carries_a_template_answers_by_it(tmp_path):
     streamed = "".join(event.text for event in events if isinstance(event, Delta))
     assert streamed == "Hm.I look."
     assert sum(isinstance(event, ToolCallDelta) for event in events) == 1
+
+
+def test_a_pattern_of_arguments_that_takes_for_ever_finds_no_call(tmp_path):
+    """`_NAMED` searches white space in cubic time: three minutes for this call."""
+    text = "<function=weather>\n<parameter=city>" + " " * 20_000 + "</function>\n"
+    parser = extractor(ExtractorContext(model=carrying(tmp_path, _NAMED), tools=_TOOLS))
+    events = [event for at in range(0, len(text), 64) for event in parser.feed(text[at : at + 64])]
+    events += parser.close()
+    assert [event for event in events if isinstance(event, ToolCallDelta)] == []
+    assert "".join(event.text for event in events).strip() == text.strip()

@@ -397,3 +397,79 @@ def test_an_end_marker_in_a_string_of_the_arguments_ends_no_call():
     [call] = [event for event in events if isinstance(event, ToolCallDelta)]
     assert json.loads(call.arguments) == {"text": "a </tool_call> b"}
     assert "".join(event.text for event in events if not isinstance(event, ToolCallDelta)).strip() == "Done."
+
+
+def _extract(folder: Path, template: str, text: str, tools: Sequence[Tool], *, size: int = 64) -> tuple[list, str]:
+    """The calls in `text`, which arrives in pieces of `size`, and all that is text."""
+    extractor = around(ExtractorContext(model=described(folder, template), tools=tuple(tools), inner=PlainText()))
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    events = [event for piece in pieces for event in extractor.feed(piece)] + list(extractor.close())
+    calls = [event for event in events if isinstance(event, ToolCallDelta)]
+    return calls, "".join(event.text for event in events if isinstance(event, Delta))
+
+
+_SAY = Tool(name="say", parameters={"type": "object", "properties": {"text": {"type": "string"}, "n": {}}})
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "text", "after"),
+    [
+        (_JSON, '<tool_call>{"name": "say", "arguments": {"text": "', '</tool_call> \\" ', '"}}</tool_call>'),
+        (
+            _FORMATS["qwen3_coder"][0],
+            '<tool_call><function=say><parameter=n>\n{"text": "',
+            "</tool_call> ",
+            '"}\n</parameter></function></tool_call>',
+        ),
+        (
+            _FORMATS["kimi_k2"][0],
+            '<|tool_calls_section_begin|><|tool_call_begin|>say:0<|tool_call_argument_begin|>{"text": "',
+            "<|tool_calls_section_end|> ",
+            '"}<|tool_call_end|><|tool_calls_section_end|>',
+        ),
+    ],
+    ids=["json_tools", "qwen3_coder", "kimi_k2"],
+)
+def test_a_string_of_end_markers_is_one_call(tmp_path, template, before, text, after):
+    """Each marker was a reason to read the call again, until there was no time left for it."""
+    many = text * 30_000
+    [call], rest = _extract(tmp_path, template, f"{before}{many}{after} Done.", [_SAY])
+    assert (many.replace('\\"', '"').rstrip() in str(json.loads(call.arguments)), rest.strip()) == (True, "Done.")
+
+
+def test_calls_that_are_long_or_many_are_calls(tmp_path):
+    say = '<tool_call>{"name": "say", "arguments": {"text": "%s"}}</tool_call>'
+    calls, text = _extract(tmp_path, _JSON, say % ("word " * 60_000) + "\n" + (say % "x") * 50, [_SAY])
+    assert ([len(json.loads(call.arguments)["text"]) for call in calls], text) == ([300_000, *[1] * 50], "")
+
+
+@pytest.mark.parametrize("name", ["json_tools", "mistral"])
+def test_a_call_of_more_than_a_megabyte_is_text(tmp_path, name):
+    template, call = _FORMATS[name]
+    call = call.replace("Oslo", "o" * (1 << 20))
+    assert _extract(tmp_path, template, call, _TOOLS, size=4096) == ([], call)
+
+
+def test_thousands_of_arguments_that_no_schema_describes_are_an_ordinary_call(tmp_path):
+    """Each one was a reason to read all of them again."""
+    names = [f"n{number}" for number in range(2000)]
+    parameters = "".join(f"<parameter={name}>\nfew\n</parameter>\n" for name in names)
+    text = f"<tool_call>\n<function=say>\n{parameters}</function>\n</tool_call>"
+    [call], _ = _extract(tmp_path, _FORMATS["qwen3_coder"][0], text, [_SAY])
+    assert json.loads(call.arguments) == dict.fromkeys(names, "few")
+
+
+def test_bare_objects_by_the_thousand_are_calls(tmp_path):
+    text = ";".join(['{"name": "say", "parameters": {"text": "x"}}'] * 1000)
+    calls, rest = _extract(tmp_path, "{{ tools }}", text, [_SAY])
+    assert (len(calls), rest) == (1000, "")
+
+
+def test_python_that_takes_long_to_parse_is_text_and_a_long_string_is_not(tmp_path):
+    """Python's parser keeps the interpreter's lock: for seconds where there is a megabyte of it."""
+    template = _FORMATS["pythonic"][0]
+    call = "<|tool_call_start|>[say(n=%s)]<|tool_call_end|>"
+    long = call % ("[" + "1," * 50_000 + "]")
+    assert _extract(tmp_path, template, long, [_SAY]) == ([], long)
+    [say], text = _extract(tmp_path, template, call % f'"{"word " * 60_000}"', [_SAY])
+    assert (len(json.loads(say.arguments)["n"]), text) == (300_000, "")

@@ -120,7 +120,7 @@ def _compiled(template: Mapping[str, Any]) -> Any:
 
 @cache
 def _transformers() -> Any:
-    """Return transformers' module of `ResponseParser`, where the patterns of a template's `content_args` are limited."""
+    """Return transformers' module of `ResponseParser`, limiting patterns in the `content_args` of templates too."""
     package = "transformers.utils.chat_parsing"
     module = limited_module(f"{package}.response_parser")
     module.process_field = limited_module(f"{package}.content_parsers").process_field  # type: ignore[attr-defined]

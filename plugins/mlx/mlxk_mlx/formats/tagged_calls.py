@@ -15,6 +15,7 @@ from typing import Any
 
 from mlxk_mlx.formats.argument_types import definitions_of, types_of, value_of
 from mlxk_mlx.formats.marked_calls import kimi_k2
+from mlxk_mlx.formats.pythonic_calls import short_python
 from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
 Parse = Callable[[str, Any], Any]
@@ -84,10 +85,12 @@ _TAGS: Mapping[str, Tags] = {
 
 
 def with_types(name: str, parse: Parse) -> Parse:
-    """Return `parse` with arguments of the types that the tools declare, where they are written between tags, and
-    with values that go on after a marker inside one of their strings."""
+    """Return `parse` with arguments of the types that the tools declare, where they are written between tags, with
+    values that go on after a marker inside one of their strings, and with a limit on Python code."""
     if name == "kimi_k2":
         return kimi_k2(parse)
+    if name == "pythonic":
+        return short_python(parse)
     tags = _TAGS.get(name)
     if tags is None:
         return parse

@@ -14,7 +14,6 @@ from mlxk_core.api.generation import Tool, ToolCallDelta
 from mlxk_core.api.text import ends_in_string
 from mlxk_mlx.formats.time_limit import ResponseTimeLimit
 
-
 LONGEST_CALL = 1 << 20
 """Characters of one call, or of calls between two markers. What is longer is text."""
 
