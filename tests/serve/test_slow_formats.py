@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,27 +35,49 @@ class Hoard:
         yield Delta(Channel.CONTENT, self._text)
 
 
+class Plod:
+    """A format that takes ten milliseconds for each character until `opened` is set."""
+
+    channel = Channel.CONTENT
+
+    def __init__(self, entered, opened):
+        self._entered, self._opened = entered, opened
+
+    def feed(self, text, /):
+        self._entered.release()
+        if text:
+            self._opened.wait(0.01)
+            yield Delta(Channel.CONTENT, text)
+
+    def close(self):
+        return ()
+
+
 class Hoarding:
-    """The format and the model `hoard`."""
+    """The formats and models `hoard` and `plod`."""
 
     def __init__(self):
         self.entered, self.opened = threading.Semaphore(0), threading.Event()
 
     @hookimpl
     def mlxk_reasoning_extractors(self):
-        yield ReasoningExtractorSpec(
-            name="hoard",
-            summary="Holds all back.",
-            matches=lambda model: Evidence(Strength.TEMPLATE, "its name") if model.name == "hoard" else None,
-            target=lambda context: Hoard(self.entered, self.opened),
-        )
+        for name, form in (("hoard", Hoard), ("plod", Plod)):
+            yield ReasoningExtractorSpec(
+                name=name,
+                summary="It is slow.",
+                matches=lambda model, name=name: (
+                    Evidence(Strength.TEMPLATE, "its name") if model.name == name else None
+                ),
+                target=lambda context, form=form: form(self.entered, self.opened),
+            )
 
 
 @pytest.fixture
 def hoarding(host, engine, kit):
     backend = FakeBackend(Script(answer=lambda prompt: ANSWER), "hoard", {})
     host.register(backend, name="hoard")
-    kit.cached_fake("hoard", kind="hoard", context=1 << 16)
+    for name in ("hoard", "plod"):
+        kit.cached_fake(name, kind="hoard", context=1 << 16)
     plugin = Hoarding()
     host.register(plugin, name="hoarding")
     yield plugin
@@ -83,3 +106,15 @@ def test_an_answer_that_a_format_holds_back_is_whole_without_a_stream(serve, hoa
     hoarding.opened.set()
     answer = serve().client.chat(model="hoard", max_tokens=-1).json["choices"][0]
     assert (answer["message"]["content"], answer["finish_reason"]) == (ANSWER, "stop")
+
+
+def test_other_responses_go_on_while_a_format_is_slow_for_each_of_many_tokens(serve, engine, hoarding):
+    """The engine has made all of them; without a stream nothing else ends the turn of that response."""
+    client = serve().client
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.chat, model="plod", max_tokens=-1)
+        assert hoarding.entered.acquire(timeout=PATIENCE)
+        assert client.chat().text == engine.script.answer("")
+        assert not slow.done()
+        hoarding.opened.set()
+        assert slow.result(PATIENCE).text == ANSWER

@@ -24,6 +24,8 @@ from mlxk_serve.observability.request_log import RequestRecord
 _LARGEST_WRITE = 64 << 10
 _DECODING_SECONDS = 0.1
 """After this time the other responses of a pool have their turn."""
+_TURN_SECONDS = 0.02
+"""After this time the other responses of the response thread have their turn."""
 
 MapError = Callable[[int, Exception], Exception]
 """Turns a failure of one of several choices into the error of the response."""
@@ -248,7 +250,8 @@ class GenerationResponse:
         self._response_thread.schedule(self)
 
     def _take_events(self) -> None:
-        """Encode the events there are now, up to the largest write."""
+        """Encode the events there are now, up to the largest write, for a while."""
+        until = time.monotonic() + _TURN_SECONDS
         while self._from_pool and len(self._held) < _LARGEST_WRITE:
             index, item = self._from_pool.popleft()
             if isinstance(item, BaseException):
@@ -273,6 +276,9 @@ class GenerationResponse:
                     self._running.remove(index)
                     self._read_on_pool(index)
                     break
+                if time.monotonic() > until:
+                    self._response_thread.schedule(self)
+                    return
 
     def _begin(self, index: int) -> None:
         """Read the events of a generation from now on, here or on a pool thread."""
