@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._text.units import parse_duration
@@ -131,6 +132,7 @@ _KINDS: Mapping[type[Any], str] = {
 }
 
 
+@cache  # a file may have thousands of sections of one type
 def fields_of(section: type[Any]) -> Mapping[str, Field]:
     """Return the keys of a section by name. Raises `TypeError` for anything that is not a section: a frozen dataclass
     whose fields have a type and a default that the file can state."""

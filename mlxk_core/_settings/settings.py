@@ -9,11 +9,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mlxk_core._errors import Kind, UsageError
 from mlxk_core._host.specs import RESERVED_SECTIONS, SettingsSection
+from mlxk_core._models.files import read_small_file
 from mlxk_core._models.references import short_name
 from mlxk_core._paths import expand_user, user_folder
 from mlxk_core._settings.sections import ModelSettings, fields_of
@@ -25,6 +27,13 @@ DEFAULT_MODEL = "model"
 """A key of `[defaults]` next to those of a model."""
 _TOML_PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 _LONGEST_SHOWN = 40
+_LARGEST_FILE = 256 << 10
+_MOST_PARTS = 100
+# The time of both TOML parsers grows with the square of the parts of a key. Possessive, so that the search is linear.
+_LONG_KEY = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"
+    f"{{{_MOST_PARTS}}}"
+)
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_.\s-]|\"(?:[^\"\\]|\\.)*\"|'[^']*')+?)\s*=")
 _TABLE = re.compile(r"\s*\[\[?(.+?)\]\]?\s*(?:#.*)?$")
 
@@ -131,9 +140,14 @@ def read_settings(file: Path, sections: Iterable[SettingsSection], *, complete: 
 
 
 def read_text(file: Path) -> str | None:
-    """Return the text of the file, None if the default one does not exist. Raises `SettingsError`."""
+    """Return the text of the file, None if the default one does not exist. `/dev/null` is an empty file.
+
+    Raises `SettingsError`, also for a pipe, a device or a large file, which could take forever to read or parse.
+    """
     try:
-        return file.read_text(encoding="utf-8-sig")
+        if str(file) == os.devnull:
+            return ""
+        return read_small_file(file, _LARGEST_FILE).decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         if os.environ.get("MLXK_CONFIG"):
             raise SettingsError(
@@ -149,6 +163,9 @@ def read_text(file: Path) -> str | None:
 def parse_settings(text: str, file: Path, sections: Iterable[SettingsSection], *, complete: bool = True) -> Settings:
     """Validate the text of a settings file; `file` is for error messages, and paths in the text are relative to its
     folder."""
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        raise SettingsError(file, f"invalid TOML: a key has more than {_MOST_PARTS} parts.", line=line)
     try:
         data = tomllib.loads(text)
     except RecursionError:
@@ -192,7 +209,7 @@ class _Reader:
     def section(
         self, path: tuple[str, ...], type: type[T], values: Mapping[str, Any], *, also: Sequence[str] = ()
     ) -> T:
-        known = fields_of(type)
+        known = fields_of(type)  # type: ignore[arg-type]  # mypy takes no type[T] for hashable
         parsed = {}
         for name, value in values.items():
             if name not in known:
@@ -239,7 +256,7 @@ class _Reader:
     def unknown(self, path: tuple[str, ...], known: Sequence[str], *, what: str) -> SettingsError:
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}."
-        return self.error(path, f"unknown {what} `{path[-1]}`. {hint}")
+        return self.error(path, f"unknown {what} `{shorten(path[-1], _LONGEST_SHOWN)}`. {hint}")
 
     def error(self, path: tuple[str, ...], problem: str) -> SettingsError:
         return SettingsError(self.file, problem, line=line_of(self.text, path))
@@ -251,10 +268,17 @@ def _show(value: Any) -> str:
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:
     """Return the line, from 1 on, where the key or table `path` first appears in a TOML text."""
+    return _lines(text).get(path)
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> Mapping[tuple[str, ...], int]:
+    """Return the line where each key and table first appears."""
+    lines: dict[tuple[str, ...], int] = {}
     for number, keys in _keys(text):
-        if keys[: len(path)] == path:
-            return number
-    return None
+        for length in range(1, len(keys) + 1):
+            lines.setdefault(keys[:length], number)
+    return lines
 
 
 def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:

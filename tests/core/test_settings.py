@@ -1,7 +1,9 @@
 """The settings file: read, validated with the line of an error, and what of it a model and a request get."""
 
+import os
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,8 @@ def test_a_model_is_found_without_the_default_owner_and_by_its_variant(parse):
         ("\n[chat\n", 2, "TOML"),
         (f"[defaults]\nmax_tokens = {'9' * 5000}", 2, "TOML"),
         ("[chat]\nsave = true\nsave = false\n", 3, "TOML"),
+        (f"[models]\n{'a.' * 20_000}a = 1\n", 2, "parts"),
+        ("\n[" + '"a".' * 20_000 + "a]\n", 2, "parts"),
     ],
 )
 def test_what_is_wrong_is_an_error_with_its_line(parse, text, line, words):
@@ -264,6 +268,25 @@ def test_a_name_that_no_plugin_has_is_an_error_that_names_the_setting(host, mode
             service.submit(GenerationRequest(model=model, prompt=[SAID]))
         with pytest.raises(InvalidOption, match=r"^--"):
             service.submit(GenerationRequest(model=model, prompt=[SAID], **{key: "other"}))
+
+
+@pytest.mark.parametrize("kind", ["endless", "pipe", "large", "folder"])
+def test_what_is_not_a_file_of_settings_is_an_error(tmp_path, monkeypatch, kind):
+    file = Path("/dev/zero") if kind == "endless" else tmp_path / "config.toml"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "large":
+        file.write_text("#" * 300_000)
+    elif kind == "folder":
+        file.mkdir()
+    monkeypatch.setenv("MLXK_CONFIG", str(file))
+    with pytest.raises(SettingsError):
+        _ = Host().settings
+
+
+def test_the_null_device_is_a_file_without_settings(monkeypatch):
+    monkeypatch.setenv("MLXK_CONFIG", os.devnull)
+    assert not Host().settings.text
 
 
 def test_without_a_file_there_are_no_settings():
