@@ -1,4 +1,5 @@
-"""Paths that a user typed or set in the environment: `~`, whether they exist, and the user's own folders.
+"""Paths that a user typed or set in the environment: `~`, whether they exist, what they contain, and the user's own
+folders.
 
 `pathlib` raises where these functions return: for an unknown `~name`, for a name that is too long, and in a folder that
 may not be read.
@@ -6,6 +7,7 @@ may not be read.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -34,6 +36,18 @@ def is_file(path: str | Path) -> bool:
 def is_folder(path: str | Path) -> bool:
     """Return whether a folder is at `path`; False also where that cannot be found out."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def read_typed_file(path: str | Path, limit: int = 16 << 20) -> bytes:
+    """Return the bytes of a file, which may be a pipe (`<(command)` in a shell).
+
+    Raises `OSError` also for a file of more than `limit` bytes: a device may have no end.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"File too large (at most {limit >> 20} MiB)", str(path))
+    return data
 
 
 def user_folder(variable: str, default: str) -> Path:

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from mlxk_core._paths import NoHomeFolder, expand_user, home_folder, is_file, is_folder, path_exists, user_folder
+from mlxk_core._paths import (
+    NoHomeFolder,
+    expand_user,
+    home_folder,
+    is_file,
+    is_folder,
+    path_exists,
+    read_typed_file,
+    user_folder,
+)
 
-__all__ = ["NoHomeFolder", "expand_user", "home_folder", "is_file", "is_folder", "path_exists", "user_folder"]
+__all__ = [
+    "NoHomeFolder",
+    "expand_user",
+    "home_folder",
+    "is_file",
+    "is_folder",
+    "path_exists",
+    "read_typed_file",
+    "user_folder",
+]

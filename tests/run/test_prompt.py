@@ -1,13 +1,18 @@
 """The prompt of an answer: words, files, and standard input."""
 
 import io
+import json
 import os
+import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 
 from mlxk_core.api.errors import InvalidOption, UsageError
 from mlxk_run.attachments import complete_path, with_files
 from mlxk_run.input import Stdin, read_prompt
+from mlxk_testing.fake_engine import fake_model
 
 NOTHING = Stdin(stream=io.BytesIO(), is_terminal=False, carries_input=False)
 TERMINAL = Stdin(stream=io.BytesIO(b"unread"), is_terminal=True, carries_input=False)
@@ -57,6 +62,30 @@ def test_bytes_that_are_not_text_do_not_break_it():
 
 def test_byte_order_mark_and_windows_line_ends_are_not_part_of_the_text():
     assert read_prompt([], piped(b"\xef\xbb\xbfone\r\n\r\ntwo\r\n")) == "one\n\ntwo"
+
+
+def test_standard_input_that_is_for_writing_only_is_an_error(tmp_path):
+    descriptor = os.open(tmp_path / "written", os.O_WRONLY | os.O_CREAT)
+    with os.fdopen(descriptor, "rb") as stream, pytest.raises(UsageError, match="cannot be read"):
+        read_prompt(["Hi"], Stdin(stream=stream, is_terminal=False, carries_input=True))
+
+
+@pytest.mark.parametrize("option", ["stdin", "--file", "--schema"])
+def test_input_without_an_end_is_an_error(mlxk, tmp_path, option):
+    model = str(fake_model(tmp_path / "model").path)
+    args = ["run", model] if option == "stdin" else ["run", model, "Hi", option, "/dev/zero"]
+    with Path("/dev/zero").open("rb") as endless:
+        stdin = endless if option == "stdin" else subprocess.DEVNULL
+        done = subprocess.run(mlxk.command(*args, "--json"), stdin=stdin, capture_output=True, check=False)
+    assert done.returncode == 2 and json.loads(done.stdout)["error"]["type"] != "plugin_failure"
+
+
+def test_a_file_may_be_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    writer = threading.Thread(target=(tmp_path / "a.txt").write_text, args=("piped",))
+    writer.start()
+    assert "\npiped\n" in read_prompt([], NOTHING, files=[str(tmp_path / "a.txt")])
+    writer.join()
 
 
 def test_a_silent_pipe_is_announced():

@@ -328,6 +328,7 @@ def test_a_key_file_must_hold_a_key_and_be_readable(serve_cli, tmp_path, monkeyp
     assert "at least 8" in usage_error(serve_cli("--api-key-file", str(keys)))
     keys.write_bytes(b"\xff\xfe\xff")
     usage_error(serve_cli("--api-key-file", str(keys)))
+    usage_error(serve_cli("--api-key-file", "/dev/zero"))
     keys.write_text("long-enough-key\n")
     assert "--no-auth" in usage_error(serve_cli("--api-key-file", str(keys), "--no-auth"))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption, UsageError
 from mlxk_core.api.generation import Completion, Constraint
+from mlxk_core.api.paths import read_typed_file
 
 
 def constraint_of(*, schema: str | None, regex: str | None, grammar: str | None) -> Constraint | None:
@@ -46,7 +46,7 @@ def _schema(text: str) -> object:
 
 def _read(path: str, option: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_typed_file(path).decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidOption(option, f"cannot read `{path}`: {reason}.") from None

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import click
 
 from mlxk_core.api.errors import InvalidOption, UsageError
-from mlxk_core.api.paths import expand_user
+from mlxk_core.api.paths import expand_user, read_typed_file
 
 _STDIN = "-"
 _LITERAL = "\0"
@@ -94,13 +94,22 @@ class Stdin:
         return cls(stream=sys.stdin.buffer, is_terminal=False, carries_input=_carries_input(sys.stdin.buffer))
 
     def read(self, note: Callable[[str], None] = lambda text: None) -> str:
-        """Read it to the end. `note` gets a sentence if a pipe stays silent."""
+        """Read it to the end. `note` gets a sentence if a pipe stays silent.
+
+        Raises `UsageError` if it cannot be read, or is larger than a file of the prompt may be.
+        """
         if self.stream is None:
             return ""
         if self.carries_input and not _ready(self.stream):
             note("Reading the prompt from standard input (`< /dev/null` to skip it).")
+        try:
+            data = self.stream.read(_MAX_FILE_BYTES + 1)
+        except OSError as error:  # a file opened for writing only, a terminal that is gone
+            raise UsageError(f"Standard input cannot be read: {error.strerror or error}.") from error
+        if len(data) > _MAX_FILE_BYTES:
+            raise UsageError("Standard input is larger than 16 MB.")
         # A byte order mark and Windows line ends belong to the storage of a file, not to its text.
-        return self.stream.read().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+        return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
 def read_prompt(
@@ -140,9 +149,7 @@ def read_text_file(path: str, *, option: str = "--file") -> str:
     try:
         if file.is_dir():
             raise InvalidOption(option, f"`{path}` is a folder.")
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise InvalidOption(option, f"`{path}` is larger than 16 MB.")
-        data = file.read_bytes()
+        data = read_typed_file(file, _MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidOption(option, f"cannot read `{path}`: {reason}.") from error

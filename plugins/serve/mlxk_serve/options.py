@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.paths import read_typed_file
 from mlxk_core.api.text import parse_duration
 
 KEY_VARIABLE = "MLXK_API_KEY"
@@ -66,7 +67,7 @@ def api_keys(file: Path | None) -> tuple[str, ...]:
     keys = [os.environ[KEY_VARIABLE].strip()] if os.environ.get(KEY_VARIABLE, "").strip() else []
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_typed_file(file).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidOption("--api-key-file", f"cannot read {file}: {_reason(error)}") from error
         found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
