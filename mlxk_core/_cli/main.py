@@ -59,6 +59,7 @@ def _invoke(output: Output, root: Root, args: Sequence[str]) -> _Outcome:
     """Run the command that `args` name. Raises `BrokenPipeError` if the reader of its output has gone."""
     with contextlib.redirect_stdout(sys.stdout):  # undoes whatever a command or a library does to sys.stdout
         try:
+            _check_working_folder()
             with root.make_context("mlxk", list(args)) as ctx:
                 return _Outcome(data=root.invoke(ctx))
         except Answered as answer:
@@ -74,6 +75,15 @@ def _invoke(output: Output, root: Root, args: Sequence[str]) -> _Outcome:
                 error = root.failure_of_command(error)
             output.trace(raised)
             return _Outcome(data=getattr(error, "data", None), error=error)
+
+
+def _check_working_folder() -> None:
+    """Raise `MlxkError` if the working folder was deleted: every relative path and some imports would fail."""
+    try:
+        os.getcwd()  # noqa: PTH109 - the help does without pathlib
+    except OSError as error:
+        reason = error.strerror or error
+        raise MlxkError(f"The working folder cannot be used: {reason}. Change to another folder.") from error
 
 
 def _print(output: Output, root: Root, args: Sequence[str], outcome: _Outcome) -> BaseException | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -435,6 +436,14 @@ def test_atexit_functions_run_and_their_output_is_not_in_the_answer(zoo):
     )
     result = zoo.process("greet")
     assert (result.code, result.stdout, result.stderr) == (0, "", "and farewell\n")
+
+
+@pytest.mark.needs("models")
+def test_a_working_folder_that_was_deleted_is_an_error(mlxk, tmp_path):
+    (tmp_path / "gone").mkdir()
+    command = ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$0" "$@"', *mlxk.command("show", "./model", "--json")]
+    done = subprocess.run(command, cwd=tmp_path / "gone", capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["error"]["type"] == "error"
 
 
 def test_a_model_typed_as_a_command_is_explained(cli, hub_cache):
