@@ -60,6 +60,7 @@ def process(tmp_path):
             capture_output=True,
             text=True,
             timeout=120,
+            cwd=tmp_path,
         )
 
     return run
@@ -92,6 +93,11 @@ def test_a_load_that_fails_leaves_a_process_that_ends_cleanly(process):
 
 def test_a_low_limit_on_open_files_is_no_obstacle(process):
     assert process("on_a_thread(1)", before="ulimit -n 1024; ").returncode == 0
+
+
+def test_a_working_folder_that_was_deleted_is_no_obstacle(process):
+    done = process("on_a_thread(1)", before='mkdir gone; cd gone; rmdir "$PWD"; ')
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_choice_of_a_backend_imports_nothing_heavy(process):

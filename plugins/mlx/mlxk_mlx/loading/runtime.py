@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlxk_core.api.backends import EngineContext, trim_heap
 from mlxk_mlx.loading import blas
@@ -44,12 +45,21 @@ def start() -> Runtime:
         found = _look()
         if not _started:
             _quiet_transformers()
+            _leave_deleted_folder()
             with _keep_limits():
                 import mlx_lm.generate  # noqa: F401
             check_divisors()
             _allow_open_files()
             _started = True
         return found
+
+
+def _leave_deleted_folder() -> None:
+    """Change to the root folder if the working folder was deleted: transformers asks for it when it is imported."""
+    try:
+        Path.cwd()
+    except OSError:
+        os.chdir("/")
 
 
 def _look() -> Runtime:
