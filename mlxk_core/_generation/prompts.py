@@ -32,16 +32,21 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "too
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the engine reads. `suffix` is what opens the answer after the last turn ("" for a raw prompt)."""
+    """What the engine reads. `suffix` is what opens the answer after the last turn ("" for a raw prompt).
+
+    `tokens` is empty if they were not requested.
+    """
 
     text: str
-    tokens: Sequence[int]
+    tokens: Sequence[int] = ()
     suffix: str = ""
     notes: tuple[str, ...] = ()
     generic_tools: bool = False
     """Whether the tools are in the system message, since the chat template does not support them."""
     stop_tokens: frozenset[int] = frozenset()
     """Tokens that end the answer to this prompt, in addition to the model's own."""
+    add_special_tokens: bool = False
+    """Whether the tokenizer adds its special tokens to the text of a conversation: no template has written them."""
 
 
 def prompt_size(request: GenerationRequest) -> int:
@@ -64,9 +69,14 @@ def _is_conversation(prompt: Sequence[Message] | Sequence[int]) -> bool:
 
 
 def render(
-    engine: Engine, request: GenerationRequest, window: int | None = None, *, reads_calls: bool = True
+    engine: Engine,
+    request: GenerationRequest,
+    window: int | None = None,
+    *,
+    reads_calls: bool = True,
+    tokenize: bool = True,
 ) -> Prompt:
-    """Return the request's prompt as the engine will read it.
+    """Return the request's prompt as the engine will read it. Without `tokenize` a conversation has no tokens then.
 
     Unless mlxk `reads_calls` in the model's own form, tools are offered in the generic one. Raises `InvalidOption`
     if it has no token, `ContextLengthExceeded` if its text is far longer than a context of `window` tokens: such a text
@@ -74,10 +84,12 @@ def render(
     """
     if request.drop_oldest_turns and window is not None and request.is_chat:
         return fitted(request, window, lambda shorter: _render(engine, shorter, window, reads_calls=reads_calls))
-    return _render(engine, request, window, reads_calls=reads_calls)
+    return _render(engine, request, window, reads_calls=reads_calls, tokenize=tokenize)
 
 
-def _render(engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool) -> Prompt:
+def _render(
+    engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool, tokenize: bool = True
+) -> Prompt:
     _check_length(engine.tokenizer, request.prompt, window)
     _check_length(engine.tokenizer, request.suffix or "", window)
     if request.suffix is not None:
@@ -90,6 +102,10 @@ def _render(engine: Engine, request: GenerationRequest, window: int | None, *, r
     else:
         messages = [part for part in request.prompt if isinstance(part, Message)]
         prompt = _with_tools(engine, messages, request, window, reads_calls)
+        if not tokenize:
+            return prompt
+        tokens = encode(engine.tokenizer, prompt.text, add_special_tokens=prompt.add_special_tokens)
+        prompt = replace(prompt, tokens=tokens)
     if not prompt.tokens:
         raise InvalidOption("prompt", "is empty; a model needs at least one token")
     return prompt
@@ -175,7 +191,7 @@ def _render_template(
         common = _common(text, closed)
         begun = _BEGUN.search(text, 0, common)
         suffix = text[begun.start() if begun else common :]
-    return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=False), suffix)
+    return Prompt(text, suffix=suffix)
 
 
 def _rewritten(
@@ -231,7 +247,7 @@ def _as_turns(engine: Engine, messages: Sequence[Message], why: TemplateError, w
     text = speakers(messages)
     _check_length(engine.tokenizer, text, window)
     note = f"{why} The conversation is written as Human: and Assistant: turns instead."
-    return Prompt(text, encode(engine.tokenizer, text, add_special_tokens=True), "", (note,))
+    return Prompt(text, notes=(note,), add_special_tokens=True)
 
 
 def speakers(messages: Sequence[Message]) -> str:

@@ -174,9 +174,12 @@ class GenerationService:
         """Unload each of `models` once no request needs it, unless another request for it comes before."""
         self._engine_thread.retire(models)
 
-    def prompt(self, request: GenerationRequest, *, waiting: Callable[[], None] = lambda: None) -> Prompt:
+    def prompt(
+        self, request: GenerationRequest, *, waiting: Callable[[], None] = lambda: None, tokenize: bool = True
+    ) -> Prompt:
         """Return the prompt of `request`, text and tokens, as its engine reads it; load the model if needed.
 
+        Without `tokenize` a conversation is rendered only, and the prompt has no tokens.
         `waiting` is called ten times a second while it loads; what it raises ends the wait. Raises what `submit`
         raises, the error of the load, `TemplateError`, and `EngineFailure` for an engine that raises anything else.
         """
@@ -190,7 +193,7 @@ class GenerationService:
         ):
             try:
                 with quiet_thread():
-                    return render(resident.engine, request, window, reads_calls=reads_calls)
+                    return render(resident.engine, request, window, reads_calls=reads_calls, tokenize=tokenize)
             except Exception as error:
                 raise request_error(self._host, resident.backend, error) from error
 

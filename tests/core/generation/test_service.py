@@ -382,6 +382,13 @@ def test_an_idle_model_is_unloaded_when_its_time_is_up(house):
     assert house.service.status().models == ()
 
 
+def test_a_conversation_may_be_rendered_without_being_tokenized(house):
+    service, model = house.open(fake_backend()), house.model()
+    request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")])
+    rendered = service.prompt(request, tokenize=False)
+    assert (rendered.text, list(rendered.tokens)) == (service.prompt(request).text, [])
+
+
 def test_the_prompt_of_a_request_is_what_its_engine_reads(house):
     service, model = house.open(fake_backend()), house.model()
     request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")], max_tokens=1)

@@ -226,11 +226,11 @@ class ApplyTemplate(_Resource):
         request = decode(req.bounded_stream.read(), TemplateRequest)
         model = self._model(req, request.model)
         prompt = self._request(request, model)
-        self._run(
-            req,
-            resp,
-            lambda cancellation: TemplateResponse(self._service.prompt(prompt, waiting=cancellation.check).text),
-        )
+
+        def answer(cancellation: Cancellation) -> Struct:
+            return TemplateResponse(self._service.prompt(prompt, waiting=cancellation.check, tokenize=False).text)
+
+        self._run(req, resp, answer)
 
 
 def _texts_json(tokenizer: Tokenizer, tokens: Sequence[int], cancellation: Cancellation) -> msgspec.Raw:
