@@ -268,7 +268,7 @@ class EngineThread:
             return True
         assert job.resident is not None
         self._record_progress()
-        with self._tasks.measure():
+        with self._tasks.measure(job):
             try:
                 result = task(job.resident.engine)
             except BaseException as error:

@@ -133,6 +133,8 @@ class Job:
     admitted_at: float = 0.0
     events: int = 0
     """The number of events of its row so far."""
+    task_seconds: float = 0.0
+    """How long its tasks have taken so far."""
     client: str = ""
     """The client of the request."""
     ttl: float | None = None

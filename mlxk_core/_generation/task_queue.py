@@ -14,13 +14,16 @@ Task = Callable[[Engine], object]
 
 
 class TaskQueue:
-    """Tasks in order of arrival. Many clients delay a step by one task, not by one each.
+    """Tasks in order of arrival in every second turn; in the others, first those of the job that took the least time,
+    so that small jobs wait for two tasks of large ones, and not for one of each. Many clients delay a step by one task,
+    not by one each.
 
     After a task, waiting rows get as much time as it took.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Job, Task]] = deque()
+        self._oldest = True
         self._next_at = 0.0
 
     def __bool__(self) -> bool:
@@ -31,15 +34,21 @@ class TaskQueue:
         self._waiting.append((job, task))
 
     def next(self, *, rows_wait: bool) -> tuple[Job, Task] | None:
-        """Take the oldest task; None if there is none, or while it is the turn of the rows."""
+        """Take the next task; None if there is none, or while it is the turn of the rows."""
         if not self._waiting or (rows_wait and time.monotonic() < self._next_at):
             return None
-        return self._waiting.popleft()
+        self._oldest = not self._oldest
+        if self._oldest:
+            return self._waiting.popleft()
+        due = min(self._waiting, key=lambda waiting: waiting[0].task_seconds)
+        self._waiting.remove(due)
+        return due
 
     @contextmanager
-    def measure(self) -> Iterator[None]:
-        """Measure the task that runs inside."""
+    def measure(self, job: Job) -> Iterator[None]:
+        """Measure the task of `job` that runs inside."""
         began = time.monotonic()
         yield
         ended = time.monotonic()
+        job.task_seconds += ended - began
         self._next_at = ended + (ended - began)
