@@ -61,6 +61,14 @@ def overlap(folder):
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[end:])
 
 
+def unknown_token(folder):
+    """The tokenizer panics, which is no `Exception`, for a text with special tokens around it."""
+    random_model(folder, bos="<s>")
+    processor = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    processor["single"][0]["SpecialToken"]["id"] = "?"
+    edit(folder, "tokenizer.json", post_processor=processor)
+
+
 def zero_groups(folder):
     """MLX divides by the group size of a quantized layer."""
     mxfp4_model(folder)
@@ -158,6 +166,7 @@ def server(tmp_path_factory):
         write("hostile/sound", context=48)
         served = write("hostile/served", context=48)
         write("hostile/infinite", lambda folder: (folder / "generation_config.json").write_text(INFINITE))
+        write("hostile/unknown-token", unknown_token)
         named = write("hostile/name").parents[1]
         named.rename(named.with_name("models--hostile--\udcff"))  # bytes that are not UTF-8
         for name, (damage, _) in HOSTILE.items():
@@ -210,6 +219,13 @@ def test_survives_files_that_change_and_go_while_they_are_served(server, watch, 
             chunks = [first, *(event for event in stream if event != "[DONE]")]
         assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == expected
         kit.until(lambda: client.chat().status == 404)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])
+def test_survives_a_tokenizer_that_panics(server, watch, kit, path):
+    with watch:
+        answer = kit.Client(server[1]).post(path, {"model": "hostile/unknown-token", "prompt": "Hi"})
+    assert (answer.status, answer.json["error"]["code"]) == (500, "broken_model")
 
 
 def test_survives_sampling_values_without_an_end(server, watch, kit):

@@ -81,10 +81,11 @@ class TokenizerAdapter:
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
                 try:
                     [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-                except Exception as error:
-                    if type(error) is not Exception:
+                except BaseException as error:
+                    # An error of the Rust library, or a panic: no token for unknown text, or none with the name that
+                    # the post-processor gives.
+                    if type(error) is not Exception and type(error).__name__ != "PanicException":
                         raise
-                    # An error of the Rust library: the vocabulary has no token for unknown text, for example.
                     raise BrokenModel(f"The model's tokenizer failed: {error}") from error
                 tokens: list[int] = encoding.ids
                 return tokens
