@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from mlxk_core._generation.engine import Engine, Row
 from mlxk_core._generation.request import Sampling
 from mlxk_core._models.model import Model
+from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import load
 from mlxk_testing.engine_contract import GREEDY, EngineHarness, Outcome, drive
+from mlxk_testing.tiny_models import random_model
 
 
 @pytest.fixture
@@ -47,3 +50,21 @@ def edit() -> Callable[..., None]:
         path.write_text(json.dumps({key: value for key, value in merged.items() if value is not ...}))
 
     return change
+
+
+@pytest.fixture
+def network() -> Callable[..., Path]:
+    """`network(folder, model_type="dots1", …)` writes a model with the random weights of mlx-lm's own network."""
+
+    def write(folder: Path, **config: Any) -> Path:
+        runtime.start()
+        mlx, flatten = importlib.import_module("mlx.core"), importlib.import_module("mlx.utils").tree_flatten
+        module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+        random_model(folder)
+        mlx.random.seed(14)
+        built = module.Model(module.ModelArgs.from_dict(config))
+        mlx.save_safetensors(str(folder / "model.safetensors"), dict(flatten(built.parameters())))
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return write

@@ -95,18 +95,6 @@ def test_fewer_rows_than_tokens_are_an_error(tmp_path):
         load_tokenizer(Model(name="odd", path=folder))
 
 
-def network(folder, **config):
-    """Write a model with the random weights of mlx-lm's own network for `config`."""
-    mlx = runtime.start() and importlib.import_module("mlx.core")
-    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
-    flatten = importlib.import_module("mlx.utils").tree_flatten
-    random_model(folder)
-    built = module.Model(module.ModelArgs.from_dict(config))
-    mlx.save_safetensors(str(folder / "model.safetensors"), dict(flatten(built.parameters())))
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -117,7 +105,7 @@ EXPERTS = {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 
 OTHERS = {"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4, "routed_scaling_factor": 1.0}
 
 
-def test_no_groups_of_experts_are_an_error(tmp_path):
+def test_no_groups_of_experts_are_an_error(tmp_path, network):
     """MLX divides by their number: the process would end."""
     dots = {"model_type": "dots1", "vocab_size": 258, "num_key_value_heads": 2, "first_k_dense_replace": 0}
     dots |= {**SIZES, **EXPERTS, **OTHERS, "norm_topk_prob": True, "n_group": 2, "topk_group": 1}
@@ -127,7 +115,7 @@ def test_no_groups_of_experts_are_an_error(tmp_path):
     assert "unflatten" in outcome(folder)
 
 
-def test_a_network_that_masks_tokens_it_lacks_is_an_error(tmp_path):
+def test_a_network_that_masks_tokens_it_lacks_is_an_error(tmp_path, network):
     """Phi-3-small does: MLX would write to the memory after its logits."""
     phi = {"model_type": "phi3small", "vocab_size": 258, "num_key_value_heads": 1, "layer_norm_epsilon": 1e-5}
     phi |= {**SIZES, "ff_intermediate_size": 64, "dense_attention_every_n_layers": 2, "gegelu_limit": 20.0}

@@ -277,8 +277,10 @@ class MlxEngine:
         """Return the number of rows whose prompts are read in one step.
 
         With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or several segments is read
-        together with others: their answers change. Such a row is read alone.
+        together with others: their answers change. Such a row is read alone, and so is each row of some networks.
         """
+        if not self._footprint.padded:
+            return 1
         reading = (active for active in self._rows.values() if not active.decoding)
         if self._footprint.sliding_window and any(active.cached or active.segmented for active in reading):
             return 1

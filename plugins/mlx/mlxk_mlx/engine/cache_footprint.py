@@ -11,16 +11,22 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_mlx.engine.prompt_cache import Cache
 
+_UNPADDED = frozenset({"bailing_hybrid", "bailing_moe_linear", "longcat_flash_ngram", "nemotron_h"})
+"""Networks of mlx-lm 0.32.2 whose state takes in the padding before the shorter one of two prompts."""
 _LARGEST_WINDOW = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class CacheFootprint:
-    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed."""
+    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed.
+
+    `padded` caches skip the padding of a batch whose prompts have different lengths.
+    """
 
     bytes_per_token: float
     trimmable: bool
     sliding_window: bool
+    padded: bool
 
     @classmethod
     def of(cls, network: Any) -> CacheFootprint:
@@ -37,7 +43,8 @@ class CacheFootprint:
         if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
             raise ValueError("a sliding window is out of range")
         windowed = len(growing) < len(flat)
-        return cls(held, not windowed and all(layer.is_trimmable() for layer in flat), windowed)
+        trimmable = not windowed and all(layer.is_trimmable() for layer in flat)
+        return cls(held, trimmable, windowed, type(network).__module__.rpartition(".")[2] not in _UNPADDED)
 
     def check(self, prompt_tokens: int) -> None:
         """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
