@@ -1,6 +1,6 @@
 """One process that keeps many hostile connections to a server of this machine open, with bare sockets and epoll.
 
-    python attacker.py CASE PORT OPEN SECONDS
+    python attacker.py CASE PORT OPEN SECONDS NICE
 
 Prints the number of connections that it made, as JSON. Linux only.
 """
@@ -196,6 +196,7 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     case, port, most, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    os.nice(int(sys.argv[5]))
     sys.stdout.write(json.dumps(Attackers(ATTACKS[case], port, most).run(seconds)))
     sys.stdout.flush()
     os._exit(0)  # the system closes thousands of sockets faster

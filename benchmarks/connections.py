@@ -1,10 +1,12 @@
 """What hostile connections do to `/health` of `mlxk serve`; the engine is scripted.
 
     uv run python benchmarks/connections.py [--case WORD]… [--open 2000] [--clients 1] [--seconds 10]
+        [--nice 0]
 
 For each case, `--clients` processes keep `--open` connections in all to a server of its own. Another process asks for
 `/health` twenty times a second, and for that of a second server, which is idle: its times are those of the machine.
-Linux only.
+With `--nice`, the attackers have a lower priority, as if they were on another machine: on few cores, or a busy machine,
+they would take the server's time instead of its connections. Linux only.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--open", type=int, default=2000)
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--nice", type=int, default=0, help="how much lower the priority of the attackers is")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -50,16 +53,16 @@ def main() -> None:
         for case in ATTACKS:
             if not options.case or any(word in case for word in options.case):
                 most = CHATS if case == "chats" else options.open
-                print(measure(case, most, options.clients, options.seconds), flush=True)
+                print(measure(case, most, options.clients, options.seconds, options.nice), flush=True)
 
 
-def measure(case: str, most: int, clients: int, seconds: float) -> str:
+def measure(case: str, most: int, clients: int, seconds: float, nice: int) -> str:
     """Return the row of one case."""
     with server() as (pid, port), server() as (_, idle_port):
         watchers = [_python("watcher.py", watched, "/health") for watched in (port, idle_port)]
         time.sleep(0.5)  # they start
         cpu = _cpu(pid)
-        attackers = [_python("attacker.py", case, port, most // clients, seconds) for _ in range(clients)]
+        attackers = [_python("attacker.py", case, port, most // clients, seconds, nice) for _ in range(clients)]
         made = sum(json.loads(attacker.communicate()[0]) for attacker in attackers)
         cpu = _cpu(pid) - cpu
         time.sleep(1)  # a late answer counts, too
