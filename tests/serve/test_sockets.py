@@ -131,6 +131,12 @@ def settle(served, count):
     served.http.turn(0.01)
 
 
+def settle_accepted(served, count):
+    """Let the loop accept `count` connections in all, and read nothing from the last of them."""
+    while len(served.http.connections) < count:
+        served.http.turn(0.01)
+
+
 def test_a_rejected_request_gets_a_request_id_that_is_in_the_log(loop, kit, slow):
     served = loop(slow, connections=1)
     with busy_connection(served, kit) as busy, served.connect() as newcomer:
@@ -225,11 +231,13 @@ def test_a_newcomer_closes_no_connection_that_carries_a_request(loop, kit, slow)
 @pytest.mark.parametrize(
     ("begin", "drip"),
     [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"x" * 300),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 50),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX", b"x"),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", b" "),
         (b"\r\n", b"\r\n"),
     ],
-    ids=["header", "body", "blank lines"],
+    ids=["header quickly", "chunks", "header", "body", "blank lines"],
 )
 def test_one_that_never_stops_sending_makes_room_too(loop, kit, begin, drip):
     served = loop(hello, connections=1)
@@ -242,6 +250,7 @@ def test_one_that_never_stops_sending_makes_room_too(loop, kit, begin, drip):
         dripping.sendall(begin)
         settle(served, 1)
         kit.until(lambda: send() or served.http.turn(0.01) or served.http.connections[0].spared_since)
+        assert served.refusals == []
         with served.connect() as newcomer:
             newcomer.sendall(REQUEST)
             send()
@@ -249,7 +258,7 @@ def test_one_that_never_stops_sending_makes_room_too(loop, kit, begin, drip):
 
 
 def test_no_one_who_keeps_sending_occupies_the_places_of_probes(loop, kit, slow):
-    served = loop(slow, connections=1, header_time=1e6, body_time=1e6)
+    served = loop(slow, connections=1, files=1024, header_time=1e6, body_time=1e6)
     with contextlib.ExitStack() as stack:
         stack.enter_context(busy_connection(served, kit))
         dripping = []
@@ -270,6 +279,23 @@ def test_no_one_who_keeps_sending_occupies_the_places_of_probes(loop, kit, slow)
                 return probe.recv(65536)
 
         assert kit.until(answered).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_that_could_not_be_read_in_time_makes_room_and_is_answered(loop, kit, slow):
+    served = loop(slow, connections=1, files=16)  # one place, and one above the limit
+    with busy_connection(served, kit) as busy, served.connect() as unread, served.connect() as newcomer:
+        unread.sendall(REQUEST)
+        settle_accepted(served, 2)
+        newcomer.sendall(REQUEST.replace(b"/", b"/health", 1))
+        time.sleep(0.2)
+        assert served.read(newcomer).endswith(b"hello")
+        told = served.read(unread)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"too_many_connections" in told
+        assert served.refusals == []  # it was not parsed
+        assert served.http.capacity.closed == 1
+        slow.finished.set()
+        assert served.read(busy).endswith(b"hello")
 
 
 def test_a_response_that_is_not_read_makes_room(loop, kit):

@@ -11,8 +11,8 @@ from mlxk_serve.config import Limits
 from mlxk_serve.http.connection import Connection
 from mlxk_serve.observability.log import LOGGER
 
-_SPARE = 64
-"""Places above the limit while all connections carry requests: for probes, and for errors."""
+_SPARE = 512
+"""Most places above the limit while all connections carry requests: for probes, and for errors."""
 _FEWEST = 8
 _LOG_INTERVAL = 60.0
 
@@ -83,7 +83,7 @@ class Capacity:
             key, connection = self._candidates.popleft()
             if connection.connected and connection.spared_since == key:
                 self._lingering -= connection.lingering
-                connection.handle_close()
+                connection.make_room()
                 self.closed += 1
                 self._log()
                 return True

@@ -25,7 +25,8 @@ from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
 from mlxk_serve.observability.log import LOGGER
 
 _SLOW_AFTER, _SLOW = 4, 1000.0
-"""Reads after which a request that comes in at fewer bytes a second may be closed to make room for others."""
+"""Reads after which a request that comes in at fewer bytes a second may be closed to make room for others, and one
+whose header is not complete, or that is cut into small chunks."""
 TOO_MANY = ApiError(503, "Too many open connections.", code="too_many_connections", headers={"retry-after": "1"})
 
 
@@ -121,7 +122,9 @@ class Channel(HTTPChannel, Connection):
         since, request = self._receiving_since, self.request
         if since is None:
             return None
-        slow = self._reads >= _SLOW_AFTER and self._received_bytes < _SLOW * (time.monotonic() - since)
+        slow = self._reads >= _SLOW_AFTER and (
+            request is None or request.sparse or self._received_bytes < _SLOW * (time.monotonic() - since)
+        )
         # The spare places are for requests that come in one piece, as probes do.
         in_pieces = self._surplus and (request is None or not request.headers_finished or request.path in PROBES)
         return (2, since) if slow or in_pieces else None

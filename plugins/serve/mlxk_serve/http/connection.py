@@ -45,7 +45,8 @@ class Connection(ABC):
     def spared_since(self) -> tuple[int, float] | None:
         """Return the order in which connections are closed to make room for others, None for one that carries a
         request or may have sent one: 0 for those that are idle or were rejected, 1 for those that wait for a header or
-        a body, 2 for those that send one too slowly, 3 for those that do not read their response."""
+        a body, 2 for those that send one too slowly, 3 for those that do not read their response, 4 for those whose
+        request the server has had no time to read."""
 
     @property
     @abstractmethod
@@ -60,6 +61,10 @@ class Connection(ABC):
     @abstractmethod
     def handle_close(self) -> None:
         """Close the connection."""
+
+    def make_room(self) -> None:
+        """Close the connection for another one."""
+        self.handle_close()
 
     @abstractmethod
     def enforce_deadlines(self, now: float) -> None:

@@ -56,7 +56,7 @@ class HttpServer:
         adjustments = Adjustments(
             threads=limits.threads,
             ident=None,
-            backlog=max(128, limits.connections),
+            backlog=max(128, 2 * limits.connections),
             recv_bytes=limits.receive,
             channel_request_lookahead=1,  # else a client that disconnects before the first byte is never noticed
             connection_limit=1 << 30,  # at waitress' own limit nothing is accepted, not even `/health`; see `Capacity`

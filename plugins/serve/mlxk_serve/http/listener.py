@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
@@ -14,8 +16,8 @@ from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
-from mlxk_serve.http.channel import Channel
-from mlxk_serve.http.errors import ErrorEncoders
+from mlxk_serve.http.channel import TOO_MANY, Channel
+from mlxk_serve.http.errors import ErrorEncoders, error_body, status_line
 from mlxk_serve.http.new_connection import NewConnection
 from mlxk_serve.http.parser import CheckAccess
 from mlxk_serve.observability.log import LOGGER
@@ -24,12 +26,25 @@ OnRejected = Callable[[str, str, str, ApiError], None]
 """Called for every request that never reached the application: its id, method, path and error."""
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPTING = 0.03
+_ACCEPTING = 0.06
 """Seconds of a turn for accepting: a busy machine accepts fewer."""
 _FREED = 8
 """Connections closed when the descriptors run out: something else needs them too."""
 _PAUSE = 0.5
 """Seconds without accepting after the descriptors ran out: the poll would report the same connection without end."""
+
+
+@cache
+def _rejection() -> bytes:
+    """Return the response to a request that there is no time to read."""
+    body = error_body(TOO_MANY.info)
+    headers = {
+        "content-type": "application/json",
+        "content-length": len(body),
+        "connection": "close",
+    } | TOO_MANY.headers
+    lines = [f"HTTP/1.1 {status_line(TOO_MANY.status)}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class Listener(BaseWSGIServer):
@@ -85,6 +100,12 @@ class Listener(BaseWSGIServer):
             sock.close()
             return None
         return Channel(self, sock, address, self.adj, map=self._map)
+
+    def reject(self, sock: socket.socket) -> None:
+        """Answer the request on a socket without parsing it: there are too many connections."""
+        with contextlib.suppress(OSError):
+            sock.recv(self.limits.receive)  # unread bytes would reset the connection, and the response with it
+            sock.send(_rejection())
 
     def _accept_or_pause(self) -> tuple[socket.socket, Any] | None:
         accepted: tuple[socket.socket, Any] | None

@@ -15,6 +15,8 @@ from mlxk_serve.http.dispatcher import PROBES
 
 _PROBE_STARTS = tuple(f"{method} {path} ".encode() for method in ("GET", "HEAD") for path in PROBES)
 _START = max(map(len, _PROBE_STARTS))
+_UNREAD, _UNREAD_PROBE = 0.1, 1.0
+"""Seconds that a request, and a probe, waits to be read before its place may be given to another one."""
 
 
 class Accepting(Protocol):
@@ -23,6 +25,8 @@ class Accepting(Protocol):
     limits: Limits
 
     def receive(self, sock: socket.socket, address: Any, /) -> Channel | None: ...
+
+    def reject(self, sock: socket.socket, /) -> None: ...
 
 
 class NewConnection(Connection):
@@ -39,6 +43,7 @@ class NewConnection(Connection):
         self._listener, self._socket, self._address, self._map = listener, sock, address, map
         self._fileno = sock.fileno()
         self._start: bytes | None = None
+        self._started = 0.0
         self.last_activity = time.monotonic()
         sock.setblocking(False)
 
@@ -66,11 +71,15 @@ class NewConnection(Connection):
                 return None
             except OSError:
                 self._start = b""
+            self._started = time.monotonic()
         return self._start
 
     @property
     def spared_since(self) -> tuple[int, float] | None:
-        return (1, self.last_activity) if self.quiet else None
+        if self.quiet:
+            return 1, self.last_activity
+        longest = _UNREAD_PROBE if self.probing else _UNREAD
+        return (4, self._started) if self._start and time.monotonic() - self._started > longest else None
 
     def receive(self) -> Channel | None:
         """Return the channel that can receive the first bytes; None if the client has disconnected."""
@@ -84,6 +93,11 @@ class NewConnection(Connection):
         if self.connected:
             self._leave()
         self._socket.close()
+
+    def make_room(self) -> None:
+        if self._start:
+            self._listener.reject(self._socket)
+        self.handle_close()
 
     close = handle_close
 

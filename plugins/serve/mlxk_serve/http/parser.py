@@ -95,6 +95,11 @@ class Parser(HTTPRequestParser):
         """Bytes of the body that were received."""
         return 0 if self.body_rcv is None else len(self.body_rcv)
 
+    @property
+    def sparse(self) -> bool:
+        """Whether a header comes in, or a body of which most bytes are those of chunk sizes."""
+        return not self.headers_finished or (bool(self.chunked) and self.body_bytes_received > 2 * self._length)
+
     def close(self) -> None:
         super().close()
         self._share.release()
