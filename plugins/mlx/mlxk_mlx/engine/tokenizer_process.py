@@ -26,7 +26,7 @@ _CHARACTERS_PER_SECOND = 200_000
 _LONG = 1 << 16
 """Characters of a text that short ones do not wait for."""
 _REST_SECONDS = 60.0
-"""After a limit was exceeded, or two processes died, requests fail at once for this time; then another one is started."""
+"""After a limit was exceeded, or two processes died, requests fail at once for this time; then another is started."""
 _MODULE = "mlxk_mlx.engine.tokenizer_worker"
 _ENDED = "its process ended, most likely for the memory it used"
 _KILLED = "the system ended its process"
