@@ -253,7 +253,15 @@ def kind_of(error: BaseException) -> Kind:
     return _UNEXPECTED
 
 
+def text_of(error: BaseException) -> str:
+    """Return `str(error)`, empty if the error of a plugin raises in its `__str__`."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def type_and_message(error: BaseException) -> str:
-    """Return `ValueError: what is wrong` on one line; the type alone without a message."""
-    text = one_line(str(error))
+    """Return `ValueError: what is wrong` on one line; the type alone without a message, or if that cannot be read."""
+    text = one_line(text_of(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

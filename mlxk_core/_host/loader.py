@@ -9,7 +9,7 @@ from dataclasses import replace
 import pluggy
 
 from mlxk_core import __version__
-from mlxk_core._errors import InvalidOption
+from mlxk_core._errors import InvalidOption, text_of
 from mlxk_core._host.entry_points import EntryPoint, entry_points
 from mlxk_core._host.hookspecs import HookSpecs
 from mlxk_core._host.plugin import Plugin, PluginRecord
@@ -102,7 +102,7 @@ class Loader:
 
 def _hook_in(implementation: object, error: BaseException) -> object:
     """Return the hook implementation that a validation error is about, else the whole implementation."""
-    named = re.search(r"\bmlxk_\w+", str(error))
+    named = re.search(r"\bmlxk_\w+", text_of(error))
     return getattr(implementation, named[0], implementation) if named else implementation
 
 

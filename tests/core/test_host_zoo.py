@@ -11,6 +11,7 @@ BROKEN = {
     "syntax": ("def mlxk_commands(:", "SyntaxError"),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "raises": ("raise RuntimeError('one\\n  two')", "RuntimeError: one two"),
+    "no-message": ("class Bad(Exception):\n    def __str__(self):\n        raise KeyError\nraise Bad", "Bad ("),
     "prints": ("print('hello from import'); raise OSError()", "OSError"),
     "unknown-hook": ("@hookimpl\ndef mlxk_nope(): ...", "it implements the hook mlxk_nope, which mlxk-core"),
     "unknown-argument": ("@hookimpl\ndef mlxk_commands(nonsense): ...", "nonsense"),
