@@ -77,6 +77,13 @@ def zero_groups(folder):
     edit(folder, "config.json", quantization={**settings, **layer}, quantization_config=settings)
 
 
+def nan(folder):
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    path.write_bytes(data[:end] + b"\xff" * (len(data) - end))
+
+
 def index(**shards):
     return lambda folder: edit(folder, "model.safetensors.index.json", weight_map=shards)
 
@@ -128,6 +135,7 @@ HOSTILE = {
         "broken_model",
     ),
     "an empty file": (lambda f: (f / "special_tokens_map.json").write_text(""), "broken_model"),
+    "weights that are not numbers": (nan, "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
     "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),

@@ -6,6 +6,7 @@ It does not depend on how the network was made: any backend whose models are MLX
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
+from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint
@@ -188,6 +190,11 @@ class MlxEngine:
         self._masked.end_step()
         self._decoding = [response.uid for response in sampled if response.finish_reason is None]
         self._decoding += [response.uid for response in read if response.end_of_prompt]
+        for response in sampled:
+            if self._is_nonsense(response):
+                self._by_uid[response.uid].fail(
+                    BrokenModel("The model computes no numbers (NaN). Its weights or its config.json are damaged.")
+                )
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
         events: list[StepEvent] = [self._prefilled_event(response) for response in read]
         logprobs = self._logprobs(sampled)
@@ -197,7 +204,8 @@ class MlxEngine:
                 events.append(_sampled_event(active, response, logprobs.get(response.uid)))
             if response.finish_reason is not None:
                 self._forget(active)
-                self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
+                if active.failure is None:
+                    self._prompt_cache.insert(response.all_tokens, response.prompt_cache)
                 self._step_errors = nullcontext
             elif active.complete and active.failure is None:
                 self.remove(active.row.id)
@@ -208,6 +216,13 @@ class MlxEngine:
                 self._generator.remove([active.uid])
                 self._forget(active)
         return events
+
+    def _is_nonsense(self, response: Any) -> bool:
+        """Return whether the token was drawn from logits with NaN, which makes it the first or the last one: only then
+        is its probability looked at."""
+        if 0 < response.token < self.tokenizer.vocab_size - 1:
+            return False
+        return not math.isfinite(response.logprobs[min(response.token, self.tokenizer.vocab_size - 1)].item())
 
     def embed(
         self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
