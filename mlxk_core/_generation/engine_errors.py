@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import traceback
 
-from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
+from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError, SystemLimit
 from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.error_place import definition_place, describe_error, error_place
+from mlxk_core._system_limits import raise_system_limit
 
 _MEMBERS = (
     "tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close",
@@ -19,13 +20,18 @@ _MEMBERS = (
 def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseException, source: object = None) -> MlxkError:
     """Return the error for a request when `call` (`step()`) of a backend or its engine raised `error`.
 
-    An `MlxkError` is returned unchanged. Anything else is a failure of the backend's plugin: the message names plugin,
-    file and line, and the cause is kept. An error without a frame in the plugin is placed at `source`.
+    An `MlxkError` is returned unchanged, a limit of the system as `SystemLimit`. Anything else is a failure of the
+    backend's plugin: the message names plugin, file and line, and the cause is kept. An error without a frame in the
+    plugin is placed at `source`.
     """
     if isinstance(error, MlxkError):
         return error
     if isinstance(error, MemoryError):
         return InsufficientMemory(f"Not enough memory: {call} of backend {backend.name} ran out of it.")
+    try:
+        raise_system_limit(error)
+    except SystemLimit as limit:
+        return limit
     packages = host.owner_of(backend).packages
     return _failure(host, backend, f"{call} raised {describe_error(error, packages, source)}", error, source)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
-from mlxk_core._models.files import raise_system_limit, read_small_file
+from mlxk_core._models.files import read_small_file
 from mlxk_core._paths import NoHomeFolder, is_folder, path_exists
+from mlxk_core._system_limits import raise_system_limit
 
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """The variables that set the location of the cache, in order of precedence."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import BrokenModel, ModelError
-from mlxk_core._models.files import raise_system_limit
 from mlxk_core._models.model import Model
+from mlxk_core._system_limits import raise_system_limit
 
 _T = TypeVar("_T")
 FileIdentity = tuple[tuple[str, int, int, int], ...]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
-from mlxk_core._errors import SystemLimit
+from mlxk_core._system_limits import raise_system_limit
 
 WeightFormat = Literal["safetensors", "gguf", "pytorch", "npz", "other"]
 
@@ -27,8 +27,6 @@ _FORMATS: dict[str, WeightFormat] = {
     ".msgpack": "other",
     ".tflite": "other",
 }
-# They say nothing about the file: the same call may succeed a moment later.
-_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 
 
 def weight_format(name: str) -> WeightFormat | None:
@@ -83,12 +81,6 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise_system_limit(error)
         raise
-
-
-def raise_system_limit(error: OSError) -> None:
-    """Raise `SystemLimit` if `error` says nothing about the file it occurred with."""
-    if error.errno in _LIMITS:
-        raise SystemLimit(f"A file cannot be read now: {error.strerror}.") from error
 
 
 def _without_blocking(path: str, flags: int) -> int:

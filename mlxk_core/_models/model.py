@@ -18,7 +18,6 @@ from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
 from mlxk_core._models.files import (
     open_file,
     parse_shard,
-    raise_system_limit,
     read_error,
     read_small_file,
     weight_format,
@@ -27,6 +26,7 @@ from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 from mlxk_core._settings.sections import ModelSettings
+from mlxk_core._system_limits import raise_system_limit
 
 Origin = Literal["hub", "path", "source"]
 _T = TypeVar("_T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -162,7 +163,6 @@ def write(name, damage=lambda folder: None, *, context=2048):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server process with every hostile model and two sound ones, within 6 GB, and the folder of the second."""
-    import resource
 
     def limit():
         signal.alarm(3600)
@@ -173,6 +173,7 @@ def server(tmp_path_factory):
         patch.delenv("HF_HUB_CACHE", raising=False)
         write("hostile/sound", context=48)
         served = write("hostile/served", context=48)
+        write("hostile/late")
         write("hostile/infinite", lambda folder: (folder / "generation_config.json").write_text(INFINITE))
         write("hostile/unknown-token", unknown_token)
         named = write("hostile/name").parents[1]
@@ -234,6 +235,20 @@ def test_survives_a_tokenizer_that_panics(server, watch, kit, path):
     with watch:
         answer = kit.Client(server[1]).post(path, {"model": "hostile/unknown-token", "prompt": "Hi"})
     assert (answer.status, answer.json["error"]["code"]) == (500, "broken_model")
+
+
+def test_survives_a_load_without_free_threads(server, watch, kit):
+    process, port, _ = server
+    late = kit.Client(port, model="hostile/late")
+    with watch:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        taken = int(status.partition("VmSize:")[2].split()[0]) << 10
+        limits = resource.prlimit(process.pid, resource.RLIMIT_AS)
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (taken + (20 << 20), limits[1]))
+        answer = late.chat(max_tokens=1)
+        resource.prlimit(process.pid, resource.RLIMIT_AS, limits)
+        assert (answer.status, answer.json["error"]["code"]) == (503, "system_limit")
+        assert late.chat(max_tokens=1).status == 200
 
 
 def test_survives_sampling_values_without_an_end(server, watch, kit):

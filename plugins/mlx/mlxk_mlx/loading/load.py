@@ -13,6 +13,7 @@ from typing import Any
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
+from mlxk_core.api.processes import raise_system_limit
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
@@ -168,6 +169,7 @@ def translated_errors(model: Model) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BrokenModel(f"`{model.name}` is incomplete: {_brief(error)}", model=model.name) from error
     except (RuntimeError, OSError) as error:
+        raise_system_limit(error)
         text = _brief(error)
         if "allocate" in text:
             raise InsufficientMemory(f"Not enough memory to load `{model.name}`: {text}.") from error

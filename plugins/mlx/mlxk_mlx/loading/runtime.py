@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxk_core.api.backends import EngineContext, trim_heap
+from mlxk_core.api.processes import raise_system_limit
 from mlxk_mlx.loading import blas
 from mlxk_mlx.loading.divisors import check_divisors
 
 _OPEN_FILES = 4096
+_MLX_THREADS = 8
+"""More than MLX starts for a load on a CPU: four that read files, and one for each stream."""
 _LOGGER = logging.getLogger("mlxk.mlx")
 _lock = threading.Lock()
 _machine: Runtime | None = None
@@ -79,13 +82,32 @@ def _look() -> Runtime:
 
 
 def start_on_engine_thread(context: EngineContext) -> Runtime:
-    """Import MLX and mlx-lm at the start of a load, on the engine thread."""
+    """Import MLX and mlx-lm at the start of a load, on the engine thread. Raises `SystemLimit` without free threads."""
     runtime = start()
+    _check_threads()
     import mlx.core as mx
 
     # Also for a load that fails: else the end of the thread aborts the process (ml-explore/mlx#4327).
     context.at_thread_exit(mx.clear_streams)
     return runtime
+
+
+def _check_threads() -> None:
+    """Raise `SystemLimit` unless threads can be started: MLX hangs or ends the process if it cannot start its own."""
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait) for _ in range(_MLX_THREADS)]
+    started = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise_system_limit(error)
+        raise
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
 
 
 def _quiet_transformers() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlxk_core.api.errors import BrokenModel, MlxkError
 from mlxk_core.api.models import Model, regular_file
+from mlxk_core.api.processes import raise_system_limit
 
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 _LONGEST_REASON = 200
@@ -39,6 +40,7 @@ def read_tokenizer(model: Model) -> Any:
     except MlxkError:
         raise
     except Exception as error:
+        raise_system_limit(error)
         raise BrokenModel(
             f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
         ) from error
