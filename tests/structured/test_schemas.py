@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxk_core.api.errors import InvalidConstraint
+from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, OneOf, RawString, Vocabulary, sequence
 from mlxk_structured.compiler import Compiler
 from mlxk_structured.ecma_regex import of_length
@@ -411,6 +411,37 @@ def test_a_chain_that_overflows_the_stack_is_an_error(kind, value):
     """It ended the server: a native stack has no exception."""
     with pytest.raises(InvalidConstraint, match="too complex"):
         Compiler().check(Matches(kind, value))
+
+
+AMBIGUOUS = {
+    "two or three": "start: s\ns: s s | s s s | /[a-z ]/\n",
+    "up to four": "start: s\ns: s s | s s s | s s s s | /[a-z ]/\n",
+    "in turn": "start: s\ns: s s | a\na: b b | /[a-z ]/\nb: s s | /[a-z ]/\n",
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_a_grammar_that_reads_a_text_in_very_many_ways_is_an_error(name):
+    with pytest.raises(InvalidConstraint, match="too complex"):
+        Compiler().check(Matches("lark", AMBIGUOUS[name]))
+
+
+def test_the_rows_of_a_grammar_share_the_time_of_long_steps():
+    """What passes the check may take half a second a step, and a client may send it with each of its requests."""
+    compiler = Compiler()
+
+    def steps():
+        constraint = compiler.compile(Matches("lark", AMBIGUOUS["up to four"]), VOCABULARY)
+        for step in range(2_000):
+            try:
+                constraint.mask()
+                constraint.accept(ord("a"))
+            except ConstraintFailure:
+                return step
+        raise AssertionError("it did not fail")
+
+    first = steps()
+    assert 0 < steps() < first
 
 
 def test_a_chain_of_some_hundred_references_is_compiled():

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from mlxk_core.api.processes import Slots
 from mlxk_structured import effort, json_schema, trial
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
-from mlxk_structured.lark import Grammar, json_grammar, lark
+from mlxk_structured.lark import GRAMMARS, Grammar, json_grammar, lark
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
@@ -29,18 +30,37 @@ _QUICK_SECONDS = 0.1
 """CPU time of the trials of what is compiled at once."""
 _COMPILING = 1
 """Other grammars that are compiled at once: each may take a core and hundreds of megabytes meanwhile."""
-_STEPS = 16
+_STEPS = 128
 _STEP_SECONDS = 0.005
 """CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
+_MORE_SECONDS = 1.0
+"""How much more the steps of all rows of a grammar may take, before they fail."""
+_SLOW = "it is too complex: each of its tokens takes long"
 _PLACES = 200
 """Parts of a schema that are tried to find the one at fault."""
 _SEARCH_SECONDS = 2.0
 """How long they are tried: a part of a large schema takes as long as the schema."""
-# A hostile grammar costs at most this: about 60 MB, and 20 ms in a step.
+# A hostile grammar costs at most this: about 60 MB, and half a second in a step.
 _LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 
 _FULL = "grammar.symbols.len()"
 """In the error of a grammar that has more than 65,525 symbols."""
+
+
+class StepTime:
+    """The time that the steps of one grammar take, in all rows: an ambiguous one takes the longer the more is written."""
+
+    def __init__(self) -> None:
+        self._more = 0.0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Do a part of a step inside. Raises `ConstraintFailure` if the steps of late took too long."""
+        begun = time.thread_time()
+        yield
+        self._more = max(0.0, self._more + time.thread_time() - begun - _STEP_SECONDS)
+        if self._more > _MORE_SECONDS:
+            raise ConstraintFailure(f"The constraint cannot be followed: {_SLOW}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +71,7 @@ class _Compiled:
     tokenizer: Any
     written: Grammar
     memory: int
+    steps: StepTime
 
 
 class Compiler:
@@ -96,7 +117,9 @@ class Compiler:
         if _is_quick(grammar):
             begun = time.thread_time()
             try:
-                check_here(grammar)
+                matcher = check_here(grammar)
+                if any(isinstance(leaf, Matches) and leaf.kind in GRAMMARS for leaf in leaves(grammar)):
+                    check_steps(matcher, _QUICK_SECONDS)  # a small grammar may be as ambiguous as a large one
                 verdict = Verdict(seconds=time.thread_time() - begun)
             except InvalidConstraint as error:
                 verdict = Verdict(Fault.of(error))
@@ -119,7 +142,7 @@ class Compiler:
                     self.check(grammar, waiting=waiting)
                 with self._compiling.hold(waiting):
                     compiled = self._find(key) or self._compile(key, grammar, vocabulary, tokenizer)
-        matcher = Matcher(compiled.matcher.deep_copy())
+        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps)
         written = compiled.written
         return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
 
@@ -135,7 +158,7 @@ class Compiler:
         matcher = _matcher(tokenizer, written.text)
         if matcher.is_error():
             raise _at_fault(grammar, matcher.get_error())
-        compiled = _Compiled(matcher, tokenizer, written, self._memory(grammar))
+        compiled = _Compiled(matcher, tokenizer, written, self._memory(grammar), StepTime())
         with self._lock:
             self._compiled[key] = compiled
             total = sum(each.memory for each in self._compiled.values())
@@ -176,21 +199,25 @@ class Compiler:
 class Matcher:
     """`TokenConstraint` on one llguidance matcher."""
 
-    def __init__(self, matcher: Any) -> None:
+    def __init__(self, matcher: Any, steps: StepTime) -> None:
         self._matcher = matcher
+        self._steps = steps
 
     @property
     def complete(self) -> bool:
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
     def mask(self) -> bytes | None:
-        mask: bytes = self._matcher.compute_bitmask()
+        with self._steps.measured():
+            mask: bytes = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise ConstraintFailure(f"The constraint is too complex: {_reason(self._matcher.get_error())}.")
         return mask
 
     def accept(self, token: int, /) -> None:
-        if not self._matcher.consume_token(token):
+        with self._steps.measured():
+            accepted = self._matcher.consume_token(token)
+        if not accepted:
             raise ConstraintFailure(
                 f"The constraint does not allow token {token}: {_reason(self._matcher.get_error())}."
             )
@@ -213,18 +240,19 @@ def check_here(grammar: Part) -> Any:
     return matcher
 
 
-def check_steps(matcher: Any) -> None:
-    """Raise `InvalidConstraint` for a compiled grammar of which no beginning of a text can be read, or only slowly."""
+def check_steps(matcher: Any, seconds: float = _STEPS * _STEP_SECONDS) -> None:
+    """Raise `InvalidConstraint` for a compiled grammar of which no beginning of a text can be read within `seconds` of
+    CPU time."""
     begun = time.thread_time()
     for _ in range(_STEPS):
         mask = matcher.compute_bitmask()
         token = next((8 * i + (byte & -byte).bit_length() - 1 for i, byte in enumerate(mask) if byte), None)
         if token is None or matcher.is_stopped() or not matcher.consume_token(token):
             break
+        if time.thread_time() - begun > seconds:
+            raise InvalidConstraint("constraint", _SLOW)
     if matcher.is_error():
         raise InvalidConstraint("constraint", f"it is too complex: {_reason(matcher.get_error())}")
-    if time.thread_time() - begun > _STEPS * _STEP_SECONDS:
-        raise InvalidConstraint("constraint", "it is too complex: each of its tokens takes long")
 
 
 def _is_quick(grammar: Part) -> bool:

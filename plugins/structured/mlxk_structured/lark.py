@@ -16,6 +16,8 @@ from mlxk_structured.ecma_regex import ANY, UnsupportedPattern, as_whole, litera
 from mlxk_structured.json_schema import SchemaError
 
 MAX_LENGTH = 256_000
+GRAMMARS = ("lark", "gbnf")
+"""Kinds of constraints that are grammars of the client."""
 """Characters of a grammar or a pattern that a client sends."""
 MAX_CHOICES = 10_000
 MAX_LEVELS = 200
@@ -49,7 +51,7 @@ class Grammar:
 
 def lark(part: Part, markers: Mapping[str, int]) -> Grammar:
     """Return the grammar of `part` for a vocabulary with `markers`. Raises `InvalidConstraint` without an option."""
-    if isinstance(part, Matches) and part.kind in ("lark", "gbnf"):
+    if isinstance(part, Matches) and part.kind in GRAMMARS:
         text = user_grammar(part)
         return Grammar(text + _NOT_AHEAD, deep=_is_deep(text))
     writing = _Writing(markers)

@@ -20,6 +20,7 @@ from typing import Any
 
 from mlxk_core.api.generation import Matches, Part, RawString, leaves
 from mlxk_core.api.processes import ChildProcess, Slots
+from mlxk_structured.lark import GRAMMARS
 from mlxk_structured.verdicts import Fault, Verdict
 
 _KEPT = 2
@@ -38,7 +39,7 @@ _STRING_RULE = re.compile(r'"\^\(|"(?:format|minLength|maxLength)": ')
 def is_needed(grammar: Part, text: str) -> bool:
     """Return whether `text`, `grammar` as Lark, may intersect regular expressions of the client."""
     parts: Sequence[Part] = tuple(leaves(grammar))
-    if any(isinstance(part, Matches) and part.kind in ("lark", "gbnf") for part in parts):
+    if any(isinstance(part, Matches) and part.kind in GRAMMARS for part in parts):
         return "&" in text
     return any(
         len(_STRING_RULE.findall(line)) > 1 if "%json" in line else line.count("/(?:") > 1 for line in text.splitlines()
