@@ -130,6 +130,11 @@ class Generation:
         """Whether `poll` may take long from now on: the format holds much text back, and reads it at its end."""
         return self._pipeline is not None and self._pipeline.heavy
 
+    @property
+    def unread(self) -> int:
+        """The number of updates and events that wait to be read."""
+        return len(self._unread) + len(self._job.outbox)
+
     def poll(self) -> list[Event] | None:
         """Take the events that have arrived, without waiting.
 

@@ -103,6 +103,9 @@ class Outbox:
         if self._notify is not None:
             self._notify()
 
+    def __len__(self) -> int:
+        return self._updates.qsize()
+
     def empty(self) -> bool:
         """Return whether there is no update now."""
         return self._updates.empty()

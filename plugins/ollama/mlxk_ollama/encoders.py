@@ -22,6 +22,7 @@ from mlxk_core.api.generation import (
     Usage,
 )
 from mlxk_core.api.server import NDJSON, ErrorInfo
+from mlxk_protocol.encode import encoded_each
 
 _json = msgspec.json.encode
 _NANOSECONDS = 1_000_000_000
@@ -136,7 +137,7 @@ class TextEncoder(_Encoder):
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     """Return the field with the log probabilities of `tokens`; no field if none were requested."""
-    found = [{**_logprob(token), "top_logprobs": [_logprob(top) for top in token.top]} for token in tokens]
+    found = encoded_each({**_logprob(token), "top_logprobs": [_logprob(top) for top in token.top]} for token in tokens)
     return {"logprobs": found} if found else {}
 
 

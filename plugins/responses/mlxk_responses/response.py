@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mlxk_core.api.generation import TokenLogprob
 from mlxk_core.api.generation import Usage as TokenUsage
+from mlxk_protocol.encode import encoded_each
 from mlxk_responses.items import encode_reasoning
 from mlxk_responses.tools import Tools
 
@@ -171,7 +172,9 @@ def call_item(id: str, call_id: str, name: str, arguments: str, how: Presentatio
 
 def logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
     """Return log probabilities as they are written, one entry a token."""
-    return [Logprob(t.text, max(t.logprob, _MINUS_INFINITY), _bytes(t), [_top(top) for top in t.top]) for t in tokens]
+    return encoded_each(
+        Logprob(t.text, max(t.logprob, _MINUS_INFINITY), _bytes(t), [_top(top) for top in t.top]) for t in tokens
+    )
 
 
 def _top(token: TokenLogprob) -> TopLogprob:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import falcon
 
 from mlxk_core.api.errors import EngineFailure, ShuttingDown
-from mlxk_core.api.generation import Delta, Event, Finished, Generation, Started, join_events
+from mlxk_core.api.generation import Delta, Event, Finished, Generation, Started
 from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
+from mlxk_serve.http.held_events import HeldEvents
 from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached
@@ -22,6 +23,8 @@ from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10
+_MOST_UNREAD = 1 << 16
+"""Tokens that a stream may be ahead of its reader. With alternatives, each takes 2 KB."""
 _DECODING_SECONDS = 0.1
 """After this time the other responses of a pool have their turn."""
 _TURN_SECONDS = 0.02
@@ -69,6 +72,7 @@ class GenerationResponse:
         timeouts: Timeouts,
         response_thread: ResponseThread,
         pools: Pools,
+        held_events: HeldEvents,
         large: bool,
         on_end: Callable[[GenerationResponse], None],
     ) -> None:
@@ -95,7 +99,9 @@ class GenerationResponse:
         self._running: list[int] = []
         self._blocking: list[int] = []
         self._unfinished = len(generations)
-        self._events: dict[int, list[Event]] = {}
+        self._held_events = held_events
+        self._encoding = False
+        self._whole: bytes | BaseException | None = None
         self._held = b""
         self._wrote_at = time.monotonic()
         self._disconnected = False
@@ -182,6 +188,9 @@ class GenerationResponse:
         congested = self._streamed and writer.congested
         if not congested:
             self._take_events()
+        elif self._unread > _MOST_UNREAD:
+            self._abort()
+            return
         if not self._unfinished:
             self._write_end()
         elif not self._streamed or congested:
@@ -309,7 +318,7 @@ class GenerationResponse:
                 if index in reading:
                     reading.remove(index)
         if not self._streamed:
-            self._events.setdefault(index, []).append(event)
+            self._held_events.add(index, event)
             return
         self._held += self._encoder.piece(index, event)
 
@@ -326,11 +335,46 @@ class GenerationResponse:
         if self._streamed:
             self._write(self._encoder.end())
         else:
-            body = self._encoder.whole([join_events(self._events[index]) for index in sorted(self._events)])
+            body = self._whole_body()
+            if body is None:
+                return
             writer.set_head(200, {"content-type": falcon.MEDIA_JSON}, length=len(body))
             writer.write(body)
         self._written = True
         self._finish()
+
+    def _whole_body(self) -> bytes | None:
+        """Return the body, or None while a pool thread encodes it: that takes seconds where it has many tokens."""
+        if self._whole is None and not self._encoding:
+            self._encoding = True
+            if self._held_events.many:
+                self._pools.decode_large.submit(self._encode_whole)
+            else:
+                self._encode_whole()
+        if isinstance(self._whole, BaseException):
+            raise self._whole
+        return self._whole
+
+    def _encode_whole(self) -> None:
+        try:
+            self._whole = self._encoder.whole(self._held_events.completions())
+        except BaseException as error:
+            self._whole = error
+        self._response_thread.schedule(self)
+
+    @property
+    def _unread(self) -> int:
+        """The events that wait until the client reads."""
+        return len(self._from_pool) + sum(generation.unread for generation in self._generations)
+
+    def _abort(self) -> None:
+        """End a response whose client reads so slowly that what it has not read would fill the memory."""
+        assert self._writer is not None
+        self._written = True
+        self._disconnected = True
+        self._end()
+        self._writer.abort()
+        self._close()
 
     def _fail(self, error: Exception) -> None:
         self._end()
@@ -380,6 +424,7 @@ class GenerationResponse:
 
     def _close(self) -> None:
         self._closed = True
+        self._held_events.release()
         self._response_thread.remove(self)
         if self._writer is not None:
             self._record.close()

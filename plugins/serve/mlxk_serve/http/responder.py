@@ -13,8 +13,10 @@ from mlxk_core.api.generation import GenerationRequest, GenerationService, promp
 from mlxk_core.api.server import Client, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
+from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.generation_response import GenerationResponse, MapError, Pools, Timeouts
+from mlxk_serve.http.held_events import HeldEvents
 from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.tasks import ON_DISCONNECT
 from mlxk_serve.http.thread_pool import ThreadPool
@@ -44,6 +46,7 @@ class Responder:
         self._service = service
         self._keys = frozenset(config.keys)
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
+        self._logprobs = ByteBudget(limits.logprobs)
         self._response_thread = ResponseThread()
         self._pools = Pools(
             prepare=ThreadPool("mlxk-prepare", _PREPARING_THREADS),
@@ -100,6 +103,7 @@ class Responder:
             timeouts=self._timeouts,
             response_thread=self._response_thread,
             pools=self._pools,
+            held_events=HeldEvents(self._logprobs),
             large=any(prompt_size(request) > _LARGE for request in requests),
             on_end=self._closing(req, client, count),
         )

@@ -25,6 +25,7 @@ from mlxk_core.api.generation import (
     UsageUpdate,
 )
 from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
+from mlxk_protocol.encode import encoded_each
 from mlxk_serve.http.errors import error_body
 from mlxk_serve.openai.response_objects import (
     CalledFunction,
@@ -225,7 +226,7 @@ def _tool_call_delta(event: ToolCallDelta) -> ToolCallDeltaObject:
 def chat_logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs:
     """Return the log probabilities of a chat response."""
     return ChatLogprobs(
-        [
+        encoded_each(
             TokenLogprobObject(
                 token.text,
                 max(token.logprob, _LOWEST),
@@ -233,7 +234,7 @@ def chat_logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs:
                 [TopLogprob(top.text, max(top.logprob, _LOWEST), _bytes(top)) for top in token.top],
             )
             for token in tokens
-        ]
+        )
     )
 
 
@@ -241,7 +242,7 @@ def prompt_logprobs(tokens: Sequence[PromptToken], alternatives: int | None) -> 
     """Return the scores of a prompt with that many alternatives a token; nothing if none were requested."""
     if alternatives is None:
         return UNSET
-    return [None if token.logprob is None else _by_id(token, alternatives) for token in tokens]
+    return encoded_each(None if token.logprob is None else _by_id(token, alternatives) for token in tokens)
 
 
 def _by_id(token: PromptToken, alternatives: int) -> dict[str, PromptLogprob]:
@@ -325,7 +326,7 @@ class TextEncoder(_EventStream):
         return TextLogprobs(
             tokens=[token.text for token in tokens],
             token_logprobs=[None if token.logprob is None else max(token.logprob, _LOWEST) for token in tokens],
-            top_logprobs=[_by_text(token, self._logprobs) for token in tokens] if self._logprobs else None,
+            top_logprobs=encoded_each(_by_text(token, self._logprobs) for token in tokens) if self._logprobs else None,
             text_offset=offsets,
         )
 

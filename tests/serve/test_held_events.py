@@ -1,0 +1,66 @@
+"""Responses with very many log probabilities, and streams that are far ahead of their readers."""
+
+from __future__ import annotations
+
+import pytest
+
+TOKENS = 1_500
+ALTERNATIVES = 20  # with them, more log probabilities than are encoded on the thread of all responses
+REQUESTS = {
+    "/v1/chat/completions": (
+        {"messages": [{"role": "user", "content": "Hi"}], "logprobs": True, "top_logprobs": ALTERNATIVES},
+        lambda choice: choice["logprobs"]["content"],
+    ),
+    "/v1/completions": (
+        {"prompt": "Hi", "logprobs": ALTERNATIVES},
+        lambda choice: choice["logprobs"]["top_logprobs"],
+    ),
+}
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+def test_tens_of_thousands_of_log_probabilities_are_those_of_the_stream(serve, engine, path):
+    client = serve().client
+    engine.script.answer = lambda prompt: "xyz" * (TOKENS // 3)
+    fields, entries = REQUESTS[path]
+    body = {"model": "fake", "max_tokens": TOKENS, "ignore_eos": True, **fields}
+    whole = entries(client.post(path, body).json["choices"][0])
+    with client.stream(body, path) as events:
+        streamed = [
+            entry
+            for event in events
+            if event != "[DONE]" and event["choices"] and event["choices"][0].get("logprobs")
+            for entry in entries(event["choices"][0])
+        ]
+    assert len(whole) == TOKENS
+    assert whole == streamed
+
+
+def test_responses_that_are_not_streamed_share_a_number_of_log_probabilities(serve, engine, kit):
+    client = serve(limits={"logprobs": 400_000}).client
+    engine.script.answer = lambda prompt: "xyz" * 300
+    fields = {"logprobs": True, "top_logprobs": 10, "max_tokens": 900}
+    rejected = client.chat(**fields)
+    assert (rejected.status, rejected.error["code"]) == (503, "too_many_logprobs")
+    assert rejected.headers["retry-after"]
+    kit.until(lambda: client.status()["active"] == 0)
+    assert len(client.streamed(**fields)) > 900
+    for _ in range(3):  # what was held is given back
+        small = client.chat(logprobs=True, top_logprobs=10, max_tokens=100)
+        assert len(small.json["choices"][0]["logprobs"]["content"]) == 100
+
+
+def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit):
+    kit.cached_fake("wide", context=400_000)
+    client = serve(limits={"stalled_time": 1e6, "unsent": 4096}).client
+    client.model = "wide"
+    engine.script.answer = lambda prompt: "x" * 200_000
+    sock = client.begin_chat(max_tokens=200_000, stream=True)
+    with sock:
+        kit.until(lambda: client.status()["active"] == 1)
+        kit.until(lambda: client.status()["active"] == 0)
+        received = kit.everything(sock)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert not received.endswith(b"0\r\n\r\n")
+    assert b"[DONE]" not in received
+    assert client.chat(max_tokens=1).status == 200
