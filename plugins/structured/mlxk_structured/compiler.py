@@ -48,7 +48,7 @@ _FULL = "grammar.symbols.len()"
 
 
 class StepTime:
-    """The time that the steps of one grammar take, in all rows: an ambiguous one takes the longer the more is written."""
+    """The time that the steps of one grammar take, in all rows. An ambiguous one takes longer for each token."""
 
     def __init__(self) -> None:
         self._more = 0.0
