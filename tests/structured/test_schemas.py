@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -11,7 +12,9 @@ import resource
 import signal
 import sys
 import time
+import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -442,6 +445,39 @@ def test_the_rows_of_a_grammar_share_the_time_of_long_steps():
 
     first = steps()
     assert 0 < steps() < first
+
+
+@pytest.mark.parametrize("schema", [{"type": "integer"}, {"type": "array", "uniqueItems": True}], ids=str)
+def test_what_is_made_for_a_model_goes_with_its_tokenizer(schema):
+    compiler, tokenizer = Compiler(), Bytes()
+    vocabulary = replace(VOCABULARY, tokenizer=tokenizer)
+    constraint = compiler.compile(Matches("json_schema", schema), vocabulary)
+    left = weakref.ref(tokenizer)
+    del tokenizer, vocabulary
+    gc.collect()
+    assert left() is None
+    assert constraint.mask()  # a row that is still running
+
+
+class Large(Bytes):
+    """A vocabulary of a number of tokens, with one long one."""
+
+    def __init__(self, tokens, longest):
+        self.vocab_size, self.longest = tokens, longest
+
+    def piece(self, token):
+        return b"x" * self.longest if token == 300 else super().piece(token % 257)
+
+
+def test_a_vocabulary_that_is_too_large_is_an_error():
+    with pytest.raises(InvalidConstraint):
+        COMPILER.compile(Matches("regex", "x+"), replace(VOCABULARY, tokenizer=Large(300_001, 1)))
+
+
+def test_a_token_that_is_too_long_is_never_allowed():
+    long = COMPILER.compile(Matches("regex", "x+"), replace(VOCABULARY, tokenizer=Large(400, 5_000))).mask()
+    short = COMPILER.compile(Matches("regex", "x+"), replace(VOCABULARY, tokenizer=Large(400, 200))).mask()
+    assert [mask[300 // 8] >> 300 % 8 & 1 for mask in (long, short)] == [0, 1]
 
 
 def test_a_chain_of_some_hundred_references_is_compiled():

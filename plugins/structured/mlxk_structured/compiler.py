@@ -21,11 +21,12 @@ from mlxk_structured import effort, json_schema, trial
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import GRAMMARS, Grammar, json_grammar, lark
-from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer
+from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer, vocabulary_key
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
 _CACHED = 128
 _CACHED_BYTES = 256 << 20
+"""Compiled grammars kept for a model, and their bytes."""
 _QUICK_SECONDS = 0.1
 """CPU time of the trials of what is compiled at once."""
 _COMPILING = 1
@@ -47,6 +48,10 @@ _FULL = "grammar.symbols.len()"
 """In the error of a grammar that has more than 65,525 symbols."""
 
 
+_Key = tuple[tuple[frozenset[int], frozenset[int]], str]
+"""A vocabulary of the model, and the fingerprint of a grammar."""
+
+
 class StepTime:
     """The time that the steps of one grammar take, in all rows. An ambiguous one takes longer for each token."""
 
@@ -65,10 +70,9 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A grammar compiled for one model. `tokenizer` is kept, since its id is a part of the key."""
+    """A grammar compiled for one model."""
 
     matcher: Any
-    tokenizer: Any
     written: Grammar
     memory: int
     steps: StepTime
@@ -76,6 +80,8 @@ class _Compiled:
 
 class Compiler:
     """`SlowConstraintCompiler` on llguidance. Compiled grammars are cached, by model; each row gets a copy.
+
+    What is made for a model goes with its tokenizer: nothing that is kept here may refer to that.
 
     What is small and cheap is compiled at once. Everything else is first tried in another process (`trial`), so that
     nothing is compiled here that is not known to end.
@@ -86,7 +92,8 @@ class Compiler:
         self._lock = threading.Lock()
         self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
         self._verdicts = Verdicts()
-        self._compiled: OrderedDict[tuple[int, str], _Compiled] = OrderedDict()
+        self._compiled: weakref.WeakKeyDictionary[Tokenizer, OrderedDict[_Key, _Compiled]]
+        self._compiled = weakref.WeakKeyDictionary()
         self._compiling = Slots(_COMPILING)
 
     def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
@@ -96,8 +103,7 @@ class Compiler:
             return False  # `check` refuses it at once
         if vocabulary is None:
             return self._verdicts.find(key) is None and not _is_quick(grammar)
-        with self._lock:
-            known = (id(self._tokenizers.get(vocabulary)), key) in self._compiled
+        known = self._find(vocabulary, (vocabulary_key(vocabulary), key)) is not None
         return not known and not self._compiles_quickly(grammar)
 
     def check(self, grammar: Part, /, *, waiting: Callable[[], None] = lambda: None) -> None:
@@ -131,39 +137,40 @@ class Compiler:
     def compile(
         self, grammar: Part, vocabulary: Vocabulary, /, *, waiting: Callable[[], None] = lambda: None
     ) -> TokenConstraint:
-        tokenizer = self._tokenizers.get(vocabulary)
-        key = (id(tokenizer), fingerprint(grammar))
-        compiled = self._find(key)
+        key = (vocabulary_key(vocabulary), fingerprint(grammar))
+        compiled = self._find(vocabulary, key)
         if compiled is None:
             if self._compiles_quickly(grammar):
-                compiled = self._compile(key, grammar, vocabulary, tokenizer)
+                compiled = self._compile(key, grammar, vocabulary)
             else:
                 if trial.has_raw_patterns(grammar):  # the form of the call intersects them: that was not checked yet
                     self.check(grammar, waiting=waiting)
                 with self._compiling.hold(waiting):
-                    compiled = self._find(key) or self._compile(key, grammar, vocabulary, tokenizer)
+                    compiled = self._find(vocabulary, key) or self._compile(key, grammar, vocabulary)
         matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps)
         written = compiled.written
         return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
 
-    def _find(self, key: tuple[int, str]) -> _Compiled | None:
+    def _find(self, vocabulary: Vocabulary, key: _Key) -> _Compiled | None:
         with self._lock:
-            compiled = self._compiled.get(key)
-            if compiled is not None:
-                self._compiled.move_to_end(key)
+            of_model = self._compiled.get(vocabulary.tokenizer)
+            compiled = of_model.get(key) if of_model is not None else None
+            if of_model is not None and compiled is not None:
+                of_model.move_to_end(key)
             return compiled
 
-    def _compile(self, key: tuple[int, str], grammar: Part, vocabulary: Vocabulary, tokenizer: Any) -> _Compiled:
+    def _compile(self, key: _Key, grammar: Part, vocabulary: Vocabulary) -> _Compiled:
         written = lark(grammar, vocabulary.markers)
-        matcher = _matcher(tokenizer, written.text)
+        matcher = _matcher(self._tokenizers.get(vocabulary), written.text)
         if matcher.is_error():
             raise _at_fault(grammar, matcher.get_error())
-        compiled = _Compiled(matcher, tokenizer, written, self._memory(grammar), StepTime())
+        compiled = _Compiled(matcher, written, self._memory(grammar), StepTime())
         with self._lock:
-            self._compiled[key] = compiled
-            total = sum(each.memory for each in self._compiled.values())
-            while len(self._compiled) > 1 and (len(self._compiled) > _CACHED or total > _CACHED_BYTES):
-                total -= self._compiled.popitem(last=False)[1].memory
+            of_model = self._compiled.setdefault(vocabulary.tokenizer, OrderedDict())
+            of_model[key] = compiled
+            total = sum(each.memory for each in of_model.values())
+            while len(of_model) > 1 and (len(of_model) > _CACHED or total > _CACHED_BYTES):
+                total -= of_model.popitem(last=False)[1].memory
         return compiled
 
     def _compiles_quickly(self, grammar: Part) -> bool:

@@ -15,7 +15,12 @@ from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Vocabulary
 
-_LONGEST_TOKEN = 64
+_LONGEST_TRIED = 64
+_LONGEST_TOKEN = 512
+"""Bytes of a token that constraints allow: those of real vocabularies have at most 256."""
+_MOST_TOKENS, _MOST_BYTES = 300_000, 8 << 20
+"""Of a vocabulary: the interpreter's lock is held while llguidance reads it, half a second at most. Gemma has 262,144
+tokens of 2 MB."""
 
 
 class Tokenizers:
@@ -26,13 +31,25 @@ class Tokenizers:
         self._lock = threading.Lock()
 
     def get(self, vocabulary: Vocabulary) -> Any:
-        """Return the `LLTokenizer` of `vocabulary`. Raises `InvalidConstraint` if its tokens have no bytes."""
-        key = (vocabulary.stop_tokens, frozenset(vocabulary.markers.values()))
+        """Return the `LLTokenizer` of `vocabulary`. Raises `InvalidConstraint` if its tokens have no bytes, or if they
+        are too many."""
+        key = vocabulary_key(vocabulary)
         with self._lock:
             of_model = self._made.setdefault(vocabulary.tokenizer, {})
             if key not in of_model:
-                of_model[key] = _make(vocabulary)
-            return of_model[key]
+                try:
+                    of_model[key] = _make(vocabulary)
+                except InvalidConstraint as error:
+                    of_model[key] = error.with_traceback(None)
+            made = of_model[key]
+        if isinstance(made, InvalidConstraint):
+            raise made
+        return made
+
+
+def vocabulary_key(vocabulary: Vocabulary) -> tuple[frozenset[int], frozenset[int]]:
+    """Return what distinguishes the vocabularies of one tokenizer."""
+    return vocabulary.stop_tokens, frozenset(vocabulary.markers.values())
 
 
 class _LLGuidanceTokens:
@@ -41,23 +58,32 @@ class _LLGuidanceTokens:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         tokenizer = vocabulary.tokenizer
-        pieces = [tokenizer.piece(token) for token in range(tokenizer.vocab_size)]
+        if tokenizer.vocab_size > _MOST_TOKENS:
+            raise InvalidConstraint(
+                "constraint", f"this model has {tokenizer.vocab_size} tokens; constraints need at most {_MOST_TOKENS}"
+            )
+        pieces = [_piece(tokenizer, token) for token in range(tokenizer.vocab_size)]
         if not any(pieces):
             raise InvalidConstraint("constraint", "the tokenizer of this model does not tell the bytes of its tokens")
+        if sum(map(len, filter(None, pieces))) > _MOST_BYTES:
+            raise InvalidConstraint("constraint", "the tokens of this model are too long for constraints")
         self.special_token_ids = sorted({*vocabulary.markers.values(), *vocabulary.stop_tokens, len(pieces)})
         self.tokens = [piece or b"" for piece in pieces] + [b"<mlxk:end>"]
         self.eos_token_id = min(vocabulary.stop_tokens, default=len(pieces))
         self.bos_token_id = None
-        self._tokenizer = tokenizer
+        self._tokenizer = weakref.ref(tokenizer)  # what is made of this is kept as long as the tokenizer
         special = set(self.special_token_ids)
         self._ids = {piece: token for token, piece in enumerate(self.tokens) if piece and token not in special}
-        self._longest = min(_LONGEST_TOKEN, max(map(len, self._ids), default=1))
+        self._longest = min(_LONGEST_TRIED, max(map(len, self._ids), default=1))
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
         """Return the tokens of `text`, in the way the model writes it where that is known."""
         data = text if isinstance(text, bytes) else text.encode()
+        tokenizer = self._tokenizer()
+        if tokenizer is None:
+            return self._greedy(data)
         try:
-            tokens = self._tokenizer.encode(data.decode(), add_special_tokens=False)
+            tokens = tokenizer.encode(data.decode(), add_special_tokens=False)
         except UnicodeDecodeError:
             return self._greedy(data)
         joined = b"".join(self.tokens[token] for token in tokens)
@@ -75,6 +101,11 @@ class _LLGuidanceTokens:
             else:
                 return tokens  # a byte that no token writes
         return tokens
+
+
+def _piece(tokenizer: Tokenizer, token: int) -> bytes | None:
+    piece = tokenizer.piece(token)
+    return None if piece is None or len(piece) > _LONGEST_TOKEN else piece
 
 
 def _make(vocabulary: Vocabulary) -> Any:
