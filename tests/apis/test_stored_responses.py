@@ -211,7 +211,7 @@ def test_the_oldest_are_dropped_at_each_bound(store):
 
 
 def test_bytes_are_a_bound(store):
-    responses, _ = store(bytes=250)
+    responses, _ = store(bytes=2 * stored("a", size=100).size)
     for id in "abc":
         responses.put(stored(id, size=100))
     assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
@@ -224,11 +224,26 @@ def test_age_is_a_bound(store):
     assert responses.find("a", "a") is None
 
 
-def test_a_call_counts_with_its_arguments():
-    call = ToolCall(id="a", name="f", arguments="x" * 1000)
-    conversation = [Message(role="assistant", content="", tool_calls=[call])]
-    with_call = StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=conversation)
-    assert with_call.size > 1000
+LONG = "x" * 1000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role="assistant", content="", tool_calls=[ToolCall(id="a", name="f", arguments=LONG)]),
+        Message(role="assistant", content="", tool_calls=[ToolCall(id=LONG, name="f", arguments="{}")]),
+        Message(role="tool", content="", tool_call_id=LONG),
+        Message(role="assistant", content="", reasoning=LONG),
+    ],
+    ids=["arguments", "id", "result", "reasoning"],
+)
+def test_every_text_of_a_message_counts(message):
+    assert StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=[message]).size > 1000
+
+
+def test_each_message_counts_for_more_than_its_text():
+    conversation = [Message(role="user", content="x")] * 100
+    assert StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=conversation).size > 10_000
 
 
 def test_a_wrong_clock_deletes_nothing_and_what_is_old_is_deleted(tmp_path):

@@ -28,6 +28,10 @@ class Bounds:
     age: float
 
 
+_OBJECT = 100
+"""Bytes of a text, or its share of the message it is in, besides its characters."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredResponse:
     """A finished response. `body` is its JSON, `input_items` that of its input; `conversation` continues from it."""
@@ -41,9 +45,14 @@ class StoredResponse:
     @property
     def size(self) -> int:
         """Bytes, roughly: JSON and conversation."""
-        texts = sum(len(m.content) + len(m.reasoning or "") for m in self.conversation)
-        calls = sum(len(call.name) + len(call.arguments) for m in self.conversation for call in m.tool_calls)
-        return len(self.body) + len(self.input_items) + 2 * (texts + calls)
+        return len(self.body) + len(self.input_items) + sum(map(_size, self.conversation))
+
+
+def _size(message: Message) -> int:
+    texts = [message.content, message.reasoning, message.tool_call_id]
+    for call in message.tool_calls:
+        texts += [call.id, call.name, call.arguments]
+    return sum(_OBJECT + 2 * len(text) for text in texts if text is not None)
 
 
 class ResponseStore(Protocol):
