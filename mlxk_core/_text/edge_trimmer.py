@@ -12,7 +12,7 @@ class EdgeTrimmer:
     """
 
     def __init__(self) -> None:
-        self._held = ""  # white space that waits for what follows it
+        self._held: list[str] = []  # white space that waits for what follows it; joined once, there may be megabytes
         self._last = ""  # the last character of the text so far
         self._started = False  # whether anything but white space was written
         self._removed = False  # whether a span was removed since the last such text
@@ -29,18 +29,13 @@ class EdgeTrimmer:
         """The last character of the text so far, white space included; "" at the beginning."""
         return self._last
 
-    @property
-    def held(self) -> str:
-        """White space that was written and not returned yet."""
-        return self._held
-
     def write(self, text: str, *, hold: bool = True) -> str:
         """Return the text to emit now. Without `hold`, trailing white space is emitted at once: no span may follow."""
         if self._removed:
             body = text.lstrip()
             lead = text[: len(text) - len(body)]
             if self._keeps_lead and lead:
-                self._held += lead
+                self._held.append(lead)
                 self._last = lead[-1]
             if not body:
                 return ""
@@ -48,12 +43,14 @@ class EdgeTrimmer:
             text = body
         body = text.rstrip() if hold or not self._started else text
         if not body:
-            self._held += text
+            self._hold(text)
             self._last = text[-1:] or self._last
             return ""
         if not hold:
             body = text
-        lead, self._held = self._separator + self._held, text[len(body) :]
+        lead = self._separator + "".join(self._held)
+        self._held.clear()
+        self._hold(text[len(body) :])
         self._separator = ""
         self._started = True
         self._last = text[-1]
@@ -62,7 +59,7 @@ class EdgeTrimmer:
     def remove(self) -> None:
         """Note that a span is removed here."""
         if not self._started:
-            self._held = ""
+            self._held.clear()
         self._keeps_lead = self._started and not self._held and not self._last.isspace()
         self._removed = True
 
@@ -73,5 +70,10 @@ class EdgeTrimmer:
 
     def close(self) -> str:
         """Return what is still held back. White space before a removed span at the end of the text is dropped."""
-        held, self._held = self._held, ""
+        held = "".join(self._held)
+        self._held.clear()
         return "" if self._removed else held
+
+    def _hold(self, text: str) -> None:
+        if text:
+            self._held.append(text)

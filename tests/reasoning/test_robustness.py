@@ -61,6 +61,17 @@ def test_harmony_keeps_what_is_no_header_of_a_wild_response(tmp_path) -> None:
             assert not [marker for marker in MARKERS if marker in said]
 
 
+@pytest.mark.parametrize("follows", ["", "Hi", "<|channel|>analysis<|message|>Hi"])
+def test_harmony_holds_little_white_space(follows, tmp_path) -> None:
+    def make():
+        return HarmonyExtractor(ExtractorContext(model=Model(name="m", path=tmp_path)))
+
+    space = "\n" * 4_200
+    assert make().feed(space)
+    extracted = assert_split_invariant(make, space + follows)
+    assert "".join(part for _, part in extracted.runs).strip() == follows[-2:]
+
+
 def test_harmony_keeps_every_word_of_wild_messages(tmp_path) -> None:
     draw = random.Random(3)
     model = Model(name="a model", path=tmp_path)

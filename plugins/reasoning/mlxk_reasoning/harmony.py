@@ -22,6 +22,8 @@ _STRIPPED = {
 }
 _STRIPPED_OPENING = "analysis"
 _INK = re.compile(r"\S")
+_MOST_SPACE = 4096
+"""Characters of white space after which no header is expected. All of it is searched again for every token."""
 
 
 class _State(Enum):
@@ -102,10 +104,13 @@ class HarmonyExtractor:
 
     def _outside(self, text: str, at: int, final: bool) -> _Step:
         ink = _INK.search(text, at)
+        here = ink.start() if ink else len(text)
+        # Between messages white space means nothing; at the very beginning it may be the answer's.
+        if self._untouched and here - at > _MOST_SPACE:
+            self._open(Channel.CONTENT)
+            return [], at
         if ink is None:
-            # Between messages white space means nothing; at the very beginning it may be the answer's.
             return [], None if self._untouched else len(text)
-        here = ink.start()
         if here > at and not self._untouched:
             return [], here
         hit = markers(*MARKERS).match(text, here, final=final)
