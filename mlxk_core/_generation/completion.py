@@ -19,6 +19,7 @@ from mlxk_core._generation.events import (
     ToolCallDelta,
     Usage,
 )
+from mlxk_core._generation.packed_tokens import PackedTokens
 from mlxk_core._generation.request import ToolCall
 
 
@@ -37,16 +38,16 @@ class Completion:
     timings: Timings
     stop_string: str | None = None
     stop_token: TokenLogprob | None = None
-    tokens: tuple[TokenLogprob, ...] = ()
+    tokens: Sequence[TokenLogprob] = ()
     prompt_text: str = ""
-    prompt_tokens: tuple[PromptToken, ...] = ()
+    prompt_tokens: Sequence[PromptToken] = ()
 
 
 def join_events(events: Iterable[Event]) -> Completion:
     """Read a stream to its end and join it. All complete responses are made here, so they always match the stream."""
     pieces: list[list[Delta | ToolCallDelta]] = []
     calls: dict[int, list[ToolCallDelta]] = {}
-    prompt_tokens: list[PromptToken] = []
+    prompt_tokens: list[Sequence[PromptToken]] = []
     finished = Finished("cancelled")
     prompt_text = ""
     for event in events:
@@ -54,7 +55,7 @@ def join_events(events: Iterable[Event]) -> Completion:
             case Started():
                 prompt_text = event.prompt_text
             case PromptLogprobs():
-                prompt_tokens.extend(event.tokens)
+                prompt_tokens.append(event.tokens)
             case Delta() | ToolCallDelta():
                 if not pieces or _key(pieces[-1][0]) != _key(event):
                     pieces.append([])
@@ -76,9 +77,9 @@ def join_events(events: Iterable[Event]) -> Completion:
         timings=finished.timings,
         stop_string=finished.stop_string,
         stop_token=finished.stop_token,
-        tokens=tuple(token for text in content for token in text.tokens),
+        tokens=PackedTokens.joined(text.tokens for text in content),
         prompt_text=prompt_text,
-        prompt_tokens=tuple(prompt_tokens),
+        prompt_tokens=PackedTokens.joined(prompt_tokens),
     )
 
 
@@ -93,7 +94,7 @@ def _joined(pieces: Sequence[Delta | ToolCallDelta]) -> Delta | ToolCallDelta:
         call = _call([piece for piece in pieces if isinstance(piece, ToolCallDelta)])
         return ToolCallDelta(first.index, call.id or None, call.name or None, call.arguments)
     texts = [piece for piece in pieces if isinstance(piece, Delta)]
-    tokens = tuple(token for text in texts for token in text.tokens)
+    tokens = PackedTokens.joined(text.tokens for text in texts)
     return Delta(first.channel, "".join(text.text for text in texts), tokens)
 
 

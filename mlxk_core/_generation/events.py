@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -54,7 +55,7 @@ class PromptToken:
 class PromptLogprobs:
     """The next tokens of the prompt, scored. Only if the request has `prompt_logprobs`; before the first delta."""
 
-    tokens: tuple[PromptToken, ...]
+    tokens: Sequence[PromptToken]
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen: made for every token, at a third of the time
@@ -63,7 +64,7 @@ class Delta:
 
     channel: Channel
     text: str
-    tokens: tuple[TokenLogprob, ...] = ()
+    tokens: Sequence[TokenLogprob] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import json
 import msgspec
 import pytest
 
-from mlxk_core.api.server import ErrorInfo
+from mlxk_core.api.generation import Channel, Delta, TokenLogprob
+from mlxk_core.api.server import ApiError, ErrorInfo
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.response import Presentation, Response
 from mlxk_responses.tools import Tools
@@ -32,6 +33,12 @@ def text(response):
     return "".join(part["text"] for item in response["output"] if item["type"] == "message" for part in item["content"])
 
 
+def bare_response():
+    fields = {"status": "in_progress", "model": "m", "output": [], "metadata": {}, "parallel_tool_calls": True}
+    fields |= {"reasoning": {}, "store": False, "temperature": 1, "text": {}, "tool_choice": "auto", "tools": []}
+    return msgspec.convert({"id": "r", "created_at": 0, "top_logprobs": 0, "top_p": 1, **fields}, Response)
+
+
 def without_ids(value):
     """`value` without what differs between two responses to one request."""
     if isinstance(value, dict):
@@ -49,6 +56,28 @@ def test_a_text_is_answered_by_a_response_object(api):
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
     assert {"cached_tokens", "cache_write_tokens"} == set(usage["input_tokens_details"])
     assert body["completed_at"] >= body["created_at"]
+
+
+def test_log_probabilities_are_those_of_the_stream_and_stay_out_of_the_conversation(api):
+    def entries(response):
+        return [entry for item in response["output"] for part in item["content"] for entry in part["logprobs"]]
+
+    whole = create(api, top_logprobs=2).json
+    events = create(api, top_logprobs=2, stream=True).events
+    assert len(entries(whole)) == whole["usage"]["output_tokens"] - 1  # the one that ends it has no text
+    assert entries(whole) == entries(events[-1]["response"])
+    assert entries(whole) == [entry for event in events if "delta" in event for entry in event["logprobs"]]
+    assert entries(api.get(f"/v1/responses/{whole['id']}").json) == entries(whole)
+    assert create(api, previous_response_id=whole["id"]).status == 200
+
+
+def test_a_message_has_a_number_of_log_probabilities():
+    response = bare_response()
+    encoder = ResponsesEncoder(response, Presentation(Tools(), logprobs=True), lambda response: None)
+    long = Delta(Channel.CONTENT, "x", (TokenLogprob("x" * 1_000_000, -1.0),))
+    with pytest.raises(ApiError, match="log probabilities"):
+        for _ in range(20):
+            encoder.piece(0, long)
 
 
 @pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker", "tiny/caller"])
@@ -281,10 +310,7 @@ def test_compaction_is_an_error_that_says_so(api, method):
     ],
 )
 def test_a_response_that_fails_has_a_code_that_clients_read(status, code, sent):
-    fields = {"status": "in_progress", "model": "m", "output": [], "metadata": {}, "parallel_tool_calls": True}
-    fields |= {"reasoning": {}, "store": False, "temperature": 1, "text": {}, "tool_choice": "auto", "tools": []}
-    response = msgspec.convert({"id": "r", "created_at": 0, "top_logprobs": 0, "top_p": 1, **fields}, Response)
-    encoder = ResponsesEncoder(response, Presentation(Tools()), lambda response: None)
+    encoder = ResponsesEncoder(bare_response(), Presentation(Tools()), lambda response: None)
     *_, last = encoder.error(ErrorInfo(status=status, message="No.", type="server_error", code=code)).split(b"data: ")
     failed = json.loads(last)
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")

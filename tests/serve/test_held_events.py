@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mlxk_core.api.generation import Channel, Delta, TokenLogprob
+from mlxk_core.api.server import ApiError
+from mlxk_serve.http.byte_budget import ByteBudget
+from mlxk_serve.http.held_events import HeldEvents
+
 TOKENS = 1_500
 ALTERNATIVES = 20  # with them, more log probabilities than are encoded on the thread of all responses
 REQUESTS = {
@@ -36,18 +41,30 @@ def test_tens_of_thousands_of_log_probabilities_are_those_of_the_stream(serve, e
     assert whole == streamed
 
 
-def test_responses_that_are_not_streamed_share_a_number_of_log_probabilities(serve, engine, kit):
-    client = serve(limits={"logprobs": 400_000}).client
+def test_a_response_that_is_not_streamed_has_a_number_of_log_probabilities(serve, engine, kit):
+    client = serve(limits={"logprobs": 800_000}).client
     engine.script.answer = lambda prompt: "xyz" * 300
     fields = {"logprobs": True, "top_logprobs": 10, "max_tokens": 900}
     rejected = client.chat(**fields)
-    assert (rejected.status, rejected.error["code"]) == (503, "too_many_logprobs")
-    assert rejected.headers["retry-after"]
+    assert (rejected.status, rejected.error["code"]) == (400, "too_many_logprobs")
     kit.until(lambda: client.status()["active"] == 0)
     assert len(client.streamed(**fields)) > 900
-    for _ in range(3):  # what was held is given back
-        small = client.chat(logprobs=True, top_logprobs=10, max_tokens=100)
-        assert len(small.json["choices"][0]["logprobs"]["content"]) == 100
+    for _ in range(5):  # what was held is given back
+        small = client.chat(logprobs=True, top_logprobs=10, max_tokens=200)
+        assert len(small.json["choices"][0]["logprobs"]["content"]) == 200
+
+
+def test_such_responses_share_a_number_of_log_probabilities():
+    budget = ByteBudget(4_000)  # each takes almost 1,000
+    delta = Delta(Channel.CONTENT, "x", (TokenLogprob("x" * 900, -1.0),))
+    held = [HeldEvents(budget) for _ in range(5)]
+    for each in held[:4]:
+        each.add(0, delta)
+    with pytest.raises(ApiError) as caught:
+        held[4].add(0, delta)
+    assert (caught.value.status, caught.value.code) == (503, "too_many_logprobs")
+    held[0].release()
+    HeldEvents(budget).add(0, delta)
 
 
 def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit):

@@ -21,7 +21,8 @@ from mlxk_core.api.generation import (
     ToolCallDelta,
 )
 from mlxk_core.api.generation import Usage as TokenUsage
-from mlxk_core.api.server import EVENT_STREAM, ErrorInfo
+from mlxk_core.api.server import EVENT_STREAM, ApiError, ErrorInfo
+from mlxk_protocol.encode import encoded_size
 from mlxk_protocol.ids import new_id
 from mlxk_responses.response import (
     FunctionCallItem,
@@ -43,6 +44,9 @@ from mlxk_responses.response import (
 )
 
 _json = msgspec.json.encode
+_MOST_LOGPROBS = 8 << 20
+"""Bytes of the log probabilities of a message: they are kept until it ends, and are in four events then. Those of 4,000
+tokens with 20 alternatives."""
 
 
 class ResponsesEncoder:
@@ -221,7 +225,7 @@ class _OpenItem(ABC):
         """Return the events that open the item."""
 
     @abstractmethod
-    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+    def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         """Return the events of more text."""
 
     @abstractmethod
@@ -233,16 +237,22 @@ class _Message(_OpenItem):
     def __init__(self, encoder: ResponsesEncoder) -> None:
         super().__init__(encoder, "msg")
         self.logprobs: list[Logprob] = []
+        self.logprobs_size = 0
 
     def begin(self) -> bytes:
         return self.added(MessageItem(self.id, [], "in_progress")) + self.event(
             "response.content_part.added", content_index=0, part=OutputText("")
         )
 
-    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+    def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         self.text += text
         new = logprobs(tokens)
         self.logprobs += new
+        self.logprobs_size += encoded_size(new)
+        if self.logprobs_size > _MOST_LOGPROBS:
+            raise ApiError(
+                400, "This response has too many log probabilities. Ask for fewer.", code="too_many_logprobs"
+            )
         return self.event("response.output_text.delta", content_index=0, delta=text, logprobs=new)
 
     def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
@@ -264,7 +274,7 @@ class _Reasoning(_OpenItem):
             return out + self.event("response.reasoning_summary_part.added", summary_index=0, part=part)
         return out + self.event("response.content_part.added", content_index=0, part=ReasoningText(""))
 
-    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+    def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         self.text += text
         if self.summarize:
             return self.event("response.reasoning_summary_text.delta", summary_index=0, delta=text)
@@ -293,7 +303,7 @@ class _Call(_OpenItem):
     def begin(self) -> bytes:
         return self.added(self._item("in_progress"))
 
-    def add(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> bytes:
+    def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         if not text:
             return b""
         self.text += text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, to_builtins
 
 from mlxk_core.api.generation import TokenLogprob
 from mlxk_core.api.generation import Usage as TokenUsage
@@ -151,6 +152,14 @@ class Presentation(Struct, frozen=True):
     logprobs: bool = False
 
 
+def plain(item: OutputItem) -> dict[str, Any]:
+    """Return `item` as JSON objects, without the log probabilities of its tokens."""
+    if isinstance(item, MessageItem):
+        item = MessageItem(item.id, [OutputText(part.text) for part in item.content], item.status)
+    fields: dict[str, Any] = to_builtins(item)
+    return fields
+
+
 def reasoning_item(id: str, text: str, how: Presentation, status: ItemStatus = "completed") -> ReasoningItem:
     """Return a reasoning item with `text` in the place the client asked for."""
     return ReasoningItem(
@@ -170,7 +179,7 @@ def call_item(id: str, call_id: str, name: str, arguments: str, how: Presentatio
     )
 
 
-def logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
+def logprobs(tokens: Sequence[TokenLogprob]) -> list[Logprob]:
     """Return log probabilities as they are written, one entry a token."""
     return encoded_each(
         Logprob(t.text, max(t.logprob, _MINUS_INFINITY), _bytes(t), [_top(top) for top in t.top]) for t in tokens

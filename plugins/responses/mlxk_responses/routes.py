@@ -25,7 +25,7 @@ from mlxk_responses.background import Run, Runs
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.items import to_messages
 from mlxk_responses.requests import Item, ResponseRequest, TextFormat
-from mlxk_responses.response import Presentation, Response
+from mlxk_responses.response import Presentation, Response, plain
 from mlxk_responses.settings import ResponsesSettings
 from mlxk_responses.sqlite_store import SqliteStore
 from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredResponse, get, not_found
@@ -105,7 +105,7 @@ class Responses:
 
         def finished(response: Response) -> None:
             if response.store:
-                output = to_messages(msgspec.to_builtins(response.output), path="output")
+                output = to_messages([plain(item) for item in response.output], path="output")
                 self._store.put(
                     StoredResponse(
                         id=response.id,

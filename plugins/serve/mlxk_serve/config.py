@@ -31,8 +31,8 @@ class Limits:
     """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
     unsent_bodies: int = 64 * MEGABYTE
     """Most bytes of large responses kept in memory for slow readers, all together; others are in temporary files."""
-    logprobs: int = 256 * MEGABYTE
-    """Most bytes of log probabilities held for responses that are not streamed, all together."""
+    logprobs: int = 128 * MEGABYTE
+    """Most bytes of log probabilities held for responses that are not streamed, all together; a fourth for each."""
     stalled_time: float = 30
     """A reader that takes nothing for this long is disconnected."""
     unread_time: float = 5

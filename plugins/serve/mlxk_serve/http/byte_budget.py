@@ -12,14 +12,14 @@ class ByteBudget:
     """At most `most` bytes at once. Safe to use from any thread."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._lock = threading.Lock()
         self._held = 0
 
     def take(self, count: int) -> bool:
         """Take `count` bytes; False, and none is taken, if they are not free."""
         with self._lock:
-            if self._held + count > self._most:
+            if self._held + count > self.most:
                 return False
             self._held += count
             return True

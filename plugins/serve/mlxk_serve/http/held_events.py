@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from mlxk_core.api.generation import Completion, Delta, Event, PromptLogprobs, join_events
+from mlxk_core.api.generation import Completion, Delta, Event, PackedTokens, PromptLogprobs, join_events, pack
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import ByteBudget, Share
 
-_SCORE = 200
-"""Bytes of a log probability: a token or an alternative to it, with its text."""
-_MANY = 20_000
-"""Log probabilities that take a tenth of a second to encode."""
-TOO_MANY = ApiError(
-    503,
-    "Too many log probabilities are held for responses that are not streamed. Use `stream`, or ask for fewer.",
-    code="too_many_logprobs",
-    headers={"retry-after": "5"},
-)
+_MANY = 1 << 20
+"""Bytes of log probabilities that take a tenth of a second to encode."""
 
 
 class HeldEvents:
-    """Holds events by choice. Their log probabilities take a share of `budget`: there may be millions, and they grow
-    with tokens, choices and alternatives."""
+    """Holds events by choice. Their log probabilities take a share of `budget`, of which one response has a fourth at
+    most: there may be millions, and they grow with tokens, choices and alternatives."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._events: dict[int, list[Event]] = {}
-        self._scores = 0
+        self._size = 0
+        self._most = budget.most // 4
         self._share = Share(budget)
 
     def add(self, index: int, event: Event) -> None:
-        """Hold the next event of choice `index`. Raises `ApiError` (503) if the budget is spent."""
+        """Hold the next event of choice `index`. Raises `ApiError`, 503 if the budget is spent."""
         if isinstance(event, (Delta, PromptLogprobs)) and event.tokens:
-            self._scores += sum(1 + len(token.top) for token in event.tokens)
-            if not self._share.grow_to(self._scores * _SCORE):
-                raise TOO_MANY.with_traceback(None)
+            event = pack(event)
+            assert isinstance(event, (Delta, PromptLogprobs))
+            assert isinstance(event.tokens, PackedTokens)
+            self._size += event.tokens.size
+            if self._size > self._most:
+                raise ApiError(
+                    400,
+                    "This response has too many log probabilities. Use `stream`, or ask for fewer alternatives, tokens "
+                    "or choices.",
+                    code="too_many_logprobs",
+                )
+            if not self._share.grow_to(self._size):
+                raise ApiError(
+                    503,
+                    "Other responses have very many log probabilities. Use `stream`, or ask for fewer.",
+                    code="too_many_logprobs",
+                    headers={"retry-after": "5"},
+                )
         self._events.setdefault(index, []).append(event)
 
     @property
     def many(self) -> bool:
         """Whether encoding them takes so long that the other responses must not wait for it."""
-        return self._scores > _MANY
+        return self._size > _MANY
 
     def completions(self) -> list[Completion]:
         """Return the choices in order."""

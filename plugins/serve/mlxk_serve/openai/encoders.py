@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
@@ -276,17 +277,17 @@ class TextEncoder(_EventStream):
     def piece(self, index: int, event: Event) -> bytes:
         match event:
             case Delta(channel=Channel.CONTENT, text=text, tokens=tokens):
-                return self._chunk(self._choice(index, text, tokens, None))
+                return self._chunk(self._choice(index, text, [tokens], None))
             case Started(prompt_text=text):
-                return self._chunk(self._choice(index, text, (), None)) if self._echo else b""
+                return self._chunk(self._choice(index, text, [], None)) if self._echo else b""
             case PromptLogprobs(tokens=tokens):
                 if self._echo and self._logprobs is not None:
-                    return self._chunk(self._choice(index, "", tokens, None))
+                    return self._chunk(self._choice(index, "", [tokens], None))
             case UsageUpdate(usage=usage):
                 self._usages[index] = usage
             case Finished(reason=reason, usage=usage, stop_token=stop_token):
                 self._usages[index] = usage
-                return self._chunk(self._choice(index, "", self._end_tokens(stop_token), reason))
+                return self._chunk(self._choice(index, "", [self._end_tokens(stop_token)], reason))
         return b""
 
     def whole(self, completions: Sequence[Completion]) -> bytes:
@@ -294,7 +295,7 @@ class TextEncoder(_EventStream):
             self._choice(
                 index,
                 (c.prompt_text if self._echo else "") + c.content,
-                (*c.prompt_tokens, *c.tokens, *self._end_tokens(c.stop_token)) if self._echo else c.tokens,
+                [c.prompt_tokens, c.tokens, self._end_tokens(c.stop_token)] if self._echo else [c.tokens],
                 c.finish_reason,
             )
             for index, c in enumerate(completions)
@@ -310,25 +311,25 @@ class TextEncoder(_EventStream):
         return (stop_token,) if self._echo and stop_token is not None else ()
 
     def _choice(
-        self, index: int, text: str, tokens: Sequence[TokenLogprob | PromptToken], reason: str | None
+        self, index: int, text: str, parts: Sequence[Sequence[TokenLogprob | PromptToken]], reason: str | None
     ) -> TextChoice:
-        logprobs = self._text_logprobs(index, tokens) if self._logprobs is not None and tokens else None
+        logprobs = self._text_logprobs(index, parts) if self._logprobs is not None and any(parts) else None
         return TextChoice(text, index, logprobs, cast("FinishReason | None", reason))
 
-    def _text_logprobs(self, index: int, tokens: Sequence[TokenLogprob | PromptToken]) -> TextLogprobs:
-        offsets, offset = [], self._offsets.get(index, 0)
+    def _text_logprobs(self, index: int, parts: Sequence[Sequence[TokenLogprob | PromptToken]]) -> TextLogprobs:
+        offset = self._offsets.get(index, 0)
         # A token may be part of a character, which is one in the text however many tokens it took.
         decoder = self._decoders.setdefault(index, codecs.getincrementaldecoder("utf-8")("replace"))
-        for token in tokens:
-            offsets.append(offset)
+        found = TextLogprobs([], [], [] if self._logprobs else None, [])
+        for token in chain.from_iterable(parts):  # once: they may be packed
+            found.text_offset.append(offset)
             offset += len(token.text if token.data is None else decoder.decode(token.data))
+            found.tokens.append(token.text)
+            found.token_logprobs.append(None if token.logprob is None else max(token.logprob, _LOWEST))
+            if self._logprobs and found.top_logprobs is not None:
+                found.top_logprobs += encoded_each([_by_text(token, self._logprobs)])
         self._offsets[index] = offset
-        return TextLogprobs(
-            tokens=[token.text for token in tokens],
-            token_logprobs=[None if token.logprob is None else max(token.logprob, _LOWEST) for token in tokens],
-            top_logprobs=encoded_each(_by_text(token, self._logprobs) for token in tokens) if self._logprobs else None,
-            text_offset=offsets,
-        )
+        return found
 
 
 def _by_text(token: TokenLogprob | PromptToken, alternatives: int) -> dict[str, float] | None:
