@@ -15,15 +15,19 @@ from mlxk_core._models.files import CutOff, open_file, read_error
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY, _FLOAT64 = 4, 8, 9, 12
 _LENGTH = struct.Struct("<Q")
 _CONTROL, _USER_DEFINED = 3, 4  # token types
-_ALIGNMENT = 32  # of the weights, unless `general.alignment` says otherwise
+_ALIGNMENT_KEY = "general.alignment"
+_ALIGNMENT = 32  # of the weights, unless the key says otherwise
 
 # Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
 _MAX_ENTRIES = 1 << 17  # tensors, or keys
 _MAX_ELEMENTS = 1 << 22  # of all arrays together; the largest vocabularies have 262,144, and twice as many merges
 _MAX_HEADER = 1 << 26  # bytes
+_MAX_ALIGNMENT = 1 << 16
+_LONGEST_AXIS = (1 << 31) - 1
+_LONGEST_NAME = 100  # characters shown
 _FIRST_READ = 1 << 20
 
 TENSOR_TYPES: Mapping[int, str] = {
@@ -70,12 +74,14 @@ class GGUFTensor:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """The header. The weights begin `data_offset` bytes into the file."""
+    """The header. The weights begin `data_offset` bytes into the file. `float64_keys` name the values of type float64,
+    and the arrays of them."""
 
     version: int
     metadata: Mapping[str, Any]
     tensors: tuple[GGUFTensor, ...]
     data_offset: int = 0
+    float64_keys: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str | None:
@@ -153,6 +159,28 @@ class Texts(Sequence[str]):
         return iter(self._texts)
 
 
+def _is_alignment(value: int) -> bool:
+    return 0 < value <= _MAX_ALIGNMENT and value & (value - 1) == 0
+
+
+def _check_places(tensors: Sequence[GGUFTensor]) -> None:
+    """Raise `ValueError` for two tensors of one name, or that share bytes: thousands of them could ask for any amount
+    of memory."""
+    names: set[str] = set()
+    end, before = 0, ""
+    for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
+        if tensor.name in names:
+            raise ValueError(f"it has the tensor {_shown(tensor.name)} twice")
+        names.add(tensor.name)
+        if tensor.offset < end:
+            raise ValueError(f"the tensors {_shown(before)} and {_shown(tensor.name)} overlap")
+        end, before = tensor.offset + (tensor.size or 0), tensor.name
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+
+
 class _UnknownType(ValueError):
     def __init__(self, kind: int) -> None:
         super().__init__(f"it has a value of unknown type {kind}")
@@ -163,6 +191,7 @@ class _Parser:
         self._data = data
         self._at = 0
         self._elements = 0
+        self._float64 = False
 
     def header(self) -> GGUFHeader:
         if self._data[:4] != b"GGUF"[: len(self._data)]:
@@ -172,24 +201,38 @@ class _Parser:
         if version not in (2, 3):
             raise ValueError(f"version {version} is not 2 or 3")
         tensors, entries = self._count(), self._count()
-        metadata = {}
+        metadata: dict[str, Any] = {}
+        float64_keys = []
         for _ in range(entries):
             key = self._string()
-            metadata[key] = self._value(self._scalar("I"))
+            if key in metadata:
+                raise ValueError(f"it has the key {_shown(key)} twice")
+            kind = self._scalar("I")
+            self._float64 = False
+            metadata[key] = value = self._value(kind)
+            if self._float64:
+                float64_keys.append(key)
+            if key == _ALIGNMENT_KEY and not (kind == _UINT32 and _is_alignment(value)):
+                raise ValueError(f"its {key} is no power of two of type uint32 up to {_MAX_ALIGNMENT:,}")
         listed = tuple(self._tensor() for _ in range(tensors))
-        alignment = metadata.get("general.alignment")
-        if not isinstance(alignment, int) or alignment <= 0:
-            alignment = _ALIGNMENT
-        return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment)
+        _check_places(listed)
+        alignment = metadata.get(_ALIGNMENT_KEY, _ALIGNMENT)
+        return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment, tuple(float64_keys))
 
     def _tensor(self) -> GGUFTensor:
         name = self._string()
         axes = self._scalar("I")
         if axes > 8:
-            raise ValueError(f"tensor {name!r} declares {axes} axes")
+            raise ValueError(f"tensor {_shown(name)} declares {axes} axes")
         shape = tuple(self._scalar("Q") for _ in range(axes))
+        if not all(0 < axis <= _LONGEST_AXIS for axis in shape):
+            raise ValueError(f"tensor {_shown(name)} declares the shape {shape}")
         kind, offset = self._scalar("I"), self._scalar("Q")
-        return GGUFTensor(name, shape, TENSOR_TYPES.get(kind, f"type {kind}"), offset)
+        tensor = GGUFTensor(name, shape, TENSOR_TYPES.get(kind, f"type {kind}"), offset)
+        weights, _ = GGUF_BLOCKS.get(tensor.type, (1, 0))
+        if (shape[0] if shape else 1) % weights:
+            raise ValueError(f"tensor {_shown(name)} has rows that are no whole blocks of {weights}")
+        return tensor
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
@@ -199,6 +242,7 @@ class _Parser:
             self._elements += length
             if self._elements > _MAX_ELEMENTS:
                 raise ValueError(f"its arrays declare {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
+            self._float64 |= inner == _FLOAT64
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:
@@ -208,6 +252,7 @@ class _Parser:
             raise _UnknownType(inner)
         if kind not in _SCALARS:
             raise _UnknownType(kind)
+        self._float64 |= kind == _FLOAT64
         return self._scalar(_SCALARS[kind])
 
     def _count(self) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_CONTEXT = 4096
 """Tokens to generate by default where a model's files do not give its context length."""
-_LONGEST_NUMBER = 18  # digits; Python refuses to read a number of thousands of them
+_LONGEST_NUMBER = 18  # digits; Python refuses to read a number of thousands, or to multiply it by a factor
 _LARGEST_FACTOR = 1 << 16
 
 # By precedence. `model_max_length` of the tokenizer's config is left out: it is often 1e30.
@@ -141,4 +141,6 @@ def _positive(value: object) -> int | None:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value < 10**_LONGEST_NUMBER else None

@@ -233,6 +233,8 @@ def _value(value: Any) -> bytes:
         return struct.pack("<IIQ", 9, kind, len(value)) + b"".join(items)
     if isinstance(value, str):
         return struct.pack("<I", 8) + _string(value)
+    if isinstance(value, np.float64):
+        return struct.pack("<Id", 12, value)
     kind, code = (7, "?") if isinstance(value, bool) else (4, "I") if isinstance(value, int) else (6, "f")
     return struct.pack(f"<I{code}", kind, value)
 

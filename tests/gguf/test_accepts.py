@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlxk_core._errors import AmbiguousModel, BrokenModel, UnsupportedModel
@@ -61,6 +62,13 @@ def test_another_architecture_is_named(original: Callable[..., Any], tmp_path: P
         ({"llama.rope.dimension_count": 4}, "rope.dimension_count"),
         ({"tokenizer.ggml.model": "rwkv"}, "tokenizer not supported: rwkv"),
         ({"tokenizer.ggml.pre": "viking"}, "tokenizer not supported: text splitter `viking`"),
+        ({"tokenizer.ggml.pre": [1, 2]}, "tokenizer not supported: text splitter"),
+        ({"tokenizer.ggml.model": [1, 2]}, "tokenizer not supported"),
+        ({"tokenizer.ggml.tokens": ["a"] * 5000}, "5,000 tokens"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "attention.layer_norm_rms_epsilon"),
+        ({"llama.rope.freq_base": [1, 2]}, "rope.freq_base"),
+        ({"llama.context_length": "many"}, "context_length"),
+        ({"general.x": np.float64(2)}, "general.x"),
     ],
 )
 def test_what_would_run_wrongly_is_refused(
@@ -69,6 +77,7 @@ def test_what_would_run_wrongly_is_refused(
     verdict = accepts(in_file(original().to_gguf(tmp_path / "tiny.gguf", extra=extra)))
     assert verdict.answer == "no"
     assert reason in verdict.reason
+    assert len(verdict.reason) < 2000
 
 
 def test_a_tensor_the_architecture_has_not_is_named(original: Callable[..., Any], tmp_path: Path):

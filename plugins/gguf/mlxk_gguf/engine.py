@@ -7,13 +7,13 @@ from typing import Any
 from mlxk_core.api import EngineContext, Model
 from mlxk_core.api.errors import UnsupportedModel
 from mlxk_gguf.files import open_files
-from mlxk_gguf.support import reasons_against
+from mlxk_gguf.support import reason_against
 from mlxk_gguf.tokenizer_size import is_small
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observe
-from mlxk_mlx.loading.load import BackgroundCall, in_this_process, prepare, read_ahead
+from mlxk_mlx.loading.load import BackgroundCall, in_this_process, prepare, read_ahead, translated_errors
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
@@ -24,7 +24,7 @@ _SCALES = 2 / 32
 def load(model: Model, context: EngineContext) -> Any:
     """Load `model`. Raises `BrokenModel` or `UnsupportedModel`, and `Interrupted` from `context.alive`."""
     files = open_files(model)
-    if reason := next(reasons_against(files), None):
+    if reason := reason_against(files):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
     read_ahead(part.path for part in files.parts)
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
@@ -32,7 +32,7 @@ def load(model: Model, context: EngineContext) -> Any:
     context.alive()
     from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
-    with observe(context.alive):
+    with translated_errors(model), observe(context.alive):
         network, _ = build_network(files, context.alive)
     return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 

@@ -13,6 +13,7 @@ from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import parse_shard, read_gguf_header
 
 _MOST_PARTS = 99_999  # five digits in a name
+_MOST_NAMES = 20  # of missing shards that are told
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def open_files(model: Model) -> GGUFFiles:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise BrokenModel(
-            f"{len(missing)} of {total} shards of {first.name} are missing: {', '.join(missing)}.",
+            f"{len(missing)} of {total} shards of {first.name} are missing: "
+            f"{', '.join(missing[:_MOST_NAMES])}{' …' if len(missing) > _MOST_NAMES else ''}.",
             model=model.name,
-            missing=missing,
+            missing=missing[:_MOST_NAMES],
         )
     return GGUFFiles((Part(first, header), *(Part(path, read_gguf_header(path)) for path in paths[1:])))

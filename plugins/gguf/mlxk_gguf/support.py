@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlxk_core.api import Model, Verdict
@@ -72,6 +72,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's frequency scaling, as a factor for each pair
 _ROPE_SCALINGS = ("none", "linear", "yarn")
+_SIZES = (
+    "context_length", "attention.key_length", "attention.value_length", "attention.sliding_window",
+    "rope.dimension_count", "rope.scaling.original_context_length",
+)  # fmt: skip
+_NUMBERS = (
+    "attention.layer_norm_rms_epsilon", "attn_logit_softcapping", "final_logit_softcapping", "rope.freq_base",
+    "rope.freq_base_swa", "rope.scaling.factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+)  # fmt: skip
+_LARGEST = 1e12
+_LONGEST_REASON = 1000  # characters: a file may have a list of a million where a name is expected
 
 
 def accepts(model: Model) -> Verdict:
@@ -79,7 +89,7 @@ def accepts(model: Model) -> Verdict:
     try:
         if model.gguf_path is None:
             return _nothing_chosen(model)
-        reason = next(reasons_against(open_files(model)), None)
+        reason = reason_against(open_files(model))
     except BrokenModel as error:
         return Verdict.no(str(error))
     return Verdict.no(reason) if reason else Verdict.yes()
@@ -96,13 +106,19 @@ def _nothing_chosen(model: Model) -> Verdict:
     return Verdict.no(f"several GGUF variants: {', '.join(names)}. Add :VARIANT to choose one")
 
 
-def reasons_against(files: GGUFFiles) -> Iterator[str]:
-    """Yield every reason why `files` cannot be run."""
+def reason_against(files: GGUFFiles) -> str | None:
+    """Return why `files` cannot be run, or None."""
+    reason = next(_reasons_against(files), None)
+    return reason if reason is None or len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+
+
+def _reasons_against(files: GGUFFiles) -> Iterator[str]:
     architecture = ARCHITECTURES.get(files.architecture)
     if architecture is None:
         known = ", ".join(sorted(ARCHITECTURES))
         yield f"GGUF architecture not supported: {files.architecture} (these are: {known})"
         return
+    yield from _unsupported_metadata(files)
     yield from _unsupported_types(files)
     yield from _unsupported_tensors(files, architecture)
     yield from _unsupported_settings(files)
@@ -117,6 +133,13 @@ def hf_name(name: str, architecture: Architecture) -> str | None:
         return f"model.layers.{match[1]}.{inner}.{ending}" if inner else None
     outer = _ENDS.get(stem)
     return f"{outer}.{ending}" if outer else None
+
+
+def _unsupported_metadata(files: GGUFFiles) -> Iterator[str]:
+    # MLX takes such a number for one of half the size, reads all that follows in the wrong place, and ends the process.
+    keys = [key for part in files.parts for key in part.header.float64_keys]
+    if keys:
+        yield f"numbers of 64 bits in GGUF metadata are not supported: {', '.join(keys)}"
 
 
 def _unsupported_types(files: GGUFFiles) -> Iterator[str]:
@@ -143,9 +166,15 @@ def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
     keys = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
     numbers = {key: files.value(key) for key in keys}
     numbers["attention.head_count_kv"] = files.value("attention.head_count_kv", 1)
-    strange = [key for key, value in numbers.items() if type(value) is not int or value < 1]
+    strange = [key for key, value in numbers.items() if not _is_size(value)]
     if strange:
         yield f"layers of different sizes are not supported: {', '.join(strange)}"
+        return
+    strange = [key for key in _SIZES if not _is_size(files.value(key, 1))]
+    strange += [key for key in _NUMBERS if not _is_number(files.value(key, 1))]
+    pattern = files.value("attention.sliding_window_pattern", 1)
+    if strange or not (_is_size(pattern) or isinstance(pattern, list)):
+        yield f"its settings are no numbers in range: {', '.join(strange) or 'attention.sliding_window_pattern'}"
         return
     if numbers["block_count"] > len(files.tensors):
         yield f"the header declares {numbers['block_count']} layers but the file has only {len(files.tensors)} tensors"
@@ -162,9 +191,24 @@ def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
         yield f"rope scaling not supported: {scaling}"
 
 
+def _is_size(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _LARGEST
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST  # not NaN
+
+
 def _unsupported_vocabulary(files: GGUFFiles) -> Iterator[str]:
     kind = files.metadata.get("tokenizer.ggml.model")
-    if kind not in VOCABULARIES or not files.metadata.get("tokenizer.ggml.tokens"):
+    tokens = files.metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(kind, str) or kind not in VOCABULARIES or not tokens or not isinstance(tokens, Sequence):
         yield f"tokenizer not supported: {kind}"
-    elif kind == "gpt2" and (splitter := files.metadata.get("tokenizer.ggml.pre", "default")) not in SPLITTERS:
-        yield f"tokenizer not supported: text splitter `{splitter}`"
+        return
+    rows = next(tensor.shape[1] for tensor in files.tensors if tensor.name == "token_embd.weight")
+    if len(tokens) > rows:
+        yield f"the header lists {len(tokens):,} tokens but token_embd.weight has {rows:,} rows"
+    if kind == "gpt2":
+        splitter = files.metadata.get("tokenizer.ggml.pre", "default")
+        if not isinstance(splitter, str) or splitter not in SPLITTERS:
+            yield f"tokenizer not supported: text splitter `{splitter}`"

@@ -89,6 +89,35 @@ def test_a_damaged_header_is_rejected_at_once(read, data, reason):
         read(data)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "reason"),
+    [
+        ({"general.alignment": 0}, {}, "alignment"),
+        ({"general.alignment": 48}, {}, "alignment"),
+        ({"general.alignment": 1 << 31}, {}, "alignment"),
+        ({"general.alignment": "32"}, {}, "alignment"),
+        ({}, {"a": ((32, 0), 0, 0)}, "shape"),
+        ({}, {"a": ((1 << 31,), 0, 0)}, "shape"),
+        ({}, {"a": ((33,), 2, 36)}, "no whole blocks of 32"),
+        ({}, {"a": ((), 8, 34)}, "no whole blocks of 32"),
+    ],
+)
+def test_what_no_reader_may_compute_with_is_refused(read, gguf, metadata, tensors, reason):
+    with pytest.raises(BrokenModel, match=reason):
+        read(gguf(metadata, tensors))
+
+
+def test_two_of_one_name_or_place_are_refused(read, gguf):
+    data = gguf({"k1": 1, "k2": 2}, {"t1": ((32,), 0, 128), "t2": ((32,), 0, 128)})
+    with pytest.raises(BrokenModel, match="the key 'k1' twice"):
+        read(data.replace(b"k2", b"k1"))
+    with pytest.raises(BrokenModel, match="the tensor 't1' twice"):
+        read(data.replace(b"t2", b"t1"))
+    place = struct.pack("<I", 0)  # the type
+    with pytest.raises(BrokenModel, match="'t1' and 't2' overlap"):
+        read(data.replace(place + struct.pack("<Q", 128), place + struct.pack("<Q", 96)))
+
+
 def test_no_damage_at_all_leads_to_another_error(read, gguf):
     data = bytearray(gguf({"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.token_type": [1, 1], "x": 1.5}))
     chance = random.Random(7)

@@ -18,7 +18,9 @@ def test_every_key_in_use_names_the_context(key):
     assert context_length({"text_config": {key: 8192}}) == 8192
 
 
-@pytest.mark.parametrize("value", [0, -1, None, "", "many", "-5", True, 1.5, [], float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "value", [0, -1, None, "", "many", "-5", True, 1.5, [], float("inf"), float("nan"), 1e308, 10**18]
+)
 def test_a_value_that_is_no_length_is_passed_over(value):
     assert context_length({"max_position_embeddings": value}) is None
     assert context_length({"max_position_embeddings": value, "n_ctx": 512}) == 512
