@@ -213,7 +213,7 @@ class _Parser:
             if self._float64:
                 float64_keys.append(key)
             if key == _ALIGNMENT_KEY and not (kind == _UINT32 and _is_alignment(value)):
-                raise ValueError(f"its {key} is no power of two of type uint32 up to {_MAX_ALIGNMENT:,}")
+                raise ValueError(f"its {key} must be a power of two up to {_MAX_ALIGNMENT:,}, of type uint32")
         listed = tuple(self._tensor() for _ in range(tensors))
         _check_places(listed)
         alignment = metadata.get(_ALIGNMENT_KEY, _ALIGNMENT)
@@ -231,7 +231,7 @@ class _Parser:
         tensor = GGUFTensor(name, shape, TENSOR_TYPES.get(kind, f"type {kind}"), offset)
         weights, _ = GGUF_BLOCKS.get(tensor.type, (1, 0))
         if (shape[0] if shape else 1) % weights:
-            raise ValueError(f"tensor {_shown(name)} has rows that are no whole blocks of {weights}")
+            raise ValueError(f"tensor {_shown(name)} has rows that do not fill blocks of {weights}")
         return tensor
 
     def _value(self, kind: int) -> Any:

@@ -174,7 +174,7 @@ def _unsupported_settings(files: GGUFFiles) -> Iterator[str]:
     strange += [key for key in _NUMBERS if not _is_number(files.value(key, 1))]
     pattern = files.value("attention.sliding_window_pattern", 1)
     if strange or not (_is_size(pattern) or isinstance(pattern, list)):
-        yield f"its settings are no numbers in range: {', '.join(strange) or 'attention.sliding_window_pattern'}"
+        yield f"settings that must be numbers in range: {', '.join(strange) or 'attention.sliding_window_pattern'}"
         return
     if numbers["block_count"] > len(files.tensors):
         yield f"the header declares {numbers['block_count']} layers but the file has only {len(files.tensors)} tensors"
@@ -196,7 +196,7 @@ def _is_size(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) <= _LARGEST  # not NaN
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= _LARGEST  # not NaN
 
 
 def _unsupported_vocabulary(files: GGUFFiles) -> Iterator[str]:

@@ -98,8 +98,8 @@ def test_a_damaged_header_is_rejected_at_once(read, data, reason):
         ({"general.alignment": "32"}, {}, "alignment"),
         ({}, {"a": ((32, 0), 0, 0)}, "shape"),
         ({}, {"a": ((1 << 31,), 0, 0)}, "shape"),
-        ({}, {"a": ((33,), 2, 36)}, "no whole blocks of 32"),
-        ({}, {"a": ((), 8, 34)}, "no whole blocks of 32"),
+        ({}, {"a": ((33,), 2, 36)}, "do not fill blocks of 32"),
+        ({}, {"a": ((), 8, 34)}, "do not fill blocks of 32"),
     ],
 )
 def test_what_no_reader_may_compute_with_is_refused(read, gguf, metadata, tensors, reason):
