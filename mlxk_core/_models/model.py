@@ -95,7 +95,7 @@ class Model:
             of_set = parse_shard(self.path.name)._replace(number=1)
             siblings = list(self.path.parent.glob("*.gguf")) if of_set.total > 1 else [self.path]
             found = [
-                File(path.name, path.stat().st_size)
+                File(path.name, _size(path))
                 for path in siblings
                 if parse_shard(path.name)._replace(number=1) == of_set
             ]
@@ -356,6 +356,15 @@ def gguf_templates(metadata: Mapping[str, Any]) -> dict[str, str]:
     found = {"default": metadata.get(key)}
     found |= {each.removeprefix(f"{key}."): text for each, text in metadata.items() if each.startswith(f"{key}.")}
     return {name: text for name, text in found.items() if isinstance(text, str) and text.strip()}
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 for a dangling or circular link, a folder, a pipe or a device."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _walk(folder: str, prefix: str) -> Iterator[File]:

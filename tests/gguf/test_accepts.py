@@ -14,6 +14,7 @@ from mlxk_core._host.host import Host
 from mlxk_core._models.resolve import Resolver
 from mlxk_core.api import Model
 from mlxk_gguf import plugin
+from mlxk_gguf.files import open_files
 from mlxk_gguf.support import accepts
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -101,6 +102,13 @@ def test_a_missing_part_is_named(original: Callable[..., Any], tmp_path: Path):
     verdict = accepts(in_file(path))
     assert verdict.answer == "no"
     assert "tiny-00002-of-00003.gguf" in verdict.reason
+
+
+def test_thousands_of_missing_parts_are_counted(original: Callable[..., Any], tmp_path: Path):
+    path = original().to_gguf(tmp_path / "tiny-00001-of-00001.gguf", extra={"split.count": 99_999})
+    with pytest.raises(BrokenModel, match="99999 of 99999") as error:
+        open_files(in_file(path))
+    assert len(str(error.value)) < 2000
 
 
 @pytest.mark.parametrize("count", [2**32 - 1, "two"])

@@ -65,8 +65,9 @@ def open_files(model: Model) -> GGUFFiles:
         return GGUFFiles((Part(first, header),))
     if number != 1 or not re.search(r"-\d{5}-of-\d{5}$", first.stem):
         raise BrokenModel(f"{first.name} is not the first of {total} shards. Use the first one.", file=first.name)
-    paths = [first.with_name(f"{whole}-{index:05}-of-{total:05}{first.suffix}") for index in range(1, total + 1)]
-    missing = [path.name for path in paths if not path.is_file()]
+    names = [f"{whole}-{index:05}-of-{total:05}{first.suffix}" for index in range(1, total + 1)]
+    present = {path.name for path in first.parent.iterdir()}  # a header may declare 99,999 shards
+    missing = [name for name in names if name not in present or not first.with_name(name).is_file()]
     if missing:
         raise BrokenModel(
             f"{len(missing)} of {total} shards of {first.name} are missing: "
@@ -74,4 +75,5 @@ def open_files(model: Model) -> GGUFFiles:
             model=model.name,
             missing=missing[:_MOST_NAMES],
         )
-    return GGUFFiles((Part(first, header), *(Part(path, read_gguf_header(path)) for path in paths[1:])))
+    others = map(first.with_name, names[1:])
+    return GGUFFiles((Part(first, header), *(Part(path, read_gguf_header(path)) for path in others)))

@@ -32,6 +32,15 @@ def test_a_single_file_is_itself_and_the_other_shards_of_its_set(folder, gguf):
     assert Model(name="x", path=path / "none.gguf").files == ()
 
 
+def test_the_other_shards_may_be_anything(folder, gguf):
+    parts = [f"m-Q8_0-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    path = folder({parts[0]: gguf()}).path
+    (path / parts[1]).symlink_to("nowhere")
+    (path / parts[2]).symlink_to(parts[2])
+    files = Model(name="m", path=path / parts[0]).files
+    assert [(file.name, file.size > 0) for file in files] == [(name, name == parts[0]) for name in parts]
+
+
 @pytest.mark.parametrize(
     ("files", "asked", "meant"),
     [
