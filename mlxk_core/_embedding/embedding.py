@@ -61,11 +61,12 @@ def embed(
     model = request.model
     configuration = embedding_configuration(model)
     prefix = configuration.prefix(request.prompt_name)
-    with service.tokenizer(model, needs="embeddings") as tokenizer:
+    waiting = partial(check_cancelled, cancelled)
+    with service.tokenizer(model, needs="embeddings", waiting=waiting) as tokenizer:
         encoded: list[array[int]] = []  # arrays: 64 requests of 2,048 inputs have ten million tokens
         for index, value in enumerate(request.inputs):
             check_cancelled(cancelled)
-            with service.tokenizing(partial(check_cancelled, cancelled), size=len(value)):
+            with service.tokenizing(waiting, size=len(value)):
                 tokens = _encode(tokenizer, configuration, prefix, value, request, index)
                 encoded.append(array("q", tokens))
         order = list(batches([len(tokens) for tokens in encoded]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import Interrupted
@@ -28,8 +29,8 @@ def run_work(
 ) -> Iterator[_T]:
     """Yield the result of each of `works`; a work yields None after each part, and its result at the end.
 
-    Raises `Interrupted` after the part in which `cancelled` becomes True, and what `GenerationService.run_tasks`
-    raises.
+    Raises `Interrupted` after the part in which `cancelled` becomes True, or while the model loads, and what
+    `GenerationService.run_tasks` raises.
     """
 
     def parts() -> Iterator[Callable[[Engine], _T | None]]:
@@ -38,7 +39,7 @@ def run_work(
             while not current.done:
                 yield current
 
-    for result in service.run_tasks(model, parts(), ttl=ttl):
+    for result in service.run_tasks(model, parts(), waiting=partial(check_cancelled, cancelled), ttl=ttl):
         check_cancelled(cancelled)
         if result is not None:
             yield result

@@ -73,8 +73,8 @@ def rerank(
     reranker = _reranker(model)
     if request.instruction is not None and isinstance(reranker, _CrossEncoder):
         raise InvalidOption("instruction", f"`{model.name}` reads no instruction")
-    with service.tokenizer(model, needs="rerank") as tokenizer:
-        waiting = partial(check_cancelled, cancelled)
+    waiting = partial(check_cancelled, cancelled)
+    with service.tokenizer(model, needs="rerank", waiting=waiting) as tokenizer:
         size = len(request.query) + len(request.instruction or "")
         with service.tokenizing(waiting, size=size):
             for option, text in (("query", request.query), ("instruction", request.instruction or "")):

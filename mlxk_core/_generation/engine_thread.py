@@ -51,6 +51,7 @@ from mlxk_core._generation.jobs import (
     TaskDone,
 )
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
+from mlxk_core._generation.passing import Passing
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.stall_monitor import StallMonitor
@@ -60,8 +61,11 @@ from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
+from mlxk_core._system_limits import raise_system_limit
 
 _UNLOAD_SECONDS = 30.0
+_LONGEST_HELD_BACK = 1.0
+"""Seconds after which jobs that were held back are looked at again."""
 _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
 
 
@@ -82,6 +86,7 @@ class EngineThread:
         self.lifecycle = lifecycle
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
+        self._passing = Passing()
         self._ready_jobs: deque[Job] = deque()
         self._tasks = TaskQueue()
         self._jobs: set[Job] = set()
@@ -97,10 +102,14 @@ class EngineThread:
     # Called from any thread.
 
     def start(self) -> None:
-        """Start the thread unless it was started."""
+        """Start the thread unless it was started. Raises `SystemLimit` if the system has none left."""
         if self._thread.ident is None:
-            self._thread.start()
-            self._monitor.start()
+            try:
+                self._monitor.start()
+                self._thread.start()
+            except RuntimeError as error:
+                raise_system_limit(error)
+                raise
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the thread to end; False if it still runs after `timeout` seconds."""
@@ -220,6 +229,8 @@ class EngineThread:
 
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
+        if self._queued:
+            return _LONGEST_HELD_BACK
         expiry = self.residency.next_expiry()
         return None if expiry is None else min(max(0.05, expiry - time.monotonic()), _LONGEST_WAIT)
 
@@ -305,10 +316,18 @@ class EngineThread:
     # On the engine thread: models.
 
     def _lease_models(self) -> None:
-        """Lease strictly in order of arrival: a job whose model has no room yet holds back the later ones. Otherwise it
-        could wait without end while they keep the old model busy."""
-        while self._queued and self._loading is None and self._lease_or_load(self._queued[0]):
-            pass
+        """Lease in order of arrival: a job whose model has no room yet holds back the later ones, for a while."""
+        while self._queued and self._loading is None:
+            if not self._lease_or_load(self._queued[0]):
+                if self._passing.may_pass(self._queued[0].id, time.monotonic()):
+                    self._lease_loaded()
+                return
+
+    def _lease_loaded(self) -> None:
+        for job in list(self._queued):
+            resident = self.residency.get((job.model, job.backend.name))
+            if resident is not None:
+                self._lease(job, resident)
 
     def _lease_or_load(self, job: Job) -> bool:
         """Lease the job's model or load it. Return False while leased models must be released first."""
@@ -393,10 +412,7 @@ class EngineThread:
         self._run_commands(wait=0)
         if self._stopping or not self._queued_for(key):
             raise Interrupted("The load was interrupted: no request waits for this model.")
-        for job in list(self._queued):  # the load has its memory already, so these take nothing away
-            resident = self.residency.get((job.model, job.backend.name))
-            if resident is not None:
-                self._lease(job, resident)
+        self._lease_loaded()  # the load has its memory already, so these take nothing away
         self._admit()
         self._run_next_task()
         self._step()

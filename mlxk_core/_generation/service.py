@@ -231,6 +231,7 @@ class GenerationService:
         tasks: Iterable[Callable[[Engine], _T]],
         *,
         needs: str | None = None,
+        waiting: Callable[[], None] = lambda: None,
         ttl: float | None = None,
     ) -> Iterator[_T]:
         """Call each task with the engine of `model`, on the engine thread between two steps, and yield its result.
@@ -239,15 +240,15 @@ class GenerationService:
 
         For work other than generations, such as embeddings. `needs` is what a backend must list in `BackendSpec.tasks`;
         one that does not is an `UnsupportedModel` before the model is loaded. A task should take no longer than a step
-        does: running generations wait for it. Closing the iterator ends the work. `ttl` as in `GenerationRequest`.
-        Raises what `submit` raises, the error of the load, and what a task raises.
+        does: running generations wait for it. Closing the iterator ends the work. `waiting` as in `tokenizer`, `ttl` as
+        in `GenerationRequest`. Raises what `submit` raises, the error of the load, and what a task raises.
         """
         backend = self._backend(model, None)
         if needs is not None:
             require_task(model, backend, needs)
         [job] = self._open_jobs([self._job(model, backend, ttl=ttl)])
         try:
-            _wait_for_model(job, lambda: None)
+            _wait_for_model(job, waiting)
             for task in tasks:
                 self._engine_thread.submit_task(job, task)
                 update = job.outbox.get()

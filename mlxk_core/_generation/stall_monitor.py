@@ -33,7 +33,8 @@ class StallMonitor:
         self._thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._thread.ident is None:
+            self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()

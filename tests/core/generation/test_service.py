@@ -11,6 +11,7 @@ from mlxk_core._errors import (
     ContextLengthExceeded,
     EngineFailure,
     InsufficientMemory,
+    Interrupted,
     InvalidOption,
     QueueFull,
     ShuttingDown,
@@ -18,6 +19,7 @@ from mlxk_core._errors import (
     UnsupportedModel,
 )
 from mlxk_core._generation.events import Delta, Finished, Loading, Progress, Started
+from mlxk_core._generation.passing import Passing
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling
 from mlxk_core._models.token_budget import TokenPolicy
 from mlxk_core.api import Evidence, ReasoningExtractorSpec, Strength, Tool, ToolCallDelta, hookimpl
@@ -281,6 +283,42 @@ def test_without_room_the_old_model_finishes_first_and_is_really_unloaded(house)
     assert late.result().content == "a" * 100
     assert beta.script.happened("close") == ["beta"]
     assert [m.name for m in house.service.status().models] == ["alpha"]
+
+
+def test_a_model_without_room_does_not_hold_back_others_until_a_long_response_ends(house):
+    alpha, beta = fake_backend("a" * 1_000_000, kind="a", step_seconds=0.002), fake_backend("b", kind="b")
+    house.open(alpha, beta, memory=1500)
+    loaded = house.model("alpha", kind="a", context=1 << 21)
+    endless = house.ask(loaded)
+    house.until(endless, Progress)
+    swapped = house.ask(house.model("beta", kind="b"))
+    assert house.ask(loaded, max_tokens=3).result().content == "aaa"
+    assert swapped.next(0) is None  # it has begun nothing
+    endless.close()
+    assert swapped.result().content == "b"
+
+
+def test_others_pass_by_turns_and_each_that_is_first_is_waited_for_anew():
+    passing = Passing()
+    assert [now for now in range(0, 200, 5) if passing.may_pass(1, now)] == [10, 15, 40, 45, 90, 95, 160, 165]
+    assert not passing.may_pass(2, 200)
+    assert not passing.may_pass(2, 209)
+    assert passing.may_pass(2, 211)
+
+
+def test_work_that_is_cancelled_does_not_wait_for_its_model(house):
+    alpha, beta = fake_backend("a" * 1_000_000, kind="a", step_seconds=0.002), fake_backend(kind="b")
+    house.open(alpha, beta, memory=1500)
+    endless = house.ask(house.model("alpha", kind="a", context=1 << 21))
+    house.until(endless, Progress)
+
+    def leave():
+        raise Interrupted("The client has left.")
+
+    with pytest.raises(Interrupted):
+        next(house.service.run_tasks(house.model("beta", kind="b"), [lambda engine: 1], waiting=leave))
+    house.wait_for(lambda: house.service.status().waiting == 0)
+    endless.close()
 
 
 def test_a_failed_load_costs_the_loaded_model_nothing(house):
