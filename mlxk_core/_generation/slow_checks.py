@@ -9,8 +9,9 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 
-from mlxk_core._errors import Interrupted
+from mlxk_core._errors import Interrupted, SystemLimit
 from mlxk_core._isolation.stdout import quiet_thread
+from mlxk_core._system_limits import raise_system_limit
 
 _THREADS = 64
 _OF_CLIENT = 2
@@ -81,12 +82,16 @@ class SlowChecks:
         self._idle = 0
 
     def submit(self, client: str, check: SlowCheck) -> None:
-        """Run `check` in the turn of `client`."""
+        """Run `check` in the turn of `client`. Raises `SystemLimit` if the system lets no thread be started."""
         with self._lock:
             self._queues.setdefault(client, deque()).append(check)
             check.on_cancel = partial(self._drop, client, check)
             check.on_long = self._on_long
-            self._call_thread()
+            try:
+                self._call_thread()
+            except SystemLimit:
+                self._drop(client, check)
+                raise
 
     def _drop(self, client: str, check: SlowCheck) -> None:
         """Forget a check that waits: its client may send any number of requests and leave."""
@@ -102,8 +107,13 @@ class SlowChecks:
         if self._idle:
             self._lock.notify()
         elif self._threads < _THREADS:
-            self._threads += 1
-            threading.Thread(target=self._run, name="mlxk-check", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="mlxk-check", daemon=True).start()
+                self._threads += 1
+            except RuntimeError as error:
+                if not self._threads:
+                    raise_system_limit(error)
+                    raise
 
     def _run(self) -> None:
         while (check := self._take()) is not None:

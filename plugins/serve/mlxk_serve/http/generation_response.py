@@ -175,7 +175,11 @@ class GenerationResponse:
         elif self._blocking and self._undecoded and not self._decoding:
             self._undecoded = False
             self._decoding = True
-            self._decode_pool.submit(self._decode_all)
+            try:
+                self._decode_pool.submit(self._decode_all)
+            except BaseException:
+                self._decoding = False
+                raise
         if writer is None:
             return
         if self._written:
@@ -211,7 +215,11 @@ class GenerationResponse:
         elif self._unprepared and self._news:
             self._news = False
             self._preparing_since = math.inf  # until a thread of the pool is free
-            self._prepare_pool.submit(self._prepare_all)
+            try:
+                self._prepare_pool.submit(self._prepare_all)
+            except BaseException:
+                self._preparing_since = None
+                raise
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""

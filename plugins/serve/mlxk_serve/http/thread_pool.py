@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from mlxk_core.api.processes import raise_system_limit
 from mlxk_serve.http.turns import Turns
 from mlxk_serve.observability.log import LOGGER
 
@@ -26,14 +27,22 @@ class ThreadPool:
         self._idle = 0
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` on a thread of the pool, in order of arrival. Its exceptions are logged."""
+        """Run `work` on a thread of the pool, in order of arrival. Its exceptions are logged.
+
+        Raises `SystemLimit` if the pool has no thread and the system lets none be started.
+        """
         with self._lock:
             self._work.append(work)
             if len(self._work) > self._idle and self._threads < self._limit:
-                self._threads += 1
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
-            else:
-                self._lock.notify()
+                try:
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                    self._threads += 1
+                except RuntimeError as error:
+                    if not self._threads:
+                        self._work.remove(work)
+                        raise_system_limit(error)
+                        raise
+            self._lock.notify()
 
     def _run(self) -> None:
         while (work := self._take()) is not None:

@@ -1,0 +1,69 @@
+"""Threads that the system does not let start."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mlxk_core.api.errors import SystemLimit
+from mlxk_serve.http.thread_pool import ThreadPool
+
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """`limit(True)`: no thread can be started."""
+    start = threading.Thread.start
+
+    def set_limit(reached):
+        def refuse(thread):
+            raise NO_THREAD
+
+        monkeypatch.setattr(threading.Thread, "start", refuse if reached else start)
+
+    return set_limit
+
+
+def test_a_lack_of_threads_is_an_error_and_takes_no_thread_away(limit):
+    pool, done = ThreadPool("test", 2), threading.Event()
+    limit(True)
+    for _ in range(5):
+        with pytest.raises(SystemLimit):
+            pool.submit(done.set)
+    limit(False)
+    assert not done.is_set()
+    pool.submit(done.set)
+    assert done.wait(180)
+
+
+def test_the_threads_there_are_do_the_work_when_no_other_can_be_started(limit):
+    pool, go, done = ThreadPool("test", 2), threading.Event(), threading.Event()
+    pool.submit(lambda: go.wait(180) and None)
+    limit(True)
+    pool.submit(done.set)
+    limit(False)
+    assert not done.is_set()
+    go.set()
+    assert done.wait(180)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/v1/models"])
+def test_a_request_that_needs_a_thread_gets_an_error_and_the_next_one_its_response(serve, engine, limit, path):
+    client = serve().client
+    client.get("/health")  # the threads of the server itself
+
+    def ask():
+        if path == "/v1/models":
+            return client.get(path)
+        return client.chat() if path.startswith("/v1") else client.post(path, {"model": "fake", "prompt": "Hi"})
+
+    limit(True)
+    try:
+        answers = [ask() for _ in range(20)]
+    finally:
+        limit(False)
+    assert {answer.status for answer in answers} == {503}
+    assert {answer.error["code"] for answer in answers} == {"system_limit"}
+    assert ask().status == 200
