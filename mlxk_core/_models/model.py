@@ -95,9 +95,7 @@ class Model:
             of_set = parse_shard(self.path.name)._replace(number=1)
             siblings = list(self.path.parent.glob("*.gguf")) if of_set.total > 1 else [self.path]
             found = [
-                File(path.name, _size(path))
-                for path in siblings
-                if parse_shard(path.name)._replace(number=1) == of_set
+                File(path.name, _size(path)) for path in siblings if parse_shard(path.name)._replace(number=1) == of_set
             ]
         else:
             found = []
