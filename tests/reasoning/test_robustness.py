@@ -62,9 +62,10 @@ def test_harmony_keeps_what_is_no_header_of_a_wild_response(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("follows", ["", "Hi", "<|channel|>analysis<|message|>Hi"])
-def test_harmony_holds_little_white_space(follows, tmp_path) -> None:
+@pytest.mark.parametrize("suffix", ["", "<|start|>assistant"])
+def test_harmony_holds_little_white_space(suffix, follows, tmp_path) -> None:
     def make():
-        return HarmonyExtractor(ExtractorContext(model=Model(name="m", path=tmp_path)))
+        return HarmonyExtractor(ExtractorContext(model=Model(name="m", path=tmp_path), prompt_suffix=suffix))
 
     space = "\n" * 4_200
     assert make().feed(space)

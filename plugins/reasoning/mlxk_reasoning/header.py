@@ -123,9 +123,11 @@ def goes_on(text: str, *, marked: bool, final: bool) -> bool | None:
 
     `marked` says that a marker follows it.
     """
-    word = text.strip()
+    word = text[:_LONGEST].strip()
     if word.startswith("to="):
         return True
+    if len(text) > _LONGEST:
+        return False
     if marked or final:
         return not word or (marked and word in (ROLE, *_NAMES))
     return None if any(known.startswith(word) for known in ("to=", ROLE, *_NAMES)) else False
