@@ -1,4 +1,4 @@
-"""Exits of other code as errors, so that importing a plugin cannot end the process."""
+"""Exits of other code as errors, so that a plugin cannot end the process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,29 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def exits_as_errors() -> Iterator[None]:
-    """Turn `os._exit` and a `KeyboardInterrupt` that the code itself raises into `SystemExit`. A Ctrl-C of the user is
-    still a `KeyboardInterrupt`."""
+    """Turn `os._exit` and what `interrupts_as_errors` turns into `SystemExit`."""
+
+    def exit(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    real_exit, os._exit = os._exit, exit
+    try:
+        with interrupts_as_errors():
+            yield
+    finally:
+        os._exit = real_exit
+
+
+@contextlib.contextmanager
+def interrupts_as_errors() -> Iterator[None]:
+    """Turn a `KeyboardInterrupt` that the code itself raises into `SystemExit`. A Ctrl-C of the user is still a
+    `KeyboardInterrupt`, and so is every one on other threads than the main one."""
     interrupted = False
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         interrupted = True
         raise KeyboardInterrupt
-
-    def exit(status: int) -> NoReturn:
-        raise SystemExit(status)
 
     # Only Python's own handler is replaced: an ignored signal stays ignored, and only the main thread may set one.
     watch = (
@@ -32,7 +44,6 @@ def exits_as_errors() -> Iterator[None]:
     )
     if watch:
         signal.signal(signal.SIGINT, on_interrupt)
-    real_exit, os._exit = os._exit, exit
     try:
         yield
     except KeyboardInterrupt as error:
@@ -40,6 +51,5 @@ def exits_as_errors() -> Iterator[None]:
             raise
         raise SystemExit("KeyboardInterrupt").with_traceback(error.__traceback__) from error
     finally:
-        os._exit = real_exit
         if watch:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from mlxk_core._errors import PluginFailure, SystemLimit
 from mlxk_core._host.plugin import Plugin
+from mlxk_core._isolation.exits import interrupts_as_errors
 from mlxk_core._isolation.finding import Finding
 from mlxk_core._isolation.stdout import quiet_stdout
 
@@ -33,7 +34,7 @@ class Isolation:
         placed there. Raises `SystemLimit` from the call.
         """
         try:
-            with quiet_stdout():
+            with quiet_stdout(), interrupts_as_errors():
                 return function()
         except PluginFailure:  # of something it loads; on record already
             if self.strict:

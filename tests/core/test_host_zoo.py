@@ -29,6 +29,10 @@ BROKEN = {
         "mlxk_commands() raised ZeroDivisionError",
     ),
     "exiting-hook": ("@hookimpl\ndef mlxk_commands():\n    raise SystemExit", "mlxk_commands() raised SystemExit"),
+    "interrupting-hook": (
+        "@hookimpl\ndef mlxk_commands():\n    raise KeyboardInterrupt",
+        "mlxk_commands() raised SystemExit: KeyboardInterrupt",
+    ),
     "wrong-type": ("@hookimpl\ndef mlxk_commands():\n    return [{'name': 'x'}]", "it returns dict, not CommandSpec"),
     "no-iterable": ("@hookimpl\ndef mlxk_commands():\n    return 7", "mlxk_commands() raised TypeError"),
     "stale-api": (
