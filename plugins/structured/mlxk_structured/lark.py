@@ -15,9 +15,9 @@ from mlxk_structured import json_schema
 from mlxk_structured.ecma_regex import ANY, UnsupportedPattern, as_whole, literal, whole_match
 from mlxk_structured.json_schema import SchemaError
 
-MAX_LENGTH = 256_000
 GRAMMARS = ("lark", "gbnf")
 """Kinds of constraints that are grammars of the client."""
+MAX_LENGTH = 256_000
 """Characters of a grammar or a pattern that a client sends."""
 MAX_CHOICES = 10_000
 MAX_LEVELS = 200
