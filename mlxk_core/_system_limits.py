@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mlxk_core._errors import SystemLimit
+from mlxk_core._errors import SystemLimit, text_of
 
 # The same call may succeed a moment later.
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
@@ -17,5 +17,5 @@ def raise_system_limit(error: BaseException) -> None:
     """Raise `SystemLimit` if `error` is due to a limit of the system: no file descriptor, thread or memory is left."""
     if isinstance(error, OSError) and error.errno in _LIMITS:
         raise SystemLimit(f"A limit of the system is reached: {error.strerror}.") from error
-    if isinstance(error, RuntimeError) and str(error).endswith(_TEXTS):
-        raise SystemLimit(f"A limit of the system is reached: {error}.") from error
+    if isinstance(error, RuntimeError) and (text := text_of(error)).endswith(_TEXTS):
+        raise SystemLimit(f"A limit of the system is reached: {text}.") from error

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from mlxk_core._errors import MlxkError, kind_of, type_and_message
+from mlxk_core._errors import MlxkError, kind_of, text_of, type_and_message
 from mlxk_core._isolation.stdout import quiet_stdout
 from mlxk_core._text.control_characters import escape_control, one_line
 
@@ -104,7 +104,7 @@ def error_object(error: BaseException) -> Mapping[str, Any]:
 
 def error_message(error: BaseException) -> str:
     """Return the message of `error` on one line, after its type unless it is an `MlxkError`."""
-    return one_line(str(error)) if isinstance(error, MlxkError) else type_and_message(error)
+    return one_line(text_of(error)) if isinstance(error, MlxkError) else type_and_message(error)
 
 
 def _wrap(line: str, margin: int | None = None) -> str:

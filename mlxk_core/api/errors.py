@@ -31,6 +31,8 @@ from mlxk_core._errors import (
     UnsupportedModel,
     UsageError,
     kind_of,
+    text_of,
+    type_and_message,
 )
 
 __all__ = [
@@ -62,4 +64,6 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "kind_of",
+    "text_of",
+    "type_and_message",
 ]

@@ -18,6 +18,7 @@ from mlxk_core.api.errors import (
     RevisionNotFound,
     UnsupportedModel,
     kind_of,
+    text_of,
 )
 from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
 from mlxk_core.api.text import without_paths
@@ -27,7 +28,7 @@ _FIELD = re.compile(r"\{[^}]*\}")
 _LONGEST_RETRY = 30
 _LONGEST_MESSAGE = 2000
 """Characters: a message quotes the value at fault, which may be megabytes."""
-_SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable", "process_not_started"})
+_SERVER_ERRORS_WORTH_A_RETRY = frozenset({"shutting_down", "hub_unavailable", "process_not_started", "system_limit"})
 # Their messages come from other code, and may contain the text of another request in the same batch.
 CONCEALED = (EngineFailure, PluginFailure)
 _OF_THE_MODEL = (ModelNotFound, RevisionNotFound, AmbiguousModel, UnsupportedModel, BrokenModel)
@@ -120,7 +121,7 @@ def api_error(error: BaseException) -> ApiError:
         kind.http_status,
         _SEE_LOG.format(_part_at_fault(error))
         if isinstance(error, CONCEALED)
-        else _shortened(without_paths(str(error))),
+        else _shortened(without_paths(text_of(error))),
         code=_CODES.get(kind.type, kind.type),
         param=_shortened(_param(error) or "") or None,
         headers=headers,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waitress.task import ErrorTask, WSGITask
 
+from mlxk_core.api.errors import type_and_message
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import status_line
 from mlxk_serve.http.ids import id_headers, request_id
@@ -67,7 +68,7 @@ class Task(WSGITask):
             detached.task = self
             raise
         except BaseException as error:  # a plugin's `sys.exit()`: waitress would leave the client without a response
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+            raise RuntimeError(type_and_message(error)) from error
 
     def set_close_on_finish(self) -> None:
         if self.chunked_response and not self.wrote_header:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import falcon
 
-from mlxk_core.api.errors import Interrupted, ShuttingDown, SystemLimit
+from mlxk_core.api.errors import Interrupted, ShuttingDown, type_and_message
 from mlxk_core.api.server import ErrorEncoder
 from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached
@@ -79,11 +79,7 @@ class WorkResponse:
         raise Detached(self)
 
     def attach(self, writer: ResponseWriter) -> None:
-        try:
-            self._pool.submit(lambda: self._run(writer))
-        except SystemLimit as error:
-            self._fail(writer, error)
-            self._close()
+        self._pool.submit(lambda: self._run(writer))
 
     def disconnect(self) -> None:
         with self._lock:
@@ -105,34 +101,28 @@ class WorkResponse:
             with suppress(ClientDisconnected):
                 writer.abort()
         except BaseException as error:
-            self._fail(writer, error)
-        finally:
-            self._close()
-
-    def _fail(self, writer: ResponseWriter, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        if self._record.disconnected:
+            if not isinstance(error, Exception):
+                error = RuntimeError(type_and_message(error))
+            if self._record.disconnected:
+                with suppress(ClientDisconnected):
+                    writer.abort()
+                return
+            if self._cut and isinstance(error, Interrupted):
+                error = ShuttingDown("The server is shutting down.")
+            failure = self._record.fail(error)
             with suppress(ClientDisconnected):
-                writer.abort()
-            return
-        if self._cut and isinstance(error, Interrupted):
-            error = ShuttingDown("The server is shutting down.")
-        failure = self._record.fail(error)
-        with suppress(ClientDisconnected):
-            if writer.begun:
-                writer.abort()
-            else:
-                self._record.status = failure.status
-                body = self._encode_error(failure.info)
-                headers = {**failure.headers, "content-type": falcon.MEDIA_JSON}
-                writer.set_head(failure.status, headers, length=len(body))
-                writer.write(body)
-                writer.finish()
-
-    def _close(self) -> None:
-        self._end()
-        self._record.close()
+                if writer.begun:
+                    writer.abort()
+                else:
+                    self._record.status = failure.status
+                    body = self._encode_error(failure.info)
+                    headers = {**failure.headers, "content-type": falcon.MEDIA_JSON}
+                    writer.set_head(failure.status, headers, length=len(body))
+                    writer.write(body)
+                    writer.finish()
+        finally:
+            self._end()
+            self._record.close()
 
     def _write(self, writer: ResponseWriter) -> None:
         pieces = self._work(self._cancellation)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mlxk_core.api.errors import MlxkError, ShuttingDown
+from mlxk_core.api.errors import MlxkError, ShuttingDown, type_and_message
 from mlxk_core.api.generation import Delta, Event, Finished, Started, ToolCallDelta
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import CONCEALED, api_error
@@ -90,7 +90,7 @@ class RequestRecord:
             facts = {"request_id": self.id, "model": self.model}
             # A damaged model gets one line, at every request for it.
             unexpected = error if not isinstance(error, (MlxkError, ApiError)) else _cause(error)
-            LOGGER.error("%s: %s", type(error).__name__, error, exc_info=unexpected, extra={"facts": facts})
+            LOGGER.error("%s", type_and_message(error), exc_info=unexpected, extra={"facts": facts})
         return seen
 
     def close(self) -> None:
