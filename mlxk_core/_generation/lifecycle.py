@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -82,10 +83,11 @@ class Lifecycle:
         """Pass `event` to every listener, soon. From any thread."""
         if not self._listeners:
             return
+        self._events.put(event)
         with self._lock:
             if self._thread.ident is None:
-                self._thread.start()
-        self._events.put(event)
+                with suppress(RuntimeError):  # the system has no thread left: the next event tries again
+                    self._thread.start()
 
     def close(self, timeout: float) -> None:
         """Wait until the listeners have seen every event, at most `timeout` seconds."""

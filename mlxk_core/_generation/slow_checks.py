@@ -9,9 +9,8 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 
-from mlxk_core._errors import Interrupted, SystemLimit
+from mlxk_core._errors import Interrupted
 from mlxk_core._isolation.stdout import quiet_thread
-from mlxk_core._system_limits import raise_system_limit
 
 _THREADS = 64
 _OF_CLIENT = 2
@@ -54,8 +53,12 @@ class SlowCheck:
             with quiet_thread():
                 self._work(self._waiting)
         except BaseException as error:  # a panic in a Rust extension is not an `Exception`
-            if not self.cancelled:
-                self._on_error(error)
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Report `error`, unless the check was cancelled."""
+        if not self.cancelled:
+            self._on_error(error)
 
     def _waiting(self) -> None:
         if not self.is_long:
@@ -82,16 +85,16 @@ class SlowChecks:
         self._idle = 0
 
     def submit(self, client: str, check: SlowCheck) -> None:
-        """Run `check` in the turn of `client`. Raises `SystemLimit` if the system lets no thread be started."""
+        """Run `check` in the turn of `client`."""
         with self._lock:
             self._queues.setdefault(client, deque()).append(check)
             check.on_cancel = partial(self._drop, client, check)
             check.on_long = self._on_long
             try:
                 self._call_thread()
-            except SystemLimit:
+            except RuntimeError as error:
                 self._drop(client, check)
-                raise
+                check.fail(error)
 
     def _drop(self, client: str, check: SlowCheck) -> None:
         """Forget a check that waits: its client may send any number of requests and leave."""
@@ -103,16 +106,15 @@ class SlowChecks:
                 self._queues.pop(client, None)
 
     def _call_thread(self) -> None:
-        """Let a thread see to what is in the queues."""
+        """Let a thread see to what is in the queues. Raises `RuntimeError` if no thread can be started."""
         if self._idle:
             self._lock.notify()
         elif self._threads < _THREADS:
             try:
                 threading.Thread(target=self._run, name="mlxk-check", daemon=True).start()
                 self._threads += 1
-            except RuntimeError as error:
+            except RuntimeError:
                 if not self._threads:
-                    raise_system_limit(error)
                     raise
 
     def _run(self) -> None:

@@ -33,6 +33,7 @@ class StallMonitor:
         self._thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
 
     def start(self) -> None:
+        """Start the thread unless it was started."""
         if self._thread.ident is None:
             self._thread.start()
 

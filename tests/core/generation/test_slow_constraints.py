@@ -1,6 +1,8 @@
 """Constraints that take long to check or to compile: no thread that submits or reads waits for them."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -171,3 +173,27 @@ def test_a_check_that_was_cancelled_before_its_turn_is_forgotten():
     gc.collect()
     assert forgotten() is None
     opened.set()
+
+
+WITHOUT_THREADS = """
+import resource, threading
+from pathlib import Path
+from mlxk_core._generation.slow_checks import SlowCheck, SlowChecks
+
+checks, failed, over = SlowChecks(), [], threading.Event()
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (taken + (4 << 20), limits[1]))  # a thread takes 8 MB
+for _ in range(70):  # more than there may be threads
+    checks.submit("client", SlowCheck(lambda waiting: print("it ran"), failed.append))
+resource.setrlimit(resource.RLIMIT_AS, limits)
+checks.submit("client", SlowCheck(lambda waiting: over.set(), failed.append))
+assert over.wait(180)
+assert [type(error) for error in failed] == [RuntimeError] * 70
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_checks_fail_while_there_are_no_threads_and_not_for_ever():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
