@@ -34,6 +34,7 @@ from mlxk_core._errors import (
     text_of,
     type_and_message,
 )
+from mlxk_core._system_limits import raise_system_limit
 
 __all__ = [
     "AccessDenied",
@@ -64,6 +65,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "kind_of",
+    "raise_system_limit",
     "text_of",
     "type_and_message",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from mlxk_core._processes.child_messages import announce, encode_message, pack_ids, read_message, unpack_ids
 from mlxk_core._processes.child_process import ChildProcess, ProcessNotStarted
 from mlxk_core._processes.slots import Slots
-from mlxk_core._system_limits import raise_system_limit
 
 __all__ = [
     "ChildProcess",
@@ -14,7 +13,6 @@ __all__ = [
     "announce",
     "encode_message",
     "pack_ids",
-    "raise_system_limit",
     "read_message",
     "unpack_ids",
 ]

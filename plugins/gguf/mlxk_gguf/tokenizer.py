@@ -15,8 +15,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import (
 )
 
 from mlxk_core.api import GGUFHeader, Model
-from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.processes import raise_system_limit
+from mlxk_core.api.errors import BrokenModel, raise_system_limit
 from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER, LETTER_OF_BYTE
 
 _SPECIAL = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "pad_token": "padding_token_id"}

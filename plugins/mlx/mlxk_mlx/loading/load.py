@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlxk_core.api.backends import EngineContext
-from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel
+from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel, raise_system_limit
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
-from mlxk_core.api.processes import raise_system_limit
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
@@ -175,7 +174,9 @@ def translated_errors(model: Model) -> Iterator[None]:
             raise InsufficientMemory(f"Not enough memory to load `{model.name}`: {text}.") from error
         raise BrokenModel(f"The weights of `{model.name}` cannot be read: {text}", model=model.name) from error
     except SystemExit as error:  # a module of mlx-lm ends the program where a package is missing
-        raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: its network needs another package.") from error
+        raise UnsupportedModel(
+            f"`{model.name}` cannot be run by MLX: its network needs another package.", model=model.name
+        ) from error
     except MemoryError as error:
         raise InsufficientMemory(f"Not enough memory to load `{model.name}`.") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxk_core.api.backends import EngineContext, trim_heap
-from mlxk_core.api.processes import raise_system_limit
+from mlxk_core.api.errors import raise_system_limit
 from mlxk_mlx.loading import blas
 from mlxk_mlx.loading.divisors import check_divisors
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mlxk_core.api.errors import BrokenModel, MlxkError
+from mlxk_core.api.errors import BrokenModel, MlxkError, raise_system_limit
 from mlxk_core.api.models import Model, regular_file
-from mlxk_core.api.processes import raise_system_limit
 
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 _LONGEST_REASON = 200

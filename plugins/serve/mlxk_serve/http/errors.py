@@ -16,8 +16,10 @@ from mlxk_core.api.errors import (
     PluginFailure,
     QueueFull,
     RevisionNotFound,
+    SystemLimit,
     UnsupportedModel,
     kind_of,
+    raise_system_limit,
     text_of,
 )
 from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
@@ -104,6 +106,10 @@ def api_error(error: BaseException) -> ApiError:
         error.param = error.param and _shortened(error.param)
         return error
     if not isinstance(error, MlxkError):
+        try:
+            raise_system_limit(error)
+        except SystemLimit as limit:
+            return api_error(limit)
         return ApiError(
             500,
             _SEE_LOG.format("server"),
