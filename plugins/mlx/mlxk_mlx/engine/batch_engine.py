@@ -191,9 +191,9 @@ class MlxEngine:
         self._decoding = [response.uid for response in sampled if response.finish_reason is None]
         self._decoding += [response.uid for response in read if response.end_of_prompt]
         for response in sampled:
-            if self._is_nonsense(response):
+            if self._is_of_nan(response):
                 self._by_uid[response.uid].fail(
-                    BrokenModel("The model computes no numbers (NaN). Its weights or its config.json are damaged.")
+                    BrokenModel("The model returned NaN. Its weights or its config.json are damaged.")
                 )
         failed = [(active, active.failure) for active in self._rows.values() if active.failure is not None]
         events: list[StepEvent] = [self._prefilled_event(response) for response in read]
@@ -217,7 +217,7 @@ class MlxEngine:
                 self._forget(active)
         return events
 
-    def _is_nonsense(self, response: Any) -> bool:
+    def _is_of_nan(self, response: Any) -> bool:
         """Return whether the token was drawn from logits with NaN, which makes it the first or the last one: only then
         is its probability looked at."""
         if 0 < response.token < self.tokenizer.vocab_size - 1:
