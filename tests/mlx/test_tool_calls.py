@@ -473,3 +473,11 @@ def test_python_that_takes_long_to_parse_is_text_and_a_long_string_is_not(tmp_pa
     assert _extract(tmp_path, template, long, [_SAY]) == ([], long)
     [say], text = _extract(tmp_path, template, call % f'"{"word " * 60_000}"', [_SAY])
     assert (len(json.loads(say.arguments)["n"]), text) == (300_000, "")
+
+
+@pytest.mark.parametrize("size", range(1, 6))
+def test_escapes_after_an_end_marker_in_a_string_are_read_in_any_pieces(tmp_path, size):
+    value = '</tool_call> " \\ \\" \\\\'
+    text = f'<tool_call>{{"name": "say", "arguments": {json.dumps({"text": value})}}}</tool_call> Done.'
+    [say], rest = _extract(tmp_path, _JSON, text, [_SAY], size=size)
+    assert (json.loads(say.arguments), rest.strip()) == ({"text": value}, "Done.")

@@ -62,7 +62,8 @@ class BareCallExtractor:
                 self._text.append(event.text)
                 self._length += len(event.text)
                 self._reader.limit.add(len(event.text))
-                if self._length > LONGEST_CALL or not (self._begun or self._may_call()):
+                # White space decides nothing, and there may be a megabyte of it.
+                if self._length > LONGEST_CALL or not (self._begun or event.text.isspace() or self._may_call()):
                     self._decided = True
                     yield from self._settle()
 

@@ -42,6 +42,13 @@ _QUOTES = frozenset("`'\"‘“«")
 """What precedes an opener that reasoning only mentions."""
 
 
+def _string_end(text: str, at: int = 0) -> int:
+    """Return where the JSON string that is open at `at` ends, before its quote or an escape that is not complete."""
+    found = _STRING.match(text, at)
+    assert found is not None
+    return found.end()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
     """Markers of a call. With an empty `end`, calls extend to the end of the answer.
@@ -110,7 +117,7 @@ class ToolCallExtractor:
         self._at = 0
         self._later: list[str] = []  # what follows the text of an open call, and need not be searched yet
         self._length = 0  # of both
-        self._tail = ""  # of both: where an end marker may have begun
+        self._tail = ""  # of both: where an end marker may have begun, or a backslash that escapes what comes next
         self._of = Channel.CONTENT  # the channel of that text
         self._drafts: dict[tuple[str, str], int] = {}
         self._open = False
@@ -166,12 +173,16 @@ class ToolCallExtractor:
 
     def _may_end(self, text: str) -> bool:
         """Whether `text`, which comes after all that was searched, can make a difference for the open call."""
-        if self._in_string:
-            return '"' in text
         end = self._form.end
+        if not end:
+            return False
         text = self._tail + text
+        if self._in_string:
+            string = _string_end(text)
+            self._tail = text[string:]
+            return text.startswith('"', string)
         self._tail = text[-len(end) :]
-        return bool(end) and end in text
+        return end in text
 
     def _finish_channel(self) -> Iterator[ExtractorEvent]:
         yield from self._scan(final=True, closed_only=self._of is Channel.REASONING and bool(self._form.end))
@@ -186,7 +197,10 @@ class ToolCallExtractor:
         yield from self._decide(final=final, closed_only=closed_only)
         self._text, self._searched, self._at = self._text[self._at :], self._searched - self._at, 0
         self._length = len(self._text)
-        self._tail = self._text[1 - len(self._form.end) :] if len(self._form.end) > 1 else ""
+        if self._in_string:
+            self._tail = self._text[self._searched :]
+        else:
+            self._tail = self._text[1 - len(self._form.end) :] if len(self._form.end) > 1 else ""
 
     def _decide(self, *, final: bool, closed_only: bool) -> Iterator[ExtractorEvent]:
         start = len(self._form.start)
@@ -234,9 +248,7 @@ class ToolCallExtractor:
         if not end:
             return -1
         if self._in_string:
-            string = _STRING.match(self._text, self._searched)
-            assert string is not None
-            self._searched = string.end()
+            self._searched = _string_end(self._text, self._searched)
             if not self._text.startswith('"', self._searched):
                 return -1
             self._searched += 1
