@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import signal
@@ -165,12 +166,25 @@ def server(launch: Any) -> Survivor:
     return launch()
 
 
+@contextlib.contextmanager
+def no_threads(server: Survivor) -> Iterator[None]:
+    """Leave the server too little memory for the stack of a thread."""
+    taken = int(Path(f"/proc/{server.popen.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.prlimit(server.popen.pid, resource.RLIMIT_AS)
+    resource.prlimit(server.popen.pid, resource.RLIMIT_AS, (taken + (4 << 20), limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.popen.pid, resource.RLIMIT_AS, limits)
+
+
 class Kit:
     """What test modules need beside fixtures."""
 
     Client = Client
     Watch = Watch
     until = staticmethod(until)
+    no_threads = staticmethod(no_threads)
     everything = staticmethod(everything)
     cached_fake = staticmethod(cached_fake)
 

@@ -152,6 +152,18 @@ def test_survives_a_look_at_models_without_descriptors(launch, kit):
         assert (status, [model["id"] for model in body["data"]]) == (200, ["fake", "org/name"])
 
 
+def test_survives_first_requests_without_free_threads(launch, kit):
+    client = (server := launch()).client
+    with kit.no_threads(server):
+        for _ in range(3):
+            answer = client.chat()
+            assert (answer.status, answer.error["code"]) == (503, "system_limit")
+    assert client.chat().text == "Hello, world."
+    with kit.no_threads(server):
+        assert client.post("/tokenize", {"model": "fake", "prompt": "Hi"}).status == 200
+        assert client.chat().text == "Hello, world."
+
+
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HALF_A_BODY = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode()
 

@@ -175,11 +175,7 @@ class GenerationResponse:
         elif self._blocking and self._undecoded and not self._decoding:
             self._undecoded = False
             self._decoding = True
-            try:
-                self._decode_pool.submit(self._decode_all)
-            except BaseException:
-                self._decoding = False
-                raise
+            self._decode_pool.submit(self._decode_all)
         if writer is None:
             return
         if self._written:
@@ -215,11 +211,7 @@ class GenerationResponse:
         elif self._unprepared and self._news:
             self._news = False
             self._preparing_since = math.inf  # until a thread of the pool is free
-            try:
-                self._prepare_pool.submit(self._prepare_all)
-            except BaseException:
-                self._preparing_since = None
-                raise
+            self._prepare_pool.submit(self._prepare_all)
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""

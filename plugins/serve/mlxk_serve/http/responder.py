@@ -142,8 +142,11 @@ class Responder:
             response.cut()
 
     def stop(self, timeout: float) -> None:
-        """End the response thread, for which it waits `timeout` seconds."""
+        """End the response thread, for which it waits `timeout` seconds, and the threads of the pools once they have
+        nothing to do."""
         self._response_thread.stop(timeout)
+        for pool in (*self._pools, self._working, self._waiting, self._working_large):
+            pool.stop()
 
     def _hand_over(
         self,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
-from mlxk_core.api.processes import raise_system_limit
 from mlxk_serve.http.turns import Turns
 from mlxk_serve.observability.log import LOGGER
 
@@ -15,7 +14,11 @@ _IDLE_SECONDS = 10.0
 
 
 class ThreadPool:
-    """Runs functions on up to `limit` daemon threads, started on demand; in `turns` if there are any."""
+    """Runs functions on up to `limit` daemon threads; in `turns` if there are any.
+
+    The first thread is started at once and stays, so that work is done when the system has no thread left. The others
+    are started on demand.
+    """
 
     def __init__(self, name: str, limit: int, turns: Turns | None = None) -> None:
         self._name = name
@@ -25,24 +28,28 @@ class ThreadPool:
         self._work: deque[Callable[[], None]] = deque()
         self._threads = 0
         self._idle = 0
+        self._stopped = False
+        self._start()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` on a thread of the pool, in order of arrival. Its exceptions are logged.
-
-        Raises `SystemLimit` if the pool has no thread and the system lets none be started.
-        """
+        """Run `work` on a thread of the pool, in order of arrival. Its exceptions are logged."""
         with self._lock:
             self._work.append(work)
             if len(self._work) > self._idle and self._threads < self._limit:
-                try:
-                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
-                    self._threads += 1
-                except RuntimeError as error:
-                    if not self._threads:
-                        self._work.remove(work)
-                        raise_system_limit(error)
-                        raise
+                with suppress(RuntimeError):  # the threads there are will do it
+                    self._start()
             self._lock.notify()
+
+    def stop(self) -> None:
+        """End the threads when they have done what was submitted."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+
+    def _start(self) -> None:
+        """Start a thread. Raises `RuntimeError` if the system has none left."""
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        self._threads += 1
 
     def _run(self) -> None:
         while (work := self._take()) is not None:
@@ -56,12 +63,13 @@ class ThreadPool:
     def _take(self) -> Callable[[], None] | None:
         with self._lock:
             self._idle += 1
+            idle = False
             try:
-                if not self._work:
-                    self._lock.wait(_IDLE_SECONDS)
-                if self._work:
-                    return self._work.popleft()
-                self._threads -= 1
-                return None
+                while not self._work:
+                    if self._stopped or (idle and self._threads > 1):
+                        self._threads -= 1
+                        return None
+                    idle = not self._lock.wait(_IDLE_SECONDS if self._threads > 1 else None)
+                return self._work.popleft()
             finally:
                 self._idle -= 1
