@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import falcon
 
-from mlxk_core.api.errors import EngineFailure, ShuttingDown
+from mlxk_core.api.errors import EngineFailure, ShuttingDown, type_and_message
 from mlxk_core.api.generation import Delta, Event, Finished, Generation, Started
 from mlxk_core.api.server import ErrorEncoder, ResponseEncoder
 from mlxk_serve.http.held_events import HeldEvents
@@ -51,6 +51,9 @@ class Pools:
     prepare_large: ThreadPool
     decode: ThreadPool
     decode_large: ThreadPool
+
+    def __iter__(self) -> Iterator[ThreadPool]:
+        return iter((self.prepare, self.prepare_large, self.decode, self.decode_large))
 
 
 class GenerationResponse:
@@ -165,7 +168,7 @@ class GenerationResponse:
         except Exception as error:
             self._fail(error)
         except BaseException as error:  # a panic in a Rust extension, or `sys.exit()` in an encoder
-            self._fail(RuntimeError(f"{type(error).__name__}: {error}"))
+            self._fail(RuntimeError(type_and_message(error)))
 
     def _advance(self, now: float) -> None:
         writer = self._writer
@@ -219,7 +222,7 @@ class GenerationResponse:
         waiting = []
         for index in self._unprepared:
             try:
-                while (event := self._generations[index].next(0)) is not None:
+                while not self._ended and (event := self._generations[index].next(0)) is not None:
                     self._from_pool.append((index, event))
                     if isinstance(event, (Started, Finished)):
                         break
@@ -261,7 +264,7 @@ class GenerationResponse:
     def _take_events(self) -> None:
         """Encode the events there are now, up to the largest write, for a while."""
         until = time.monotonic() + _TURN_SECONDS
-        while self._from_pool and len(self._held) < _LARGEST_WRITE:
+        while self._from_pool and not self._turn_is_over(until):
             index, item = self._from_pool.popleft()
             if isinstance(item, BaseException):
                 raise self._mapped(index, item)
@@ -270,7 +273,7 @@ class GenerationResponse:
             self._take(index, item)
         for index in tuple(self._running):
             poll = self._generations[index].poll
-            while len(self._held) < _LARGEST_WRITE:
+            while not self._turn_is_over(until):
                 try:
                     events = poll()
                 except StopIteration:
@@ -285,9 +288,15 @@ class GenerationResponse:
                     self._running.remove(index)
                     self._read_on_pool(index)
                     break
-                if time.monotonic() > until:
-                    self._response_thread.schedule(self)
-                    return
+
+    def _turn_is_over(self, until: float) -> bool:
+        """Whether to write now, or to let other responses go on."""
+        if len(self._held) >= _LARGEST_WRITE:
+            return True
+        if time.monotonic() < until:
+            return False
+        self._response_thread.schedule(self)
+        return True
 
     def _begin(self, index: int) -> None:
         """Read the events of a generation from now on, here or on a pool thread."""
@@ -304,7 +313,7 @@ class GenerationResponse:
 
     def _mapped(self, index: int, error: BaseException) -> Exception:
         if not isinstance(error, Exception):
-            return RuntimeError(f"{type(error).__name__}: {error}")
+            return RuntimeError(type_and_message(error))
         return self._map_error(index, error)
 
     def _take(self, index: int, event: Event) -> None:
@@ -326,36 +335,40 @@ class GenerationResponse:
         """Send what is held and `piece`; the first time also status and headers."""
         assert self._writer is not None
         held, self._held = self._held, b""
+        if len(held) >= _LARGEST_WRITE:
+            self._response_thread.schedule(self)  # there may be more
         self._writer.write(held + piece if piece else held)
 
     def _write_end(self) -> None:
         writer = self._writer
         assert writer is not None
+        body = None if self._streamed else self._whole_body()
+        if self._encoding and body is None:
+            return
         self._end()  # before the client knows: it may ask again at once
-        if self._streamed:
+        if body is None:
             self._write(self._encoder.end())
         else:
-            body = self._whole_body()
-            if body is None:
-                return
             writer.set_head(200, {"content-type": falcon.MEDIA_JSON}, length=len(body))
             writer.write(body)
+            self._whole = None
+            self._held_events.release()  # the client may read slowly
         self._written = True
         self._finish()
 
     def _whole_body(self) -> bytes | None:
         """Return the body, or None while a pool thread encodes it: that takes seconds where it has many tokens."""
-        if self._whole is None and not self._encoding:
+        if not self._held_events.many:
+            return self._encoder.whole(self._held_events.completions())
+        if not self._encoding:
             self._encoding = True
-            if self._held_events.many:
-                self._pools.decode_large.submit(self._encode_whole)
-            else:
-                self._encode_whole()
+            self._pools.decode_large.submit(self._encode_whole)
         if isinstance(self._whole, BaseException):
             raise self._whole
         return self._whole
 
     def _encode_whole(self) -> None:
+        """On a pool thread: encode the body."""
         try:
             self._whole = self._encoder.whole(self._held_events.completions())
         except BaseException as error:
@@ -373,7 +386,8 @@ class GenerationResponse:
         self._written = True
         self._disconnected = True
         self._end()
-        self._writer.abort()
+        with suppress(ClientDisconnected):
+            self._writer.abort()
         self._close()
 
     def _fail(self, error: Exception) -> None:
