@@ -319,6 +319,31 @@ def test_a_taken_route_is_refused_and_its_first_owner_answers(serve, engine, ext
         serve()
 
 
+def test_middleware_that_waits_on_a_probe_delays_no_other_request(serve, extend):
+    entered, release = threading.Event(), threading.Event()
+
+    class Waiting:
+        def process_request(self, req, resp):
+            if req.path == "/livez":
+                entered.set()
+                release.wait(180)
+
+    def waiting(server):
+        server.add_middleware(Waiting())
+
+    extend(waiting)
+    client = serve().client
+    probing = threading.Thread(target=client.get, args=("/livez",), daemon=True)
+    probing.start()
+    try:
+        assert entered.wait(180)
+        assert client.get("/v1/models").status == client.get("/health").status == 200
+        assert not release.is_set()
+    finally:
+        release.set()
+        probing.join(180)
+
+
 def test_middleware_that_fails_is_one_500_and_no_place_lost(serve, engine, kit, caplog, extend):
     extend(bad_middleware)
     client = serve().client

@@ -27,7 +27,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 class Loop:
     """A server of one application, on one listening socket. Nothing happens but in `turn` and in its workers."""
 
-    def __init__(self, listening, application, threads, files, limits):
+    def __init__(self, listening, application, threads, files, probes_at_once, limits):
         self.refusals = []
         self.paths = []
         self.http = HttpServer(
@@ -39,6 +39,7 @@ class Loop:
             limits=replace(Limits(), threads=threads, **limits),
             turns=Turns(),
             files=files,
+            probes_at_once=probes_at_once,
         )
         self.http.listen()
         self._name = listening.getsockname()
@@ -71,8 +72,9 @@ class Loop:
 def loop():
     loops = []
 
-    def start(application, listening=None, threads=2, files=None, **limits):
-        loops.append(Loop(listening or bind.open_tcp(["127.0.0.1"], 0)[0], application, threads, files, limits))
+    def start(application, listening=None, threads=2, files=None, probes_at_once=False, **limits):
+        listening = listening or bind.open_tcp(["127.0.0.1"], 0)[0]
+        loops.append(Loop(listening, application, threads, files, probes_at_once, limits))
         return loops[-1]
 
     yield start
@@ -338,6 +340,82 @@ def test_probes_are_received_before_the_other_requests_of_new_connections(loop):
         while len(served.paths) < len(socks):
             served.http.turn(0.01)
         assert served.paths[0] == "/health"
+
+
+@pytest.mark.parametrize(
+    ("start", "at_once"),
+    [
+        (b"GET /livez", True),
+        (b"HEAD /health", True),
+        (b"GET /livez?a=b", True),
+        (b"POST /livez", False),
+        (b"GET /v1/models", False),
+    ],
+)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_probes_need_no_worker_where_the_application_never_waits(loop, start, at_once, allowed):
+    threads = []
+
+    def application(environ, start_response):
+        threads.append(threading.current_thread())
+        return hello(environ, start_response)
+
+    served = loop(application, probes_at_once=allowed)
+    kept = REQUEST.replace(b"GET /", start).replace(b"Connection: close\r\n", b"")
+    with served.connect() as sock:
+        sock.sendall(kept * 3 + REQUEST.replace(b"GET /", start))
+        assert served.read(sock).count(b"HTTP/1.1 200 OK") == 4
+    assert [thread is threading.current_thread() for thread in threads] == [at_once and allowed] * 4
+
+
+def test_each_connection_has_one_probe_answered_in_a_turn(loop):
+    probes = []
+
+    def application(environ, start_response):
+        probes.append(environ["REMOTE_PORT"])
+        return hello(environ, start_response)
+
+    served = loop(application, probes_at_once=True)
+    one = REQUEST.replace(b"/", b"/livez", 1).replace(b"Connection: close\r\n", b"")
+    with served.connect() as first, served.connect() as second:
+        settle(served, 2)
+        for sock in (first, second):
+            sock.sendall(one * 50)
+        while len(probes) < 100:
+            before = len(probes)
+            served.http.turn(1)
+            assert len(set(probes[before:])) == len(probes[before:])
+
+
+def channels(served):
+    return [each for each in served.http.connections if isinstance(each, Channel)]
+
+
+def test_a_probe_behind_a_running_request_waits_for_it(loop, kit, slow):
+    served = loop(slow, probes_at_once=True)
+    with served.connect() as sock:
+        sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") + REQUEST.replace(b"/", b"/livez", 1))
+        kit.until(lambda: served.http.turn(0.01) or any(len(channel.requests) == 2 for channel in channels(served)))
+        with served.connect() as other:
+            other.sendall(REQUEST.replace(b"/", b"/livez", 1))
+            assert served.read(other).endswith(b"hello")
+        slow.finished.set()
+        assert served.read(sock).count(b"hello") == 2
+
+
+def test_a_probe_behind_a_response_that_is_not_read_does_not_stop_the_loop(loop, kit):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"x" * (8 << 20)] if environ["PATH_INFO"] == "/" else [b"hello"]
+
+    served = loop(application, probes_at_once=True)
+    with served.connect() as sock:
+        sock.sendall(REQUEST.replace(b"Connection: close\r\n", b""))
+        kit.until(lambda: served.http.turn(0.01) or channels(served))
+        (channel,) = channels(served)
+        kit.until(lambda: served.http.turn(0.01) or (channel.total_outbufs_len and not channel.requests))
+        channel.received(REQUEST.replace(b"/", b"/livez", 1))  # the poll may have reported it before the response
+        assert b"hello" in served.read(sock)
 
 
 def test_few_descriptors_mean_few_connections(loop):

@@ -112,6 +112,7 @@ class Server:
                 limits=config.limits,
                 turns=turns,
                 files=_file_limit(),
+                probes_at_once=not any(extension.middleware for extension in self.extensions),
             )
             add_connection_metrics(self.metrics, self.http.capacity)
         except BaseException:

@@ -47,6 +47,7 @@ class ConnectionOwner(Protocol):
     capacity: Places
     bodies: ByteBudget
     unsent: ByteBudget
+    probes_at_once: bool
 
 
 class Channel(HTTPChannel, Connection):
@@ -66,6 +67,7 @@ class Channel(HTTPChannel, Connection):
         self._began = time.monotonic()
         self._requested = False
         self._receiving_since: float | None = None
+        self._unoccupied = self._at_once = False
         self._reads = self._received_bytes = 0
         self._disconnect_lock = threading.Lock()
         self._socket_lock = threading.Lock()
@@ -76,7 +78,7 @@ class Channel(HTTPChannel, Connection):
         self._completed_task: Task | None = None
         HTTPChannel.__init__(self, server, sock, addr, adj, map=map)
         # No methods of the connection here: parsers would keep it, and with it their own files, until a collection.
-        self._surplus = server.capacity.exceeded
+        self._surplus, self._probes_at_once = server.capacity.exceeded, server.probes_at_once
         check = partial(_check_surplus, server) if self._surplus else server.check_access
         self._bodies, self._unsent = server.bodies, server.unsent
         self._parser = partial(Parser, check_access=check, unparsed=self.unparsed, free_body=server.limits.free_body)
@@ -165,22 +167,27 @@ class Channel(HTTPChannel, Connection):
         since, self._receiving_since = self._receiving_since or time.monotonic(), None
         self._reads += 1
         self._received_bytes += len(data)
+        self._unoccupied = not self.requests  # workers add none: if one is complete now, no other is running
         accepted = bool(super().received(data))
         if data and self.request is None:  # it is complete
             self._requested = True
             self._reads = self._received_bytes = 0
-            if self.rejected_at_once:
+            if self._at_once:
+                self._at_once = False
                 self.service()
                 self.handle_write()
         else:
             self._receiving_since = since
         return accepted
 
-    @property
-    def rejected_at_once(self) -> bool:
-        """Whether the error of a request is sent by the loop's thread: a spare place is free again at once, however
-        busy the workers are. Nothing was sent before, so this does not block."""
-        return self._surplus and bool(self.requests) and self.requests[0].error is not None
+    def keep(self) -> bool:
+        """Return whether the loop's thread answers the next request, which needs no worker then: a probe costs less
+        than to hand it over, and with an error above the limit a spare place is free again, however busy the workers
+        are. This does not block: all that was sent before is with the system."""
+        if self._unoccupied and not self.total_outbufs_len:
+            request = self.requests[0]
+            self._at_once = self._surplus if request.error is not None else self._probes_at_once and request.probing
+        return self._at_once
 
     def task_class(self, channel: Channel, request: Any) -> Task:
         completed = self._completed_task

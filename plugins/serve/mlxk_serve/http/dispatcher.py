@@ -1,4 +1,5 @@
-"""Worker threads, with threads of their own for probes, for large bodies, and for requests that are rejected.
+"""Worker threads, with threads of their own for probes that the loop does not answer itself, for large bodies, and for
+requests that are rejected.
 
 `/health` answers while every other worker is busy, large bodies delay neither it nor the small ones, and a rejected
 request gets its error at once.
@@ -35,7 +36,7 @@ class Dispatcher:
 
     def add_task(self, task: Any) -> None:
         """Run the first request of `task`, a connection."""
-        if task.rejected_at_once:
+        if task.keep():
             return
         request = task.requests[0]
         if request.error is not None:

@@ -42,8 +42,12 @@ class HttpServer:
         limits: Limits,
         turns: Turns,
         files: int | None = None,
+        probes_at_once: bool = False,
     ) -> None:
-        """`turns` are those of the loop and of all workers, `files` is the limit of file descriptors."""
+        """`turns` are those of the loop and of all workers, `files` is the limit of file descriptors.
+
+        With `probes_at_once`, `application` answers probes on the loop's thread. It must not wait for anything then.
+        """
         self._closed = False
         self._checked = 0.0
         self._turned: float | None = None
@@ -82,6 +86,7 @@ class HttpServer:
             )
             listener.check_access, listener.errors = check_access, errors
             listener.limits, listener.on_rejected = limits, on_rejected
+            listener.probes_at_once = probes_at_once
             listener.capacity, listener.bodies, listener.unsent = self.capacity, bodies, unsent
             self._listeners.append(listener)
 

@@ -57,6 +57,8 @@ class Listener(BaseWSGIServer):
     capacity: Capacity
     bodies: ByteBudget
     unsent: ByteBudget
+    probes_at_once: bool
+    """Whether the application answers probes without waiting for anything."""
     _paused_until: float | None = None
     _others_wait = False
 

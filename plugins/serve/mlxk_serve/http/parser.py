@@ -14,6 +14,7 @@ from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import Share
+from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.observability.log import LOGGER
 
 CheckAccess = Callable[[str, str, Mapping[str, str]], None]
@@ -94,6 +95,11 @@ class Parser(HTTPRequestParser):
     def _length(self) -> int:
         """Bytes of the body that were received."""
         return 0 if self.body_rcv is None else len(self.body_rcv)
+
+    @property
+    def probing(self) -> bool:
+        """Whether this is a probe as supervisors send it."""
+        return self.path in PROBES and self.command in ("GET", "HEAD") and not self._length
 
     @property
     def sparse(self) -> bool:
