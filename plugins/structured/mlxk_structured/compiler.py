@@ -35,7 +35,7 @@ _STEPS = 128
 _STEP_SECONDS = 0.005
 """CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
 _MORE_SECONDS = 1.0
-"""How much more the steps of all rows of a grammar may take, before they fail."""
+"""How much more the steps of all rows of a grammar may take, before those that take long fail."""
 _SLOW = "it is too complex: each of its tokens takes long"
 _PLACES = 200
 """Parts of a schema that are tried to find the one at fault."""
@@ -60,11 +60,12 @@ class StepTime:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Do a part of a step inside. Raises `ConstraintFailure` if the steps of late took too long."""
+        """Do a part of a step inside. Raises `ConstraintFailure` if it takes long, and those of late took too long."""
         begun = time.thread_time()
         yield
-        self._more = max(0.0, self._more + time.thread_time() - begun - _STEP_SECONDS)
-        if self._more > _MORE_SECONDS:
+        more = time.thread_time() - begun - _STEP_SECONDS
+        self._more = max(0.0, self._more + more)
+        if more > 0 and self._more > _MORE_SECONDS:
             raise ConstraintFailure(f"The constraint cannot be followed: {_SLOW}.")
 
 
