@@ -14,7 +14,14 @@ from mlxk_core._generation.request import Message
 from mlxk_core._models.model import Model
 from mlxk_mlx.loading import memory, runtime
 from mlxk_mlx.loading.load import load
-from mlxk_testing.tiny_models import CHATML_TOKENS, gpt_oss_model, mxfp4_model, random_model, scripted_model
+from mlxk_testing.tiny_models import (
+    CHATML_TOKENS,
+    SLIDING_WINDOW,
+    gpt_oss_model,
+    mxfp4_model,
+    random_model,
+    scripted_model,
+)
 
 
 def dtypes(engine):
@@ -210,3 +217,20 @@ def test_a_load_can_be_ended_while_the_network_is_built(tmp_path):
     with pytest.raises(Interrupted) as caught:
         load(model, context)
     assert "load_model" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+
+def test_a_load_shows_signs_of_life_while_a_template_takes_its_time(tmp_path):
+    """The template is rendered for the answer's opening when a cache cannot be cut back; other models go on."""
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    signs = []
+    for source in ("{{ messages[0].content }}", "{% if messages[0].content == 'x' %}" + loop + "{% endif %}"):
+        folder = tmp_path / str(len(signs))
+        random_model(folder, config=SLIDING_WINDOW)
+        (folder / "chat_template.jinja").write_text(source + "{{ messages[0].content }}")
+        calls = []
+        context = EngineContext(
+            alive=lambda calls=calls: calls.append(1), at_thread_exit=lambda call: None, cache_bytes=0, concurrency=1
+        )
+        load(Model(name="m", path=folder), context).close()
+        signs.append(len(calls))
+    assert signs[1] >= signs[0] + 5

@@ -9,9 +9,10 @@ from mlxk_core.api.errors import UnsupportedModel
 from mlxk_core.api.models import Model
 from mlxk_encoders.support import accepts
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe
-from mlxk_mlx.loading.load import BackgroundCall, check_weights, load_tokenizer, read_ahead, translated_errors
+from mlxk_mlx.loading.load import check_weights, load_tokenizer, read_ahead, translated_errors
 
 
 def load(model: Model, context: EngineContext) -> Any:

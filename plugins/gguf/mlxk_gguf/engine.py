@@ -12,8 +12,9 @@ from mlxk_gguf.tokenizer_size import is_small
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.heartbeat import observe
-from mlxk_mlx.loading.load import BackgroundCall, in_this_process, prepare, read_ahead, translated_errors
+from mlxk_mlx.loading.load import in_this_process, prepare, read_ahead, translated_errors
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).

@@ -20,7 +20,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
-from mlxk_core.api.errors import BrokenModel
+from mlxk_core.api.errors import BrokenModel, Interrupted
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint
@@ -32,6 +32,7 @@ from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.background_call import BackgroundCall
 
 _STOP_SEQUENCE_CACHE = 64
 _SEGMENT = 1 << 16
@@ -92,7 +93,7 @@ class MlxEngine:
         self._footprint = CacheFootprint.of(network)
         self._chunks = PrefillChunks.of(sum(array.size for array in weights))
         self._prompt_cache = PromptCache(context.cache_bytes)
-        self._generation_prompt = self._tokenize_generation_prompt()
+        self._generation_prompt = self._tokenize_generation_prompt(context.alive)
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
         self._scoring: dict[int, PromptScoring] = {}
@@ -333,14 +334,17 @@ class MlxEngine:
             lengths.add(len(prompt) - len(self._generation_prompt))
         return sorted(length for length in lengths if cached < length < len(prompt))
 
-    def _tokenize_generation_prompt(self) -> list[int]:
+    def _tokenize_generation_prompt(self, alive: Callable[[], None]) -> list[int]:
         """Return the tokens with which the chat template opens an answer, empty if there are none."""
         if self._footprint.trimmable:
             return []
         turn = [Message(role="user", content="x")]
         try:
-            closed = self.render(turn, generation_prompt=False)
-            opened = self.render(turn)
+            # In another thread: a slow template would hold up the other models.
+            closed = BackgroundCall(lambda: self.render(turn, generation_prompt=False)).result(alive)
+            opened = BackgroundCall(lambda: self.render(turn)).result(alive)
+        except Interrupted:
+            raise
         except Exception:  # without a template there is no generation prompt
             return []
         if not opened.startswith(closed):

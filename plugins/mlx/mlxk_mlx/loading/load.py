@@ -16,13 +16,13 @@ from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_jso
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
+from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_mlx.support.architectures import accepts
 
-_ALIVE_INTERVAL = 0.2  # seconds
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
@@ -80,32 +80,6 @@ def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:
     """Return the ids of the stop tokens in the model's files, and the one that its tokenizer ends a text with."""
     ids = {token.id for token in native_stop_tokens(model)} | {tokenizer.eos_token_id}
     return frozenset(token for token in ids if isinstance(token, int))
-
-
-class BackgroundCall:
-    """A call that runs in a thread of its own. A load that was given up does not wait for it."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self._call = call
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="mlxk-tokenizer")
-        self._thread.start()
-
-    def result(self, alive: Callable[[], None]) -> Any:
-        """Return the result or raise the error, with a call of `alive` now and then while it is not there."""
-        while self._thread.is_alive():
-            self._thread.join(_ALIVE_INTERVAL)
-            alive()
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    def _run(self) -> None:
-        try:
-            self._value = self._call()
-        except BaseException as error:
-            self._error = error
 
 
 def load_tokenizer(model: Model) -> LoadedTokenizer:
