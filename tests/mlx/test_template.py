@@ -213,12 +213,39 @@ def test_a_template_that_exceeded_its_limits_is_not_tried_again():
         calls.append(variables)
         raise TemplateLimit("it takes more than 10 s")
 
-    times = iter([0.0, 30.0, 59.0, 61.0, 62.0])
-    template = ChatTemplate.of_code(endless, lambda: next(times))
-    for tries in (1, 1, 1, 2):  # after a minute again: a busy machine is not the template's fault
+    now = 0.0
+    template = ChatTemplate.of_code(endless, lambda: now)
+    for now, tries in ((0.0, 1), (30.0, 1), (59.0, 1), (61.0, 2)):  # noqa: B007 - the clock reads it
+        # After a minute again: a busy machine is not the template's fault.
         with pytest.raises(TemplateLimitExceeded):
             template.render([QUESTION])
         assert len(calls) == tries
+
+
+def test_the_forms_that_are_tried_share_the_time_limit():
+    times = []
+
+    def slow(variables):
+        times.append(6.0)
+        raise ValueError("not so")
+
+    with pytest.raises(TemplateLimitExceeded):
+        ChatTemplate.of_code(slow, lambda: sum(times)).render([SYSTEM, CALLING, RESULT])
+    assert len(times) == 2
+
+
+def test_a_prompt_with_half_a_character_is_an_error_of_the_template():
+    with pytest.raises(TemplateError, match="surrogates"):
+        render(PLAIN + "{{ '\\ud800' }}", QUESTION)
+
+
+def test_a_template_that_takes_its_time_for_conversations_soon_has_less():
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    source = "{% if 'mlxk1' not in messages[0].content %}" + loop + "{% endif %}" + PLAIN
+    template = ChatTemplate.of({"default": source}, {})
+    for limit in ("10 s", "1 s"):
+        with pytest.raises(TemplateLimitExceeded, match=f"more than {limit}"):
+            template.render([QUESTION])
 
 
 @pytest.mark.parametrize(

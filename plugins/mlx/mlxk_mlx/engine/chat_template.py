@@ -17,15 +17,19 @@ from mlxk_core.api.generation import Message, Tool
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.message_format import MessageFormat, describe
 from mlxk_mlx.engine.template_probe import REASONING, REASONING_PROBES, Probe
-from mlxk_mlx.engine.template_process import RENDER_PROCESSES, TemplateLimit
+from mlxk_mlx.engine.template_process import (
+    EXCEEDED_SECONDS,
+    RENDER_PROCESSES,
+    TIME_LIMIT,
+    TemplateLimit,
+    TemplateRenderer,
+)
 
 Apply = Callable[[Mapping[str, Any]], str]
 """Render with the variables of a template. Raises anything when the template refuses the conversation."""
 
 _LOGGER = logging.getLogger("mlxk.mlx")
 _SHAPES = 512
-_EXCEEDED_SECONDS = 60.0
-"""How long a template that exceeded a limit is not tried again."""
 _PROBE_TOOL = Tool(name="mlxk_tool", description="A tool.", parameters={"type": "object", "properties": {}})
 
 
@@ -40,12 +44,14 @@ class ChatTemplate:
     def of(cls, templates: Mapping[str, str], special_tokens: Mapping[str, Any]) -> Self:
         """Return the templates with these Jinja sources, which see `special_tokens` (`bos_token` and so on)."""
 
-        def apply(text: str) -> Apply:
-            return lambda variables: RENDER_PROCESSES.render(text, {**special_tokens, **variables})
-
         if templates:
             RENDER_PROCESSES.warm_up()
-        return cls({name: _Template(apply(text), text) for name, text in templates.items()})
+        return cls(
+            {
+                name: _Template(TemplateRenderer(RENDER_PROCESSES, text, special_tokens), text)
+                for name, text in templates.items()
+            }
+        )
 
     @classmethod
     def of_code(cls, apply: Apply, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -91,7 +97,9 @@ class _Template:
     ) -> str:
         form = self._format_for(messages, bool(tools), options)
         try:
-            return self._write(form, messages, tools, generation_prompt, options)
+            text = self._write(form, messages, tools, generation_prompt, options)
+            text.encode()  # no tokenizer reads half a character
+            return text
         except TemplateLimit as error:
             raise _limit_error(error) from error
         except ProcessNotStarted:
@@ -119,7 +127,7 @@ class _Template:
         given = json.dumps(options, sort_keys=True, default=str).encode("utf-8", "replace")
         shape = (probe.messages, with_tools, hashlib.sha256(given).digest())
         with self._lock:  # the same shape is tried by one thread; a template that hangs holds one process
-            if self._exceeded is not None and self._clock() - self._exceeded[0] < _EXCEEDED_SECONDS:
+            if self._exceeded is not None and self._clock() - self._exceeded[0] < EXCEEDED_SECONDS:
                 raise _limit_error(self._exceeded[1])
             found = self._shapes.get(shape)
             if found is None:
@@ -143,7 +151,10 @@ class _Template:
         tools = (_PROBE_TOOL,) if with_tools else ()
         first: TemplateError | None = None
         passable: MessageFormat | None = None
+        began = self._clock()
         for index, form in enumerate(self._format.alternatives(probe.messages)):
+            if self._clock() - began > TIME_LIMIT:  # all alternatives together
+                raise TemplateLimit(f"it takes more than {TIME_LIMIT:g} s")
             try:
                 text = self._write(form, probe.messages, tools, True, options)
             except (TemplateLimit, ProcessNotStarted):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import math
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,9 @@ from mlxk_core.api.processes import ChildProcess, ProcessNotStarted
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""
+_REDUCED_LIMIT = 1.0
+"""Seconds for a template that exceeded a limit within the last minute: the conversations of others wait for it."""
+EXCEEDED_SECONDS = 60.0
 _MAX_PROCESSES = 4
 _MODULE = "mlxk_mlx.engine.template_worker"
 
@@ -28,7 +33,7 @@ class RenderProcesses:
 
     def __init__(self, size: int = _MAX_PROCESSES, *, seconds: float = TIME_LIMIT) -> None:
         self._size = size
-        self._seconds = seconds
+        self.seconds = seconds
         self._free = threading.Condition()
         self._idle: list[ChildProcess] = []
         self._started = 0
@@ -50,14 +55,14 @@ class RenderProcesses:
         finally:
             self._release(worker)
 
-    def render(self, template: str, variables: Mapping[str, Any]) -> str:
-        """Return the text of `template` with `variables` (JSON values).
+    def render(self, template: str, variables: Mapping[str, Any], seconds: float | None = None) -> str:
+        """Return the text of `template` with `variables` (JSON values), within `seconds` (default: those of the pool).
 
         Raises `TemplateRefusal`, `TemplateLimit`, and `ProcessNotStarted`.
         """
         worker = self._acquire()
         try:
-            response = worker.request({"template": template, "variables": variables}, self._seconds)
+            response = worker.request({"template": template, "variables": variables}, seconds or self.seconds)
         except BaseException as error:
             worker.kill()
             self._release(None)
@@ -108,6 +113,26 @@ class RenderProcesses:
             else:
                 self._idle.append(worker)
             self._free.notify()
+
+
+class TemplateRenderer:
+    """Renders with the template `source`, which sees `special_tokens`."""
+
+    def __init__(self, processes: RenderProcesses, source: str, special_tokens: Mapping[str, Any]) -> None:
+        self._processes = processes
+        self._source = source
+        self._special_tokens = special_tokens
+        self._exceeded = -math.inf
+
+    def __call__(self, variables: Mapping[str, Any]) -> str:
+        """Return the text. Raises what `RenderProcesses.render` does."""
+        reduced = time.monotonic() - self._exceeded < EXCEEDED_SECONDS
+        seconds = min(_REDUCED_LIMIT, self._processes.seconds) if reduced else self._processes.seconds
+        try:
+            return self._processes.render(self._source, {**self._special_tokens, **variables}, seconds)
+        except TemplateLimit:
+            self._exceeded = time.monotonic()
+            raise
 
 
 def _start() -> ChildProcess:
