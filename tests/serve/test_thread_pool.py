@@ -52,6 +52,34 @@ def test_the_threads_there_are_do_the_work_when_no_other_can_be_started(limit):
     pool.stop()
 
 
+def test_a_client_with_much_work_leaves_threads_to_others():
+    pool, go, order = ThreadPool("test", 4), threading.Event(), []
+    began, done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work(name):
+        def run():
+            began.release()
+            assert go.wait(180)
+            order.append(name)
+            done.release()
+
+        return run
+
+    for _ in range(20):
+        pool.submit(work("many"), "many")
+    assert began.acquire(timeout=180)
+    assert began.acquire(timeout=180)
+    other = threading.Event()
+    pool.submit(other.set, "other")
+    assert other.wait(180)
+    assert not order
+    assert not began.acquire(blocking=False)  # two of four threads
+    go.set()
+    for _ in range(20):
+        assert done.acquire(timeout=180)
+    pool.stop()
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/v1/models"])
 def test_requests_without_free_threads_are_answered(serve, engine, limit, path):
     client = serve().client

@@ -76,6 +76,7 @@ class GenerationResponse:
         response_thread: ResponseThread,
         pools: Pools,
         held_events: HeldEvents,
+        client: str,
         large: bool,
         on_end: Callable[[GenerationResponse], None],
     ) -> None:
@@ -91,6 +92,7 @@ class GenerationResponse:
         self._pools = pools
         self._decode_pool = pools.decode_large
         self._prepare_pool = pools.prepare_large if large else pools.prepare
+        self._client = client
         self._on_end = on_end
         self._writer: ResponseWriter | None = None
         self._unprepared = list(range(len(generations)))
@@ -214,7 +216,7 @@ class GenerationResponse:
         elif self._unprepared and self._news:
             self._news = False
             self._preparing_since = math.inf  # until a thread of the pool is free
-            self._prepare_pool.submit(self._prepare_all)
+            self._prepare_pool.submit(self._prepare_all, self._client)
 
     def _prepare_all(self) -> None:
         """On a pool thread: read the events of each generation up to `Started`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
@@ -16,26 +16,30 @@ _IDLE_SECONDS = 10.0
 class ThreadPool:
     """Runs functions on up to `limit` daemon threads; in `turns` if there are any.
 
-    The first thread is started at once and stays, so that work is done when the system has no thread left. The others
-    are started on demand.
+    The clients have their turns, and one of them has half of the threads at most: what it sends may take long. The
+    first thread is started at once and stays, so that work is done when the system has no thread left. The others are
+    started on demand.
     """
 
     def __init__(self, name: str, limit: int, turns: Turns | None = None) -> None:
         self._name = name
         self._turn = turns.of_work if turns is not None else nullcontext
         self._limit = limit
+        self._most_of_client = max(1, limit // 2)
         self._lock = threading.Condition()
-        self._work: deque[Callable[[], None]] = deque()
+        self._work: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+        self._running = Counter[str]()
         self._threads = 0
         self._idle = 0
         self._stopped = False
         self._start()
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` on a thread of the pool, in order of arrival. Its exceptions are logged."""
+    def submit(self, work: Callable[[], None], client: str = "") -> None:
+        """Run `work` on a thread of the pool, in order of arrival for each client. Its exceptions are logged. Work
+        without a client may take all threads."""
         with self._lock:
-            self._work.append(work)
-            if len(self._work) > self._idle and self._threads < self._limit:
+            self._work.setdefault(client, deque()).append(work)
+            if sum(map(len, self._work.values())) > self._idle and self._threads < self._limit:
                 with suppress(RuntimeError):  # the threads there are will do it
                     self._start()
             self._lock.notify()
@@ -52,24 +56,41 @@ class ThreadPool:
         self._threads += 1
 
     def _run(self) -> None:
-        while (work := self._take()) is not None:
+        while (taken := self._take()) is not None:
+            client, work = taken
             try:
                 with self._turn():
                     work()
             except BaseException:
                 LOGGER.exception("%s failed", self._name)
-            del work  # an idle thread must not hold the last request
+            del taken, work  # an idle thread must not hold the last request
+            self._leave(client)
 
-    def _take(self) -> Callable[[], None] | None:
+    def _take(self) -> tuple[str, Callable[[], None]] | None:
         with self._lock:
             self._idle += 1
             idle = False
             try:
-                while not self._work:
-                    if self._stopped or (idle and self._threads > 1):
+                while (client := self._next_client()) is None:
+                    if (self._stopped and not self._work) or (idle and self._threads > 1):
                         self._threads -= 1
                         return None
                     idle = not self._lock.wait(_IDLE_SECONDS if self._threads > 1 else None)
-                return self._work.popleft()
+                works = self._work.pop(client)
+                work = works.popleft()
+                if works:
+                    self._work[client] = works  # behind the others
+                self._running[client] += 1
+                return client, work
             finally:
                 self._idle -= 1
+
+    def _next_client(self) -> str | None:
+        return next((c for c in self._work if not c or self._running[c] < self._most_of_client), None)
+
+    def _leave(self, client: str) -> None:
+        with self._lock:
+            self._running[client] -= 1
+            if not self._running[client]:
+                del self._running[client]
+            self._lock.notify()
