@@ -416,6 +416,78 @@ def test_other_work_is_cancelled_when_its_client_disconnects(serve, engine, kit,
     kit.until(lambda: client.status()["responses"] == 0)
 
 
+class Replaced:
+    """Begins a response and sends another one: `?by=data`, `?by=stream`, `?by=again`."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_get(self, req, resp):
+        by = req.get_param("by")
+        model = self._server.models.get("fake")
+        for _ in range(2 if by == "again" else 1):
+            request = GenerationRequest(model=model, prompt=[Message(role="user", content="Hi")])
+            self._server.respond(req, resp, [request], Lines(), stream=True)
+        if by == "data":
+            resp.stream, resp.data = None, b"ours"
+        elif by == "stream":
+            resp.stream = iter([b"ours"])
+
+
+def replaced(server):
+    server.add_route("/replaced", Replaced(server))
+
+
+@pytest.mark.parametrize("by", ["data", "stream", "again"])
+def test_a_response_that_an_extension_replaces_gives_its_place_back(serve, engine, extend, kit, by):
+    extend(replaced)
+    client = serve().client
+    answer = client.get(f"/replaced?by={by}")
+    assert answer.status == 200
+    assert (answer.body == b"ours") == (by != "again")
+    kit.until(lambda: client.status()["responses"] == client.status()["active"] == 0)
+
+
+class Interrupting:
+    """Raises where no one interrupts: in a callback, and in the encoder of its errors."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_get(self, req, resp):
+        self._server.on_disconnect(req, interrupt)
+        raise ApiError(422, "Not so.")
+
+    def on_post(self, req, resp):
+        def work(cancellation):
+            cancellation.on_cancel(interrupt)
+            while True:
+                yield b"x"
+                time.sleep(0.005)
+
+        self._server.on_disconnect(req, interrupt)
+        self._server.run(req, resp, work, content_type=NDJSON, stream=False)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def interrupting(server):
+    server.add_route("/interrupting", Interrupting(server), errors=interrupt)
+
+
+def test_a_plugin_that_raises_an_interrupt_fails_alone(serve, engine, extend, kit):
+    extend(interrupting)
+    client = serve().client
+    assert client.get("/interrupting").status == 422
+    sock = client.begin("/interrupting", {})
+    kit.until(lambda: client.status()["responses"] == 1)
+    sock.close()
+    kit.until(lambda: client.status()["responses"] == 0)  # also work whose pieces are sent as a whole
+    assert client.chat().status == 200
+
+
 class Last:
     """Work that ends, or is cut short, when its client has left."""
 

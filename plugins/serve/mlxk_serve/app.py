@@ -99,8 +99,8 @@ class RequestMiddleware:
         record.route = req.uri_template or "unknown"
         if req.method == "HEAD" and resp.stream is not None:  # WSGI servers do not read it, so it would stay open
             resp.stream = None
-            discard_response(req.env)
         if resp.stream is None or resp.stream is not req.env.get(RESPONSE):
+            discard_response(req.env)  # an extension has replaced it
             record.status = resp.status_code
             record.close()
 

@@ -84,7 +84,7 @@ class ExtensionGuard:
         """Call `function`; log what it raises."""
         try:
             function()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # on a thread of the server, where nothing interrupts
             self.log(what, error, function)
 
     def field(self, name: str, handler: FieldHandler) -> FieldHandler:
@@ -106,7 +106,7 @@ class ExtensionGuard:
         def encode(error: ErrorInfo) -> bytes:
             try:
                 return _bytes("it", encoder(error))
-            except (Exception, SystemExit) as raised:
+            except BaseException as raised:  # the client must get a response
                 self.log(f"error encoder of route {path}", raised, encoder)
                 return error_body(error)
 

@@ -104,6 +104,7 @@ class Responder:
             response_thread=self._response_thread,
             pools=self._pools,
             held_events=HeldEvents(self._logprobs),
+            client=client,
             large=any(prompt_size(request) > _LARGE for request in requests),
             on_end=self._closing(req, client, count),
         )
@@ -156,6 +157,8 @@ class Responder:
         content_type: str,
         stream: bool,
     ) -> None:
+        if (before := req.env.get(RESPONSE)) is not None:  # an extension has begun two of them
+            before.discard()
         req.env[RESPONSE] = response
         resp.stream = response
         resp.content_type = content_type

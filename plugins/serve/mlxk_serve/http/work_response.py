@@ -134,13 +134,18 @@ class WorkResponse:
                 self._complete, self._record.disconnected = True, False
             self._end()
         else:
-            body = b"".join(pieces)
-            self._check()
+            body = b"".join(self._checked(pieces))
             writer.set_head(200, {"content-type": self._content_type}, length=len(body))
             self._end()
             writer.write(body)
         with suppress(ClientDisconnected):
             writer.finish()
+
+    def _checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._check()
+            yield piece
+        self._check()
 
     def _check(self) -> None:
         if self._record.disconnected:
