@@ -13,6 +13,7 @@ _CHARACTERS_PER_TOKEN = 8
 """More than any ordinary text has."""
 _PIECE = 1 << 14  # characters
 _EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
+_TOKENS_PER_CHARACTER = 33  # bytes of the character that NFKC makes longest, U+FDFA
 _SPECIALS = 64  # tokens that a tokenizer may add around a text
 
 
@@ -45,6 +46,6 @@ def encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list
     tokens = tokenizer.encode(text, add_special_tokens=add_special_tokens)
     if not isinstance(tokens, list):
         raise WrongResult(f"encode() returned {type(tokens).__name__}, not a list", tokenizer.encode)
-    if len(tokens) > 4 * len(text) + _SPECIALS:  # a character has 4 bytes at most
+    if len(tokens) > _TOKENS_PER_CHARACTER * len(text) + _SPECIALS:
         raise WrongResult(f"encode() returned {len(tokens)} tokens for {len(text)} characters", tokenizer.encode)
     return tokens

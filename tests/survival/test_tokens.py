@@ -108,3 +108,30 @@ def test_survives_child_processes_that_cannot_be_started(launch, kit, tmp_path):
         assert "process" in failed.json["error"]["message"]
         python.symlink_to(Path(sys.executable).resolve())
         assert server.client.post("/tokenize", body).json["count"] == 2
+
+
+def model_that_normalizes(folder):
+    random_model(folder, ends=True)
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "normalizer": {"type": "NFKC"}}))
+
+
+def test_survives_a_text_that_its_normalizer_makes_many_times_as_long(launch, kit):
+    """A million of these ligatures became 34 million tokens, and 5 GB."""
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/normalizes", model_that_normalizes)
+    server = launch(model="tiny/random")
+    text = "\ufdfa" * 500_000
+    with kit.Watch(server):
+        server.client.post("/tokenize", {"model": "tiny/normalizes", "prompt": "a"})
+        before = server.reset_peak()
+        for path, body in (
+            ("/tokenize", {"prompt": text}),
+            ("/v1/completions", {"prompt": text}),
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}),
+        ):
+            answer = server.client.post(path, {"model": "tiny/normalizes", **body})
+            assert (path, answer.status) == (path, 400)
+        assert server.peak - before < 400 * MEGABYTE
+        count = server.client.post("/tokenize", {"model": "tiny/normalizes", "prompt": "\ufdfa \uac00" * 1000})
+        assert count.status == 200

@@ -14,6 +14,13 @@ from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDeto
 
 LONGEST_TEXT = 8 << 20
 """Characters of one text. Tokenizing takes 300 bytes of memory for each."""
+_PIECE = 1 << 14
+"""Characters that are normalized at once, since it holds the interpreter's lock."""
+_SHORT = 1 << 12
+"""Characters of a text whose normalized length does not matter."""
+_EXPANSION = 4
+"""How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes one character of
+a ligature 18."""
 _LONG, _VERY_LONG = 1 << 16, 1 << 20
 _LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
 """Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""
@@ -77,6 +84,7 @@ class TokenizerAdapter:
         if len(text) > LONGEST_TEXT:
             raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
         if self._backend is not None:
+            _check_expansion(self._backend.normalizer, text)
             with _room(len(text)):
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
                 try:
@@ -154,6 +162,17 @@ class TokenizerAdapter:
             return str(self._backend.decode_batch([list(tokens)], skip_special_tokens=False)[0])
         with self._lock:
             return str(self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _check_expansion(normalizer: Any, text: str) -> None:
+    """Raise `InvalidOption` for a long text that becomes many times as long before it is tokenized."""
+    if normalizer is None or len(text) <= _SHORT:
+        return
+    most, length = _EXPANSION * len(text) + _LONG, 0
+    for start in range(0, len(text), _PIECE):
+        length += len(normalizer.normalize_str(text[start : start + _PIECE]))
+        if length > most:
+            raise InvalidOption("prompt", f"has {len(text):,} characters that become over {length:,} when normalized")
 
 
 def _room(characters: int) -> AbstractContextManager[object]:
