@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,7 @@ def extend(server: ServerContext) -> None:
     server.add_route("/v1/responses/compact", Compact())
     one = OneResponse(server, store, runs)
     server.add_route("/v1/responses/{id}", one, operations=[fetch, delete])
-    server.add_route("/v1/responses/{id}/cancel", Cancel(store, runs), operations=[cancel])
+    server.add_route("/v1/responses/{id}/cancel", Cancel(server, store, runs), operations=[cancel])
     server.add_route("/v1/responses/{id}/input_items", InputItems(store), operations=[items])
 
 
@@ -194,33 +194,52 @@ class OneResponse:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
         owner = _owner(req)
-        cancelled = self._runs.delete(id, owner)  # before the store: what ends is stored
-        if not self._store.delete(id, owner) and not cancelled:
-            raise not_found(id, "response_id")
-        resp.media = {"id": id, "object": "response", "deleted": True}
+
+        def delete(cancellation: Cancellation) -> Iterable[bytes]:
+            cancelled = self._runs.delete(id, owner)  # before the store: what ends is stored
+            if not self._store.delete(id, owner) and not cancelled:
+                raise not_found(id, "response_id")
+            yield msgspec.json.encode({"id": id, "object": "response", "deleted": True})
+
+        _wait(self._server, req, resp, delete)
 
 
 class Cancel:
     """`POST /v1/responses/{id}/cancel`: end a background response. One that has ended is returned as it is."""
 
-    def __init__(self, store: ResponseStore, runs: Runs) -> None:
+    def __init__(self, server: ServerContext, store: ResponseStore, runs: Runs) -> None:
+        self._server = server
         self._store = store
         self._runs = runs
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
         owner = _owner(req)
         run = self._runs.find(id, owner)
-        if run is not None:
-            run.cancel()
-            body = run.body()
-        else:
+        if run is None:
             body = get(self._store, id, owner, param="response_id").body
             if not msgspec.json.decode(body, type=_Background).background:
                 raise InvalidOption(
                     "response_id", "only background responses can be cancelled; close the connection instead"
                 )
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = body
+            resp.content_type = falcon.MEDIA_JSON
+            resp.data = body
+            return
+
+        def cancel(cancellation: Cancellation) -> Iterable[bytes]:
+            run.cancel()
+            yield run.body()
+
+        _wait(self._server, req, resp, cancel)
+
+
+def _wait(
+    server: ServerContext,
+    req: falcon.Request,
+    resp: falcon.Response,
+    work: Callable[[Cancellation], Iterable[bytes]],
+) -> None:
+    """Respond with what `work` yields, which waits for a background response to end: that may take seconds."""
+    server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False, takes_place=False, waits=True)
 
 
 class _Background(msgspec.Struct):

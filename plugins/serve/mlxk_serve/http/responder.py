@@ -131,7 +131,9 @@ class Responder:
         on_end = self._closing(req, client, count)
         large = (req.content_length or 0) > _LARGE
         pool = self._waiting if waits else self._working_large if large else self._working
-        response = WorkResponse(work, req.context.record, content_type, stream, self.errors.of(req.path), pool, on_end)
+        response = WorkResponse(
+            work, req.context.record, content_type, stream, self.errors.of(req.path), pool, client, on_end
+        )
         self._hand_over(req, resp, response, content_type, stream)
 
     def cut(self) -> None:

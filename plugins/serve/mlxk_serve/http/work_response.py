@@ -60,6 +60,7 @@ class WorkResponse:
         streamed: bool,
         encode_error: ErrorEncoder,
         pool: ThreadPool,
+        client: str,
         on_end: Callable[[WorkResponse], None],
     ) -> None:
         self._work = work
@@ -68,6 +69,7 @@ class WorkResponse:
         self._streamed = streamed
         self._encode_error = encode_error
         self._pool = pool
+        self._client = client
         self._on_end = on_end
         self._cancellation = Cancellation()
         self._lock = threading.Lock()
@@ -79,7 +81,7 @@ class WorkResponse:
         raise Detached(self)
 
     def attach(self, writer: ResponseWriter) -> None:
-        self._pool.submit(lambda: self._run(writer))
+        self._pool.submit(lambda: self._run(writer), self._client)
 
     def disconnect(self) -> None:
         with self._lock:
