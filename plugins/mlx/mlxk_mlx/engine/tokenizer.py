@@ -19,8 +19,8 @@ _PIECE = 1 << 14
 _SHORT = 1 << 12
 """Characters of a text whose normalized length does not matter."""
 _EXPANSION = 4
-"""How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes 18 characters of
-one ligature."""
+"""How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes 18 characters
+of one ligature."""
 _LONG, _VERY_LONG = 1 << 16, 1 << 20
 _LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
 """Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""

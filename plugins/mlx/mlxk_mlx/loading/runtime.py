@@ -53,6 +53,7 @@ def start() -> Runtime:
                 import mlx_lm.generate  # noqa: F401
             check_divisors()
             _allow_open_files()
+            gc.freeze()  # the modules: each collection after an unload would look at them, with the interpreter locked
             _started = True
         return found
 
