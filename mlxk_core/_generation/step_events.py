@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken, StepEvent
 
+_MOST_EVENTS = 4096
+"""Of a row in one step. They are read at once, and those of other rows wait."""
+
 
 def sort_by_row(events: Iterable[StepEvent], rows: Collection[int]) -> dict[int, list[StepEvent]]:
     """Return the events of each of the active `rows`; those of other rows are dropped. Raises for one without an id."""
@@ -34,6 +37,8 @@ def read_row(events: Sequence[StepEvent]) -> RowEvents:
     """Return the events of one row; those after its end are dropped."""
     if len(events) == 1 and _is_token(events[0]):
         return RowEvents(events)  # the usual case
+    if len(events) > _MOST_EVENTS:
+        return RowEvents(malformed=f"{len(events)} events of one row")
     valid: list[StepEvent] = []
     found = RowEvents(valid)
     for event in events:

@@ -117,6 +117,23 @@ def test_a_malformed_event_fails_its_row_only(house, event):
     house.wait_for(lambda: house.service.status().active == 0)
 
 
+def test_too_many_events_in_a_step_fail_their_row_only(house):
+    def change(engine):
+        step = engine.step
+        engine.step = lambda: [
+            e
+            for e in step()
+            for _ in range(5_000 if e.id in engine._rows and engine._rows[e.id].row.max_tokens == 7 else 1)
+        ]
+
+    backend = odd_backend(change, answer="x" * 50, step_seconds=0.001)
+    house.open(backend)
+    good, bad = house.ask(house.model()), house.ask(house.model(), max_tokens=7)
+    with pytest.raises(EngineFailure, match="fake0"):
+        bad.result()
+    assert good.result().content == "x" * 50
+
+
 def test_events_of_other_rows_and_after_the_end_are_ignored(house):
     def change(engine):
         step = engine.step
