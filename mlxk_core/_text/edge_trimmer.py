@@ -29,6 +29,11 @@ class EdgeTrimmer:
         """The last character of the text so far, white space included; "" at the beginning."""
         return self._last
 
+    @property
+    def held(self) -> str:
+        """White space that was written and not returned yet."""
+        return "".join(self._held)
+
     def write(self, text: str, *, hold: bool = True) -> str:
         """Return the text to emit now. Without `hold`, trailing white space is emitted at once: no span may follow."""
         if self._removed:
