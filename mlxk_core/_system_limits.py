@@ -13,9 +13,22 @@ _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, er
 _TEXTS = ("can't start new thread", *map(os.strerror, sorted(_LIMITS - {errno.EINTR})))
 
 
-def raise_system_limit(error: BaseException) -> None:
-    """Raise `SystemLimit` if `error` is due to a limit of the system: no file descriptor, thread or memory is left."""
+def system_limit(error: BaseException) -> SystemLimit | None:
+    """Return the `SystemLimit` that `error` is due to, with `error` as its cause: no file descriptor, thread or memory
+    is left. None for any other error."""
+    reason = None
     if isinstance(error, OSError) and error.errno in _LIMITS:
-        raise SystemLimit(f"A limit of the system is reached: {error.strerror}.") from error
-    if isinstance(error, RuntimeError) and (text := text_of(error)).endswith(_TEXTS):
-        raise SystemLimit(f"A limit of the system is reached: {text}.") from error
+        reason = error.strerror
+    elif isinstance(error, RuntimeError) and (text := text_of(error)).endswith(_TEXTS):
+        reason = text
+    if reason is None:
+        return None
+    limit = SystemLimit(f"A limit of the system is reached: {reason}.")
+    limit.__cause__ = error
+    return limit
+
+
+def raise_system_limit(error: BaseException) -> None:
+    """Raise the `system_limit` of `error`, if there is one."""
+    if (limit := system_limit(error)) is not None:
+        raise limit

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import traceback
 
-from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError, SystemLimit
+from mlxk_core._errors import EngineFailure, InsufficientMemory, MlxkError
 from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.error_place import definition_place, describe_error, error_place
-from mlxk_core._system_limits import raise_system_limit
+from mlxk_core._system_limits import system_limit
 
 _MEMBERS = (
     "tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close",
@@ -28,9 +28,7 @@ def engine_error(host: Host, backend: BackendSpec, call: str, error: BaseExcepti
         return error
     if isinstance(error, MemoryError):
         return InsufficientMemory(f"Not enough memory: {call} of backend {backend.name} ran out of it.")
-    try:
-        raise_system_limit(error)
-    except SystemLimit as limit:
+    if (limit := system_limit(error)) is not None:
         return limit
     packages = host.owner_of(backend).packages
     return _failure(host, backend, f"{call} raised {describe_error(error, packages, source)}", error, source)

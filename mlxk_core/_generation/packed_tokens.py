@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
-from mlxk_core._generation.events import Delta, Event, PromptLogprobs, PromptToken, TokenLogprob
+from mlxk_core._generation.events import PromptToken, TokenLogprob
 
 T = TypeVar("T")
 _OBJECT = 50
@@ -50,6 +49,14 @@ class PackedTokens(Sequence[T], Generic[T]):
         return sum(_OBJECT + len(each) for each in self._packed)
 
     @staticmethod
+    def of(tokens: Sequence[TokenLogprob] | Sequence[PromptToken]) -> PackedTokens[Any]:
+        """Return `tokens`, all of one kind, packed."""
+        scored = [token for token in tokens if isinstance(token, PromptToken)]
+        if scored:
+            return PackedTokens([_pack_prompt(token) for token in scored], _unpack_prompt)
+        return PackedTokens([_pack(token) for token in tokens if isinstance(token, TokenLogprob)], _unpack)
+
+    @staticmethod
     def joined(parts: Iterable[Sequence[T]]) -> Sequence[T]:
         """Return the tokens of all `parts`, packed if they are."""
         filled = [part for part in parts if part]
@@ -57,15 +64,6 @@ class PackedTokens(Sequence[T], Generic[T]):
         if packed and len(packed) == len(filled):
             return PackedTokens([each for part in packed for each in part._packed], packed[0]._read)
         return tuple(token for part in filled for token in part)
-
-
-def pack(event: Event) -> Event:
-    """Return `event` with its tokens packed."""
-    if isinstance(event, Delta) and event.tokens:
-        return replace(event, tokens=PackedTokens([_pack(token) for token in event.tokens], _unpack))
-    if isinstance(event, PromptLogprobs) and event.tokens:
-        return replace(event, tokens=PackedTokens([_pack_prompt(token) for token in event.tokens], _unpack_prompt))
-    return event
 
 
 def _fields(token: TokenLogprob) -> tuple[Any, ...]:

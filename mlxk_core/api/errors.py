@@ -34,7 +34,7 @@ from mlxk_core._errors import (
     text_of,
     type_and_message,
 )
-from mlxk_core._system_limits import raise_system_limit
+from mlxk_core._system_limits import raise_system_limit, system_limit
 
 __all__ = [
     "AccessDenied",
@@ -66,6 +66,7 @@ __all__ = [
     "UsageError",
     "kind_of",
     "raise_system_limit",
+    "system_limit",
     "text_of",
     "type_and_message",
 ]

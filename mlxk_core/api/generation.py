@@ -44,7 +44,7 @@ from mlxk_core._generation.grammar import (
     sequence,
 )
 from mlxk_core._generation.machine_memory import machine_memory
-from mlxk_core._generation.packed_tokens import PackedTokens, pack
+from mlxk_core._generation.packed_tokens import PackedTokens
 from mlxk_core._generation.prompts import prompt_size
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
@@ -105,7 +105,6 @@ __all__ = [
     "machine_memory",
     "model_sampling",
     "optional",
-    "pack",
     "prompt_size",
     "sequence",
     "thinking_options",

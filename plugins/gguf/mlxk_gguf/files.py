@@ -13,7 +13,7 @@ from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import parse_shard, read_gguf_header
 
 _MOST_PARTS = 99_999  # five digits in a name
-_MOST_NAMES = 20  # of missing shards that are told
+_MOST_NAMES = 20  # of missing shards in an error
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import llguidance
 
 from mlxk_core.api.backends import Tokenizer
-from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
+from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
 from mlxk_core.api.processes import Slots
 from mlxk_structured import effort, json_schema, trial
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import GRAMMARS, Grammar, json_grammar, lark
+from mlxk_structured.matcher import SLOW, STEP_SECONDS, Matcher, StepTime, reason_of
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer, vocabulary_key
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
@@ -32,11 +32,6 @@ _QUICK_SECONDS = 0.1
 _COMPILING = 1
 """Other grammars that are compiled at once: each may take a core and hundreds of megabytes meanwhile."""
 _STEPS = 128
-_STEP_SECONDS = 0.005
-"""CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
-_MORE_SECONDS = 1.0
-"""How much more the steps of all rows of a grammar may take, before those that take long fail."""
-_SLOW = "it is too complex: each of its tokens takes long"
 _PLACES = 200
 """Parts of a schema that are tried to find the one at fault."""
 _SEARCH_SECONDS = 2.0
@@ -50,23 +45,6 @@ _FULL = "grammar.symbols.len()"
 
 _Key = tuple[tuple[frozenset[int], frozenset[int]], str]
 """A vocabulary of the model, and the fingerprint of a grammar."""
-
-
-class StepTime:
-    """The time that the steps of one grammar take, in all rows. An ambiguous one takes longer for each token."""
-
-    def __init__(self) -> None:
-        self._more = 0.0
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Do a part of a step inside. Raises `ConstraintFailure` if it takes long, and those of late took too long."""
-        begun = time.thread_time()
-        yield
-        more = time.thread_time() - begun - _STEP_SECONDS
-        self._more = max(0.0, self._more + more)
-        if more > 0 and self._more > _MORE_SECONDS:
-            raise ConstraintFailure(f"The constraint cannot be followed: {_SLOW}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,33 +182,6 @@ class Compiler:
         return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
 
 
-class Matcher:
-    """`TokenConstraint` on one llguidance matcher."""
-
-    def __init__(self, matcher: Any, steps: StepTime) -> None:
-        self._matcher = matcher
-        self._steps = steps
-
-    @property
-    def complete(self) -> bool:
-        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
-
-    def mask(self) -> bytes | None:
-        with self._steps.measured():
-            mask: bytes = self._matcher.compute_bitmask()
-        if self._matcher.is_error():
-            raise ConstraintFailure(f"The constraint is too complex: {_reason(self._matcher.get_error())}.")
-        return mask
-
-    def accept(self, token: int, /) -> None:
-        with self._steps.measured():
-            accepted = self._matcher.consume_token(token)
-        if not accepted:
-            raise ConstraintFailure(
-                f"The constraint does not allow token {token}: {_reason(self._matcher.get_error())}."
-            )
-
-
 def _matcher(tokenizer: Any, text: str) -> Any:
     """Return a matcher of a Lark grammar, which may be in error: also if the grammar has no answer at all."""
     grammar = llguidance.LLMatcher.grammar_from_lark(text)
@@ -248,7 +199,7 @@ def check_here(grammar: Part) -> Any:
     return matcher
 
 
-def check_steps(matcher: Any, seconds: float = _STEPS * _STEP_SECONDS) -> None:
+def check_steps(matcher: Any, seconds: float = _STEPS * STEP_SECONDS) -> None:
     """Raise `InvalidConstraint` for a compiled grammar of which no beginning of a text can be read within `seconds` of
     CPU time."""
     begun = time.thread_time()
@@ -258,9 +209,9 @@ def check_steps(matcher: Any, seconds: float = _STEPS * _STEP_SECONDS) -> None:
         if token is None or matcher.is_stopped() or not matcher.consume_token(token):
             break
         if time.thread_time() - begun > seconds:
-            raise InvalidConstraint("constraint", _SLOW)
+            raise InvalidConstraint("constraint", SLOW)
     if matcher.is_error():
-        raise InvalidConstraint("constraint", f"it is too complex: {_reason(matcher.get_error())}")
+        raise InvalidConstraint("constraint", f"it is too complex: {reason_of(matcher.get_error())}")
 
 
 def _is_quick(grammar: Part) -> bool:
@@ -282,14 +233,14 @@ def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
             continue
         if leaf.kind != "json_schema":
             if isinstance(grammar, Matches):
-                return InvalidConstraint(leaf.kind, f"it is not valid: {_reason(error)}")
+                return InvalidConstraint(leaf.kind, f"it is not valid: {reason_of(error)}")
             continue
         schema = json_schema.normalize(leaf.value, lenient=leaf.lenient)
         # Of a grammar with many schemas, only one that does not compile alone is searched.
         if isinstance(grammar, Matches) or (_error(schema) is not None):
             for path, reason in _faults(schema):
                 return InvalidConstraint(leaf.kind, reason, path=path)
-    return InvalidConstraint("constraint", f"it cannot be compiled: {_reason(error)}")
+    return InvalidConstraint("constraint", f"it cannot be compiled: {reason_of(error)}")
 
 
 def _error(schema: json_schema.Schema, part: Mapping[str, Any] | None = None) -> str | None:
@@ -306,15 +257,7 @@ def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
             return
         error = _error(schema, part)
         if error is not None:
-            yield path, _reason(error)
-
-
-def _reason(error: str) -> str:
-    """llguidance's own words, without its internal state."""
-    text = error.partition("\n")[0].rpartition("failed to compile JSON schema: ")[2].strip().rstrip(".")
-    if not text or text.startswith(("NoExtension", "Unsatisfiable schema: anyOf is empty")):
-        return "no text matches it"
-    return text if len(text) <= 200 else f"{text[:197]}..."
+            yield path, reason_of(error)
 
 
 _COMPILER = Compiler()

@@ -16,10 +16,9 @@ from mlxk_core.api.errors import (
     PluginFailure,
     QueueFull,
     RevisionNotFound,
-    SystemLimit,
     UnsupportedModel,
     kind_of,
-    raise_system_limit,
+    system_limit,
     text_of,
 )
 from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
@@ -106,9 +105,7 @@ def api_error(error: BaseException) -> ApiError:
         error.param = error.param and _shortened(error.param)
         return error
     if not isinstance(error, MlxkError):
-        try:
-            raise_system_limit(error)
-        except SystemLimit as limit:
+        if (limit := system_limit(error)) is not None:
             return api_error(limit)
         return ApiError(
             500,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxk_core.api.generation import Completion, Delta, Event, PackedTokens, PromptLogprobs, join_events, pack
+from mlxk_core.api.generation import Completion, Delta, Event, PackedTokens, PromptLogprobs, join_events
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import ByteBudget, Share
 
@@ -23,10 +23,9 @@ class HeldEvents:
     def add(self, index: int, event: Event) -> None:
         """Hold the next event of choice `index`. Raises `ApiError`, 503 if the budget is spent."""
         if isinstance(event, (Delta, PromptLogprobs)) and event.tokens:
-            event = pack(event)
-            assert isinstance(event, (Delta, PromptLogprobs))
-            assert isinstance(event.tokens, PackedTokens)
-            self._size += event.tokens.size
+            packed = PackedTokens.of(event.tokens)
+            event = Delta(event.channel, event.text, packed) if isinstance(event, Delta) else PromptLogprobs(packed)
+            self._size += packed.size
             if self._size > self._most:
                 raise ApiError(
                     400,

@@ -1,0 +1,65 @@
+"""The constraint of one row, and the time that the steps of its grammar take."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mlxk_core.api.errors import ConstraintFailure
+
+STEP_SECONDS = 0.005
+"""CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
+_MORE_SECONDS = 1.0
+"""How much more the steps of all rows of a grammar may take, before those that take long fail."""
+SLOW = "it is too complex: each of its tokens takes long"
+
+
+class StepTime:
+    """The time that the steps of one grammar take, in all rows. An ambiguous one takes longer for each token."""
+
+    def __init__(self) -> None:
+        self._more = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count a part of a step. Raises `ConstraintFailure` if it took long, and those of late took too long."""
+        more = seconds - STEP_SECONDS
+        self._more = max(0.0, self._more + more)
+        if more > 0 and self._more > _MORE_SECONDS:
+            raise ConstraintFailure(f"The constraint cannot be followed: {SLOW}.")
+
+
+class Matcher:
+    """`TokenConstraint` on one llguidance matcher."""
+
+    def __init__(self, matcher: Any, steps: StepTime) -> None:
+        self._matcher = matcher
+        self._steps = steps
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def mask(self) -> bytes | None:
+        begun = time.thread_time()
+        mask: bytes = self._matcher.compute_bitmask()
+        self._steps.add(time.thread_time() - begun)
+        if self._matcher.is_error():
+            raise ConstraintFailure(f"The constraint is too complex: {reason_of(self._matcher.get_error())}.")
+        return mask
+
+    def accept(self, token: int, /) -> None:
+        begun = time.thread_time()
+        accepted = self._matcher.consume_token(token)
+        self._steps.add(time.thread_time() - begun)
+        if not accepted:
+            raise ConstraintFailure(
+                f"The constraint does not allow token {token}: {reason_of(self._matcher.get_error())}."
+            )
+
+
+def reason_of(error: str) -> str:
+    """llguidance's own words, without its internal state."""
+    text = error.partition("\n")[0].rpartition("failed to compile JSON schema: ")[2].strip().rstrip(".")
+    if not text or text.startswith(("NoExtension", "Unsatisfiable schema: anyOf is empty")):
+        return "no text matches it"
+    return text if len(text) <= 200 else f"{text[:197]}..."
