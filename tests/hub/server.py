@@ -165,10 +165,12 @@ class Hub:
 
         self._add_fault(pattern, hang, times)
 
-    def answers_with(self, pattern: str, body: bytes, content_type: str = "text/html", **headers: str) -> None:
+    def answers_with(
+        self, pattern: str, body: bytes, content_type: str = "text/html", *, status: int = 200, **headers: str
+    ) -> None:
         """Requests like `pattern` get `body`, as from something that is no hub."""
         sent = {"Content-Type": content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        self._add_fault(pattern, lambda handler: handler.send(200, body, sent), None)
+        self._add_fault(pattern, lambda handler: handler.send(status, body, sent), None)
 
     def never_ends(self, pattern: str, piece: bytes, *, status: int = 200, **headers: str) -> None:
         """Requests like `pattern` get `piece` again and again, until the client leaves or the hub closes."""

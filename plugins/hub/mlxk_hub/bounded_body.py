@@ -11,7 +11,8 @@ _ENCODING = frozenset({"content-encoding", "content-length", "transfer-encoding"
 def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
     """Return a streamed `response` with its body, which has at most `most` bytes after decompression.
 
-    Raises `ValueError` for a longer one; that of an error response is cut instead. Raises httpx2's errors.
+    Raises `ValueError` for a longer one; that of an error response is cut instead, and
+    holds what is UTF-8 in it. Raises httpx2's errors.
     """
     body = bytearray()
     for chunk in response.iter_bytes():
@@ -21,6 +22,8 @@ def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
                 break
         elif len(body) > most:
             raise ValueError(f"the body is longer than {most:,} bytes")
+    if response.is_error:  # may be cut anywhere: huggingface_hub guesses the encoding, and raises for half a character
+        body = bytearray(body.decode(errors="replace").replace("\0", "").encode())
     # The body is decoded, so the headers that say how it was sent are left out.
     kept = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
     return httpx2.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)
