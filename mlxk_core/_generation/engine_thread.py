@@ -78,8 +78,7 @@ class EngineThread:
     def __init__(
         self, host: Host, limits: ServiceLimits, on_job_end: Callable[[float], None], lifecycle: Lifecycle
     ) -> None:
-        # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
-        self._thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
+        self._thread: threading.Thread | None = None
         self._host = host
         self._limits = limits
         self._on_job_end = on_job_end
@@ -103,18 +102,22 @@ class EngineThread:
 
     def start(self) -> None:
         """Start the thread unless it was started. Raises `SystemLimit` if the system has none left."""
-        if self._thread.ident is None:
+        if self._thread is None:
+            # A daemon, so that an engine that hangs cannot keep the process alive; the service joins it on close.
+            thread = threading.Thread(target=self._run, name=ENGINE_THREAD, daemon=True)
             try:
                 self._monitor.start()
-                self._thread.start()
+                thread.start()
             except RuntimeError as error:
                 raise_system_limit(error)
                 raise
+            self._thread = thread  # now: one that could not be started cannot be started later
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the thread to end; False if it still runs after `timeout` seconds."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def request_lease(self, job: Job) -> None:
@@ -154,7 +157,7 @@ class EngineThread:
                     self._unload(resident)
             done.put(free)
 
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._commands.put(command)
             try:
                 return done.get(timeout=_UNLOAD_SECONDS)
@@ -169,7 +172,7 @@ class EngineThread:
     @property
     def ended(self) -> bool:
         """Whether the thread ran and ended: a command would never be executed."""
-        return self._thread.ident is not None and not self._thread.is_alive()
+        return self._thread is not None and not self._thread.is_alive()
 
     @property
     def loading(self) -> str | None:

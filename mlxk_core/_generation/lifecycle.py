@@ -76,7 +76,7 @@ class Lifecycle:
         ]
         self._isolation = isolation
         self._events: SimpleQueue[LifecycleEvent | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="mlxk-lifecycle", daemon=True)
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def emit(self, event: LifecycleEvent) -> None:
@@ -85,13 +85,15 @@ class Lifecycle:
             return
         self._events.put(event)
         with self._lock:
-            if self._thread.ident is None:
+            if self._thread is None:
                 with suppress(RuntimeError):  # the system has no thread left: the next event tries again
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="mlxk-lifecycle", daemon=True)
+                    thread.start()
+                    self._thread = thread
 
     def close(self, timeout: float) -> None:
         """Wait until the listeners have seen every event, at most `timeout` seconds."""
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._events.put(None)
             self._thread.join(timeout)
 

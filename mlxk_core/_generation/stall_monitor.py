@@ -30,12 +30,14 @@ class StallMonitor:
         """For each running job: its number of events at the last check, and the ticks since that number changed."""
         self._reported: set[Job] = set()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread unless it was started."""
-        if self._thread.ident is None:
-            self._thread.start()
+        """Start the thread unless it was started. Raises `RuntimeError` if the system has none left."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="mlxk-stall-monitor", daemon=True)
+            thread.start()
+            self._thread = thread  # now: one that could not be started cannot be started later
 
     def stop(self) -> None:
         self._stop.set()
