@@ -56,7 +56,9 @@ def test_an_error_that_never_ends(hub, reason):
     assert reason(lambda client: client.commit(NAME)) == "server_error"
 
 
-@pytest.mark.parametrize("body", [b"\0" * 7, b"\xff\xfe\0", '{"error": "Ä'.encode()[:-1]], ids=["nuls", "utf-16", "cut"])
+@pytest.mark.parametrize(
+    "body", [b"\0" * 7, b"\xff\xfe\0", '{"error": "Ä'.encode()[:-1]], ids=["nuls", "utf-16", "cut"]
+)
 def test_an_error_that_is_no_text(hub, reason, body):
     hub.answers_with("/revision/", body, status=500, retry_after="0")
     assert reason(lambda client: client.commit(NAME)) == "server_error"
