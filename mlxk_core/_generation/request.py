@@ -64,7 +64,7 @@ class Sampling:
     min_p: float = 0.0
     """Ignore tokens below this fraction of the top probability (0: off)."""
     repetition_penalty: float = 1.0
-    """Above 1 discourages tokens that were used (1: off)."""
+    """Above 1 discourages tokens that were used (1: off); at least 0.001."""
     presence_penalty: float = 0.0
     """Above 0 discourages tokens that were used (0: off)."""
     frequency_penalty: float = 0.0

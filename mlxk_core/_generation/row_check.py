@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from mlxk_core._errors import InvalidOption
 from mlxk_core._generation.engine import Row
 from mlxk_core._generation.request import Sampling
+from mlxk_core._generation.sampling import SAMPLING_LIMITS
 
 
 def check_row(row: Row, vocab_size: int) -> None:
@@ -26,22 +25,15 @@ def check_row(row: Row, vocab_size: int) -> None:
 
 
 def _check_sampling(sampling: Sampling, vocab_size: int) -> None:
-    _require("temperature", sampling.temperature, "a finite number, 0 or more", 0 <= sampling.temperature < math.inf)
-    _require("top_p", sampling.top_p, "from 0 to 1", 0 <= sampling.top_p <= 1)
-    _require("top_k", sampling.top_k, "0 (off) or more", sampling.top_k >= 0)
-    _require("min_p", sampling.min_p, "from 0 to 1", 0 <= sampling.min_p <= 1)
-    penalty = sampling.repetition_penalty
-    _require("repetition_penalty", penalty, "a finite number above 0", 0 < penalty < math.inf)
-    for name in ("presence_penalty", "frequency_penalty"):
-        _require(name, getattr(sampling, name), "a finite number", math.isfinite(getattr(sampling, name)))
-    for token, bias in sampling.logit_bias.items():
+    if sampling.top_k < 0:
+        raise InvalidOption("top_k", f"must be 0 (off) or more, not {sampling.top_k}")
+    for token in sampling.logit_bias:
         if not 0 <= token < vocab_size:
             raise InvalidOption("logit_bias", f"token id {token} is out of range (vocabulary size {vocab_size})")
-        _require("logit_bias", bias, "finite numbers", math.isfinite(bias))
+    for name, (least, most) in SAMPLING_LIMITS.items():
+        values = sampling.logit_bias.values() if name == "logit_bias" else [getattr(sampling, name)]
+        for value in values:
+            if not least <= value <= most:
+                raise InvalidOption(name, f"must be from {least} to {most}, not {value}")
     if sampling.logprobs is not None and not 0 <= sampling.logprobs <= vocab_size:
         raise InvalidOption("logprobs", f"must be from 0 to {vocab_size}, not {sampling.logprobs}")
-
-
-def _require(option: str, value: float, what: str, holds: bool) -> None:
-    if not holds:
-        raise InvalidOption(option, f"must be {what}, not {value}")

@@ -70,11 +70,11 @@ def setting(
 class ModelSettings:
     """Settings of one model, or of all in `[defaults]`; None leaves the value to the next source."""
 
-    temperature: float | None = setting("0 always picks the most likely token.", least=0)
+    temperature: float | None = setting("0 always picks the most likely token.", least=0, most=1000)
     top_p: float | None = setting("Sample from the smallest set of tokens with this probability.", above=0, most=1)
     top_k: int | None = setting("Sample from the K most likely tokens (0: all).", least=0)
     min_p: float | None = setting("Ignore tokens below this fraction of the top probability.", least=0, most=1)
-    repetition_penalty: float | None = setting("Above 1 discourages repetition.", above=0)
+    repetition_penalty: float | None = setting("Above 1 discourages repetition.", least=0.001, most=1000)
     presence_penalty: float | None = setting("Above 0 discourages tokens that were used.", least=-2, most=2)
     frequency_penalty: float | None = setting("Above 0 discourages tokens that were used often.", least=-2, most=2)
     max_tokens: int | None = setting("Maximum number of tokens of an answer.", least=1)

@@ -70,6 +70,7 @@ def test_a_model_is_found_without_the_default_owner_and_by_its_variant(parse):
         ("[defaults]\n\ntop_p = 2\n", 3, "at most 1"),
         ("[defaults]\ntop_p = true\n", 2, "a number"),
         ("[defaults]\ntemperature = nan\n", 2, "temperature"),
+        ("[defaults]\nrepetition_penalty = 1e-320\n", 2, "from 0.001 to 1000"),
         ("[defaults]\nmax_tokens = 1.5\n", 2, "whole number"),
         ("[defaults]\nstop = [1]\n", 2, "list of texts"),
         ("[defaults]\nmodel = 3\n", 2, "model"),

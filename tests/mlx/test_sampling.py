@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlxk_core._generation.request import Sampling
+from mlxk_core._generation.sampling import SAMPLING_LIMITS
 from mlxk_mlx.engine import sampling
 from mlxk_mlx.loading import runtime
 
@@ -89,6 +92,45 @@ def test_the_repetition_penalty_forgets():
 
 def test_a_bias_is_added():
     assert logits_after(Sampling(logit_bias={1: 2.5, 4: -1.0}), [0], 1) == [1, 3.5, 1, 1, -2]
+
+
+def test_a_token_can_be_penalized_more_often_than_the_logits_can_count():
+    processors = sampling.processors_for(Sampling(frequency_penalty=1.0), 1)
+    for length in range(1, 401):
+        [logits] = [process(mx.array([0] * length), mx.zeros((1, 2), mx.bfloat16)) for process in processors]
+    assert logits.tolist()[0] == [-400, 0]  # bfloat16 has no 257
+
+
+def extremes(name):
+    least, most = SAMPLING_LIMITS[name]
+    return st.sampled_from([least, most]) | st.floats(least, most)
+
+
+SAMPLINGS = st.builds(
+    Sampling,
+    logit_bias=st.dictionaries(st.integers(0, 3), extremes("logit_bias")),
+    top_k=st.sampled_from([0, 1, 4, 1 << 40]),
+    seed=st.integers(0, 3),
+    **{name: extremes(name) for name in SAMPLING_LIMITS if name != "logit_bias"},
+)
+
+
+@settings(deadline=None)
+@given(SAMPLINGS, st.data(), st.sampled_from([mx.float16, mx.bfloat16, mx.float32]))
+def test_no_valid_value_makes_nan(values, data, dtype):
+    """Token 4 is excluded by a constraint, and none of the values may bring it back."""
+    logit = st.sampled_from([0.0, 65504.0, -65504.0]) | st.floats(-100, 100, width=16)
+    processors = sampling.processors_for(values, 1)
+    sample = sampling.sampler_for(values, 5)
+    context = [0]
+    for _ in range(3):
+        logits = mx.array([[*data.draw(st.lists(logit, min_size=4, max_size=4)), float("-inf")]], dtype)
+        for process in processors:
+            logits = process(mx.array(context), logits)
+        logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        assert not mx.isnan(logprobs).any().item() and logprobs.max().item() > float("-inf")
+        context.append(sample(logprobs).item())
+    assert 4 not in context
 
 
 def test_a_processor_that_raises_is_told_once_and_harms_nothing():

@@ -203,6 +203,16 @@ def test_unset_sampling_values_come_from_the_models_generation_config(serve, eng
     assert (neutral.temperature, neutral.top_k, neutral.top_p, neutral.repetition_penalty) == (1, 0, 1, 1)
 
 
+def test_sampling_values_of_a_model_that_no_engine_takes_are_left_out(serve, engine, kit):
+    model = kit.cached_fake("advised")
+    (model.path / "generation_config.json").write_text('{"temperature": -1, "repetition_penalty": 1e-320, "top_p": 2}')
+    client = serve().client
+    client.model = "advised"
+    assert client.chat().status == 200
+    [row] = engine.script.happened("add")
+    assert (row.sampling.temperature, row.sampling.repetition_penalty, row.sampling.top_p) == (1, 1, 1)
+
+
 def test_developer_is_system_and_text_parts_are_joined(client, engine):
     prompts = []
     engine.script.answer = lambda prompt: prompts.append(prompt) or "ok"

@@ -220,6 +220,32 @@ def test_survives_such_a_grammar_beside_tools(launch, kit):
         assert server.client.chat(**fields).status == 200
 
 
+def extreme_numbers():
+    """Numbers that float32 and float16 do not have, of either sign."""
+    for magnitude in ("5e-324", "1e-320", "1e-46", "1e-39", "1e-8", "1e-4", "1", "1e5", "3e38", "4e38", "1e308"):
+        yield from (float(magnitude), -float(magnitude))
+
+
+NUMBERS = (
+    "temperature", "top_p", "min_p", "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty",
+    "logit_bias",
+)  # fmt: skip
+
+
+def test_survives_numbers_that_float32_does_not_have(launch, kit):
+    server = launch_real(launch)
+    refused = []
+    with kit.Watch(server):
+        for name in NUMBERS:
+            for number in extreme_numbers():
+                value = {"0": number, "5": -number} if name == "logit_bias" else number
+                answer = server.client.chat(**{"temperature": 1.5, name: value}, max_tokens=3, seed=1, logprobs=True)
+                if answer.status != 200:
+                    assert (answer.status, answer.error["param"].partition(".")[0]) == (400, name), number
+                    refused.append((name, number))
+    assert ("repetition_penalty", 1e-320) in refused and ("top_p", 5e-324) not in refused
+
+
 def launch_real(launch):
     in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
     return launch(model="tiny/random")

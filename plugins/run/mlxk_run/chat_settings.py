@@ -66,12 +66,12 @@ def _set_stop(state: ChatState, text: str | None) -> None:
 
 
 SETTINGS: Mapping[str, ChatSetting] = {
-    "temperature": _sampling("temperature", "0 always picks the most likely token", Number(min=0)),
+    "temperature": _sampling("temperature", "0 always picks the most likely token", Number(min=0, max=1000)),
     "top_p": _sampling("top_p", "nucleus sampling, up to 1", Number(min=0, max=1, min_open=True)),
     "top_k": _sampling("top_k", "sample from the K most likely tokens", click.IntRange(min=0)),
     "min_p": _sampling("min_p", "ignore tokens below this fraction of the top probability", Number(min=0, max=1)),
     "repetition_penalty": _sampling(
-        "repetition_penalty", "above 1 discourages repetition", Number(min=0, min_open=True)
+        "repetition_penalty", "above 1 discourages repetition", Number(min=0.001, max=1000)
     ),
     "seed": _sampling("seed", "random seed, for repeatable answers", click.IntRange(min=0)),
     "max_tokens": _option("max_tokens", "maximum length of an answer", click.IntRange(min=1)),

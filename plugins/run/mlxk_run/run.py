@@ -80,7 +80,7 @@ def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option(
     "-t",
     "--temperature",
-    type=Number(min=0),
+    type=Number(min=0, max=1000),
     help="0 always picks the most likely token [default: the model's, or 0.7].",
 )
 @click.option(
@@ -90,7 +90,7 @@ def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option("--min-p", type=Number(min=0, max=1), help="Ignore tokens below this fraction of the top probability.")
 @click.option(
     "--repetition-penalty",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0.001, max=1000),
     help="Above 1 discourages repetition [default: the model's, or 1.1].",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Random seed, for repeatable answers.")

@@ -102,7 +102,7 @@ def processors_for(sampling: Sampling, prompt_length: int) -> list[Processor]:
     if sampling.logit_bias:
         tokens = mx.array(list(sampling.logit_bias))
         bias = mx.array(list(sampling.logit_bias.values()))
-        processors.append(lambda _, logits: logits.at[:, tokens].add(bias.astype(logits.dtype)))
+        processors.append(lambda _, logits: _finite(logits.at[:, tokens].add(bias.astype(logits.dtype))))
     return processors
 
 
@@ -112,10 +112,15 @@ def _repetition_penalty(penalty: float) -> Processor:
     def process(context: mx.array, logits: mx.array) -> mx.array:
         recent = context[-_REPETITION_WINDOW:]
         chosen = logits[:, recent]
-        logits[:, recent] = mx.where(chosen < 0, chosen * penalty, chosen / penalty)
+        logits[:, recent] = mx.where(chosen < 0, chosen * penalty, _finite(chosen / penalty))
         return logits
 
     return process
+
+
+def _finite(logits: mx.array) -> mx.array:
+    """Return `logits` without infinity, which would make NaN of the probabilities; minus infinity excludes a token."""
+    return mx.minimum(logits, mx.finfo(logits.dtype).max)
 
 
 class _OccurrencePenalty:
@@ -129,10 +134,12 @@ class _OccurrencePenalty:
 
     def __call__(self, context: mx.array, logits: mx.array) -> mx.array:
         if self._counts is None:
-            self._counts = mx.zeros(logits.shape[-1], logits.dtype)
+            self._counts = mx.zeros(logits.shape[-1], mx.float32)  # bfloat16 would count to 256 only
         if context.size > self._prompt_length:
             self._counts = self._counts.at[context[-1:]].add(1)
-        return logits - self._frequency * self._counts - self._presence * (self._counts > 0)
+        penalty = self._frequency * self._counts + self._presence * (self._counts > 0)
+        most = mx.finfo(logits.dtype).max
+        return _finite(logits - mx.clip(penalty, -most, most).astype(logits.dtype))
 
 
 class GuardedProcessor:

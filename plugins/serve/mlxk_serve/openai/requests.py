@@ -99,8 +99,8 @@ class CommonRequest(Struct, kw_only=True):
     top_p: Probability | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
     min_p: Probability | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.001, le=10)] | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0.001, le=10)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Bias | None = None
