@@ -187,7 +187,8 @@ class EmbeddingEngine(Protocol):
         """Yield None after each part of the work, and at last one vector for each of `inputs`, lists of token ids.
 
         Vectors are float32; `normalize` makes their length 1. Called on the engine thread, where each part runs between
-        two steps and should take no longer than one. Raises `UnsupportedModel` if the network has no hidden states.
+        two steps and should take no longer than one. Raises `UnsupportedModel` if the network has no hidden states, and
+        `BrokenModel` for an id that the model lacks: a tokenizer's files can contain any.
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -58,6 +59,68 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
             (folder / "config.json").write_text(json.dumps({**config, "position_embedding_type": "alibi"}))
 
 
+def damage_index(folder: Path, fault: str, write: Callable[[Path, str], object]) -> None:
+    """Write a model whose files lead to an id or a position that one of its tables lacks."""
+    write(folder, INDEX_FAULTS[fault])
+    match fault:
+        case "a token of a bert" | "a token of a cross-encoder":
+            _edit_tokenizer(folder, lambda tokenizer: tokenizer["model"]["vocab"].update(zzz=10**6))
+        case "a token of a decoder" | "a token of a decoder that ranks":
+            _edit_tokenizer(folder, lambda tokenizer: tokenizer["model"]["vocab"].update(z=10**6))
+        case "an answer":
+            modules = [{"type": "x.Transformer", "path": ""}, {"type": "x.LogitScore", "path": "scores"}]
+            (folder / "modules.json").write_text(json.dumps(modules))
+            (folder / "scores").mkdir()
+            (folder / "scores" / "config.json").write_text('{"true_token_id": 1000000000, "false_token_id": 4}')
+        case "an answer below zero":
+            damage_index(folder, "an answer", write)
+            (folder / "scores" / "config.json").write_text('{"true_token_id": -1000000000, "false_token_id": 4}')
+        case "an answer of thirty digits":
+            damage_index(folder, "an answer", write)
+            (folder / "scores" / "config.json").write_text('{"true_token_id": 1%s, "false_token_id": 4}' % ("0" * 30))
+        case "a type":
+            second = {"Sequence": {"id": "B", "type_id": 4 * 10**9}}
+            _edit_tokenizer(folder, lambda tokenizer: tokenizer["post_processor"]["pair"].__setitem__(3, second))
+        case "no tokens":
+            _edit_tokenizer(folder, lambda tokenizer: tokenizer["post_processor"].update(pair=[]))
+        case "positions by a scaling":
+            _edit(folder / "config.json", rope_scaling={"type": "linear", "factor": 60000.0})
+        case "positions by a padding token":
+            _edit(folder / "config.json", pad_token_id=10**6)
+        case "positions by a padding token that is a fraction":
+            _edit(folder / "config.json", pad_token_id=30.0)
+    if fault in ("a type", "no tokens"):  # else transformers replaces the post-processor
+        _edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    if fault.startswith("positions"):
+        _edit(folder / "tokenizer_config.json", model_max_length=None)
+        (folder / "sentence_bert_config.json").unlink()
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _edit_tokenizer(folder: Path, change: Callable[[Any], object]) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    change(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+INDEX_FAULTS = {
+    "a token of a bert": "bert",
+    "a token of a cross-encoder": "bert-pairs",
+    "a token of a decoder": "qwen3",
+    "a token of a decoder that ranks": "qwen3-reranker",
+    "an answer": "qwen3-reranker",
+    "an answer below zero": "qwen3-reranker",
+    "an answer of thirty digits": "qwen3-reranker",
+    "a type": "bert-pairs",
+    "no tokens": "bert-pairs",
+    "positions by a scaling": "bert",
+    "positions by a padding token": "roberta",
+    "positions by a padding token that is a fraction": "roberta",
+}
+"""Faults that lead outside of a table, with the model that each is in."""
 FAULTS = {
     "numbers that are not finite": "broken_model",
     "a missing tensor": "broken_model",

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from mlxk_testing.tiny_models import in_hub_cache
-from tests.encoders.damage import FAULTS, damaged_name
+from tests.encoders.damage import FAULTS, INDEX_FAULTS, damaged_name
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -87,6 +87,19 @@ def test_a_damaged_model_is_an_error_about_its_files(post):
         assert (fault, answer["error"]["code"]) == (fault, expected)
         assert status == (500 if expected == "broken_model" else 400)
     assert post("/v1/embeddings", {"model": "tiny/bert", "input": "Hi"})[0] == 200
+
+
+@pytest.mark.parametrize("fault", INDEX_FAULTS)
+def test_an_id_or_position_outside_of_a_table_is_an_error_of_the_model(post, fault):
+    """MLX checks no index: it reads other memory, or the process ends."""
+    model = {"model": damaged_name(fault)}
+    path, body = "/v1/embeddings", {**model, "input": "the cat zzz"}
+    if fault.startswith("positions"):
+        length = {"positions by a scaling": 20_000, "positions by a padding token": 1}.get(fault, 70)
+        body = {**model, "input": [[5] * length]}
+    elif INDEX_FAULTS[fault].endswith(("-pairs", "-reranker")):
+        path, body = "/v1/rerank", {**model, "query": "the cat", "documents": ["a dog zzz"]}
+    assert code_of(post(path, body)) == (500, "broken_model")
 
 
 def test_the_command_line_knows_what_embeds_and_what_ranks(mlxk, encoder):

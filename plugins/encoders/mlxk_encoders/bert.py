@@ -7,6 +7,7 @@ import re
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlxk_core.api.errors import BrokenModel
 from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
 from mlxk_encoders.model_config import ModelConfig
 
@@ -67,16 +68,17 @@ class _Embeddings(nn.Module):
         super().__init__()
         roberta = config.text("model_type", default="bert") != "bert"
         self._first = config.count("pad_token_id", default=1) + 1 if roberta else 0
-        self._types = config.count("type_vocab_size", default=2)
         self.word_embeddings = nn.Embedding(config.count("vocab_size"), hidden)
         self.position_embeddings = nn.Embedding(config.count("max_position_embeddings"), hidden)
-        self.token_type_embeddings = nn.Embedding(self._types, hidden)
+        self.token_type_embeddings = nn.Embedding(config.count("type_vocab_size", default=2), hidden)
         self.norm = nn.LayerNorm(hidden, eps=config.positive("layer_norm_eps", default=1e-12))
 
     def __call__(self, tokens: mx.array, types: mx.array | None) -> mx.array:
-        positions = mx.arange(self._first, self._first + tokens.shape[1])
-        if types is None or self._types == 1:
-            types = mx.zeros_like(tokens)
+        end, count = self._first + tokens.shape[1], self.position_embeddings.weight.shape[0]
+        if end > count:  # MLX would read the memory after the table
+            raise BrokenModel(f"config.json gives a token the position {end - 1:,} (0 to {count - 1:,}).")
+        positions = mx.arange(self._first, end)
+        types = mx.zeros_like(tokens) if types is None else types
         states = self.word_embeddings(tokens) + self.token_type_embeddings(types)
         return self.norm(states + self.position_embeddings(positions))
 

@@ -37,7 +37,7 @@ class EncoderEngine:
         layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
         self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
         self._part = (_PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU) if machine.cpu else None
-        self.tokenizer = tokenizer.adapt(_vocabulary(network))
+        self.tokenizer = tokenizer.adapt(_rows(network, "tok_embeddings") or _rows(network, "word_embeddings"))
 
     @property
     def memory(self) -> int:
@@ -47,7 +47,7 @@ class EncoderEngine:
         self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
     ) -> Iterator[Sequence[Sequence[float]] | None]:
         lengths = [len(tokens) for tokens in inputs]
-        for states in self._pass(pad(inputs), None, validity(lengths)):
+        for states in self._pass(self._tokens(inputs), None, validity(lengths)):
             if states is None:
                 yield None
             else:
@@ -55,12 +55,16 @@ class EncoderEngine:
 
     def score(self, pairs: Sequence[TokenPair]) -> Iterator[Sequence[float] | None]:
         valid = validity([len(pair.tokens) for pair in pairs])
-        types = pad([pair.types or (0,) * len(pair.tokens) for pair in pairs])
-        for states in self._pass(pad([pair.tokens for pair in pairs]), types, valid):
+        count = _rows(self._open_network, "token_type_embeddings")
+        types = pad([pair.types or (0,) * len(pair.tokens) for pair in pairs], count) if count > 1 else None
+        for states in self._pass(self._tokens([pair.tokens for pair in pairs]), types, valid):
             if states is None:
                 yield None
             else:
                 yield self._open_network.classify(states, valid)[:, 0].astype(mx.float32).tolist()
+
+    def _tokens(self, inputs: Sequence[Sequence[int]]) -> mx.array:
+        return pad(inputs, self.tokenizer.vocab_size)
 
     def _pass(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
         """Yield None after every few layers, and at last the states of the whole network."""
@@ -115,8 +119,6 @@ class EncoderEngine:
         raise UnsupportedModel(f"`{self._name}` is an encoder; it does not generate text.", model=self._name)
 
 
-def _vocabulary(network: Encoder) -> int:
-    """Return the number of token ids: the rows of the first embedding table."""
-    embeddings = network.embeddings
-    table = embeddings.tok_embeddings if "tok_embeddings" in embeddings else embeddings.word_embeddings
-    return int(table.weight.shape[0])
+def _rows(network: Encoder, table: str) -> int:
+    """Return the number of ids that an embedding table has vectors for; 0 without that table."""
+    return int(network.embeddings[table].weight.shape[0]) if table in network.embeddings else 0

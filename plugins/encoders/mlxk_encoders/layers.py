@@ -35,7 +35,10 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
-        """Return the states before the first layer. `tokens`, `types`: shape [inputs, tokens], int32."""
+        """Return the states before the first layer. `tokens`, `types` (None: all 0): shape [inputs, tokens], int32.
+
+        Their ids are in range. Raises `BrokenModel` for more tokens than the network has positions.
+        """
 
     def finish(self, states: mx.array) -> mx.array:
         """Return the states after the last layer."""

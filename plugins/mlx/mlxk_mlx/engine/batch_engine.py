@@ -230,14 +230,25 @@ class MlxEngine:
     ) -> Iterator[Sequence[Sequence[float]] | None]:
         self._footprint.check(len(inputs) * max(map(len, inputs)))
         return embedding.embed(
-            self._network, inputs, pooling=pooling, normalize=normalize, chunk=self._chunks.while_decoding
+            self._network,
+            inputs,
+            pooling=pooling,
+            normalize=normalize,
+            chunk=self._chunks.while_decoding,
+            vocab_size=self.tokenizer.vocab_size,
         )
 
     def next_token_logits(
         self, inputs: Sequence[Sequence[int]], tokens: Sequence[int]
     ) -> Iterator[Sequence[Sequence[float]] | None]:
         self._footprint.check(len(inputs) * max(map(len, inputs)))
-        return embedding.next_token_logits(self._network, inputs, tokens, chunk=self._chunks.while_decoding)
+        return embedding.next_token_logits(
+            self._network,
+            inputs,
+            tokens,
+            chunk=self._chunks.while_decoding,
+            vocab_size=self.tokenizer.vocab_size,
+        )
 
     def remove(self, id: int, /) -> None:
         self._scoring.pop(id, None)

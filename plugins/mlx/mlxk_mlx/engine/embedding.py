@@ -9,21 +9,21 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import Pooling
-from mlxk_core.api.errors import UnsupportedModel
+from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 
 
 def embed(
-    network: Any, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool, chunk: int
+    network: Any, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool, chunk: int, vocab_size: int
 ) -> Iterator[Sequence[Sequence[float]] | None]:
     """Yield None after each `chunk` tokens of all inputs, and at last one vector an input.
 
-    Raises `UnsupportedModel` if `network` has no inner model with hidden states.
+    Raises `UnsupportedModel` if `network` has no inner model with hidden states, and what `pad` does.
     """
     body = getattr(network, "model", None)
     if body is None:
         raise UnsupportedModel("This architecture cannot embed: its network has no hidden states to pool.")
     states = []
-    for hidden in _passes(body, make_prompt_cache(network), pad(inputs), chunk):
+    for hidden in _passes(body, make_prompt_cache(network), pad(inputs, vocab_size), chunk):
         if not isinstance(hidden, mx.array) or hidden.ndim != 3:
             raise UnsupportedModel("This architecture cannot embed: its network does not return hidden states.")
         mx.eval(hidden)
@@ -34,15 +34,18 @@ def embed(
 
 
 def next_token_logits(
-    network: Any, inputs: Sequence[Sequence[int]], tokens: Sequence[int], *, chunk: int
+    network: Any, inputs: Sequence[Sequence[int]], tokens: Sequence[int], *, chunk: int, vocab_size: int
 ) -> Iterator[Sequence[Sequence[float]] | None]:
-    """Yield None after each `chunk` tokens of all inputs, and at last the logits of `tokens` after each input."""
+    """Yield None after each `chunk` tokens of all inputs, and at last the logits of `tokens` after each input.
+
+    Raises what `pad` does.
+    """
     ends = [len(each) - 1 for each in inputs]
-    columns = mx.array(list(tokens))
+    columns = pad([tokens], vocab_size)[0]
     cache = make_prompt_cache(network)
     found: dict[int, Sequence[float]] = {}
     start = 0
-    for logits in _passes(network, cache, pad(inputs), chunk):
+    for logits in _passes(network, cache, pad(inputs, vocab_size), chunk):
         stop = start + logits.shape[1]
         here = [index for index, end in enumerate(ends) if start <= end < stop]
         rows = [logits[index, ends[index] - start, columns].astype(mx.float32) for index in here]
@@ -53,8 +56,19 @@ def next_token_logits(
     yield [found[index] for index in range(len(inputs))]
 
 
-def pad(inputs: Sequence[Sequence[int]]) -> mx.array:
-    """Return token ids padded on the right with 0: mx.array, shape [inputs, longest], int32."""
+def pad(inputs: Sequence[Sequence[int]], count: int) -> mx.array:
+    """Return ids padded on the right with 0: mx.array, shape [inputs, longest], int32.
+
+    Raises `BrokenModel` for an id outside of `range(count)`: MLX reads other memory for it, or ends the process. A
+    client's ids are checked before, so it comes from a tokenizer or a config that does not fit the weights. Raises it
+    also for an input without ids.
+    """
+    for ids in inputs:
+        if not ids:
+            raise BrokenModel("The model's tokenizer returned no tokens.")
+        for extreme in (min(ids), max(ids)):
+            if not 0 <= extreme < count:
+                raise BrokenModel(f"The model's tokenizer or config gives the id {extreme:,} (0 to {count - 1:,}).")
     longest = max(len(tokens) for tokens in inputs)
     return mx.array([[*tokens, *[0] * (longest - len(tokens))] for tokens in inputs], dtype=mx.int32)
 
