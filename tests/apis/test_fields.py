@@ -97,3 +97,9 @@ def test_a_field_that_is_skipped_never_fails_the_server(api, skipped, status, nu
     body = json.dumps(fields).encode()[:-1] + f', "max_tokens": {number}, "zz": '.encode() + skipped + b"}"
     reply = api.post("/v1/messages", body)
     assert reply.status == status, reply.body
+
+
+def test_fields_that_are_null_ask_for_nothing_and_few_are_named(api):
+    reply = api.post("/v1/chat/completions", {**CHAT, **{f"temperature{number}": None for number in range(9000)}})
+    assert reply.status == 200, reply.body
+    assert 0 < len(reply.headers["x-ignored-fields"].split(", ")) <= 20

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ _LONGEST_NAME = 64
 """Characters of a name that are looked at and reported."""
 _NAMED = 20
 """Ignored fields that are reported at most."""
+_COMPARED = 50
+"""Unknown fields that are compared with the known ones: each takes 0.3 ms, and a body has room for 10,000."""
 _UNKNOWN = re.compile(r"contains unknown field `(?P<name>.*)`")
 _PLAIN_NAME = re.compile(r"[\w-]+", re.ASCII)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -61,8 +64,8 @@ def check_fields(body: bytes, known: Collection[str], *, path: str = "") -> None
     """
     prefix = f"{path}." if path else ""
     unknown = _unknown(body, frozenset(known))
-    for name in unknown:
-        if (meant := _suggestion(name, known)) and not _is_null(body, name):
+    for name, value in unknown.items():
+        if value != _NULL and (meant := _suggestion(name, known)):
             raise UnknownField(f"{prefix}{name}", f"unknown field. Did you mean `{meant}`?")
     report_ignored(f"{prefix}{name}" for name in unknown)
 
@@ -75,14 +78,18 @@ def report_ignored(fields: Iterable[str]) -> None:
         _LOGGER.info("ignored fields of a request: %s", ", ".join(named))
 
 
-def _unknown(body: bytes, known: frozenset[str]) -> list[str]:
+def _unknown(body: bytes, known: frozenset[str]) -> dict[str, bytes]:
+    """Return the first unknown fields with their values as JSON; of a large body only one."""
     try:
         first = _first_unknown(body, known)
-        if first is None or len(body) > _LARGEST:
-            return [] if first is None else [first]
-        return [name[:_LONGEST_NAME] for name in _OBJECT.decode(body) if name not in known]
+        if first is None:
+            return {}
+        if len(body) > _LARGEST:
+            return {first: _value(body, first)}
+        fields = ((name, bytes(value)) for name, value in _OBJECT.decode(body).items() if name not in known)
+        return {name[:_LONGEST_NAME]: value for name, value in islice(fields, _COMPARED)}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []  # reported by whoever decodes the body
+        return {}  # reported by whoever decodes the body
 
 
 def _first_unknown(body: bytes, known: frozenset[str]) -> str | None:
@@ -95,15 +102,16 @@ def _first_unknown(body: bytes, known: frozenset[str]) -> str | None:
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_NULL = b"null"
 
 
-def _is_null(body: bytes, name: str) -> bool:
-    """Return whether the value of a field is null, which asks for nothing."""
+def _value(body: bytes, name: str) -> bytes:
+    """Return the value of one field; nothing else is built."""
     if not _PLAIN_NAME.fullmatch(name):  # msgspec has no fields whose names need escapes
-        return False
+        return b""
     fields: list[Any] = [("value", Raw, Raw())]
     found: Any = msgspec.json.decode(body, type=msgspec.defstruct("OneField", fields, rename={"value": name}))
-    return bytes(found.value) == b"null"
+    return bytes(found.value)
 
 
 @lru_cache(maxsize=64)
