@@ -183,6 +183,23 @@ def test_a_stored_response_is_returned_deleted_and_continued(api):
     assert api.get(path).status == 404
 
 
+def test_input_items_are_what_was_read(api):
+    content = [{"type": "input_text", "text": "Hi", "more": [1] * 1000}]
+    message = {"type": "message", "role": "user", "content": content, "more": [1] * 1000}
+    call = {"type": "function_call", "id": "own", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "1"}
+    path = f"/v1/responses/{create(api, input=[message, call, output]).json['id']}/input_items"
+    listed = api.get(f"{path}?order=asc").json
+    assert listed["data"] == [
+        {"id": "item_0", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        call,
+        {"id": "item_2", **output},
+    ]
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("item_0", "item_2", False)
+    page = api.get(f"{path}?limit=1&after=item_2").json
+    assert ([item["id"] for item in page["data"]], page["has_more"]) == (["own"], True)
+
+
 def test_a_response_belongs_to_the_key_that_made_it(api, other):
     path = f"/v1/responses/{create(api).json['id']}"
     assert (other.get(path).status, other.delete(path).status) == (404, 404)

@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
@@ -17,6 +19,42 @@ from mlxk_responses.tools import qualified_name
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 _ENVELOPE = "mlxk1."
+_FIELDS = (
+    "type",
+    "role",
+    "content",
+    "summary",
+    "encrypted_content",
+    "call_id",
+    "namespace",
+    "name",
+    "arguments",
+    "output",
+)
+_PART_FIELDS = ("type", "text", "refusal")
+_LONGEST_ID = 256
+
+
+def stored(items: Sequence[Item]) -> bytes:
+    """Return `items` as JSON with the fields that are read, and ids: what else a client sends may be megabytes."""
+    return msgspec.json.encode(
+        [{"id": _id(item, number), **_read_fields(item, _FIELDS)} for number, item in enumerate(items)]
+    )
+
+
+def _id(item: Item, number: int) -> str:
+    id = item.get("id")
+    return id if isinstance(id, str) and len(id) <= _LONGEST_ID else f"item_{number}"
+
+
+def _read_fields(fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {
+        name: [_read_fields(part, _PART_FIELDS) if isinstance(part, Mapping) else part for part in value]
+        if isinstance(value, list)
+        else value
+        for name in names
+        if (value := fields.get(name)) is not None
+    }
 
 
 def encode_reasoning(text: str) -> str:

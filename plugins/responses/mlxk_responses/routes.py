@@ -23,7 +23,7 @@ from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
 from mlxk_responses.background import Run, Runs
 from mlxk_responses.encoder import ResponsesEncoder
-from mlxk_responses.items import to_messages
+from mlxk_responses.items import stored, to_messages
 from mlxk_responses.requests import Item, ResponseRequest, TextFormat
 from mlxk_responses.response import Presentation, Response, plain
 from mlxk_responses.settings import ResponsesSettings
@@ -111,7 +111,7 @@ class Responses:
                         id=response.id,
                         owner=owner,
                         body=msgspec.json.encode(response),
-                        input_items=msgspec.json.encode(items),
+                        input_items=stored(items),
                         conversation=(*turn, *output),
                     )
                 )
@@ -253,26 +253,38 @@ class InputItems:
         self._store = store
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        items: list[Item] = msgspec.json.decode(get(self._store, id, _owner(req), param="response_id").input_items)
-        data = [{"id": f"item_{number}", **item} for number, item in enumerate(items)]
         order = req.get_param("order") or "desc"
         if order not in ("asc", "desc"):
             raise InvalidOption("order", f"`{order}` is unknown; use asc or desc")
+        limit = req.get_param_as_int("limit", min_value=1, max_value=100) or 20
+        items = get(self._store, id, _owner(req), param="response_id").input_items
+        entries = list(zip(_ITEM_IDS.decode(items), _RAW_ITEMS.decode(items), strict=True))
         if order == "desc":
-            data.reverse()
+            entries.reverse()
         after = req.get_param("after")
         if after is not None:
-            ids = [item["id"] for item in data]
-            data = data[ids.index(after) + 1 :] if after in ids else []
-        limit = req.get_param_as_int("limit", min_value=1, max_value=100) or 20
-        page = data[:limit]
-        resp.media = {
-            "object": "list",
-            "data": page,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-            "has_more": len(data) > limit,
-        }
+            ids = [known.id for known, _ in entries]
+            entries = entries[ids.index(after) + 1 :] if after in ids else []
+        page = entries[:limit]
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(
+            {
+                "object": "list",
+                "data": [item for _, item in page],
+                "first_id": page[0][0].id if page else None,
+                "last_id": page[-1][0].id if page else None,
+                "has_more": len(entries) > limit,
+            }
+        )
+
+
+class _StoredItem(msgspec.Struct):
+    id: str
+
+
+# The items are not built: they may be megabytes.
+_ITEM_IDS = msgspec.json.Decoder(list[_StoredItem])
+_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _owner(req: falcon.Request) -> str:
@@ -429,6 +441,8 @@ def _known(tool: Item) -> Item:
 
 
 def _given(format: TextFormat) -> dict[str, Any]:
+    if format.type != "json_schema":
+        return {"type": format.type}
     fields = {"type": format.type, "name": format.name, "schema": format.schema, "strict": format.strict,
               "description": format.description}  # fmt: skip
     return {name: value for name, value in fields.items() if value is not None}
