@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -259,3 +261,22 @@ def test_an_engine_error_is_logged_and_not_sent_to_the_client(serve, engine, cap
     assert "somebody else" not in answer.error["message"]
     logged = [record for record in caplog.records if "somebody else" in record.getMessage()]
     assert [record.facts["request_id"] for record in logged] == [answer.headers["x-request-id"]]
+
+
+def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_has_half(serve, engine, kit):
+    keys = ("first-client-key", "second-client-key")
+    client = serve(keys=keys, limits={"open_bodies": 2 << 20, "free_body": 1 << 10}).client
+    first, second = (replace(client, headers={"authorization": f"Bearer {key}"}) for key in keys)
+    large = {"ignored": "x" * (600 << 10)}
+    engine.script.hang.set()
+    try:
+        with contextlib.closing(first.begin_chat(**large)):
+            kit.until(lambda: first.status()["responses"] == 1)
+            rejected = first.chat(**large)
+            assert (rejected.status, rejected.error["code"]) == (503, "too_many_bodies")
+            assert rejected.headers["retry-after"]
+            with contextlib.closing(second.begin_chat(**large)), contextlib.closing(first.begin_chat()):
+                kit.until(lambda: first.status()["responses"] == 3)
+    finally:
+        engine.script.hang.clear()
+    kit.until(lambda: first.chat(**large).status != 503)

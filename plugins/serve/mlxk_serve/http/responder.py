@@ -41,8 +41,9 @@ class Responder:
 
     def __init__(self, config: ServeConfig, service: GenerationService, turns: Turns) -> None:
         limits = config.limits
-        self.admission = Admission(config.places, config.queue, service.retry_after)
+        self.admission = Admission(config.places, config.queue, limits.open_bodies, service.retry_after)
         self.errors = ErrorEncoders()
+        self._free_body = limits.free_body
         self._service = service
         self._keys = frozenset(config.keys)
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
@@ -86,12 +87,12 @@ class Responder:
         record: RequestRecord = req.context.record
         if record.model is None and requests:
             record.model = requests[0].model.name
-        client, count = self.client(req).id, len(requests)
-        self.admission.enter(client, count)
+        client, count, size = self.client(req).id, len(requests), self._counted_size(req)
+        self.admission.enter(client, count, size)
         try:
             generations = self._service.submit_all([replace(request, client=client) for request in requests])
         except BaseException:
-            self.admission.leave(client, count)
+            self.admission.leave(client, count, size)
             raise
         response = GenerationResponse(
             generations,
@@ -106,7 +107,7 @@ class Responder:
             held_events=HeldEvents(self._logprobs),
             client=client,
             large=any(prompt_size(request) > _LARGE for request in requests),
-            on_end=self._closing(req, client, count),
+            on_end=self._closing(req, client, count, size),
         )
         self._hand_over(req, resp, response, encoder.content_type if stream else falcon.MEDIA_JSON, stream)
         response.start()
@@ -126,9 +127,9 @@ class Responder:
 
         Unless it `takes_place`, it runs also when every place is taken. Work that `waits` has threads of its own.
         """
-        client, count = self.client(req).id, int(takes_place)
-        self.admission.enter(client, count)
-        on_end = self._closing(req, client, count)
+        client, count, size = self.client(req).id, int(takes_place), self._counted_size(req)
+        self.admission.enter(client, count, size)
+        on_end = self._closing(req, client, count, size)
         large = (req.content_length or 0) > _LARGE
         pool = self._waiting if waits else self._working_large if large else self._working
         response = WorkResponse(
@@ -174,12 +175,17 @@ class Responder:
         if cut:
             response.cut()
 
-    def _closing(self, req: falcon.Request, client: str, count: int) -> Callable[[OpenResponse], None]:
-        """Return what is called when the response to `req` is over: `count` places of `client` become free."""
+    def _counted_size(self, req: falcon.Request) -> int:
+        """Return the bytes of the body that count for admission."""
+        return max(0, (req.content_length or 0) - self._free_body)
+
+    def _closing(self, req: falcon.Request, client: str, count: int, size: int) -> Callable[[OpenResponse], None]:
+        """Return what is called when the response to `req` is over: `count` places of `client` become free, and the
+        `size` bytes of its body."""
 
         def close(response: OpenResponse) -> None:
             self.on_disconnect(req, None)
-            self.admission.leave(client, count)
+            self.admission.leave(client, count, size)
             with self._lock:
                 self._open.discard(response)
 
