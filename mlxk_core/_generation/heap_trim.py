@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 from mlxk_core._generation.machine_memory import trim_heap
@@ -34,6 +35,7 @@ class HeapTrim:
         left = self._due - time.monotonic()
         if left > 0:
             return left if timeout is None else min(timeout, left)
+        gc.collect()  # what is left in cycles, also texts of megabytes: an idle process makes no full collection
         trim_heap()
         self._due = None
         return timeout

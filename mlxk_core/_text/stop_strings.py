@@ -2,80 +2,83 @@
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Iterable
 
 
-class _Node:
-    """A text that a stop string begins with.
-
-    `fallback` is its longest proper end that a stop string begins with too. `complete` is the stop string that it ends
-    with, if any. `depth` is its length.
-    """
-
-    __slots__ = ("children", "complete", "depth", "fallback")
-
-    def __init__(self, depth: int) -> None:
-        self.children: dict[str, _Node] = {}
-        self.complete: str | None = None
-        self.depth = depth
-        self.fallback: _Node | None = None
-
-    def after(self, character: str) -> _Node:
-        """Return the longest end of this text and `character` that a stop string begins with."""
-        node = self
-        while character not in node.children and node.fallback is not None:
-            node = node.fallback
-        return node.children.get(character, node)
-
-
 class StopStrings:
-    """A set of stop strings, compiled once (Aho-Corasick). A match does not depend on how the text was cut.
+    """A set of stop strings. A match does not depend on how the text was cut.
 
     The string that is complete first wins, so that generation stops at the earliest token; of several complete at the
     same character, the longest. (`Markers` waits for the leftmost.) Empty strings are ignored.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        self._root = _Node(0)
-        for string in strings:
-            if string:
-                self._insert(string)
-        self._link()
-        self.first = frozenset(self._root.children)
+        self._strings = tuple(dict.fromkeys(filter(None, strings)))
+        self.first = frozenset(string[0] for string in self._strings)
         """The characters that a stop string begins with."""
 
     def __bool__(self) -> bool:
-        return bool(self.first)
+        return bool(self._strings)
 
     def matcher(self) -> StopMatcher:
         """Return a new matcher, for one response."""
-        return StopMatcher(self._root, self.first)
+        return StopMatcher(self._strings, self.first)
 
-    def _insert(self, string: str) -> None:
-        node = self._root
-        for character in string:
-            node = node.children.setdefault(character, _Node(node.depth + 1))
-        node.complete = string
 
-    def _link(self) -> None:
-        """Set the fallbacks, breadth first: that of a node is shorter than the node."""
-        waiting = deque([self._root])
-        while waiting:
-            node = waiting.popleft()
-            for character, child in node.children.items():
-                child.fallback = node.fallback.after(character) if node.fallback is not None else self._root
-                child.complete = child.complete or child.fallback.complete
-                waiting.append(child)
+class _Progress:
+    """How much of one string the text so far ends with (Knuth-Morris-Pratt).
+
+    Its table grows with what was matched: most of what clients send as stop strings is never generated.
+    """
+
+    __slots__ = ("_borders", "length", "string")
+
+    def __init__(self, string: str) -> None:
+        self.string = string
+        self.length = 0
+        self._borders = array("I", (0, 0))
+        """For each length that was reached: that of the longest shorter text with which as much of `string` begins and
+        ends."""
+
+    def feed(self, text: str, end: int) -> int | None:
+        """Read `text[:end]`. Return the position after the first place where the string is complete, or None."""
+        string, length, borders = self.string, self.length, self._borders
+        position = 0
+        while position < end:
+            if length == 0:
+                position = text.find(string[0], position, end)
+                if position < 0:
+                    break
+                length = 1
+            else:
+                while length and string[length] != text[position]:
+                    length = borders[length]
+                if string[length] == text[position]:
+                    length += 1
+                    if length == len(borders):
+                        self._add_border()
+            position += 1
+            if length == len(string):
+                return position
+        self.length = length
+        return None
+
+    def _add_border(self) -> None:
+        string, borders = self.string, self._borders
+        last = string[len(borders) - 1]
+        border = borders[-1]
+        while border and string[border] != last:
+            border = borders[border]
+        borders.append(border + (string[border] == last))
 
 
 class StopMatcher:
     """Finds a stop string in one response; holds back what may still become one."""
 
-    def __init__(self, root: _Node, first: frozenset[str]) -> None:
-        self._root = root
+    def __init__(self, strings: Iterable[str], first: frozenset[str]) -> None:
+        self._progress = [_Progress(string) for string in strings]
         self._first = first
-        self._node = root
         self._held = ""
         self.found: str | None = None
         """The stop string in the text so far."""
@@ -84,21 +87,25 @@ class StopMatcher:
         """Return the text that can be shown now. After a match, nothing more."""
         if self.found is not None:
             return ""
-        if self._node is self._root and self._first.isdisjoint(text):
+        if not self._held and self._first.isdisjoint(text):
             return text  # the usual case: no stop string begins here
-        for position, character in enumerate(text):
-            self._node = self._node.after(character)
-            if self._node.complete is not None:
-                self.found = self._node.complete
-                seen = self._held + text[: position + 1]
-                self._held = ""
-                return seen.removesuffix(self.found)
+        end, found = len(text), ""
+        for progress in self._progress:
+            complete = progress.feed(text, end)
+            if complete is not None and (complete < end or len(progress.string) > len(found)):
+                end, found = complete, progress.string
         seen = self._held + text
-        cut = len(seen) - self._node.depth
+        if found:
+            seen = seen[: len(self._held) + end]
+            self._held, self.found = "", found
+            return seen.removesuffix(found)
+        cut = len(seen) - max((progress.length for progress in self._progress), default=0)
         self._held = seen[cut:]
         return seen[:cut]
 
     def flush(self) -> str:
         """Return what was held back, since it is not a stop string. Matching starts over."""
-        held, self._held, self._node = self._held, "", self._root
+        held, self._held = self._held, ""
+        for progress in self._progress:
+            progress.length = 0
         return held

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import resource
 import signal
 import socket
+import string
 import sys
 import time
 from pathlib import Path
@@ -89,6 +91,18 @@ def test_survives_long_lines_of_a_header(server, kit, request_line, header, stat
 def test_survives_stop_strings_of_megabytes(server, kit):
     with kit.Watch(server):
         assert server.client.chat(stop=["x" * (MEGABYTE // 2)] * 16).error["param"].startswith("stop")
+
+
+def test_survives_the_longest_stop_strings_of_many_requests(launch, kit):
+    server = launch(script={"hang": True})
+    stop = ["".join(random.choices(string.ascii_letters, k=4096)) for _ in range(16)]
+    before = server.memory
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(contextlib.closing(server.client.begin_chat(stop=stop)))
+        kit.until(lambda: server.client.status()["responses"] == 60)
+        assert server.memory - before < 100 * MEGABYTE
+        assert server.client.get("/health").status == 200
 
 
 @pytest.mark.parametrize("n", [1, 4])
