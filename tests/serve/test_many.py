@@ -263,11 +263,12 @@ def test_an_engine_error_is_logged_and_not_sent_to_the_client(serve, engine, cap
     assert [record.facts["request_id"] for record in logged] == [answer.headers["x-request-id"]]
 
 
-def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_has_half(serve, engine, kit):
+@pytest.mark.parametrize("ignored", ["x" * (600 << 10), [[]] * 2400], ids=["bytes", "arrays"])
+def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_has_half(serve, engine, kit, ignored):
     keys = ("first-client-key", "second-client-key")
     client = serve(keys=keys, limits={"open_bodies": 2 << 20, "free_body": 1 << 10}).client
     first, second = (replace(client, headers={"authorization": f"Bearer {key}"}) for key in keys)
-    large = {"ignored": "x" * (600 << 10)}
+    large = {"ignored": ignored}
     engine.script.hang.set()
     try:
         with contextlib.closing(first.begin_chat(**large)):

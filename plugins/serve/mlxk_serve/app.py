@@ -12,7 +12,7 @@ from mlxk_core.api.server import ApiError
 from mlxk_protocol.fields import ignored_fields
 from mlxk_serve.error_handler import ErrorHandler, discard_response
 from mlxk_serve.http.access_control import AccessControl
-from mlxk_serve.http.body_limits import check_weight
+from mlxk_serve.http.body_limits import checked_size
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.extension_service import begin_request, end_request
 from mlxk_serve.http.heap_trimmer import LARGE, HeapTrimmer
@@ -87,7 +87,7 @@ class RequestMiddleware:
         if (req.content_length or 0) > LARGE:
             req.context.record.on_close = self._trimmer.soon
         _check_encoding(req)
-        check_weight(req.stream, req.content_length)
+        req.context.body_size = checked_size(req.stream, req.content_length)
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool

@@ -176,8 +176,9 @@ class Responder:
             response.cut()
 
     def _counted_size(self, req: falcon.Request) -> int:
-        """Return the bytes of the body that count for admission."""
-        return max(0, (req.content_length or 0) - self._free_body)
+        """Return how much the body counts for admission."""
+        size: int = req.context.body_size
+        return max(0, size - self._free_body)
 
     def _closing(self, req: falcon.Request, client: str, count: int, size: int) -> Callable[[OpenResponse], None]:
         """Return what is called when the response to `req` is over: `count` places of `client` become free, and the
