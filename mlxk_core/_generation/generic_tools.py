@@ -101,6 +101,8 @@ class GenericToolExtractor:
         self._opener = markers(_START)
         self._trimmer = EdgeTrimmer()
         self._text = ""
+        self._later: list[str] = []
+        """What came after `_text` and cannot end the call that is open: it is added all at once."""
         self._open = False
         self._calls = 0
         self._cut = False
@@ -130,13 +132,19 @@ class GenericToolExtractor:
     def _take(self, events: Iterable[ExtractorEvent]) -> Iterator[ExtractorEvent]:
         for event in events:
             if isinstance(event, Delta) and event.channel is Channel.CONTENT:
-                self._text += event.text
-                yield from self._scan(final=False)
+                self._later.append(event.text)
+                if not self._open or _END[-1] in event.text:
+                    yield from self._scan(final=False)
             else:
                 yield from self._scan(final=True)
                 yield event
 
+    def _join(self) -> None:
+        self._text += "".join(self._later)
+        self._later.clear()
+
     def _scan(self, *, final: bool) -> Iterator[ExtractorEvent]:
+        self._join()
         while self._text:
             if not self._open:
                 found = self._opener.search(self._text, final=final)
@@ -158,6 +166,7 @@ class GenericToolExtractor:
 
     def _cut_call(self) -> Iterator[ToolCallDelta]:
         """Return the call that a limit cut, and drop one that is cut before its name is complete."""
+        self._join()
         body = self._text[len(_START) :].lstrip()
         if not self._open:
             if len(self._text) > 1 and _START.startswith(self._text):

@@ -209,7 +209,11 @@ class _OpenItem(ABC):
         self.encoder = encoder
         self.id = new_id(prefix)
         self.index = len(encoder.response.output)
-        self.text = ""
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
 
     def event(self, type: str, **fields: Any) -> bytes:
         return self.encoder.event(type, item_id=self.id, output_index=self.index, **fields)
@@ -245,7 +249,7 @@ class _Message(_OpenItem):
         )
 
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
-        self.text += text
+        self._pieces.append(text)
         new = logprobs(tokens)
         self.logprobs += new
         self.logprobs_size += encoded_size(new)
@@ -258,7 +262,7 @@ class _Message(_OpenItem):
     def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
         part = OutputText(self.text, logprobs=self.logprobs)
         item = MessageItem(self.id, [part], status)
-        out = self.event("response.output_text.done", content_index=0, text=self.text, logprobs=self.logprobs)
+        out = self.event("response.output_text.done", content_index=0, text=part.text, logprobs=self.logprobs)
         return out + self.event("response.content_part.done", content_index=0, part=part) + self.done(item), item
 
 
@@ -275,18 +279,19 @@ class _Reasoning(_OpenItem):
         return out + self.event("response.content_part.added", content_index=0, part=ReasoningText(""))
 
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
-        self.text += text
+        self._pieces.append(text)
         if self.summarize:
             return self.event("response.reasoning_summary_text.delta", summary_index=0, delta=text)
         return self.event("response.reasoning_text.delta", content_index=0, delta=text)
 
     def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
-        item = reasoning_item(self.id, self.text, self.encoder.how, status)
+        text = self.text
+        item = reasoning_item(self.id, text, self.encoder.how, status)
         if self.summarize:
-            out = self.event("response.reasoning_summary_text.done", summary_index=0, text=self.text)
+            out = self.event("response.reasoning_summary_text.done", summary_index=0, text=text)
             out += self.event("response.reasoning_summary_part.done", summary_index=0, part=item.summary[0])
         else:
-            out = self.event("response.reasoning_text.done", content_index=0, text=self.text)
+            out = self.event("response.reasoning_text.done", content_index=0, text=text)
             out += self.event("response.content_part.done", content_index=0, part=item.content[0])
         return out + self.done(item), item
 
@@ -306,11 +311,11 @@ class _Call(_OpenItem):
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         if not text:
             return b""
-        self.text += text
+        self._pieces.append(text)
         return self.event("response.function_call_arguments.delta", delta=text)
 
     def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:
         item = self._item(status)
         assert isinstance(item, FunctionCallItem)
-        out = self.event("response.function_call_arguments.done", name=item.name, arguments=self.text)
+        out = self.event("response.function_call_arguments.done", name=item.name, arguments=item.arguments)
         return out + self.done(item), item

@@ -99,14 +99,14 @@ class _AssistantTurn:
     """The parts of one assistant turn, until something else follows."""
 
     def __init__(self) -> None:
-        self.reasoning = ""
+        self.reasoning: list[str] = []
         self.text: str | None = None
         self.calls: list[ToolCall] = []
 
     def add_reasoning(self, text: str, messages: list[Message]) -> None:
         if self.text is not None or self.calls:
             self.flush(messages)
-        self.reasoning += text
+        self.reasoning.append(text)
 
     def add_text(self, text: str, messages: list[Message]) -> None:
         if self.text is not None or self.calls:
@@ -119,7 +119,7 @@ class _AssistantTurn:
                 Message(
                     role="assistant",
                     content=self.text or "",
-                    reasoning=self.reasoning or None,
+                    reasoning="".join(self.reasoning) or None,
                     tool_calls=tuple(self.calls),
                 )
             )
