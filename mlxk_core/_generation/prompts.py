@@ -19,6 +19,7 @@ from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
+from mlxk_core._generation.value_limits import values_size
 
 _ASKED = "mlxk asks"
 _TOKEN, _MESSAGE = 4, 64
@@ -53,6 +54,7 @@ def prompt_size(request: GenerationRequest) -> int:
     """Return about how much must be read to prepare `request`, in characters; messages, calls and ids count as some."""
     prompt = request.prompt
     size = len(request.suffix or "") + sum(len(tool.description or "") for tool in request.tools)
+    size += values_size(request)
     if isinstance(prompt, str):
         return size + len(prompt)
     if not _is_conversation(prompt):

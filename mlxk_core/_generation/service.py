@@ -35,6 +35,7 @@ from mlxk_core._generation.slow_checks import SlowChecks
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import LARGE
+from mlxk_core._generation.value_limits import check_values
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
@@ -134,6 +135,8 @@ class GenerationService:
         """Submit all requests or, if `submit` would reject one of them, none."""
         for request, before in zip(requests, [None, *requests], strict=False):
             check_types(request, checked=before)
+            if before is None or (request.tools, request.template_options) != (before.tools, before.template_options):
+                check_values(request)
         requests = with_settings([self._with_defaults(request) for request in requests])
         accepted = [self._accept(request) for request in requests]
         jobs = self._open_jobs([self._job_of(each) for each in accepted])
@@ -184,6 +187,7 @@ class GenerationService:
         raises, the error of the load, `TemplateError`, and `EngineFailure` for an engine that raises anything else.
         """
         check_types(request)
+        check_values(request)
         [request] = with_settings([self._with_defaults(request)])
         reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)

@@ -52,6 +52,7 @@ from mlxk_core._generation.sampling import TERMINAL_SAMPLING, model_sampling
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stop_tokens import CHAT_STOP_STRINGS, turn_terminator
+from mlxk_core._generation.value_limits import check_template_options
 from mlxk_core._models.token_budget import TokenPolicy
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "Usage",
     "UsageUpdate",
     "Vocabulary",
+    "check_template_options",
     "effort_options",
     "join_events",
     "leaves",

@@ -144,3 +144,19 @@ def test_survives_arguments_of_a_call_that_are_no_text(server, kit, text):
     with kit.Watch(server):
         answer = server.client.post(CHAT, body)
         assert (answer.status, answer.error["param"]) == (400, "messages[0].tool_calls[0].function.arguments")
+
+
+@pytest.mark.parametrize("path", [CHAT, "/tokenize", "/apply-template"])
+def test_survives_template_options_of_many_values(real, kit, path):
+    options = {"a": [0.5] * 400_000}
+    with kit.Watch(real):
+        reply = real.client.post(path, {**real.client.chat_body(), "chat_template_kwargs": options})
+    assert (reply.status, reply.error["param"]) == (400, "chat_template_kwargs")
+
+
+def test_survives_tools_of_many_values(real, kit):
+    tools = [{**TOOL, "function": {"name": "f", "parameters": {"type": "object", "x": [0.5] * 400_000}}}]
+    with kit.Watch(real):
+        for path in (CHAT, "/tokenize", "/apply-template"):
+            reply = real.client.post(path, {**real.client.chat_body(), "tools": tools})
+            assert (reply.status, reply.error["param"].startswith("tools[0]")) == (400, True)

@@ -20,6 +20,7 @@ _LOGGER = logging.getLogger("mlxk.responses")
 _KEPT = 64
 """Finished runs whose events can still be streamed."""
 _PULSE = 15.0
+_LARGEST_PIECE = 16 << 10
 
 
 class Run:
@@ -117,7 +118,7 @@ class Run:
                 new, over = self._events[place:], self._over
             place += len(new)
             if new:
-                yield b"".join(new)
+                yield from _joined(new)
             elif over:
                 return
             else:
@@ -141,6 +142,18 @@ class Run:
                 self._state = state
                 self._body = msgspec.json.encode(response)
             self._changed.notify_all()
+
+
+def _joined(events: list[bytes]) -> Iterator[bytes]:
+    """Yield the events, small ones together. All of them together would be megabytes for each of many slow readers."""
+    held, size = [], 0
+    for event in events:
+        held.append(event)
+        size += len(event)
+        if size >= _LARGEST_PIECE:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 class Runs:

@@ -15,6 +15,8 @@ from mlxk_serve.http.tasks import Detached
 from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
+_LARGEST_WRITE = 64 << 10
+
 
 class Cancellation:
     """Cancellation state of the work for a response."""
@@ -130,8 +132,9 @@ class WorkResponse:
         pieces = self._work(self._cancellation)
         if self._streamed:
             for piece in pieces:
-                self._check()
-                writer.write(piece)
+                for start in range(0, len(piece) or 1, _LARGEST_WRITE):  # the writer waits between them for its reader
+                    self._check()
+                    writer.write(piece[start : start + _LARGEST_WRITE])
             with self._lock:  # work that is cut short raises: a client that has left by now has the last piece
                 self._complete, self._record.disconnected = True, False
             self._end()

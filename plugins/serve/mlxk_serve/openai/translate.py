@@ -11,7 +11,13 @@ import msgspec
 from msgspec import Raw
 
 from mlxk_core.api import Message, Model, ToolCall
-from mlxk_core.api.generation import GenerationRequest, TokenPolicy, effort_options, thinking_options
+from mlxk_core.api.generation import (
+    GenerationRequest,
+    TokenPolicy,
+    check_template_options,
+    effort_options,
+    thinking_options,
+)
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import unsupported_content
 from mlxk_protocol.keep_alive import keep_alive_seconds
@@ -221,11 +227,12 @@ def _template_options(request: ChatRequest, model: Model) -> dict[str, Any]:
 
 
 def template_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return `chat_template_kwargs`. Raises the error of one that only the server sets."""
+    """Return `chat_template_kwargs`. Raises the error of one that only the server sets, and of too many values."""
     for name in sorted(_OURS & (given or {}).keys()):
         raise unsupported(
             f"chat_template_kwargs.{name}", f"`chat_template_kwargs.{name}` is set by the server. Omit it."
         )
+    check_template_options(given or {}, option="chat_template_kwargs")
     return dict(given or {})
 
 
