@@ -160,3 +160,30 @@ def test_survives_tools_of_many_values(real, kit):
         for path in (CHAT, "/tokenize", "/apply-template"):
             reply = real.client.post(path, {**real.client.chat_body(), "tools": tools})
             assert (reply.status, reply.error["param"].startswith("tools[0]")) == (400, True)
+
+
+VALUES = '{"a": [' + "[]," * 600_000 + "[]]}"
+
+
+@pytest.mark.parametrize("arguments", [VALUES, json.dumps(VALUES), VALUES[:-4]], ids=["object", "text", "cut"])
+def test_survives_arguments_of_many_values(real, kit, arguments):
+    call = {**CALL, "function": {"name": "get", "arguments": arguments}}
+    messages = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}, USER]
+    with kit.Watch(real):
+        for path in (CHAT, "/tokenize", "/apply-template"):
+            reply = real.client.post(path, {"model": real.client.model, "messages": messages})
+            assert (reply.status, reply.error["param"]) == (400, "messages")
+
+
+def test_survives_tokens_of_many_characters(real, kit):
+    tokens = range(real.client.get(f"/tokenizer_info?model={real.client.model}").json["vocab_size"])
+    longest = max(tokens, key=lambda token: len(detokenized(real, [token])))
+    assert len(detokenized(real, [longest])) > 4, "a special token"
+    with kit.Watch(real):
+        reply = real.client.post("/detokenize", {"model": real.client.model, "tokens": [longest] * (1 << 20)})
+        assert (reply.status, reply.error["param"]) == (400, "tokens")
+    assert len(detokenized(real, [longest] * 20_000)) >= 20_000
+
+
+def detokenized(server, tokens):
+    return server.client.post("/detokenize", {"model": server.client.model, "tokens": tokens}).json["prompt"]

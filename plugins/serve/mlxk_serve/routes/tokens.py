@@ -23,7 +23,7 @@ from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of, template_kwargs
 from mlxk_serve.routes.requested_model import requested_model
 
-_LONGEST_TEXT = 1 << 20
+_LONGEST_TEXT, _LONGEST_DECODED = 1 << 20, 1 << 22
 _PIECE = 1 << 14
 """Tokens between two checks whether the client has left, and in one call of the JSON encoder, which holds the lock."""
 TokenId = Annotated[int, Meta(ge=0)]
@@ -191,7 +191,17 @@ class Detokenize(_Resource):
             if highest >= tokenizer.vocab_size:
                 at = f"tokens[{request.tokens.index(highest)}]"
                 raise invalid(f"`{at}`: {highest} is out of range (vocabulary size {tokenizer.vocab_size}).", at)
+            self._check_length(request.tokens, tokenizer, cancellation)
             return DetokenizeResponse(tokenizer.decode(request.tokens))
+
+    @staticmethod
+    def _check_length(tokens: Sequence[int], tokenizer: Tokenizer, cancellation: Cancellation) -> None:
+        """Raise for a text that is too long, before it is built: one token may have dozens of characters."""
+        if (
+            len(tokens) > _PIECE
+            and sum(len(tokenizer.decode(piece)) for piece in _pieces(tokens, cancellation)) > _LONGEST_DECODED
+        ):
+            raise invalid(f"`tokens` must have at most {_LONGEST_DECODED:,} characters.", "tokens")
 
 
 class TokenizerInfoResource(_Resource):
