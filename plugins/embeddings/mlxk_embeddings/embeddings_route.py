@@ -15,6 +15,7 @@ from mlxk_core.api.embeddings import EmbeddingRequest, Embeddings, embed
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_protocol.decode import decode
+from mlxk_protocol.encode import encoded_each
 
 MAX_INPUTS = 2048
 TokenIds = list[Annotated[int, Meta(ge=0)]]
@@ -100,10 +101,10 @@ def _inputs(value: str | list[str | int | TokenIds]) -> list[str | Sequence[int]
 
 def _response(request: EmbeddingsRequest, found: Embeddings) -> EmbeddingsResponse:
     return EmbeddingsResponse(
-        data=[
+        data=encoded_each(
             EmbeddingObject(index=index, embedding=_encode(vector, request.encoding_format))
             for index, vector in enumerate(found.vectors)
-        ],
+        ),
         model=request.model,
         usage=EmbeddingsUsage(found.tokens, found.tokens),
     )

@@ -15,6 +15,7 @@ from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_ollama.catalog import find_model
 from mlxk_ollama.requests import EmbedRequest, OldEmbedRequest
 from mlxk_protocol.decode import decode
+from mlxk_protocol.encode import encoded_each
 from mlxk_protocol.keep_alive import keep_alive_seconds
 
 _NANOSECONDS = 1_000_000_000
@@ -67,7 +68,7 @@ def _embed(server: ServerContext, asked: EmbeddingRequest, name: str, cancellati
     yield msgspec.json.encode(
         {
             "model": name,
-            "embeddings": found.vectors if found else [],
+            "embeddings": encoded_each(found.vectors) if found else [],
             "total_duration": int((time.monotonic() - began) * _NANOSECONDS),
             "load_duration": int((loaded - began) * _NANOSECONDS),
             "prompt_eval_count": found.tokens if found else 0,
