@@ -418,6 +418,50 @@ def test_a_probe_behind_a_response_that_is_not_read_does_not_stop_the_loop(loop,
         assert b"hello" in served.read(sock)
 
 
+def test_without_time_to_accept_all_requests_without_a_place_are_not_even_parsed(loop, kit, slow):
+    served = loop(slow, connections=1, accept_time=0)
+    with busy_connection(served, kit), contextlib.ExitStack() as stack:
+        newcomers = [stack.enter_context(served.connect()) for _ in range(5)]
+        for sock in newcomers:
+            sock.sendall(REQUEST)
+        probe = stack.enter_context(served.connect())
+        probe.sendall(REQUEST.replace(b"/", b"/health", 1))
+        assert served.read(probe).endswith(b"hello")
+        for sock in newcomers:
+            told = served.read(sock)
+            assert told.startswith(b"HTTP/1.1 503 ")
+            assert b"too_many_connections" in told
+        assert served.paths == ["/", "/health"]
+        assert served.http.capacity.closed == 5
+
+
+def test_without_time_to_accept_all_the_same_probes_get_the_same_response(loop, kit):
+    probes = []
+
+    def application(environ, start_response):
+        probes.append(environ["PATH_INFO"])
+        return hello(environ, start_response)
+
+    def probe(header=b""):
+        """Return how many probes the application had to answer for this one."""
+        before = len(probes)
+        with served.connect() as sock:
+            sock.sendall(REQUEST.replace(b"/", b"/livez", 1).replace(b"\r\n\r\n", header + b"\r\n\r\n"))
+            received = served.read(sock)
+            assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert received.endswith(b"\r\n\r\nhello")
+        return len(probes) - before
+
+    served = loop(application, probes_at_once=True, accept_time=0)
+    assert probe() == 1
+    kit.until(lambda: probe() == 0)
+    for i in range(3):
+        assert probe(f"\r\nX-Request-Id: {i}".encode()) == 1
+    served = loop(application, probes_at_once=True, accept_time=1e6)
+    for _ in range(3):
+        assert probe() == 1
+
+
 def test_few_descriptors_mean_few_connections(loop):
     assert loop(hello, files=256).http.capacity.limit == 256 - 64 - 16
     assert loop(hello, files=65536).http.capacity.limit == Limits().connections

@@ -30,6 +30,8 @@ class Limits:
     body_time: float = 60
     idle_time: float = 75
     connections: int = 2048
+    accept_time: float = 0.1
+    """How long connections are accepted at once; several times in a turn of the loop."""
     unsent: int = 256 << 10
     """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
     unsent_bodies: int = 64 * MEGABYTE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 from mlxk_serve.config import Limits
 from mlxk_serve.http.connection import Connection
@@ -18,14 +17,14 @@ _LOG_INTERVAL = 60.0
 
 
 class Capacity:
-    """The places for the connections in `map`: as many as `limits` and `files`, the limit of file descriptors, allow.
+    """The places for `connections`: as many as `limits` and `files`, the limit of file descriptors, allow.
 
     Uploads, models and templates need descriptors as well: a quarter is kept for them, at most 256. Used by the loop's
     thread only.
     """
 
-    def __init__(self, map: Mapping[int, Any], limits: Limits, files: int | None) -> None:
-        self._map = map
+    def __init__(self, connections: Mapping[int, Connection], limits: Limits, files: int | None) -> None:
+        self._connections = connections
         self.limit, self.spare = limits.connections, _SPARE
         if files is not None:
             self.spare = min(_SPARE, files // 16)
@@ -33,41 +32,32 @@ class Capacity:
         self.closed = 0
         """Connections closed to make room."""
         self._logged = float("-inf")
-        self._others = 0
-        """Other sockets in the map: listeners, and what wakes the loop."""
         self._lingering = 0
         self._candidates: deque[tuple[tuple[int, float], Connection]] | None = None
 
     @property
     def connections(self) -> list[Connection]:
         """Return the open connections."""
-        return [each for each in list(self._map.values()) if isinstance(each, Connection)]
+        return list(self._connections.values())
 
     @property
     def exceeded(self) -> bool:
         """Whether more connections are open than the limit, those that linger aside."""
-        return self._count - self._lingering > self.limit
+        return len(self._connections) - self._lingering > self.limit
 
     def begin_turn(self) -> None:
         """Forget which connections could be closed. The next `make_room` looks at all of them, once in a turn."""
         self._candidates = None
-        connections = self.connections
-        self._others = len(self._map) - len(connections)
-        self._lingering = sum(connection.lingering for connection in connections)
-
-    @property
-    def _count(self) -> int:
-        return len(self._map) - self._others
+        self._lingering = sum(connection.lingering for connection in self._connections.values())
 
     def reserve(self) -> bool:
         """Return whether one more connection may be accepted: at the limit there are the spare places, and in them
         requests are answered with an error at once."""
-        return self._count < self.limit + self.spare or self.make_room()
+        return len(self._connections) < self.limit + self.spare or self.make_room()
 
-    def admit(self) -> None:
-        """Close another connection for one that was accepted above the limit, if one can be spared."""
-        if self._count >= self.limit:
-            self.make_room()
+    def admit(self) -> bool:
+        """Return whether there is a place for one that was accepted; above the limit, another one is closed for it."""
+        return len(self._connections) < self.limit or self.make_room()
 
     def reclaim(self) -> bool:
         """Return whether a request above the limit may be answered: a place is free by now, or another connection was
@@ -84,12 +74,13 @@ class Capacity:
             if connection.connected and connection.spared_since == key:
                 self._lingering -= connection.lingering
                 connection.make_room()
-                self.closed += 1
-                self._log()
+                self.count_closed()
                 return True
         return False
 
-    def _log(self) -> None:
+    def count_closed(self) -> None:
+        """Count a connection that was closed to make room, and log it once in a while."""
+        self.closed += 1
         now = time.monotonic()
         if now - self._logged >= _LOG_INTERVAL:
             LOGGER.warning("too many connections (limit %d): closing those without a complete request", self.limit)

@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
 
 from mlxk_core.api.server import ApiError
 from mlxk_serve.config import Limits
-from mlxk_serve.http.byte_budget import ByteBudget, MemoryBuffer, Share
+from mlxk_serve.http.byte_budget import ByteBudget, Share
 from mlxk_serve.http.connection import HANGUP, POLL_MISSES_DISCONNECTS, Connection
 from mlxk_serve.http.dispatcher import PROBES
 from mlxk_serve.http.parser import CheckAccess, Parser
-from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
+from mlxk_serve.http.response_writer import ResponseWriter
+from mlxk_serve.http.sending_channel import SendingChannel
 from mlxk_serve.http.tasks import Detached, JsonErrorTask, Task
-from mlxk_serve.observability.log import LOGGER
 
 _SLOW_AFTER, _SLOW = 4, 1000.0
 """Reads after which a request that comes in at fewer bytes a second may be closed to make room for others, and one
@@ -50,12 +50,11 @@ class ConnectionOwner(Protocol):
     probes_at_once: bool
 
 
-class Channel(HTTPChannel, Connection):
+class Channel(SendingChannel, Connection):
     """A connection whose client has sent something."""
 
     close_when_flushed: bool
     error_task_class = JsonErrorTask
-    _last_activity = 0.0
 
     def __init__(
         self, server: ConnectionOwner, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None
@@ -70,27 +69,18 @@ class Channel(HTTPChannel, Connection):
         self._unoccupied = self._at_once = False
         self._reads = self._received_bytes = 0
         self._disconnect_lock = threading.Lock()
-        self._socket_lock = threading.Lock()
-        self._closed = False
         self._disconnect_callback: Callable[[], None] | None = None
+        self.last_response: bytes | None = None
+        """The response after which the connection was closed, if all of it was sent at once."""
         self._lingers = False
         self._discard_until: float | None = None
         self._completed_task: Task | None = None
-        HTTPChannel.__init__(self, server, sock, addr, adj, map=map)
+        SendingChannel.__init__(self, server, sock, addr, adj, map=map)
         # No methods of the connection here: parsers would keep it, and with it their own files, until a collection.
         self._surplus, self._probes_at_once = server.capacity.exceeded, server.probes_at_once
         check = partial(_check_surplus, server) if self._surplus else server.check_access
-        self._bodies, self._unsent = server.bodies, server.unsent
+        self._bodies = server.bodies
         self._parser = partial(Parser, check_access=check, unparsed=self.unparsed, free_body=server.limits.free_body)
-
-    @property
-    def last_activity(self) -> float:
-        """Monotonic seconds. waitress assigns wall-clock time, which is replaced here."""
-        return self._last_activity
-
-    @last_activity.setter
-    def last_activity(self, wall_clock: float) -> None:
-        self._activity_before, self._last_activity = self._last_activity, time.monotonic()
 
     @property
     def busy(self) -> bool:
@@ -143,9 +133,7 @@ class Channel(HTTPChannel, Connection):
 
     def handle_close(self) -> None:
         self._notify_disconnect()  # before closing wakes a thread that waits to write: it must know why
-        with self._socket_lock:
-            self._closed = True
-        HTTPChannel.handle_close(self)
+        SendingChannel.handle_close(self)
         self._notify_disconnect()  # a callback that was set in between
 
     def _notify_disconnect(self) -> None:
@@ -153,6 +141,12 @@ class Channel(HTTPChannel, Connection):
             callback, self._disconnect_callback = self._disconnect_callback, None
         if callback is not None:
             callback()
+
+    def handle(self, flags: int) -> None:
+        if flags & HANGUP and not flags & (select.POLLIN | select.POLLOUT):
+            self.handle_close()
+        else:
+            wasyncore.readwrite(self, flags)
 
     # Requests and responses.
 
@@ -174,8 +168,7 @@ class Channel(HTTPChannel, Connection):
             self._reads = self._received_bytes = 0
             if self._at_once:
                 self._at_once = False
-                self.service()
-                self.handle_write()
+                self._respond_at_once()
         else:
             self._receiving_since = since
         return accepted
@@ -188,6 +181,13 @@ class Channel(HTTPChannel, Connection):
             request = self.requests[0]
             self._at_once = self._surplus if request.error is not None else self._probes_at_once and request.probing
         return self._at_once
+
+    def _respond_at_once(self) -> None:
+        with self.recorded() as sent:
+            self.service()
+        if self.close_when_flushed and not self.total_outbufs_len:
+            self.last_response = bytes(sent)
+        self.handle_write()
 
     def task_class(self, channel: Channel, request: Any) -> Task:
         completed = self._completed_task
@@ -217,45 +217,6 @@ class Channel(HTTPChannel, Connection):
 
     def parser_class(self, adj: Adjustments) -> Parser:
         return self._parser(adj, share=Share(self._bodies))
-
-    def write_soon(self, data: Any) -> Any:
-        """Send `data`; at once if nothing is waiting, since waitress' buffers cost more than the system call."""
-        if not self.total_outbufs_len:
-            self._last_activity = time.monotonic()  # a client that had nothing to read until now was not slow
-            if type(data) is bytes and (sent := self._send_now(data)):
-                if sent < len(data):
-                    self._write_later(data[sent:])
-                return len(data)
-        return self._write_later(data)
-
-    def _write_later(self, data: Any) -> Any:
-        """Keep `data` until the client reads it: in memory as long as all connections together have not too much."""
-        if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
-            share = Share(self._unsent)
-            if share.grow_to(len(data)):
-                data = MemoryBuffer(data, share)
-        try:
-            return super().write_soon(data)
-        except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
-            LOGGER.error(
-                "a response cannot be stored until it is read: %s. Free some space in the folder of TMPDIR.",
-                error.strerror,
-            )
-            raise ClientDisconnected from error
-
-    def _send_now(self, data: bytes) -> int:
-        """Return the number of bytes sent; 0 if there is an error, which waitress will meet again.
-
-        Only one thread writes a response, so nothing can be put before `data`. The lock keeps the descriptor from being
-        closed, and given to another connection, meanwhile; it costs less than the condition that guards the buffers.
-        """
-        with self._socket_lock:
-            if self.total_outbufs_len or self._closed:
-                return 0
-            try:
-                return self.socket.send(data)
-            except OSError:
-                return 0
 
     # A client whose connection is closed while it still sends would lose the response to a reset: its bytes are read
     # and discarded for a while first.

@@ -53,6 +53,10 @@ class Connection(ABC):
     def interest(self) -> int:
         """Return the poll events that the connection waits for."""
 
+    @abstractmethod
+    def handle(self, flags: int) -> None:
+        """Handle what `poll` reports."""
+
     @property
     @abstractmethod
     def parsable(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from waitress import wasyncore
 
-from mlxk_serve.http.connection import HANGUP, Connection
+from mlxk_serve.http.connection import Connection
 from mlxk_serve.http.new_connection import NewConnection
 from mlxk_serve.http.turns import Turns
 
@@ -19,8 +19,8 @@ _SENDING, _NEW, _OTHERS = 0.02, 0.04, 0.02
 _LOOKING = 0.01
 """Seconds of a turn for looking which of the new connections are probes."""
 
-Event = tuple[Any, int]
-"""A socket of the loop, and its events as `poll` reports them."""
+Event = tuple[Connection, int]
+"""A connection, and its events as `poll` reports them."""
 
 
 class Rotation:
@@ -36,11 +36,16 @@ class Rotation:
 
 
 class EventLoop:
-    """Handles the events of the sockets in `map`: listeners first, then connections that send a response or close, then
-    what new connections send first (a probe is usually one), then all others in turn."""
+    """Handles the events of `sockets` (listeners, and what wakes the loop) and of `connections`.
 
-    def __init__(self, map: Mapping[int, Any], turns: Turns) -> None:
-        self._map = map
+    First come connections that send a response or close, then what new connections send first (a probe is usually one),
+    then all others in turn. Listeners accept before each of these: of those who connect faster than they are accepted,
+    the system tells some to try again in a second.
+    """
+
+    def __init__(self, sockets: Mapping[int, Any], connections: Mapping[int, Connection], turns: Turns) -> None:
+        self._sockets = sockets
+        self._connections = connections
         self._turns = turns
         self._sending = Rotation()
         self._others = Rotation()
@@ -48,66 +53,56 @@ class EventLoop:
     def turn(self, timeout: float) -> None:
         """Wait for events for at most `timeout` seconds and handle them."""
         poll = select.poll()
-        polled: dict[int, Any] = {}
-        unparsed: set[int] = set()
-        for number, each in list(self._map.items()):
-            if isinstance(each, Connection):
-                if each.parsable:
-                    unparsed.add(number)
-                poll.register(number, each.interest)
-            elif each.readable():
+        for number, sock in self._sockets.items():
+            if sock.readable():
                 poll.register(number, select.POLLIN)
-            else:
-                continue
-            polled[number] = each
+        connections = list(self._connections.items())
+        unparsed = []
+        for number, each in connections:
+            poll.register(number, each.interest)
+            if each.parsable:
+                unparsed.append(number)
         ready = dict(poll.poll(0 if unparsed else int(timeout * 1000)))
         for number in unparsed:
             ready[number] = ready.get(number, 0) | select.POLLIN
-        for number, each in polled.items():
+        for number, each in connections:
             each.quiet = number not in ready
         if ready:
             with self._turns.of_loop():
-                self._handle_all([(polled[number], flags) for number, flags in ready.items()])
+                self._handle_all(ready, connections)
 
-    def _handle_all(self, events: Iterable[Event]) -> None:
+    def _handle_all(self, ready: Mapping[int, int], connections: Iterable[tuple[int, Connection]]) -> None:
         sending: list[Event] = []
         new: list[Event] = []
         others: list[Event] = []
-        for event in events:
-            each, flags = event
-            if not isinstance(each, Connection):
-                self._handle(event)
-            elif flags & select.POLLOUT:
-                sending.append(event)
-            elif isinstance(each, NewConnection):
-                new.append(event)
-            else:
-                others.append(event)
-        self._handle_some(self._sending.ordered(sending), _SENDING, self._sending)
-        self._handle_some(_ordered(new), _NEW)
-        self._handle_some(self._others.ordered(others), _OTHERS, self._others)
+        for number, each in connections:
+            if flags := ready.get(number):
+                kind = sending if flags & select.POLLOUT else new if isinstance(each, NewConnection) else others
+                kind.append((each, flags))
+        sockets = [sock for number, sock in self._sockets.items() if number in ready]
+        _read(sockets)
+        listeners = [sock for sock in sockets if sock.accepting]
+        self._handle(self._sending.ordered(sending), _SENDING, self._sending)
+        _read(listeners)
+        self._handle(_ordered(new), _NEW)
+        _read(listeners)
+        self._handle(self._others.ordered(others), _OTHERS, self._others)
 
-    def _handle_some(self, events: Iterable[Event], seconds: float, rotation: Rotation | None = None) -> None:
+    def _handle(self, events: Iterable[Event], seconds: float, rotation: Rotation | None = None) -> None:
         end = time.monotonic() + seconds
-        for event in events:
-            self._handle(event)
+        for each, flags in events:
+            # A connection that was closed in this turn may have left its number to a new one.
+            if each._fileno is not None and self._connections.get(each._fileno) is each:
+                each.handle(flags)
             if rotation is not None:
-                rotation.last = event[0].serial
+                rotation.last = each.serial
             if time.monotonic() > end:
                 return
 
-    def _handle(self, event: Event) -> None:
-        each, flags = event
-        # A connection that was closed in this turn may have left its number to a new one.
-        if self._map.get(each._fileno) is not each:
-            return
-        if isinstance(each, NewConnection):
-            if (channel := each.receive()) is not None:
-                wasyncore.readwrite(channel, select.POLLIN)
-        elif isinstance(each, Connection) and flags & HANGUP and not flags & (select.POLLIN | select.POLLOUT):
-            each.handle_close()
-        else:
-            wasyncore.readwrite(each, flags)
+
+def _read(sockets: Iterable[Any]) -> None:
+    for sock in sockets:
+        wasyncore.readwrite(sock, select.POLLIN)
 
 
 def _ordered(new: list[Event]) -> list[Event]:
@@ -116,9 +111,12 @@ def _ordered(new: list[Event]) -> list[Event]:
     new.sort(key=_serial)
     new = [new[i // 2] if i % 2 else new[-1 - i // 2] for i in range(len(new))]
     end = time.monotonic() + _LOOKING
-    return sorted(new, key=lambda event: time.monotonic() > end or not event[0].probing)
+
+    def last(event: Event) -> bool:
+        return time.monotonic() > end or not (isinstance(event[0], NewConnection) and event[0].probing)
+
+    return sorted(new, key=last)
 
 
 def _serial(event: Event) -> int:
-    serial: int = event[0].serial
-    return serial
+    return event[0].serial

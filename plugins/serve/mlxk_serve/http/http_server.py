@@ -53,9 +53,11 @@ class HttpServer:
         self._turned: float | None = None
         self.resumed_at = float("-inf")
         """When the process last resumed after it was suspended, in monotonic seconds."""
-        self._map: dict[int, Any] = {}
-        self.capacity = Capacity(self._map, limits, files)
-        self._loop = EventLoop(self._map, turns)
+        self._sockets: dict[int, Any] = {}
+        """Listeners, and what wakes the loop."""
+        self._connections: dict[int, Connection] = {}
+        self.capacity = Capacity(self._connections, limits, files)
+        self._loop = EventLoop(self._sockets, self._connections, turns)
         self._dispatcher = Dispatcher(limits.threads, turns)
         adjustments = Adjustments(
             threads=limits.threads,
@@ -76,7 +78,7 @@ class HttpServer:
             kind = UnixListener if sock.family == getattr(socket, "AF_UNIX", None) else TcpListener
             listener = kind(
                 application,
-                map=self._map,
+                map=self._sockets,
                 _start=False,
                 _sock=sock,
                 dispatcher=self._dispatcher,
@@ -87,6 +89,7 @@ class HttpServer:
             listener.check_access, listener.errors = check_access, errors
             listener.limits, listener.on_rejected = limits, on_rejected
             listener.probes_at_once = probes_at_once
+            listener.connections = self._connections
             listener.capacity, listener.bodies, listener.unsent = self.capacity, bodies, unsent
             self._listeners.append(listener)
 
@@ -147,4 +150,4 @@ class HttpServer:
             return  # a worker that hangs may still write to a trigger, whose descriptor could be someone else's by then
         for listener in self._listeners:
             listener.trigger.close()
-        wasyncore.close_all(self._map)
+        wasyncore.close_all(self._sockets)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import select
 import socket
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
+from waitress import wasyncore
 from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 
 from mlxk_core.api.server import ApiError
@@ -20,23 +20,24 @@ from mlxk_serve.http.channel import TOO_MANY, Channel
 from mlxk_serve.http.errors import ErrorEncoders, error_body, status_line
 from mlxk_serve.http.new_connection import NewConnection
 from mlxk_serve.http.parser import CheckAccess
+from mlxk_serve.http.probe_responses import ProbeResponses
 from mlxk_serve.observability.log import LOGGER
 
 OnRejected = Callable[[str, str, str, ApiError], None]
 """Called for every request that never reached the application: its id, method, path and error."""
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPTING = 0.06
-"""Seconds of a turn for accepting: a busy machine accepts fewer."""
+_LAST_ACCEPTING = 1.0
+"""Seconds for accepting those who are connected as far as the system is concerned when the server ends."""
+_BEHIND = 0.5
+"""Seconds after which it is forgotten that there was no time to accept all."""
 _FREED = 8
 """Connections closed when the descriptors run out: something else needs them too."""
 _PAUSE = 0.5
 """Seconds without accepting after the descriptors ran out: the poll would report the same connection without end."""
 
 
-@cache
 def _rejection() -> bytes:
-    """Return the response to a request that there is no time to read."""
     body = error_body(TOO_MANY.info)
     headers = {
         "content-type": "application/json",
@@ -55,12 +56,19 @@ class Listener(BaseWSGIServer):
     errors: ErrorEncoders
     on_rejected: OnRejected
     capacity: Capacity
+    connections: dict[int, Any]
     bodies: ByteBudget
     unsent: ByteBudget
     probes_at_once: bool
     """Whether the application answers probes without waiting for anything."""
     _paused_until: float | None = None
-    _others_wait = False
+    _behind_until = 0.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.rejection = _rejection()
+        """The response to a request that is not read."""
+        self._probe_responses = ProbeResponses()
 
     def readable(self) -> bool:
         if self._paused_until is not None and time.monotonic() < self._paused_until:
@@ -68,46 +76,70 @@ class Listener(BaseWSGIServer):
         return bool(super().readable())
 
     def handle_accept(self) -> None:
+        if self._accept_some():
+            self._behind_until = time.monotonic() + _BEHIND
+
+    def _accept_some(self) -> bool:
         """Accept those who wait, for some time: one in each turn would be slower than clients connect, and a client
-        for whom the system has no room tries again only after a second."""
-        end = time.monotonic() + _ACCEPTING
-        self._others_wait = True
-        while self._others_wait and time.monotonic() < end:
+        for whom the system has no room tries again only after a second. Return whether there are more."""
+        end = time.monotonic() + self.limits.accept_time
+        while self.capacity.reserve():  # the system keeps those for whom there is no place
             try:
-                accepted = self.accept()
+                accepted = self._accept_or_pause()
             except OSError as error:  # such as ENETDOWN: of one connection, not of the listener
                 LOGGER.debug("a connection was not accepted: %s", error.strerror)
-                continue
-            self._others_wait = accepted is not None
-            if accepted is not None:
+            else:
+                if accepted is None:
+                    return False
                 self._open(*accepted)
+            if time.monotonic() >= end:
+                break
+        return True
 
-    def accept(self) -> tuple[socket.socket, Any] | None:
-        """Accept one connection if there is a place for it. The system keeps the others until there is one."""
-        return self._accept_or_pause() if self.capacity.reserve() else None
+    @property
+    def behind(self) -> bool:
+        """Whether more clients have connected of late than there was time to accept."""
+        return time.monotonic() < self._behind_until
 
     def _open(self, sock: socket.socket, address: Any) -> None:
-        new = NewConnection(self, sock, self.fix_addr(address), self._map)
+        new = NewConnection(self, sock, self.fix_addr(address))
         if new.ended:  # a flood of these is cheap, and costs no other connection its place
             new.handle_close()
-        else:
-            self.capacity.admit()
-            new.open()
+        elif not self.respond_unread(new, room=self.capacity.admit()):
+            if new.probing:  # it need not wait for others
+                self.receive(new)
+            else:
+                new.open()
 
-    def receive(self, sock: socket.socket, address: Any) -> Channel | None:
-        """Return the channel for a connection whose first bytes have come; None if the client has disconnected."""
+    def respond_unread(self, new: NewConnection, *, room: bool) -> bool:
+        """Answer a request if there is no time to read it, and return whether that is so: a probe like the same one a
+        moment ago, all others with an error if there is no `room` for them either."""
+        if not (self.behind and new.start):
+            return False
+        if new.probing:
+            response = self._probe_responses.of(new.start)
+            if response is None:
+                return False
+        elif room:
+            return False
+        else:
+            response = self.rejection
+            self.capacity.count_closed()
+        new.respond(response)
+        return True
+
+    def receive(self, new: NewConnection) -> None:
+        """Receive the first bytes of a connection."""
+        start, probing, sock = new.start or b"", new.probing, new.detach()
         try:
             self.set_socket_options(sock)
         except OSError:  # macOS refuses the options of a socket whose client has disconnected
             sock.close()
-            return None
-        return Channel(self, sock, address, self.adj, map=self._map)
-
-    def reject(self, sock: socket.socket) -> None:
-        """Answer the request on a socket without parsing it: there are too many connections."""
-        with contextlib.suppress(OSError):
-            sock.recv(self.limits.receive)  # unread bytes would reset the connection, and the response with it
-            sock.send(_rejection())
+            return
+        channel = Channel(self, sock, new.address, self.adj, map=self.connections)
+        wasyncore.readwrite(channel, select.POLLIN)
+        if probing and channel.last_response:
+            self._probe_responses.keep(start, channel.last_response)
 
     def _accept_or_pause(self) -> tuple[socket.socket, Any] | None:
         accepted: tuple[socket.socket, Any] | None
@@ -127,13 +159,13 @@ class Listener(BaseWSGIServer):
 
     def _accept_or_make_room(self) -> tuple[socket.socket, Any] | None:
         try:
-            accepted: tuple[socket.socket, Any] | None = super().accept()
+            accepted: tuple[socket.socket, Any] | None = self.accept()
         except OSError as error:
             if error.errno not in _OUT_OF_DESCRIPTORS:
                 raise
             if not sum(self.capacity.make_room() for _ in range(_FREED)):
                 raise
-            accepted = super().accept()
+            accepted = self.accept()
         return accepted
 
     def set_socket_options(self, conn: socket.socket) -> None:
@@ -143,10 +175,9 @@ class Listener(BaseWSGIServer):
 
     def accept_waiting(self) -> None:
         """Accept everyone who is connected as far as the system is concerned, but not those who come without end."""
-        for _ in range(self.adj.backlog):
-            self.handle_accept()
-            if not self._others_wait:
-                return
+        end = time.monotonic() + _LAST_ACCEPTING
+        while self._accept_some() and time.monotonic() < end:
+            pass
 
     def maintenance(self, now: float) -> None:
         """Do nothing: waitress calls it while it builds the poll set. A connection closed there would still be polled,

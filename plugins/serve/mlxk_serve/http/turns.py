@@ -11,9 +11,10 @@ _TOGETHER = 2
 """Pieces of work that run at once. More would not be faster: they all need the interpreter's lock."""
 _BLOCKED = 0.02
 """Seconds after which a piece of work no longer counts: it waits for something, or it is long."""
-_WORKING = 0.02
-"""Fewest seconds that the loop leaves to the workers when both have something to do. It leaves them as long as it took
-itself: requests that are received faster than they are answered would wait for each other."""
+_WORKING, _LONGEST_WORKING = 0.02, 0.08
+"""Fewest and most seconds that the loop leaves to the workers when both have something to do. It leaves them as long as
+it took itself: requests that are received faster than they are answered would wait for each other. When it takes longer
+it rejects most of what comes."""
 _PATIENCE = 0.05
 """Seconds after which work no longer lets urgent work begin first, so that a flood of probes does not hold it up."""
 _LOOPING = 0.1
@@ -44,7 +45,8 @@ class Turns:
         """Handle events inside. Work that waits has had its time before."""
         with self._lock:
             if self._any_waits:
-                self._none_waits.wait_for(lambda: not self._any_waits, max(_WORKING, self._looped))
+                seconds = min(max(_WORKING, self._looped), _LONGEST_WORKING)
+                self._none_waits.wait_for(lambda: not self._any_waits, seconds)
             self._looping = True
         began = time.monotonic()
         try:

@@ -1,0 +1,94 @@
+"""How a connection sends: at once while its client reads, else from memory or temporary files."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from waitress.adjustments import Adjustments
+from waitress.channel import ClientDisconnected, HTTPChannel
+
+from mlxk_serve.http.byte_budget import MemoryBuffer, Share
+from mlxk_serve.observability.log import LOGGER
+
+
+class SendingChannel(HTTPChannel):
+    """A channel of waitress that sends at once where it can."""
+
+    _last_activity = 0.0
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None) -> None:
+        self._unsent = server.unsent
+        self._socket_lock = threading.Lock()
+        self._closed = False
+        self._recorded: bytearray | None = None
+        super().__init__(server, sock, addr, adj, map=map)
+
+    @property
+    def last_activity(self) -> float:
+        """Monotonic seconds. waitress assigns wall-clock time, which is replaced here."""
+        return self._last_activity
+
+    @last_activity.setter
+    def last_activity(self, wall_clock: float) -> None:
+        self._activity_before, self._last_activity = self._last_activity, time.monotonic()
+
+    def handle_close(self) -> None:
+        with self._socket_lock:
+            self._closed = True
+        super().handle_close()
+
+    @contextmanager
+    def recorded(self) -> Iterator[bytearray]:
+        """Yield the bytes that are sent at once from now on."""
+        self._recorded = sent = bytearray()
+        try:
+            yield sent
+        finally:
+            self._recorded = None
+
+    def write_soon(self, data: Any) -> Any:
+        """Send `data`; at once if nothing is waiting, since waitress' buffers cost more than the system call."""
+        if not self.total_outbufs_len:
+            self._last_activity = time.monotonic()  # a client that had nothing to read until now was not slow
+            if type(data) is bytes and (sent := self._send_now(data)):
+                if sent < len(data):
+                    self._write_later(data[sent:])
+                return len(data)
+        return self._write_later(data)
+
+    def _write_later(self, data: Any) -> Any:
+        """Keep `data` until the client reads it: in memory as long as all connections together have not too much."""
+        if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
+            share = Share(self._unsent)
+            if share.grow_to(len(data)):
+                data = MemoryBuffer(data, share)
+        try:
+            return super().write_soon(data)
+        except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
+            LOGGER.error(
+                "a response cannot be stored until it is read: %s. Free some space in the folder of TMPDIR.",
+                error.strerror,
+            )
+            raise ClientDisconnected from error
+
+    def _send_now(self, data: bytes) -> int:
+        """Return the number of bytes sent; 0 if there is an error, which waitress will meet again.
+
+        Only one thread writes a response, so nothing can be put before `data`. The lock keeps the descriptor from being
+        closed, and given to another connection, meanwhile; it costs less than the condition that guards the buffers.
+        """
+        with self._socket_lock:
+            if self.total_outbufs_len or self._closed:
+                return 0
+            try:
+                count = self.socket.send(data)
+            except OSError:
+                return 0
+        if self._recorded is not None:
+            self._recorded += data[:count]
+        return count
