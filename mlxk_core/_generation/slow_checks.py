@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
 
 from mlxk_core._errors import Interrupted
 from mlxk_core._isolation.stdout import quiet_thread
+from mlxk_core._processes.client_queues import ClientQueues
 
 _THREADS = 64
 _OF_CLIENT = 2
@@ -78,7 +79,7 @@ class SlowChecks:
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._queues: OrderedDict[str, deque[SlowCheck]] = OrderedDict()
+        self._queues = ClientQueues[str, SlowCheck]()
         self._running: dict[SlowCheck, tuple[str, float]] = {}
         self._usage = Usage()
         self._threads = 0
@@ -87,7 +88,7 @@ class SlowChecks:
     def submit(self, client: str, check: SlowCheck) -> None:
         """Run `check` in the turn of `client`."""
         with self._lock:
-            self._queues.setdefault(client, deque()).append(check)
+            self._queues.append(client, check)
             check.on_cancel = partial(self._drop, client, check)
             check.on_long = self._on_long
             try:
@@ -99,11 +100,7 @@ class SlowChecks:
     def _drop(self, client: str, check: SlowCheck) -> None:
         """Forget a check that waits: its client may send any number of requests and leave."""
         with self._lock:  # reentrant: a signal handler may interrupt a thread that holds it
-            queue = self._queues.get(client, deque())
-            if check in queue:
-                queue.remove(check)
-            if not queue:
-                self._queues.pop(client, None)
+            self._queues.discard(client, check)
 
     def _call_thread(self) -> None:
         """Let a thread see to what is in the queues. Raises `RuntimeError` if no thread can be started."""
@@ -143,10 +140,7 @@ class SlowChecks:
                 self._idle -= 1
 
     def _begin(self, client: str, now: float) -> SlowCheck:
-        queue = self._queues.pop(client)
-        check = queue.popleft()
-        if queue:
-            self._queues[client] = queue  # at the end: of clients that used the same time, the others come first
+        check = self._queues.take(client)
         self._running[check] = client, now
         if self._queues:
             self._call_thread()

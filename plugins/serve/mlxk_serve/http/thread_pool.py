@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
+from mlxk_core.api.processes import ClientQueues
 from mlxk_serve.http.turns import Turns
 from mlxk_serve.observability.log import LOGGER
 
@@ -27,7 +28,7 @@ class ThreadPool:
         self._limit = limit
         self._most_of_client = max(1, limit // 2)
         self._lock = threading.Condition()
-        self._work: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+        self._work = ClientQueues[str, Callable[[], None]]()
         self._running = Counter[str]()
         self._threads = 0
         self._idle = 0
@@ -38,8 +39,8 @@ class ThreadPool:
         """Run `work` on a thread of the pool, in order of arrival for each client. Its exceptions are logged. Work
         without a client may take all threads."""
         with self._lock:
-            self._work.setdefault(client, deque()).append(work)
-            if sum(map(len, self._work.values())) > self._idle and self._threads < self._limit:
+            self._work.append(client, work)
+            if len(self._work) > self._idle and self._threads < self._limit:
                 with suppress(RuntimeError):  # the threads there are will do it
                     self._start()
             self._lock.notify()
@@ -76,10 +77,7 @@ class ThreadPool:
                         self._threads -= 1
                         return None
                     idle = not self._lock.wait(_IDLE_SECONDS if self._threads > 1 else None)
-                works = self._work.pop(client)
-                work = works.popleft()
-                if works:
-                    self._work[client] = works  # behind the others
+                work = self._work.take(client)
                 self._running[client] += 1
                 return client, work
             finally:
