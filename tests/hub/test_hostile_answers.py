@@ -64,6 +64,32 @@ def test_an_error_that_is_no_text(hub, reason, body):
     assert reason(lambda client: client.commit(NAME)) == "server_error"
 
 
+def test_an_answer_that_is_too_deep(hub, reason):
+    hub.answers_with("/revision/", b"[" * (2 * MIB))
+    assert reason(lambda client: client.commit(NAME)) == "no_hub"
+
+
+def test_headers_of_any_bytes_change_nothing(hub):
+    client = HubClient()
+    client.endpoint = hub.url
+    hub.add(NAME, {"config.json": b"{}"})
+    body = json.dumps({"id": NAME, "sha": COMMIT}).encode()
+    hub.answers_with("/revision/", body, "application/json", x_motd="caf\xe9")
+    assert client.commit(NAME) == (NAME, COMMIT)
+
+
+@pytest.mark.parametrize("header", [{"retry_after": "\xb2"}, {"RateLimit": '"api";r=0;t=\xb2'}], ids=["after", "limit"])
+def test_a_time_to_wait_that_is_no_number(hub, reason, header):
+    hub.answers_with("/revision/", b"", status=429, **header)
+    assert reason(lambda client: client.commit(NAME)) == "rate_limit"
+
+
+@pytest.mark.parametrize("fault", [{"size": True}, {"path": "\ud800.json"}], ids=["size", "name"])
+def test_a_file_that_cannot_be_one(hub, reason, fault):
+    hub.answers_with("/tree/", json.dumps([entry("a") | fault]).encode())
+    assert reason(lambda client: client.files(NAME, COMMIT)) == "no_hub"
+
+
 def test_a_list_of_files_that_refers_to_itself(hub, reason):
     hub.answers_with("/tree/", json.dumps([entry("a")]).encode(), link=f'<{hub.url}/tree/>; rel="next"')
     assert reason(lambda client: client.files(NAME, COMMIT)) == "too_many_files"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 _LARGEST_ERROR = 1 << 20
-_ENCODING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_ENCODING = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
@@ -25,5 +25,5 @@ def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
     if response.is_error:  # may be cut anywhere: huggingface_hub guesses the encoding, and raises for half a character
         body = bytearray(body.decode(errors="replace").replace("\0", "").encode())
     # The body is decoded, so the headers that say how it was sent are left out.
-    kept = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
+    kept = [(name, value) for name, value in response.headers.raw if name.lower() not in _ENCODING]
     return httpx2.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)

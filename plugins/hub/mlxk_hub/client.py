@@ -173,7 +173,14 @@ def _file(entry: dict[str, Any]) -> RemoteFile | None:
     name, lfs = entry["path"], entry.get("lfs")
     if not name or "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise ValueError("a file outside of the repository")
+    if not _is_text(name):
+        raise ValueError("a file whose name is no text")
     size, digest = (lfs or entry)["size"], (lfs or entry)["oid"]
-    if not isinstance(size, int) or size < 0 or not _DIGEST.fullmatch(digest):
+    if type(size) is not int or size < 0 or not _DIGEST.fullmatch(digest):
         raise ValueError("a file without a size or a digest")
     return RemoteFile(name, size, digest, bool(lfs))
+
+
+def _is_text(name: str) -> bool:
+    """Whether `name` has no half of a character, which no file system takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -72,9 +73,9 @@ def translate(error: Exception, request: HubRequest) -> Exception:
             url=request.page,
             token_url=request.token_page,
         )
-    if isinstance(cause or error, (FileMetadataError, ValueError, KeyError, TypeError)) and not isinstance(
-        error, UnicodeEncodeError
-    ):
+    if isinstance(
+        cause or error, (FileMetadataError, ValueError, KeyError, TypeError, RecursionError)
+    ) and not isinstance(error, UnicodeEncodeError):
         # Not JSON, JSON of another shape, or no hub headers: a captive portal, a proxy's page, a wrong mirror.
         return HubUnavailable(
             f"Unexpected response from {request.endpoint}: not a Hugging Face Hub. Check HF_ENDPOINT, and whether a "
@@ -104,15 +105,15 @@ def retry_after(error: HfHubHTTPError) -> float | None:
     """Return the seconds the server asks to wait (Retry-After or its rate limit's reset), or None."""
     headers = error.response.headers
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     if value:
-        try:
+        with suppress(ValueError):
             return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
-            pass
-    limit = parse_ratelimit_headers(headers)
-    return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
+    with suppress(ValueError):  # a digit that `int` does not read
+        limit = parse_ratelimit_headers(headers)
+        return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
