@@ -22,7 +22,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -53,6 +53,7 @@ from mlxk_core._generation.jobs import (
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
 from mlxk_core._generation.passing import Passing
 from mlxk_core._generation.residency import Residency
+from mlxk_core._generation.row_turns import RowTurns
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
@@ -86,7 +87,7 @@ class EngineThread:
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queued: deque[Job] = deque()
         self._passing = Passing()
-        self._ready_jobs: deque[Job] = deque()
+        self._turns = RowTurns(limits.concurrency, limits.reserve)
         self._tasks = TaskQueue()
         self._jobs: set[Job] = set()
         self._loading: ResidentKey | None = None
@@ -270,7 +271,7 @@ class EngineThread:
             return
         job.change_state(JobState.READY, by=Actor.REQUEST)
         job.row = row
-        self._ready_jobs.append(job)
+        self._turns.add(job)
 
     def _run_next_task(self) -> bool:
         """Run the next task. Return False if none is due."""
@@ -394,7 +395,7 @@ class EngineThread:
             alive=lambda: self._on_load_progress(key),
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
             cache_bytes=self._limits.cache_bytes,
-            concurrency=self._limits.concurrency,
+            concurrency=self._limits.concurrency + self._limits.reserve,
         )
         load = self._host.load(job.backend.target)
         with quiet_stdout():
@@ -448,11 +449,10 @@ class EngineThread:
     # On the engine thread: rows.
 
     def _admit(self) -> bool:
-        """Add ready rows to their engines. Return False if none was ready or the batch is full."""
+        """Add ready rows to their engines. Return False if none was ready, or none may begin yet."""
         admitted = False
-        while self._ready_jobs and self.running < self._limits.concurrency:
+        while (job := self._turns.take()) is not None:
             admitted = True
-            job = self._next_ready()
             assert job.resident is not None and job.row is not None
             if job.resident.closed:
                 error = EngineFailure("The model was unloaded after a failure of its engine. Try again.")
@@ -464,17 +464,11 @@ class EngineThread:
                 self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
                 continue
             job.change_state(JobState.RUNNING, by=Actor.SERVICE)
+            self._turns.begin(job)
             job.admitted_at = time.monotonic()
             job.resident.rows[job.id] = job
             job.outbox.put(RowAdmitted(job.admitted_at))
         return admitted
-
-    def _next_ready(self) -> Job:
-        """Take the first job of the client with the fewest running rows, so that a flood does not hold up others."""
-        running = Counter(job.client for resident in self.residency for job in resident.rows.values())
-        job = min(self._ready_jobs, key=lambda job: running[job.client])
-        self._ready_jobs.remove(job)
-        return job
 
     def _step(self) -> bool:
         """Step every engine that has rows. Return False if none has."""
@@ -499,6 +493,8 @@ class EngineThread:
             job.events += len(of_row)
             row_events = read_row(of_row)
             self.counters.count(row_events.valid)
+            if self._turns.is_reading(job) and row_events.prompt_read:
+                self._turns.prompt_read(job)
             if row_events.finished:
                 # Before the outbox: a consumer that has the whole response may submit the next request at once.
                 self._close_job(job, JobState.FINISHED, Actor.ENGINE)
@@ -539,8 +535,10 @@ class EngineThread:
         job.change_state(state, by)
         if before is JobState.QUEUED and job in self._queued:
             self._queued.remove(job)
-        if before is JobState.READY and job in self._ready_jobs:
-            self._ready_jobs.remove(job)
+        if before is JobState.READY:
+            self._turns.discard(job)
+        if before is JobState.RUNNING:
+            self._turns.end(job)
         if job.resident is not None:
             if job.ttl is not None:
                 job.resident.ttl = None if job.ttl < 0 else job.ttl

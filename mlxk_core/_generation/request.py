@@ -131,7 +131,7 @@ class GenerationRequest:
     backend: str | None = None
     """The name of a backend, None to let mlxk choose."""
     client: str = ""
-    """Who asks: a free place in the batch goes to the client with the fewest running requests."""
+    """Who asks: a place in the batch goes to the client with the fewest running requests."""
     ttl: float | None = None
     """Idle seconds that the model stays loaded afterwards (negative: without limit; None: the service's default)."""
     report_usage: bool = False

@@ -72,10 +72,11 @@ class GenerationService:
     """Runs requests on the models they name, one batch per model. A context manager; `close` releases everything.
 
     `memory` is the budget for loaded models in bytes (default: 75 % of the machine's), `cache_bytes` the size of an
-    engine's prompt cache, `concurrency` the number of requests that run at once, `queue` the number that may wait in
-    addition, `ttl` the idle time in seconds after which a model is unloaded (None: never). A running request fails
-    after `stall` seconds without progress of its engine. `thinking_budget` applies to requests without one, where the
-    format's reasoning can be ended; without `generic_tools`, tools need a chat template that supports them.
+    engine's prompt cache, `concurrency` the number of requests that run at once (and a fourth as many of clients that
+    have none running), `queue` the number that may wait in addition, `ttl` the idle time in seconds after which a model
+    is unloaded (None: never). A running request fails after `stall` seconds without progress of its engine.
+    `thinking_budget` applies to requests without one, where the format's reasoning can be ended; without
+    `generic_tools`, tools need a chat template that supports them.
     """
 
     def __init__(
@@ -319,6 +320,7 @@ class GenerationService:
             active=running,
             waiting=max(0, self._open_count - running),
             concurrency=self._limits.concurrency,
+            reserve=self._limits.reserve,
             queue=self._queue_size,
             memory=self._limits.memory,
             busy=busy,

@@ -21,3 +21,9 @@ class ServiceLimits:
     """Idle seconds after which a model is unloaded (None: never)."""
     stall: float = STALL_SECONDS
     """Seconds without progress of its engine after which a running request fails."""
+
+    @property
+    def reserve(self) -> int:
+        """Requests that run in addition, of clients that have none running: one client with endless responses does not
+        make the others wait."""
+        return self.concurrency // 4

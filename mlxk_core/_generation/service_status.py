@@ -29,13 +29,15 @@ class ResidentModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """The service at one moment. `memory` in bytes; `seconds_since_progress` is 0 unless `busy`."""
+    """The service at one moment. `memory` in bytes; `reserve` requests run in addition to
+    `concurrency`, of clients that have none running; `seconds_since_progress` is 0 unless `busy`."""
 
     models: tuple[ResidentModel, ...]
     loading: str | None
     active: int
     waiting: int
     concurrency: int
+    reserve: int
     queue: int
     memory: int
     busy: bool

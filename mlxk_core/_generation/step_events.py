@@ -32,6 +32,14 @@ class RowEvents:
     error: Exception | None = None
     malformed: str | None = None
 
+    @property
+    def prompt_read(self) -> bool:
+        """Whether one of the events shows that the whole prompt was read."""
+        return any(
+            isinstance(event, Sampled) or (isinstance(event, Prefilled) and event.done == event.total)
+            for event in self.valid
+        )
+
 
 def read_row(events: Sequence[StepEvent]) -> RowEvents:
     """Return the events of one row; those after its end are dropped."""

@@ -117,6 +117,9 @@ def add_service_metrics(registry: MetricRegistry, service: GenerationService, co
         registry.gauge(name, help, lambda: [({}, read(service.status()))])
 
     gauge("mlxk_requests_running", "Requests in a batch.", lambda s: s.active)
+    gauge("mlxk_requests_running_limit", "Requests that run at once.", lambda s: s.concurrency)
+    reserve = "Requests that run in addition, of clients that have none running."
+    gauge("mlxk_requests_running_reserve", reserve, lambda s: s.reserve)
     gauge("mlxk_requests_waiting", "Requests that wait for a model or a place.", lambda s: s.waiting)
     gauge("mlxk_queue_limit", "Requests of one client that may wait.", lambda s: config.queue)
     gauge("mlxk_memory_budget_bytes", "The budget for loaded models.", lambda s: s.memory)

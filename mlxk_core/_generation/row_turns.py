@@ -1,0 +1,77 @@
+"""Turns of the clients: whose row gets the next place in the batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mlxk_core._generation.jobs import Job, Resident
+from mlxk_core._processes.client_queues import ClientQueues
+
+_MOST_READING = 2048
+"""Prompt tokens of one client that an engine may have to read before the next row of that client is admitted. Engines
+read prompts in order of arrival, so the row of another client waits for as many at most, and for one long prompt."""
+
+_Lane = tuple[str, Resident]
+
+
+class RowTurns:
+    """Rows that are ready, and the places for them: `places` for all, and `reserve` for clients that have none.
+
+    The client with the fewest running rows has the next place, and of several the one that was served longest ago.
+    A client with rows for several models has a turn for each.
+    """
+
+    def __init__(self, places: int, reserve: int) -> None:
+        self._places = places
+        self._reserve = reserve
+        self._ready = ClientQueues[_Lane, Job]()
+        self._running = Counter[str]()
+        self._reading: dict[Job, int] = {}
+
+    def add(self, job: Job) -> None:
+        """Let the row of `job` wait for a place."""
+        self._ready.append(_lane(job), job)
+
+    def discard(self, job: Job) -> None:
+        """Forget `job`, which is over before its row had a place."""
+        self._ready.discard(_lane(job), job)
+
+    def take(self) -> Job | None:
+        """Take the job whose turn it is; None if there is none, or no place for it yet."""
+        if not self._ready or (running := self._running.total()) >= self._places + self._reserve:
+            return None
+        full = running >= self._places
+        reading = Counter[_Lane]()
+        for job, tokens in self._reading.items():
+            reading[_lane(job)] += tokens
+        lanes = [
+            lane for lane in self._ready if not (full and self._running[lane[0]]) and reading[lane] < _MOST_READING
+        ]
+        lane = min(lanes, key=lambda lane: self._running[lane[0]], default=None)
+        return None if lane is None else self._ready.take(lane)
+
+    def begin(self, job: Job) -> None:
+        """The row of `job` has a place."""
+        assert job.row is not None
+        self._running[job.client] += 1
+        self._reading[job] = len(job.row.prompt)
+
+    def prompt_read(self, job: Job) -> None:
+        """The engine has read the prompt of `job`."""
+        self._reading.pop(job, None)
+
+    def is_reading(self, job: Job) -> bool:
+        """Return whether the engine has yet to read the prompt of `job`."""
+        return job in self._reading
+
+    def end(self, job: Job) -> None:
+        """The place of `job` is free."""
+        self.prompt_read(job)
+        self._running[job.client] -= 1
+        if not self._running[job.client]:
+            del self._running[job.client]
+
+
+def _lane(job: Job) -> _Lane:
+    assert job.resident is not None
+    return job.client, job.resident
