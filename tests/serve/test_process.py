@@ -175,6 +175,38 @@ def test_a_second_ctrl_c_cuts_with_an_error(start, kit):
     assert "interrupted" in process.stderr
 
 
+PATIENT = """
+from dataclasses import replace
+from mlxk_core._host.host import Host
+from mlxk_serve.config import Limits, ServeConfig
+from mlxk_serve.server import Server
+from mlxk_serve.signals import SignalHandler
+from mlxk_testing.fake_engine import fake_backend
+
+host = Host(strict=True)
+host.register(fake_backend("x" * 100_000, step_seconds=0.02), name="fake")
+config = ServeConfig(port=0, hosts=("127.0.0.1",), limits=replace(Limits(), terminate_time=1e6))
+SignalHandler().run(lambda: Server(host, config), lambda server: print(server.info["port"], flush=True))
+"""
+"""A server that would never end because of one SIGTERM alone."""
+
+
+def test_a_second_sigterm_cuts_at_once(kit):
+    kit.cached_fake("fake")
+    with subprocess.Popen([sys.executable, "-c", PATIENT], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = int(process.stdout.readline())
+            stream = kit.Client(port).begin_chat(stream=True)
+            assert b" 200 OK" in stream.recv(100)
+            process.send_signal(signal.SIGTERM)
+            kit.until(lambda: _refused(port))
+            process.send_signal(signal.SIGTERM)
+            assert b"shutting_down" in kit.everything(stream)
+            assert process.wait(180) == 0
+        finally:
+            process.kill()
+
+
 def test_a_third_ctrl_c_exits_at_once(start, kit):
     process = start(script={**ENDLESS, "hang": True})
     sock = process.client.begin_chat(stream=True)

@@ -57,6 +57,9 @@ class Limits:
     terminate_time: float = 3
     """How long SIGTERM waits: launchd kills after 5 s, which has left weights wired until a reboot (omlx #2184)."""
     cut_time: float = 0.5
+    """How long responses that were cut off may take to be sent."""
+    longest_cut_time: float = 1.5
+    """How long, in all, while their errors are still being written."""
     close_time: float = 1
 
 

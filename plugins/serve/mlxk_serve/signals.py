@@ -22,13 +22,13 @@ class SignalHandler:
     """Runs one server under signal handlers.
 
     Ctrl-C (SIGINT) drains; a second one cuts off open responses, a third exits at once. SIGTERM and SIGHUP drain for a
-    few seconds and then cut off.
+    few seconds and then cut off; a second SIGTERM cuts off at once.
     """
 
     def __init__(self) -> None:
         self._server: Server | None = None
         self._interrupts = 0
-        self._terminated = False
+        self._terminations = 0
 
     def run(
         self, start: Callable[[], Server], ready: Callable[[Server], None], changed: Callable[[], bool] | None = None
@@ -68,7 +68,9 @@ class SignalHandler:
         self._pass_on(self._server)
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        again, self._terminated = self._terminated, True
+        again = self._terminations > 0
+        if number == signal.SIGTERM or not again:  # a terminal that closes may send SIGHUP twice
+            self._terminations += 1
         if self._server is not None:
             self._pass_on(self._server)
         elif not again:  # the first one is being handled
@@ -76,7 +78,7 @@ class SignalHandler:
 
     def _pass_on(self, server: Server) -> None:
         server.requests.interrupts = self._interrupts
-        server.requests.terminated = self._terminated
+        server.requests.terminations = self._terminations
         server.http.wake()
 
 

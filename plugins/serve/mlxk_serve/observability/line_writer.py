@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 _MOST_LINES = 4096
-_FLUSH_SECONDS = 0.5
+_FLUSH_SECONDS, _LONGEST_FLUSH = 0.5, 2.0
 
 
 class LineWriter(logging.Handler):
@@ -41,11 +41,11 @@ class LineWriter(logging.Handler):
             self._ready.notify_all()
 
     def flush(self) -> None:
-        """Wait half a second for the lines that are not written yet."""
-        deadline = time.monotonic() + _FLUSH_SECONDS
+        """Wait for the lines that are not written yet: half a second, or two while they are being written."""
+        deadline = time.monotonic() + _LONGEST_FLUSH
         with self._ready:
             while self._lines or self._writing:
-                left = deadline - time.monotonic()
+                left = min(_FLUSH_SECONDS, deadline - time.monotonic())
                 if left <= 0 or not self._ready.wait(left):
                     return
 
