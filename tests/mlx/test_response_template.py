@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import regex
 
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Message, Model, Sampling, Tool, ToolCallDelta
 from mlxk_mlx.formats.response_template import RegionExtractor, extractor
+from mlxk_mlx.formats.time_limit import LimitedPattern
 from mlxk_testing.splits import Extracted, assert_split_invariant
 from mlxk_testing.tiny_models import CHATML, CHATML_TOKENS, gpt_oss_model, scripted_model
 
@@ -304,6 +309,33 @@ def test_a_model_that_carries_a_template_answers_by_it(tmp_path):
     streamed = "".join(event.text for event in events if isinstance(event, Delta))
     assert streamed == "Hm.I look."
     assert sum(isinstance(event, ToolCallDelta) for event in events) == 1
+
+
+def test_a_pattern_has_its_time_while_other_threads_are_busy():
+    """The limit is for the search. All threads together use up as much while it runs, as a busy server does."""
+    pattern, text = LimitedPattern(regex.compile(r">\s*(.*?)\s*</")), ">" + " " * 100
+    while True:  # find a text that takes this machine long enough
+        began = time.thread_time()
+        pattern.search(text)
+        if time.thread_time() - began > 0.04:
+            break
+        text += " " * (len(text) // 10)
+    over = threading.Event()
+    data = bytes(1 << 20)
+
+    def work():
+        while not over.is_set():
+            hashlib.sha256(data)  # without the interpreter's lock
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert pattern.search(text) is None
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_pattern_of_arguments_that_takes_for_ever_finds_no_call(tmp_path):

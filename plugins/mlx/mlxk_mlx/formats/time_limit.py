@@ -17,7 +17,7 @@ _SECONDS = 0.5
 _SECONDS_PER_CHARACTER = 2e-6
 """CPU time for each character: a call of 80 characters takes less than half of what they allow."""
 _REGEX_SECONDS = 0.25
-"""CPU time of the process for one search."""
+"""CPU time for one search."""
 _SLOW_SECONDS = 0.001
 """Searches that took less do not look how much time is left."""
 
@@ -106,10 +106,26 @@ class LimitedPattern:
         if limit is not None and limit.exceeded:
             raise TimeoutError("the response took too long to read")
         began = time.monotonic()
-        found = method(*args, **options, timeout=_REGEX_SECONDS, concurrent=True)
+        try:
+            found = method(*args, **options, timeout=_REGEX_SECONDS, concurrent=True)
+        except TimeoutError:
+            found = _search_again(method, args, options)
         if limit is not None and time.monotonic() - began > _SLOW_SECONDS:  # the clock of the thread is slow to read
             limit.check()
         return found
+
+
+def _search_again(method: Any, args: Any, options: Any) -> Any:
+    """Repeat a search that did not end in time: `regex` counts the CPU time of all threads of the process, and this one
+    may have had little of it."""
+    began, seconds = time.thread_time(), _REGEX_SECONDS
+    while True:
+        seconds *= 2
+        try:
+            return method(*args, **options, timeout=seconds, concurrent=True)
+        except TimeoutError:
+            if time.thread_time() - began >= _REGEX_SECONDS:
+                raise
 
 
 class _LimitedRegex:
