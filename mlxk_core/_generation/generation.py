@@ -135,6 +135,11 @@ class Generation:
         """The number of updates and events that wait to be read."""
         return len(self._unread) + len(self._job.outbox)
 
+    @property
+    def alternatives(self) -> int:
+        """The number of alternatives that come with each token."""
+        return self._request.sampling.logprobs or 0
+
     def poll(self) -> list[Event] | None:
         """Take the events that have arrived, without waiting.
 

@@ -27,6 +27,8 @@ _LONGEST_TOKEN = 1 << 14
 
 _MUCH_HELD = 1 << 14
 """Characters that a format holds back, from which on deciding what they are may take long."""
+_MOST_LOGPROBS = 1 << 14
+"""Log probabilities, with alternatives, of text that is held back: 4 MB. More are passed on before their text."""
 
 
 class TextPipeline:
@@ -72,6 +74,8 @@ class TextPipeline:
         if self._held > _MUCH_HELD:
             self.heavy = True
         self._count_reasoning()
+        if self.reason is None and len(self._logprobs) * (1 + len(sampled.top)) > _MOST_LOGPROBS:
+            events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
         if self.reason is None and sampled.finish is not None:
             events += self.finish("length" if sampled.finish == "length" else "stop")
         return events

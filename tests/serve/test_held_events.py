@@ -6,7 +6,10 @@ import contextlib
 
 import pytest
 
+from mlxk_core.api import hookimpl
+from mlxk_core.api.formats import Evidence, PlainText, Strength
 from mlxk_core.api.generation import Channel, Delta, TokenLogprob
+from mlxk_core.api.hooks import ReasoningExtractorSpec
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.held_events import HeldEvents
@@ -56,6 +59,35 @@ def test_a_response_that_is_not_streamed_has_a_number_of_log_probabilities(serve
         assert len(small.json["choices"][0]["logprobs"]["content"]) == 200
 
 
+class Holding(PlainText):
+    """Holds all text back, as a format does that has begun to read a call."""
+
+    channel = None
+
+    def __init__(self, context):
+        super().__init__()
+
+    def feed(self, text, /):
+        return ()
+
+
+class HoldingFormat:
+    @hookimpl
+    def mlxk_reasoning_extractors(self):
+        evidence = Evidence(Strength.TEMPLATE, "the test says so")
+        yield ReasoningExtractorSpec(name="holding", summary="-", matches=lambda model: evidence, target=Holding)
+
+
+def test_log_probabilities_of_text_that_a_format_holds_back_count(serve, engine, host, kit):
+    host.register(HoldingFormat(), name="holding")
+    kit.cached_fake("wide", context=400_000)
+    client = serve(limits={"logprobs": 800_000}).client
+    client.model = "wide"
+    engine.script.answer = lambda prompt: "x" * 200_000
+    rejected = client.chat(logprobs=True, top_logprobs=20, max_tokens=200_000)
+    assert (rejected.status, rejected.error["code"]) == (400, "too_many_logprobs")
+
+
 def test_such_responses_share_a_number_of_log_probabilities():
     budget = ByteBudget(4_000)  # each takes almost 1,000
     delta = Delta(Channel.CONTENT, "x", (TokenLogprob("x" * 900, -1.0),))
@@ -78,12 +110,13 @@ def test_log_probabilities_that_are_written_need_not_be_read_before_others_are_h
             assert sock.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit):
+@pytest.mark.parametrize("tokens, fields", [(200_000, {}), (20_000, {"logprobs": True, "top_logprobs": 20})])
+def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit, tokens, fields):
     kit.cached_fake("wide", context=400_000)
     client = serve(limits={"stalled_time": 1e6, "unsent": 4096}).client
     client.model = "wide"
-    engine.script.answer = lambda prompt: "x" * 200_000
-    sock = client.begin_chat(max_tokens=200_000, stream=True)
+    engine.script.answer = lambda prompt: "x" * tokens
+    sock = client.begin_chat(max_tokens=tokens, stream=True, **fields)
     with sock:
         kit.until(lambda: client.metric("mlxk_disconnects_total") == 1)
         received = kit.everything(sock)

@@ -102,6 +102,31 @@ def test_logprobs_travel_with_the_text_they_belong_to_and_lose_none():
     assert [entry.top[0].text for entry in entries] == ["a", "\n", "b"]
 
 
+class Holding(PlainText):
+    """Holds all text back until the end."""
+
+    held = ""
+
+    def feed(self, text, /):
+        self.held += text
+        return ()
+
+    def close(self):
+        return super().feed(self.held)
+
+
+def test_logprobs_of_much_text_that_is_held_back_are_passed_on_before_it():
+    pipeline = TextPipeline(FakeTokenizer(), Holding(), StopStrings(()), ToolCallFilter(TOOLS))
+    top = tuple((ord("a") + i, -1.0) for i in range(20))
+    events = [event for _ in range(5000) for event in pipeline.feed(Sampled(1, ord("x"), None, -0.5, top))]
+    early = sum(len(event.tokens) for event in events)
+    assert text_of(events) == "" and early > 4000
+    events += pipeline.finish("length")
+    assert text_of(events) == "x" * 5000
+    assert sum(len(event.tokens) for event in events) == 5000
+    assert max(len(event.tokens) for event in events) < 1000
+
+
 class HalfEmoji(FakeTokenizer):
     """Says one byte a token, so that a limit can cut a character in two."""
 

@@ -24,7 +24,7 @@ from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10
 _MOST_UNREAD = 1 << 16
-"""Tokens that a stream may be ahead of its reader. With alternatives, each takes 2 KB."""
+"""Tokens, and alternatives, that a stream may be ahead of its reader."""
 _DECODING_SECONDS = 0.1
 """After this time the other responses of a pool have their turn."""
 _TURN_SECONDS = 0.02
@@ -379,8 +379,9 @@ class GenerationResponse:
 
     @property
     def _unread(self) -> int:
-        """The events that wait until the client reads."""
-        return len(self._from_pool) + sum(generation.unread for generation in self._generations)
+        """The tokens and alternatives that wait until the client reads."""
+        events = len(self._from_pool) + sum(generation.unread for generation in self._generations)
+        return events * (1 + max(generation.alternatives for generation in self._generations))
 
     def _abort(self) -> None:
         """End a response whose client reads so slowly that what it has not read would fill the memory."""
