@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
-from tests.encoders.damage import FAULTS, INDEX_FAULTS, damage, damage_index, damaged_name
+from tests.encoders.damage import FAULTS, INDEX_FAULTS, damage, damage_index, damaged_name, wide, without_limit
 from tests.encoders.tiny_encoders import CASES, REFERENCES, write_encoder
 from tests.server_process import ServerProcess, own_home
 
@@ -46,6 +46,8 @@ def encoder_server(tmp_path_factory: pytest.TempPathFactory, references: Mapping
             in_hub_cache(damaged_name(fault), partial(damage, fault=fault, write=write))
         for fault in INDEX_FAULTS:
             in_hub_cache(damaged_name(fault), partial(damage_index, fault=fault, write=write))
+        in_hub_cache("tiny/without-limit", partial(without_limit, write=write))
+        in_hub_cache("tiny/wide", partial(wide, write=write))
         in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "The cat sat on the mat."))
         process = ServerProcess(folder)
     try:

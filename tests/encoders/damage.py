@@ -96,6 +96,24 @@ def damage_index(folder: Path, fault: str, write: Callable[[Path, str], object])
         (folder / "sentence_bert_config.json").unlink()
 
 
+def without_limit(folder: Path, write: Callable[[Path, str], object]) -> None:
+    """Write a model that reads inputs of any length, by what its files say."""
+    write(folder, "nomic")
+    _edit(folder / "config.json", n_positions=None)
+    _edit(folder / "tokenizer_config.json", model_max_length=None)
+    (folder / "sentence_bert_config.json").unlink()
+
+
+def wide(folder: Path, write: Callable[[Path, str], object]) -> None:
+    """Write a model without a limit that takes 400 kB of memory for each token of an input, and has no layers."""
+    without_limit(folder, write)
+    _edit(folder / "config.json", n_embd=10_000, n_layer=0)
+    names = ("embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight", "emb_ln.weight")
+    weights = load_file(folder / "model.safetensors")
+    shapes = {name: (*weights[name].shape[:-1], 10_000) for name in (*names, "emb_ln.bias")}
+    save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, folder / "model.safetensors")
+
+
 def _edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -136,6 +139,28 @@ def test_many_embedding_clients_and_chats_share_a_server(encoder_server, post):
             for entry in each.result():
                 assert all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(entry["embedding"], expected, strict=True))
     encoder_server.wait_until_idle()
+
+
+def test_an_input_that_takes_hours_holds_up_no_chat_and_ends_with_its_client(encoder_server, post):
+    url = urlsplit(encoder_server.base_url)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=180)
+    connection.request("POST", "/v1/embeddings", json.dumps({"model": "tiny/without-limit", "input": [[5] * 300_000]}))
+    for _ in range(2400):
+        if "tiny/without-limit" in [model["name"] for model in encoder_server.status["models"]]:
+            break
+        time.sleep(0.05)
+    for _ in range(3):
+        status, answer = post("/v1/chat/completions", {"model": "tiny/talker", "messages": HI})
+        assert (status, answer["choices"][0]["message"]["content"]) == (200, "The cat sat on the mat.")
+    assert encoder_server.status["responses"] == 1
+    connection.close()
+    encoder_server.wait_until_idle()
+
+
+def test_an_input_that_does_not_fit_into_memory_is_an_error(post):
+    assert post("/v1/embeddings", {"model": "tiny/wide", "input": [[5]]})[0] == 200
+    status, answer = post("/v1/embeddings", {"model": "tiny/wide", "input": [[5] * 1_000_000]})
+    assert (status, answer["error"]["code"]) == (503, "insufficient_memory")
 
 
 def test_the_document_of_the_server_describes_both_routes(encoder_server):

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxk_core.api.errors import BrokenModel
-from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
+from mlxk_encoders.layers import Encoder, EncoderLayer, activation, split_heads
 from mlxk_encoders.model_config import ModelConfig
 
 _RENAMED = (
@@ -89,12 +89,12 @@ class _Attention(nn.Module):
         self._heads = config.heads("num_attention_heads", hidden=hidden)
         self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+    def project(self, states: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         queries, keys, values = (split_heads(part(states), self._heads) for part in (self.query, self.key, self.value))
-        return self.out(join_heads(attend(queries, keys, values, valid)))
+        return queries, keys, values
 
 
-class _Layer(nn.Module):
+class _Layer(EncoderLayer):
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
         eps = config.positive("layer_norm_eps", default=1e-12)
@@ -106,8 +106,11 @@ class _Layer(nn.Module):
         self.down = nn.Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
-        states = self.attention_norm(states + self.attention(states, valid))
+    def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
+        return self.attention.project(states)
+
+    def combine(self, states: mx.array, attended: mx.array) -> mx.array:
+        states = self.attention_norm(states + self.attention.out(attended))
         return self.output_norm(states + self.down(self._activation(self.up(states))))
 
 

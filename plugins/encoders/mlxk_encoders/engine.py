@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -11,14 +12,20 @@ from mlx.utils import tree_flatten
 from mlxk_core.api.backends import Pooling, Row, StepEvent, TokenPair
 from mlxk_core.api.errors import NoTemplate, UnsupportedModel
 from mlxk_core.api.generation import Message, Tool
-from mlxk_encoders.layers import Encoder, validity
+from mlxk_encoders.layers import BLOCK, Encoder, validity
+from mlxk_mlx.engine.cache_footprint import check_free_memory
 from mlxk_mlx.engine.embedding import pad, pool
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.loading import runtime
 
 _PART_ON_CPU = 2e9
 _PART_WITH_BLAS = 18e9
-"""Products of parameters and tokens that a part computes: about a second on an old CPU."""
+_PART_ON_GPU = 1e12
+"""Products of parameters and tokens that a part computes: about a second on an old CPU, and on a small GPU."""
+_PART_SECONDS = 0.5
+"""After these a part ends also if it has computed less: attention to a long input takes longest."""
+_COPIES = 10
+"""Arrays of the size of all states that a layer holds at once."""
 
 
 class EncoderEngine:
@@ -36,7 +43,8 @@ class EncoderEngine:
         self._weight_bytes = sum(array.nbytes for array in weights)
         layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
         self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
-        self._part = (_PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU) if machine.cpu else None
+        on_cpu = _PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU
+        self._part = on_cpu if machine.cpu else _PART_ON_GPU
         self.tokenizer = tokenizer.adapt(_rows(network, "tok_embeddings") or _rows(network, "word_embeddings"))
 
     @property
@@ -67,16 +75,26 @@ class EncoderEngine:
         return pad(inputs, self.tokenizer.vocab_size)
 
     def _pass(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
-        """Yield None after every few layers, and at last the states of the whole network."""
+        """Yield None after each part, and at last the states of the whole network.
+
+        Raises `InsufficientMemory` for tokens whose states do not fit.
+        """
         network = self._open_network
         states = network.embed(tokens, types)
-        count = len(network.layers)
-        at_once = count if self._part is None else max(1, int(self._part // (tokens.size * self._layer_size)))
-        for number, layer in enumerate(network.layers, 1):
-            states = layer(states, valid)
-            if number % at_once == 0 and number < count:
-                mx.eval(states)
-                yield None
+        check_free_memory(_COPIES * states.nbytes, tokens.size)
+        block_work = tokens.shape[0] * min(BLOCK, tokens.shape[1]) * self._layer_size
+        work, began = 0, time.monotonic()
+        for layer in network.layers:
+            blocks = []
+            for block in layer.blocks(states, valid):
+                if block is not None:
+                    blocks.append(block)
+                work += block_work
+                if work >= self._part or time.monotonic() - began >= _PART_SECONDS:
+                    mx.eval(blocks[-1:])
+                    yield None
+                    work, began = 0, time.monotonic()
+            states = blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=1)
         yield network.finish(states)
 
     @property

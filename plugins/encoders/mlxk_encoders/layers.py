@@ -1,17 +1,20 @@
-"""Parts that encoders share: attention without a causal mask, and activations."""
+"""Parts that encoders share: attention without a causal mask, block by block, and activations."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlxk_core.api.errors import UnsupportedModel
 
-_QUERIES = 512
-"""Queries whose attention is computed at once: 8,192 tokens would need gigabytes for all of their scores."""
+BLOCK = 512
+"""Tokens that a layer computes at once."""
+LONG = 8192
+"""Tokens of an input whose block attends to all of it at once; in a longer one, fewer tokens do. All scores of such an
+input would take gigabytes."""
 _ACTIVATIONS: Mapping[str, Callable[[mx.array], mx.array]] = {
     "gelu": nn.gelu,
     "gelu_new": nn.gelu_approx,
@@ -31,7 +34,7 @@ class Encoder(nn.Module, ABC):
     bool, is False for padding, and None without any.
     """
 
-    layers: list[nn.Module]
+    layers: list[EncoderLayer]
 
     @abstractmethod
     def embed(self, tokens: mx.array, types: mx.array | None) -> mx.array:
@@ -49,33 +52,58 @@ class Encoder(nn.Module, ABC):
         raise UnsupportedModel("This network has no classifier.")
 
 
+class EncoderLayer(nn.Module, ABC):
+    """A layer, computed a block of tokens at a time. Tokens are at most `window` apart in its attention, if not None.
+
+    Queries, keys and values have the shape [inputs, heads, tokens, size of a head].
+    """
+
+    window: int | None = None
+
+    @abstractmethod
+    def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
+        """Return queries, keys and values of the tokens from `start` on, of inputs with `length` tokens."""
+
+    @abstractmethod
+    def combine(self, states: mx.array, attended: mx.array) -> mx.array:
+        """Return the states of tokens after the layer, from those before and from the attention."""
+
+    def blocks(self, states: mx.array, valid: mx.array | None) -> Iterator[mx.array | None]:
+        """Yield the states after the layer, block by block, and None after other work that takes as long as a block.
+
+        Only a single block is not evaluated yet: any number of tokens takes a bounded time from one yield to the next.
+        """
+        length = states.shape[1]
+        if length <= BLOCK:
+            mask = _mask(0, length, length, valid, self.window)
+            yield self.combine(states, _attend(*self.project(states, 0, length), mask))
+            return
+        projected = []
+        for start in range(0, length, BLOCK):
+            projected.append(self.project(states[:, start : start + BLOCK], start, length))
+            mx.eval(projected[-1])
+            yield None
+        queries, keys, values = (mx.concatenate(part, axis=2) for part in zip(*projected, strict=True))
+        del projected
+        count = max(1, min(BLOCK, BLOCK * LONG // length))
+        for start in range(0, length, BLOCK):
+            attended = []
+            for first in range(start, min(length, start + BLOCK), count):
+                last = min(length, start + BLOCK, first + count)
+                mask = _mask(first, last, length, valid, self.window)
+                attended.append(_attend(queries[:, :, first:last], keys, values, mask))
+                mx.eval(attended[-1])
+                yield None
+            block = self.combine(states[:, start : start + BLOCK], mx.concatenate(attended, axis=1))
+            mx.eval(block)
+            yield block
+
+
 def activation(name: str) -> Callable[[mx.array], mx.array]:
     """Return the function that a config calls `name`. Raises `UnsupportedModel` for an unknown one."""
     if name not in _ACTIVATIONS:
         raise UnsupportedModel(f"The activation {name} is not supported; supported are {', '.join(_ACTIVATIONS)}.")
     return _ACTIVATIONS[name]
-
-
-def attend(
-    queries: mx.array, keys: mx.array, values: mx.array, valid: mx.array | None, window: int | None = None
-) -> mx.array:
-    """Return the attention of all tokens to all valid ones, at most `window` tokens away.
-
-    Arrays have the shape [inputs, heads, tokens, size of a head].
-    """
-    length = queries.shape[2]
-    scale = queries.shape[-1] ** -0.5
-    if length <= _QUERIES:
-        mask = _mask(0, length, length, valid, window)
-        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
-    blocks = []
-    for start in range(0, length, _QUERIES):
-        stop = min(length, start + _QUERIES)
-        mask = _mask(start, stop, length, valid, window)
-        block = mx.fast.scaled_dot_product_attention(queries[:, :, start:stop], keys, values, scale=scale, mask=mask)
-        mx.eval(block)  # else the scores of all blocks are in memory at once
-        blocks.append(block)
-    return mx.concatenate(blocks, axis=2)
 
 
 def split_heads(states: mx.array, heads: int) -> mx.array:
@@ -84,18 +112,19 @@ def split_heads(states: mx.array, heads: int) -> mx.array:
     return states.reshape(inputs, tokens, heads, size // heads).transpose(0, 2, 1, 3)
 
 
-def join_heads(states: mx.array) -> mx.array:
-    """Return what `split_heads` took apart as [inputs, tokens, size]."""
-    inputs, heads, tokens, size = states.shape
-    return states.transpose(0, 2, 1, 3).reshape(inputs, tokens, heads * size)
-
-
 def validity(lengths: Sequence[int]) -> mx.array | None:
     """Return which tokens of padded inputs are not padding: shape [inputs, tokens], bool; None without padding."""
     longest = max(lengths)
     if min(lengths) == longest:
         return None
     return mx.arange(longest)[None] < mx.array(list(lengths))[:, None]
+
+
+def _attend(queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
+    """Return the attention as [inputs, tokens, size of all heads]."""
+    scale = queries.shape[-1] ** -0.5
+    attended = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
+    return attended.transpose(0, 2, 1, 3).flatten(2)
 
 
 def _mask(start: int, stop: int, length: int, valid: mx.array | None, window: int | None) -> mx.array | None:

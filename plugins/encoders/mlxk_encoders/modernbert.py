@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxk_core.api.errors import UnsupportedModel
-from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
+from mlxk_encoders.layers import Encoder, EncoderLayer, activation, split_heads
 from mlxk_encoders.model_config import ModelConfig
 
 _PREFIX = re.compile(r"^model\.")
@@ -75,20 +75,18 @@ class _Attention(nn.Module):
         bias = config.flag("attention_bias", default=False)
         self._heads = config.heads("num_attention_heads", hidden=hidden)
         self._base = _rope_base(config, local)
-        # The config counts the tokens on both sides.
-        self._window = config.count("local_attention", default=128) // 2 if local else None
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.Wo = nn.Linear(hidden, hidden, bias=bias)
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+    def project(self, states: mx.array, start: int) -> tuple[mx.array, mx.array, mx.array]:
         parts = mx.split(self.Wqkv(states), 3, axis=-1)
         queries, keys, values = (split_heads(part, self._heads) for part in parts)
         size = queries.shape[-1]
         queries, keys = (
-            mx.fast.rope(each, size, traditional=False, base=self._base, scale=1.0, offset=0)
+            mx.fast.rope(each, size, traditional=False, base=self._base, scale=1.0, offset=start)
             for each in (queries, keys)
         )
-        return self.Wo(join_heads(attend(queries, keys, values, valid, self._window)))
+        return queries, keys, values
 
 
 class _FeedForward(nn.Module):
@@ -105,18 +103,23 @@ class _FeedForward(nn.Module):
         return self.Wo(self._activation(values) * gates)
 
 
-class _Layer(nn.Module):
+class _Layer(EncoderLayer):
     def __init__(self, config: ModelConfig, hidden: int, number: int, local: bool) -> None:
         super().__init__()
         self._first = number == 0
+        # The config counts the tokens on both sides.
+        self.window = config.count("local_attention", default=128) // 2 if local else None
         if not self._first:
             self.attn_norm = _norm(config, hidden)
         self.attn = _Attention(config, hidden, local)
         self.mlp_norm = _norm(config, hidden)
         self.mlp = _FeedForward(config, hidden)
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
-        states = states + self.attn(states if self._first else self.attn_norm(states), valid)
+    def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
+        return self.attn.project(states if self._first else self.attn_norm(states), start)
+
+    def combine(self, states: mx.array, attended: mx.array) -> mx.array:
+        states = states + self.attn.Wo(attended)
         return states + self.mlp(self.mlp_norm(states))
 
 

@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxk_core.api.errors import UnsupportedModel
-from mlxk_encoders.layers import Encoder, activation, attend, join_heads, split_heads
+from mlxk_encoders.layers import Encoder, EncoderLayer, activation, split_heads
 from mlxk_encoders.model_config import ModelConfig
 
 _RENAMED = (
@@ -95,15 +95,15 @@ class _Attention(nn.Module):
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.out = nn.Linear(hidden, hidden, bias=bias)
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
+    def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
         parts = mx.split(self.Wqkv(states), 3, axis=-1)
         queries, keys, values = (split_heads(part, self._heads) for part in parts)
-        base = self._rope.base(states.shape[1], self._rotated)
+        base = self._rope.base(length, self._rotated)
         queries, keys = (
-            mx.fast.rope(each, self._rotated, traditional=self._interleaved, base=base, scale=1.0, offset=0)
+            mx.fast.rope(each, self._rotated, traditional=self._interleaved, base=base, scale=1.0, offset=start)
             for each in (queries, keys)
         )
-        return self.out(join_heads(attend(queries, keys, values, valid)))
+        return queries, keys, values
 
 
 class _FeedForward(nn.Module):
@@ -122,7 +122,7 @@ class _FeedForward(nn.Module):
         return self.down(self.up(states) * self._activation(self.gate(states)))
 
 
-class _Layer(nn.Module):
+class _Layer(EncoderLayer):
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
         self.attention = _Attention(config, hidden)
@@ -130,8 +130,11 @@ class _Layer(nn.Module):
         self.mlp = _FeedForward(config, hidden)
         self.norm2 = _norm(config, hidden)
 
-    def __call__(self, states: mx.array, valid: mx.array | None) -> mx.array:
-        states = self.norm1(states + self.attention(states, valid))
+    def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
+        return self.attention.project(states, start, length)
+
+    def combine(self, states: mx.array, attended: mx.array) -> mx.array:
+        states = self.norm1(states + self.attention.out(attended))
         return self.norm2(states + self.mlp(states))
 
 

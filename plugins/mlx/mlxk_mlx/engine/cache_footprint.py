@@ -48,13 +48,17 @@ class CacheFootprint:
 
     def check(self, prompt_tokens: int) -> None:
         """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
-        needed = int(self.bytes_per_token * prompt_tokens)
-        limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
-        free = max(0, int(limit) - mx.get_active_memory())
-        if needed > free:
-            raise InsufficientMemory(
-                f"Not enough memory for a prompt of {prompt_tokens} tokens: it needs {needed / 1e9:.1f} GB, "
-                f"{free / 1e9:.1f} GB are free. Shorten the prompt or use a smaller model.",
-                needed=needed,
-                free=free,
-            )
+        check_free_memory(int(self.bytes_per_token * prompt_tokens), prompt_tokens)
+
+
+def check_free_memory(needed: int, prompt_tokens: int) -> None:
+    """Raise `InsufficientMemory` if the `needed` bytes of a prompt are not free."""
+    limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
+    free = max(0, int(limit) - mx.get_active_memory())
+    if needed > free:
+        raise InsufficientMemory(
+            f"Not enough memory for a prompt of {prompt_tokens} tokens: it needs {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free. Shorten the prompt or use a smaller model.",
+            needed=needed,
+            free=free,
+        )
