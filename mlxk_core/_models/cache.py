@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import read_small_file
+from mlxk_core._models.folder_walk import walk
 from mlxk_core._paths import NoHomeFolder, is_folder, path_exists
 from mlxk_core._system_limits import raise_system_limit
 
@@ -105,11 +106,12 @@ class Repository:
         """Return the commit of every branch, tag and pull request that was downloaded by its name."""
         root = self.path / "refs"
         found = {}
-        for folder, _, names in os.walk(root):
-            for name in names:
-                path = Path(folder) / name
-                if commit := _read_ref(path):
-                    found[path.relative_to(root).as_posix()] = commit
+        try:
+            for name, entry in walk(str(root)):
+                if commit := _read_ref(Path(entry.path)):
+                    found[name] = commit
+        except OSError as error:
+            raise_system_limit(error)
         return dict(sorted(found.items()))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import BrokenModel, ModelError
+from mlxk_core._models.folder_walk import walk
 from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
 
@@ -26,8 +27,7 @@ def file_identity(path: Path) -> FileIdentity:
     if not stat.S_ISDIR(status.st_mode):
         return (_stamp("", status),)
     try:
-        with os.scandir(path) as entries:
-            return tuple(sorted(_stamps(entries, "")))
+        return tuple(sorted(_stamp(name, _status(entry)) for name, entry in walk(str(path))))
     except OSError as error:
         raise_system_limit(error)
         raise
@@ -111,22 +111,6 @@ class FileIdentityCache(Generic[_T]):
         for model in list(self._results):  # a copy: other threads add to it
             if model not in kept and not model.path.exists():
                 self._results.pop(model, None)
-
-
-def _stamps(entries: Iterator[os.DirEntry[str]], prefix: str) -> Iterator[tuple[str, int, int, int]]:
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        name = prefix + entry.name
-        if not entry.is_dir(follow_symlinks=False):
-            yield _stamp(name, _status(entry))
-            continue
-        try:
-            with os.scandir(entry.path) as below:
-                yield from _stamps(below, f"{name}/")
-        except OSError as error:  # an unreadable folder has no files
-            raise_system_limit(error)
-            yield _stamp(name, _status(entry))
 
 
 def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from mlxk_core._models.files import (
     read_small_file,
     weight_format,
 )
+from mlxk_core._models.folder_walk import walk
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
@@ -90,7 +90,7 @@ class Model:
         A single `.gguf` file is just itself, together with its other shards if it is one of several.
         """
         if self.path.is_dir():
-            found: Iterator[File] | list[File] = _walk(str(self.path), "")
+            found: Iterator[File] | list[File] = _files_below(str(self.path))
         elif self.path.is_file():
             of_set = parse_shard(self.path.name)._replace(number=1)
             siblings = list(self.path.parent.glob("*.gguf")) if of_set.total > 1 else [self.path]
@@ -365,29 +365,21 @@ def _size(path: Path) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
-def _walk(folder: str, prefix: str) -> Iterator[File]:
+def _files_below(folder: str) -> Iterator[File]:
     """Yield the files below `folder`.
 
     Links to files are followed (a snapshot consists of them), links to folders are not (they may be circular). An
     unreadable folder has no files; health reports it.
     """
     try:
-        listing = os.scandir(folder)
-    except OSError as error:
-        raise_system_limit(error)
-        return
-    with listing as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-                continue
+        for name, entry in walk(folder):
             try:
                 status = entry.stat()
             except OSError:  # a dangling or circular link
-                yield File(prefix + entry.name, 0)
+                yield File(name, 0)
             else:
                 if not stat.S_ISDIR(status.st_mode):
                     # A pipe or a device has nothing to read; it is listed for health to report.
-                    yield File(prefix + entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+                    yield File(name, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+    except OSError as error:
+        raise_system_limit(error)

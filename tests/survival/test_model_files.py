@@ -122,6 +122,19 @@ def clear(folder):
         path.unlink()
 
 
+def nest(folder, depth):
+    """Make folders in each other, which together have a longer path than the system takes, with a file in the last."""
+    folder.mkdir(exist_ok=True)
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("a", dir_fd=place)
+        below = os.open("a", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(os.open("x.json", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+    os.close(place)
+
+
 def pipe(name):
     def replace(folder):
         (folder / name).unlink(missing_ok=True)
@@ -268,6 +281,24 @@ def test_survives_files_that_change_and_go_while_they_are_served(server, watch, 
             chunks = [first, *(event for event in stream if event != "[DONE]")]
         assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == expected
         kit.until(lambda: client.chat().status == 404)
+
+
+def test_survives_a_thousand_folders_in_each_other(server, watch, kit, monkeypatch):
+    _, port, served = server
+    monkeypatch.setenv("HF_HOME", str(served.parents[3]))
+    repository = write("hostile/deep").parents[1]
+    try:
+        for name in ("snapshots", "refs"):
+            nest(repository / name / (COMMIT if name == "snapshots" else "x"), 1500)
+        with watch:
+            client = kit.Client(port, model="hostile/deep")
+            assert client.chat(max_tokens=1).status == 200
+            listed = {model["id"] for model in client.get("/v1/models").json["data"]}
+        assert listed >= {"hostile/deep", "hostile/sound"}
+        shown = subprocess.run([sys.executable, "-m", "mlxk_core", "show", "hostile/deep"], capture_output=True)
+        assert shown.returncode == 0
+    finally:
+        subprocess.run(["rm", "-rf", repository], check=True)  # shutil calls itself for each
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])
