@@ -143,6 +143,37 @@ def test_survives_running_out_of_file_descriptors(launch, kit):
         pass
 
 
+def test_says_once_that_descriptors_ran_out(launch, kit, tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        server = launch(log=log.fileno())
+
+    def lines():
+        return (tmp_path / "log").read_text().count("cannot accept connections")
+
+    def run_out():
+        with _no_descriptors(server), connect(server) as sock:
+            sock.sendall(LIVE)
+            time.sleep(1)
+        assert server.client.get("/health").status == 200
+        return lines()
+
+    kit.until(lambda: run_out() > 0)
+    said = lines()
+    kit.until(lambda: run_out() == said)
+
+
+@contextlib.contextmanager
+def _no_descriptors(server):
+    used = {int(file.name) for file in Path(f"/proc/{server.popen.pid}/fd").iterdir()}
+    lowest = next(number for number in range(len(used) + 1) if number not in used)
+    limits = resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, limits)
+
+
 def test_survives_a_look_at_models_without_descriptors(launch, kit):
     kit.cached_fake("org/name")
     server = launch()
@@ -155,12 +186,8 @@ def test_survives_a_look_at_models_without_descriptors(launch, kit):
 
         connection.request("GET", "/livez")
         connection.getresponse().read()
-        used = {int(file.name) for file in Path(f"/proc/{server.popen.pid}/fd").iterdir()}
-        lowest = next(number for number in range(len(used) + 1) if number not in used)
-        limits = resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        status, body = listed()
-        resource.prlimit(server.popen.pid, resource.RLIMIT_NOFILE, limits)
+        with _no_descriptors(server):
+            status, body = listed()
         assert (status, body["error"]["code"]) == (503, "system_limit")
         status, body = listed()
         assert (status, [model["id"] for model in body["data"]]) == (200, ["fake", "org/name"])

@@ -94,6 +94,25 @@ def test_survives_bodies_when_the_disk_for_them_is_full(launch, kit):
         assert (answer.status, answer.error["code"]) == (503, "body_not_stored")
 
 
+def test_survives_small_pieces_of_bodies_when_the_disk_for_them_is_full(launch, kit, tmp_path):
+    """Some are in the file's own buffer when it is closed."""
+    with (tmp_path / "log").open("wb") as log:
+        server = launch(log=log.fileno(), largest_file=600_000)
+    chunks = (b"%X\r\n%b\r\n" % (1000, b" " * 1000)) * 900 + b"0\r\n\r\n"
+    with kit.Watch(server):
+        for _ in range(3):
+            with connect(server) as sock:
+                with contextlib.suppress(OSError):  # the server stops reading
+                    sock.sendall(CHUNKED + chunks)
+                answer = kit.everything(sock)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert b"body_not_stored" in answer
+    assert server.end() == 0
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert said.count("cannot be stored") == 1
+
+
 def test_survives_large_responses_when_the_disk_for_them_is_full(launch, kit):
     server = launch(largest_file=MEGABYTE // 4)
     # The request is small enough for memory, the response is not what fits into the sockets' buffers.

@@ -33,8 +33,9 @@ _BEHIND = 0.5
 """Seconds after which it is forgotten that there was no time to accept all."""
 _FREED = 8
 """Connections closed when the descriptors run out: something else needs them too."""
-_PAUSE = 0.5
-"""Seconds without accepting after the descriptors ran out: the poll would report the same connection without end."""
+_PAUSE, _RECOVERED = 0.5, 10.0
+"""Seconds without accepting after the descriptors ran out: the poll would report the same connection without end; and
+those without a further pause after which the log says that this is over."""
 
 
 def _rejection() -> bytes:
@@ -62,6 +63,7 @@ class Listener(BaseWSGIServer):
     probes_at_once: bool
     """Whether the application answers probes without waiting for anything."""
     _paused_until: float | None = None
+    _pauses = 0
     _behind_until = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -71,8 +73,13 @@ class Listener(BaseWSGIServer):
         self._probe_responses = ProbeResponses()
 
     def readable(self) -> bool:
-        if self._paused_until is not None and time.monotonic() < self._paused_until:
-            return False
+        if self._paused_until is not None:
+            since = time.monotonic() - self._paused_until
+            if since < 0:
+                return False
+            if since > _RECOVERED:
+                self._paused_until = None
+                LOGGER.info("accepting connections again (paused %d times)", self._pauses)
         return bool(super().readable())
 
     def handle_accept(self) -> None:
@@ -149,12 +156,11 @@ class Listener(BaseWSGIServer):
             if error.errno not in _OUT_OF_DESCRIPTORS:
                 raise
             if self._paused_until is None:
+                self._pauses = 0
                 LOGGER.error("cannot accept connections: %s. Close some, or raise `ulimit -n`.", error.strerror)
+            self._pauses += 1
             self._paused_until = time.monotonic() + _PAUSE
             return None
-        if accepted is not None and self._paused_until is not None:
-            self._paused_until = None
-            LOGGER.info("accepting connections again")
         return accepted
 
     def _accept_or_make_room(self) -> tuple[socket.socket, Any] | None:

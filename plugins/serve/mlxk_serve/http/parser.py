@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -15,7 +18,7 @@ from waitress.utilities import BadRequest, RequestEntityTooLarge
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import Share
 from mlxk_serve.http.dispatcher import PROBES
-from mlxk_serve.observability.log import LOGGER
+from mlxk_serve.observability.repeated import RepeatedMessage
 
 CheckAccess = Callable[[str, str, Mapping[str, str]], None]
 """Checks a request by method, path and headers before its body is read. Raises `ApiError`."""
@@ -31,6 +34,8 @@ _TOO_MANY_BODIES = ApiError(
     503, "The server is receiving too many large bodies.", code="too_many_bodies", headers={"retry-after": "5"}
 )
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+(?: HTTP/[0-9]\.[0-9])?")
+_NOT_STORED = RepeatedMessage(logging.ERROR)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNKS_AT_ONCE = 1 << 10
 _CHUNK_OVERHEAD = 16 << 10
 """Bytes of chunk sizes and extensions that are always accepted. More than the body itself only costs parsing."""
@@ -65,9 +70,8 @@ class Parser(HTTPRequestParser):
         try:
             consumed: int = super().received(data)
         except OSError as error:  # waitress keeps large bodies in temporary files
-            LOGGER.error(
-                "a request body cannot be stored: %s. Free some space in the folder of TMPDIR.", error.strerror
-            )
+            hint = " Free some space in the folder of TMPDIR." if error.errno in _NO_SPACE else ""
+            _NOT_STORED.log(f"a request body cannot be stored: {error.strerror}.{hint}")
             self.error = BadRequest(_CANNOT_STORE)
             self.completed = True
             return len(data)
@@ -107,7 +111,8 @@ class Parser(HTTPRequestParser):
         return not self.headers_finished or (bool(self.chunked) and self.body_bytes_received > 2 * self._length)
 
     def close(self) -> None:
-        super().close()
+        with suppress(OSError):  # bytes that did not fit on the disk are written once more
+            super().close()
         self._share.release()
 
     def parse_header(self, header_plus: bytes) -> None:

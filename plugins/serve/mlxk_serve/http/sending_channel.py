@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -13,7 +14,9 @@ from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 
 from mlxk_serve.http.byte_budget import MemoryBuffer, Share
-from mlxk_serve.observability.log import LOGGER
+from mlxk_serve.observability.repeated import RepeatedMessage
+
+_NOT_STORED = RepeatedMessage(logging.ERROR)
 
 
 class SendingChannel(HTTPChannel):
@@ -70,9 +73,9 @@ class SendingChannel(HTTPChannel):
         try:
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
-            LOGGER.error(
-                "a response cannot be stored until it is read: %s. Free some space in the folder of TMPDIR.",
-                error.strerror,
+            _NOT_STORED.log(
+                f"a response cannot be stored until it is read: {error.strerror}. "
+                "Free some space in the folder of TMPDIR."
             )
             raise ClientDisconnected from error
 

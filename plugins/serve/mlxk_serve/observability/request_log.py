@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mlxk_core.api.errors import MlxkError, ShuttingDown, type_and_message
+from mlxk_core.api.errors import MlxkError, ShuttingDown, SystemLimit, type_and_message
 from mlxk_core.api.generation import Delta, Event, Finished, Started, ToolCallDelta
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.errors import CONCEALED, api_error
 from mlxk_serve.observability import log
 from mlxk_serve.observability.log import LOGGER
 from mlxk_serve.observability.metrics import MetricRegistry
+from mlxk_serve.observability.repeated import RepeatedMessage
 
 DISCONNECTED = 499
+_SYSTEM_LIMITS = RepeatedMessage(logging.ERROR)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -90,7 +92,10 @@ class RequestRecord:
             facts = {"request_id": self.id, "model": self.model}
             # A damaged model gets one line, at every request for it.
             unexpected = error if not isinstance(error, (MlxkError, ApiError)) else _cause(error)
-            LOGGER.error("%s", type_and_message(error), exc_info=unexpected, extra={"facts": facts})
+            if isinstance(error, SystemLimit):
+                _SYSTEM_LIMITS.log(type_and_message(error))
+            else:
+                LOGGER.error("%s", type_and_message(error), exc_info=unexpected, extra={"facts": facts})
         return seen
 
     def close(self) -> None:
