@@ -95,12 +95,12 @@ def longest_input(model: Model, sentence: Mapping[str, Any]) -> int | None:
 
 def _pooling(model: Model, config: Mapping[str, Any]) -> Pooling:
     named = config.get("pooling_mode")
-    modes = [named] if isinstance(named, str) else named if isinstance(named, list) else None
-    if modes is None:
+    modes = [str(each) for each in named] if isinstance(named, list) else [str(named)]
+    if named is None:
         modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
     if len(modes) != 1 or modes[0] not in _MODES:
         raise UnsupportedModel(
-            f"`{model.name}` cannot embed: it pools by {', '.join(map(str, modes)) or 'nothing'}; "
+            f"`{model.name}` cannot embed: it pools by {', '.join(modes) or 'nothing'}; "
             "supported are cls, mean and lasttoken.",
             model=model.name,
         )
@@ -109,7 +109,7 @@ def _pooling(model: Model, config: Mapping[str, Any]) -> Pooling:
 
 def _default_pooling(model: Model) -> Pooling:
     """Return the pooling of a model without sentence-transformers files: last token for decoders, mean for encoders."""
-    return "last" if "CausalLM" in " ".join(map(str, model.config.get("architectures") or ())) else "mean"
+    return "last" if any("CausalLM" in name for name in Facts(model).classes) else "mean"
 
 
 def _text(value: object) -> str | None:

@@ -186,7 +186,7 @@ def _reranker(model: Model) -> _Reranker:
     if "rerank" not in Facts(model).capabilities:
         raise _unsupported(model, "it is not a reranker")
     limit = longest_input(model, read_json(model, "sentence_bert_config.json"))
-    if any(str(name).endswith("ForSequenceClassification") for name in model.config.get("architectures") or ()):
+    if any(name.endswith("ForSequenceClassification") for name in Facts(model).classes):
         return _CrossEncoder(model, limit)
     return _Decoder(model, limit, _answers(model))
 

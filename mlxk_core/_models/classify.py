@@ -100,8 +100,8 @@ class Facts:
             return "audio"
         if self.chat_template:
             return "chat"
-        writes = any(_WRITES_TEXT.search(name) for name in self._classes)
-        return "base" if writes or self._header or (self.architecture and not self._classes) else "unknown"
+        writes = any(_WRITES_TEXT.search(name) for name in self.classes)
+        return "base" if writes or self._header or (self.architecture and not self.classes) else "unknown"
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -148,7 +148,8 @@ class Facts:
         return _unless_broken(lambda: self.model.config, {})
 
     @cached_property
-    def _classes(self) -> tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:
+        """`Qwen3ForCausalLM`, as the config calls the classes of transformers; the architecture of a GGUF file."""
         if self._header:
             return (self.architecture,) if self.architecture else ()
         named = self._config.get("architectures")
@@ -159,7 +160,7 @@ class Facts:
         if self.type in ("chat", "base"):
             return True
         # A vision or audio model writes text if it is built on a language model, as its template or class shows.
-        speaks = bool(self.chat_template) or any(_WRITES_TEXT.search(name) for name in self._classes)
+        speaks = bool(self.chat_template) or any(_WRITES_TEXT.search(name) for name in self.classes)
         return self.type in ("vision", "audio") and self._by_class is None and speaks
 
     @property
@@ -168,8 +169,8 @@ class Facts:
         if self._by_class == "classifier":
             names = self._config.get("id2label")
             labels = len(names) if isinstance(names, Mapping) else self._config.get("num_labels", 2)
-            return labels == 1 and any(name.endswith("ForSequenceClassification") for name in self._classes)
-        return any(name.endswith("ForCausalLM") for name in self._classes)
+            return labels == 1 and any(name.endswith("ForSequenceClassification") for name in self.classes)
+        return any(name.endswith("ForCausalLM") for name in self.classes)
 
     @cached_property
     def _scores_answers(self) -> bool:
@@ -192,7 +193,7 @@ class Facts:
 
     @cached_property
     def _by_class(self) -> Type | None:
-        return next((kind for pattern, kind in _CLASSES for name in self._classes if pattern.search(name)), None)
+        return next((kind for pattern, kind in _CLASSES for name in self.classes if pattern.search(name)), None)
 
     @property
     def _pooling(self) -> int:

@@ -42,6 +42,18 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
             (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
         case "a text for a number":
             (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": "many"}))
+        case "classes that are no list":
+            (folder / "config.json").write_text(json.dumps({**config, "architectures": 5}))
+            (folder / "modules.json").unlink()
+            _edit(folder / "config.json", hidden_act="none")
+        case "a list of lists for a pooling mode":
+            (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": [["cls"]]}')
+        case "a rotated part that is odd":
+            write(folder, "nomic")
+            _edit(folder / "config.json", rotary_emb_fraction=0.2)
+        case "no positions in training":
+            write(folder, "nomic-long")
+            _edit(folder / "config.json", max_trained_positions=0)
         case "no pooling file":
             (folder / "1_Pooling" / "config.json").unlink()
         case "modules that are no list":
@@ -150,6 +162,10 @@ FAULTS = {
     "a list for a type": "unsupported_model",
     "heads that do not divide": "broken_model",
     "a text for a number": "broken_model",
+    "classes that are no list": "unsupported_model",
+    "a list of lists for a pooling mode": "unsupported_model",
+    "a rotated part that is odd": "broken_model",
+    "no positions in training": "broken_model",
     "no pooling file": "unsupported_model",
     "modules that are no list": "broken_model",
     "a folder outside": "broken_model",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import mlx.core as mx
@@ -31,13 +32,23 @@ _COPIES = 10
 class EncoderEngine:
     """`mlxk_core.api.backends.Engine` for an encoder, which is an `EmbeddingEngine` and a `CrossEncoderEngine`.
 
-    `network` is ready to run: all its arrays are evaluated. `tokenizer` is that of the model.
+    `network` is ready to run: all its arrays are evaluated. `tokenizer` is that of the model. `first_errors` translates
+    errors until a pass has ended: they tell of a config that does not fit.
     """
 
     native_stops: frozenset[int] = frozenset()
 
-    def __init__(self, name: str, network: Encoder, tokenizer: LoadedTokenizer, machine: runtime.Runtime) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Encoder,
+        tokenizer: LoadedTokenizer,
+        machine: runtime.Runtime,
+        *,
+        first_errors: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._name = name
+        self._errors = first_errors
         self._network: Encoder | None = network
         weights = [array for _, array in tree_flatten(network.parameters())]
         self._weight_bytes = sum(array.nbytes for array in weights)
@@ -79,6 +90,11 @@ class EncoderEngine:
 
         Raises `InsufficientMemory` for tokens whose states do not fit.
         """
+        with self._errors():
+            yield from self._layers(tokens, types, valid)
+        self._errors = nullcontext
+
+    def _layers(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
         network = self._open_network
         states = network.embed(tokens, types)
         check_free_memory(_COPIES * states.nbytes, tokens.size)

@@ -37,4 +37,10 @@ def load(model: Model, context: EngineContext) -> Any:
         with observe(context.alive):
             network = read_network(model)
         materialize(network, context.alive)
-        return EncoderEngine(model.name, network, tokenizer.result(context.alive), machine)
+        return EncoderEngine(
+            model.name,
+            network,
+            tokenizer.result(context.alive),
+            machine,
+            first_errors=lambda: translated_errors(model),
+        )
