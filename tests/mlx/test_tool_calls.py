@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,6 +193,42 @@ def test_a_call_whose_arguments_a_limit_cut_has_the_arguments_so_far(tmp_path, n
         assert not calls or "Oslo" not in shown
     assert {name for name, _ in found} == {"weather", "now"}
     assert len(found) > len(_OSLO)
+
+
+def seconds_for(strings):
+    """CPU time for a call of Gemma with so many strings, the shortest of three."""
+    form = named_format("gemma4", "")
+    values = ",".join(f'k{i}:<|"|>{i}<|"|>' for i in range(strings))
+    seconds = []
+    for _ in range(3):
+        began = time.thread_time()
+        [call] = form.parse(f"call:now{{{values}}}", [])
+        seconds.append(time.thread_time() - began)
+        assert call["arguments"] == {f"k{i}": str(i) for i in range(strings)}
+    return min(seconds)
+
+
+def test_the_strings_of_a_call_of_gemma_are_read_in_linear_time():
+    assert seconds_for(20_000) < 30 * seconds_for(2_000)
+
+
+@pytest.mark.parametrize(
+    "text, arguments",
+    [
+        ('call:now{a:<|"|>}{<|"|>,b:{c:[1,<|"|>"\n<|"|>]}}', [{"a": "}{", "b": {"c": [1, '"\n']}}]),
+        ('call:now{a:<|"|>x:1,y:2<|"|>}', [{"a": "x:1,y:2"}]),
+        ("call:now{} call:now{a:null}", [{}, {"a": None}]),
+        ("call:broken{call:now{}", [{}]),
+    ],
+)
+def test_calls_of_gemma_are_read(text, arguments):
+    assert [call["arguments"] for call in named_format("gemma4", "").parse(text, [])] == arguments
+
+
+@pytest.mark.parametrize("text", ["", "call:now", "call:now{", 'call:now{a:<|"|>}', "call:now{a:b}", "call:now{" * 9])
+def test_what_is_no_call_of_gemma_is_an_error(text):
+    with pytest.raises(ValueError):
+        named_format("gemma4", "").parse(text, [])
 
 
 def test_text_after_a_call_stays_if_a_limit_cuts_it(tmp_path):

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from mlxk_mlx.formats.argument_types import definitions_of, types_of, value_of
+from mlxk_mlx.formats.gemma_calls import gemma4
 from mlxk_mlx.formats.marked_calls import kimi_k2
 from mlxk_mlx.formats.pythonic_calls import short_python
 from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
@@ -89,6 +90,8 @@ def with_types(name: str, parse: Parse) -> Parse:
     values that go on after a marker inside one of their strings, and with a limit on Python code."""
     if name == "kimi_k2":
         return kimi_k2(parse)
+    if name == "gemma4":
+        return gemma4
     if name == "pythonic":
         return short_python(parse)
     tags = _TAGS.get(name)
