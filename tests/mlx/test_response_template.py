@@ -187,6 +187,13 @@ def test_a_parser_that_holds_all_back_is_searched_seldom_and_loses_nothing(read)
     assert read(template, text).runs == ((Channel.CONTENT, text.strip()),)
 
 
+@pytest.mark.parametrize("template", [_THINK, _NAMED])
+def test_characters_that_begin_no_marker_are_read_together(tmp_path, template):
+    parser = extractor(ExtractorContext(model=carrying(tmp_path, template), tools=_TOOLS))
+    assert list(parser.feed("words")) == [Delta(Channel.CONTENT, "words")]
+    assert "".join(event.text for piece in (" <", "to", "olbox>") for event in parser.feed(piece)) == " <toolbox>"
+
+
 def test_without_tools_in_the_request_calls_are_text(read):
     assert read(_THINK, f"So: {_call()}", tools=()).content == f"So: {_call()}"
 

@@ -50,7 +50,7 @@ def _build(template: Mapping[str, Any], context: ExtractorContext) -> Extractor:
     regions = _regions(template, context) if context.tools else _regions(_without_calls(template), context)
     lossless = _compiled(_make_lossless(template, regions, context.model))
     parser = ResponseParser(lossless, prefix=context.prompt_suffix)
-    return RegionExtractor(parser, regions)
+    return RegionExtractor(parser, regions, _PlainCharacters(lossless))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +155,42 @@ def _make_lossless(template: Mapping[str, Any], regions: Mapping[str, Region], m
     return {"version": template.get("version", 1), "fields": fields, **anchor}
 
 
+class _PlainCharacters:
+    """Characters with which no opener and no closer of a template begins. A run of them is fed at once."""
+
+    def __init__(self, template: Any = None) -> None:
+        fields = template.fields.values() if template is not None else ()
+        edges = [edge for field in fields for edge in (field.open_re, field.close_re) if edge]
+        self._edges = [edge for edge in edges if edge.pattern]  # an empty closer matches before the next character
+        self._known: dict[str, bool] = {}
+
+    def end(self, text: str, at: int) -> int:
+        """Return where the run ends that begins at `at`: one character further if that is not plain."""
+        end = at
+        while end < len(text) and self._is_plain(text[end]):
+            end += 1
+        return max(end, at + 1)
+
+    def _is_plain(self, character: str) -> bool:
+        plain = self._known.get(character)
+        if plain is None:
+            found = (edge.search(character, partial=True) for edge in self._edges)
+            plain = bool(self._edges) and all(match is None or match.start() for match in found)
+            self._known[character] = plain
+        return plain
+
+
 class RegionExtractor:
     """Translates the events of `parser` to those of a response. `regions` describes its fields.
 
     The parser is fed character by character, since its regular expressions match differently in pieces of another
-    size; in longer steps only while it holds back much text, all of which it would search again.
+    size; `plain` ones at once, and in longer steps while it holds back much text, all of which it would search again.
     """
 
-    def __init__(self, parser: Any, regions: Mapping[str, Region]) -> None:
+    def __init__(self, parser: Any, regions: Mapping[str, Region], plain: _PlainCharacters | None = None) -> None:
         self._parser = parser
         self._regions = regions
+        self._plain = plain or _PlainCharacters()
         self._implicit = next((name for name, region in regions.items() if region.implicit), _REST)
         self._trimmers = {channel: EdgeTrimmer() for channel in Channel}
         self._calls = CallEvents()
@@ -198,11 +224,15 @@ class RegionExtractor:
             return list(self._close())
 
     def _feed(self, text: str) -> Iterator[ExtractorEvent]:
-        for position, character in enumerate(text):
+        at = 0
+        while at < len(text):
             if self._parser is None:
-                yield from self._write(Channel.CONTENT, text[position:])
+                yield from self._write(Channel.CONTENT, text[at:])
                 return
-            self._next += character
+            together = not self._silent and not self._next and self._closing is None
+            end = self._plain.end(text, at) if together else at + 1
+            self._next += text[at:end]
+            at = end
             if len(self._next) > self._silent // _SILENCE:
                 yield from self._step()
 
