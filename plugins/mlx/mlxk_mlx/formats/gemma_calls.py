@@ -15,7 +15,7 @@ _UNCLOSED = 4
 
 
 def gemma4(text: str, tools: Any = None) -> list[dict[str, Any]]:
-    """Read one call or more; text beside them is passed over. Raises `ValueError` if there is none, or one whose
+    """Read one call or more; other text is passed over. Raises `ValueError` if there is none, or one whose
     arguments are not JSON after all.
 
     mlx-lm's parser replaces the strings one by one in the whole text: 20,000 of them take seconds.
