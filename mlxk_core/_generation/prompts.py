@@ -19,7 +19,7 @@ from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
-from mlxk_core._generation.value_limits import values_size
+from mlxk_core._generation.value_limits import messages_of, unwritten_size, values_size
 
 _ASKED = "mlxk asks"
 _TOKEN, _MESSAGE = 4, 64
@@ -59,9 +59,10 @@ def prompt_size(request: GenerationRequest) -> int:
         return size + len(prompt)
     if not _is_conversation(prompt):
         return size + _TOKEN * len(prompt)
-    messages = [part for part in prompt if isinstance(part, Message)]
+    messages = messages_of(request)
     calls = [call for message in messages for call in message.tool_calls]
-    size += sum(len(message.content) for message in messages) + sum(len(call.arguments) for call in calls)
+    size += sum(len(message.content) + unwritten_size(message) for message in messages)
+    size += sum(len(call.arguments) for call in calls)
     return size + _MESSAGE * (len(messages) + len(calls))
 
 
@@ -102,7 +103,7 @@ def _render(
     elif not _is_conversation(request.prompt):
         prompt = _from_tokens(engine, cast("Sequence[int]", request.prompt))
     else:
-        messages = [part for part in request.prompt if isinstance(part, Message)]
+        messages = messages_of(request)
         prompt = _with_tools(engine, messages, request, window, reads_calls)
         if not tokenize:
             return prompt

@@ -1,6 +1,7 @@
-"""Limits of the values in a request that may have any shape: schemas of tools, arguments of calls, template options.
+"""Limits of what a request has in addition to its text: tool schemas, arguments of calls, template options, reasoning.
 
-Each rendering encodes them as JSON for the template's process, with the interpreter locked.
+Each rendering encodes it as JSON for the template's process, with the interpreter locked, whether or not the template
+writes it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from mlxk_core._generation.request import GenerationRequest, Message
 _MOST_OPTIONS = 10_000
 _LONGEST_OPTIONS = 1 << 20
 _MOST_IN_TOOLS = _MOST_IN_CALLS = 100_000
+_LONGEST_UNWRITTEN = 4 << 20
 _FEW = 100
 _VALUE = 16
 """Characters that a value counts for, besides its text."""
@@ -27,7 +29,8 @@ def check_template_options(options: Mapping[str, Any], *, option: str = "templat
 
 
 def check_values(request: GenerationRequest) -> None:
-    """Raise `InvalidOption` if tools, calls or template options of `request` have too many values."""
+    """Raise `InvalidOption` if tools, calls or template options of `request` have too many values, or its messages too
+    much reasoning."""
     check_template_options(request.template_options)
     _check_tools(request)
     _check_calls(request)
@@ -45,13 +48,29 @@ def _check_tools(request: GenerationRequest) -> None:
 
 
 def _check_calls(request: GenerationRequest) -> None:
-    values = 0
-    for message in request.prompt:
-        if not isinstance(message, Message):  # a text or token ids
-            return
+    values = unwritten = 0
+    for message in messages_of(request):
         values += sum(_most_values(call.arguments) for call in message.tool_calls)
+        unwritten += unwritten_size(message)
     if values > _MOST_IN_CALLS:
         raise InvalidOption("messages", f"the arguments of all tool calls may have {_MOST_IN_CALLS:,} values at most")
+    if unwritten > _LONGEST_UNWRITTEN:
+        raise InvalidOption("messages", f"reasoning, names and ids may have {_LONGEST_UNWRITTEN:,} characters at most")
+
+
+def messages_of(request: GenerationRequest) -> list[Message]:
+    """Return the messages of `request`; none if its prompt is a text or token ids, which may be millions."""
+    prompt = request.prompt
+    if isinstance(prompt, str) or not prompt or not isinstance(prompt[0], Message):
+        return []
+    return [part for part in prompt if isinstance(part, Message)]
+
+
+def unwritten_size(message: Message) -> int:
+    """Return the characters of what many templates leave out of the prompt."""
+    texts = [message.reasoning, message.name, message.tool_call_id]
+    texts += [text for call in message.tool_calls for text in (call.id, call.name)]
+    return sum(len(text) for text in texts if text is not None)
 
 
 def values_size(request: GenerationRequest) -> int:

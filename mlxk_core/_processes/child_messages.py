@@ -16,7 +16,8 @@ _PIECE = 1 << 16
 
 def encode_message(value: Any) -> bytes:
     """Return `value` as one message."""
-    body = json.dumps(value, default=_plain).encode("ascii")
+    # Escapes of other characters would be up to twelve bytes for one. Halves of characters pass as they are.
+    body = json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return LENGTH.pack(len(body)) + body
 
 

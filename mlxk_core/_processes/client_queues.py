@@ -30,6 +30,10 @@ class ClientQueues(Generic[_Client, _Item]):
         """Append `item` to the queue of `client`."""
         self._queues.setdefault(client, deque()).append(item)
 
+    def first(self, client: _Client) -> _Item:
+        """Return the first item of `client`, which waits."""
+        return self._queues[client][0]
+
     def take(self, client: _Client) -> _Item:
         """Take the first item of `client`, which waits: its next turn is after those of the others."""
         queue = self._queues.pop(client)

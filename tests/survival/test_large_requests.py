@@ -187,3 +187,11 @@ def test_survives_tokens_of_many_characters(real, kit):
 
 def detokenized(server, tokens):
     return server.client.post("/detokenize", {"model": server.client.model, "tokens": tokens}).json["prompt"]
+
+
+def test_survives_reasoning_that_no_template_writes(real, kit):
+    messages = [USER, {"role": "assistant", "content": "y", "reasoning_content": "y" * 4_500_000}, USER]
+    body = {"model": real.client.model, "messages": [*messages, *messages[:2]], "max_tokens": 1}
+    with kit.Watch(real), ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: real.client.post(CHAT, body), range(4)))
+    assert [(reply.status, reply.error["param"]) for reply in replies] == [(400, "messages")] * 4

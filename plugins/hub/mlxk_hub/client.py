@@ -174,7 +174,7 @@ def _file(entry: dict[str, Any]) -> RemoteFile | None:
     if not name or "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise ValueError("a file outside of the repository")
     if not _is_text(name):
-        raise ValueError("a file whose name is no text")
+        raise ValueError("a file name with half a character")
     size, digest = (lfs or entry)["size"], (lfs or entry)["oid"]
     if type(size) is not int or size < 0 or not _DIGEST.fullmatch(digest):
         raise ValueError("a file without a size or a digest")
