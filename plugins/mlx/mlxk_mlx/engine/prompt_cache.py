@@ -17,6 +17,8 @@ Tokens = NDArray[np.int32]
 
 _MIN_TOKENS = 16
 """Shorter prefixes are cheaper to recompute than to cache."""
+_MOST_ENTRIES = 256
+"""Each lookup compares the prompt with all entries: thousands would take a tenth of a second."""
 
 
 @dataclass(eq=False, slots=True)
@@ -31,7 +33,7 @@ class _Entry:
 class PromptCache:
     """Caches of earlier rows, least recently used first. `budget` is in bytes.
 
-    A linear scan over a few dozen token arrays is faster than a tree of Python objects: mlx-lm's index takes 0.85 s
+    A linear scan over some token arrays is faster than a tree of Python objects: mlx-lm's index takes 0.85 s
     for a 32k prompt that differs early.
     """
 
@@ -91,8 +93,15 @@ class PromptCache:
         _release_batch(cache)
         new.nbytes = sum(layer.nbytes for layer in cache)
         self._entries.append(new)
-        while self.nbytes > self._budget:
+        while self.nbytes > self._budget or len(self._entries) > _MOST_ENTRIES:
             self._entries.pop(0)
+
+    def drop(self, size: int) -> int:
+        """Drop the oldest entries that take `size` bytes or more together, or all. Return their bytes."""
+        dropped = 0
+        while self._entries and dropped < size:
+            dropped += self._entries.pop(0).nbytes
+        return dropped
 
     def clear(self) -> None:
         self._entries.clear()
