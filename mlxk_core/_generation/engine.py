@@ -170,11 +170,24 @@ Pooling = Literal["last", "mean", "cls"]
 
 @runtime_checkable
 class PromptCachingEngine(Protocol):
-    """Additional member of an engine that keeps the state of prompts between requests."""
+    """Additional members of an engine that keeps the state of prompts between requests."""
 
     @property
     def prompt_cache_bytes(self) -> int:
         """Bytes of its prompt cache now; they are part of `memory`."""
+
+    def drop_prompts(self, size: int, /) -> int:
+        """Drop entries of its prompt cache that take `size` bytes or more, the oldest first, or all. Return the bytes
+        that became free. Called on the engine thread."""
+
+
+@runtime_checkable
+class RowMemoryEngine(Protocol):
+    """Additional member of an engine whose rows take memory that grows with their tokens."""
+
+    def row_bytes(self, row: Row, /) -> int:
+        """Return the bytes by which `memory` grows if `row` is added now and every row gets some more tokens. Called on
+        the engine thread, before `add`."""
 
 
 @runtime_checkable

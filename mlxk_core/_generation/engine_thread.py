@@ -53,6 +53,7 @@ from mlxk_core._generation.jobs import (
 from mlxk_core._generation.lifecycle import Lifecycle, ModelLoaded, ModelUnloaded
 from mlxk_core._generation.passing import Passing
 from mlxk_core._generation.residency import Residency
+from mlxk_core._generation.row_memory import RowMemory
 from mlxk_core._generation.row_turns import RowTurns
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.stall_monitor import StallMonitor
@@ -63,6 +64,7 @@ from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
+from mlxk_core._text.units import human_size
 
 _UNLOAD_SECONDS = 30.0
 _LONGEST_HELD_BACK = 1.0
@@ -94,6 +96,7 @@ class EngineThread:
         self._stopping = False
         self._at_exit: dict[Callable[[], None], None] = {}
         self.residency = Residency(limits.memory)
+        self._row_memory = RowMemory(self.residency, self._unload)
         self.counters = Counters()
         self.last_progress = time.monotonic()
         self._monitor = StallMonitor(limits.stall, self._running_jobs, self._on_stall)
@@ -451,7 +454,7 @@ class EngineThread:
     def _admit(self) -> bool:
         """Add ready rows to their engines. Return False if none was ready, or none may begin yet."""
         admitted = False
-        while (job := self._turns.take()) is not None:
+        while self._row_memory.may_try() and (job := self._turns.take(self._fits)) is not None:
             admitted = True
             assert job.resident is not None and job.row is not None
             if job.resident.closed:
@@ -459,6 +462,7 @@ class EngineThread:
                 self._fail_job(job, Actor.ENGINE, error)
                 continue
             try:
+                self._row_memory.check(job)
                 job.resident.engine.add(job.row)
             except BaseException as error:
                 self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "add()", error))
@@ -470,8 +474,18 @@ class EngineThread:
             job.outbox.put(RowAdmitted(job.admitted_at))
         return admitted
 
+    def _fits(self, job: Job, has_rows: bool) -> bool:
+        if job.resident is None or job.resident.closed:
+            return True
+        try:
+            return self._row_memory.fits(job, has_rows=has_rows)
+        except BaseException:  # of a backend: it fails the job when it is asked again
+            return True
+
     def _step(self) -> bool:
         """Step every engine that has rows. Return False if none has."""
+        if (job := self._row_memory.overgrown()) is not None:
+            self._fail_row(job, _out_of_memory(self._limits.memory))
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
@@ -539,6 +553,7 @@ class EngineThread:
             self._turns.discard(job)
         if before is JobState.RUNNING:
             self._turns.end(job)
+            self._row_memory.row_ended()
         if job.resident is not None:
             if job.ttl is not None:
                 job.resident.ttl = None if job.ttl < 0 else job.ttl
@@ -568,6 +583,14 @@ class EngineThread:
         for call in self._at_exit:
             with contextlib.suppress(BaseException), quiet_stdout():  # the remaining calls still run
                 call()
+
+
+def _out_of_memory(budget: int) -> InsufficientMemory:
+    return InsufficientMemory(
+        f"Out of memory: the requests that run have filled the budget of {human_size(budget)}. Try again later, "
+        "shorten the prompt or the response, use a smaller model, or raise `memory`.",
+        budget=budget,
+    )
 
 
 def _shutting_down() -> ShuttingDown:

@@ -179,6 +179,8 @@ class Resident:
     closed: bool = False
     memory: int = 0
     """Bytes that the engine held when it was last asked."""
+    weights: int = 0
+    """Bytes that the engine held when it was loaded."""
     prompt_cache: int = 0
     """Bytes of the engine's prompt cache when it was last asked; part of `memory`."""
     ttl: float | None = None

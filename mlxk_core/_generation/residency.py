@@ -29,7 +29,7 @@ class Residency:
         return self._residents.get(key)
 
     def add(self, resident: Resident) -> None:
-        resident.refresh_memory()
+        resident.weights = resident.refresh_memory()
         self._residents[resident.key] = resident
 
     def lease(self, resident: Resident) -> None:
@@ -61,12 +61,16 @@ class Residency:
             )
         excess = sum(resident.refresh_memory() for resident in self) + need - self.memory
         found: list[Resident] = []
-        for resident in sorted((r for r in self if r.idle), key=lambda r: r.last_used):
+        for resident in self.idle_for_longest():
             if excess <= 0:
                 break
             excess -= resident.memory
             found.append(resident)
         return found if excess <= 0 else None
+
+    def idle_for_longest(self) -> list[Resident]:
+        """Return the idle models, the least recently used first."""
+        return sorted((resident for resident in self if resident.idle), key=lambda resident: resident.last_used)
 
     def unload(self, resident: Resident) -> None:
         """Close the engine and forget the model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from mlxk_core._generation.jobs import Job, Resident
 from mlxk_core._processes.client_queues import ClientQueues
@@ -36,8 +37,12 @@ class RowTurns:
         """Forget `job`, which is over before its row had a place."""
         self._ready.discard(_lane(job), job)
 
-    def take(self) -> Job | None:
-        """Take the job whose turn it is; None if there is none, or no place for it yet."""
+    def take(self, fits: Callable[[Job, bool], bool] = lambda job, has_rows: True) -> Job | None:
+        """Take the job whose turn it is; None if there is none, or no place for it yet.
+
+        `fits(job, has_rows)` says whether there is memory for its row, where its client has running rows or not. One
+        without holds back the rows of clients that have some running, and is passed by those of others.
+        """
         if not self._ready or (running := self._running.total()) >= self._places + self._reserve:
             return None
         full = running >= self._places
@@ -47,8 +52,15 @@ class RowTurns:
         lanes = [
             lane for lane in self._ready if not (full and self._running[lane[0]]) and reading[lane] < _MOST_READING
         ]
-        lane = min(lanes, key=lambda lane: self._running[lane[0]], default=None)
-        return None if lane is None else self._ready.take(lane)
+        held_back = False
+        for lane in sorted(lanes, key=lambda lane: self._running[lane[0]]):
+            has_rows = self._running[lane[0]] > 0
+            if held_back and has_rows:
+                return None
+            if fits(self._ready.first(lane), has_rows):
+                return self._ready.take(lane)
+            held_back = True
+        return None
 
     def begin(self, job: Job) -> None:
         """The row of `job` has a place."""

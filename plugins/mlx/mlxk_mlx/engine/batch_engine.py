@@ -35,6 +35,8 @@ from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
 
 _STOP_SEQUENCE_CACHE = 64
+_GROWTH = 256
+"""Tokens for which a row must have room when another one begins: mlx-lm's caches grow by as many."""
 _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
@@ -54,6 +56,12 @@ class _ActiveRow:
     mask: RowMask | None = None
     scored: bool = False
     """Its cached tokens were computed for it, when the prompt was scored."""
+    sampled: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of its prompt and its response so far."""
+        return len(self.row.prompt) + self.sampled
 
     @property
     def complete(self) -> bool:
@@ -111,6 +119,20 @@ class MlxEngine:
     @property
     def prompt_cache_bytes(self) -> int:
         return self._prompt_cache.nbytes
+
+    def drop_prompts(self, size: int, /) -> int:
+        return self._prompt_cache.drop(size)
+
+    def row_bytes(self, row: Row, /) -> int:
+        lengths = [active.length for active in self._rows.values()]
+        if row.prompt_logprobs is None:
+            lengths.append(len(row.prompt))
+            alone = 0
+        else:
+            alone = self._footprint.row_bytes(len(row.prompt))
+        # The caches of a batch are as long as the longest of its rows.
+        batch = len(lengths) * self._footprint.row_bytes(max(lengths, default=0) + _GROWTH)
+        return max(0, batch - int(self._generator.prompt_cache_nbytes)) + alone
 
     def render(
         self,
@@ -201,6 +223,7 @@ class MlxEngine:
         logprobs = self._logprobs(sampled)
         for response in sampled:
             active = self._by_uid[response.uid]
+            active.sampled += 1
             if active.failure is None:
                 events.append(_sampled_event(active, response, logprobs.get(response.uid)))
             if response.finish_reason is not None:

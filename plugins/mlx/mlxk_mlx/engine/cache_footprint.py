@@ -18,12 +18,15 @@ _LARGEST_WINDOW = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class CacheFootprint:
-    """Memory and abilities of a network's caches: bytes per prompt token, and whether they can be trimmed.
+    """Memory and abilities of a network's caches: bytes per token, and whether they can be trimmed.
 
-    `padded` caches skip the padding of a batch whose prompts have different lengths.
+    `windows` are bytes per token and tokens of the layers that keep the last tokens only, `state_bytes` what a row
+    takes whatever its length. `padded` caches skip the padding of a batch whose prompts have different lengths.
     """
 
     bytes_per_token: float
+    windows: tuple[tuple[float, int], ...]
+    state_bytes: int
     trimmable: bool
     sliding_window: bool
     padded: bool
@@ -37,18 +40,29 @@ class CacheFootprint:
         cache: Cache = make_prompt_cache(network)
         network(mx.array([[0]]), cache=cache)
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
-        growing = [layer for layer in flat if not hasattr(layer, "max_size")]
-        held = sum(layer.nbytes / layer.keys.shape[2] for layer in growing if getattr(layer, "keys", None) is not None)
         windows = [layer.max_size for layer in flat if hasattr(layer, "max_size")]
         if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
             raise ValueError("a sliding window is out of range")
-        windowed = len(growing) < len(flat)
-        trimmable = not windowed and all(layer.is_trimmable() for layer in flat)
-        return cls(held, trimmable, windowed, type(network).__module__.rpartition(".")[2] not in _UNPADDED)
+        held, state, windowed = 0.0, 0, []
+        for layer in flat:
+            if getattr(layer, "keys", None) is None:
+                state += layer.nbytes
+            elif hasattr(layer, "max_size"):
+                windowed.append((layer.nbytes / layer.keys.shape[2], layer.max_size))
+            else:
+                held += layer.nbytes / layer.keys.shape[2]
+        trimmable = not windows and all(layer.is_trimmable() for layer in flat)
+        padded = type(network).__module__.rpartition(".")[2] not in _UNPADDED
+        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded)
+
+    def row_bytes(self, tokens: int) -> int:
+        """Return the bytes of the caches of a row with so many tokens."""
+        windows = sum(each * min(tokens, window) for each, window in self.windows)
+        return int(self.bytes_per_token * tokens + windows) + self.state_bytes
 
     def check(self, prompt_tokens: int) -> None:
         """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
-        check_free_memory(int(self.bytes_per_token * prompt_tokens), prompt_tokens)
+        check_free_memory(self.row_bytes(prompt_tokens), prompt_tokens)
 
 
 def check_free_memory(needed: int, prompt_tokens: int) -> None:

@@ -1,0 +1,118 @@
+"""Memory of the rows: which may begin, and which must end when all of them together have grown too much."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from mlxk_core._errors import InsufficientMemory
+from mlxk_core._generation.engine import PromptCachingEngine, RowMemoryEngine
+from mlxk_core._generation.jobs import Job, Resident
+from mlxk_core._generation.residency import Residency
+from mlxk_core._text.units import human_size
+
+_RESERVE = 4
+"""The share of the rows' memory that is kept for clients without a running row: a fourth."""
+_LEAST = 16
+"""Rows have a sixteenth of the budget even if the weights take more than was estimated."""
+_INTERVAL = 0.1
+"""Seconds between two looks at rows that wait for memory or have grown: it takes a tenth of a millisecond."""
+
+
+class RowMemory:
+    """Keeps models, rows and prompt caches within the budget of `residency`. Used on the engine thread.
+
+    Prompt caches are dropped first, then idle models unloaded (`unload`), then rows wait, or fail if they have grown.
+    """
+
+    def __init__(self, residency: Residency, unload: Callable[[Resident], None]) -> None:
+        self._residency = residency
+        self._unload = unload
+        self._next_try = self._next_look = 0.0
+
+    def may_try(self) -> bool:
+        """Return whether it is time to ask again for rows that did not fit. Without one that waited, always."""
+        return time.monotonic() >= self._next_try
+
+    def row_ended(self) -> None:
+        """Note that memory became free."""
+        self._next_try = 0.0
+
+    def fits(self, job: Job, *, has_rows: bool) -> bool:
+        """Return whether the row of `job` may begin: there is room, or no running row will ever make some.
+
+        A client that `has_rows` leaves a fourth of the rows' memory to the others.
+        """
+        engine, row = job.resident and job.resident.engine, job.row
+        if not isinstance(engine, RowMemoryEngine) or row is None:
+            return True
+        need = engine.row_bytes(row)
+        kept = (self._budget() - self._weights()) // _RESERVE if has_rows else 0
+        if self._free() + self._droppable() >= need + kept and self._make_room(need):
+            return True
+        if not any(resident.rows for resident in self._residency):
+            return True
+        self._next_try = time.monotonic() + _INTERVAL
+        return False
+
+    def check(self, job: Job) -> None:
+        """Raise `InsufficientMemory` if the row of `job`, which is next, does not fit: it never will."""
+        engine, row = job.resident and job.resident.engine, job.row
+        if isinstance(engine, RowMemoryEngine) and row is not None:
+            need = engine.row_bytes(row)
+            if need > (free := self._free()):
+                raise InsufficientMemory(
+                    f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(max(0, free))} "
+                    f"of the budget of {human_size(self._residency.memory)} are left. Shorten the prompt, use a "
+                    "smaller model, or raise `memory`.",
+                    needed=need,
+                    free=max(0, free),
+                )
+
+    def overgrown(self) -> Job | None:
+        """Return a job whose row must end, since the rows have grown beyond the budget: the youngest of the client with
+        the most. None if there is room."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + _INTERVAL
+        if self._make_room(0):
+            return None
+        jobs = [
+            job
+            for resident in self._residency
+            if isinstance(resident.engine, RowMemoryEngine)
+            for job in resident.rows.values()
+        ]
+        rows = Counter(job.client for job in jobs)
+        return max(jobs, key=lambda job: (rows[job.client], job.admitted_at), default=None)
+
+    def _make_room(self, need: int) -> bool:
+        """Drop prompt caches and idle models until `need` bytes are free. Return whether they are."""
+        missing = need - self._free()
+        if missing <= 0:
+            return True
+        for resident in self._residency:
+            if isinstance(resident.engine, PromptCachingEngine) and missing > 0:
+                missing -= resident.engine.drop_prompts(missing)
+        if (missing := need - self._free()) <= 0:
+            return True
+        for resident in self._residency.idle_for_longest():
+            self._unload(resident)
+            if need <= self._free():
+                return True
+        return False
+
+    def _free(self) -> int:
+        return self._budget() - sum(resident.refresh_memory() for resident in self._residency)
+
+    def _droppable(self) -> int:
+        return sum(resident.memory if resident.idle else resident.prompt_cache for resident in self._residency)
+
+    def _budget(self) -> int:
+        return max(self._residency.memory, self._weights() + self._residency.memory // _LEAST)
+
+    def _weights(self) -> int:
+        """Bytes that models hold without rows and prompt caches."""
+        return sum(resident.weights for resident in self._residency)
