@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from mlxk_core._text.control_characters import one_line
+from mlxk_core._text.shorten import shorten_middle
 
 _MAX_CANDIDATES = 10
+_LONGEST_MESSAGE = 20_000
+"""Characters. A message may quote a value of megabytes, and whoever shows it searches it for paths and keys."""
 
 
 class Kind(NamedTuple):
@@ -35,7 +38,7 @@ class MlxkError(Exception):
     """What a terminal shows instead of the message, if there are `lines`: the headline, then one line each."""
 
     def __init__(self, message: str, *, data: Any = None, kind: Kind | None = None, **details: Any) -> None:
-        super().__init__(message)
+        super().__init__(shorten_middle(message, _LONGEST_MESSAGE))
         self.details: Mapping[str, Any] = details
         self.data = data
         if kind is not None:

@@ -1,4 +1,4 @@
-"""Markers and JSON in streamed text, white space at their edges, paths in messages, and sizes, counts and durations."""
+"""Markers and JSON in streamed text, long messages and paths in them, white space at edges, sizes and durations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from mlxk_core._text.edge_trimmer import EdgeTrimmer
 from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
 from mlxk_core._text.path_hiding import without_paths
+from mlxk_core._text.shorten import shorten_middle
 from mlxk_core._text.units import human_duration, human_size, parse_duration, plural
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "markers",
     "parse_duration",
     "plural",
+    "shorten_middle",
     "without_paths",
 ]

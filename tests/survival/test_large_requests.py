@@ -99,6 +99,14 @@ def test_survives_conversations_of_megabytes_that_are_cut(real, kit):
 VALUES = {
     "the name of a model": ({"model": "tiny/" + "a" * (10 * MEGABYTE)}, 404, "model"),
     "a role": ({"messages": [{"role": WORD, "content": "x"}]}, 400, "messages[0].role"),
+    "a role that looks like a place": (
+        {"messages": [{"role": " - at `$." + "[" * 100_000 + "`", "content": "x"}]},
+        400,
+        "messages[0].role",
+    ),
+    "a role that looks like paths": ({"messages": [{"role": "/a " * 5_000_000, "content": "x"}]}, 400, None),
+    "a duration": ({"keep_alive": "1h" * 7_000_000}, 400, "keep_alive"),
+    "a duration with an error": ({"keep_alive": "1h" * 7_000_000 + "x"}, 400, "keep_alive"),
     "an effort": ({"reasoning_effort": WORD}, 400, "reasoning_effort"),
     "the name of a field": ({WORD: 1}, 200, None),
     "the name of a token": ({"logit_bias": {WORD: 1}}, 400, None),
@@ -162,10 +170,10 @@ def test_survives_tools_of_many_values(real, kit):
             assert (reply.status, reply.error["param"].startswith("tools[0]")) == (400, True)
 
 
-VALUES = '{"a": [' + "[]," * 600_000 + "[]]}"
+MANY = '{"a": [' + "[]," * 600_000 + "[]]}"
 
 
-@pytest.mark.parametrize("arguments", [VALUES, json.dumps(VALUES), VALUES[:-4]], ids=["object", "text", "cut"])
+@pytest.mark.parametrize("arguments", [MANY, json.dumps(MANY), MANY[:-4]], ids=["object", "text", "cut"])
 def test_survives_arguments_of_many_values(real, kit, arguments):
     call = {**CALL, "function": {"name": "get", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}, USER]

@@ -11,15 +11,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlxk_core.api.errors import InvalidOption, Kind, UsageError
+from mlxk_core.api.text import shorten_middle
 from mlxk_protocol.fields import check_fields
 from mlxk_protocol.words import allowed_words, in_json_words
 
 _T = TypeVar("_T")
 BOM = b"\xef\xbb\xbf"
 """The mark that some programs put before UTF-8 text."""
-_AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$")
+_BEFORE_PATH = " - at "
+_PATH = re.compile(r"(?:`key` in )?`\$\.?(?P<path>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
 _ENUM = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_LONGEST_PROBLEM = 2000
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_BROKEN_BODY = 64 << 10
 """Bytes of a body that is not JSON and still looked at, to name the field that holds NaN or 1e400."""
@@ -98,10 +101,11 @@ def _whole_numbers(value: Any) -> Any:
 
 def field_error(error: msgspec.ValidationError, kind: Any, path: str = "") -> UsageError:
     """Return the error for a value that is no `kind`; `path` is where the value comes from."""
-    text = str(error)
-    at = _AT.search(text)
+    # The problem may quote the client's value, with anything in it.
+    problem, _, place = str(error).rpartition(_BEFORE_PATH)
+    at = _PATH.fullmatch(place)
     inner = at["path"].removesuffix("[...]") if at else ""
-    problem = text[: at.start()] if at else text
+    problem = shorten_middle(problem if at else str(error), _LONGEST_PROBLEM)
     joined = _join(path, inner)
     if missing := _MISSING.search(problem):
         return required(_join(joined, missing["field"]))

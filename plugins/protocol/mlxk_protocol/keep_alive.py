@@ -10,6 +10,7 @@ from mlxk_core.api.errors import InvalidOption
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)")
 _PART = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
+_LONGEST = 64
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
@@ -22,11 +23,14 @@ def keep_alive_seconds(value: float | str | None) -> float | None:
         return None
     seconds = value if isinstance(value, int | float) else _parse(value.strip())
     if seconds is None or not math.isfinite(seconds):
-        raise InvalidOption("keep_alive", f"expected seconds or a duration such as 5m, not {value!r}")
+        shown = value if isinstance(value, int | float) else value[:_LONGEST]
+        raise InvalidOption("keep_alive", f"expected seconds or a duration such as 5m, not {shown!r}")
     return float(seconds)
 
 
 def _parse(text: str) -> float | None:
+    if len(text) > _LONGEST:
+        return None
     if _NUMBER.fullmatch(text):
         return float(text)
     match = _DURATION.fullmatch(text)

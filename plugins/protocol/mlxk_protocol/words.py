@@ -55,7 +55,7 @@ def allowed_words(kind: Any, path: str) -> str:
 
 def _steps(path: str) -> Iterator[str]:
     """Return the names in `tools[0].type`, and an empty one for each place in a list."""
-    for part in re.findall(r"\[[^\]]*\]|[^.\[]+", path):
+    for part in re.findall(r"\[[^\[\]]*\]|[^.\[]+", path):
         yield "" if part.startswith("[") else part
 
 

@@ -22,7 +22,7 @@ from mlxk_core.api.errors import (
     text_of,
 )
 from mlxk_core.api.server import ApiError, ErrorEncoder, ErrorInfo
-from mlxk_core.api.text import without_paths
+from mlxk_core.api.text import shorten_middle, without_paths
 
 _FIELD = re.compile(r"\{[^}]*\}")
 # The SDKs give up when they are to wait longer than two minutes, and a queue moves faster than that.
@@ -132,9 +132,7 @@ def api_error(error: BaseException) -> ApiError:
 
 
 def _shortened(text: str) -> str:
-    return (
-        text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE // 2]} … {text[-_LONGEST_MESSAGE // 2 :]}"
-    )
+    return shorten_middle(text, _LONGEST_MESSAGE)
 
 
 def _part_at_fault(error: MlxkError) -> str:

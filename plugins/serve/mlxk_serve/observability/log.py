@@ -13,8 +13,11 @@ from typing import Any
 
 from mlxk_core.api.commands import escape_control
 from mlxk_core.api.paths import expand_user
+from mlxk_core.api.text import shorten_middle
 from mlxk_serve.observability.line_writer import LineWriter
 
+_LONGEST_MESSAGE = 20_000
+"""Characters of a message that are searched for keys."""
 LOGGER = logging.getLogger("mlxk.serve")
 _SECRETS = (
     re.compile(r"(?i)\b(bearer\s+)[^\s'\",]+"),
@@ -36,7 +39,7 @@ class _Formatter(logging.Formatter):
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = shorten_middle(record.getMessage(), _LONGEST_MESSAGE)
         facts: dict[str, Any] = getattr(record, "facts", {})
         trace = self.formatException(record.exc_info) if record.exc_info else None
         if self._as_json:
