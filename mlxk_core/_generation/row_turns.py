@@ -9,17 +9,20 @@ from mlxk_core._generation.jobs import Job, Resident
 from mlxk_core._processes.client_queues import ClientQueues
 
 _MOST_READING = 2048
-"""Prompt tokens of one client that an engine may have to read before the next row of that client is admitted. Engines
-read prompts in order of arrival, so the row of another client waits for as many at most, and for one long prompt."""
+"""Tokens of short prompts of one client that an engine may have to read before the next one is admitted. Engines read
+prompts in order of arrival, some at a time: those of another client wait for few."""
+_LONG = 1024
+"""What a prompt that is longer than that counts for, so that two are read at a time."""
 
-_Lane = tuple[str, Resident]
+_Lane = tuple[str, Resident, bool]
+"""A client, a model, and whether the prompt is long: short ones pass those."""
 
 
 class RowTurns:
     """Rows that are ready, and the places for them: `places` for all, and `reserve` for clients that have none.
 
     The client with the fewest running rows has the next place, and of several the one that was served longest ago.
-    A client with rows for several models has a turn for each.
+    A client has a turn for each model, and for long prompts.
     """
 
     def __init__(self, places: int, reserve: int) -> None:
@@ -66,7 +69,8 @@ class RowTurns:
         """The row of `job` has a place."""
         assert job.row is not None
         self._running[job.client] += 1
-        self._reading[job] = len(job.row.prompt)
+        length = len(job.row.prompt)
+        self._reading[job] = length if length <= _MOST_READING else _LONG
 
     def prompt_read(self, job: Job) -> None:
         """The engine has read the prompt of `job`."""
@@ -85,5 +89,5 @@ class RowTurns:
 
 
 def _lane(job: Job) -> _Lane:
-    assert job.resident is not None
-    return job.client, job.resident
+    assert job.resident is not None and job.row is not None
+    return job.client, job.resident, len(job.row.prompt) > _MOST_READING

@@ -76,17 +76,18 @@ def test_clients_with_as_many_rows_take_turns(house, submit):
     assert added(backend) == ["endless", "a1", "b1", "c1", "a2", "b2", "a3"]
 
 
-def test_one_long_prompt_of_a_client_is_read_at_a_time(house, submit):
+def test_two_long_prompts_of_a_client_are_read_at_a_time(house, submit):
     backend = fake_backend("ok", step_seconds=0.005, prefill_chunk=1)
     house.open(backend)
-    many = [submit("a", name * 3000, max_tokens=1) for name in "xyz"]
-    assert submit("b").result().content == "ok"
-    assert submit("a", "short") and added(backend) == ["x" * 3000, "?"]
+    many = [submit("a", name * 3000, max_tokens=1) for name in "wxyz"]
+    assert submit("b").result().content == submit("a", "short").result().content == "ok"
+    assert [prompt[0] for prompt in added(backend)] == ["w", "x", "?", "s"]
+    many.append(submit("b", "b" * 3000))
+    house.wait_for(lambda: len(added(backend)) == 5)
     backend.script.prefill_chunk = 1 << 30
     for generation in many:
         generation.result()
-    house.wait_for(lambda: len(added(backend)) == 5)
-    assert [prompt[0] for prompt in added(backend)] == ["x", "?", "y", "z", "s"]
+    assert [prompt[0] for prompt in added(backend)] == ["w", "x", "?", "s", "b", "y", "z"]
 
 
 def test_short_prompts_of_a_client_are_read_together(house, submit):
@@ -102,11 +103,12 @@ def test_short_prompts_of_a_client_are_read_together(house, submit):
 def test_a_row_that_ends_before_its_prompt_is_read_makes_room(house, submit):
     backend = fake_backend("ok", step_seconds=0.005, prefill_chunk=1)
     house.open(backend)
-    first, second = submit("a", "x" * 3000), submit("a", "y" * 3000)
-    house.wait_for(lambda: len(added(backend)) == 1)
-    first.close()
+    first, second, third = (submit("a", name * 3000) for name in "xyz")
     house.wait_for(lambda: len(added(backend)) == 2)
+    first.close()
+    house.wait_for(lambda: len(added(backend)) == 3)
     second.close()
+    third.close()
     house.wait_for(lambda: running(house) == 0)
     backend.script.prefill_chunk = 1 << 30
     assert submit("a").result().content == "ok"
