@@ -18,11 +18,13 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import count
 
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: the connection ends with a reset."""
 _EVENTS_AT_ONCE = 512
 _CONNECTS_AT_ONCE = 64
+_numbers = count()
 _WAIT = 0.05
 """Longest wait for events, in seconds."""
 
@@ -41,7 +43,8 @@ class Then(Enum):
 
 @dataclass(frozen=True)
 class Attack:
-    """What each client sends first, what it does then, and what it sends again and again every `interval` seconds."""
+    """What each client sends first (with its number for `NUMBER`), what it does then, and what it sends again and again
+    every `interval` seconds."""
 
     first: bytes = b""
     then: Then = Then.READ
@@ -59,6 +62,11 @@ def _chat() -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
+NUMBER = b"{number}"
+_HALF_A_BODY = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 100000\r\n\r\n{"
+)
 _CHUNKED = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -75,6 +83,8 @@ ATTACKS = {
     "header floods": Attack(b"GET / HTTP/1.1\r\n", more=b"x: y\r\n" * 100),
     "GET storm": Attack(_get("/v1/models", "close")),
     "probe storm": Attack(_get("/livez", "close")),
+    "different probes": Attack(_get("/livez", "close\r\nX-Number: {number}")),
+    "half bodies": Attack(_HALF_A_BODY + b" " * 50_000),
     "one-byte chunks": Attack(_CHUNKED, more=b"1\r\n \r\n" * 100),
     "chats": Attack(_chat()),
 }
@@ -85,7 +95,7 @@ class Client:
 
     def __init__(self, attack: Attack, port: int) -> None:
         self.attack = attack
-        self.unsent = attack.first
+        self.unsent = attack.first.replace(NUMBER, b"%d" % next(_numbers))
         self.began = False
         """Whether the connection was made, and the first bytes were sent."""
         self.due: float | None = None

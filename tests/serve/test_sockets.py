@@ -418,8 +418,12 @@ def test_a_probe_behind_a_response_that_is_not_read_does_not_stop_the_loop(loop,
         assert b"hello" in served.read(sock)
 
 
+NO_TIME = {"accept_time": 0, "behind_time": 1e6}
+"""Limits of a server that is always behind."""
+
+
 def test_without_time_to_accept_all_requests_without_a_place_are_not_even_parsed(loop, kit, slow):
-    served = loop(slow, connections=1, accept_time=0)
+    served = loop(slow, connections=1, **NO_TIME)
     with busy_connection(served, kit), contextlib.ExitStack() as stack:
         newcomers = [stack.enter_context(served.connect()) for _ in range(5)]
         for sock in newcomers:
@@ -452,7 +456,7 @@ def test_without_time_to_accept_all_the_same_probes_get_the_same_response(loop, 
             assert received.endswith(b"\r\n\r\nhello")
         return len(probes) - before
 
-    served = loop(application, probes_at_once=True, accept_time=0)
+    served = loop(application, probes_at_once=True, **NO_TIME)
     assert probe() == 1
     kit.until(lambda: probe() == 0)
     for i in range(3):
@@ -460,6 +464,23 @@ def test_without_time_to_accept_all_the_same_probes_get_the_same_response(loop, 
     served = loop(application, probes_at_once=True, accept_time=1e6)
     for _ in range(3):
         assert probe() == 1
+
+
+def test_without_time_to_accept_all_a_probe_that_came_before_goes_before_other_ones(loop, kit, slow):
+    def probe(header=b""):
+        with served.connect() as sock:
+            sock.sendall(REQUEST.replace(b"/", b"/livez", 1).replace(b"\r\n\r\n", header + b"\r\n\r\n"))
+            return served.read(sock).split(b" ")[1]
+
+    served = loop(slow, connections=1, probes_at_once=True, probe_time=0, **NO_TIME)
+    assert [probe() for _ in range(2)] == [b"200", b"200"]
+    with busy_connection(served, kit):
+        assert probe(b"\r\nX-Other: 1") == b"503"
+        assert probe() == b"200"
+        served = loop(slow, connections=1, probes_at_once=True, **NO_TIME)
+        with busy_connection(served, kit):
+            assert probe(b"\r\nX-Other: 1") == b"200"
+        slow.finished.set()
 
 
 def test_few_descriptors_mean_few_connections(loop):

@@ -32,6 +32,10 @@ class Limits:
     connections: int = 2048
     accept_time: float = 0.1
     """How long connections are accepted at once; several times in a turn of the loop."""
+    behind_time: float = 0.5
+    """After this time it is forgotten that there was no time to accept all."""
+    probe_time: float = 0.02
+    """How much of it probes may take that were not seen before, while there is no time to accept all."""
     unsent: int = 256 << 10
     """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
     unsent_bodies: int = 64 * MEGABYTE

@@ -70,6 +70,8 @@ class Channel(SendingChannel, Connection):
         self._reads = self._received_bytes = 0
         self._disconnect_lock = threading.Lock()
         self._disconnect_callback: Callable[[], None] | None = None
+        self.closes = False
+        """Whether the connection is closed after the first response."""
         self.last_response: bytes | None = None
         """The response after which the connection was closed, if all of it was sent at once."""
         self._lingers = False
@@ -194,7 +196,9 @@ class Channel(SendingChannel, Connection):
         if completed is not None and completed.request is request:
             return completed
         pipelined = bool(self.unparsed) or len(self.requests) > 1
-        if self._surplus or (pipelined and self.server.capacity.exceeded):  # one request only: others need the place
+        if (
+            self._surplus or self.closes or (pipelined and self.server.capacity.exceeded)
+        ):  # one request only: others need the place
             request.headers["CONNECTION"] = "close"
             self._lingers = pipelined
         return Task(channel, request)

@@ -29,8 +29,6 @@ OnRejected = Callable[[str, str, str, ApiError], None]
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LAST_ACCEPTING = 1.0
 """Seconds for accepting those who are connected as far as the system is concerned when the server ends."""
-_BEHIND = 0.5
-"""Seconds after which it is forgotten that there was no time to accept all."""
 _FREED = 8
 """Connections closed when the descriptors run out: something else needs them too."""
 _PAUSE, _RECOVERED = 0.5, 10.0
@@ -64,7 +62,7 @@ class Listener(BaseWSGIServer):
     """Whether the application answers probes without waiting for anything."""
     _paused_until: float | None = None
     _pauses = 0
-    _behind_until = 0.0
+    _behind_until = _probe_time = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -84,12 +82,13 @@ class Listener(BaseWSGIServer):
 
     def handle_accept(self) -> None:
         if self._accept_some():
-            self._behind_until = time.monotonic() + _BEHIND
+            self._behind_until = time.monotonic() + self.limits.behind_time
 
     def _accept_some(self) -> bool:
         """Accept those who wait, for some time: one in each turn would be slower than clients connect, and a client
         for whom the system has no room tries again only after a second. Return whether there are more."""
         end = time.monotonic() + self.limits.accept_time
+        self._probe_time = self.limits.probe_time
         while self.capacity.reserve():  # the system keeps those for whom there is no place
             try:
                 accepted = self._accept_or_pause()
@@ -113,23 +112,27 @@ class Listener(BaseWSGIServer):
         if new.ended:  # a flood of these is cheap, and costs no other connection its place
             new.handle_close()
         elif not self.respond_unread(new, room=self.capacity.admit()):
-            if new.probing:  # it need not wait for others
+            if new.probing and self._has_time(new):  # it need not wait for others
+                began = time.monotonic()
                 self.receive(new)
+                self._probe_time -= time.monotonic() - began
             else:
                 new.open()
+
+    def _has_time(self, probe: NewConnection) -> bool:
+        """Whether there is time to read a probe now: a supervisor sends the same one again and again, and is not held
+        up by a flood of different ones."""
+        return not self.behind or self._probe_time > 0 or (probe.start or b"") in self._probe_responses
 
     def respond_unread(self, new: NewConnection, *, room: bool) -> bool:
         """Answer a request if there is no time to read it, and return whether that is so: a probe like the same one a
         moment ago, all others with an error if there is no `room` for them either."""
         if not (self.behind and new.start):
             return False
-        if new.probing:
-            response = self._probe_responses.of(new.start)
-            if response is None:
+        response = self._probe_responses.of(new.start) if new.probing else None
+        if response is None:
+            if room or (new.probing and self._has_time(new)):
                 return False
-        elif room:
-            return False
-        else:
             response = self.rejection
             self.capacity.count_closed()
         new.respond(response)
@@ -144,9 +147,12 @@ class Listener(BaseWSGIServer):
             sock.close()
             return
         channel = Channel(self, sock, new.address, self.adj, map=self.connections)
+        if not probing:
+            wasyncore.readwrite(channel, select.POLLIN)
+            return
+        channel.closes = self.behind
         wasyncore.readwrite(channel, select.POLLIN)
-        if probing and channel.last_response:
-            self._probe_responses.keep(start, channel.last_response)
+        self._probe_responses.keep(start, channel.last_response)
 
     def _accept_or_pause(self) -> tuple[socket.socket, Any] | None:
         accepted: tuple[socket.socket, Any] | None
