@@ -340,3 +340,15 @@ def test_large_bodies_share_a_number_of_bytes_and_small_ones_need_none(serve, en
             assert chunked.recv(100).startswith(b"HTTP/1.1 503")
         assert client.chat().status == 200
     kit.until(lambda: client.post(CHAT, large).status != 503)
+
+
+@pytest.mark.parametrize(("files", "status"), [(1 << 20, 499), (16 << 20, 200)])
+def test_large_responses_of_slow_readers_share_a_number_of_bytes_in_files(serve, engine, kit, files, status):
+    client = serve(limits={"unsent_bodies": 1 << 16, "unsent_files": files}).client
+    with contextlib.closing(client.begin("/tokenize", {"model": "fake", "prompt": "a b " * 200_000})) as sock:
+        kit.until(lambda: client.metric(f'mlxk_requests_total{{route="/tokenize",status="{status}"}}') == 1)
+        head, _, body = kit.everything(sock).partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
+    assert length > 2 << 20
+    assert (len(body) == length) == (status == 200)
+    assert client.chat().status == 200

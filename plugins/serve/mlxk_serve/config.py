@@ -40,6 +40,8 @@ class Limits:
     """Most unsent bytes of a response kept for a slow reader, and as many in the system's buffer."""
     unsent_bodies: int = 64 * MEGABYTE
     """Most bytes of large responses kept in memory for slow readers, all together; others are in temporary files."""
+    unsent_files: int = 1024 * MEGABYTE
+    """Most bytes of such files. A response beyond that is closed before its end."""
     logprobs: int = 128 * MEGABYTE
     """Most bytes of log probabilities held for responses that are not streamed, all together; a fourth for each."""
     stalled_time: float = 30

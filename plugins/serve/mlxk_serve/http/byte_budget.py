@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from io import BytesIO
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
@@ -52,13 +55,30 @@ class Share:
     __del__ = release
 
 
-class MemoryBuffer(ReadOnlyFileBasedBuffer):
-    """Bytes to send, in memory; waitress would write as many to a temporary file. `share` is what they take."""
+class UnsentBuffer(ReadOnlyFileBasedBuffer):
+    """Bytes to send, in a file or in memory. `share` is what they take of a budget."""
 
-    def __init__(self, data: bytes, share: Share) -> None:
-        super().__init__(BytesIO(data))
+    def __init__(self, data: bytes, file: BinaryIO, share: Share) -> None:
+        super().__init__(file)
         self.remain = len(data)
         self._share = share
+
+    @classmethod
+    def in_memory(cls, data: bytes, share: Share) -> UnsentBuffer:
+        """Keep `data` in memory; waitress would write it to a temporary file."""
+        return cls(data, BytesIO(data), share)
+
+    @classmethod
+    def in_file(cls, data: bytes, share: Share) -> UnsentBuffer:
+        """Write `data` to a temporary file. Raises `OSError`."""
+        with ExitStack() as stack:
+            file = stack.enter_context(TemporaryFile("w+b", buffering=0))
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            file.seek(0)
+            stack.pop_all()  # the buffer closes it
+        return cls(data, file, share)
 
     def close(self) -> None:
         super().close()

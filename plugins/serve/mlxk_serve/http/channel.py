@@ -47,6 +47,7 @@ class ConnectionOwner(Protocol):
     capacity: Places
     bodies: ByteBudget
     unsent: ByteBudget
+    unsent_in_files: ByteBudget
     probes_at_once: bool
 
 

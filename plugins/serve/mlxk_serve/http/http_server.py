@@ -73,6 +73,7 @@ class HttpServer:
             clear_untrusted_proxy_headers=True,
         )
         bodies, unsent = ByteBudget(limits.bodies), ByteBudget(limits.unsent_bodies)
+        unsent_in_files = ByteBudget(limits.unsent_files)
         self._listeners: list[Listener] = []
         for sock in sockets:
             kind = UnixListener if sock.family == getattr(socket, "AF_UNIX", None) else TcpListener
@@ -90,7 +91,8 @@ class HttpServer:
             listener.limits, listener.on_rejected = limits, on_rejected
             listener.probes_at_once = probes_at_once
             listener.connections = self._connections
-            listener.capacity, listener.bodies, listener.unsent = self.capacity, bodies, unsent
+            listener.capacity, listener.bodies = self.capacity, bodies
+            listener.unsent, listener.unsent_in_files = unsent, unsent_in_files
             self._listeners.append(listener)
 
     def listen(self) -> None:

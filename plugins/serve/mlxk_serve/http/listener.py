@@ -58,6 +58,7 @@ class Listener(BaseWSGIServer):
     connections: dict[int, Any]
     bodies: ByteBudget
     unsent: ByteBudget
+    unsent_in_files: ByteBudget
     probes_at_once: bool
     """Whether the application answers probes without waiting for anything."""
     _paused_until: float | None = None

@@ -13,7 +13,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 
-from mlxk_serve.http.byte_budget import MemoryBuffer, Share
+from mlxk_serve.http.byte_budget import Share, UnsentBuffer
 from mlxk_serve.observability.repeated import RepeatedMessage
 
 _NOT_STORED = RepeatedMessage(logging.ERROR)
@@ -25,7 +25,7 @@ class SendingChannel(HTTPChannel):
     _last_activity = 0.0
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None) -> None:
-        self._unsent = server.unsent
+        self._unsent, self._unsent_in_files = server.unsent, server.unsent_in_files
         self._socket_lock = threading.Lock()
         self._closed = False
         self._recorded: bytearray | None = None
@@ -65,12 +65,11 @@ class SendingChannel(HTTPChannel):
         return self._write_later(data)
 
     def _write_later(self, data: Any) -> Any:
-        """Keep `data` until the client reads it: in memory as long as all connections together have not too much."""
-        if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
-            share = Share(self._unsent)
-            if share.grow_to(len(data)):
-                data = MemoryBuffer(data, share)
+        """Keep `data` until the client reads it: in memory as long as all connections together have not too much, then
+        in temporary files, which have a limit as well."""
         try:
+            if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
+                data = self._buffer(data)
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
             _NOT_STORED.log(
@@ -78,6 +77,16 @@ class SendingChannel(HTTPChannel):
                 "Free some space in the folder of TMPDIR."
             )
             raise ClientDisconnected from error
+
+    def _buffer(self, data: bytes) -> UnsentBuffer:
+        share = Share(self._unsent)
+        if share.grow_to(len(data)):
+            return UnsentBuffer.in_memory(data, share)
+        share = Share(self._unsent_in_files)
+        if share.grow_to(len(data)):
+            return UnsentBuffer.in_file(data, share)
+        _NOT_STORED.log("a response cannot be stored until it is read: too many large ones wait for slow readers.")
+        raise ClientDisconnected
 
     def _send_now(self, data: bytes) -> int:
         """Return the number of bytes sent; 0 if there is an error, which waitress will meet again.
