@@ -14,7 +14,7 @@ from mlxk_core._generation.request import GenerationRequest, Message
 
 _MOST_OPTIONS = 10_000
 _LONGEST_OPTIONS = 1 << 20
-_MOST_IN_TOOLS = _MOST_IN_CALLS = 100_000
+_MOST_IN_SCHEMAS = _MOST_IN_CALLS = 100_000
 _LONGEST_UNWRITTEN = 4 << 20
 _FEW = 100
 _VALUE = 16
@@ -29,9 +29,11 @@ def check_template_options(options: Mapping[str, Any], *, option: str = "templat
 
 
 def check_values(request: GenerationRequest) -> None:
-    """Raise `InvalidOption` if tools, calls or template options of `request` have too many values, or its messages too
+    """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages too
     much reasoning."""
     check_template_options(request.template_options)
+    if request.constraint is not None and _count([request.constraint.value])[0] > _MOST_IN_SCHEMAS:
+        raise InvalidOption(request.constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
     _check_tools(request)
     _check_calls(request)
 
@@ -40,10 +42,10 @@ def _check_tools(request: GenerationRequest) -> None:
     values = 0
     for number, tool in enumerate(request.tools):
         values += _count([tool.parameters])[0]
-        if values > _MOST_IN_TOOLS:
+        if values > _MOST_IN_SCHEMAS:
             raise InvalidOption(
                 tool.option or f"tools[{number}].parameters",
-                f"the schemas of all tools may have {_MOST_IN_TOOLS:,} values at most",
+                f"the schemas of all tools may have {_MOST_IN_SCHEMAS:,} values at most",
             )
 
 

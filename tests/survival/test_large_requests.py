@@ -203,3 +203,23 @@ def test_survives_reasoning_that_no_template_writes(real, kit):
     with kit.Watch(real), ThreadPoolExecutor(4) as pool:
         replies = list(pool.map(lambda _: real.client.post(CHAT, body), range(4)))
     assert [(reply.status, reply.error["param"]) for reply in replies] == [(400, "messages")] * 4
+
+
+LARGE_SCHEMA = {"type": "string", "x": [0.5] * 400_000}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, {"messages": [USER], "guided_json": LARGE_SCHEMA}, "guided_json"),
+        (
+            "/v1/responses",
+            {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": LARGE_SCHEMA}}},
+            "text.format.schema",
+        ),
+    ],
+)
+def test_survives_schemas_of_many_values(real, kit, path, body, param):
+    with kit.Watch(real):
+        reply = real.client.post(path, {"model": real.client.model, **body})
+    assert (reply.status, reply.error["param"]) == (400, param)
