@@ -419,11 +419,19 @@ def test_a_probe_behind_a_response_that_is_not_read_does_not_stop_the_loop(loop,
 
 
 NO_TIME = {"accept_time": 0, "behind_time": 1e6}
-"""Limits of a server that is always behind."""
+"""Limits of a server that stays behind once two clients connect at the same time."""
+
+
+def fall_behind(served):
+    with served.connect(), served.connect():
+        settle(served, 2)
+    while served.http.connections:
+        served.http.turn(0.01)
 
 
 def test_without_time_to_accept_all_requests_without_a_place_are_not_even_parsed(loop, kit, slow):
     served = loop(slow, connections=1, **NO_TIME)
+    fall_behind(served)
     with busy_connection(served, kit), contextlib.ExitStack() as stack:
         newcomers = [stack.enter_context(served.connect()) for _ in range(5)]
         for sock in newcomers:
@@ -457,6 +465,7 @@ def test_without_time_to_accept_all_the_same_probes_get_the_same_response(loop, 
         return len(probes) - before
 
     served = loop(application, probes_at_once=True, **NO_TIME)
+    fall_behind(served)
     assert probe() == 1
     kit.until(lambda: probe() == 0)
     for i in range(3):
@@ -472,13 +481,15 @@ def test_without_time_to_accept_all_a_probe_that_came_before_goes_before_other_o
             sock.sendall(REQUEST.replace(b"/", b"/livez", 1).replace(b"\r\n\r\n", header + b"\r\n\r\n"))
             return served.read(sock).split(b" ")[1]
 
-    served = loop(slow, connections=1, probes_at_once=True, probe_time=0, **NO_TIME)
+    served = loop(slow, connections=2, probes_at_once=True, probe_time=0, **NO_TIME)
+    fall_behind(served)
     assert [probe() for _ in range(2)] == [b"200", b"200"]
-    with busy_connection(served, kit):
+    with busy_connection(served, kit), busy_connection(served, kit):
         assert probe(b"\r\nX-Other: 1") == b"503"
         assert probe() == b"200"
-        served = loop(slow, connections=1, probes_at_once=True, **NO_TIME)
-        with busy_connection(served, kit):
+        served = loop(slow, connections=2, probes_at_once=True, **NO_TIME)
+        fall_behind(served)
+        with busy_connection(served, kit), busy_connection(served, kit):
             assert probe(b"\r\nX-Other: 1") == b"200"
         slow.finished.set()
 
