@@ -9,6 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from mlxk_core._models.model import Model
+from mlxk_core.api.backends import PromptScored, Row, Sampled
+from mlxk_core.api.generation import Sampling
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import load
 from mlxk_testing.engine_contract import CHECKS, EngineHarness, describe
@@ -73,3 +75,24 @@ def bench(request, tmp_path_factory):
 @pytest.mark.parametrize("check", CHECKS, ids=describe)
 def test_the_engine_contract(bench, check):
     bench.run(check)
+
+
+def test_rows_have_half_of_the_time_while_a_prompt_is_scored(tmp_path):
+    def drive(engine):
+        """The number of tokens of another row, and of chunks, until the prompt is scored."""
+        sampling = Sampling(temperature=0)
+        engine.add(Row(id=1, prompt=[5], max_tokens=4000, sampling=sampling))
+        engine.add(Row(id=2, prompt=[5] * 3000, max_tokens=0, sampling=sampling, prompt_logprobs=0))
+        events = []
+        while not any(isinstance(event, PromptScored) and event.finish for event in events):
+            events += engine.step()
+        engine.remove(1)
+        return sum(isinstance(event, Sampled) for event in events), sum(
+            isinstance(event, PromptScored) for event in events
+        )
+
+    random_model(tmp_path, context=8192)
+    with EngineHarness(load, Model(name="random", path=tmp_path)) as bench:
+        tokens, chunks = bench.run(drive)
+    assert chunks > 6
+    assert tokens > 2 * chunks

@@ -7,6 +7,7 @@ It does not depend on how the network was made: any backend whose models are MLX
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class MlxEngine:
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
         self._scoring: dict[int, PromptScoring] = {}
+        self._score_at = 0.0
+        """When the next chunk may be scored, while other rows decode: they get as much time as the last one took."""
         self._masked = MaskedNetwork(network)
         self._decoding: list[int] = []
         self._generator = self._new_generator()
@@ -184,7 +187,8 @@ class MlxEngine:
     def _score(self) -> Sequence[StepEvent]:
         """Score a chunk of the first prompt that waits for it."""
         scoring = next(iter(self._scoring.values()), None)
-        if scoring is None:
+        began = time.monotonic()
+        if scoring is None or (self._rows and began < self._score_at):
             return ()
         id = scoring.row.id
         try:
@@ -192,6 +196,8 @@ class MlxEngine:
         except Exception as error:  # its cache is its own: no other row is affected
             del self._scoring[id]
             return [RowFailed(id, error)]
+        ended = time.monotonic()
+        self._score_at = ended + (ended - began)
         events: list[StepEvent] = [scored]
         if scoring.complete:
             del self._scoring[id]
