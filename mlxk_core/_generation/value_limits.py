@@ -29,8 +29,8 @@ def check_template_options(options: Mapping[str, Any], *, option: str = "templat
 
 
 def check_values(request: GenerationRequest) -> None:
-    """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages too
-    much reasoning."""
+    """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages
+    too much reasoning."""
     check_template_options(request.template_options)
     if request.constraint is not None and _count([request.constraint.value])[0] > _MOST_IN_SCHEMAS:
         raise InvalidOption(request.constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
