@@ -588,7 +588,7 @@ class EngineThread:
 def _out_of_memory(budget: int) -> InsufficientMemory:
     return InsufficientMemory(
         f"Out of memory: the requests that run have filled the budget of {human_size(budget)}. Try again later, "
-        "shorten the prompt or the response, use a smaller model, or raise `memory`.",
+        "shorten the prompt or the response, or use a smaller model.",
         budget=budget,
     )
 

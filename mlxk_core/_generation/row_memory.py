@@ -64,8 +64,8 @@ class RowMemory:
             if need > (free := self._free()):
                 raise InsufficientMemory(
                     f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(max(0, free))} "
-                    f"of the budget of {human_size(self._residency.memory)} are left. Shorten the prompt, use a "
-                    "smaller model, or raise `memory`.",
+                    f"of the budget of {human_size(self._residency.memory)} are left. Shorten the prompt or use "
+                    "a smaller model.",
                     needed=need,
                     free=max(0, free),
                 )
