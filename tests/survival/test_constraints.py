@@ -83,3 +83,13 @@ def test_one_hostile_schema_is_tried_once(server):
     }
     assert (seconds_of_ended(server), trials(server)) == before
     assert before[0] < 12, "a trial ends after five seconds of CPU"
+
+
+@pytest.mark.parametrize("levels", [300, 500, 700, 900])
+def test_survives_schemas_of_many_levels(server, kit, levels):
+    nested = []
+    for _ in range(levels):
+        nested = [nested]
+    with kit.Watch(server):
+        reply = server.client.post(CHAT, constrained(server, {"type": "string", "x": nested}))
+    assert (reply.status, reply.error["type"]) == (400, "invalid_request_error")

@@ -72,6 +72,8 @@ def test_survives_bodies_with_trailers_expectations_and_old_versions(server, kit
     length = b"Content-Length: %d\r\n" % len(body)
     with kit.Watch(server):
         assert status(server, CHUNKED + b"%x\r\n%b\r\n0\r\nx-trailer: y\r\n\r\n" % (len(body), body)) == 200
+        padded, trailer = body + b" " * 200_000, b"x: y\r\n" * 20_000
+        assert status(server, CHUNKED + b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(padded), padded, trailer)) == 400
         assert status(server, POST.replace(b"1.1", b"1.0") + length + b"\r\n" + body) == 200
         with connect(server) as sock:
             sock.sendall(POST + b"Expect: 100-continue\r\nConnection: close\r\n" + length + b"\r\n")

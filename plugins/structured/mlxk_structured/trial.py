@@ -71,7 +71,10 @@ class Trials:
     def run(self, grammar: Part, waiting: Callable[[], None]) -> Verdict:
         """Return the verdict on `grammar`. Raises what `waiting` raises, which is called ten times a second, and
         `TimeoutError` if the machine is too busy."""
-        request = {"grammar": base64.b64encode(pickle.dumps(grammar)).decode("ascii")}
+        try:
+            request = {"grammar": base64.b64encode(pickle.dumps(grammar)).decode("ascii")}
+        except RecursionError:
+            return _TOO_COMPLEX
         try:
             verdict = self._run_quickly(request, waiting)
         except _SlowLaneTaken:

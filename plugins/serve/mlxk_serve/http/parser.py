@@ -38,7 +38,8 @@ _NOT_STORED = RepeatedMessage(logging.ERROR)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNKS_AT_ONCE = 1 << 10
 _CHUNK_OVERHEAD = 16 << 10
-"""Bytes of chunk sizes and extensions that are always accepted. More than the body itself only costs parsing."""
+"""Bytes of chunk sizes and extensions that are always accepted: more than the body itself only costs parsing. And of a
+trailer at most."""
 
 
 class Parser(HTTPRequestParser):
@@ -81,8 +82,11 @@ class Parser(HTTPRequestParser):
             return len(data)
         if self.chunked and self.error is None and self.body_rcv is not None:
             body = len(self.body_rcv)
-            if self.body_bytes_received - body > _CHUNK_OVERHEAD + body:
-                self.error = BadRequest(ApiError(400, "The chunks of the body are too small.", code="bad_request"))
+            # waitress searches what it has of a chunk's size, or of the trailer, again with each read.
+            line = max(len(self.body_rcv.control_line), len(self.body_rcv.trailer))
+            if line > _CHUNK_OVERHEAD or self.body_bytes_received - body > _CHUNK_OVERHEAD + body:
+                problem = "The chunks of the body are too small, or the trailer is too long."
+                self.error = BadRequest(ApiError(400, problem, code="bad_request"))
                 self.completed = True
             elif body + getattr(self.body_rcv, "chunk_remainder", 0) >= self.adj.max_request_body_size:
                 self.error = RequestEntityTooLarge("a chunk")  # announced: no need to wait for it
