@@ -93,6 +93,12 @@ def damage_index(folder: Path, fault: str, write: Callable[[Path, str], object])
         case "a type":
             second = {"Sequence": {"id": "B", "type_id": 4 * 10**9}}
             _edit_tokenizer(folder, lambda tokenizer: tokenizer["post_processor"]["pair"].__setitem__(3, second))
+        case "a special token":
+            _edit_tokenizer(
+                folder, lambda tokenizer: tokenizer["post_processor"]["pair"][0]["SpecialToken"].update(id="?")
+            )
+        case "an unknown word":
+            _edit_tokenizer(folder, lambda tokenizer: tokenizer["model"].update(unk_token="?"))
         case "no tokens":
             _edit_tokenizer(folder, lambda tokenizer: tokenizer["post_processor"].update(pair=[]))
         case "positions by a scaling":
@@ -101,7 +107,12 @@ def damage_index(folder: Path, fault: str, write: Callable[[Path, str], object])
             _edit(folder / "config.json", pad_token_id=10**6)
         case "positions by a padding token that is a fraction":
             _edit(folder / "config.json", pad_token_id=30.0)
-    if fault in ("a type", "no tokens"):  # else transformers replaces the post-processor
+    if fault in (
+        "a type",
+        "no tokens",
+        "a special token",
+        "an unknown word",
+    ):  # else transformers replaces the post-processor
         _edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     if fault.startswith("positions"):
         _edit(folder / "tokenizer_config.json", model_max_length=None)
@@ -146,11 +157,13 @@ INDEX_FAULTS = {
     "an answer of thirty digits": "qwen3-reranker",
     "a type": "bert-pairs",
     "no tokens": "bert-pairs",
+    "a special token": "bert-pairs",
+    "an unknown word": "bert-pairs",
     "positions by a scaling": "bert",
     "positions by a padding token": "roberta",
     "positions by a padding token that is a fraction": "roberta",
 }
-"""Faults that lead outside of a table, with the model that each is in."""
+"""Faults that lead outside of a table of numbers or names, with the model that each is in."""
 FAULTS = {
     "numbers that are not finite": "broken_model",
     "a missing tensor": "broken_model",

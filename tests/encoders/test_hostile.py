@@ -101,7 +101,7 @@ def test_an_id_or_position_outside_of_a_table_is_an_error_of_the_model(post, fau
         length = {"positions by a scaling": 20_000, "positions by a padding token": 1}.get(fault, 70)
         body = {**model, "input": [[5] * length]}
     elif INDEX_FAULTS[fault].endswith(("-pairs", "-reranker")):
-        path, body = "/v1/rerank", {**model, "query": "the cat", "documents": ["a dog zzz"]}
+        path, body = "/v1/rerank", {**model, "query": "the cat", "documents": ["a dog zzz ж"]}
     assert code_of(post(path, body)) == (500, "broken_model")
 
 

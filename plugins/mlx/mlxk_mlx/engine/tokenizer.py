@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,22 +81,13 @@ class TokenizerAdapter:
         return tokens[1:] if own[:1] == [self._bos] and len(own) < len(tokens) else tokens
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        if len(text) > LONGEST_TEXT:
-            raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
         if self._backend is not None:
-            _check_expansion(self._backend.normalizer, text)
-            with _room(len(text)):
+            with self._guard(text):
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
-                try:
-                    [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-                except BaseException as error:
-                    # An error of the Rust library, or a panic: no token for unknown text, or none with the name that
-                    # the post-processor gives.
-                    if type(error) is not Exception and type(error).__name__ != "PanicException":
-                        raise
-                    raise BrokenModel(f"The model's tokenizer failed: {error}") from error
+                [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
                 tokens: list[int] = encoding.ids
                 return tokens
+        _check_length(text)
         with self._lock:
             return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
 
@@ -107,14 +98,32 @@ class TokenizerAdapter:
         """
         if self._backend is None:
             raise InvalidOption("model", "its tokenizer does not encode pairs")
-        left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
-        encoding = self._backend.post_process(left, right, True)
-        if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
-            if excess > len(right.ids):
-                raise InvalidOption("query", f"has too many tokens ({len(left.ids)}); the model reads {max_tokens}")
-            right.truncate(len(right.ids) - excess)
+        with self._guard(first, second):
+            left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
             encoding = self._backend.post_process(left, right, True)
-        return TokenPair(tuple(encoding.ids), tuple(encoding.type_ids))
+            if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
+                if excess > len(right.ids):
+                    raise InvalidOption("query", f"has too many tokens ({len(left.ids)}); the model reads {max_tokens}")
+                right.truncate(len(right.ids) - excess)
+                encoding = self._backend.post_process(left, right, True)
+            return TokenPair(tuple(encoding.ids), tuple(encoding.type_ids))
+
+    @contextmanager
+    def _guard(self, *texts: str) -> Iterator[None]:
+        """Wait until texts of this length may be tokenized. Raises `InvalidOption` for texts that are too long, and
+        `BrokenModel` if the Rust tokenizer fails."""
+        for text in texts:
+            _check_length(text)
+            _check_expansion(self._backend.normalizer, text)
+        with _room(sum(map(len, texts))):
+            try:
+                yield
+            except BaseException as error:
+                # An error of the Rust library, or a panic: no token for unknown text, or none with the name that the
+                # post-processor gives.
+                if type(error) is not Exception and type(error).__name__ != "PanicException":
+                    raise
+                raise BrokenModel(f"The model's tokenizer failed: {error}") from error
 
     def decode(self, tokens: Sequence[int], /) -> str:
         return self.decode_tokens(tokens) if self._pieces is None else decode_tokens(self._pieces, tokens)
@@ -162,6 +171,11 @@ class TokenizerAdapter:
             return str(self._backend.decode_batch([list(tokens)], skip_special_tokens=False)[0])
         with self._lock:
             return str(self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
 
 
 def _check_expansion(normalizer: Any, text: str) -> None:
