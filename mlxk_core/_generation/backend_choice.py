@@ -12,6 +12,9 @@ from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.model import Model
 
+_MOST_PROBLEMS = 8
+"""Of a model, in one message: each of thousands of files may have one."""
+
 
 def choose_backend(host: Host, loaded: Iterable[Resident], model: Model, name: str | None) -> BackendSpec:
     """Return the backend for `model`: the one called `name`, that of the user's settings, or the only one that fits.
@@ -38,5 +41,5 @@ def choose_backend(host: Host, loaded: Iterable[Resident], model: Model, name: s
 
 
 def _broken(model: Model, health: Health) -> BrokenModel:
-    problems = " ".join(problem.message for problem in health.problems)
+    problems = " ".join(problem.message for problem in health.problems[:_MOST_PROBLEMS])
     return BrokenModel(f"`{model.name}` is {health.state}. {problems}", model=model.name)

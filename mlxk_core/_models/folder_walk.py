@@ -1,31 +1,41 @@
-"""The files below a folder, however deep."""
+"""The files below a folder, however deep and however many."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 
 from mlxk_core._system_limits import raise_system_limit
 
+MOST_FILES = 10_000
+"""More than any model has. The files of a folder are looked at one by one, in many places."""
+_MOST_FOLDERS = 1000
+
 
 def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield every file below `folder` with its name in it, such as `a/b.json`, and each folder that cannot be read.
+    """Yield the files below `folder` with their names in it, such as `a/b.json`: one more than `MOST_FILES` at most.
 
-    Hidden files and folders are left out. Links are yielded, not followed: those to folders may be circular. Raises
-    `OSError` if `folder` itself cannot be read, `SystemLimit` without a file descriptor.
+    A folder that cannot be read is yielded too, as is one after a thousand others. Hidden files and folders are left
+    out. Links are yielded, not followed: those to folders may be circular. Raises `OSError` if `folder` itself cannot
+    be read, `SystemLimit` without a file descriptor.
     """
-    waiting = _entries(folder, "")  # a stack: thousands of folders may be in one another
-    while waiting:
+    left, folders = MOST_FILES + 1, _MOST_FOLDERS
+    waiting = _entries(folder, "", left)  # a stack: thousands of folders may be in one another
+    while waiting and left:
         name, entry = waiting.pop()
-        if entry.is_dir(follow_symlinks=False):
+        if folders and entry.is_dir(follow_symlinks=False):
+            folders -= 1
             try:
-                waiting += _entries(entry.path, f"{name}/")
+                waiting += _entries(entry.path, f"{name}/", left - len(waiting))
                 continue
             except OSError as error:
                 raise_system_limit(error)
+        left -= 1
         yield name, entry
 
 
-def _entries(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+def _entries(folder: str, prefix: str, most: int) -> list[tuple[str, os.DirEntry[str]]]:
     with os.scandir(folder) as entries:
-        return [(prefix + entry.name, entry) for entry in entries if not entry.name.startswith(".")]
+        visible = (entry for entry in entries if not entry.name.startswith("."))
+        return [(prefix + entry.name, entry) for entry in islice(visible, max(0, most))]

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.cache import Repository
 from mlxk_core._models.files import CutOff, open_file, parse_shard
+from mlxk_core._models.folder_walk import MOST_FILES
 from mlxk_core._models.manifest import Manifest
 from mlxk_core._models.model import Model
 from mlxk_core._text.units import human_size
@@ -53,6 +54,11 @@ def _snapshot(manifest: Manifest) -> Iterator[Problem]:
         yield Problem("download_unfinished", f"{human_size(sum(sizes))} downloaded so far.")
     else:
         yield Problem("snapshot_missing", "The files of this revision are missing.")
+
+
+def _count(manifest: Manifest) -> Iterator[Problem]:
+    if len(manifest.model.files) > MOST_FILES:
+        yield Problem("too_many_files", f"It has over {MOST_FILES:,} files.")
 
 
 def _links(manifest: Manifest) -> Iterator[Problem]:
@@ -176,6 +182,7 @@ def _tokenizer(manifest: Manifest) -> Iterator[Problem]:
 
 CHECKS: tuple[Callable[[Manifest], Iterator[Problem]], ...] = (
     _snapshot,
+    _count,
     _links,
     _permissions,
     _partial,

@@ -117,6 +117,11 @@ def gguf_overlap(folder):
     path.write_bytes(data)
 
 
+def many_files(folder):
+    for number in range(10_001):
+        os.close(os.open(folder / f"{number}.txt", os.O_CREAT | os.O_WRONLY))
+
+
 def clear(folder):
     for path in folder.iterdir():
         path.unlink()
@@ -190,6 +195,7 @@ HOSTILE = {
         gguf(**{"attention.layer_norm_rms_epsilon": [7] * 1_000_000}),
         "unsupported_model",
     ),
+    "ten thousand files": (many_files, "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
     "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),
