@@ -61,7 +61,7 @@ class TokenizerAdapter:
         self._hf = hf
         self.vocab_size = vocab_size
         self._lock = threading.Lock()
-        self._backend = getattr(hf, "backend_tokenizer", None)
+        self._backend: Any = getattr(hf, "backend_tokenizer", None)
         self._bos: int | None = getattr(hf, "bos_token_id", None)
         self._pieces: TokenBytes | None = None
         if self._backend is not None:
