@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from mlxk_core._generation.events import Channel, Delta, ExtractorEvent, ToolCallDelta
 from mlxk_core._generation.extractor import Cuttable, Extractor, new_call_id
@@ -45,19 +46,20 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Messa
 def calls_as_text(messages: Sequence[Message]) -> list[Message]:
     """Return the conversation with its calls and results as text."""
     turns: list[Message] = []
-    for message in messages:
-        if message.role == "tool":
-            result = f"<tool_response>\n{message.content}\n</tool_response>"
-            if turns and turns[-1].role == "user" and turns[-1].content.endswith("</tool_response>"):
-                turns[-1] = replace(turns[-1], content=f"{turns[-1].content}\n{result}")
-            else:
-                turns.append(Message(role="user", content=result))
-        elif message.tool_calls:
-            text = "\n".join(filter(None, (message.content, *map(_call_text, message.tool_calls))))
-            turns.append(replace(message, content=text, tool_calls=()))
+    for of_tools, group in groupby(messages, key=lambda message: message.role == "tool"):
+        if of_tools:
+            results = (f"<tool_response>\n{message.content}\n</tool_response>" for message in group)
+            turns.append(Message(role="user", content="\n".join(results)))
         else:
-            turns.append(message)
+            turns += map(_with_calls_as_text, group)
     return turns
+
+
+def _with_calls_as_text(message: Message) -> Message:
+    if not message.tool_calls:
+        return message
+    text = "\n".join(filter(None, (message.content, *map(_call_text, message.tool_calls))))
+    return replace(message, content=text, tool_calls=())
 
 
 def _tool_text(tool: Tool) -> str:

@@ -17,7 +17,7 @@ from mlxk_core.api.text import shorten_middle
 from mlxk_serve.observability.line_writer import LineWriter
 
 _LONGEST_MESSAGE = 20_000
-"""Characters of a message that are searched for keys."""
+"""Characters of a message or a traceback that are searched for keys."""
 LOGGER = logging.getLogger("mlxk.serve")
 _SECRETS = (
     re.compile(r"(?i)\b(bearer\s+)[^\s'\",]+"),
@@ -41,7 +41,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = shorten_middle(record.getMessage(), _LONGEST_MESSAGE)
         facts: dict[str, Any] = getattr(record, "facts", {})
-        trace = self.formatException(record.exc_info) if record.exc_info else None
+        trace = shorten_middle(self.formatException(record.exc_info), _LONGEST_MESSAGE) if record.exc_info else None
         if self._as_json:
             moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             line: dict[str, Any] = {
