@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 MAX_VALUES = 400_000
 """Values of one JSON text. An index of 200,000 tensors has as many; parsing a million takes a second of the lock."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 def count_values(data: bytes) -> int:
@@ -21,12 +24,18 @@ def parse_json(data: bytes | str, limit: int = MAX_VALUES) -> Any:
     """Return the value of a JSON text of `limit` values or fewer.
 
     Raises `ValueError`, also for more values or a nesting that is too deep: a text of a few megabytes can take
-    gigabytes and, with the interpreter locked, half a minute.
+    gigabytes and, with the interpreter locked, half a minute. So does half of a character (a surrogate), which no
+    response can contain.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if (count := count_values(raw)) > limit:
         raise ValueError(f"it has about {count:,} values (at most {limit:,})")
     try:
-        return json.loads(data)
+        value = json.loads(data)
+        if _SURROGATE.search(raw):  # two in a row are a character
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a character") from None
+    return value

@@ -176,6 +176,10 @@ HOSTILE = {
     ),
     "an index of numbers": (index(a=1, b=None, c="model.safetensors"), "broken_model"),
     "an index with half a character": (index(a="\ud800.safetensors"), "broken_model"),
+    "a template with half a character": (
+        lambda f: edit(f, "tokenizer_config.json", chat_template="\ud800"),
+        "broken_model",
+    ),
     "tensors that overlap": (overlap, "broken_model"),
     "a file name that is not UTF-8": (
         lambda folder: Path(os.fsdecode(os.fsencode(folder) + b"/q\xff-Q4_0.gguf")).write_bytes(b"GGUF" + bytes(99)),
