@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxk_core._errors import InvalidOption, UnsupportedModel
+from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import Pooling
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.model import Model
@@ -23,6 +23,8 @@ _MODES: Mapping[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
 }
 _MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
+_LONGEST_PROMPT = 1 << 14
+"""Characters of a prefix: it is tokenized with each of 2,048 inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +71,27 @@ def embedding_configuration(model: Model) -> EmbeddingConfiguration:
         )
     sentence = read_json(model, "sentence_bert_config.json")
     prompts = read_json(model, "config_sentence_transformers.json")
-    known: Any = prompts.get("prompts")
     pooling = read_json(model, f"{modules['Pooling']}/config.json") if "Pooling" in modules else {}
     return EmbeddingConfiguration(
         pooling=_pooling(model, pooling) if "Pooling" in modules else _default_pooling(model),
         normalize="Normalize" in modules or not modules,
         max_tokens=longest_input(model, sentence),
-        prompts={k: v for k, v in known.items() if isinstance(v, str)} if isinstance(known, dict) else {},
+        prompts=_prompts(model, prompts.get("prompts")),
         default_prompt=_text(prompts.get("default_prompt_name")),
         lower_case=sentence.get("do_lower_case") is True,
         embeds_prefix=pooling.get("include_prompt") is not False,
     )
+
+
+def _prompts(model: Model, named: object) -> Mapping[str, str]:
+    known = {name: text for name, text in named.items() if isinstance(text, str)} if isinstance(named, dict) else {}
+    for name, text in known.items():
+        if len(text) > _LONGEST_PROMPT:
+            raise BrokenModel(
+                f"The prompt {name[:100]} of `{model.name}` has {len(text):,} characters (at most {_LONGEST_PROMPT:,}).",
+                model=model.name,
+            )
+    return known
 
 
 def longest_input(model: Model, sentence: Mapping[str, Any]) -> int | None:

@@ -60,6 +60,8 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
             (folder / "modules.json").write_text("{}")
         case "a folder outside":
             (folder / "modules.json").write_text('[{"type": "x.Pooling", "path": "../../.."}]')
+        case "a long prefix":
+            _edit(folder / "config_sentence_transformers.json", prompts={"x": "ab " * 10_000})
         case "a dense layer":
             (folder / "modules.json").write_text('[{"type": "x.Dense", "path": "2_Dense"}]')
         case "mixed pooling":
@@ -182,6 +184,7 @@ FAULTS = {
     "no pooling file": "unsupported_model",
     "modules that are no list": "broken_model",
     "a folder outside": "broken_model",
+    "a long prefix": "broken_model",
     "a dense layer": "unsupported_model",
     "mixed pooling": "unsupported_model",
     "another network": "unsupported_model",
