@@ -88,7 +88,7 @@ def _prompts(model: Model, named: object) -> Mapping[str, str]:
     for name, text in known.items():
         if len(text) > _LONGEST_PROMPT:
             raise BrokenModel(
-                f"The prompt {name[:100]} of `{model.name}` has {len(text):,} characters (at most {_LONGEST_PROMPT:,}).",
+                f"Prompt {name[:100]} of `{model.name}` has {len(text):,} characters (at most {_LONGEST_PROMPT:,}).",
                 model=model.name,
             )
     return known
