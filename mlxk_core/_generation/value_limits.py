@@ -23,7 +23,7 @@ _VALUE = 16
 
 def check_template_options(options: Mapping[str, Any], *, option: str = "template_options") -> None:
     """Raise `InvalidOption` for `option` if `options` have more than 10,000 values or 1,048,576 characters."""
-    values, characters = _count([options])
+    values, characters = _count([options], _MOST_OPTIONS)
     if values > _MOST_OPTIONS or characters > _LONGEST_OPTIONS:
         raise InvalidOption(option, f"at most {_MOST_OPTIONS:,} values and {_LONGEST_OPTIONS:,} characters")
 
@@ -32,7 +32,7 @@ def check_values(request: GenerationRequest) -> None:
     """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages
     too much reasoning."""
     check_template_options(request.template_options)
-    if request.constraint is not None and _count([request.constraint.value])[0] > _MOST_IN_SCHEMAS:
+    if request.constraint is not None and _count([request.constraint.value], _MOST_IN_SCHEMAS)[0] > _MOST_IN_SCHEMAS:
         raise InvalidOption(request.constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
     _check_tools(request)
     _check_calls(request)
@@ -41,7 +41,7 @@ def check_values(request: GenerationRequest) -> None:
 def _check_tools(request: GenerationRequest) -> None:
     values = 0
     for number, tool in enumerate(request.tools):
-        values += _count([tool.parameters])[0]
+        values += _count([tool.parameters], _MOST_IN_SCHEMAS)[0]
         if values > _MOST_IN_SCHEMAS:
             raise InvalidOption(
                 tool.option or f"tools[{number}].parameters",
@@ -77,15 +77,17 @@ def unwritten_size(message: Message) -> int:
 
 def values_size(request: GenerationRequest) -> int:
     """Return the size of those values in characters, roughly."""
-    values, characters = _count([request.template_options, *(tool.parameters for tool in request.tools)])
+    given = [request.template_options, *(tool.parameters for tool in request.tools)]
+    values, characters = _count(given, _MOST_OPTIONS + _MOST_IN_SCHEMAS)
     return characters + _VALUE * values
 
 
-def _count(given: Iterable[object]) -> tuple[int, int]:
-    """Return how many values there are in `given`, at every depth, and how many characters their texts have."""
+def _count(given: Iterable[object], most: int) -> tuple[int, int]:
+    """Return how many values there are in `given`, at every depth, and how many characters their texts have. What comes
+    after `most` values is not looked at."""
     left = list(given)
     values = characters = 0
-    while left:
+    while left and values <= most:
         value = left.pop()
         values += 1
         if isinstance(value, str):

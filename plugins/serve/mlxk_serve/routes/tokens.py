@@ -197,11 +197,13 @@ class Detokenize(_Resource):
     @staticmethod
     def _check_length(tokens: Sequence[int], tokenizer: Tokenizer, cancellation: Cancellation) -> None:
         """Raise for a text that is too long, before it is built: one token may have dozens of characters."""
-        if (
-            len(tokens) > _PIECE
-            and sum(len(tokenizer.decode(piece)) for piece in _pieces(tokens, cancellation)) > _LONGEST_DECODED
-        ):
-            raise invalid(f"`tokens` must have at most {_LONGEST_DECODED:,} characters.", "tokens")
+        if len(tokens) <= _PIECE:
+            return
+        length = 0
+        for piece in _pieces(tokens, cancellation):
+            length += len(tokenizer.decode(piece))
+            if length > _LONGEST_DECODED:
+                raise invalid(f"`tokens` must have at most {_LONGEST_DECODED:,} characters.", "tokens")
 
 
 class TokenizerInfoResource(_Resource):
