@@ -547,7 +547,7 @@ def test_work_that_waits_delays_no_other_work(serve, engine, kit, extend):
         server.add_route("/waiting", resources[0])
 
     extend(waiting)
-    client = serve(queue=100).client
+    client = serve(queue=200).client  # of whose threads one client has half
     with ExitStack() as stack:
         socks = [
             stack.enter_context(socket.create_connection(("127.0.0.1", client.port), timeout=180)) for _ in range(70)
