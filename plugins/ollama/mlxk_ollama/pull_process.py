@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from mlxk_core.api.errors import Kind, MlxkError
+from mlxk_protocol.decoders import decoder_of
 
 _GRACE = 20.0
 """Seconds that an interrupted pull has to save what it downloaded."""
@@ -91,7 +92,7 @@ class PullProcess:
             reader.start()
             for line in iter(lambda: stderr.readline(_LONGEST_LINE), b""):
                 with contextlib.suppress(msgspec.DecodeError):
-                    on_progress(msgspec.json.decode(line, type=Progress))
+                    on_progress(decoder_of(Progress).decode(line))
             process.wait()
             reader.join()
         return _error(document.data, process.returncode)
@@ -127,7 +128,7 @@ def _error(document: bytes, code: int) -> PullFailed | None:
     if code == 0:
         return None
     with contextlib.suppress(msgspec.DecodeError):
-        failure = msgspec.json.decode(document, type=_Envelope).error
+        failure = decoder_of(_Envelope).decode(document).error
         if failure is not None:
             return _failed(failure.type, failure.message)
     return _failed("error", f"The pull failed with exit code {code}.")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mlxk_protocol.decode import BOM, decode
+from mlxk_protocol.decoders import decoder_of
 from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.fields import check_fields
 
@@ -93,7 +94,7 @@ def decode_generation(body: bytes, kind: type[_C]) -> _C:
     """Return a request to generate. Raises as `decode` does, also for `options` that are misspelled or unsupported."""
     request = decode(body, kind)
     if request.options is not None:
-        options = msgspec.json.decode(body.removeprefix(BOM), type=_RawOptions).options
+        options = decoder_of(_RawOptions).decode(body.removeprefix(BOM)).options
         check_fields(bytes(options), _KNOWN_OPTIONS, path="options")
         for name, values in SUPPORTED_VALUES.items():
             if getattr(request.options, name) not in (None, *values):

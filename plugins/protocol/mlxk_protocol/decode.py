@@ -12,6 +12,7 @@ import msgspec
 
 from mlxk_core.api.errors import InvalidOption, Kind, UsageError
 from mlxk_core.api.text import shorten_middle
+from mlxk_protocol.decoders import decoder_of
 from mlxk_protocol.fields import check_fields
 from mlxk_protocol.words import allowed_words, in_json_words
 
@@ -53,7 +54,7 @@ def decode(body: bytes, kind: type[_T]) -> _T:
         values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return {name: values[name] for name in names if name in values}
 
-    return decode_typed(body, msgspec.json.Decoder(kind), fields)
+    return decode_typed(body, decoder_of(kind), fields)
 
 
 def decode_typed(
@@ -81,6 +82,7 @@ def decode_typed(
 
 def convert(value: Any, kind: type[_T], *, path: str = "") -> _T:
     """Return a decoded JSON value as a `kind`. `path` is where it comes from, for errors."""
+    decoder_of(kind)  # it has been used once from here on
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

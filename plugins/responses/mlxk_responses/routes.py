@@ -18,6 +18,7 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
 from mlxk_core.api.server import ApiError, Cancellation, Operation, ServerContext
 from mlxk_protocol.decode import decode, required
+from mlxk_protocol.decoders import decoder_of
 from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
@@ -217,7 +218,7 @@ class Cancel:
         run = self._runs.find(id, owner)
         if run is None:
             body = get(self._store, id, owner, param="response_id").body
-            if not msgspec.json.decode(body, type=_Background).background:
+            if not decoder_of(_Background).decode(body).background:
                 raise InvalidOption(
                     "response_id", "only background responses can be cancelled; close the connection instead"
                 )
