@@ -72,13 +72,16 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
-    def start(self, on_end: Callable[[], None]) -> None:
-        """Go on by itself and call `on_end` after the last event. Raises what `submit` raises."""
+    def start(self, on_end: Callable[[], None]) -> bytes:
+        """Go on by itself and call `on_end` after the last event. Return the response object as it begins, `queued`.
+        Raises what `submit` raises."""
         self._take(self._encoder.begin())
+        begun = self._body
         # Not on the request's thread: what that submits ends with its connection.
         threading.Thread(target=self._execute, args=(on_end,), name="mlxk-background", daemon=True).start()
         if (error := self._submitted.get()) is not None:
             raise error
+        return begun
 
     def _execute(self, on_end: Callable[[], None]) -> None:
         try:
@@ -153,7 +156,8 @@ def _joined(events: list[bytes]) -> Iterator[bytes]:
         if size >= _LARGEST_PIECE:
             yield b"".join(held)
             held, size = [], 0
-    yield b"".join(held)
+    if held:
+        yield b"".join(held)
 
 
 class Runs:
@@ -171,12 +175,13 @@ class Runs:
         mine = sum(run.client == client for run in running)
         return mine >= places or sum(run.size for run in running) >= self._bounds.bytes
 
-    def start(self, run: Run) -> None:
-        """Run `run` in the background. Raises what its `submit` raises."""
-        run.start(self._drop_ended)
+    def start(self, run: Run) -> bytes:
+        """Run `run` in the background, and return what `Run.start` does. Raises what its `submit` raises."""
+        begun = run.start(self._drop_ended)
         with self._lock:
             self._runs[run.id] = run
         self._drop_ended()
+        return begun
 
     def _drop_ended(self) -> None:
         """Forget the runs that ended too long ago, then the oldest ones that are too many or too large."""

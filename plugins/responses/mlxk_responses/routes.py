@@ -126,13 +126,13 @@ class Responses:
             raise self._server.service.full()
         submit = partial(self._server.service.submit, replace(generation, client=client))
         run = Run(owner, client, submit, encoder)
-        self._runs.start(run)
+        begun = self._runs.start(run)
         if request.stream:
             work = partial(run.stream, -1)
             self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True, waits=True)
         else:
             resp.content_type = falcon.MEDIA_JSON
-            resp.data = run.body()
+            resp.data = begun
 
 
 class InputTokens:
