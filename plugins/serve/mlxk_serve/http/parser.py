@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import time
@@ -18,6 +17,7 @@ from waitress.utilities import BadRequest, RequestEntityTooLarge
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import Share
 from mlxk_serve.http.dispatcher import PROBES
+from mlxk_serve.http.temporary_files import not_stored
 from mlxk_serve.observability.repeated import RepeatedMessage
 
 CheckAccess = Callable[[str, str, Mapping[str, str]], None]
@@ -35,7 +35,6 @@ _TOO_MANY_BODIES = ApiError(
 )
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+(?: HTTP/[0-9]\.[0-9])?")
 _NOT_STORED = RepeatedMessage(logging.ERROR)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNKS_AT_ONCE = 1 << 10
 _CHUNK_OVERHEAD = 16 << 10
 """Bytes of chunk sizes and extensions that are always accepted: more than the body itself only costs parsing. And of a
@@ -71,8 +70,7 @@ class Parser(HTTPRequestParser):
         try:
             consumed: int = super().received(data)
         except OSError as error:  # waitress keeps large bodies in temporary files
-            hint = " Free some space in the folder of TMPDIR." if error.errno in _NO_SPACE else ""
-            _NOT_STORED.log(f"a request body cannot be stored: {error.strerror}.{hint}")
+            _NOT_STORED.log(not_stored("a request body", error))
             self.error = BadRequest(_CANNOT_STORE)
             self.completed = True
             return len(data)

@@ -14,6 +14,7 @@ from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 
 from mlxk_serve.http.byte_budget import Share, UnsentBuffer
+from mlxk_serve.http.temporary_files import not_stored
 from mlxk_serve.observability.repeated import RepeatedMessage
 
 _NOT_STORED = RepeatedMessage(logging.ERROR)
@@ -72,10 +73,7 @@ class SendingChannel(HTTPChannel):
                 data = self._buffer(data)
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
-            _NOT_STORED.log(
-                f"a response cannot be stored until it is read: {error.strerror}. "
-                "Free some space in the folder of TMPDIR."
-            )
+            _NOT_STORED.log(not_stored("a response that is not read yet", error))
             raise ClientDisconnected from error
 
     def _buffer(self, data: bytes) -> UnsentBuffer:
