@@ -64,7 +64,6 @@ from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
-from mlxk_core._text.units import human_size
 
 _UNLOAD_SECONDS = 30.0
 _LONGEST_HELD_BACK = 1.0
@@ -475,7 +474,8 @@ class EngineThread:
         return admitted
 
     def _fits(self, job: Job, has_rows: bool) -> bool:
-        if job.resident is None or job.resident.closed:
+        assert job.resident is not None
+        if job.resident.closed:
             return True
         try:
             return self._row_memory.fits(job, has_rows=has_rows)
@@ -485,7 +485,7 @@ class EngineThread:
     def _step(self) -> bool:
         """Step every engine that has rows. Return False if none has."""
         if (job := self._row_memory.overgrown()) is not None:
-            self._fail_row(job, _out_of_memory(self._limits.memory))
+            self._fail_row(job, self._row_memory.exhausted())
         working = [resident for resident in self.residency if resident.rows]
         for resident in working:
             try:
@@ -583,14 +583,6 @@ class EngineThread:
         for call in self._at_exit:
             with contextlib.suppress(BaseException), quiet_stdout():  # the remaining calls still run
                 call()
-
-
-def _out_of_memory(budget: int) -> InsufficientMemory:
-    return InsufficientMemory(
-        f"Out of memory: the requests that run have filled the budget of {human_size(budget)}. Try again later, "
-        "shorten the prompt or the response, or use a smaller model.",
-        budget=budget,
-    )
 
 
 def _shutting_down() -> ShuttingDown:

@@ -44,10 +44,8 @@ class RowMemory:
 
         A client that `has_rows` leaves a fourth of the rows' memory to the others.
         """
-        engine, row = job.resident and job.resident.engine, job.row
-        if not isinstance(engine, RowMemoryEngine) or row is None:
+        if (need := _row_bytes(job)) is None:
             return True
-        need = engine.row_bytes(row)
         kept = (self._budget() - self._weights()) // _RESERVE if has_rows else 0
         if self._free() + self._droppable() >= need + kept and self._make_room(need):
             return True
@@ -58,17 +56,14 @@ class RowMemory:
 
     def check(self, job: Job) -> None:
         """Raise `InsufficientMemory` if the row of `job`, which is next, does not fit: it never will."""
-        engine, row = job.resident and job.resident.engine, job.row
-        if isinstance(engine, RowMemoryEngine) and row is not None:
-            need = engine.row_bytes(row)
-            if need > (free := self._free()):
-                raise InsufficientMemory(
-                    f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(max(0, free))} "
-                    f"of the budget of {human_size(self._residency.memory)} are left. Shorten the prompt or use "
-                    "a smaller model.",
-                    needed=need,
-                    free=max(0, free),
-                )
+        need, free = _row_bytes(job), max(0, self._free())
+        if need is not None and need > free:
+            raise InsufficientMemory(
+                f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(free)} of the "
+                f"budget of {human_size(self._residency.memory)} are left. Shorten the prompt or use a smaller model.",
+                needed=need,
+                free=free,
+            )
 
     def overgrown(self) -> Job | None:
         """Return a job whose row must end, since the rows have grown beyond the budget: the youngest of the client with
@@ -87,6 +82,15 @@ class RowMemory:
         ]
         rows = Counter(job.client for job in jobs)
         return max(jobs, key=lambda job: (rows[job.client], job.admitted_at), default=None)
+
+    def exhausted(self) -> InsufficientMemory:
+        """Return the error of an `overgrown` job."""
+        budget = self._residency.memory
+        return InsufficientMemory(
+            f"Out of memory: the requests that run have filled the budget of {human_size(budget)}. Try again later, "
+            "shorten the prompt or the response, or use a smaller model.",
+            budget=budget,
+        )
 
     def _make_room(self, need: int) -> bool:
         """Drop prompt caches and idle models until `need` bytes are free. Return whether they are."""
@@ -116,3 +120,10 @@ class RowMemory:
     def _weights(self) -> int:
         """Bytes that models hold without rows and prompt caches."""
         return sum(resident.weights for resident in self._residency)
+
+
+def _row_bytes(job: Job) -> int | None:
+    """Return the bytes that the row of `job` needs to begin; None if its engine does not tell."""
+    assert job.resident is not None and job.row is not None
+    engine = job.resident.engine
+    return engine.row_bytes(job.row) if isinstance(engine, RowMemoryEngine) else None
