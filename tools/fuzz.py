@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from mlxk_core.api.host import Host
 from mlxk_core.api.models import Model, check_health
 from mlxk_core.api.server import ApiError
 from mlxk_mlx.support.architectures import accepts
-from mlxk_serve.http.body_limits import is_too_heavy
+from mlxk_serve.http.body_limits import checked_size
 from mlxk_serve.http.byte_budget import ByteBudget, Share
 from mlxk_serve.http.parser import Parser
 from mlxk_serve.openai.body_decoding import decode
@@ -207,7 +208,7 @@ def targets(scratch: Path) -> dict[str, Target]:
         Target("http", _requests(), _parse, ()),
         Target("chat", _chats(), lambda data: decode(data, ChatRequest), failures),
         Target("completion", _texts(), lambda data: decode(data, TextRequest), failures),
-        Target("weight", _chats(), is_too_heavy, ()),
+        Target("weight", _chats(), lambda data: checked_size(BytesIO(data), len(data)), failures),
         Target("schema", _schemas(), _compile("json_schema"), failures),
         Target("regex", [rb"^(?:a|b){2,3}[^c-e]\d+$", rb"(?=x)\u0041\p{L}*?"], _compile("regex"), failures),
         Target("lark", [b'start: "a" x\nx: /b+/ | "c" start\n'], _compile("lark"), failures),

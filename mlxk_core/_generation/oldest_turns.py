@@ -26,7 +26,7 @@ _P = TypeVar("_P", bound=Rendered)
 def fitted(request: GenerationRequest, window: int, render: Callable[[GenerationRequest], _P]) -> _P:
     """Return the prompt of `request` without its oldest turns, as few as possible, so that the answer has room in a
     context of `window` tokens. Raises what `render` raises for the last turn alone."""
-    messages = [part for part in request.prompt if isinstance(part, Message)]
+    messages = request.messages
     limit = window - min(request.max_tokens or window // _ROOM, window // 2)
     starts = [0, *_turns(messages)]
     first, last = 0, len(starts) - 1

@@ -19,11 +19,8 @@ from mlxk_core._generation.request import GenerationRequest, Message
 from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
-from mlxk_core._generation.value_limits import messages_of, unwritten_size, values_size
 
 _ASKED = "mlxk asks"
-_TOKEN, _MESSAGE = 4, 64
-"""Characters that a token id, and a message or a call without its text, count for in the size of a prompt."""
 _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
 # The beginning of a marker at the end of a text: the closed conversation may continue with one that begins alike.
@@ -48,22 +45,6 @@ class Prompt:
     """Tokens that end the answer to this prompt, in addition to the model's own."""
     add_special_tokens: bool = False
     """Whether the tokenizer adds its special tokens to the text of a conversation: no template has written them."""
-
-
-def prompt_size(request: GenerationRequest) -> int:
-    """Return about how much must be read to prepare `request`, in characters; messages, calls and ids count as some."""
-    prompt = request.prompt
-    size = len(request.suffix or "") + sum(len(tool.description or "") for tool in request.tools)
-    size += values_size(request)
-    if isinstance(prompt, str):
-        return size + len(prompt)
-    if not _is_conversation(prompt):
-        return size + _TOKEN * len(prompt)
-    messages = messages_of(request)
-    calls = [call for message in messages for call in message.tool_calls]
-    size += sum(len(message.content) + unwritten_size(message) for message in messages)
-    size += sum(len(call.arguments) for call in calls)
-    return size + _MESSAGE * (len(messages) + len(calls))
 
 
 def _is_conversation(prompt: Sequence[Message] | Sequence[int]) -> bool:
@@ -103,7 +84,7 @@ def _render(
     elif not _is_conversation(request.prompt):
         prompt = _from_tokens(engine, cast("Sequence[int]", request.prompt))
     else:
-        messages = messages_of(request)
+        messages = request.messages
         prompt = _with_tools(engine, messages, request, window, reads_calls)
         if not tokenize:
             return prompt

@@ -141,8 +141,13 @@ class GenerationRequest:
 
     @property
     def is_chat(self) -> bool:
-        """Whether the prompt is a conversation."""
-        return isinstance(self.prompt, (list, tuple)) and any(isinstance(part, Message) for part in self.prompt)
+        """Whether the prompt is a conversation: its first part says so, and token ids may be millions."""
+        return isinstance(self.prompt, (list, tuple)) and isinstance(next(iter(self.prompt), None), Message)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages of a conversation; none if the prompt is a text or token ids."""
+        return [part for part in self.prompt if isinstance(part, Message)] if self.is_chat else []
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

@@ -24,10 +24,11 @@ from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle, RequestAccepted
 from mlxk_core._generation.machine_memory import machine_memory
-from mlxk_core._generation.prompts import Prompt, prompt_size, render, shared_prompts
+from mlxk_core._generation.prompts import Prompt, render, shared_prompts
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.request_plan import Plan, Planner
 from mlxk_core._generation.request_settings import with_settings
+from mlxk_core._generation.request_sizes import check_sizes, prompt_size
 from mlxk_core._generation.request_type_checks import check_types
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
@@ -35,7 +36,6 @@ from mlxk_core._generation.slow_checks import SlowChecks
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import LARGE
-from mlxk_core._generation.value_limits import check_values
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
@@ -136,8 +136,7 @@ class GenerationService:
         """Submit all requests or, if `submit` would reject one of them, none."""
         for request, before in zip(requests, [None, *requests], strict=False):
             check_types(request, checked=before)
-            if before is None or (request.tools, request.template_options) != (before.tools, before.template_options):
-                check_values(request)
+            check_sizes(request, checked=before)
         requests = with_settings([self._with_defaults(request) for request in requests])
         accepted = [self._accept(request) for request in requests]
         jobs = self._open_jobs([self._job_of(each) for each in accepted])
@@ -188,7 +187,7 @@ class GenerationService:
         raises, the error of the load, `TemplateError`, and `EngineFailure` for an engine that raises anything else.
         """
         check_types(request)
-        check_values(request)
+        check_sizes(request)
         [request] = with_settings([self._with_defaults(request)])
         reads_calls = self._planner.formats(request).read_calls_of(request.model)
         window = max(model_context_length(request.model) or 0, _MIN_COUNT_LIMIT)

@@ -45,18 +45,18 @@ from mlxk_core._generation.grammar import (
 )
 from mlxk_core._generation.machine_memory import machine_memory
 from mlxk_core._generation.packed_tokens import PackedTokens
-from mlxk_core._generation.prompts import prompt_size
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
-from mlxk_core._generation.sampling import TERMINAL_SAMPLING, model_sampling
+from mlxk_core._generation.request_sizes import check_template_options, prompt_size
+from mlxk_core._generation.sampling import SAMPLING_LIMITS, TERMINAL_SAMPLING, model_sampling
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stop_tokens import CHAT_STOP_STRINGS, turn_terminator
-from mlxk_core._generation.value_limits import check_template_options
 from mlxk_core._models.token_budget import TokenPolicy
 
 __all__ = [
     "CHAT_STOP_STRINGS",
+    "SAMPLING_LIMITS",
     "TERMINAL_SAMPLING",
     "AnyText",
     "Channel",

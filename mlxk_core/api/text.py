@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlxk_core._text.edge_trimmer import EdgeTrimmer
+from mlxk_core._text.json_shape import JsonShape, json_shape
 from mlxk_core._text.json_strings import ends_in_string
 from mlxk_core._text.markers import MarkerMatch, Markers, MarkerScanner, Piece, markers
 from mlxk_core._text.path_hiding import without_paths
@@ -11,6 +12,7 @@ from mlxk_core._text.units import human_duration, human_size, parse_duration, pl
 
 __all__ = [
     "EdgeTrimmer",
+    "JsonShape",
     "MarkerMatch",
     "MarkerScanner",
     "Markers",
@@ -18,6 +20,7 @@ __all__ = [
     "ends_in_string",
     "human_duration",
     "human_size",
+    "json_shape",
     "markers",
     "parse_duration",
     "plural",

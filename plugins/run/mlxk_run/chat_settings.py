@@ -10,6 +10,7 @@ import click
 
 from mlxk_core.api.commands import number_in_words, value_problem
 from mlxk_core.api.errors import InvalidOption
+from mlxk_core.api.generation import SAMPLING_LIMITS
 from mlxk_core.api.settings import temperature_warning
 from mlxk_run.chat_state import ChatState
 from mlxk_run.input import Number
@@ -66,12 +67,14 @@ def _set_stop(state: ChatState, text: str | None) -> None:
 
 
 SETTINGS: Mapping[str, ChatSetting] = {
-    "temperature": _sampling("temperature", "0 always picks the most likely token", Number(min=0, max=1000)),
+    "temperature": _sampling(
+        "temperature", "0 always picks the most likely token", Number(*SAMPLING_LIMITS["temperature"])
+    ),
     "top_p": _sampling("top_p", "nucleus sampling, up to 1", Number(min=0, max=1, min_open=True)),
     "top_k": _sampling("top_k", "sample from the K most likely tokens", click.IntRange(min=0)),
     "min_p": _sampling("min_p", "ignore tokens below this fraction of the top probability", Number(min=0, max=1)),
     "repetition_penalty": _sampling(
-        "repetition_penalty", "above 1 discourages repetition", Number(min=0.001, max=1000)
+        "repetition_penalty", "above 1 discourages repetition", Number(*SAMPLING_LIMITS["repetition_penalty"])
     ),
     "seed": _sampling("seed", "random seed, for repeatable answers", click.IntRange(min=0)),
     "max_tokens": _option("max_tokens", "maximum length of an answer", click.IntRange(min=1)),

@@ -20,7 +20,7 @@ from mlxk_core.api.commands import (
     json_option,
 )
 from mlxk_core.api.errors import Interrupted, ModelNotFound, UsageError
-from mlxk_core.api.generation import GenerationService, Message, machine_memory
+from mlxk_core.api.generation import SAMPLING_LIMITS, GenerationService, Message, machine_memory
 from mlxk_core.api.models import Model, Resolver
 from mlxk_core.api.paths import NoHomeFolder, path_exists
 from mlxk_core.api.settings import temperature_warning
@@ -80,7 +80,7 @@ def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option(
     "-t",
     "--temperature",
-    type=Number(min=0, max=1000),
+    type=Number(*SAMPLING_LIMITS["temperature"]),
     help="0 always picks the most likely token [default: the model's, or 0.7].",
 )
 @click.option(
@@ -90,7 +90,7 @@ def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option("--min-p", type=Number(min=0, max=1), help="Ignore tokens below this fraction of the top probability.")
 @click.option(
     "--repetition-penalty",
-    type=Number(min=0.001, max=1000),
+    type=Number(*SAMPLING_LIMITS["repetition_penalty"]),
     help="Above 1 discourages repetition [default: the model's, or 1.1].",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Random seed, for repeatable answers.")

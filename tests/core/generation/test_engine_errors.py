@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mlxk_core.api.backends import Prefilled, RowFailed, Sampled
-from mlxk_core.api.errors import ContextLengthExceeded, EngineFailure
-from mlxk_core.api.generation import Delta, Sampling
+from mlxk_core.api.errors import ContextLengthExceeded, EngineFailure, InvalidOption
+from mlxk_core.api.generation import Constraint, Delta, Message, Sampling, ToolCall
 from mlxk_testing.fake_engine import fake_backend
 
 _MEMBERS = ("tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close")
@@ -233,3 +233,14 @@ def test_several_answers_to_one_prompt_tokenize_it_once(house):
     assert [generation.result().content for generation in generations] == ["Hello."] * 4
     assert len(calls) == 1
     assert any(isinstance(event, Delta) for event in house.ask(model))
+
+
+def test_each_of_several_requests_has_its_sizes_checked(house):
+    house.open(odd_backend(lambda engine: None))
+    fine = house.request(house.model())
+    call = ToolCall(id="c", name="f", arguments='{"a": [' + "0," * 100_001 + "0]}")
+    many = replace(fine, prompt=[*fine.prompt, Message(role="assistant", content="", tool_calls=(call,))])
+    schema = Constraint(kind="json_schema", value={"enum": [0] * 100_001})
+    for wrong in (many, replace(fine, constraint=schema), replace(fine, template_options={"a": [0] * 10_001})):
+        with pytest.raises(InvalidOption):
+            house.service.submit_all([fine, wrong])

@@ -1,6 +1,6 @@
-"""Limits of what a request has in addition to its text: tool schemas, arguments of calls, template options, reasoning.
+"""Sizes of requests, and limits of what they have in addition to text: schemas, arguments, template options, reasoning.
 
-Each rendering encodes it as JSON for the template's process, with the interpreter locked, whether or not the template
+Each rendering encodes that as JSON for the template's process, with the interpreter locked, whether or not the template
 writes it.
 """
 
@@ -11,14 +11,32 @@ from typing import Any
 
 from mlxk_core._errors import InvalidOption
 from mlxk_core._generation.request import GenerationRequest, Message
+from mlxk_core._text.json_shape import json_shape
 
 _MOST_OPTIONS = 10_000
 _LONGEST_OPTIONS = 1 << 20
 _MOST_IN_SCHEMAS = _MOST_IN_CALLS = 100_000
 _LONGEST_UNWRITTEN = 4 << 20
-_FEW = 100
-_VALUE = 16
-"""Characters that a value counts for, besides its text."""
+_TOKEN, _MESSAGE, _VALUE = 4, 64, 16
+"""Characters that a token id counts for in the size of a prompt; and a message or a call, and a value, besides its
+text."""
+
+
+def prompt_size(request: GenerationRequest) -> int:
+    """Return about how much must be read to prepare `request`, in characters; messages, calls and ids count as some."""
+    prompt = request.prompt
+    given = [request.template_options, *(tool.parameters for tool in request.tools)]
+    values, characters = _count(given, _MOST_OPTIONS + _MOST_IN_SCHEMAS)
+    size = len(request.suffix or "") + sum(len(tool.description or "") for tool in request.tools)
+    size += characters + _VALUE * values
+    if isinstance(prompt, str):
+        return size + len(prompt)
+    if not request.is_chat:
+        return size + _TOKEN * len(prompt)
+    for message in request.messages:
+        size += _MESSAGE * (1 + len(message.tool_calls)) + len(message.content) + _unwritten(message)
+        size += sum(len(call.arguments) for call in message.tool_calls)
+    return size
 
 
 def check_template_options(options: Mapping[str, Any], *, option: str = "template_options") -> None:
@@ -28,14 +46,22 @@ def check_template_options(options: Mapping[str, Any], *, option: str = "templat
         raise InvalidOption(option, f"at most {_MOST_OPTIONS:,} values and {_LONGEST_OPTIONS:,} characters")
 
 
-def check_values(request: GenerationRequest) -> None:
+def check_sizes(request: GenerationRequest, *, checked: GenerationRequest | None = None) -> None:
     """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages
-    too much reasoning."""
-    check_template_options(request.template_options)
-    if request.constraint is not None and _count([request.constraint.value], _MOST_IN_SCHEMAS)[0] > _MOST_IN_SCHEMAS:
-        raise InvalidOption(request.constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
-    _check_tools(request)
-    _check_calls(request)
+    too much reasoning. What it shares with one that was `checked` is not looked at again: choices have one prompt."""
+    if checked is None or request.template_options is not checked.template_options:
+        check_template_options(request.template_options)
+    constraint = request.constraint
+    if (
+        constraint is not None
+        and (checked is None or constraint is not checked.constraint)
+        and _count([constraint.value], _MOST_IN_SCHEMAS)[0] > _MOST_IN_SCHEMAS
+    ):
+        raise InvalidOption(constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
+    if checked is None or request.tools is not checked.tools:
+        _check_tools(request)
+    if checked is None or request.prompt is not checked.prompt:
+        _check_messages(request)
 
 
 def _check_tools(request: GenerationRequest) -> None:
@@ -49,37 +75,22 @@ def _check_tools(request: GenerationRequest) -> None:
             )
 
 
-def _check_calls(request: GenerationRequest) -> None:
+def _check_messages(request: GenerationRequest) -> None:
     values = unwritten = 0
-    for message in messages_of(request):
+    for message in request.messages:
         values += sum(_most_values(call.arguments) for call in message.tool_calls)
-        unwritten += unwritten_size(message)
+        unwritten += _unwritten(message)
     if values > _MOST_IN_CALLS:
         raise InvalidOption("messages", f"the arguments of all tool calls may have {_MOST_IN_CALLS:,} values at most")
     if unwritten > _LONGEST_UNWRITTEN:
         raise InvalidOption("messages", f"reasoning, names and ids may have {_LONGEST_UNWRITTEN:,} characters at most")
 
 
-def messages_of(request: GenerationRequest) -> list[Message]:
-    """Return the messages of `request`; none if its prompt is a text or token ids, which may be millions."""
-    prompt = request.prompt
-    if isinstance(prompt, str) or not prompt or not isinstance(prompt[0], Message):
-        return []
-    return [part for part in prompt if isinstance(part, Message)]
-
-
-def unwritten_size(message: Message) -> int:
+def _unwritten(message: Message) -> int:
     """Return the characters of what many templates leave out of the prompt."""
     texts = [message.reasoning, message.name, message.tool_call_id]
     texts += [text for call in message.tool_calls for text in (call.id, call.name)]
     return sum(len(text) for text in texts if text is not None)
-
-
-def values_size(request: GenerationRequest) -> int:
-    """Return the size of those values in characters, roughly."""
-    given = [request.template_options, *(tool.parameters for tool in request.tools)]
-    values, characters = _count(given, _MOST_OPTIONS + _MOST_IN_SCHEMAS)
-    return characters + _VALUE * values
 
 
 def _count(given: Iterable[object], most: int) -> tuple[int, int]:
@@ -100,14 +111,9 @@ def _count(given: Iterable[object], most: int) -> tuple[int, int]:
     return values, characters
 
 
-def _most_values(text: str) -> int:
-    """Return how many values there are in JSON that may be damaged: that many or fewer."""
-    # They may be in its texts; but arguments may also be one text with JSON in it.
-    if _separators(text) > _FEW and not text.lstrip().startswith('"'):
-        plain = text.replace(r"\\", "").replace(r"\"", "")  # every quote begins or ends a text
-        text = "".join(plain.split('"')[::2])
-    return _separators(text)
-
-
-def _separators(text: str) -> int:
-    return text.count(",") + text.count("[") + text.count("{")
+def _most_values(arguments: str) -> int:
+    """Return how many values there are in the arguments of a call, or more."""
+    data = arguments.encode("utf-8", "surrogatepass")
+    if data.lstrip()[:1] == b'"':  # they may be one text with JSON in it
+        data = data.replace(b'"', b"")
+    return json_shape(data).values
