@@ -11,8 +11,8 @@ _ENCODING = frozenset({b"content-encoding", b"content-length", b"transfer-encodi
 def read_bounded(response: httpx2.Response, most: int) -> httpx2.Response:
     """Return a streamed `response` with its body, which has at most `most` bytes after decompression.
 
-    Raises `ValueError` for a longer one; that of an error response is cut instead, and
-    holds what is UTF-8 in it. Raises httpx2's errors.
+    Raises `ValueError` for a longer one; that of an error response is cut instead, and holds what is UTF-8 in it.
+    Raises httpx2's errors.
     """
     body = bytearray()
     for chunk in response.iter_bytes():
