@@ -6,21 +6,20 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import llguidance
 
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
 from mlxk_core.api.processes import Slots
-from mlxk_structured import effort, json_schema, trial
+from mlxk_structured import trial
+from mlxk_structured.checks import check_here, check_steps, error_of, is_quick, new_matcher
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
-from mlxk_structured.lark import GRAMMARS, Grammar, json_grammar, lark
-from mlxk_structured.matcher import SLOW, STEP_SECONDS, Matcher, StepTime, reason_of
+from mlxk_structured.lark import GRAMMARS, Grammar, lark
+from mlxk_structured.matcher import Matcher, StepTime
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer, vocabulary_key
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
@@ -31,17 +30,6 @@ _QUICK_SECONDS = 0.1
 """CPU time of the trials of what is compiled at once."""
 _COMPILING = 1
 """Other grammars that are compiled at once: each may take a core and hundreds of megabytes meanwhile."""
-_STEPS = 128
-_PLACES = 200
-"""Parts of a schema that are tried to find the one at fault."""
-_SEARCH_SECONDS = 2.0
-"""How long they are tried: a part of a large schema takes as long as the schema."""
-# A hostile grammar costs at most this: about 60 MB, and half a second in a step.
-_LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
-
-_FULL = "grammar.symbols.len()"
-"""In the error of a grammar that has more than 65,525 symbols."""
-
 
 _Key = tuple[tuple[frozenset[int], frozenset[int]], str]
 """A vocabulary of the model, and the fingerprint of a grammar."""
@@ -81,7 +69,7 @@ class Compiler:
         except RecursionError:
             return False  # `check` refuses it at once
         if vocabulary is None:
-            return self._verdicts.find(key) is None and not _is_quick(grammar)
+            return self._verdicts.find(key) is None and not is_quick(grammar)
         known = self._find(vocabulary, (vocabulary_key(vocabulary), key)) is not None
         return not known and not self._compiles_quickly(grammar)
 
@@ -99,7 +87,7 @@ class Compiler:
             raise verdict.fault.error()
 
     def _judge(self, key: str, grammar: Part, waiting: Callable[[], None]) -> Verdict:
-        if _is_quick(grammar):
+        if is_quick(grammar):
             begun = time.thread_time()
             try:
                 matcher = check_here(grammar)
@@ -140,9 +128,9 @@ class Compiler:
 
     def _compile(self, key: _Key, grammar: Part, vocabulary: Vocabulary) -> _Compiled:
         written = lark(grammar, vocabulary.markers)
-        matcher = _matcher(self._tokenizers.get(vocabulary), written.text)
+        matcher = new_matcher(self._tokenizers.get(vocabulary), written.text)
         if matcher.is_error():
-            raise _at_fault(grammar, matcher.get_error())
+            raise error_of(grammar, matcher.get_error())
         compiled = _Compiled(matcher, written, self._memory(grammar), StepTime())
         with self._lock:
             of_model = self._compiled.setdefault(vocabulary.tokenizer, OrderedDict())
@@ -158,7 +146,7 @@ class Compiler:
             verdicts = [self._verdicts.find(fingerprint(part)) for part in parts]
             if sum(_QUICK_SECONDS if each is None else each.seconds for each in verdicts) < _QUICK_SECONDS:
                 return True
-        return _is_quick(grammar)
+        return is_quick(grammar)
 
     def _memory(self, grammar: Part) -> int:
         """Return about what `grammar` takes once it is compiled, by the trials of its parts."""
@@ -171,7 +159,7 @@ class Compiler:
         embedded = not isinstance(grammar, Matches)
 
         def shadow() -> Any:
-            return _matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
+            return new_matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
 
         with self._lock:
             pieces = self._pieces.get(vocabulary.tokenizer)
@@ -180,84 +168,6 @@ class Compiler:
             with self._lock:
                 pieces = self._pieces.setdefault(vocabulary.tokenizer, pieces)
         return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
-
-
-def _matcher(tokenizer: Any, text: str) -> Any:
-    """Return a matcher of a Lark grammar, which may be in error: also if the grammar has no answer at all."""
-    grammar = llguidance.LLMatcher.grammar_from_lark(text)
-    matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
-    if not matcher.is_error():
-        matcher.compute_bitmask()  # a grammar without any answer shows here
-    return matcher
-
-
-def check_here(grammar: Part) -> Any:
-    """Compile `grammar` without a model, in this process, and return the result. Raises `InvalidConstraint`."""
-    matcher = _matcher(bytes_tokenizer(), lark(grammar, {}).text)
-    if matcher.is_error():
-        raise _at_fault(grammar, matcher.get_error())
-    return matcher
-
-
-def check_steps(matcher: Any, seconds: float = _STEPS * STEP_SECONDS) -> None:
-    """Raise `InvalidConstraint` for a compiled grammar of which no beginning of a text can be read within `seconds` of
-    CPU time."""
-    begun = time.thread_time()
-    for _ in range(_STEPS):
-        mask = matcher.compute_bitmask()
-        token = next((8 * i + (byte & -byte).bit_length() - 1 for i, byte in enumerate(mask) if byte), None)
-        if token is None or matcher.is_stopped() or not matcher.consume_token(token):
-            break
-        if time.thread_time() - begun > seconds:
-            raise InvalidConstraint("constraint", SLOW)
-    if matcher.is_error():
-        raise InvalidConstraint("constraint", f"it is too complex: {reason_of(matcher.get_error())}")
-
-
-def _is_quick(grammar: Part) -> bool:
-    """Return whether `grammar` compiles, or is found invalid, in a few milliseconds."""
-    if not effort.is_small(grammar):
-        return False
-    try:
-        return effort.is_quick(grammar, lark(grammar, {}))
-    except InvalidConstraint:
-        return True
-
-
-def _at_fault(grammar: Part, error: str) -> InvalidConstraint:
-    """The error that names the part of a schema which cannot be compiled, as far as that is known."""
-    if _FULL in error and not isinstance(grammar, Matches):
-        return InvalidConstraint("constraint", "it is too large: the schemas of all tools together")
-    for leaf in leaves(grammar):
-        if not isinstance(leaf, Matches):
-            continue
-        if leaf.kind != "json_schema":
-            if isinstance(grammar, Matches):
-                return InvalidConstraint(leaf.kind, f"it is not valid: {reason_of(error)}")
-            continue
-        schema = json_schema.normalize(leaf.value, lenient=leaf.lenient)
-        # Of a grammar with many schemas, only one that does not compile alone is searched.
-        if isinstance(grammar, Matches) or (_error(schema) is not None):
-            for path, reason in _faults(schema):
-                return InvalidConstraint(leaf.kind, reason, path=path)
-    return InvalidConstraint("constraint", f"it cannot be compiled: {reason_of(error)}")
-
-
-def _error(schema: json_schema.Schema, part: Mapping[str, Any] | None = None) -> str | None:
-    """Return the error of a schema or of a part of it, None if it compiles."""
-    matcher = _matcher(bytes_tokenizer(), f"%llguidance {{}}\nstart: {json_grammar(schema, part)}\n")
-    return str(matcher.get_error()) if matcher.is_error() else None
-
-
-def _faults(schema: json_schema.Schema) -> Iterator[tuple[str, str]]:
-    """Parts of a schema that do not compile, innermost first."""
-    deadline = time.monotonic() + _SEARCH_SECONDS
-    for path, part in schema.places[:_PLACES]:
-        if time.monotonic() > deadline:
-            return
-        error = _error(schema, part)
-        if error is not None:
-            yield path, reason_of(error)
 
 
 _COMPILER = Compiler()

@@ -15,7 +15,7 @@ from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Part
 from mlxk_core.api.processes import announce, encode_message, read_message
-from mlxk_structured.compiler import check_here, check_steps
+from mlxk_structured.checks import check_here, check_steps
 from mlxk_structured.verdicts import Fault, Verdict
 
 SECONDS = 5
