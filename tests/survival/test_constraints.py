@@ -85,6 +85,13 @@ def test_one_hostile_schema_is_tried_once(server):
     assert before[0] < 12, "a trial ends after five seconds of CPU"
 
 
+def test_an_error_quotes_a_pattern_that_looks_like_a_path(server):
+    pattern = "^/home/(?<=user)/files$"
+    reply = server.client.post(CHAT, constrained(server, {"type": "string", "pattern": pattern}))
+    assert (reply.status, reply.error["code"]) == (400, "invalid_constraint")
+    assert pattern in reply.error["message"]
+
+
 @pytest.mark.parametrize("levels", [300, 500, 700, 900])
 def test_survives_schemas_of_many_levels(server, kit, levels):
     nested = []

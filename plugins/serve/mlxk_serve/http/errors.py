@@ -10,6 +10,7 @@ from mlxk_core.api.errors import (
     AmbiguousModel,
     BrokenModel,
     EngineFailure,
+    InvalidConstraint,
     InvalidOption,
     MlxkError,
     ModelNotFound,
@@ -124,11 +125,17 @@ def api_error(error: BaseException) -> ApiError:
         kind.http_status,
         _SEE_LOG.format(_part_at_fault(error))
         if isinstance(error, CONCEALED)
-        else _shortened(without_paths(text_of(error))),
+        else _shortened(_text_for_clients(error)),
         code=_CODES.get(kind.type, kind.type),
         param=_shortened(_param(error) or "") or None,
         headers=headers,
     )
+
+
+def _text_for_clients(error: MlxkError) -> str:
+    text = text_of(error)
+    # What is said of a constraint quotes the client's own pattern, and never a file.
+    return text if isinstance(error, InvalidConstraint) else without_paths(text)
 
 
 def _shortened(text: str) -> str:
