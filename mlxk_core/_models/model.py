@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -27,6 +28,7 @@ from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
 from mlxk_core._settings.sections import ModelSettings
 from mlxk_core._system_limits import raise_system_limit
+from mlxk_core._text.moments import moment_of
 
 Origin = Literal["hub", "path", "source"]
 _T = TypeVar("_T")
@@ -100,6 +102,14 @@ class Model:
         else:
             found = []
         return tuple(sorted(found, key=lambda file: file.name))
+
+    @property
+    def downloaded_at(self) -> datetime | None:
+        """When the files were downloaded, UTC; None without files, or if the disk has an impossible date."""
+        try:
+            return moment_of(self.path.stat().st_mtime)
+        except OSError:
+            return None
 
     @property
     def size(self) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -268,3 +271,21 @@ def test_an_odd_file_of_a_model_is_one_line_in_the_log(serve, engine, host, kit,
         assert "Errno" not in answer.error["message"]
     assert [record for record in caplog.records if record.exc_info] == []
     assert client.chat().status == 200
+
+
+@pytest.mark.parametrize("moment", [253_402_300_800, 10**12, -62_135_596_801])
+def test_files_from_outside_of_the_calendar_cost_no_list(serve, engine, host, kit, moment):
+    host.register(mlxk_ollama.plugin, name="ollama")
+    repository = kit.cached_fake("odd/one").path.parents[1]
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        moved = shutil.move(repository, folder)
+        repository.symlink_to(moved)
+        [snapshot] = Path(moved, "snapshots").iterdir()
+        os.utime(snapshot, (moment, moment))
+        if snapshot.stat().st_mtime != moment:
+            pytest.skip("this disk cannot hold the time")
+        client = serve().client
+        assert client.get("/v1/models/odd/one").json["created"] == 0
+        assert "odd/one" in [model["id"] for model in client.get("/v1/models").json["data"]]
+        assert "odd/one" in [model["name"].partition(":")[0] for model in client.get("/api/tags").json["models"]]
+        assert client.post("/api/show", {"model": "odd/one"}).status == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +15,6 @@ from mlxk_core.api.host import Host
 from mlxk_core.api.models import Facts, Health, StopToken, check_health, listed_stop_tokens, partial_downloads
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize
-
-
-def download_time(model: Model) -> datetime | None:
-    """Return when the model's files were downloaded, UTC; None without files."""
-    try:
-        return datetime.fromtimestamp(model.path.stat().st_mtime, tz=UTC)
-    except (OSError, OverflowError, ValueError):  # the clock may have been wrong
-        return None
 
 
 @dataclass(frozen=True)
@@ -38,8 +30,7 @@ class Entry:
 
     @cached_property
     def modified(self) -> datetime | None:
-        """When the files were downloaded, UTC; None without files."""
-        return download_time(self.model)
+        return self.model.downloaded_at
 
     @cached_property
     def facts(self) -> Facts:

@@ -17,7 +17,7 @@ from mlxk_core.api.models import Resolver, hub_cache, short_name
 from mlxk_core.api.paths import path_exists
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize, inventory
-from mlxk_models.entry import Entry, download_time
+from mlxk_models.entry import Entry
 from mlxk_models.inspect import inspect_model
 from mlxk_models.table import Column, Row, show_table
 
@@ -25,7 +25,7 @@ from mlxk_models.table import Column, Row, show_table
 _SORTS: dict[str, Callable[[Model], float]] = {
     "name": lambda model: 0,
     "size": lambda model: -model.size,
-    "modified": lambda model: -(moment.timestamp() if (moment := download_time(model)) else 0),
+    "modified": lambda model: -(moment.timestamp() if (moment := model.downloaded_at) else 0),
 }
 _MAX_NAME = 48  # columns, on a terminal
 

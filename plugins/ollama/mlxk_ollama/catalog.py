@@ -16,6 +16,7 @@ from mlxk_core.api.server import ServerContext
 from mlxk_ollama.encoders import timestamp
 
 LATEST = ":latest"
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 def find_model(server: ServerContext, name: str) -> Model:
@@ -148,4 +149,4 @@ def digest_of(name: str, revision: str) -> str:
 
 
 def _modified(model: Model) -> str:
-    return timestamp(datetime.fromtimestamp(int(model.path.stat().st_mtime), UTC))
+    return timestamp((model.downloaded_at or _UNKNOWN).replace(microsecond=0))

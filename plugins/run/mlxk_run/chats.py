@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from click.shell_completion import CompletionItem
 from mlxk_core.api.commands import Session, confirm_deletion, escape_control, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.generation import Message
+from mlxk_core.api.text import moment_of
 from mlxk_run.chat_table import chat_table
 from mlxk_run.paths import chats_file
 from mlxk_run.store import ChatStore, SavedChat
@@ -185,9 +185,10 @@ def _list(session: Session, found: Sequence[SavedChat]) -> Any:
 
 
 def _row(saved: SavedChat) -> tuple[str, ...]:
-    when = datetime.datetime.fromtimestamp(saved.updated).astimezone()
+    moment = moment_of(saved.updated)
+    when = f"{moment.astimezone():%Y-%m-%d %H:%M}" if moment else "-"
     model = saved.model.rpartition("/")[2]
-    return (str(saved.id), model, str(saved.messages), when.strftime("%Y-%m-%d %H:%M"), escape_control(saved.title))
+    return (str(saved.id), model, str(saved.messages), when, escape_control(saved.title))
 
 
 def _data(saved: SavedChat, messages: Sequence[Message]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class ModelExaminer:
         known = Facts(model, self._host.finds_tool_calls).capabilities
         return ExaminedModel(
             runnable,
-            created=int(model.path.stat().st_mtime),
+            created=int(moment.timestamp()) if (moment := model.downloaded_at) else 0,
             context_length=model_context_length(model),
             capabilities=self._capabilities(model, known),
             tools=self._tools(known),

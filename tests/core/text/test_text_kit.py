@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxk_core.api.text import EdgeTrimmer, Markers, MarkerScanner, human_size, markers, plural
+from mlxk_core.api.text import EdgeTrimmer, Markers, MarkerScanner, human_size, markers, moment_of, plural
 
 _LETTERS = "ab<>"
 _WORDS = st.lists(st.text(_LETTERS, min_size=1, max_size=5), min_size=1, max_size=4)
@@ -172,3 +173,10 @@ def test_counts_have_their_nouns():
         "0 models",
         "2 entries",
     )
+
+
+@given(st.floats() | st.integers(-(10**13), 10**13), st.integers(-14, 14))
+def test_every_number_is_a_moment_in_every_time_zone_or_none(seconds, hours):
+    moment = moment_of(seconds)
+    assert moment is None or moment.astimezone(timezone(timedelta(hours=hours))) == moment
+    assert moment is not None or not -(10**10) < seconds < 10**10
