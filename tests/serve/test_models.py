@@ -277,7 +277,7 @@ def test_an_odd_file_of_a_model_is_one_line_in_the_log(serve, engine, host, kit,
 def test_files_from_outside_of_the_calendar_cost_no_list(serve, engine, host, kit, moment):
     host.register(mlxk_ollama.plugin, name="ollama")
     repository = kit.cached_fake("odd/one").path.parents[1]
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         moved = shutil.move(repository, folder)
         repository.symlink_to(moved)
         [snapshot] = Path(moved, "snapshots").iterdir()
