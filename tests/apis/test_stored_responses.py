@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import ToolCall
+from mlxk_responses.item_pages import encode_items, page
 from mlxk_responses.sqlite_store import SqliteStore, StoreUnavailable
-from mlxk_responses.store import Bounds, MemoryStore, StoredResponse
+from mlxk_responses.store import Bounds, MemoryStore, StoredResponse, stored_size
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 from tests.apis.conftest import KEY, OTHER_KEY, Client
 from tests.apis.test_responses import create, text
@@ -176,16 +180,18 @@ def test_responses_in_a_file_survive_a_restart(tmp_path):
     assert (tmp_path / "responses.db").stat().st_mode & 0o077 == 0
 
 
+CONVERSATION = [Message(role="user", content="Hi")]
+
+
 def stored(id, owner="a", size=10):
-    conversation = [Message(role="user", content="Hi")]
-    return StoredResponse(id=id, owner=owner, body=b"x" * size, input_items=b"[]", conversation=conversation)
+    return StoredResponse(id=id, owner=owner, body=b"x" * size, input_items=b'{"id":"item_0"}\n')
 
 
 class Written(SqliteStore):
     """A store whose file has what was put into it."""
 
-    def put(self, response):
-        super().put(response)
+    def put(self, response, conversation):
+        super().put(response, conversation)
         assert self.flush(WAIT)
 
 
@@ -206,20 +212,20 @@ def store(request, tmp_path):
 def test_the_oldest_are_dropped_at_each_bound(store):
     responses, _ = store(responses=2)
     for id in "abc":
-        responses.put(stored(id))
+        responses.put(stored(id), CONVERSATION)
     assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
 
 
 def test_bytes_are_a_bound(store):
-    responses, _ = store(bytes=2 * stored("a", size=100).size)
+    responses, _ = store(bytes=2 * stored_size(stored("a", size=100), CONVERSATION))
     for id in "abc":
-        responses.put(stored(id, size=100))
+        responses.put(stored(id, size=100), CONVERSATION)
     assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
 
 
 def test_age_is_a_bound(store):
     responses, now = store()
-    responses.put(stored("a"))
+    responses.put(stored("a"), CONVERSATION)
     now[0] += 101
     assert responses.find("a", "a") is None
 
@@ -238,12 +244,12 @@ LONG = "x" * 1000
     ids=["arguments", "id", "result", "reasoning"],
 )
 def test_every_text_of_a_message_counts(message):
-    assert StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=[message]).size > 1000
+    assert stored_size(stored("a"), [message]) > 1000
 
 
 def test_each_message_counts_for_more_than_its_text():
     conversation = [Message(role="user", content="x")] * 100
-    assert StoredResponse(id="a", owner="a", body=b"", input_items=b"", conversation=conversation).size > 10_000
+    assert stored_size(stored("a"), conversation) > 10_000
 
 
 def test_a_wrong_clock_deletes_nothing_and_what_is_old_is_deleted(tmp_path):
@@ -254,26 +260,28 @@ def test_a_wrong_clock_deletes_nothing_and_what_is_old_is_deleted(tmp_path):
         return Written(tmp_path / "responses.db", bounds, clock=lambda: now[0], monotonic=lambda: running[0])
 
     responses = opened()
-    responses.put(stored("a"))
+    responses.put(stored("a"), CONVERSATION)
     now[0] += 400 * 24 * 3600
     assert responses.find("a", "a") is None
-    responses.put(stored("b"))
+    responses.put(stored("b"), CONVERSATION)
     responses = opened()  # also a server that is started meanwhile deletes nothing
-    responses.put(stored("c"))
+    responses.put(stored("c"), CONVERSATION)
     now[0] -= 400 * 24 * 3600
     assert responses.find("a", "a") == stored("a")
     running[0] += 50
-    responses.put(stored("d"))
+    responses.put(stored("d"), CONVERSATION)
     running[0] += 51
-    responses.put(stored("e"))
+    responses.put(stored("e"), CONVERSATION)
     assert rows(tmp_path / "responses.db") == ["d", "e"]
 
 
 def test_a_response_is_found_and_deleted_by_its_owner_only(store):
     responses, _ = store()
-    responses.put(stored("a"))
+    responses.put(stored("a"), CONVERSATION)
     assert responses.find("a", "a") == stored("a")
+    assert responses.conversation("a", "a") == CONVERSATION
     assert responses.find("a", "b") is None
+    assert responses.conversation("a", "b") is None
     assert [responses.delete("a", "b"), responses.delete("a", "a"), responses.delete("a", "a")] == [False, True, False]
 
 
@@ -291,6 +299,33 @@ def test_a_file_of_a_newer_mlxk_is_left_alone(tmp_path):
     database.close()
     with pytest.raises(InvalidOption, match="newer"):
         SqliteStore(tmp_path / "responses.db", Bounds(responses=1, bytes=1, age=1))
+
+
+def test_the_file_of_an_older_mlxk_is_read(tmp_path):
+    path = tmp_path / "responses.db"
+    responses = Written(path, Bounds(responses=10, bytes=10_000, age=100.0))
+    responses.put(stored("a"), CONVERSATION)
+    database = sqlite3.connect(path)
+    database.execute("UPDATE responses SET input_items = ?", (b'[{"id":"item_0"}]',))
+    database.execute("PRAGMA user_version=1")
+    database.commit()
+    database.close()
+    assert SqliteStore(path, Bounds(responses=10, bytes=10_000, age=100.0)).find("a", "a") == stored("a")
+
+
+_IDS = st.lists(st.text(max_size=3), max_size=9)
+
+
+@given(_IDS, st.booleans(), st.integers(1, 10), st.text(max_size=3) | st.none())
+def test_a_page_is_a_part_of_the_list(ids, descending, limit, after):
+    items = [{"id": id, "content": '{"id":"'} for id in ids]
+    found = page(encode_items(items), descending=descending, limit=limit, after=after)
+    expected = ids[::-1] if descending else ids
+    if after is not None:
+        expected = expected[expected.index(after) + 1 :] if after in expected else []
+    assert [json.loads(item)["id"] for item in found.items] == expected[:limit]
+    assert found.has_more == (len(expected) > limit)
+    assert (found.first_id, found.last_id) == ((expected[0], expected[:limit][-1]) if expected else (None, None))
 
 
 @pytest.fixture
@@ -313,7 +348,7 @@ def test_a_locked_file_delays_no_response_and_loses_none(file, tmp_path):
     responses = file()
     with locked(tmp_path / "responses.db"):
         for id in "abc":
-            responses.put(stored(id))  # at once: it is called where all streams are written
+            responses.put(stored(id), CONVERSATION)  # at once: it is called where all streams are written
         assert responses.find("b", "a") == stored("b")
         assert responses.delete("b", "a")
         assert responses.find("b", "a") is None
@@ -326,7 +361,7 @@ def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path, caplog):
     responses = file()
     with locked(tmp_path / "responses.db"):
         for number in range(30):
-            responses.put(stored(str(number), size=2000))
+            responses.put(stored(str(number), size=2000), CONVERSATION)
         assert [number for number in range(30) if responses.find(str(number), "a")] == [26, 27, 28, 29]
     assert len([record for record in caplog.records if "too many" in record.message]) == 1
 
@@ -334,8 +369,8 @@ def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path, caplog):
 def test_two_servers_share_a_file(file, tmp_path):
     one, other = file(), file()
     for number in range(5):
-        one.put(stored(f"one-{number}"))
-        other.put(stored(f"other-{number}"))
+        one.put(stored(f"one-{number}"), CONVERSATION)
+        other.put(stored(f"other-{number}"), CONVERSATION)
     assert one.flush(WAIT)
     assert other.flush(WAIT)
     assert other.find("one-4", "a") == stored("one-4")
@@ -347,7 +382,7 @@ def test_two_servers_share_a_file(file, tmp_path):
 
 def test_a_file_that_is_overwritten_while_the_server_runs_is_an_error_with_a_status(file, tmp_path):
     responses = file()
-    responses.put(stored("a", size=9000))
+    responses.put(stored("a", size=9000), CONVERSATION)
     assert responses.flush(WAIT)
     with contextlib.closing(sqlite3.connect(tmp_path / "responses.db")) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -355,5 +390,5 @@ def test_a_file_that_is_overwritten_while_the_server_runs_is_an_error_with_a_sta
     (tmp_path / "responses.db").write_bytes(b"\xff" * size)
     with pytest.raises(StoreUnavailable):
         responses.find("a", "a")
-    responses.put(stored("b"))
+    responses.put(stored("b"), CONVERSATION)
     assert responses.find("b", "a") == stored("b")

@@ -7,12 +7,11 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import Unsupported, unsupported_content
+from mlxk_responses.item_pages import encode_items
 from mlxk_responses.requests import Item
 from mlxk_responses.tools import qualified_name
 
@@ -36,10 +35,8 @@ _LONGEST_ID = 256
 
 
 def stored(items: Sequence[Item]) -> bytes:
-    """Return `items` as JSON with the fields that are read, and ids: what else a client sends may be megabytes."""
-    return msgspec.json.encode(
-        [{"id": _id(item, number), **_read_fields(item, _FIELDS)} for number, item in enumerate(items)]
-    )
+    """Return the fields of `items` that are read, and ids, as JSON lines: what else a client sends may be megabytes."""
+    return encode_items({"id": _id(item, number), **_read_fields(item, _FIELDS)} for number, item in enumerate(items))
 
 
 def _id(item: Item, number: int) -> str:

@@ -24,6 +24,7 @@ from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
 from mlxk_responses.background import Run, Runs
 from mlxk_responses.encoder import ResponsesEncoder
+from mlxk_responses.item_pages import page
 from mlxk_responses.items import stored, to_messages
 from mlxk_responses.requests import Item, ResponseRequest, TextFormat
 from mlxk_responses.response import Presentation, Response, plain
@@ -107,15 +108,10 @@ class Responses:
         def finished(response: Response) -> None:
             if response.store:
                 output = to_messages([plain(item) for item in response.output], path="output")
-                self._store.put(
-                    StoredResponse(
-                        id=response.id,
-                        owner=owner,
-                        body=msgspec.json.encode(response),
-                        input_items=stored(items),
-                        conversation=(*turn, *output),
-                    )
+                found = StoredResponse(
+                    id=response.id, owner=owner, body=msgspec.json.encode(response), input_items=stored(items)
                 )
+                self._store.put(found, (*turn, *output))
 
         encoder = ResponsesEncoder(response, how, finished)
         if not request.background:
@@ -259,33 +255,17 @@ class InputItems:
             raise InvalidOption("order", f"`{order}` is unknown; use asc or desc")
         limit = req.get_param_as_int("limit", min_value=1, max_value=100) or 20
         items = get(self._store, id, _owner(req), param="response_id").input_items
-        entries = list(zip(_ITEM_IDS.decode(items), _RAW_ITEMS.decode(items), strict=True))
-        if order == "desc":
-            entries.reverse()
-        after = req.get_param("after")
-        if after is not None:
-            ids = [known.id for known, _ in entries]
-            entries = entries[ids.index(after) + 1 :] if after in ids else []
-        page = entries[:limit]
+        found = page(items, descending=order == "desc", limit=limit, after=req.get_param("after"))
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(
             {
                 "object": "list",
-                "data": [item for _, item in page],
-                "first_id": page[0][0].id if page else None,
-                "last_id": page[-1][0].id if page else None,
-                "has_more": len(entries) > limit,
+                "data": [msgspec.Raw(item) for item in found.items],
+                "first_id": found.first_id,
+                "last_id": found.last_id,
+                "has_more": found.has_more,
             }
         )
-
-
-class _StoredItem(msgspec.Struct):
-    id: str
-
-
-# The items are not built: they may be megabytes.
-_ITEM_IDS = msgspec.json.Decoder(list[_StoredItem])
-_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _owner(req: falcon.Request) -> str:
@@ -299,7 +279,10 @@ def _earlier(store: ResponseStore, request: ResponseRequest, owner: str) -> Sequ
     """Return the conversation that the request continues."""
     if request.previous_response_id is None:
         return ()
-    return get(store, request.previous_response_id, owner, param="previous_response_id").conversation
+    conversation = store.conversation(request.previous_response_id, owner)
+    if conversation is None:
+        raise not_found(request.previous_response_id, "previous_response_id")
+    return conversation
 
 
 def _check_supported(request: ResponseRequest) -> None:

@@ -9,7 +9,8 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import msgspec
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption, Kind, MlxkError
+from mlxk_protocol.decoders import decoder_of
+from mlxk_responses.item_pages import encode_items
 from mlxk_responses.row_ages import RowAges
-from mlxk_responses.store import Bounds, StoredResponse
+from mlxk_responses.store import Bounds, StoredResponse, stored_size
 
 _LOGGER = logging.getLogger("mlxk.responses")
 _TABLE = """
@@ -33,11 +36,11 @@ CREATE TABLE IF NOT EXISTS responses (
     conversation BLOB NOT NULL
 )
 """
-_VERSION = 1
+_VERSION = 2
+"""2: input items as JSON lines, 1: as an array."""
 _BUSY_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
-_conversation = msgspec.json.Decoder(list[Message])
 
 
 class StoreUnavailable(MlxkError):
@@ -48,10 +51,11 @@ class StoreUnavailable(MlxkError):
 
 @dataclass(frozen=True)
 class _Pending:
-    """What is to be written: a response of `size` bytes, or None for one to delete."""
+    """What is to be written: a response and its conversation of `size` bytes, or None for one to delete."""
 
     response: StoredResponse | None
-    size: int
+    conversation: Sequence[Message] = ()
+    size: int = 0
 
 
 class SqliteStore:
@@ -87,51 +91,78 @@ class SqliteStore:
             self._database = self._open()
             self._database.execute("PRAGMA journal_mode=WAL")
             [version] = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
+            if version not in range(_VERSION + 1):
                 raise InvalidOption("responses.file", f"`{path}` was written by a newer mlxk (version {version})")
             self._database.execute(_TABLE)
+            if version == 1:
+                self._rewrite_items()
             self._database.execute(f"PRAGMA user_version={_VERSION}")
             self._expire()
             self._reader = self._open()  # readers do not wait for a writer, unless they share its connection
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
         threading.Thread(target=self._write_all, name="mlxk-stored-responses", daemon=True).start()
         atexit.register(self.flush, _FLUSH_SECONDS)
 
-    def put(self, response: StoredResponse, /) -> None:
-        self._add(response.id, _Pending(response, response.size))
+    def put(self, response: StoredResponse, conversation: Sequence[Message], /) -> None:
+        self._add(response.id, _Pending(response, conversation, stored_size(response, conversation)))
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
-        with self._changed:
-            if id in self._pending:
-                found = self._pending[id].response
-                return found if found is not None and found.owner == owner else None
-        try:
-            with self._reading:
-                row = self._reader.execute(
-                    "SELECT body, input_items, conversation FROM responses WHERE id = ? AND owner = ? AND stored > ?",
-                    (id, owner, self._clock() - self._bounds.age),
-                ).fetchone()
-            if row is None:
-                return None
-            body, input_items, conversation = row
-            return StoredResponse(
-                id=id, owner=owner, body=body, input_items=input_items, conversation=_conversation.decode(conversation)
-            )
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
-            self._report("read", error)
-            raise StoreUnavailable("Stored responses cannot be read. Send the whole conversation instead.") from error
+        pending = self._find_pending(id)
+        if pending is not None:
+            found = pending.response
+            return found if found is not None and found.owner == owner else None
+        with self._readable():
+            row = self._read("body, input_items", id, owner)
+        return StoredResponse(id=id, owner=owner, body=row[0], input_items=row[1]) if row is not None else None
+
+    def conversation(self, id: str, owner: str, /) -> Sequence[Message] | None:
+        pending = self._find_pending(id)
+        if pending is not None:
+            found = pending.response
+            return pending.conversation if found is not None and found.owner == owner else None
+        with self._readable():
+            row = self._read("conversation", id, owner)
+            return decoder_of(list[Message]).decode(row[0]) if row is not None else None
 
     def delete(self, id: str, owner: str, /) -> bool:
         if self.find(id, owner) is None:
             return False
-        self._add(id, _Pending(None, 0))
+        self._add(id, _Pending(None))
         return True
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything is written, at most `timeout` seconds. Return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._pending, timeout)
+
+    def _find_pending(self, id: str) -> _Pending | None:
+        with self._changed:
+            return self._pending.get(id)
+
+    def _read(self, columns: str, id: str, owner: str) -> tuple[bytes, ...] | None:
+        with self._reading:
+            row: tuple[bytes, ...] | None = self._reader.execute(
+                f"SELECT {columns} FROM responses WHERE id = ? AND owner = ? AND stored > ?",
+                (id, owner, self._clock() - self._bounds.age),
+            ).fetchone()
+        return row
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Raise `StoreUnavailable` for what cannot be read inside."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            self._report("read", error)
+            raise StoreUnavailable("Stored responses cannot be read. Send the whole conversation instead.") from error
+
+    def _rewrite_items(self) -> None:
+        """Bring the input items of version 1 into the form of version 2."""
+        rows = self._database.execute("SELECT number, input_items FROM responses").fetchall()
+        for number, items in rows:
+            lines = encode_items(msgspec.json.decode(items))
+            self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
 
     def _add(self, id: str, pending: _Pending) -> None:
         with self._changed:
@@ -184,7 +215,7 @@ class SqliteStore:
         if response is None:
             self._database.execute("DELETE FROM responses WHERE id = ?", (id,))
             return
-        conversation = msgspec.json.encode(list(response.conversation))
+        conversation = msgspec.json.encode(list(pending.conversation))
         self._database.execute(
             "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -34,18 +34,17 @@ _OBJECT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class StoredResponse:
-    """A finished response. `body` is its JSON, `input_items` that of its input; `conversation` continues from it."""
+    """A finished response. `body` is its JSON; `input_items` are those of its input, as JSON lines (`item_pages`)."""
 
     id: str
     owner: str
     body: bytes
     input_items: bytes
-    conversation: Sequence[Message]
 
-    @property
-    def size(self) -> int:
-        """Bytes, roughly: JSON and conversation."""
-        return len(self.body) + len(self.input_items) + sum(map(_size, self.conversation))
+
+def stored_size(response: StoredResponse, conversation: Sequence[Message]) -> int:
+    """Return the bytes of a response and its conversation, roughly."""
+    return len(response.body) + len(response.input_items) + sum(map(_size, conversation))
 
 
 def _size(message: Message) -> int:
@@ -58,11 +57,14 @@ def _size(message: Message) -> int:
 class ResponseStore(Protocol):
     """Storage of responses. Safe to use from any thread."""
 
-    def put(self, response: StoredResponse, /) -> None:
-        """Store `response`, dropping the oldest ones as needed."""
+    def put(self, response: StoredResponse, conversation: Sequence[Message], /) -> None:
+        """Store `response` and what continues from it, dropping the oldest ones as needed."""
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
         """Return the stored response of that owner, or None."""
+
+    def conversation(self, id: str, owner: str, /) -> Sequence[Message] | None:
+        """Return the conversation of a response, which may take as long to read as its request did."""
 
     def delete(self, id: str, owner: str, /) -> bool:
         """Delete a stored response. Return False if the owner has none of that id."""
@@ -81,27 +83,44 @@ def not_found(id: str, param: str) -> ResponseNotFound:
     return ResponseNotFound(param, f"no stored response `{id}`")
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    stored_at: float
+    response: StoredResponse
+    conversation: Sequence[Message]
+    size: int
+
+
 class MemoryStore:
     """Responses in memory, lost when the server ends."""
 
     def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, tuple[float, StoredResponse]] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
         self._bounds = bounds
         self._clock = clock
 
-    def put(self, response: StoredResponse, /) -> None:
+    def put(self, response: StoredResponse, conversation: Sequence[Message], /) -> None:
+        size = stored_size(response, conversation)
         with self._lock:
-            self._entries[response.id] = (self._clock(), response)
-            self._bytes += response.size
+            self._entries[response.id] = _Entry(self._clock(), response, conversation, size)
+            self._bytes += size
             self._expire()
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
+        found = self._find(id, owner)
+        return found.response if found is not None else None
+
+    def conversation(self, id: str, owner: str, /) -> Sequence[Message] | None:
+        found = self._find(id, owner)
+        return found.conversation if found is not None else None
+
+    def _find(self, id: str, owner: str) -> _Entry | None:
         with self._lock:
             self._expire()
-            _, found = self._entries.get(id, (0.0, None))
-        return found if found is not None and found.owner == owner else None
+            found = self._entries.get(id)
+        return found if found is not None and found.response.owner == owner else None
 
     def delete(self, id: str, owner: str, /) -> bool:
         found = self.find(id, owner)
@@ -113,12 +132,12 @@ class MemoryStore:
     def _expire(self) -> None:
         bounds, limit = self._bounds, self._clock() - self._bounds.age
         while self._entries:
-            id, (stored, _) = next(iter(self._entries.items()))
-            if stored > limit and len(self._entries) <= bounds.responses and self._bytes <= bounds.bytes:
+            id, entry = next(iter(self._entries.items()))
+            if entry.stored_at > limit and len(self._entries) <= bounds.responses and self._bytes <= bounds.bytes:
                 return
             self._drop(id)
 
     def _drop(self, id: str) -> None:
-        _, response = self._entries.pop(id, (0.0, None))
-        if response is not None:
-            self._bytes -= response.size
+        entry = self._entries.pop(id, None)
+        if entry is not None:
+            self._bytes -= entry.size
