@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlxk_core._embedding.configuration import EmbeddingConfiguration, embedding_configuration
-from mlxk_core._embedding.partial_work import batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import BatchWork, batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, Kind, UnsupportedModel
 from mlxk_core._generation.engine import EmbeddingEngine, Engine
 from mlxk_core._generation.service import GenerationService
@@ -44,9 +44,9 @@ class EmbeddingRequest:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors in the order of the inputs, and how many tokens those had."""
+    """Vectors of float32 in the order of the inputs, and how many tokens those had."""
 
-    vectors: Sequence[Sequence[float]]
+    vectors: Sequence[array[float]]
     tokens: int
 
 
@@ -70,8 +70,8 @@ def embed(
                 tokens = _encode(tokenizer, configuration, prefix, value, request, index)
                 encoded.append(array("q", tokens))
         order = list(batches([len(tokens) for tokens in encoded]))
-        works = (partial(_work, model, configuration, [encoded[index].tolist() for index in batch]) for batch in order)
-        found: dict[int, Sequence[float]] = {}
+        works = (_work(model, configuration, [encoded[index] for index in batch]) for batch in order)
+        found: dict[int, array[float]] = {}  # a list of as many floats takes eight times the memory
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, vectors in zip(order, results, strict=True):
             found.update(zip(batch, (_check(vector, request) for vector in vectors), strict=True))
@@ -110,14 +110,21 @@ def _encode(
 
 
 def _work(
-    model: Model, configuration: EmbeddingConfiguration, inputs: Sequence[Sequence[int]], engine: Engine
+    model: Model, configuration: EmbeddingConfiguration, inputs: Sequence[array[int]]
+) -> BatchWork[Sequence[Sequence[float]]]:
+    return BatchWork(partial(_compute, model, configuration, inputs), [len(tokens) for tokens in inputs])
+
+
+def _compute(
+    model: Model, configuration: EmbeddingConfiguration, inputs: Sequence[array[int]], engine: Engine
 ) -> Iterator[Sequence[Sequence[float]] | None]:
     if not isinstance(engine, EmbeddingEngine):
         raise UnsupportedModel(f"The backend of `{model.name}` does not embed.", model=model.name)
-    return engine.embed(inputs, pooling=configuration.pooling, normalize=configuration.normalize)
+    lists = [tokens.tolist() for tokens in inputs]
+    return engine.embed(lists, pooling=configuration.pooling, normalize=configuration.normalize)
 
 
-def _check(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float]:
+def _check(vector: Sequence[float], request: EmbeddingRequest) -> array[float]:
     """Return a vector cut to the requested dimensions. Raises `BrokenModel` if it is not finite."""
     if not all(map(math.isfinite, vector)):
         raise BrokenModel(
@@ -126,9 +133,9 @@ def _check(vector: Sequence[float], request: EmbeddingRequest) -> Sequence[float
         )
     dimensions = request.dimensions
     if dimensions is None or dimensions == len(vector):
-        return vector
+        return array("f", vector)
     if not 0 < dimensions < len(vector):
         raise InvalidOption("dimensions", f"expected 1 to {len(vector)}, the length of the model's vectors")
     kept = vector[:dimensions]
     norm = math.sqrt(sum(value * value for value in kept)) or 1.0
-    return [value / norm for value in kept]
+    return array("f", [value / norm for value in kept])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import Interrupted
-from mlxk_core._generation.engine import Engine
+from mlxk_core._generation.engine import Engine, InputMemoryEngine
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import find_excess
@@ -19,15 +20,24 @@ TOKENS_PER_BATCH = 512
 """Inputs are computed together up to this many tokens, so that generations do not wait long."""
 
 
+@dataclass(frozen=True, slots=True)
+class BatchWork(Generic[_T]):
+    """Inputs that are computed together. `compute` yields None after each part, and the result at the end; `lengths`
+    are the tokens of each input."""
+
+    compute: Callable[[Engine], Iterator[_T | None]]
+    lengths: Sequence[int]
+
+
 def run_work(
     service: GenerationService,
     model: Model,
-    works: Iterable[Callable[[Engine], Iterator[_T | None]]],
+    works: Iterable[BatchWork[_T]],
     *,
     cancelled: Callable[[], bool],
     ttl: float | None,
 ) -> Iterator[_T]:
-    """Yield the result of each of `works`; a work yields None after each part, and its result at the end.
+    """Yield the result of each of `works`.
 
     Raises `Interrupted` after the part in which `cancelled` becomes True, or while the model loads, and what
     `GenerationService.run_tasks` raises.
@@ -70,16 +80,20 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 class _Parts(Generic[_T]):
-    """One work as a callable: each call, on the engine thread, computes the next part."""
+    """One work as a callable (`Work`): each call, on the engine thread, computes the next part."""
 
-    def __init__(self, work: Callable[[Engine], Iterator[_T | None]]) -> None:
+    def __init__(self, work: BatchWork[_T]) -> None:
         self._work = work
         self._iterator: Iterator[_T | None] | None = None
-        self.done = False
+        self.begun = self.done = False
 
-    def __call__(self, engine: Engine) -> _T | None:
+    def memory(self, engine: Engine, /) -> int:
+        return engine.input_bytes(self._work.lengths) if isinstance(engine, InputMemoryEngine) else 0
+
+    def __call__(self, engine: Engine, /) -> _T | None:
+        self.begun = True
         if self._iterator is None:
-            self._iterator = self._work(engine)
+            self._iterator = self._work.compute(engine)
         result = next(self._iterator)
         if result is not None:
             self.done, self._iterator = True, None

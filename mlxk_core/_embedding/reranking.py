@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlxk_core._embedding.configuration import longest_input
 from mlxk_core._embedding.embedding import InputTooLong
-from mlxk_core._embedding.partial_work import batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import BatchWork, batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
 from mlxk_core._generation.service import GenerationService
@@ -90,13 +90,17 @@ def rerank(
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
                 pairs.append(encode(text, option))
         order = list(batches([len(pair.tokens) for pair in pairs]))
-        works = (partial(reranker.score, [pairs[index] for index in batch]) for batch in order)
+        works = (_work(reranker, [pairs[index] for index in batch]) for batch in order)
         scores: dict[int, float] = {}
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, logits in zip(order, results, strict=True):
             scores.update(zip(batch, (_probability(logit, model) for logit in logits), strict=True))
     ranked = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
     return Ranking([RankedDocument(index, scores[index]) for index in ranked], sum(len(pair.tokens) for pair in pairs))
+
+
+def _work(reranker: _Reranker, pairs: Sequence[TokenPair]) -> BatchWork[Sequence[float]]:
+    return BatchWork(partial(reranker.score, pairs), [len(pair.tokens) for pair in pairs])
 
 
 _Encoder = Callable[[str, str], TokenPair]

@@ -227,6 +227,15 @@ class NextTokenEngine(Protocol):
         """
 
 
+@runtime_checkable
+class InputMemoryEngine(Protocol):
+    """Additional member of an engine that holds memory between the parts of `embed`, `score` or `next_token_logits`."""
+
+    def input_bytes(self, lengths: Sequence[int], /) -> int:
+        """Return the bytes, besides `memory`, that it holds until inputs of so many tokens, computed together, are
+        done. Called on the engine thread, before their first part."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineContext:
     """Resources for a backend that loads a model, on the engine thread.

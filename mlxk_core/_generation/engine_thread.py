@@ -58,7 +58,7 @@ from mlxk_core._generation.row_turns import RowTurns
 from mlxk_core._generation.service_limits import ServiceLimits
 from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
-from mlxk_core._generation.task_queue import TaskQueue
+from mlxk_core._generation.task_queue import Task, TaskQueue, Work
 from mlxk_core._host.host import Host
 from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
@@ -68,6 +68,8 @@ from mlxk_core._system_limits import raise_system_limit
 _UNLOAD_SECONDS = 30.0
 _LONGEST_HELD_BACK = 1.0
 """Seconds after which jobs that were held back are looked at again."""
+_LONGEST_WITHOUT_MEMORY = 0.1
+"""Seconds after which works that wait for memory are looked at again."""
 _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
 
 
@@ -89,7 +91,7 @@ class EngineThread:
         self._queued: deque[Job] = deque()
         self._passing = Passing()
         self._turns = RowTurns(limits.concurrency, limits.reserve)
-        self._tasks = TaskQueue()
+        self._tasks = TaskQueue(self._fits_work)
         self._jobs: set[Job] = set()
         self._loading: ResidentKey | None = None
         self._stopping = False
@@ -131,7 +133,7 @@ class EngineThread:
         """Run the row of a job whose model is leased."""
         self._commands.put(lambda: self._make_ready(job, row))
 
-    def submit_task(self, job: Job, task: Callable[[Engine], object]) -> None:
+    def submit_task(self, job: Job, task: Task) -> None:
         """Call `task` with the engine of a job whose model is leased, between two steps. One task runs at a time."""
         self._commands.put(lambda: self._tasks.add(job, task))
 
@@ -235,6 +237,8 @@ class EngineThread:
 
     def _idle_timeout(self) -> float | None:
         """Return the seconds to wait for a command without work: until a model expires, or without limit."""
+        if self._tasks:
+            return _LONGEST_WITHOUT_MEMORY
         if self._queued:
             return _LONGEST_HELD_BACK
         expiry = self.residency.next_expiry()
@@ -285,14 +289,29 @@ class EngineThread:
             return True
         assert job.resident is not None
         self._record_progress()
+        work = task if isinstance(task, Work) else None
         with self._tasks.measure(job):
             try:
+                if work is not None and not work.begun:
+                    self._row_memory.begin_work(job, work)
                 result = task(job.resident.engine)
             except BaseException as error:
                 self._fail_job(job, Actor.ENGINE, engine_error(self._host, job.backend, "a task", error))
             else:
                 job.outbox.put(TaskDone(result))
+        if work is None or work.done:
+            self._end_work(job)
         return True
+
+    def _fits_work(self, job: Job, work: Work) -> bool:
+        try:
+            return self._row_memory.fits_work(job, work)
+        except BaseException:  # of a backend: it fails the job when it is asked again
+            return True
+
+    def _end_work(self, job: Job) -> None:
+        if self._row_memory.work_ended(job):
+            self._tasks.look_again()
 
     def _end_by_request(self, job: Job, state: JobState) -> None:
         if job.ended:
@@ -554,6 +573,8 @@ class EngineThread:
         if before is JobState.RUNNING:
             self._turns.end(job)
             self._row_memory.row_ended()
+            self._tasks.look_again()
+        self._end_work(job)
         if job.resident is not None:
             if job.ttl is not None:
                 job.resident.ttl = None if job.ttl < 0 else job.ttl

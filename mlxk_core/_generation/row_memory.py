@@ -1,4 +1,4 @@
-"""Memory of the rows: which may begin, and which must end when all of them together have grown too much."""
+"""Memory of rows and works: which may begin, and which row must end when all of them together have grown too much."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mlxk_core._errors import InsufficientMemory
 from mlxk_core._generation.engine import PromptCachingEngine, RowMemoryEngine
 from mlxk_core._generation.jobs import Job, Resident
 from mlxk_core._generation.residency import Residency
+from mlxk_core._generation.task_queue import Work
 from mlxk_core._text.units import human_size
 
 _RESERVE = 4
@@ -21,14 +22,18 @@ _INTERVAL = 0.1
 
 
 class RowMemory:
-    """Keeps models, rows and prompt caches within the budget of `residency`. Used on the engine thread.
+    """Keeps models, rows, prompt caches and works, such as embeddings, within the budget of `residency`. Used on the
+    engine thread.
 
-    Prompt caches are dropped first, then idle models unloaded (`unload`), then rows wait, or fail if they have grown.
+    Prompt caches are dropped first, then idle models unloaded (`unload`), then rows and works wait. Rows that have
+    grown fail.
     """
 
     def __init__(self, residency: Residency, unload: Callable[[Resident], None]) -> None:
         self._residency = residency
         self._unload = unload
+        self._works: dict[Job, int] = {}
+        """Bytes that the works that have begun hold. A job has one at a time."""
         self._next_try = self._next_look = 0.0
 
     def may_try(self) -> bool:
@@ -47,23 +52,33 @@ class RowMemory:
         if (need := _row_bytes(job)) is None:
             return True
         kept = (self._budget() - self._weights()) // _RESERVE if has_rows else 0
-        if self._free() + self._droppable() >= need + kept and self._make_room(need):
-            return True
-        if not any(resident.rows for resident in self._residency):
+        if self._room_for(need, kept):
             return True
         self._next_try = time.monotonic() + _INTERVAL
         return False
 
     def check(self, job: Job) -> None:
         """Raise `InsufficientMemory` if the row of `job`, which is next, does not fit: it never will."""
-        need, free = _row_bytes(job), max(0, self._free())
-        if need is not None and need > free:
-            raise InsufficientMemory(
-                f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(free)} of the "
-                f"budget of {human_size(self._residency.memory)} are left. Shorten the prompt or use a smaller model.",
-                needed=need,
-                free=free,
-            )
+        self._check(_row_bytes(job) or 0)
+
+    def fits_work(self, job: Job, work: Work) -> bool:
+        """Return whether a work of `job` may begin: there is room, or nothing that runs will ever make some."""
+        assert job.resident is not None
+        return self._room_for(work.memory(job.resident.engine))
+
+    def begin_work(self, job: Job, work: Work) -> None:
+        """Count the memory of a work of `job` until `work_ended`. Raises `InsufficientMemory` if it does not fit."""
+        assert job.resident is not None
+        need = work.memory(job.resident.engine)
+        if need > 0:
+            self._check(need)
+            self._works[job] = need
+
+    def work_ended(self, job: Job) -> bool:
+        """Note that the work of `job` is over. Return whether it held memory, which is free now."""
+        if (held := self._works.pop(job, None)) is not None:
+            self._next_try = 0.0
+        return held is not None
 
     def overgrown(self) -> Job | None:
         """Return a job whose row must end, since the rows have grown beyond the budget: the youngest of the client with
@@ -92,6 +107,22 @@ class RowMemory:
             budget=budget,
         )
 
+    def _room_for(self, need: int, kept: int = 0) -> bool:
+        """Return whether there are `need` bytes, of which `kept` remain, or nothing that runs will ever make room."""
+        if need <= 0 or (self._free() + self._droppable() >= need + kept and self._make_room(need)):
+            return True
+        return not self._works and not any(resident.rows for resident in self._residency)
+
+    def _check(self, need: int) -> None:
+        free = max(0, self._free())
+        if need > free:
+            raise InsufficientMemory(
+                f"Not enough memory for this request: it needs {human_size(need)}, and {human_size(free)} of the "
+                f"budget of {human_size(self._residency.memory)} are left. Shorten the prompt or use a smaller model.",
+                needed=need,
+                free=free,
+            )
+
     def _make_room(self, need: int) -> bool:
         """Drop prompt caches and idle models until `need` bytes are free. Return whether they are."""
         missing = need - self._free()
@@ -109,7 +140,8 @@ class RowMemory:
         return False
 
     def _free(self) -> int:
-        return self._budget() - sum(resident.refresh_memory() for resident in self._residency)
+        held = sum(resident.refresh_memory() for resident in self._residency) + sum(self._works.values())
+        return self._budget() - held
 
     def _droppable(self) -> int:
         return sum(resident.memory if resident.idle else resident.prompt_cache for resident in self._residency)

@@ -21,7 +21,7 @@ from mlxk_core._generation.engine_errors import request_error
 from mlxk_core._generation.engine_thread import EngineThread
 from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.job_state import JobState
-from mlxk_core._generation.jobs import Job, JobFailed, ModelLeased, Resident, TaskDone
+from mlxk_core._generation.jobs import Job, JobFailed, JobUpdate, ModelLeased, Resident, TaskDone
 from mlxk_core._generation.lifecycle import Lifecycle, RequestAccepted
 from mlxk_core._generation.machine_memory import machine_memory
 from mlxk_core._generation.prompts import Prompt, render, shared_prompts
@@ -244,8 +244,9 @@ class GenerationService:
 
         For work other than generations, such as embeddings. `needs` is what a backend must list in `BackendSpec.tasks`;
         one that does not is an `UnsupportedModel` before the model is loaded. A task should take no longer than a step
-        does: running generations wait for it. Closing the iterator ends the work. `waiting` as in `tokenizer`, `ttl` as
-        in `GenerationRequest`. Raises what `submit` raises, the error of the load, and what a task raises.
+        does: running generations wait for it. One that is a `Work` begins once there is memory for it. Closing the
+        iterator ends the work. `waiting` as in `tokenizer`, `ttl` as in `GenerationRequest`. Raises what `submit`
+        raises, the error of the load, and what a task raises.
         """
         backend = self._backend(model, None)
         if needs is not None:
@@ -255,11 +256,7 @@ class GenerationService:
             _wait_for_model(job, waiting)
             for task in tasks:
                 self._engine_thread.submit_task(job, task)
-                update = job.outbox.get()
-                if isinstance(update, JobFailed):
-                    raise update.error
-                assert isinstance(update, TaskDone)
-                yield cast("_T", update.result)
+                yield cast("_T", _wait_for_task(job, waiting))
         finally:
             self._engine_thread.end_job(job, JobState.RELEASED)
 
@@ -387,7 +384,20 @@ class GenerationService:
         return replace(request, generic_tools=request.generic_tools and self._generic_tools)
 
 
+def _wait_for_task(job: Job, waiting: Callable[[], None]) -> object:
+    while not isinstance(update := _next_update(job, waiting), TaskDone):
+        pass
+    return update.result
+
+
 def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:
+    while not isinstance(update := _next_update(job, waiting), ModelLeased):
+        pass
+    return update.resident
+
+
+def _next_update(job: Job, waiting: Callable[[], None]) -> JobUpdate:
+    """Return the next update. Raises the error of a job that failed, and what `waiting` raises meanwhile."""
     while True:
         try:
             update = job.outbox.get(timeout=_POLL_SECONDS)
@@ -396,5 +406,4 @@ def _wait_for_model(job: Job, waiting: Callable[[], None]) -> Resident:
             continue
         if isinstance(update, JobFailed):
             raise update.error
-        if isinstance(update, ModelLeased):
-            return update.resident
+        return update

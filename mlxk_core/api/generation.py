@@ -52,6 +52,7 @@ from mlxk_core._generation.sampling import SAMPLING_LIMITS, TERMINAL_SAMPLING, m
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.stop_tokens import CHAT_STOP_STRINGS, turn_terminator
+from mlxk_core._generation.task_queue import Work
 from mlxk_core._models.token_budget import TokenPolicy
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "Usage",
     "UsageUpdate",
     "Vocabulary",
+    "Work",
     "check_template_options",
     "effort_options",
     "join_events",

@@ -1,10 +1,11 @@
-"""Survives … rows whose caches would take more memory than there is."""
+"""Survives … rows and embeddings whose caches would take more memory than there is."""
 
 from __future__ import annotations
 
 import json
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,12 +20,27 @@ HEADS = {"num_attention_heads": 64, "num_key_value_heads": 64, "head_dim": 128}
 
 
 @pytest.fixture
-def server(launch):
+def start(launch):
+    """`start(budget)`: a server whose models and requests have that many bytes."""
+
     def fat(folder):
         random_model(folder, context=8192, layers=8, config=HEADS)
 
+    def embedder(folder):
+        fat(folder)
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
+        module = {"idx": 0, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+        (folder / "modules.json").write_text(json.dumps([module]))
+
     in_hub_cache("tiny/fat", fat)
-    return launch("--memory", str(BUDGET), "--max-tokens", "8", model="tiny/fat")
+    in_hub_cache("tiny/embedder", embedder)
+    return lambda budget: launch("--memory", str(budget), "--max-tokens", "8", model="tiny/fat")
+
+
+@pytest.fixture
+def server(start):
+    return start(BUDGET)
 
 
 def streamed(server, tokens, **fields):
@@ -76,3 +92,39 @@ def test_survives_a_prompt_that_never_fits(server, kit):
         body = {"model": "tiny/fat", "prompt": [65] * 2000, "max_tokens": 1}
         reply = server.client.post("/v1/completions", body)
         assert (reply.status, reply.error["code"]) == (503, "insufficient_memory"), json.dumps(reply.json)
+
+
+def embedded(server, inputs):
+    return server.client.post("/v1/embeddings", {"model": "tiny/embedder", "input": inputs})
+
+
+@pytest.mark.parametrize("inputs", [[[65]] * 200, [[65] * 300]], ids=["many", "long"])
+def test_survives_embeddings_that_fit_one_by_one_but_not_together(server, kit, inputs):
+    [alone] = {tuple(entry["embedding"]) for entry in embedded(server, inputs).json["data"]}
+    with kit.Watch(server), ThreadPoolExecutor(4) as pool:
+        before = server.reset_peak()
+        replies = list(pool.map(embedded, [server] * 4, [inputs] * 4))
+    assert {reply.status for reply in replies} == {200}
+    assert {tuple(entry["embedding"]) for reply in replies for entry in reply.json["data"]} == {alone}
+    assert server.peak - before < 2 * BUDGET
+
+
+def test_survives_an_embedding_that_never_fits(server, kit):
+    with kit.Watch(server):
+        reply = embedded(server, [[65] * 2000])
+        assert (reply.status, reply.error["code"]) == (503, "insufficient_memory"), json.dumps(reply.json)
+
+
+def test_an_embedding_that_waits_for_memory_ends_with_its_client(start, kit):
+    server = start(400 * MEGABYTE)
+    embedded(server, "x")
+    body = {"model": "tiny/fat", "prompt": [65] * 16, "ignore_eos": True, "max_tokens": 230, "stream": True}
+    row = server.client.begin("/v1/completions", body)
+    kit.until(lambda: server.client.status()["active"] == 1)
+    waiting = server.client.begin("/v1/embeddings", {"model": "tiny/embedder", "input": [[65] * 300]})
+    kit.until(lambda: server.client.status()["responses"] == 2)
+    waiting.close()
+    kit.until(lambda: server.client.status()["responses"] == 1)
+    assert server.client.status()["active"] == 1
+    row.close()
+    assert embedded(server, [[65] * 300]).status == 200

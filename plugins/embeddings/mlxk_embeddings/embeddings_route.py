@@ -110,7 +110,5 @@ def _response(request: EmbeddingsRequest, found: Embeddings) -> EmbeddingsRespon
     )
 
 
-def _encode(vector: Sequence[float], format: str | None) -> Sequence[float] | str:
-    if format == "base64":
-        return base64.b64encode(array("f", vector).tobytes()).decode()
-    return vector
+def _encode(vector: array[float], format: str | None) -> Sequence[float] | str:
+    return base64.b64encode(vector.tobytes()).decode() if format == "base64" else vector.tolist()

@@ -62,6 +62,11 @@ class EncoderEngine:
     def memory(self) -> int:
         return self._weight_bytes
 
+    def input_bytes(self, lengths: Sequence[int], /) -> int:
+        with self._errors():
+            states = self._open_network.embed(mx.zeros((len(lengths), max(lengths)), mx.int32), None)  # not evaluated
+        return int(_COPIES * states.nbytes)
+
     def embed(
         self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
     ) -> Iterator[Sequence[Sequence[float]] | None]:

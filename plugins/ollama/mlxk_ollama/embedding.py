@@ -68,7 +68,7 @@ def _embed(server: ServerContext, asked: EmbeddingRequest, name: str, cancellati
     yield msgspec.json.encode(
         {
             "model": name,
-            "embeddings": encoded_each(found.vectors) if found else [],
+            "embeddings": encoded_each(vector.tolist() for vector in found.vectors) if found else [],
             "total_duration": int((time.monotonic() - began) * _NANOSECONDS),
             "load_duration": int((loaded - began) * _NANOSECONDS),
             "prompt_eval_count": found.tokens if found else 0,
@@ -82,7 +82,7 @@ def _embed_one(server: ServerContext, asked: EmbeddingRequest, cancellation: Can
         yield msgspec.json.encode({"embedding": []})
         return
     found = embed(server.service, asked, cancelled=lambda: cancellation.cancelled)
-    yield msgspec.json.encode({"embedding": found.vectors[0]})
+    yield msgspec.json.encode({"embedding": found.vectors[0].tolist()})
 
 
 def _load(server: ServerContext, model: Model, ttl: float | None, cancellation: Cancellation) -> None:

@@ -279,6 +279,9 @@ class MlxEngine:
             vocab_size=self.tokenizer.vocab_size,
         )
 
+    def input_bytes(self, lengths: Sequence[int], /) -> int:
+        return len(lengths) * self._footprint.row_bytes(max(lengths))
+
     def remove(self, id: int, /) -> None:
         self._scoring.pop(id, None)
         active = self._rows.get(id)

@@ -23,7 +23,7 @@ def embed(
     if body is None:
         raise UnsupportedModel("This architecture cannot embed: its network has no hidden states to pool.")
     states = []
-    for hidden in _passes(body, make_prompt_cache(network), pad(inputs, vocab_size), chunk):
+    for hidden in _passes(body, _new_cache(network, inputs), pad(inputs, vocab_size), chunk):
         if not isinstance(hidden, mx.array) or hidden.ndim != 3:
             raise UnsupportedModel("This architecture cannot embed: its network does not return hidden states.")
         mx.eval(hidden)
@@ -42,7 +42,7 @@ def next_token_logits(
     """
     ends = [len(each) - 1 for each in inputs]
     columns = pad([tokens], vocab_size)[0]
-    cache = make_prompt_cache(network)
+    cache = _new_cache(network, inputs)
     found: dict[int, Sequence[float]] = {}
     start = 0
     for logits in _passes(network, cache, pad(inputs, vocab_size), chunk):
@@ -54,6 +54,16 @@ def next_token_logits(
         start = stop
         yield None
     yield [found[index] for index in range(len(inputs))]
+
+
+def _new_cache(network: Any, inputs: Sequence[Sequence[int]]) -> Any:
+    """Return caches that take what the longest of `inputs` needs: they grow by steps of 256 tokens for each input."""
+    cache = make_prompt_cache(network)
+    for layer in cache:
+        for inner in getattr(layer, "caches", [layer]):
+            if hasattr(inner, "step"):
+                inner.step = max(map(len, inputs))
+    return cache
 
 
 def pad(inputs: Sequence[Sequence[int]], count: int) -> mx.array:
