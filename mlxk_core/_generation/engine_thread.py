@@ -24,6 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -60,6 +61,7 @@ from mlxk_core._generation.stall_monitor import StallMonitor
 from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.task_queue import Task, TaskQueue, Work
 from mlxk_core._host.host import Host
+from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
@@ -381,18 +383,22 @@ class EngineThread:
         if job.backend.estimate is not None:
             estimate = self._host.load(job.backend.estimate)
             with quiet_stdout():
-                return int(estimate(job.model))
+                return int(estimate(replace(job.model)))
         return job.model.size
 
     def _load(self, first: Job) -> None:
-        """Load the model of `first`, for it and for every other job that waits for the same model."""
-        key = self._loading = (first.model, first.backend.name)
+        """Load the model of `first`, for it and for every other job that waits for the same model.
+
+        What was read of its files before is read again: they may have changed since they were checked.
+        """
+        model = replace(first.model)
+        key = self._loading = (model, first.backend.name)
         for job in self._queued_for(key):
             job.outbox.put(LoadStarted())
-        mark = InUseMark(first.model.path)
+        mark = InUseMark(model.path)
         began = time.monotonic()
         try:
-            engine = self._loaded_engine(first, key)
+            engine = self._loaded_engine(model, first.backend)
         except BaseException as error:
             mark.end()
             failure = self._load_error(first, "load()", error)
@@ -403,27 +409,29 @@ class EngineThread:
             return
         self._loading = None
         self.counters.loads += 1
-        ttl = self._limits.ttl if self._limits.ttl is not None else first.model.settings.ttl
-        resident = Resident(first.model, first.backend, engine, mark=mark, ttl=ttl)
+        ttl = self._limits.ttl if self._limits.ttl is not None else model.settings.ttl
+        resident = Resident(model, first.backend, engine, mark=mark, ttl=ttl)
         self.residency.add(resident)
         seconds, memory = time.monotonic() - began, resident.refresh_memory()
-        self.lifecycle.emit(ModelLoaded(model=first.model, backend=first.backend.name, seconds=seconds, memory=memory))
+        self.lifecycle.emit(ModelLoaded(model=model, backend=first.backend.name, seconds=seconds, memory=memory))
         for job in self._queued_for(key):
             self._lease(job, resident)
 
-    def _loaded_engine(self, job: Job, key: ResidentKey) -> Engine:
+    def _loaded_engine(self, model: Model, backend: BackendSpec) -> Engine:
+        key = self._loading
+        assert key is not None
         context = EngineContext(
             alive=lambda: self._on_load_progress(key),
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency + self._limits.reserve,
         )
-        load = self._host.load(job.backend.target)
+        load = self._host.load(backend.target)
         with quiet_stdout():
-            engine: Engine = load(job.model, context)
+            engine: Engine = load(model, context)
         if missing := missing_member(engine):
             problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
-            raise malformed_result(self._host, job.backend, problem, load)
+            raise malformed_result(self._host, backend, problem, load)
         return engine
 
     def _queued_for(self, key: ResidentKey) -> list[Job]:

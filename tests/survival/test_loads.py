@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
 from pathlib import Path
+
+import pytest
 
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
@@ -70,3 +73,25 @@ def test_survives_a_folder_for_compiled_code_that_cannot_be_used(launch, tmp_pat
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     in_hub_cache("tiny/random", random_model)
     assert launch(model="tiny/random").client.chat(max_tokens=3).status == 200
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["of the cache", "of --model"])
+def test_survives_files_that_change_between_two_loads(launch, kit, pinned):
+    """Each load reads them again, also what was known of them within the last second."""
+    folder = in_hub_cache("tiny/changing", random_model)
+    in_hub_cache("tiny/sound", random_model)
+    server = launch(*(("--model", "tiny/changing", "--model", "tiny/sound") if pinned else ()), model="tiny/sound")
+    client = kit.Client(server.client.port, model="tiny/changing")
+
+    def reloaded():
+        client.post("/v1/models/unload", {"model": "tiny/changing"})
+        return client.chat("Hi", max_tokens=1)
+
+    with kit.Watch(server):
+        short = client.chat("Hi", max_tokens=1).json["usage"]["prompt_tokens"]
+        (folder / "chat_template.jinja").write_text("{{ messages[0].content * 20 }}")
+        assert client.chat("Hi", max_tokens=1).json["usage"]["prompt_tokens"] == short
+        assert reloaded().json["usage"]["prompt_tokens"] > short
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**8}))
+        assert (reloaded().status, reloaded().error["code"]) == (500, "broken_model")

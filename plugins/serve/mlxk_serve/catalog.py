@@ -212,24 +212,23 @@ class Catalog:
         return [self._object(*each) for each in self._list()]
 
     def _exact(self, name: str) -> Model | None:
-        """Return the model of exactly that name; None if there is none."""
-        if name in self._pinned:
-            return self._pinned[name]
+        """Return the model of exactly that name; None if there is none. A model keeps what was read of its files, which
+        may change: while it is loaded it is the one that was loaded, else a new one each second."""
+        pinned = self._pinned.get(name)
         now = time.monotonic()
         with self._names.lock:
             seen, known = self._names.resolved.get(name, (float("-inf"), None))
         if known is not None and now - seen < _FRESH_SECONDS:
             return known
-        model = self._resolver.exact(name)
+        model = self._resolver.exact(name) if pinned is None else replace(pinned)
         if known is not None and model != known:
             self._loaded.retire(known)  # deleted, or replaced by another revision
-        spaced = name.split() != [name]
+        spaced = pinned is None and name.split() != [name]
         if model is None or (spaced and name != model.name):  # only the command line strips white space
             with self._names.lock:
                 self._names.resolved.pop(name, None)
             return None
-        if model == known and self._is_loaded(model):
-            model = known  # it keeps what was read of its files, which may change until it is loaded
+        model = next((loaded for loaded in self._loaded.loaded_models() if loaded == model), model)
         with self._names.lock:
             if len(self._names.resolved) >= _MOST_NAMES:
                 self._names.resolved.clear()
