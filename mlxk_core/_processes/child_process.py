@@ -20,6 +20,7 @@ START_SECONDS = 30.0
 """For a process to start and import its libraries: a second, more on a busy machine."""
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.1
+_LONGEST_POLL = 0.5
 
 
 class ProcessNotStarted(SystemLimit):
@@ -126,7 +127,7 @@ class ChildProcess:
         self._process.wait()
 
     def _wait_until_ready(self, waiting: Callable[[], None]) -> None:
-        announced = _read_message(self._lanes[0][1], time.monotonic() + START_SECONDS, waiting)
+        announced = _read_message(self._lanes[0][1], _TimeLeft(START_SECONDS), waiting)
         if not announced:
             self._process.kill()
             status = self._process.wait()
@@ -144,12 +145,11 @@ class ChildProcess:
         reader: IO[bytes],
         waiting: Callable[[], None],
     ) -> dict[str, Any] | None:
-        deadline = time.monotonic() + seconds
         message = encode_message(request)
         try:
             writer.write(message)
             writer.flush()
-            body = _read_message(reader, deadline, waiting)
+            body = _read_message(reader, _TimeLeft(seconds), waiting)
         except OSError:  # it has ended, or was killed
             body = b""
         if body is None:
@@ -169,23 +169,37 @@ class ChildProcess:
                     pass  # what was still to be written has no reader
 
 
-def _read_message(stream: IO[bytes], deadline: float, waiting: Callable[[], None]) -> bytes | None:
+class _TimeLeft:
+    """Seconds that are left to wait. A wait counts for little more than was asked for: if it took longer, this process
+    was stopped (Ctrl-Z, a frozen container), as the child probably was."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def wait(self, poll: select.poll) -> bool:
+        """Wait for a moment at most. Return whether there is something to read."""
+        began = time.monotonic()
+        found = poll.poll(min(self.seconds, _POLL_SECONDS) * 1000)
+        self.seconds -= min(time.monotonic() - began, _LONGEST_POLL)
+        return bool(found)
+
+
+def _read_message(stream: IO[bytes], left: _TimeLeft, waiting: Callable[[], None]) -> bytes | None:
     """Return the next message without its length: empty at the end of the stream, None when the time is up."""
-    head = _read(stream, LENGTH.size, deadline, waiting)
-    return head and _read(stream, LENGTH.unpack(head)[0], deadline, waiting)
+    head = _read(stream, LENGTH.size, left, waiting)
+    return head and _read(stream, LENGTH.unpack(head)[0], left, waiting)
 
 
-def _read(stream: IO[bytes], length: int, deadline: float, waiting: Callable[[], None]) -> bytes | None:
+def _read(stream: IO[bytes], length: int, left: _TimeLeft, waiting: Callable[[], None]) -> bytes | None:
     """Return `length` bytes, none of them at the end of the stream, and None when the time is up."""
     descriptor = stream.fileno()
     data = bytearray()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while len(data) < length:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if left.seconds <= 0:
             return None
-        if not poll.poll(min(left, _POLL_SECONDS) * 1000):
+        if not left.wait(poll):
             waiting()
             continue
         piece = os.read(descriptor, min(_CHUNK, length - len(data)))

@@ -30,6 +30,8 @@ Apply = Callable[[Mapping[str, Any]], str]
 
 _LOGGER = logging.getLogger("mlxk.mlx")
 _SHAPES = 512
+_LONGEST_RENDERING = TIME_LIMIT / 2
+"""What one rendering counts for at most: if it took longer, this process may have been stopped meanwhile."""
 _PROBE_TOOL = Tool(name="mlxk_tool", description="A tool.", parameters={"type": "object", "properties": {}})
 
 
@@ -151,10 +153,11 @@ class _Template:
         tools = (_PROBE_TOOL,) if with_tools else ()
         first: TemplateError | None = None
         passable: MessageFormat | None = None
-        began = self._clock()
+        left = TIME_LIMIT
         for index, form in enumerate(self._format.alternatives(probe.messages)):
-            if self._clock() - began > TIME_LIMIT:  # all alternatives together
+            if left <= 0:  # for all alternatives together
                 raise TemplateLimit(f"it takes more than {TIME_LIMIT:g} s")
+            began = self._clock()
             try:
                 text = self._write(form, probe.messages, tools, True, options)
             except (TemplateLimit, ProcessNotStarted):
@@ -162,6 +165,8 @@ class _Template:
             except Exception as error:  # a template is a program of the model's author: it may raise anything
                 first = first or _rejection(error)
                 continue
+            finally:
+                left -= min(self._clock() - began, _LONGEST_RENDERING)
             missing = list(probe.missing(text))
             if missing:
                 first = first or _incomplete(missing)
