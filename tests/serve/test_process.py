@@ -272,6 +272,17 @@ def test_a_server_stopped_during_startup_leaves_no_files(start, here, number, co
     assert not path.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_stopped_as_soon_as_its_socket_is_there_leaves_none(start, here, number):
+    path = here / "s"
+    process = start("--unix", str(path), ready=False)
+    while not path.exists():
+        assert process.popen.poll() is None
+    process.signal(number)
+    process.end()
+    assert not path.exists()
+
+
 def test_a_server_that_still_starts_keeps_its_place(here):
     path = here / "s"
     (tcp,) = bind.open_tcp(["127.0.0.1"], 0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import Enum, auto
 from types import TracebackType
@@ -86,25 +88,30 @@ class Server:
         self.config = config
         self.requests = Requests()
         self._draining = threading.Event()
-        self._open_sockets()
-        self.service = GenerationService(
-            host,
-            memory=config.memory,
-            concurrency=config.concurrency,
-            queue=config.places * SHARE - config.concurrency,
-            ttl=config.ttl,
-            thinking_budget=config.thinking_budget,
-            generic_tools=config.generic_tools,
-        )
-        turns = Turns()
-        self.responder = Responder(config, self.service, turns)
-        self.catalog = Catalog(host, self.service, dict(config.aliases), generic_tools=config.generic_tools)
-        self.metrics = MetricRegistry()
-        add_service_metrics(self.metrics, self.service, config)
-        self._request_metrics = RequestMetrics(self.metrics)
-        self._access = AccessControl(config)
-        self._fields = ExtensionFields()
-        try:
+        self._sockets: list[socket.socket] = []
+        self._unix_file: bind.UnixFile | None = None
+        with ExitStack() as undo:
+            undo.callback(self._close_sockets)
+            self._open_sockets()
+            self.service = GenerationService(
+                host,
+                memory=config.memory,
+                concurrency=config.concurrency,
+                queue=config.places * SHARE - config.concurrency,
+                ttl=config.ttl,
+                thinking_budget=config.thinking_budget,
+                generic_tools=config.generic_tools,
+            )
+            undo.callback(self.service.close, config.limits.close_time)
+            turns = Turns()
+            self.responder = Responder(config, self.service, turns)
+            undo.callback(self.responder.stop, config.limits.close_time)
+            self.catalog = Catalog(host, self.service, dict(config.aliases), generic_tools=config.generic_tools)
+            self.metrics = MetricRegistry()
+            add_service_metrics(self.metrics, self.service, config)
+            self._request_metrics = RequestMetrics(self.metrics)
+            self._access = AccessControl(config)
+            self._fields = ExtensionFields()
             self.models = self._preload()
             self._described: dict[str, Sequence[Operation]] = {}
             app, routes = self._application()
@@ -122,11 +129,7 @@ class Server:
                 probes_at_once=not any(extension.middleware for extension in self.extensions),
             )
             add_connection_metrics(self.metrics, self.http.capacity)
-        except BaseException:
-            self._close_sockets()
-            self.responder.stop(config.limits.close_time)
-            self.service.close(config.limits.close_time)
-            raise
+            undo.pop_all()
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -226,11 +229,11 @@ class Server:
     def _open_sockets(self) -> None:
         config = self.config
         if config.unix:
-            self._sockets = [bind.open_unix(config.unix)]
-            self._unix_file: bind.UnixFile | None = bind.UnixFile.of(config.unix)
+            with bind.signals_held():  # one that ends the start must not come between the file and our note of it
+                self._sockets = [bind.open_unix(config.unix)]
+                self._unix_file = bind.UnixFile.of(config.unix)
         else:
             self._sockets = bind.open_tcp(config.hosts or bind.LOOPBACK, config.port)
-            self._unix_file = None
         self.urls = bind.urls(self._sockets)
 
     def _close_sockets(self) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +127,16 @@ def open_unix(path: Path) -> socket.socket:
         return sock
     except OSError as error:
         raise InvalidOption("--unix", f"cannot open {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold the signals that end a server until the block is over. For the main thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
