@@ -290,6 +290,20 @@ def test_a_shape_of_conversation_is_probed_once():
     assert len(calls) == 4
 
 
+def test_white_space_is_one_shape_however_much_there_is():
+    calls = []
+
+    def apply(variables):
+        calls.append(variables)
+        return "".join(message["content"] for message in variables["messages"])
+
+    template = ChatTemplate.of_code(apply)
+    spaces = [" " * (1 + number) for number in range(5)]
+    assert [template.render([Message(role="user", content=text)]) for text in spaces] == spaces
+    assert len(calls) == 6
+    assert max(len(message["content"]) for message in calls[0]["messages"]) <= 1
+
+
 def test_long_conversations_and_deep_arguments_take_linear_time():
     source = PLAIN.replace(
         "{{ m.content }}", "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function }}{% endfor %}"

@@ -69,7 +69,7 @@ class Probe:
             what = "assistant text next to tool calls" if message.tool_calls else _CONTENT[message.role]
             return replace(
                 message,
-                content=marker(what) if message.content.strip() else message.content,
+                content=marker(what) if message.content.strip() else message.content and " ",
                 reasoning="mlxk thinks" if message.reasoning else message.reasoning,
                 tool_calls=tuple(map(call_of, message.tool_calls)),
                 tool_call_id=None if message.tool_call_id is None else ids.get(message.tool_call_id, "mlxk99999"),
