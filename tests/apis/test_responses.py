@@ -200,6 +200,15 @@ def test_input_items_are_what_was_read(api):
     assert ([item["id"] for item in page["data"]], page["has_more"]) == (["own"], True)
 
 
+def test_a_conversation_has_a_limit_of_messages(api):
+    half = [{"role": "user", "content": ""}] * 15_000
+    first = create(api, input=half, truncation="auto")
+    assert first.status == 200
+    assert create(api, input=half * 2, truncation="auto").status == 400
+    again = create(api, input=half, truncation="auto", previous_response_id=first.json["id"])
+    assert (again.status, again.json["error"]["param"]) == (400, "input")
+
+
 def test_a_response_belongs_to_the_key_that_made_it(api, other):
     path = f"/v1/responses/{create(api).json['id']}"
     assert (other.get(path).status, other.delete(path).status) == (404, 404)

@@ -384,11 +384,30 @@ def test_a_file_that_is_overwritten_while_the_server_runs_is_an_error_with_a_sta
     responses = file()
     responses.put(stored("a", size=9000), CONVERSATION)
     assert responses.flush(WAIT)
-    with contextlib.closing(sqlite3.connect(tmp_path / "responses.db")) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = (tmp_path / "responses.db").stat().st_size
     (tmp_path / "responses.db").write_bytes(b"\xff" * size)
     with pytest.raises(StoreUnavailable):
         responses.find("a", "a")
     responses.put(stored("b"), CONVERSATION)
     assert responses.find("b", "a") == stored("b")
+
+
+def test_a_value_of_another_type_is_an_error_with_a_status(file, tmp_path):
+    responses = file()
+    responses.put(stored("a"), CONVERSATION)
+    assert responses.flush(WAIT)
+    with contextlib.closing(sqlite3.connect(tmp_path / "responses.db")) as database:
+        database.execute("UPDATE responses SET body = 'text', conversation = 1")
+        database.commit()
+    for read in (responses.find, responses.conversation):
+        with pytest.raises(StoreUnavailable):
+            read("a", "a")
+
+
+def test_no_file_of_the_store_is_mapped_into_memory(file, tmp_path):
+    """Whoever truncates a mapped file ends the process."""
+    responses = file()
+    responses.put(stored("a"), CONVERSATION)
+    assert responses.flush(WAIT)
+    assert responses.find("a", "a") == stored("a")
+    assert not list(tmp_path.glob("*-shm"))

@@ -34,6 +34,8 @@ from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredRespo
 from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
 
 _ENCRYPTED = "reasoning.encrypted_content"
+_MOST_MESSAGES = 20_000
+"""Messages of a conversation: a request with `previous_response_id` reads all of them, however small it is."""
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
 _LOGPROBS = "message.output_text.logprobs"
 # What `include` may name beside those: output of tools that run on OpenAI's servers, of which there is none here.
@@ -98,7 +100,7 @@ class Responses:
         model = self._server.models.get(request.model)
         owner = _owner(req)
         items = _input_items(request)
-        turn = [*_earlier(self._store, request, owner), *to_messages(items)]
+        turn = _conversation(self._store, request, owner, items)
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, self._server.settings.max_tokens)
@@ -142,7 +144,7 @@ class InputTokens:
         request = decode(req.bounded_stream.read(), ResponseRequest)
         _check_supported(request)
         model = self._server.models.get(request.model)
-        turn = [*_earlier(self._store, request, _owner(req)), *to_messages(_input_items(request))]
+        turn = _conversation(self._store, request, _owner(req), _input_items(request))
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, None)
@@ -273,6 +275,16 @@ def _owner(req: falcon.Request) -> str:
     _, _, bearer = (req.get_header("authorization") or "").partition(" ")
     key = bearer.strip() or (req.get_header("x-api-key") or "").strip()
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _conversation(store: ResponseStore, request: ResponseRequest, owner: str, items: Sequence[Item]) -> list[Message]:
+    """Return the messages of `items` after those that the request continues."""
+    messages = [*_earlier(store, request, owner), *to_messages(items)]
+    if len(messages) > _MOST_MESSAGES:
+        raise InvalidOption(
+            "input", f"the conversation has {len(messages):,} messages, at most {_MOST_MESSAGES:,} are possible"
+        )
+    return messages
 
 
 def _earlier(store: ResponseStore, request: ResponseRequest, owner: str) -> Sequence[Message]:

@@ -89,7 +89,7 @@ class SqliteStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = self._open()
-            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA journal_mode=TRUNCATE")  # WAL maps a file: another's truncation ends us
             [version] = self._database.execute("PRAGMA user_version").fetchone()
             if version not in range(_VERSION + 1):
                 raise InvalidOption("responses.file", f"`{path}` was written by a newer mlxk (version {version})")
@@ -98,7 +98,7 @@ class SqliteStore:
                 self._rewrite_items()
             self._database.execute(f"PRAGMA user_version={_VERSION}")
             self._expire()
-            self._reader = self._open()  # readers do not wait for a writer, unless they share its connection
+            self._reader = self._open()  # with one connection readers would wait for all that is to be written
         except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
         threading.Thread(target=self._write_all, name="mlxk-stored-responses", daemon=True).start()
@@ -146,6 +146,8 @@ class SqliteStore:
                 f"SELECT {columns} FROM responses WHERE id = ? AND owner = ? AND stored > ?",
                 (id, owner, self._clock() - self._bounds.age),
             ).fetchone()
+        if row is not None and not all(isinstance(value, bytes) for value in row):
+            raise sqlite3.DataError("a value has another type")
         return row
 
     @contextmanager
