@@ -362,9 +362,10 @@ class EngineThread:
         if resident is not None:
             self._lease(job, resident)
             return True
+        model = replace(job.model)  # what was read of its files before is read again: they may have changed
         try:
             if job.estimate is None:  # asked once: this runs every step while leased models finish
-                job.estimate = self._estimate(job)
+                job.estimate = self._estimate(model, job.backend)
             evicted = self.residency.to_evict(job.estimate, job.model.name)
         except InsufficientMemory as error:
             self._fail_job(job, Actor.SERVICE, error)
@@ -376,22 +377,18 @@ class EngineThread:
             return False
         for resident in evicted:
             self._unload(resident)
-        self._load(job)
+        self._load(job, model)
         return True
 
-    def _estimate(self, job: Job) -> int:
-        if job.backend.estimate is not None:
-            estimate = self._host.load(job.backend.estimate)
+    def _estimate(self, model: Model, backend: BackendSpec) -> int:
+        if backend.estimate is not None:
+            estimate = self._host.load(backend.estimate)
             with quiet_stdout():
-                return int(estimate(replace(job.model)))
-        return job.model.size
+                return int(estimate(model))
+        return model.size
 
-    def _load(self, first: Job) -> None:
-        """Load the model of `first`, for it and for every other job that waits for the same model.
-
-        What was read of its files before is read again: they may have changed since they were checked.
-        """
-        model = replace(first.model)
+    def _load(self, first: Job, model: Model) -> None:
+        """Load `model`, that of `first`, for it and for every other job that waits for the same model."""
         key = self._loading = (model, first.backend.name)
         for job in self._queued_for(key):
             job.outbox.put(LoadStarted())
