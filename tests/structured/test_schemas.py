@@ -13,7 +13,8 @@ import signal
 import sys
 import time
 import weakref
-from contextlib import nullcontext
+from collections import Counter
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from mlxk_core.api.generation import Matches, OneOf, RawString, Vocabulary, sequ
 from mlxk_structured.compiler import Compiler
 from mlxk_structured.ecma_regex import of_length
 from mlxk_structured.tokenizer import matches
+from mlxk_structured.used_items import UsedItems
 from tests.structured.schemas import Keywords, validator_of
 
 CAT = {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"enum": [7, 9]}}, "required": ["lives"]}
@@ -458,6 +460,19 @@ def test_a_row_whose_steps_are_quick_goes_on_while_others_of_its_grammar_fail():
     quick.accept(ord("a"))
 
 
+@pytest.mark.parametrize(("length", "times"), [(100, 15), (1000, 30)])
+def test_long_items_that_begin_alike_are_not_searched_to_their_end_for_each_token(length, times):
+    item = {"type": "string", "pattern": f"^(a{{{length}}}){{{times}}}a{{0,9}}$"}
+    schema = {"type": "array", "uniqueItems": True, "minItems": 3, "items": item}
+    constraint = Compiler().compile(Matches("json_schema", schema), VOCABULARY)
+    for byte in b'["' + b"a" * length * times + b'","':
+        constraint.accept(byte)
+    with suppress(ConstraintFailure):  # in time, also on a slow machine: the rows of others wait for it
+        for _ in range(300):
+            assert constraint.mask()
+            constraint.accept(ord("a"))
+
+
 @pytest.mark.parametrize("schema", [{"type": "integer"}, {"type": "array", "uniqueItems": True}], ids=str)
 def test_what_is_made_for_a_model_goes_with_its_tokenizer(schema):
     compiler, tokenizer = Compiler(), Bytes()
@@ -526,3 +541,21 @@ def test_a_number_that_no_float_holds_is_an_error(key):
     with pytest.raises(InvalidConstraint, match="too large") as caught:
         Compiler().check(Matches("json_schema", {"type": "integer", key: 10**400}))
     assert caught.value.path == f"$.{key}"
+
+
+_WORDS = st.lists(st.binary(max_size=3).filter(lambda text: b"\xff" not in text), unique=True)
+
+
+@given(_WORDS, st.binary(max_size=2).filter(lambda text: b"\xff" not in text))
+def test_used_items_are_found_by_their_beginning(words, beginning):
+    used = UsedItems()
+    for word in words:
+        used = used.add([word], word)
+    branch = used.beginning_with(beginning)
+    expected = sorted(word for word in words if word.startswith(beginning))
+    found = [] if branch is None else [beginning + rest for rest in branch.rests(9)]
+    assert (found, used.values) == (expected, frozenset(words))
+    if branch is not None:
+        assert branch.has_end == (beginning in words)
+        nexts = {byte: len(list(inner.rests(9))) for byte, inner in branch.nexts()}
+        assert nexts == Counter(word[len(beginning)] for word in expected if len(word) > len(beginning))

@@ -116,7 +116,7 @@ class Compiler:
                     compiled = self._find(vocabulary, key) or self._compile(key, grammar, vocabulary)
         matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps)
         written = compiled.written
-        return self._distinct(matcher, grammar, written, vocabulary) if written.distinct else matcher
+        return self._distinct(matcher, grammar, compiled, vocabulary) if written.distinct else matcher
 
     def _find(self, vocabulary: Vocabulary, key: _Key) -> _Compiled | None:
         with self._lock:
@@ -154,8 +154,9 @@ class Compiler:
         return sum(verdict.memory for verdict in verdicts if verdict is not None)
 
     def _distinct(
-        self, inner: TokenConstraint, grammar: Part, written: Grammar, vocabulary: Vocabulary
+        self, inner: TokenConstraint, grammar: Part, compiled: _Compiled, vocabulary: Vocabulary
     ) -> TokenConstraint:
+        written = compiled.written
         embedded = not isinstance(grammar, Matches)
 
         def shadow() -> Any:
@@ -167,7 +168,7 @@ class Compiler:
             pieces = TokenTexts(vocabulary)  # outside the lock: it reads the whole vocabulary
             with self._lock:
                 pieces = self._pieces.setdefault(vocabulary.tokenizer, pieces)
-        return DistinctItems(inner, pieces, Walk(written.distinct), shadow, embedded=embedded)
+        return DistinctItems(inner, pieces, Walk(written.distinct), shadow, compiled.steps, embedded=embedded)
 
 
 _COMPILER = Compiler()

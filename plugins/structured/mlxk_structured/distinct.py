@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.generation import TokenConstraint, Vocabulary
 from mlxk_structured.json_scan import Frame, Repeated, Scanner, Walk
+from mlxk_structured.matcher import StepTime
+from mlxk_structured.used_items import Branch
 
 _MOST_SCANNERS = 64
-_ENDS = frozenset(b",]}:")
+_MOST_PLACES = 128
+"""Places of used items that are looked at for one token, in some milliseconds."""
+_BYTES = 256 // 8
+_ENDS = sum(1 << byte for byte in b",]}:")
+"""The bytes that follow an item, one bit each."""
 _TWO_ENDS = re.compile(rb"[\",\]}][^\",\]}]*[\",\]}]")
 _NEXT_ITEM = re.compile(rb"^[,\]}]|[\"\]}0-9el][,\]}]")
 
@@ -28,6 +36,7 @@ class TokenTexts:
         for token, text in enumerate(self.texts):
             self.ids.setdefault(text, []).append(token)
         self._sorted = sorted(self.ids)
+        self.longest = max(map(len, self.ids), default=0)
         self.crossing = self._those(lambda text: bool(_TWO_ENDS.search(text) or _NEXT_ITEM.search(text)))
         self.quoting = self._those(lambda text: b'"' in text)
 
@@ -41,7 +50,7 @@ class TokenTexts:
 
     def along(self, text: bytes) -> Iterator[int]:
         """Yield the tokens that `text` begins with, and those that begin with `text`."""
-        for length in range(1, len(text) + 1):
+        for length in range(1, min(len(text), self.longest) + 1):
             yield from self.ids.get(text[:length], ())
         for at in range(bisect_left(self._sorted, text), len(self._sorted)):
             if not self._sorted[at].startswith(text):
@@ -58,17 +67,23 @@ class DistinctItems:
     """
 
     def __init__(
-        self, inner: TokenConstraint, pieces: TokenTexts, walk: Walk, shadow: Callable[[], Any], *, embedded: bool
+        self,
+        inner: TokenConstraint,
+        pieces: TokenTexts,
+        walk: Walk,
+        shadow: Callable[[], Any],
+        steps: StepTime,
+        *,
+        embedded: bool,
     ) -> None:
         self._inner = inner
         self._pieces = pieces
         self._walk = walk
-        self._new_shadow = shadow
+        self._steps = steps
         self._embedded = embedded
         self._scanners: list[Scanner] = []
         self._written = bytearray()
-        self._shadow: Any = None
-        self._shadowed = 0
+        self._shadow = _Shadow(shadow, self._written)
 
     @property
     def complete(self) -> bool:
@@ -79,11 +94,20 @@ class DistinctItems:
         watching = [scanner for scanner in self._scanners if scanner.watches]
         if mask is None or not watching:
             return mask
+        begun = time.thread_time()
+        masked = self._without_repeats(mask, watching)
+        self._steps.add(time.thread_time() - begun)
+        return masked
+
+    def _without_repeats(self, mask: bytes, watching: Sequence[Scanner]) -> bytes:
+        search = _Search(_MOST_PLACES)
         allowed = bytearray(mask)
         suspects = int.from_bytes(mask, "little") & self._crossing(watching)
-        for token in {*_bits(suspects), *self._along_used(watching)}:
+        tokens = {*_bits(suspects), *self._along_used(watching)}
+        # Those that write most come first: they are nearest to an end that would be a repetition.
+        for token in sorted(tokens, key=lambda token: len(self._pieces.texts[token]), reverse=True):
             byte, bit = divmod(token, 8)
-            if byte < len(allowed) and allowed[byte] >> bit & 1 and not self._allows(self._pieces.texts[token]):
+            if byte < len(allowed) and allowed[byte] >> bit & 1 and not self._allows(self._pieces.texts[token], search):
                 allowed[byte] &= ~(1 << bit)
         if not any(allowed):
             raise ConstraintFailure("The constraint wants distinct items, and no other item is left.")
@@ -91,14 +115,16 @@ class DistinctItems:
 
     def accept(self, token: int, /) -> None:
         self._inner.accept(token)
+        begun = time.thread_time()
         text = self._pieces.texts[token] if token < len(self._pieces.texts) else b""
         self._written += text
         self._scanners = list(self._read(self._scanners, text))
+        self._steps.add(time.thread_time() - begun)
 
     def _crossing(self, watching: Sequence[Scanner]) -> int:
         """The tokens that can end an item, whatever it is."""
-        texts = (text for scanner in watching for frame, item in scanner.frames for text in (item, *frame.used))
-        if any(b"\\" in text for text in texts):
+        frames = (each for scanner in watching for each in scanner.frames)
+        if any(frame.used.escaped or b"\\" in item for frame, item in frames):
             return self._pieces.crossing | self._pieces.quoting  # such a string can be written in more than one way
         return self._pieces.crossing
 
@@ -106,9 +132,9 @@ class DistinctItems:
         """Return the tokens that can only continue to a repeated item."""
         for scanner in watching:
             for frame, text in scanner.frames:
-                for used in frame.used:
-                    if used.startswith(text):
-                        yield from self._pieces.along(used[len(text) :])
+                if (branch := frame.used.beginning_with(text)) is not None:
+                    for rest in branch.rests(self._pieces.longest):
+                        yield from self._pieces.along(rest)
 
     def _read(self, scanners: Sequence[Scanner], text: bytes) -> Sequence[Scanner]:
         """Feed `text` to the scanners and to those that begin in it. Raises `Repeated`."""
@@ -130,34 +156,50 @@ class DistinctItems:
             return not active
         return self._walk.like_calls or not any(scanner.expects_container for scanner in active)
 
-    def _allows(self, text: bytes) -> bool:
+    def _allows(self, text: bytes, search: _Search) -> bool:
         """Whether `text` repeats no item and can continue without repeating one."""
         states = [scanner.state() for scanner in self._scanners]
         try:
             active = self._read(self._scanners, text)
-            return all(self._goes_on(frame, item, text) for scanner in active for frame, item in scanner.frames)
+            return all(self._goes_on(frame, item, text, search) for scanner in active for frame, item in scanner.frames)
         except Repeated:
             return False
         finally:
             for scanner, state in zip(self._scanners, states, strict=True):
                 scanner.restore(state)
 
-    def _goes_on(self, frame: Frame, item: bytes, text: bytes) -> bool:
-        rest = [used[len(item) :] for used in frame.used if used.startswith(item)]
-        if not rest:
+    def _goes_on(self, frame: Frame, item: bytes, text: bytes, search: _Search) -> bool:
+        branch = frame.used.beginning_with(item)
+        if branch is None or search.over:
             return True
-        matcher = self._after(text)
-        return matcher is None or _other_way(matcher, rest)
+        with self._shadow.after(text) as matcher:
+            return matcher is None or search.other_way(matcher, branch)
 
-    def _after(self, text: bytes) -> Any:
-        """The byte matcher behind what is written and `text`, None where it does not follow."""
-        if self._shadow is None:
-            self._shadow = self._new_shadow()
-        if self._shadowed < len(self._written):
-            self._shadow.consume_tokens(list(self._written[self._shadowed :]))
-            self._shadowed = len(self._written)
-        copy = self._shadow.deep_copy()
-        return copy if copy.consume_tokens(list(text)) and not copy.is_error() else None
+
+class _Shadow:
+    """A matcher for single bytes of the same grammar, behind what is `written`."""
+
+    def __init__(self, make: Callable[[], Any], written: bytearray) -> None:
+        self._make = make
+        self._written = written
+        self._matcher: Any = None
+        self._read = 0
+
+    @contextmanager
+    def after(self, text: bytes) -> Iterator[Any]:
+        """Yield the matcher behind `text`, None where that does not follow. Who reads more inside goes back again."""
+        if self._matcher is None:
+            self._matcher, self._read = self._make(), 0
+        matcher = self._matcher
+        if self._read < len(self._written):
+            matcher.consume_tokens(list(self._written[self._read :]))
+            self._read = len(self._written)
+        count = matcher.try_consume_tokens(list(text))
+        try:
+            yield matcher if count == len(text) and not matcher.is_error() else None
+        finally:
+            if matcher.is_error() or not matcher.rollback(count):
+                self._matcher = None  # it cannot go back: the next one reads from the beginning
 
 
 def _bits(number: int) -> Iterator[int]:
@@ -167,21 +209,36 @@ def _bits(number: int) -> Iterator[int]:
         number ^= lowest
 
 
-def _other_way(matcher: Any, used: list[bytes]) -> bool:
-    """Whether `matcher` allows any continuation of an item but `used`."""
-    waiting = [(matcher, used)]
-    while waiting:
-        matcher, used = waiting.pop()
-        mask = matcher.compute_bitmask()
+class _Search:
+    """Looks for continuations that are no repetition, at up to `places` places of the texts that are there.
+
+    A token is allowed when the search is over: its item is looked at again at its end.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._left = places
+
+    @property
+    def over(self) -> bool:
+        return self._left <= 0
+
+    def other_way(self, matcher: Any, branch: Branch) -> bool:
+        """Return whether `matcher` allows any continuation of an item but those of `branch`."""
+        if self.over:
+            return True
+        self._left -= 1
+        allowed = int.from_bytes(matcher.compute_bitmask()[:_BYTES], "little")
         if matcher.is_error():
             return True
-        nexts = {text[0] for text in used if text}
-        ends = _ENDS if b"" in used else ()
-        allowed = [byte for byte in range(256) if mask[byte // 8] >> byte % 8 & 1]
-        if any(byte not in nexts and byte not in ends for byte in allowed):
+        nexts = [(byte, inner) for byte, inner in branch.nexts() if allowed >> byte & 1]
+        repeating = sum(1 << byte for byte, _ in nexts)
+        if allowed & ~repeating & ~(_ENDS if branch.has_end else 0):
             return True
-        for byte in nexts.intersection(allowed):
-            copy = matcher.deep_copy()
-            if copy.consume_token(byte):
-                waiting.append((copy, [text[1:] for text in used if text[:1] == bytes([byte])]))
-    return False
+        return any(self._goes_on(matcher, byte, inner) for byte, inner in nexts)
+
+    def _goes_on(self, matcher: Any, byte: int, branch: Branch) -> bool:
+        if not matcher.consume_token(byte):
+            return False
+        found = self.other_way(matcher, branch)
+        matcher.rollback(1)
+        return found

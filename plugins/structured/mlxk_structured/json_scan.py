@@ -9,11 +9,13 @@ from enum import Enum, auto
 from typing import Any
 
 from mlxk_structured.json_schema import DISTINCT, Schema
+from mlxk_structured.used_items import UsedItems
 
 Node = Mapping[str, Any]
 
 _CALL_KEYS = frozenset({"arguments", "parameters"})
 _ZERO = (b"0", b"-0")
+_NONE = UsedItems()
 _KINDS = {
     "{": ("object",), "[": ("array",), '"': ("string",), "t": ("boolean",), "f": ("boolean",), "n": ("null",),
     **dict.fromkeys("-0123456789", ("number", "integer")),
@@ -33,8 +35,8 @@ class _Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An open container. `distinct` says that its items, or the keys of an object, are; `used` are those it has, as
-    they were written, and `values` what they stand for. `begin` is where the current one begins."""
+    """An open container. `distinct` says that its items, or the keys of an object, are; `used` are those it has.
+    `begin` is where the current one begins."""
 
     parent: Frame | None
     array: bool
@@ -43,8 +45,7 @@ class Frame:
     begin: int
     index: int = 0
     key: str = ""
-    used: tuple[bytes, ...] = ()
-    values: frozenset[Any] = frozenset()
+    used: UsedItems = _NONE
 
     def excludes(self, node: Node) -> bool:
         """Whether `node` is an object without the key."""
@@ -278,10 +279,9 @@ class Scanner:
         except (ValueError, RecursionError):
             self.failed = True
             return
-        if value in frame.values:
+        if value in frame.used.values:
             raise Repeated
-        used = _ZERO if text in _ZERO else (text,)
-        self.frame = replace(frame, used=(*frame.used, *used), values=frame.values | {value})
+        self.frame = replace(frame, used=frame.used.add(_ZERO if text in _ZERO else (text,), value))
 
 
 def _allows(node: Node, kind: str) -> bool:
