@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from mlxk_core._generation.role_rewrites import rewrites
-from mlxk_core.api import Message, Tool, ToolCall
+from mlxk_core.api import Message, Model, Tool, ToolCall
 from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.argument_repair import repaired_object
@@ -15,6 +16,7 @@ from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import MessageFormat
 from mlxk_mlx.engine.template_probe import Probe
 from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
+from mlxk_mlx.loading.chat_template_files import renderer
 
 SYSTEM = Message(role="system", content="Be brief.")
 QUESTION = Message(role="user", content="How warm?")
@@ -315,3 +317,14 @@ def test_long_conversations_and_deep_arguments_take_linear_time():
     assert MessageFormat(calls="one-by-one").write(turns)[2]["role"] == "tool"
     assert repaired_object("{" + '"a":[' * 200_000) is None
     assert len(next(rewrites([QUESTION] * 20_000)).messages) == 1
+
+
+def test_a_template_of_mlx_lm_is_rendered_in_a_process_with_limits(tmp_path):
+    config = {"chat_template_type": "deepseek_v32"}
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    render = renderer(Model(name="x", path=tmp_path))
+    assert "How warm?" in render([QUESTION])
+    many = [QUESTION, *([Message(role="assistant", content="a", reasoning="b")] * 20_000)]
+    with pytest.raises(TemplateLimitExceeded):
+        render(many)

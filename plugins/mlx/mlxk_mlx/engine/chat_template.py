@@ -57,7 +57,7 @@ class ChatTemplate:
 
     @classmethod
     def of_code(cls, apply: Apply, clock: Callable[[], float] = time.monotonic) -> Self:
-        """Return a template that is a Python function."""
+        """Return a template that is not Jinja: `apply` renders, in a bounded time."""
         return cls({"default": _Template(apply, "", clock)})
 
     def render(

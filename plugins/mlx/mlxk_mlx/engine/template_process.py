@@ -55,14 +55,19 @@ class RenderProcesses:
         finally:
             self._release(worker)
 
-    def render(self, template: str, variables: Mapping[str, Any], seconds: float | None = None) -> str:
+    def render(
+        self, template: str, variables: Mapping[str, Any], seconds: float | None = None, *, code: bool = False
+    ) -> str:
         """Return the text of `template` with `variables` (JSON values), within `seconds` (default: those of the pool).
+
+        With `code` the template is the path of a module whose `apply_chat_template` renders.
 
         Raises `TemplateRefusal`, `TemplateLimit`, and `ProcessNotStarted`.
         """
         worker = self._acquire()
         try:
-            response = worker.request({"template": template, "variables": variables}, seconds or self.seconds)
+            request = {"template": template, "code": code, "variables": variables}
+            response = worker.request(request, seconds or self.seconds)
         except BaseException as error:
             worker.kill()
             self._release(None)
@@ -116,12 +121,15 @@ class RenderProcesses:
 
 
 class TemplateRenderer:
-    """Renders with the template `source`, which sees `special_tokens`."""
+    """Renders with the template `source`, which sees `special_tokens`; `code` as in `RenderProcesses.render`."""
 
-    def __init__(self, processes: RenderProcesses, source: str, special_tokens: Mapping[str, Any]) -> None:
+    def __init__(
+        self, processes: RenderProcesses, source: str, special_tokens: Mapping[str, Any], *, code: bool = False
+    ) -> None:
         self._processes = processes
         self._source = source
         self._special_tokens = special_tokens
+        self._code = code
         self._exceeded = -math.inf
 
     def __call__(self, variables: Mapping[str, Any]) -> str:
@@ -129,7 +137,8 @@ class TemplateRenderer:
         reduced = time.monotonic() - self._exceeded < EXCEEDED_SECONDS
         seconds = min(_REDUCED_LIMIT, self._processes.seconds) if reduced else self._processes.seconds
         try:
-            return self._processes.render(self._source, {**self._special_tokens, **variables}, seconds)
+            known = {**self._special_tokens, **variables}
+            return self._processes.render(self._source, known, seconds, code=self._code)
         except TemplateLimit:
             self._exceeded = time.monotonic()
             raise

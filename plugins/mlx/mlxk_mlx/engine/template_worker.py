@@ -3,7 +3,8 @@
 A chat template is a program by the model's author. In a process of its own it can neither block the server's threads
 nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
 
-The request is `{"template": str, "variables": {...}}`, the response `{"text": str}` or
+The request is `{"template": str, "code": bool, "variables": {...}}`, where the template is Jinja or, with `code`, the
+path of a module of mlx-lm that renders in its place; the response `{"text": str}` or
 `{"error": str, "message": str}`, where the error is `template` or `limit`. The process ends when its standard input
 does.
 """
@@ -14,9 +15,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 from jinja2 import Template, nodes
@@ -93,10 +95,32 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
     return "".join(pieces)
 
 
+@lru_cache(maxsize=1)
+def _function(path: str) -> Callable[..., Any]:
+    """Return the function that renders of a module, which is loaded without its package: that would import MLX."""
+    spec = spec_from_file_location("chat_template", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no module")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[..., Any] = module.apply_chat_template
+    return function
+
+
+def render_by_code(path: str, variables: Mapping[str, Any]) -> str:
+    """Return the text that the module at `path` writes. Raises whatever it raises, and `OutputTooLong`."""
+    given = {name: value for name, value in variables.items() if value is not None}
+    text = str(_function(path)(given.pop("messages"), **given))
+    if len(text) > OUTPUT_LIMIT:
+        raise OutputTooLong(f"it writes more than {OUTPUT_LIMIT:,} characters")
+    return text
+
+
 def respond(request: Mapping[str, Any]) -> dict[str, str]:
     """Return the response to one request."""
     try:
-        return {"text": render(request["template"], request["variables"])}
+        write = render_by_code if request["code"] else render
+        return {"text": write(request["template"], request["variables"])}
     except MemoryError:
         return {"error": "limit", "message": f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory"}
     except (OutputTooLong, SecurityError, OverflowError) as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mlxk_core.api import Model
 from mlxk_core.api.backends import Render
 from mlxk_mlx.engine.chat_template import ChatTemplate
+from mlxk_mlx.engine.template_process import RENDER_PROCESSES, TemplateRenderer
 
 _SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _GGUF_NAMES = {"unk": "unknown", "sep": "seperator", "pad": "padding"}
@@ -45,13 +47,11 @@ def _code_template(model: Model) -> ChatTemplate | None:
     kind = model.tokenizer_config.get("chat_template_type")
     if not isinstance(kind, str) or not kind.isidentifier():
         return None
-    try:
-        module = importlib.import_module(f"mlx_lm.chat_templates.{kind}")
-    except ImportError:
-        return None
-
-    def apply(variables: Mapping[str, Any]) -> str:
-        given = {name: value for name, value in variables.items() if value is not None}
-        return str(module.apply_chat_template(given.pop("messages"), **given))
-
-    return ChatTemplate.of_code(apply)
+    library = find_spec("mlx_lm")  # not the package of the templates: to find that would import MLX
+    folders = library.submodule_search_locations if library is not None else None
+    for folder in folders or ():
+        path = Path(folder, "chat_templates", f"{kind}.py")
+        if path.is_file():
+            RENDER_PROCESSES.warm_up()
+            return ChatTemplate.of_code(TemplateRenderer(RENDER_PROCESSES, str(path), {}, code=True))
+    return None
