@@ -117,18 +117,18 @@ def _generation_config(manifest: Manifest) -> Iterator[Problem]:
 
 
 def _indexes(manifest: Manifest) -> Iterator[Problem]:
-    for index, weight_map in manifest.indexes.items():
-        if weight_map is None:
+    for index, shards in manifest.indexes.items():
+        if shards is None:
             yield Problem("index_parse_error", f"{index} is not valid JSON with a weight_map.", index)
             continue
-        missing = [name for name in manifest.shards(index) if name not in manifest.names]
+        missing = [name for name in shards if name not in manifest.names]
         # An index without any of its files belongs to weights that were not downloaded, if there are others.
-        if missing and (len(missing) < len(manifest.shards(index)) or not manifest.weights):
+        if missing and (len(missing) < len(shards) or not manifest.weights):
             yield Problem("index_missing_shard", f"{_list_names(missing)}, named in {index}.", index)
 
 
 def _shards(manifest: Manifest) -> Iterator[Problem]:
-    indexed = {name for index in manifest.indexes for name in manifest.shards(index)}
+    indexed = {name for shards in manifest.indexes.values() for name in shards or ()}
     sets: dict[tuple[str, int, str], set[int]] = defaultdict(set)
     for file in manifest.weights:
         shard = parse_shard(file.name)

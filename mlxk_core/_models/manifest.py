@@ -12,10 +12,13 @@ from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import CutOff, open_file, read_error, read_small_file, weight_format
+from mlxk_core._models.header_budget import HeaderBudget
 from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
 _LARGEST_JSON = 32 << 20  # bytes
+_MOST_SHARDS = 10_000
+"""Files that an index names: no folder may have more."""
 
 
 class Manifest:
@@ -25,6 +28,7 @@ class Manifest:
         self.model = model
         self.folder = model.path if model.path.is_dir() else model.path.parent
         self.files = tuple(file for file in self._of_variant(model) if not left_out(file.name))
+        self._other_headers = HeaderBudget()
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -41,22 +45,28 @@ class Manifest:
         return bool(self.weights) and all(weight_format(file.name) == "gguf" for file in self.weights)
 
     @cached_property
-    def indexes(self) -> Mapping[str, Mapping[str, Any] | None]:
-        """The weight maps of the index files by file name; None for an unreadable one."""
-        found: dict[str, Mapping[str, Any] | None] = {}
+    def indexes(self) -> Mapping[str, tuple[str, ...] | None]:
+        """The files that each index file names, by its own name; None for an index that cannot be read."""
+        found: dict[str, tuple[str, ...] | None] = {}
+        left = _LARGEST_JSON  # for all of them
         for file in self.files:
             if file.name.endswith((".safetensors.index.json", ".bin.index.json")):
-                value = self.json(file.name)
-                weight_map = value.get("weight_map") if isinstance(value, dict) else None
-                valid = isinstance(weight_map, dict) and all(isinstance(shard, str) for shard in weight_map.values())
-                found[file.name] = weight_map if valid else None
+                left -= file.size
+                found[file.name] = self._shards(file.name) if left >= 0 else None
         return found
 
-    def shards(self, index: str) -> tuple[str, ...]:
-        """Return the files that an index names."""
+    def _shards(self, index: str) -> tuple[str, ...] | None:
+        value = self.json(index)
+        weight_map = value.get("weight_map") if isinstance(value, dict) else None
+        if not isinstance(weight_map, dict):
+            return None
+        named: set[str] = set()
+        for shard in weight_map.values():
+            if not isinstance(shard, str) or len(named) > _MOST_SHARDS:
+                return None
+            named.add(shard)
         folder = PurePosixPath(index).parent
-        named = set((self.indexes[index] or {}).values())
-        return tuple(sorted((folder / value).as_posix() for value in named))
+        return tuple(sorted((folder / shard).as_posix() for shard in named))
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -79,13 +89,21 @@ class Manifest:
         """Return the minimum size of a weight file in bytes, by its header. Raises `BrokenModel`."""
         match weight_format(name):
             case "safetensors":
-                header = self.model.weights.headers.get(name) or safetensors.read_safetensors_header(self.path(name))
-                return header.length
+                return (self.model.weights.headers.get(name) or self._other_header(name)).length
             case "gguf":
                 path = self.path(name)
                 header_of_model = self.model.gguf if path == self.model.gguf_path else None
                 return (header_of_model or gguf.read_gguf_header(path)).file_size
         return _archive_size(self.path(name))
+
+    def _other_header(self, name: str) -> safetensors.SafetensorsHeader:
+        """Return the header of a file whose tensors are not those of the model, or that could not be read before."""
+        if self.model.weights.too_many:
+            raise BrokenModel(f"{name} was not read: {' '.join(self.model.weights.unreadable.values())}", file=name)
+        self._other_headers.check()
+        header = safetensors.read_safetensors_header(self.path(name))
+        self._other_headers.add(header)
+        return header
 
     @staticmethod
     def _of_variant(model: Model) -> tuple[File, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
@@ -39,7 +39,8 @@ _CHUNK = 1 << 16
 LARGEST_TOKENIZER = 64 << 20
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
-_LARGEST_TEMPLATES = 2 << 20  # characters; the longest published template has 50,000
+_LARGEST_TEMPLATES = 2 << 20  # bytes of all; the longest published template has 50,000
+_MOST_TEMPLATES = 64
 # Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -191,11 +192,7 @@ class Model:
         found: dict[str, str] = {}
         for _, templates in self._template_places():
             found = {**templates, **found}
-        if sum(map(len, found.values())) > _LARGEST_TEMPLATES:
-            raise BrokenModel(
-                f"The chat templates of `{self.name}` are too large (at most {_LARGEST_TEMPLATES >> 20} MiB).",
-                model=self.name,
-            )
+        self._check_templates(found.values())
         if found and "default" not in found:
             found["default"] = next(iter(found.values()))
         return found
@@ -232,19 +229,28 @@ class Model:
     def _template_places(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         if self.gguf:
             yield "GGUF header", gguf_templates(self.gguf.metadata)
-        yield "chat_template.jinja", _named_templates(self._text("chat_template.jinja"))
+        yield "chat_template.jinja", _named_templates(self._text("chat_template.jinja", _LARGEST_TEMPLATES))
         for name in ("tokenizer_config.json", "chat_template.json"):
             yield name, _named_templates(self._json(name).get("chat_template"))
-        names = (PurePosixPath(file.name) for file in self.files)
-        yield (
-            "additional_chat_templates",
-            {
-                path.stem: text
-                for path in names
-                if path.match("additional_chat_templates/*.jinja") and len(path.parts) == 2
-                if (text := self._text(str(path))) and text.strip()
-            },
-        )
+        yield "additional_chat_templates", self._additional_templates()
+
+    def _additional_templates(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for path in (PurePosixPath(file.name) for file in self.files):
+            if not path.match("additional_chat_templates/*.jinja") or len(path.parts) != 2:
+                continue
+            if (text := self._text(str(path), _LARGEST_TEMPLATES)) and text.strip():
+                found[path.stem] = text
+                self._check_templates(found.values())
+        return found
+
+    def _check_templates(self, texts: Collection[str]) -> None:
+        if len(texts) > _MOST_TEMPLATES or sum(map(len, texts)) > _LARGEST_TEMPLATES:
+            raise BrokenModel(
+                f"`{self.name}` has too many chat templates, or they are too large (at most {_MOST_TEMPLATES}, "
+                f"{_LARGEST_TEMPLATES >> 20} MiB together).",
+                model=self.name,
+            )
 
     @cached_property
     def added_tokens(self) -> Mapping[str, AddedToken]:
@@ -289,10 +295,10 @@ class Model:
             raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
         return []
 
-    def _text(self, name: str) -> str | None:
-        """Return the text of a file, None without one."""
+    def _text(self, name: str, limit: int = _LARGEST_TEXT) -> str | None:
+        """Return the text of a file of up to `limit` bytes, None without one."""
         try:
-            return read_small_file(self.path / name, _LARGEST_TEXT).decode("utf-8")
+            return read_small_file(self.path / name, limit).decode("utf-8")
         except _ABSENT:
             return None
         except (OSError, UnicodeDecodeError) as error:

@@ -45,10 +45,11 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """The header. `length` is the number of bytes that the whole file must have."""
+    """The header, of `size` bytes. `length` is the number of bytes that the whole file must have."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    size: int
     length: int
 
 
@@ -66,7 +67,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
 
 
-def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
+def _header(entries: dict[str, Any], size: int) -> SafetensorsHeader:
     metadata = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
         raise TypeError("__metadata__ must be an object")
@@ -85,7 +86,7 @@ def _header(entries: dict[str, Any], data: int) -> SafetensorsHeader:
                 f"{name} has {end - start} bytes, but shape {shape} and type {dtype} need {math.prod(shape) * width}"
             )
         tensors[name] = Tensor(dtype, tuple(shape), start, end)
-    return SafetensorsHeader(tensors, metadata, data + _end(tensors))
+    return SafetensorsHeader(tensors, metadata, size, size + _end(tensors))
 
 
 def _end(tensors: Mapping[str, Tensor]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
 from mlxk_core._models.files import read_small_file
+from mlxk_core._models.header_budget import HeaderBudget
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header
 
 INDEX = "model.safetensors.index.json"
@@ -26,12 +27,14 @@ _SIDE_TENSOR = re.compile(
 
 @dataclass(frozen=True)
 class Weights:
-    """Headers and totals of the index. `unreadable` has the files that cannot be read, with the reason."""
+    """Headers and totals of the index. `unreadable` has the files that cannot be read, with the reason: the last one if
+    the headers became `too_many`, after which no other was read."""
 
     headers: Mapping[str, SafetensorsHeader]
     unreadable: Mapping[str, str]
     total_size: int | None = None
     total_parameters: int | None = None
+    too_many: bool = False
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -111,13 +114,17 @@ def read_weights(folder: Path, names: Iterable[str]) -> Weights:
     file."""
     headers: dict[str, SafetensorsHeader] = {}
     unreadable: dict[str, str] = {}
+    budget = HeaderBudget()
     for name in weight_files(names):
         try:
-            headers[name] = read_safetensors_header(folder / name)
+            header = read_safetensors_header(folder / name)
+            budget.add(header)
+            headers[name] = header
         except BrokenModel as error:
             unreadable[name] = str(error)
-    size, parameters = _totals(folder)
-    return Weights(headers, unreadable, size, parameters)
+        if budget.exceeded:
+            break
+    return Weights(headers, unreadable, *_totals(folder), too_many=budget.exceeded)
 
 
 def _totals(folder: Path) -> tuple[int | None, int | None]:

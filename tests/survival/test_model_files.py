@@ -117,6 +117,39 @@ def gguf_overlap(folder):
     path.write_bytes(data)
 
 
+def many_headers(folder):
+    """Files that are headers only: each is small, and all together list hundreds of thousands of tensors."""
+    for number in range(6):
+        names = (f"a{number}_{index}" for index in range(79_000))
+        header = json.dumps({name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for name in names}).encode()
+        (folder / f"model-{number}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def many_templates(folder):
+    """Sparse files: half a megabyte on the disk, ten gigabytes of text."""
+    (folder / "additional_chat_templates").mkdir()
+    for number in range(600):
+        with (folder / "additional_chat_templates" / f"{number}.jinja").open("wb") as file:
+            file.truncate(16 << 20)
+
+
+def many_indexes(folder):
+    """Links to one file of megabytes."""
+    first = folder / "m0.safetensors.index.json"
+    first.write_text(json.dumps({"weight_map": {f"{number}": f"{number}.safetensors" for number in range(390_000)}}))
+    for number in range(1, 150):
+        (folder / f"m{number}.safetensors.index.json").hardlink_to(first)
+
+
+def gguf_shards(folder):
+    """Links to one file: the header of each has the whole vocabulary."""
+    gguf(**{"tokenizer.ggml.tokens": [f"token {number}" for number in range(200_000)]})(folder)
+    [file] = folder.glob("*.gguf")
+    for number in range(1, 301):
+        (folder / f"m-{number:05}-of-00300.gguf").hardlink_to(file)
+    file.unlink()
+
+
 def many_files(folder):
     for number in range(10_001):
         os.close(os.open(folder / f"{number}.txt", os.O_CREAT | os.O_WRONLY))
@@ -149,6 +182,10 @@ def pipe(name):
 
 
 HOSTILE = {
+    "a hundred and fifty indexes": (many_indexes, "broken_model"),
+    "six hundred chat templates": (many_templates, "broken_model"),
+    "hundreds of shards with a vocabulary": (gguf_shards, "unsupported_model"),
+    "hundreds of thousands of tensors in small files": (many_headers, "broken_model"),
     "a tokenizer.json of fifteen million lists": (brackets, "broken_model"),
     "two hundred thousand added tokens": (added_tokens, "broken_model"),
     "a pattern that backtracks": (regex, "broken_model"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import parse_shard, read_gguf_header
 
 _MOST_PARTS = 99_999  # five digits in a name
+_MOST_TENSORS = 1 << 17  # as in one file; experts of a layer are one tensor
+_MOST_HEADERS = 64 << 20  # bytes, of all shards but the first; they usually have no vocabulary
 _MOST_NAMES = 20  # of missing shards in an error
 
 
@@ -75,5 +77,17 @@ def open_files(model: Model) -> GGUFFiles:
             model=model.name,
             missing=missing[:_MOST_NAMES],
         )
-    others = map(first.with_name, names[1:])
-    return GGUFFiles((Part(first, header), *(Part(path, read_gguf_header(path)) for path in others)))
+    parts = [Part(first, header)]
+    tensors = size = 0
+    for path in map(first.with_name, names[1:]):
+        shard = read_gguf_header(path)
+        parts.append(Part(path, replace(shard, metadata={})))
+        tensors += len(shard.tensors)
+        size += shard.data_offset
+        if tensors > _MOST_TENSORS or size > _MOST_HEADERS:
+            raise BrokenModel(
+                f"The shards of {first.name} have over {_MOST_TENSORS:,} tensors, or headers of {_MOST_HEADERS >> 20} "
+                "MiB together.",
+                model=model.name,
+            )
+    return GGUFFiles(tuple(parts))
