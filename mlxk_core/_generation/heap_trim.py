@@ -8,6 +8,8 @@ import time
 from mlxk_core._generation.machine_memory import trim_heap
 
 _IDLE_SECONDS = 5.0
+_LONGEST_SECONDS = 60.0
+"""After these it is trimmed in any pause, however short: with a request every few seconds there is no longer one."""
 _LONG_PROMPT = 8192  # tokens
 
 
@@ -16,6 +18,7 @@ class HeapTrim:
 
     def __init__(self) -> None:
         self._due: float | None = None  # monotonic seconds; None: nothing was freed
+        self._first = 0.0  # when the first of the jobs was over since the last time
 
     def after_unload(self) -> None:
         """Note that a model was unloaded."""
@@ -26,7 +29,10 @@ class HeapTrim:
         if prompt_tokens >= _LONG_PROMPT:
             self._due = 0.0
         elif self._due != 0.0:
-            self._due = time.monotonic() + _IDLE_SECONDS
+            now = time.monotonic()
+            if self._due is None:
+                self._first = now
+            self._due = min(now + _IDLE_SECONDS, self._first + _LONGEST_SECONDS)
 
     def before_wait(self, timeout: float | None) -> float | None:
         """Trim if it is due, and return how long to wait for work, at most `timeout` seconds (None: without limit)."""

@@ -16,17 +16,30 @@ def machine_memory() -> int:
 
 
 def _group_limits() -> list[int]:
-    """Return the limits of the control groups that this process sees itself in (Linux, version 2)."""
+    """Return the limits of the control groups that this process sees itself in (Linux)."""
     try:
-        path = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("0::/")[2].splitlines()[0]
-    except (OSError, IndexError):
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
         return []
-    group = _GROUPS / path
+    limits = []
+    for line in lines:
+        number, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if number == "0":
+            limits += _limits_up(_GROUPS, path, "memory.max")
+        elif "memory" in controllers.split(","):  # version 1
+            limits += _limits_up(_GROUPS / "memory", path, "memory.limit_in_bytes")
+    return [limit for limit in limits if limit > 0]
+
+
+def _limits_up(root: Path, path: str, name: str) -> list[int]:
+    """Return the limits in the files `name` of a group and of those around it. In a container the path may be that on
+    the machine, and `root` the group itself."""
+    group = root / path.lstrip("/")
     limits = []
     for folder in (group, *group.parents):
         with contextlib.suppress(OSError, ValueError):  # none, or `max`
-            limits.append(int((folder / "memory.max").read_text(encoding="ascii")))
-    return [limit for limit in limits if limit > 0]
+            limits.append(int((folder / name).read_text(encoding="ascii")))
+    return limits
 
 
 def trim_heap() -> None:

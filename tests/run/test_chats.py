@@ -1,6 +1,8 @@
 """Saved chats: the store, and the command that shows them."""
 
+import contextlib
 import json
+import sqlite3
 
 import pytest
 
@@ -32,6 +34,17 @@ def test_saving_again_replaces_the_messages_and_keeps_the_name(store):
     id = store.save(None, model="tiny", system=None, messages=TURN, name="mine")
     assert store.save(id, model="tiny", system=None, messages=TURN * 2) == id
     assert (store.find("mine").messages, len(store.chats())) == (4, 1)
+
+
+@pytest.mark.parametrize("updated", ["soon", 1e18, float("inf"), -1e15, b"x"])
+def test_a_chat_with_an_odd_date_is_listed(store, cli, updated):
+    store.save(None, model="tiny", system=None, messages=TURN)
+    with contextlib.closing(sqlite3.connect(chats_file())) as database:
+        database.execute("UPDATE chats SET updated = ?", (updated,))
+        database.execute("UPDATE messages SET content = ?", (b"Why?",))
+        database.commit()
+    result = cli("chats")
+    assert (result.code, "Why?" in result.stdout) == (0, True)
 
 
 def test_a_name_belongs_to_one_chat(store):

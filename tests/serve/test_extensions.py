@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -721,6 +723,26 @@ def test_an_error_in_a_route_names_its_plugin_file_and_line(serve, engine, exten
         assert logged.exc_info, "the traceback is in the log"
         kit.until(lambda: client.status()["responses"] == 0)
     assert client.chat().status == 200
+
+
+class Exhausted:
+    """What a route raises when the system has no thread or descriptor left."""
+
+    def on_get(self, req, resp):
+        if req.get_param("what") == "thread":
+            raise RuntimeError("can't start new thread")
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def exhausted(server):
+    server.add_route("/exhausted", Exhausted())
+
+
+@pytest.mark.parametrize("what", ["thread", "descriptor"])
+def test_a_limit_of_the_system_is_not_the_fault_of_a_plugin(serve, engine, extend, what):
+    extend(exhausted)
+    answer = serve().client.get(f"/exhausted?what={what}")
+    assert (answer.status, answer.error["code"]) == (503, "system_limit")
 
 
 def test_a_response_that_a_route_raises_is_no_failure(serve, engine, extend, caplog):

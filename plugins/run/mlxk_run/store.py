@@ -182,9 +182,10 @@ class ChatStore:
 
 
 _SELECT = """
-SELECT c.id, c.name, c.model, c.system, c.created, c.updated,
+SELECT c.id, c.name, c.model, c.system, CAST(c.created AS REAL) AS created, CAST(c.updated AS REAL) AS updated,
   (SELECT count(*) FROM messages m WHERE m.chat = c.id) AS messages,
-  (SELECT content FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1) AS first_message
+  (SELECT CAST(content AS TEXT) FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1)
+    AS first_message
 FROM chats c
 """
 

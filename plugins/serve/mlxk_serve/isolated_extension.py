@@ -10,7 +10,7 @@ from wsgiref.util import is_hop_by_hop
 
 import falcon
 
-from mlxk_core.api.errors import MlxkError, PluginFailure
+from mlxk_core.api.errors import MlxkError, PluginFailure, raise_system_limit
 from mlxk_core.api.generation import Completion, Event, GenerationRequest
 from mlxk_core.api.hooks import ServerExtensionSpec
 from mlxk_core.api.host import Host
@@ -152,6 +152,7 @@ class _Isolation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, _INTENDED):
+            raise_system_limit(error)  # no thread or descriptor is left: that is not the plugin's fault
             raise self._guard.failure(self._what, error, self._source) from error
 
 
