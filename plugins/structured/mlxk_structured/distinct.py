@@ -210,7 +210,7 @@ def _bits(number: int) -> Iterator[int]:
 
 
 class _Search:
-    """Looks for continuations that are no repetition, at up to `places` places of the texts that are there.
+    """Looks for continuations that repeat no item, at up to `places` places of the texts that are there.
 
     A token is allowed when the search is over: its item is looked at again at its end.
     """

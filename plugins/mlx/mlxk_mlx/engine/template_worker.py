@@ -100,7 +100,7 @@ def _function(path: str) -> Callable[..., Any]:
     """Return the function that renders of a module, which is loaded without its package: that would import MLX."""
     spec = spec_from_file_location("chat_template", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no module")
+        raise ImportError(f"{path} is not a module")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     function: Callable[..., Any] = module.apply_chat_template
