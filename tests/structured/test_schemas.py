@@ -460,6 +460,13 @@ def test_a_row_whose_steps_are_quick_goes_on_while_others_of_its_grammar_fail():
     quick.accept(ord("a"))
 
 
+def test_all_items_of_a_long_enum_can_be_used():
+    """The last ones begin as those do that are there, for many characters."""
+    names = [f"item{number:03}" for number in range(100)]
+    schema = {"type": "array", "items": {"enum": names}, "uniqueItems": True, "minItems": 100}
+    assert sorted(json.loads(written(Matches("json_schema", schema), seed=1, limit=3_000))) == names
+
+
 @pytest.mark.parametrize(("length", "times"), [(100, 15), (1000, 30)])
 def test_long_items_that_begin_alike_are_not_searched_to_their_end_for_each_token(length, times):
     item = {"type": "string", "pattern": f"^(a{{{length}}}){{{times}}}a{{0,9}}$"}

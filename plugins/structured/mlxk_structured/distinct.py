@@ -16,8 +16,9 @@ from mlxk_structured.matcher import StepTime
 from mlxk_structured.used_items import Branch
 
 _MOST_SCANNERS = 64
-_MOST_PLACES = 128
-"""Places of used items that are looked at for one token, in some milliseconds."""
+_MOST_PLACES = 2048
+"""Places of used items that are looked at for one token, in 40 milliseconds at most: 250 names that are nearly all used
+have as many."""
 _BYTES = 256 // 8
 _ENDS = sum(1 << byte for byte in b",]}:")
 """The bytes that follow an item, one bit each."""
@@ -212,11 +213,13 @@ def _bits(number: int) -> Iterator[int]:
 class _Search:
     """Looks for continuations that repeat no item, at up to `places` places of the texts that are there.
 
-    A token is allowed when the search is over: its item is looked at again at its end.
+    A token is allowed when the search is over: its item is looked at again at its end. What was found at a place holds
+    for all tokens of a mask, which have the same text before it.
     """
 
     def __init__(self, places: int) -> None:
         self._left = places
+        self._found: dict[tuple[int, int, int, int], tuple[Branch, bool]] = {}
 
     @property
     def over(self) -> bool:
@@ -224,9 +227,17 @@ class _Search:
 
     def other_way(self, matcher: Any, branch: Branch) -> bool:
         """Return whether `matcher` allows any continuation of an item but those of `branch`."""
+        place = (id(branch.texts), branch.low, branch.high, branch.depth)
+        if place in self._found:
+            return self._found[place][1]
         if self.over:
             return True
         self._left -= 1
+        found = self._search(matcher, branch)
+        self._found[place] = branch, found  # the branch keeps its texts, and so their id
+        return found
+
+    def _search(self, matcher: Any, branch: Branch) -> bool:
         allowed = int.from_bytes(matcher.compute_bitmask()[:_BYTES], "little")
         if matcher.is_error():
             return True
