@@ -137,7 +137,7 @@ def test_survives_a_full_disk_for_stored_responses(launch, kit, tmp_path, monkey
     monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
     with (tmp_path / "log").open("wb") as log:
         server = launch(model="tiny/talker", log=log.fileno(), largest_file=MEGABYTE // 8)
-    request = {"model": "tiny/talker", "input": "Hi"}
+    request = {"model": "tiny/talker", "input": "Hi", "metadata": {str(number): "x" * 512 for number in range(16)}}
     with kit.Watch(server):
         ids = [server.client.post("/v1/responses", request).json["id"] for _ in range(20)]
         kit.until(lambda: "responses.file" in (tmp_path / "log").read_text())
