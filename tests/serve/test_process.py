@@ -286,12 +286,12 @@ def test_a_server_stopped_as_soon_as_its_socket_is_there_leaves_none(start, here
 def test_a_server_that_still_starts_keeps_its_place(here):
     path = here / "s"
     (tcp,) = bind.open_tcp(["127.0.0.1"], 0)
-    with tcp, bind.open_unix(path):
+    with tcp, bind.UnixFile(path).open():
         port = tcp.getsockname()[1]
         with pytest.raises(InvalidOption, match=f"{port} is in use"):
             bind.open_tcp(["127.0.0.1"], port)
         with pytest.raises(InvalidOption, match="another server"):
-            bind.open_unix(path)
+            bind.UnixFile(path).open()
         assert path.exists()
 
 

@@ -566,7 +566,7 @@ def accepting(first, listening):
 
 def test_a_disconnect_before_accept_does_not_stop_the_listener(loop, tmp_path):
     path = Path(os.path.relpath(tmp_path)) / "s"
-    served = loop(hello, accepting(LeftAlready, bind.open_unix(path)))
+    served = loop(hello, accepting(LeftAlready, bind.UnixFile(path).open()))
     served.connect().close()
     served.http.turn(1)
     newcomer = served.connect()

@@ -89,7 +89,7 @@ class Server:
         self.requests = Requests()
         self._draining = threading.Event()
         self._sockets: list[socket.socket] = []
-        self._unix_file: bind.UnixFile | None = None
+        self._unix_file = bind.UnixFile(config.unix) if config.unix else None
         with ExitStack() as undo:
             undo.callback(self._close_sockets)
             self._open_sockets()
@@ -228,10 +228,8 @@ class Server:
 
     def _open_sockets(self) -> None:
         config = self.config
-        if config.unix:
-            with bind.signals_held():  # one that ends the start must not come between the file and our note of it
-                self._sockets = [bind.open_unix(config.unix)]
-                self._unix_file = bind.UnixFile.of(config.unix)
+        if self._unix_file:
+            self._sockets = [self._unix_file.open()]
         else:
             self._sockets = bind.open_tcp(config.hosts or bind.LOOPBACK, config.port)
         self.urls = bind.urls(self._sockets)

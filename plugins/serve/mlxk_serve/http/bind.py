@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import socket
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
@@ -109,53 +106,45 @@ def _bind_error(error: OSError, host: str, port: int) -> InvalidOption:
     return InvalidOption("--host", f"`{host}` is not an address of this machine: {error.strerror or error}")
 
 
-def open_unix(path: Path) -> socket.socket:
-    """Open a listening Unix socket for this user only. A file left by a dead server is replaced."""
-    try:
-        _remove_stale(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-            sock.listen()
-        except BaseException:
-            sock.close()
-            raise
-        finally:
-            os.umask(mask)
-        sock.setblocking(False)
-        return sock
-    except OSError as error:
-        raise InvalidOption("--unix", f"cannot open {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold the signals that end a server until the block is over. For the main thread."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@dataclass(frozen=True)
 class UnixFile:
-    """The file of a Unix socket. `remove` leaves the file of another server that has replaced it."""
+    """The file of a Unix socket, from `open` to `remove`."""
 
-    path: Path
-    identity: tuple[int, int]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity: tuple[int, int] | None = None
 
-    @classmethod
-    def of(cls, path: Path) -> UnixFile:
-        """Remember the file that is there now."""
-        status = path.lstat()
-        return cls(path, (status.st_dev, status.st_ino))
+    def open(self) -> socket.socket:
+        """Return a listening socket for this user only. A file left by a dead server is replaced."""
+        try:
+            _remove_stale(self._path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            mask = os.umask(0o177)
+            try:
+                sock.bind(str(self._path))
+                sock.listen()
+                sock.setblocking(False)
+                self._identity = _identity(self._path)
+                return sock
+            except BaseException as error:
+                sock.close()
+                if not isinstance(error, OSError):  # a signal: the file is ours
+                    self._path.unlink(missing_ok=True)
+                raise
+            finally:
+                os.umask(mask)
+        except OSError as error:
+            raise InvalidOption("--unix", f"cannot open {self._path}: {error.strerror or error}") from error
 
     def remove(self) -> None:
+        """Remove the file, but not that of another server that has replaced it."""
         with contextlib.suppress(OSError):
-            if UnixFile.of(self.path) == self:
-                self.path.unlink()
+            if self._identity is not None and _identity(self._path) == self._identity:
+                self._path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
 
 
 def _remove_stale(path: Path) -> None:
