@@ -502,7 +502,7 @@ class EngineThread:
         if job.resident.closed:
             return True
         try:
-            return self._row_memory.fits(job, has_rows=has_rows)
+            return self._row_memory.fits(job, has_rows=has_rows, held=self._tasks.held)
         except BaseException:  # of a backend: it fails the job when it is asked again
             return True
 

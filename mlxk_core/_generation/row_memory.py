@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from mlxk_core._errors import InsufficientMemory
 from mlxk_core._generation.engine import PromptCachingEngine, RowMemoryEngine
+from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, Resident
+from mlxk_core._generation.passing import Passing
 from mlxk_core._generation.residency import Residency
 from mlxk_core._generation.task_queue import Work
 from mlxk_core._text.units import human_size
@@ -34,6 +36,9 @@ class RowMemory:
         self._unload = unload
         self._works: dict[Job, int] = {}
         """Bytes that the works that have begun hold. A job has one at a time."""
+        self._waiting: Job | None = None
+        """A row that did not fit when it was looked at last."""
+        self._passing = Passing()
         self._next_try = self._next_look = 0.0
 
     def may_try(self) -> bool:
@@ -44,16 +49,22 @@ class RowMemory:
         """Note that memory became free."""
         self._next_try = 0.0
 
-    def fits(self, job: Job, *, has_rows: bool) -> bool:
-        """Return whether the row of `job` may begin: there is room, or no running row will ever make some.
+    def fits(self, job: Job, *, has_rows: bool, held: tuple[Job, Work] | None) -> bool:
+        """Return whether the row of `job` may begin: there is room, or nothing that runs will ever make some.
 
-        A client that `has_rows` leaves a fourth of the rows' memory to the others.
+        A client that `has_rows` leaves a fourth of the rows' memory to the others, and a row that came after the work
+        that is `held` leaves what that needs.
         """
         if (need := _row_bytes(job)) is None:
             return True
-        kept = (self._budget() - self._weights()) // _RESERVE if has_rows else 0
+        kept = self._reserve() if has_rows else 0
+        if held is not None and held[0].id < job.id and not held[0].ended:
+            kept += _work_bytes(*held) + self._reserve()
         if self._room_for(need, kept):
+            self._waiting = None
             return True
+        if self._waiting is None or self._waiting.ended:
+            self._waiting = job
         self._next_try = time.monotonic() + _INTERVAL
         return False
 
@@ -62,14 +73,19 @@ class RowMemory:
         self._check(_row_bytes(job) or 0)
 
     def fits_work(self, job: Job, work: Work) -> bool:
-        """Return whether a work of `job` may begin: there is room, or nothing that runs will ever make some."""
-        assert job.resident is not None
-        return self._room_for(work.memory(job.resident.engine))
+        """Return whether a work of `job` may begin: there is room, or nothing that runs will ever make some.
+
+        It leaves a fourth of the rows' memory to rows that run, since they grow, and what a row needs that came before.
+        """
+        kept = self._reserve() if any(resident.rows for resident in self._residency) else 0
+        row = self._waiting
+        if row is not None and row.id < job.id and row.state is JobState.READY:
+            kept += 0 if self._passing.may_pass(row.id, time.monotonic()) else _row_bytes(row) or 0
+        return self._room_for(_work_bytes(job, work), kept)
 
     def begin_work(self, job: Job, work: Work) -> None:
         """Count the memory of a work of `job` until `work_ended`. Raises `InsufficientMemory` if it does not fit."""
-        assert job.resident is not None
-        need = work.memory(job.resident.engine)
+        need = _work_bytes(job, work)
         if need > 0:
             self._check(need)
             self._works[job] = need
@@ -146,6 +162,9 @@ class RowMemory:
     def _droppable(self) -> int:
         return sum(resident.memory if resident.idle else resident.prompt_cache for resident in self._residency)
 
+    def _reserve(self) -> int:
+        return (self._budget() - self._weights()) // _RESERVE
+
     def _budget(self) -> int:
         return max(self._residency.memory, self._weights() + self._residency.memory // _LEAST)
 
@@ -159,3 +178,9 @@ def _row_bytes(job: Job) -> int | None:
     assert job.resident is not None and job.row is not None
     engine = job.resident.engine
     return engine.row_bytes(job.row) if isinstance(engine, RowMemoryEngine) else None
+
+
+def _work_bytes(job: Job, work: Work) -> int:
+    """Return the bytes that a work holds until it is done."""
+    assert job.resident is not None
+    return work.memory(job.resident.engine)

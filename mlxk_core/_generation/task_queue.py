@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeGuard, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.jobs import Job
@@ -35,7 +36,18 @@ class Work(Protocol):
     def __call__(self, engine: Engine, /) -> object: ...
 
 
-Waiting = tuple[Job, Task]
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A task in the queue; `work` is the same, if it is a part of one."""
+
+    job: Job
+    task: Task
+    work: Work | None
+
+    @property
+    def begins(self) -> bool:
+        """Whether this is the first part of a work."""
+        return self.work is not None and not self.work.begun and not self.job.ended
 
 
 class TaskQueue:
@@ -49,24 +61,27 @@ class TaskQueue:
 
     def __init__(self, fits: Callable[[Job, Work], bool]) -> None:
         self._fits = fits
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._oldest = True
         self._next_at = 0.0
         self._next_look = 0.0
         self._passing = Passing()
+        self._has_waited: Job | None = None
+        self.held: tuple[Job, Work] | None = None
+        """The oldest work, if it did not fit when it was looked at last and nothing may pass it now."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def add(self, job: Job, task: Task) -> None:
         """Append a task of `job`."""
-        self._waiting.append((job, task))
+        self._waiting.append(_Waiting(job, task, task if isinstance(task, Work) else None))
 
     def look_again(self) -> None:
         """Note that works which did not fit may fit now."""
         self._next_look = 0.0
 
-    def next(self, *, rows_wait: bool) -> Waiting | None:
+    def next(self, *, rows_wait: bool) -> tuple[Job, Task] | None:
         """Take the next task; None if there is none, or none fits, or while it is the turn of the rows."""
         now = time.monotonic()
         if not self._waiting or (rows_wait and now < self._next_at):
@@ -74,32 +89,42 @@ class TaskQueue:
         self._oldest = not self._oldest
         order = list(self._waiting)
         if not self._oldest:
-            order.sort(key=lambda waiting: waiting[0].task_seconds)
+            order.sort(key=lambda waiting: waiting.job.task_seconds)
         due = self._first_due(order, now)
-        if due is not None:
-            self._waiting.remove(due)
-        return due
+        if due is None:
+            return None
+        self._waiting.remove(due)
+        return due.job, due.task
 
-    def _first_due(self, order: Sequence[Waiting], now: float) -> Waiting | None:
+    def _first_due(self, order: Sequence[_Waiting], now: float) -> _Waiting | None:
         may_begin: bool | None = None
-        for job, task in order:
-            if not _begins(task) or job.ended:
-                return job, task
+        for waiting in order:
+            if waiting.work is None or not waiting.begins:
+                return waiting
             if may_begin is None:
-                may_begin = self._may_begin(now)  # asked only if nothing that has begun goes on
-            if may_begin and self._fits(job, task):
-                return job, task
+                may_begin, first = self._look(now)
+                if first is not None:
+                    return first
+            if may_begin and self._fits(waiting.job, waiting.work):
+                return waiting
         return None
 
-    def _may_begin(self, now: float) -> bool:
-        """Return whether a work may begin now, if it fits."""
+    def _look(self, now: float) -> tuple[bool, _Waiting | None]:
+        """Return whether a work may begin now if it fits, and the oldest one if it has waited and fits now: those that
+        came later would take its room each time that some is free."""
+        oldest = next(waiting for waiting in self._waiting if waiting.begins)
+        assert oldest.work is not None
         if now < self._next_look:
-            return False
-        job, work = next((job, task) for job, task in self._waiting if _begins(task))
-        if self._fits(job, work):
-            return True
+            return False, None
+        if self._fits(oldest.job, oldest.work):
+            waited = self._has_waited is oldest.job
+            self._has_waited = self.held = None
+            return True, oldest if waited else None
         self._next_look = now + _INTERVAL
-        return self._passing.may_pass(job.id, now)
+        self._has_waited = oldest.job
+        passing = self._passing.may_pass(oldest.job.id, now)
+        self.held = None if passing else (oldest.job, oldest.work)
+        return passing, None
 
     @contextmanager
     def measure(self, job: Job) -> Iterator[None]:
@@ -109,8 +134,3 @@ class TaskQueue:
         ended = time.monotonic()
         job.task_seconds += ended - began
         self._next_at = ended + (ended - began)
-
-
-def _begins(task: Task) -> TypeGuard[Work]:
-    """Return whether this is the first part of a work."""
-    return isinstance(task, Work) and not task.begun

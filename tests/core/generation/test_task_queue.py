@@ -67,6 +67,23 @@ def test_no_work_begins_before_the_oldest_has_room_and_those_that_have_begun_go_
     assert not queue
 
 
+def test_a_work_that_has_waited_is_not_passed_when_there_is_room():
+    room = set()
+    queue = TaskQueue(lambda job, work: job.id in room)
+    big, small = (SimpleNamespace(id=number, task_seconds=1.0 - number, ended=False) for number in range(2))
+    queue.add(big, _Parts())
+    assert queue.next(rows_wait=False) is None
+    assert queue.held[0] is big
+    queue.add(small, _Parts())
+    room |= {0, 1}
+    for _ in range(2):  # it is the turn of the one that took the least time
+        queue.look_again()
+        if (due := queue.next(rows_wait=False)) is not None:
+            break
+    assert due[0] is big
+    assert queue.held is None
+
+
 def test_a_work_whose_job_has_ended_needs_no_room():
     queue, job = TaskQueue(lambda job, work: False), SimpleNamespace(id=1, task_seconds=0.0, ended=True)
     queue.add(job, _Parts())
