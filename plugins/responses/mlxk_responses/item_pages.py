@@ -43,7 +43,7 @@ def page(lines: bytes, *, descending: bool, limit: int, after: str | None) -> Pa
         at = _find(lines, after, last=descending)
         if at < 0:
             return Page([], False)
-        begin, end = lines.index(b"\n", at) + 1, at
+        begin, end = _end(lines, at) + 1, at
     found: list[bytes] = []
     more = _backwards(lines, end) if descending else _forwards(lines, begin)
     for item in more:
@@ -64,7 +64,7 @@ def _find(lines: bytes, id: str, *, last: bool) -> int:
 
 def _forwards(lines: bytes, begin: int) -> Iterator[bytes]:
     while begin < len(lines):
-        end = lines.index(b"\n", begin)
+        end = _end(lines, begin)
         yield lines[begin:end]
         begin = end + 1
 
@@ -74,6 +74,11 @@ def _backwards(lines: bytes, end: int) -> Iterator[bytes]:
         begin = lines.rfind(b"\n", 0, end - 1) + 1
         yield lines[begin : end - 1]
         end = begin
+
+
+def _end(lines: bytes, begin: int) -> int:
+    end = lines.find(b"\n", begin)
+    return end if end >= 0 else len(lines)
 
 
 def _id(item: bytes) -> str:

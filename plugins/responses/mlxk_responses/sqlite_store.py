@@ -10,9 +10,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,8 @@ CREATE TABLE IF NOT EXISTS responses (
 _VERSION = 2
 """2: input items as JSON lines, 1: as an array."""
 _BUSY_SECONDS = 10.0
+_READ_SECONDS = 2.0
+"""A reader waits on a worker of the server, for a writer of another process that was stopped."""
 _RETRY_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
 
@@ -90,15 +93,9 @@ class SqliteStore:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = self._open()
             self._database.execute("PRAGMA journal_mode=TRUNCATE")  # WAL maps a file: another's truncation ends us
-            [version] = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in range(_VERSION + 1):
-                raise InvalidOption("responses.file", f"`{path}` was written by a newer mlxk (version {version})")
-            self._database.execute(_TABLE)
-            if version == 1:
-                self._rewrite_items()
-            self._database.execute(f"PRAGMA user_version={_VERSION}")
+            self._prepare()
             self._expire()
-            self._reader = self._open()  # with one connection readers would wait for all that is to be written
+            self._reader = self._open(_READ_SECONDS)  # with one connection readers would wait for writes
         except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
         threading.Thread(target=self._write_all, name="mlxk-stored-responses", daemon=True).start()
@@ -141,11 +138,15 @@ class SqliteStore:
             return self._pending.get(id)
 
     def _read(self, columns: str, id: str, owner: str) -> tuple[bytes, ...] | None:
-        with self._reading:
+        if not self._reading.acquire(timeout=_READ_SECONDS):
+            raise sqlite3.OperationalError("others wait for it")
+        try:
             row: tuple[bytes, ...] | None = self._reader.execute(
                 f"SELECT {columns} FROM responses WHERE id = ? AND owner = ? AND stored > ?",
                 (id, owner, self._clock() - self._bounds.age),
             ).fetchone()
+        finally:
+            self._reading.release()
         if row is not None and not all(isinstance(value, bytes) for value in row):
             raise sqlite3.DataError("a value has another type")
         return row
@@ -159,12 +160,33 @@ class SqliteStore:
             self._report("read", error)
             raise StoreUnavailable("Stored responses cannot be read. Send the whole conversation instead.") from error
 
+    def _prepare(self) -> None:
+        """Bring the file to this version, in one transaction: another server may open it at the same time."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            [version] = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in range(_VERSION + 1):
+                raise InvalidOption("responses.file", f"`{self._path}` was written by a newer mlxk (version {version})")
+            self._database.execute(_TABLE)
+            if version == 1:
+                self._rewrite_items()
+            self._database.execute(f"PRAGMA user_version={_VERSION}")
+            self._database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # it may be over already
+                self._database.execute("ROLLBACK")
+            raise
+
     def _rewrite_items(self) -> None:
-        """Bring the input items of version 1 into the form of version 2."""
-        rows = self._database.execute("SELECT number, input_items FROM responses").fetchall()
-        for number, items in rows:
-            lines = encode_items(msgspec.json.decode(items))
-            self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
+        """Bring the input items of version 1 into the form of version 2. Responses without such items are deleted."""
+        for [number] in self._database.execute("SELECT number FROM responses").fetchall():
+            [items] = self._database.execute("SELECT input_items FROM responses WHERE number = ?", (number,)).fetchone()
+            try:
+                lines = encode_items(msgspec.json.decode(items, type=list[dict[str, Any]]))
+            except (TypeError, msgspec.MsgspecError):
+                self._database.execute("DELETE FROM responses WHERE number = ?", (number,))
+            else:
+                self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
 
     def _add(self, id: str, pending: _Pending) -> None:
         with self._changed:
@@ -187,8 +209,9 @@ class SqliteStore:
         if removed is not None:
             self._held -= removed.size
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+    def _open(self, seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
+        """Open the file. A statement waits for other processes for so many seconds."""
+        database = sqlite3.connect(self._path, timeout=seconds, check_same_thread=False, isolation_level=None)
         database.execute("PRAGMA synchronous=NORMAL")
         return database
 
