@@ -228,30 +228,54 @@ class _Search:
         return self._left <= 0
 
     def other_way(self, matcher: Any, branch: Branch) -> bool:
-        """Return whether `matcher` allows any continuation of an item but those of `branch`."""
-        place = (id(branch.texts), branch.low, branch.high, branch.depth)
-        if place in self._found:
-            return self._found[place][1]
-        if self.over:
-            return True
-        self._left -= 1
-        found = self._search(matcher, branch)
-        self._found[place] = branch, found  # the branch keeps its texts, and so their id
-        return found
+        """Return whether `matcher` allows any continuation of an item but those of `branch`. It goes there and back."""
+        found, nexts = self._look(matcher, branch)
+        path = [(branch, nexts)] if found is None else []
+        while path:
+            place, nexts = path[-1]
+            for byte, inner in nexts:
+                if not matcher.consume_token(byte):
+                    continue
+                found, further = self._look(matcher, inner)
+                if found is None:
+                    path.append((inner, further))
+                    break
+                matcher.rollback(1)
+                if found:
+                    for known, _ in path:
+                        self._remember(known, True)
+                    _go_back(matcher, len(path) - 1)
+                    return True
+            else:
+                found = self._remember(place, False)
+                path.pop()
+                _go_back(matcher, min(1, len(path)))
+        return bool(found)
 
-    def _search(self, matcher: Any, branch: Branch) -> bool:
+    def _look(self, matcher: Any, branch: Branch) -> tuple[bool | None, Iterator[tuple[int, Branch]]]:
+        """Return what is found at a place, or None and where to go on from there."""
+        known = self._found.get(_place(branch))
+        if known is not None:
+            return known[1], iter(())
+        if self.over:
+            return True, iter(())
+        self._left -= 1
         allowed = int.from_bytes(matcher.compute_bitmask()[:_BYTES], "little")
-        if matcher.is_error():
-            return True
         nexts = [(byte, inner) for byte, inner in branch.nexts() if allowed >> byte & 1]
         repeating = sum(1 << byte for byte, _ in nexts)
-        if allowed & ~repeating & ~(_ENDS if branch.has_end else 0):
-            return True
-        return any(self._goes_on(matcher, byte, inner) for byte, inner in nexts)
+        if matcher.is_error() or allowed & ~repeating & ~(_ENDS if branch.has_end else 0):
+            return self._remember(branch, True), iter(())
+        return None, iter(nexts)
 
-    def _goes_on(self, matcher: Any, byte: int, branch: Branch) -> bool:
-        if not matcher.consume_token(byte):
-            return False
-        found = self.other_way(matcher, branch)
-        matcher.rollback(1)
+    def _remember(self, branch: Branch, found: bool) -> bool:
+        self._found[_place(branch)] = branch, found  # the branch keeps its texts, and so their id
         return found
+
+
+def _place(branch: Branch) -> tuple[int, int, int, int]:
+    return id(branch.texts), branch.low, branch.high, branch.depth
+
+
+def _go_back(matcher: Any, count: int) -> None:
+    if count > 0:
+        matcher.rollback(count)
