@@ -79,8 +79,9 @@ class RowMemory:
         """
         kept = self._reserve() if any(resident.rows for resident in self._residency) else 0
         row = self._waiting
-        if row is not None and row.id < job.id and row.state is JobState.READY:
-            kept += 0 if self._passing.may_pass(row.id, time.monotonic()) else _row_bytes(row) or 0
+        waits = row is not None and row.id < job.id and row.state is JobState.READY
+        if row is not None and waits and not self._passing.may_pass(row.id, time.monotonic()):
+            kept += _row_bytes(row) or 0
         return self._room_for(_work_bytes(job, work), kept)
 
     def begin_work(self, job: Job, work: Work) -> None:

@@ -118,8 +118,8 @@ def _generation_config(manifest: Manifest) -> Iterator[Problem]:
 
 def _indexes(manifest: Manifest) -> Iterator[Problem]:
     for index, shards in manifest.indexes.items():
-        if shards is None:
-            yield Problem("index_parse_error", f"{index} is not valid JSON with a weight_map.", index)
+        if isinstance(shards, str):
+            yield Problem("index_parse_error", f"{index} {shards}.", index)
             continue
         missing = [name for name in shards if name not in manifest.names]
         # An index without any of its files belongs to weights that were not downloaded, if there are others.
@@ -128,7 +128,7 @@ def _indexes(manifest: Manifest) -> Iterator[Problem]:
 
 
 def _shards(manifest: Manifest) -> Iterator[Problem]:
-    indexed = {name for shards in manifest.indexes.values() for name in shards or ()}
+    indexed = {name for shards in manifest.indexes.values() if not isinstance(shards, str) for name in shards}
     sets: dict[tuple[str, int, str], set[int]] = defaultdict(set)
     for file in manifest.weights:
         shard = parse_shard(file.name)

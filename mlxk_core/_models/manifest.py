@@ -17,6 +17,8 @@ from mlxk_core._models.model import File, Model
 from mlxk_core._models.variants import is_companion
 
 _LARGEST_JSON = 32 << 20  # bytes
+_INVALID = "is not valid JSON with a weight_map"
+_TOO_LARGE = f"is too large: the indexes of a model may have {_LARGEST_JSON >> 20} MiB together"
 _MOST_SHARDS = 10_000
 """Files that an index names: no folder may have more."""
 
@@ -45,25 +47,27 @@ class Manifest:
         return bool(self.weights) and all(weight_format(file.name) == "gguf" for file in self.weights)
 
     @cached_property
-    def indexes(self) -> Mapping[str, tuple[str, ...] | None]:
-        """The files that each index file names, by its own name; None for an index that cannot be read."""
-        found: dict[str, tuple[str, ...] | None] = {}
+    def indexes(self) -> Mapping[str, tuple[str, ...] | str]:
+        """The files that each index file names, by its own name; a text that says why it cannot be read."""
+        found: dict[str, tuple[str, ...] | str] = {}
         left = _LARGEST_JSON  # for all of them
         for file in self.files:
             if file.name.endswith((".safetensors.index.json", ".bin.index.json")):
                 left -= file.size
-                found[file.name] = self._shards(file.name) if left >= 0 else None
+                found[file.name] = self._shards(file.name) if left >= 0 else _TOO_LARGE
         return found
 
-    def _shards(self, index: str) -> tuple[str, ...] | None:
+    def _shards(self, index: str) -> tuple[str, ...] | str:
         value = self.json(index)
         weight_map = value.get("weight_map") if isinstance(value, dict) else None
         if not isinstance(weight_map, dict):
-            return None
+            return _INVALID
         named: set[str] = set()
         for shard in weight_map.values():
-            if not isinstance(shard, str) or len(named) > _MOST_SHARDS:
-                return None
+            if not isinstance(shard, str):
+                return _INVALID
+            if len(named) > _MOST_SHARDS:
+                return f"names over {_MOST_SHARDS:,} files"
             named.add(shard)
         folder = PurePosixPath(index).parent
         return tuple(sorted((folder / shard).as_posix() for shard in named))

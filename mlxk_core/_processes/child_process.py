@@ -21,6 +21,7 @@ START_SECONDS = 30.0
 _CHUNK = 1 << 16
 _POLL_SECONDS = 0.1
 _LONGEST_POLL = 0.5
+"""What a wait of `_POLL_SECONDS` counts for at most."""
 
 
 class ProcessNotStarted(SystemLimit):

@@ -280,7 +280,8 @@ def test_a_conversation_of_thousands_of_pieces_has_a_short_probe(turns):
     assert not calls or set(results) <= calls
 
 
-def test_a_shape_of_conversation_is_probed_once():
+def counting():
+    """A template that writes the contents, and the variables of each of its calls."""
     calls = []
 
     def apply(variables):
@@ -288,18 +289,17 @@ def test_a_shape_of_conversation_is_probed_once():
         return "".join(message["content"] for message in variables["messages"])
 
     template = ChatTemplate.of_code(apply)
+    return template, calls
+
+
+def test_a_shape_of_conversation_is_probed_once():
+    template, calls = counting()
     assert [template.render([QUESTION]) for _ in range(3)] == ["How warm?"] * 3
     assert len(calls) == 4
 
 
 def test_white_space_is_one_shape_however_much_there_is():
-    calls = []
-
-    def apply(variables):
-        calls.append(variables)
-        return "".join(message["content"] for message in variables["messages"])
-
-    template = ChatTemplate.of_code(apply)
+    template, calls = counting()
     spaces = [" " * (1 + number) for number in range(5)]
     assert [template.render([Message(role="user", content=text)]) for text in spaces] == spaces
     assert len(calls) == 6

@@ -96,7 +96,7 @@ class SqliteStore:
             self._prepare()
             self._expire()
             self._reader = self._open(_READ_SECONDS)  # with one connection readers would wait for writes
-        except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
+        except (OSError, sqlite3.Error) as error:
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
         threading.Thread(target=self._write_all, name="mlxk-stored-responses", daemon=True).start()
         atexit.register(self.flush, _FLUSH_SECONDS)

@@ -6,14 +6,13 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.generation import TokenConstraint, Vocabulary
 from mlxk_structured.json_scan import Frame, Repeated, Scanner, Walk
 from mlxk_structured.matcher import StepTime
-from mlxk_structured.used_items import Branch
+from mlxk_structured.repetition_search import Search, Shadow
 
 _MOST_SCANNERS = 64
 _MASK_SECONDS = 0.01
@@ -21,9 +20,6 @@ _MASK_SECONDS = 0.01
 _MOST_PLACES = 2048
 """Places of used items that are looked at for one token, in 40 milliseconds at most: 250 names that are nearly all used
 have as many."""
-_BYTES = 256 // 8
-_ENDS = sum(1 << byte for byte in b",]}:")
-"""The bytes that follow an item, one bit each."""
 _TWO_ENDS = re.compile(rb"[\",\]}][^\",\]}]*[\",\]}]")
 _NEXT_ITEM = re.compile(rb"^[,\]}]|[\"\]}0-9el][,\]}]")
 
@@ -86,7 +82,7 @@ class DistinctItems:
         self._embedded = embedded
         self._scanners: list[Scanner] = []
         self._written = bytearray()
-        self._shadow = _Shadow(shadow, self._written)
+        self._shadow = Shadow(shadow, self._written)
 
     @property
     def complete(self) -> bool:
@@ -103,7 +99,7 @@ class DistinctItems:
         return masked
 
     def _without_repeats(self, mask: bytes, watching: Sequence[Scanner]) -> bytes:
-        search = _Search(_MOST_PLACES)
+        search = Search(_MOST_PLACES)
         allowed = bytearray(mask)
         suspects = int.from_bytes(mask, "little") & self._crossing(watching)
         tokens = {*_bits(suspects), *self._along_used(watching)}
@@ -159,7 +155,7 @@ class DistinctItems:
             return not active
         return self._walk.like_calls or not any(scanner.expects_container for scanner in active)
 
-    def _allows(self, text: bytes, search: _Search) -> bool:
+    def _allows(self, text: bytes, search: Search) -> bool:
         """Whether `text` repeats no item and can continue without repeating one."""
         states = [scanner.state() for scanner in self._scanners]
         try:
@@ -171,7 +167,7 @@ class DistinctItems:
             for scanner, state in zip(self._scanners, states, strict=True):
                 scanner.restore(state)
 
-    def _goes_on(self, frame: Frame, item: bytes, text: bytes, search: _Search) -> bool:
+    def _goes_on(self, frame: Frame, item: bytes, text: bytes, search: Search) -> bool:
         branch = frame.used.beginning_with(item)
         if branch is None or search.over:
             return True
@@ -179,103 +175,8 @@ class DistinctItems:
             return matcher is None or search.other_way(matcher, branch)
 
 
-class _Shadow:
-    """A matcher for single bytes of the same grammar, behind what is `written`."""
-
-    def __init__(self, make: Callable[[], Any], written: bytearray) -> None:
-        self._make = make
-        self._written = written
-        self._matcher: Any = None
-        self._read = 0
-
-    @contextmanager
-    def after(self, text: bytes) -> Iterator[Any]:
-        """Yield the matcher behind `text`, None where that does not follow. Who reads more inside goes back again."""
-        if self._matcher is None:
-            self._matcher, self._read = self._make(), 0
-        matcher = self._matcher
-        if self._read < len(self._written):
-            matcher.consume_tokens(list(self._written[self._read :]))
-            self._read = len(self._written)
-        count = matcher.try_consume_tokens(list(text))
-        try:
-            yield matcher if count == len(text) and not matcher.is_error() else None
-        finally:
-            if matcher.is_error() or not matcher.rollback(count):
-                self._matcher = None  # it cannot go back: the next one reads from the beginning
-
-
 def _bits(number: int) -> Iterator[int]:
     while number:
         lowest = number & -number
         yield lowest.bit_length() - 1
         number ^= lowest
-
-
-class _Search:
-    """Looks for continuations that repeat no item, at up to `places` places of the texts that are there.
-
-    A token is allowed when the search is over: its item is looked at again at its end. What was found at a place holds
-    for all tokens of a mask, which have the same text before it.
-    """
-
-    def __init__(self, places: int) -> None:
-        self._left = places
-        self._found: dict[tuple[int, int, int, int], tuple[Branch, bool]] = {}
-
-    @property
-    def over(self) -> bool:
-        return self._left <= 0
-
-    def other_way(self, matcher: Any, branch: Branch) -> bool:
-        """Return whether `matcher` allows any continuation of an item but those of `branch`. It goes there and back."""
-        found, nexts = self._look(matcher, branch)
-        path = [(branch, nexts)] if found is None else []
-        while path:
-            place, nexts = path[-1]
-            for byte, inner in nexts:
-                if not matcher.consume_token(byte):
-                    continue
-                found, further = self._look(matcher, inner)
-                if found is None:
-                    path.append((inner, further))
-                    break
-                matcher.rollback(1)
-                if found:
-                    for known, _ in path:
-                        self._remember(known, True)
-                    _go_back(matcher, len(path) - 1)
-                    return True
-            else:
-                found = self._remember(place, False)
-                path.pop()
-                _go_back(matcher, min(1, len(path)))
-        return bool(found)
-
-    def _look(self, matcher: Any, branch: Branch) -> tuple[bool | None, Iterator[tuple[int, Branch]]]:
-        """Return what is found at a place, or None and where to go on from there."""
-        known = self._found.get(_place(branch))
-        if known is not None:
-            return known[1], iter(())
-        if self.over:
-            return True, iter(())
-        self._left -= 1
-        allowed = int.from_bytes(matcher.compute_bitmask()[:_BYTES], "little")
-        nexts = [(byte, inner) for byte, inner in branch.nexts() if allowed >> byte & 1]
-        repeating = sum(1 << byte for byte, _ in nexts)
-        if matcher.is_error() or allowed & ~repeating & ~(_ENDS if branch.has_end else 0):
-            return self._remember(branch, True), iter(())
-        return None, iter(nexts)
-
-    def _remember(self, branch: Branch, found: bool) -> bool:
-        self._found[_place(branch)] = branch, found  # the branch keeps its texts, and so their id
-        return found
-
-
-def _place(branch: Branch) -> tuple[int, int, int, int]:
-    return id(branch.texts), branch.low, branch.high, branch.depth
-
-
-def _go_back(matcher: Any, count: int) -> None:
-    if count > 0:
-        matcher.rollback(count)
