@@ -75,6 +75,8 @@ def _invoke(output: Output, root: Root, args: Sequence[str]) -> _Outcome:
                 error = root.failure_of_command(error)
             output.trace(raised)
             return _Outcome(data=getattr(error, "data", None), error=error)
+        finally:
+            output.release()
 
 
 def _check_working_folder() -> None:

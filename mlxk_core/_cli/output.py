@@ -29,10 +29,21 @@ class Output:
         self.json = json
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
+        self._reservation = contextlib.ExitStack()
 
     def for_json(self) -> Output:
         """Return the same streams in JSON mode."""
-        return Output(json=True, stdout=self._stdout, stderr=self._stderr)
+        output = Output(json=True, stdout=self._stdout, stderr=self._stderr)
+        output._reservation = self._reservation
+        return output
+
+    def reserve(self) -> None:
+        """Let standard output get only what this object writes until `release`, as in `exclusive`, also at a terminal."""
+        self._reservation.enter_context(quiet_stdout())
+
+    def release(self) -> None:
+        """End what `reserve` began, by this object or one made of it."""
+        self._reservation.close()
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which standard output gets only what this object writes. What other code prints goes to

@@ -10,7 +10,6 @@ import click
 
 from mlxk_core._cli.output import Output
 from mlxk_core._host.host import Host
-from mlxk_core._isolation.stdout import quiet_stdout
 
 JSON = "mlxk_core.json"
 """Key in `ctx.meta`, which all contexts of a run share: whether the run prints one JSON document."""
@@ -38,7 +37,7 @@ def switch_to_json(ctx: click.Context) -> None:
         raise RuntimeError("a command runs under mlxk_core._cli.main, which makes the session")
     if not session.output.json:
         ctx.obj = replace(session, output=session.output.for_json())
-        ctx.with_resource(quiet_stdout())
+        session.output.reserve()  # not for the context: click does not close one whose command line is wrong
     ctx.meta[JSON] = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import signal
@@ -295,6 +296,21 @@ def test_wrong_usage_with_json_is_one_document_too(cli, command, args):
     done = cli(*args)
     assert done.code == 2
     assert the_document(done)["status"] == "error"
+
+
+def test_wrong_usage_with_json_leaves_the_next_run_its_stdout(cli, command):
+    def do(session):
+        print("a library speaks")
+
+    command(do)
+    gc.disable()  # what is left over would be cleaned up at some time
+    try:
+        assert cli("--json").code == 2
+        done = cli("do", "--json")
+    finally:
+        gc.enable()
+    assert the_document(done)["status"] == "success"
+    assert done.stderr == "a library speaks\n"
 
 
 def test_json_after_two_dashes_is_an_ordinary_argument(cli, command):
