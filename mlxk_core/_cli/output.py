@@ -38,7 +38,7 @@ class Output:
         return output
 
     def reserve(self) -> None:
-        """Let standard output get only what this object writes until `release`, as in `exclusive`, also at a terminal."""
+        """Let standard output get only what this object writes until `release`: `exclusive`, also at a terminal."""
         self._reservation.enter_context(quiet_stdout())
 
     def release(self) -> None:
