@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import ToolCall
+from mlxk_responses.event_log import EventLog
 from mlxk_responses.item_pages import encode_items, page
 from mlxk_responses.sqlite_store import SqliteStore, StoreUnavailable
 from mlxk_responses.store import Bounds, MemoryStore, StoredResponse, stored_size
@@ -101,6 +102,21 @@ def test_a_background_stream_can_be_read_again_from_any_event(api):
     assert events[-1]["response"] == api.get(f"/v1/responses/{id}").json
     refused = api.get(f"/v1/responses/{create(api).json['id']}?stream=true")
     assert (refused.status, refused.json["error"]["param"]) == (400, "stream")
+
+
+@given(st.lists(st.lists(st.integers(0, 1 << 17), max_size=4), max_size=12))
+def test_events_of_a_stream_are_read_again_from_any_place(writes):
+    log, events = EventLog(), []
+    for sizes in writes:
+        new = [b"event: e\ndata: %d %s\n\n" % (len(events) + i, b"x" * size) for i, size in enumerate(sizes)]
+        events += new
+        log.add(b"".join(new))
+    assert len(log) == len(events)
+    for place in range(len(events) + 1):
+        assert bool(log.since(place)) == (place < len(events))
+        found = list(log.since(place))
+        assert found == events[place : place + len(found)]
+    assert log.size < (600 << 10)  # of at most six megabytes
 
 
 def test_what_a_response_repeats_is_limited(api):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 import msgspec
@@ -14,6 +14,7 @@ from mlxk_core.api.errors import EngineFailure, MlxkError, PluginFailure, kind_o
 from mlxk_core.api.generation import Generation
 from mlxk_core.api.server import Cancellation, ErrorInfo
 from mlxk_responses.encoder import ResponsesEncoder
+from mlxk_responses.event_log import EventLog
 from mlxk_responses.store import Bounds
 
 _LOGGER = logging.getLogger("mlxk.responses")
@@ -24,7 +25,7 @@ _LARGEST_PIECE = 16 << 10
 
 
 class Run:
-    """One background response. `events` has what its stream would have had, one entry an event."""
+    """One background response."""
 
     def __init__(self, owner: str, client: str, submit: Callable[[], Generation], encoder: ResponsesEncoder) -> None:
         self.owner = owner
@@ -33,13 +34,12 @@ class Run:
         self._generation: Generation | None = None
         self._submitted: SimpleQueue[Exception | None] = SimpleQueue()
         self._encoder = encoder
-        self._events: list[bytes] = []
+        self._events = EventLog()
         self._changed = threading.Condition()
         self._over = False
         self._ended_at = float("inf")
         self._body = b""
         self._state: tuple[object, ...] = ()
-        self._size = 0
 
     @property
     def id(self) -> str:
@@ -58,7 +58,7 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes of its events and its body so far."""
-        return self._size + len(self._body)
+        return self._events.size + len(self._body)
 
     def body(self) -> bytes:
         """Return the response object as it is now."""
@@ -118,7 +118,7 @@ class Run:
             with self._changed:
                 if len(self._events) <= place and not self._over and not cancellation.cancelled:
                     self._changed.wait(_PULSE)
-                new, over = self._events[place:], self._over
+                new, over = self._events.since(place), self._over
             place += len(new)
             if new:
                 yield from _joined(new)
@@ -132,22 +132,20 @@ class Run:
             self._changed.notify_all()
 
     def _take(self, events: bytes) -> None:
-        new = [event + b"\n\n" for event in events.split(b"\n\n") if event]
-        if not new:
+        if not events:
             return
         response = self._encoder.response
         # Text is added to the response when its item ends: encoding it after every token would be quadratic.
         state = (response.status, len(response.output), response.usage, response.error)
         with self._changed:
-            self._events += new
-            self._size += len(events)
+            self._events.add(events)
             if state != self._state:
                 self._state = state
                 self._body = msgspec.json.encode(response)
             self._changed.notify_all()
 
 
-def _joined(events: list[bytes]) -> Iterator[bytes]:
+def _joined(events: Sequence[bytes]) -> Iterator[bytes]:
     """Yield the events, small ones together. All of them together would be megabytes for each of many slow readers."""
     held, size = [], 0
     for event in events:
