@@ -303,6 +303,7 @@ class ServerContext(Protocol):
         stream: bool,
         takes_place: bool = True,
         waits: bool = False,
+        stream_error: ErrorEncoder | None = None,
     ) -> None:
         """Run `work` on a thread of its own and write the pieces it yields to `resp`; for work other than a generation.
 
@@ -311,8 +312,9 @@ class ServerContext(Protocol):
         has other threads: it delays no short work.
 
         Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
-        has a status of its own; a later one closes the connection. Work that ends early because it was cancelled raises
-        an error (`Cancellation.check`): what ends without one counts as complete.
+        has a status of its own; a later one, as when the server shuts down, is written with `stream_error` as the last
+        piece, or closes the connection without it. Work that ends early because it was cancelled raises an error
+        (`Cancellation.check`): what ends without one counts as complete.
         """
 
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -102,6 +103,22 @@ def test_a_background_stream_can_be_read_again_from_any_event(api):
     assert events[-1]["response"] == api.get(f"/v1/responses/{id}").json
     refused = api.get(f"/v1/responses/{create(api).json['id']}?stream=true")
     assert (refused.status, refused.json["error"]["param"]) == (400, "stream")
+
+
+def test_a_stream_of_a_background_response_ends_with_an_error_when_the_server_ends(tmp_path):
+    with own_home(tmp_path):
+        in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "x" * 100_000, context=200_000))
+        server = ServerProcess(tmp_path)
+        host, _, port = server.base_url.removeprefix("http://").removesuffix("/v1").rpartition(":")
+        api = Client((host, int(port)))
+        id = create(api, model="tiny/endless", background=True, max_output_tokens=90_000).json["id"]
+        with urllib.request.urlopen(f"{server.base_url}/responses/{id}?stream=true", timeout=WAIT) as stream:
+            stream.readline()
+            server.popen.terminate()
+            data = [json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: ")]
+        server.kill()
+    assert [event["sequence_number"] for event in data[:-1]] == list(range(len(data) - 1))
+    assert data[-1]["type"] == "error" or data[-1]["response"]["status"] != "in_progress"
 
 
 @given(st.lists(st.lists(st.integers(0, 1 << 17), max_size=4), max_size=12))

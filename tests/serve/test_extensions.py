@@ -527,6 +527,41 @@ def test_a_client_that_leaves_after_the_last_piece_has_not_disconnected(
     assert client.metric("mlxk_disconnects_total") == disconnects
 
 
+class Failing:
+    """A stream that fails after its first piece, and writes that itself unless told otherwise."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def on_get(self, req, resp, kind):
+        def work(cancellation):
+            yield b"begun\n"
+            raise ApiError(400, "It failed.")
+
+        def stream_error(error):
+            return f"failed: {error.message}\n".encode() if kind == "written" else 1 / 0
+
+        given = {"stream_error": stream_error} if kind != "cut" else {}
+        self._server.run(req, resp, work, content_type=NDJSON, stream=True, **given)
+
+
+@pytest.mark.parametrize("kind", ["written", "cut", "broken"])
+def test_a_stream_of_work_that_fails_ends_with_its_error_or_is_cut(serve, extend, kind):
+    def failing(server):
+        server.add_route("/failing/{kind}", Failing(server))
+
+    extend(failing)
+    client = serve().client
+    with socket.create_connection(("127.0.0.1", client.port), timeout=180) as sock:
+        sock.sendall(f"GET /failing/{kind} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while piece := sock.recv(1000):
+            received += piece
+    assert b"begun\n" in received
+    assert (b"failed: It failed.\n" in received, received.endswith(b"0\r\n\r\n")) == (kind == "written",) * 2
+    assert client.metric("mlxk_disconnects_total") == 0
+
+
 class Waiting:
     def __init__(self, server):
         self._server = server

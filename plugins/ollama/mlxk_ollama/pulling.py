@@ -9,7 +9,7 @@ import falcon
 import msgspec
 
 from mlxk_core.api.errors import InvalidOption, kind_of
-from mlxk_core.api.server import NDJSON, ApiError, Cancellation, ServerContext
+from mlxk_core.api.server import NDJSON, ApiError, Cancellation, ErrorInfo, ServerContext
 from mlxk_core.api.text import without_paths
 from mlxk_ollama.catalog import LATEST, digest_of
 from mlxk_ollama.encoders import encode_error
@@ -46,7 +46,9 @@ class Pull:
             return self._stream(name, cancellation) if stream else self._whole(name, cancellation)
 
         content_type = NDJSON if stream else falcon.MEDIA_JSON
-        self._server.run(req, resp, work, content_type=content_type, stream=stream, waits=True)
+        self._server.run(
+            req, resp, work, content_type=content_type, stream=stream, waits=True, stream_error=_error_line
+        )
 
     def _whole(self, name: str, cancellation: Cancellation) -> Iterable[bytes]:
         for _ in self._pulls.follow(name, cancellation):
@@ -67,7 +69,7 @@ class Pull:
         except PullFailed as error:
             if not began:
                 raise
-            yield _last_line(error)
+            yield _error_line(ApiError(kind_of(error).http_status, without_paths(str(error))).info)
             return
         if not began:
             yield _line({"status": "pulling manifest"})
@@ -75,9 +77,8 @@ class Pull:
             yield _line({"status": status})
 
 
-def _last_line(error: PullFailed) -> bytes:
-    seen = ApiError(kind_of(error).http_status, without_paths(str(error)))
-    return encode_error(seen.info) + b"\n"
+def _error_line(error: ErrorInfo) -> bytes:
+    return encode_error(error) + b"\n"
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -127,6 +127,11 @@ class Run:
             else:
                 yield self._encoder.heartbeat
 
+    def stream_error(self, error: ErrorInfo) -> bytes:
+        """Return the event that ends a stream of it which cannot go on, while the response itself may."""
+        with self._changed:
+            return self._encoder.stream_error(len(self._events), error)
+
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -112,9 +112,13 @@ class ResponsesEncoder:
 
     def event(self, type: str, **fields: Any) -> bytes:
         """Return one server-sent event with the next sequence number."""
-        data = _json({"type": type, "sequence_number": self._number, **fields})
         self._number += 1
-        return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
+        return _event(type, self._number - 1, fields)
+
+    @staticmethod
+    def stream_error(number: int, error: ErrorInfo) -> bytes:
+        """Return the event of a stream that ends, `number` in it, while its response may go on."""
+        return _event("error", number, {"code": error.code or error.type, "message": error.message, "param": None})
 
     def begin(self) -> bytes:
         """Return the events of a background response before its generation has a place."""
@@ -193,6 +197,11 @@ class ResponsesEncoder:
         else:
             self._response.status = "completed"
             self._response.completed_at = int(time.time())
+
+
+def _event(type: str, number: int, fields: Mapping[str, Any]) -> bytes:
+    data = _json({"type": type, "sequence_number": number, **fields})
+    return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
 
 
 def _error_code(error: ErrorInfo) -> str:

@@ -126,8 +126,7 @@ class Responses:
         run = Run(owner, client, submit, encoder)
         begun = self._runs.start(run)
         if request.stream:
-            work = partial(run.stream, -1)
-            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True, waits=True)
+            _follow(self._server, req, resp, run, -1)
         else:
             resp.content_type = falcon.MEDIA_JSON
             resp.data = begun
@@ -185,8 +184,7 @@ class OneResponse:
                 get(self._store, id, owner, param="response_id")
                 raise InvalidOption("stream", "the events of this response are not kept; only background responses are")
             after = req.get_param_as_int("starting_after", min_value=0)
-            work = partial(run.stream, -1 if after is None else after)
-            self._server.run(req, resp, work, content_type=ResponsesEncoder.content_type, stream=True, waits=True)
+            _follow(self._server, req, resp, run, -1 if after is None else after)
             return
         resp.content_type = falcon.MEDIA_JSON
         resp.data = run.body() if run is not None else get(self._store, id, owner, param="response_id").body
@@ -229,6 +227,19 @@ class Cancel:
             yield run.body()
 
         _wait(self._server, req, resp, cancel)
+
+
+def _follow(server: ServerContext, req: falcon.Request, resp: falcon.Response, run: Run, after: int) -> None:
+    """Respond with the events of `run` whose sequence number is above `after`."""
+    server.run(
+        req,
+        resp,
+        partial(run.stream, after),
+        content_type=ResponsesEncoder.content_type,
+        stream=True,
+        waits=True,
+        stream_error=run.stream_error,
+    )
 
 
 def _wait(

@@ -144,6 +144,7 @@ class Context:
         stream: bool,
         takes_place: bool = True,
         waits: bool = False,
+        stream_error: ErrorEncoder | None = None,
     ) -> None:
         self._responder.run(
             req,
@@ -153,6 +154,7 @@ class Context:
             stream=stream,
             takes_place=takes_place,
             waits=waits,
+            stream_error=stream_error and self._guard.stream_error(stream_error),
         )
 
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:

@@ -122,6 +122,18 @@ class ExtensionGuard:
 
         return run
 
+    def stream_error(self, encoder: ErrorEncoder) -> ErrorEncoder:
+        """Return what writes the error that ends a stream. It logs what `encoder` raises, and raises then."""
+
+        def encode(error: ErrorInfo) -> bytes:
+            try:
+                return _bytes("it", encoder(error))
+            except BaseException as raised:
+                self.log("the stream_error of a response", raised, encoder)
+                raise RuntimeError("a plugin could not write an error") from None
+
+        return encode
+
     def stream(self, what: str, pieces: Iterable[bytes], source: object) -> Iterator[bytes]:
         """Yield the pieces of a response stream of Falcon."""
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import falcon
 
 from mlxk_core.api.generation import GenerationRequest, GenerationService, prompt_size
-from mlxk_core.api.server import Client, ResponseEncoder
+from mlxk_core.api.server import Client, ErrorEncoder, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.byte_budget import ByteBudget
@@ -122,10 +122,12 @@ class Responder:
         stream: bool,
         takes_place: bool = True,
         waits: bool = False,
+        stream_error: ErrorEncoder | None = None,
     ) -> None:
         """Run `work` on a thread of its own and let the pieces that it yields be written to `resp`.
 
         Unless it `takes_place`, it runs also when every place is taken. Work that `waits` has threads of its own.
+        `stream_error` writes an error after the first piece.
         """
         client, count, size = self.client(req).id, int(takes_place), self._counted_size(req)
         self.admission.enter(client, count, size)
@@ -133,7 +135,15 @@ class Responder:
         large = (req.content_length or 0) > _LARGE
         pool = self._waiting if waits else self._working_large if large else self._working
         response = WorkResponse(
-            work, req.context.record, content_type, stream, self.errors.of(req.path), pool, client, on_end
+            work,
+            req.context.record,
+            content_type,
+            streamed=stream,
+            encode_error=self.errors.of(req.path),
+            stream_error=stream_error,
+            pool=pool,
+            client=client,
+            on_end=on_end,
         )
         self._hand_over(req, resp, response, content_type, stream)
 

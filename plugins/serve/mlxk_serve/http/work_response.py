@@ -9,7 +9,7 @@ from contextlib import suppress
 import falcon
 
 from mlxk_core.api.errors import Interrupted, ShuttingDown, type_and_message
-from mlxk_core.api.server import ErrorEncoder
+from mlxk_core.api.server import ErrorEncoder, ErrorInfo
 from mlxk_serve.http.response_writer import ClientDisconnected, ResponseWriter
 from mlxk_serve.http.tasks import Detached
 from mlxk_serve.http.thread_pool import ThreadPool
@@ -59,8 +59,10 @@ class WorkResponse:
         work: Callable[[Cancellation], Iterable[bytes]],
         record: RequestRecord,
         content_type: str,
+        *,
         streamed: bool,
         encode_error: ErrorEncoder,
+        stream_error: ErrorEncoder | None,
         pool: ThreadPool,
         client: str,
         on_end: Callable[[WorkResponse], None],
@@ -70,6 +72,7 @@ class WorkResponse:
         self._content_type = content_type
         self._streamed = streamed
         self._encode_error = encode_error
+        self._stream_error = stream_error
         self._pool = pool
         self._client = client
         self._on_end = on_end
@@ -78,6 +81,7 @@ class WorkResponse:
         self._complete = False
         self._cut = False
         self._ended = False
+        self._between_pieces = False
 
     def __iter__(self) -> Iterator[bytes]:
         raise Detached(self)
@@ -114,9 +118,11 @@ class WorkResponse:
             if self._cut and isinstance(error, Interrupted):
                 error = ShuttingDown("The server is shutting down.")
             failure = self._record.fail(error)
+            with self._lock:  # the connection that ends now is not a client that has left
+                self._complete = True
             with suppress(ClientDisconnected):
                 if writer.begun:
-                    writer.abort()
+                    self._end_stream(writer, failure.info)
                 else:
                     self._record.status = failure.status
                     body = self._encode_error(failure.info)
@@ -134,7 +140,9 @@ class WorkResponse:
             for piece in pieces:
                 for start in range(0, len(piece) or 1, _LARGEST_WRITE):  # the writer waits between them for its reader
                     self._check()
+                    self._between_pieces = False
                     writer.write(piece[start : start + _LARGEST_WRITE])
+                self._between_pieces = True
             with self._lock:  # work that is cut short raises: a client that has left by now has the last piece
                 self._complete, self._record.disconnected = True, False
             self._end()
@@ -145,6 +153,18 @@ class WorkResponse:
             writer.write(body)
         with suppress(ClientDisconnected):
             writer.finish()
+
+    def _end_stream(self, writer: ResponseWriter, error: ErrorInfo) -> None:
+        """End a stream with its error, or abort it if that cannot be written or would be in the middle of a piece."""
+        last = b""
+        if self._stream_error is not None and self._between_pieces:
+            with suppress(Exception):  # logged there
+                last = self._stream_error(error)
+        if last:
+            writer.write(last)
+            writer.finish()
+        else:
+            writer.abort()
 
     def _checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
