@@ -33,7 +33,18 @@ WORDS = {
     "type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "#", "max_input_chars_per_word": 10**9,
     "vocab": {"a": 0},
 }  # fmt: skip
+PREFIX = {"type": "BPE", "vocab": {"a": 0}, "merges": [], "continuing_subword_prefix": "#" * 100}
+VOCABULARY_FILE = {"type": "BPE", "vocab": "/dev/zero", "merges": []}
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+TWICE = {"type": "TemplateProcessing", "single": [TEXT, TEXT], "pair": [TEXT], "special_tokens": {}}
 NOT_PLAIN = {
+    "bytes that are doubled": {"normalizer": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 4}},
+    "a decoder that puts a space between all characters": {"decoder": {"type": "BPEDecoder", "suffix": ""}},
+    "another one": {"decoder": {"type": "CTC", "pad_token": "x", "word_delimiter_token": "", "cleanup": True}},
+    "a text that comes twice": {"post_processor": TWICE},
+    "a text that comes twice, in a sequence": {"post_processor": {"type": "Sequence", "processors": [TWICE]}},
+    "a long prefix": {"model": PREFIX},
+    "a vocabulary in a file": {"model": VOCABULARY_FILE},
     "a pattern": {"pre_tokenizer": {"type": "Split", "pattern": REGEX, "behavior": "Isolated", "invert": False}},
     "a pattern in a replacement": {"normalizer": {"type": "Replace", "pattern": REGEX, "content": "b"}},
     "replacements that multiply": {"normalizer": {"type": "Sequence", "normalizers": [REPLACE] * 3}},
@@ -93,6 +104,34 @@ def test_a_split_at_a_text_is_plain(folder, pattern):
 def test_settings_with_many_tokens_are_not_plain(folder):
     change(folder, "tokenizer_config.json", extra_special_tokens=[f"<{n}>" for n in range(9000)])
     assert not is_plain(model_in(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 10**9}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.json"]}),
+        ("tokenizer_config.json", {"gguf_file": "x.gguf"}),
+        ("tokenizer_config.json", {"tokenizer_class": ["GPT2Tokenizer"]}),
+        ("special_tokens_map.json", {"tokenizer_file": "/dev/zero"}),
+        ("tekken.json", {}),
+    ],
+)
+def test_what_transformers_reads_beside_tokenizer_json_is_not_plain(folder, name, changes):
+    change(folder, name, **changes)
+    assert not is_plain(model_in(folder))
+
+
+def test_a_key_that_comes_twice_is_not_plain(folder):
+    path = folder / "tokenizer.json"
+    path.write_text('{"model": {},' + path.read_text()[1:])
+    assert not is_plain(model_in(folder))
+
+
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "PreTrainedTokenizerFast", "LlamaTokenizerFast", None])
+def test_usual_classes_are_plain(folder, name):
+    change(folder, "tokenizer_config.json", tokenizer_class=name)
+    assert is_plain(model_in(folder))
 
 
 def test_files_beyond_any_real_tokenizer_are_refused(folder):

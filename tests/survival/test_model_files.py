@@ -66,6 +66,31 @@ def overlap(folder):
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[end:])
 
 
+def doubling(folder):
+    """A space becomes a letter of two bytes, each of them another one, and so on: 2^30 bytes for one."""
+    edit(folder, "tokenizer.json", normalizer={"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 30})
+
+
+def repeated_text(folder):
+    """After tokenizing, the tokens of the text come 1,400 times."""
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    template = {"type": "TemplateProcessing", "single": [text] * 1400, "pair": [text], "special_tokens": {}}
+    edit(folder, "tokenizer.json", post_processor=template)
+
+
+def versioned(damage, name, setting):
+    """The file `name` is damaged, and there is a sound one; its other name is the one that transformers prefers."""
+
+    def replace(folder):
+        sound = (folder / name).read_bytes()
+        damage(folder)
+        (folder / name).rename(folder / name.replace(".json", ".4.0.json"))
+        (folder / name).write_bytes(sound)
+        edit(folder, setting[0], **{setting[1]: [name.replace(".json", ".4.0.json")]})
+
+    return replace
+
+
 def unknown_token(folder):
     """The tokenizer panics, which is no `Exception`, for a text with special tokens around it."""
     random_model(folder, bos="<s>")
@@ -189,6 +214,11 @@ HOSTILE = {
     "a tokenizer.json of fifteen million lists": (brackets, "broken_model"),
     "two hundred thousand added tokens": (added_tokens, "broken_model"),
     "a pattern that backtracks": (regex, "broken_model"),
+    "a normalizer that doubles each byte": (doubling, "broken_model"),
+    "a tokenizer under another name": (
+        versioned(doubling, "tokenizer.json", ("tokenizer_config.json", "fast_tokenizer_files")),
+        "broken_model",
+    ),
     "five million values in a config": (
         lambda folder: append(folder, "config.json", ', "x": [' + "[]," * 5_000_000 + "[]]"),
         "broken_model",
@@ -243,6 +273,9 @@ HOSTILE = {
 }
 
 
+LABELS = versioned(
+    lambda folder: edit(folder, "config.json", num_labels=10**8), "config.json", ("config.json", "configuration_files")
+)
 INFINITE = '{"temperature": NaN, "top_p": 1e999, "top_k": -1e999, "min_p": 1%s, "do_sample": true}' % ("0" * 400)
 
 
@@ -276,6 +309,8 @@ def server(tmp_path_factory):
         write("hostile/late")
         write("hostile/infinite", lambda folder: (folder / "generation_config.json").write_text(INFINITE))
         write("hostile/unknown-token", unknown_token)
+        write("hostile/repeats", repeated_text)
+        write("hostile/labels", LABELS)
         named = write("hostile/name").parents[1]
         named.rename(named.with_name("models--hostile--\udcff"))  # bytes that are not UTF-8
         for name, (damage, _) in HOSTILE.items():
@@ -346,6 +381,20 @@ def test_survives_a_thousand_folders_in_each_other(server, watch, kit, monkeypat
         assert shown.returncode == 0
     finally:
         subprocess.run(["rm", "-rf", repository], check=True)  # shutil calls itself for each
+
+
+def test_survives_a_tokenizer_that_repeats_a_text(server, watch, kit):
+    """It made a hundred million tokens of it."""
+    with watch:
+        body = {"model": "hostile/repeats", "prompt": "a" * 60_000}
+        answer = kit.Client(server[1]).post("/v1/completions", body)
+    assert (answer.status, answer.json["error"]["code"]) == (500, "broken_model")
+
+
+def test_survives_a_config_under_another_name(server, watch, kit):
+    """transformers, which reads the tokenizer, would list its labels: they took the memory of the server."""
+    with watch:
+        assert kit.Client(server[1], model="hostile/labels").chat(max_tokens=1).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel, MlxkError, raise_system_limit
@@ -29,8 +30,9 @@ def read_tokenizer(model: Model) -> Any:
         if not whole and not any(file.name in _OTHER_TOKENIZERS for file in model.files):
             raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
         _check_special_tokens(model)
+        config = {"config": _config(model)} if whole else {}
         try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
         except Exception:
             if not whole:
                 raise
@@ -43,6 +45,13 @@ def read_tokenizer(model: Model) -> Any:
         raise BrokenModel(
             f"The tokenizer of `{model.name}` cannot be read: {_brief(error)}", model=model.name
         ) from error
+
+
+def _config(model: Model) -> SimpleNamespace:
+    """Return what transformers needs of the config to choose a class. It would read all of it, or another file that it
+    names, and make lists as long as its numbers say."""
+    texts = {key: model.config.get(key) for key in ("model_type", "model_name", "tokenizer_class", "_name_or_path")}
+    return SimpleNamespace(**{key: text if isinstance(text, str) else None for key, text in texts.items()})
 
 
 def _check_special_tokens(model: Model) -> None:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel
-from mlxk_core.api.models import Model, count_values, open_file, parse_json, read_small_file, regular_file
+from mlxk_core.api.models import Model, count_values, open_file, read_small_file, regular_file
 
 _MAX_FILE = 4 << 20  # bytes; 50,000 tokens with their merges take 2 MB, and 0.25 s
 _MAX_FILES = 8 << 20
@@ -23,13 +23,23 @@ _MOST_VALUES = 8_000_000  # those of 260,000 tokens and 520,000 merges are two m
 _CHUNK = 1 << 20
 _MAX_ADDED = 8192
 _LONGEST_ADDED = 1024  # characters
-_LONGEST_WORD = 1000
-_LONGEST_UNIGRAM = 512
+_LONGEST_WORD = 200  # characters; the time for each grows with them
+_LONGEST_UNIGRAM = 128
+_LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is looked up
 _MAX_STEPS = 32
 _MAX_GROWTH = 8
-_MAX_POST_PROCESSOR = 1 << 16
+_MAX_POST_PROCESSOR = 1 << 13
 _READ_BY_TRANSFORMERS = frozenset({".json", ".txt", ".jinja", ".model"})
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_CLASSES = frozenset({
+    "BertTokenizer", "CodeGenTokenizer", "DistilBertTokenizer", "GPT2Tokenizer", "GPTNeoXTokenizer", "GemmaTokenizer",
+    "LlamaTokenizer", "PreTrainedTokenizer", "Qwen2Tokenizer", "TokenizersBackend",
+})  # fmt: skip
+"""Classes of transformers, without "Fast" at the end, that read tokenizer.json only and make nothing of a number in the
+settings. Others read any file of the folder, or list as many tokens as a setting says."""
+_OTHER_SOURCES = frozenset({"fast_tokenizer_files", "gguf_file", "init_inputs", "merges", "tokenizer_object", "vocab"})
+"""Settings that replace what tokenizer.json has."""
+_LISTS_OF_TOKENS = frozenset({"additional_special_tokens", "extra_special_tokens"})
 
 _NORMALIZERS = frozenset({
     "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer", "Strip", "Nmt", "ByteLevel", "Prepend",
@@ -64,12 +74,16 @@ def is_plain(model: Model) -> bool:
     }
     if not 0 < sizes.get("tokenizer.json", 0) <= _MAX_FILE or sum(sizes.values()) > _MAX_FILES:
         return False
+    if "tekken.json" in sizes:  # transformers may prefer it
+        return False
     try:
-        for name in _SETTINGS:
-            if name in sizes and _longest(_read(model, name)) > _MAX_ADDED:
-                return False
+        settings = {name: _read(model, name) for name in _SETTINGS if name in sizes}
+        if any(_longest(value) > _MAX_ADDED for value in settings.values()):
+            return False
+        if not _is_plain_class(model, settings):
+            return False
         return _is_plain(_read(model, "tokenizer.json"))
-    except _TooLarge:
+    except _NotPlain:
         return False
     except (OSError, ValueError) as error:
         raise BrokenModel(f"The tokenizer of `{model.name}` cannot be read: {error}", model=model.name) from error
@@ -100,17 +114,39 @@ def _too_large(model: Model, name: str) -> str | None:
     return f"about {values:,} values, at most {_MOST_VALUES:,}" if values > _MOST_VALUES else None
 
 
-class _TooLarge(Exception):
-    """A file has more values than are parsed in this process."""
+class _NotPlain(Exception):
+    """A file is not parsed in this process, or does not say the same to every parser."""
 
 
 def _read(model: Model, name: str) -> Any:
     if regular_file(model.path / name).stat().st_size > _MAX_FILE:
-        raise _TooLarge
+        raise _NotPlain
     data = read_small_file(model.path / name, _MAX_FILE)
     if count_values(data) > _MAX_VALUES:
-        raise _TooLarge
-    return parse_json(data)
+        raise _NotPlain
+    try:
+        return json.loads(data, object_pairs_hook=_unique)
+    except RecursionError:
+        raise _NotPlain from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Of a key that comes twice, tokenizers may take the other value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _NotPlain
+    return found
+
+
+def _is_plain_class(model: Model, settings: Mapping[str, Any]) -> bool:
+    """Return whether transformers makes the tokenizer of tokenizer.json alone."""
+    config, special = settings.get("tokenizer_config.json", {}), settings.get("special_tokens_map.json", {})
+    if not isinstance(config, Mapping) or not isinstance(special, Mapping) or config.keys() & _OTHER_SOURCES:
+        return False
+    if any(not key.endswith("_token") and key not in _LISTS_OF_TOKENS for key in special):
+        return False
+    named = config.get("tokenizer_class") or model.config.get("tokenizer_class") or "TokenizersBackend"
+    return isinstance(named, str) and named.removesuffix("Fast") in _CLASSES
 
 
 def _is_plain(tokenizer: Any) -> bool:
@@ -125,6 +161,8 @@ def _is_plain(tokenizer: Any) -> bool:
         return False
     post_processor = tokenizer.get("post_processor")
     if post_processor is not None and len(json.dumps(post_processor)) > _MAX_POST_PROCESSOR:
+        return False
+    if not all(map(_is_plain_template, _steps(post_processor, "processors"))):
         return False
     parts = all(_is_plain_part(tokenizer.get(name), *kinds) for name, kinds in _PARTS.items())
     return parts and _is_plain_model(tokenizer.get("model"))
@@ -145,9 +183,29 @@ def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
                 growth *= max(1.0, len(content.encode()) / len(old.encode()))
             case {"type": "Prepend", "prepend": str(prefix)}:
                 growth *= max(1, len(prefix.encode()) / 4)
-            case {"type": "Split" | "Replace" | "Prepend"}:
+            case {"type": "ByteLevel"}:
+                growth *= 2  # a letter of two bytes for each byte, also for those of such letters
+            case {"type": "Metaspace"}:
+                growth *= 4  # before each piece, which may have one byte
+            case {"type": "BPEDecoder", "suffix": str(mark)} | {"type": "CTC", "word_delimiter_token": str(mark)}:
+                if not mark:  # it would be replaced between all characters
+                    return False
+            case {"type": "Split" | "Replace" | "Prepend" | "BPEDecoder" | "CTC"}:
                 return False
     return growth <= _MAX_GROWTH
+
+
+def _is_plain_template(step: Mapping[str, Any]) -> bool:
+    """Return whether a step after tokenizing has each text once."""
+    for key, texts in (("single", 1), ("pair", 2)):
+        pieces = step.get(key)
+        if isinstance(pieces, list) and sum(not _is_special(piece) for piece in pieces) > texts:
+            return False
+    return True
+
+
+def _is_special(piece: Any) -> bool:
+    return isinstance(piece, Mapping) and piece.keys() == {"SpecialToken"}
 
 
 def _steps(part: Any, key: str) -> Iterator[Mapping[str, Any]]:
@@ -171,13 +229,20 @@ def _text(pattern: Any) -> str:
 
 def _is_plain_model(model: Any) -> bool:
     match model:
-        case {"type": "BPE" | "WordLevel"}:
+        case {"type": "BPE", "vocab": Mapping(), "merges": list()}:
+            return _affixes_are_short(model)
+        case {"type": "WordLevel", "vocab": Mapping()}:
             return True
-        case {"type": "WordPiece", "max_input_chars_per_word": int(longest)}:
-            return longest <= _LONGEST_WORD
+        case {"type": "WordPiece", "vocab": Mapping(), "max_input_chars_per_word": int(longest)}:
+            return longest <= _LONGEST_WORD and _affixes_are_short(model)
         case {"type": "Unigram", "vocab": list(pieces)}:
             return all(isinstance(piece, list) and piece and len(str(piece[0])) <= _LONGEST_UNIGRAM for piece in pieces)
     return False
+
+
+def _affixes_are_short(model: Mapping[str, Any]) -> bool:
+    affixes = (model.get("continuing_subword_prefix"), model.get("end_of_word_suffix"))
+    return all(affix is None or (isinstance(affix, str) and len(affix) <= _LONGEST_AFFIX) for affix in affixes)
 
 
 def _longest(value: Any) -> int:
