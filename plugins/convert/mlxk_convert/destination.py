@@ -7,13 +7,11 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from mlxk_core.api.commands import terminations_raise
 from mlxk_core.api.errors import InvalidOption, MlxkError, NotEnoughDisk, UsageError
 from mlxk_core.api.models import NameReference, cache_folder_name, check_hub_cache, parse_reference
 from mlxk_core.api.paths import is_folder
@@ -91,27 +89,28 @@ class Destination:
         Raises `UsageError` if another process writes the same model.
         """
         staging = self.root.with_name(f".{self.root.name}.partial")
-        try:
-            if self.name is not None:
-                self.root.parent.mkdir(parents=True, exist_ok=True)
-            with _signals_raise(), _hold_lock(staging):
-                _empty(staging)  # of a process that was killed
-                files = staging / self.files
-                files.mkdir(parents=True, exist_ok=True)
-                yield files
-                if self.commit:
-                    (staging / "refs").mkdir()
-                    (staging / "refs" / "main").write_text(self.commit, encoding="ascii")
-                self.check_free()
-                staging.rename(self.root)
-        except OSError as error:
-            _remove_unless_locked(staging)
-            raise MlxkError(
-                f"Cannot write {error.filename or self.root}: {error.strerror or error}.", reason="not_writable"
-            ) from error
-        except BaseException:
-            _remove_unless_locked(staging)
-            raise
+        with terminations_raise():  # also while the files are removed
+            try:
+                if self.name is not None:
+                    self.root.parent.mkdir(parents=True, exist_ok=True)
+                with _hold_lock(staging):
+                    _empty(staging)  # of a process that was killed
+                    files = staging / self.files
+                    files.mkdir(parents=True, exist_ok=True)
+                    yield files
+                    if self.commit:
+                        (staging / "refs").mkdir()
+                        (staging / "refs" / "main").write_text(self.commit, encoding="ascii")
+                    self.check_free()
+                    staging.rename(self.root)
+            except OSError as error:
+                _remove_unless_locked(staging)
+                raise MlxkError(
+                    f"Cannot write {error.filename or self.root}: {error.strerror or error}.", reason="not_writable"
+                ) from error
+            except BaseException:
+                _remove_unless_locked(staging)
+                raise
 
 
 @contextlib.contextmanager
@@ -157,23 +156,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `SystemExit`, so that partial files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
