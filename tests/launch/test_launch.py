@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,8 +20,9 @@ import pytest
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 from tests.server_process import ServerProcess, own_home
 
+PATIENCE = 180
 AGENT = """#!{python}
-import json, os, sys, urllib.request
+import json, os, signal, sys, urllib.request
 def ask(url, key):
     body = json.dumps({{"model": "tiny/talker", "messages": [{{"role": "user", "content": "Hi"}}]}}).encode()
     request = urllib.request.Request(url + "/chat/completions", body, {{"authorization": "Bearer " + key}})
@@ -32,6 +37,10 @@ if folder:
 if path := os.environ.get("CLINE_PROVIDER_SETTINGS_PATH"):
     seen["config"] = json.load(open(path))
 json.dump(seen, open({seen!r}, "w"))
+if "AGENT_WAITS" in os.environ:
+    open({seen!r} + ".waits", "w").close()
+    signal.alarm(600)
+    signal.pause()
 sys.exit(int(os.environ.get("AGENT_EXITS", "0")))
 """
 
@@ -144,6 +153,60 @@ def test_the_exit_code_is_the_agents(mlxk, install, server, monkeypatch):
     install("aider")
     monkeypatch.setenv("AGENT_EXITS", "7")
     assert mlxk("launch", "aider", "--server", server).code == 7
+
+
+def started_by(pid):
+    """The processes that `pid` has started and that run."""
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [int(row[1]) for row in rows if int(row[0]) == pid and not row[2].startswith("Z")]
+
+
+def runs(pid):
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(listed.strip()) and not listed.startswith("Z")  # nothing may collect a process whose parent has ended
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("moment", ["the server starts", "the agent runs"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_the_server_ends_however_the_command_ends(mlxk, install, talker, monkeypatch, tmp_path, number, moment):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setenv("AGENT_WAITS", "yes")
+    install("cline")
+    launch = mlxk.start("launch", "cline", "--model", "tiny/talker")
+    wait_for((tmp_path / "cline.json.waits").exists if moment == "the agent runs" else lambda: started_by(launch.pid))
+    server, *agents = started_by(launch.pid)
+    try:
+        launch.send_signal(number)
+        code = launch.wait(PATIENCE)
+        wait_for(lambda: not runs(server))
+        if number != signal.SIGKILL:
+            assert code == 128 + number
+            assert not any(map(runs, agents))
+            assert list((tmp_path / "temporary").iterdir()) == []
+    finally:
+        for pid in [server, *agents]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_nothing_in_the_working_folder_shadows_a_library(mlxk, install, talker, tmp_path):
+    install("aider")
+    (tmp_path / "project").mkdir()
+    for name in ("json", "click", "mlx", "mlxk_core"):
+        (tmp_path / "project" / f"{name}.py").write_text("raise SystemExit(99)")
+    program = [sys.executable, "-P", "-m", "mlxk_core"]
+    command = [*program, "launch", "aider", "--model", "tiny/talker"]
+    done = subprocess.run(command, cwd=tmp_path / "project", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("agent", ["aider", "claude", "cline", "codex", "crush", "goose", "opencode", "qwen"])

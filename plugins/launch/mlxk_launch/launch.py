@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from mlxk_core.api.commands import Session, complete_model
-from mlxk_core.api.errors import UsageError
+from mlxk_core.api.commands import Session, complete_model, interrupts_ignored, terminations_raise
+from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.hooks import AgentEndpoint, AgentSetup, AgentSpec
 from mlxk_core.api.host import Host
 from mlxk_launch.model_choice import choose_local, choose_served
+from mlxk_launch.processes import end_afterwards
 from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, server_url, start_server
+
+
+class AgentNotStarted(MlxkError):
+    """The system cannot run the agent's program."""
 
 
 def _complete_agent(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -73,7 +77,7 @@ def launch(
     models = running_models(url, key)
     if models is None and server is not None:
         raise ServerUnavailable(f"No mlxk server answers at {url}.")
-    with ExitStack() as stack:
+    with terminations_raise(), ExitStack() as stack:
         if models is not None:
             served = choose_served(session, models, model)
         elif print_only:
@@ -108,26 +112,24 @@ def _agent(host: Host, name: str) -> AgentSpec:
 
 
 def _run(agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str]) -> int:
-    """Run the agent with its files in a temporary folder, and return its exit code."""
-    with tempfile.TemporaryDirectory(prefix="mlxk-launch-") as folder, _ctrl_c_is_the_agents():
+    """Run the agent with its files in a temporary folder, and return its exit code. Raises `AgentNotStarted`."""
+    with tempfile.TemporaryDirectory(prefix="mlxk-launch-") as folder:
         for name, text in setup.files.items():
             file = Path(folder, name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         variables = {name: value.replace("{folder}", folder) for name, value in setup.variables.items()}
         own = [argument.replace("{folder}", folder) for argument in setup.arguments]
-        command = [agent.executable, *own, *arguments]
-        return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
-
-
-@contextmanager
-def _ctrl_c_is_the_agents() -> Iterator[None]:
-    """Leave it to the agent what Ctrl-C means: it must not end us before the agent and the server have ended."""
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        try:
+            process = subprocess.Popen([agent.executable, *own, *arguments], env={**os.environ, **variables})
+        except OSError as error:
+            raise AgentNotStarted(
+                f"`{shutil.which(agent.executable)}` cannot be started: {error.strerror}. "
+                f"To install it again: {agent.install}"
+            ) from error
+        with interrupts_ignored(), end_afterwards(process):  # the agent decides what Ctrl-C means
+            code = process.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _print(session: Session, agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str], *, running: bool) -> None:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxk_core.api.errors import InvalidOption, MlxkError
-from mlxk_core.api.network import url_opener
+from mlxk_core.api.network import read_json, url_opener
+from mlxk_launch.processes import end_afterwards
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_SECONDS = 2.0
-_END_SECONDS = 15.0
 
 
 class ServerUnavailable(MlxkError):
@@ -59,7 +59,7 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
     try:
         request = urllib.request.Request(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"} if key else {})
         with url_opener(url).open(request, timeout=_CONNECT_SECONDS) as response:
-            document: Any = json.load(response)
+            document = read_json(response, _CONNECT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 401:
             raise ServerUnavailable(f"The server at {url} needs an API key. Set MLXK_API_KEY.") from None
@@ -68,35 +68,35 @@ def running_models(url: str, key: str | None) -> list[ServedModel] | None:
         return None
     if not isinstance(document, dict) or not isinstance(document.get("data"), list):
         return None
-    return [
-        ServedModel(entry["id"], entry.get("context_length"), bool(entry.get("loaded")))
-        for entry in document["data"]
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
-    ]
+    return [model for entry in document["data"] if (model := _served(entry))]
+
+
+def _served(entry: Any) -> ServedModel | None:
+    """Return the model of an entry of the list, None if it is not one: anything may answer at the address."""
+    if not isinstance(entry, dict):
+        return None
+    name, context = entry.get("id"), entry.get("context_length")
+    if not (isinstance(name, str) and name.isprintable() and isinstance(context, int | None)):
+        return None
+    return ServedModel(name, context, bool(entry.get("loaded")))
 
 
 @contextlib.contextmanager
 def start_server(model: str) -> Iterator[str]:
     """Start `mlxk serve` on a free port, and end it afterwards. Yields its URL. Raises `ServerUnavailable`."""
-    command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "warning"]
+    # -P: a file in the working folder, which is often a project, must not shadow a library.
+    command = [sys.executable, "-P", "-m", "mlxk_launch.agent_server", "serve"]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*command, "--model", model],
-            stdin=subprocess.DEVNULL,
+            [*command, "--port", "0", "--json", "--log-level", "warning", "--model", model],
+            stdin=subprocess.PIPE,  # which the server reads until we have ended
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,  # Ctrl-C at the terminal is the agent's
         )
-        try:
+        with end_afterwards(process):
             yield _url_of(process, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _url_of(process: subprocess.Popen[str], log: Any) -> str:
