@@ -15,7 +15,7 @@ from mlxk_core._models.files import CutOff, open_file, read_error
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_UINT32, _STRING, _ARRAY, _FLOAT64 = 4, 8, 9, 12
+_UINT32, _STRING, _ARRAY = 4, 8, 9
 _LENGTH = struct.Struct("<Q")
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 _ALIGNMENT_KEY = "general.alignment"
@@ -74,14 +74,12 @@ class GGUFTensor:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """The header. The weights begin `data_offset` bytes into the file. `float64_keys` name the values of type float64,
-    and the arrays of them."""
+    """The header. The weights begin `data_offset` bytes into the file."""
 
     version: int
     metadata: Mapping[str, Any]
     tensors: tuple[GGUFTensor, ...]
     data_offset: int = 0
-    float64_keys: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str | None:
@@ -191,7 +189,6 @@ class _Parser:
         self._data = data
         self._at = 0
         self._elements = 0
-        self._float64 = False
 
     def header(self) -> GGUFHeader:
         if self._data[:4] != b"GGUF"[: len(self._data)]:
@@ -202,22 +199,18 @@ class _Parser:
             raise ValueError(f"version {version} is not 2 or 3")
         tensors, entries = self._count(), self._count()
         metadata: dict[str, Any] = {}
-        float64_keys = []
         for _ in range(entries):
             key = self._string()
             if key in metadata:
                 raise ValueError(f"it has the key {_shown(key)} twice")
             kind = self._scalar("I")
-            self._float64 = False
             metadata[key] = value = self._value(kind)
-            if self._float64:
-                float64_keys.append(key)
             if key == _ALIGNMENT_KEY and not (kind == _UINT32 and _is_alignment(value)):
                 raise ValueError(f"its {key} must be a power of two up to {_MAX_ALIGNMENT:,}, of type uint32")
         listed = tuple(self._tensor() for _ in range(tensors))
         _check_places(listed)
         alignment = metadata.get(_ALIGNMENT_KEY, _ALIGNMENT)
-        return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment, tuple(float64_keys))
+        return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment)
 
     def _tensor(self) -> GGUFTensor:
         name = self._string()
@@ -242,7 +235,6 @@ class _Parser:
             self._elements += length
             if self._elements > _MAX_ELEMENTS:
                 raise ValueError(f"its arrays declare {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
-            self._float64 |= inner == _FLOAT64
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:
@@ -252,7 +244,6 @@ class _Parser:
             raise _UnknownType(inner)
         if kind not in _SCALARS:
             raise _UnknownType(kind)
-        self._float64 |= kind == _FLOAT64
         return self._scalar(_SCALARS[kind])
 
     def _count(self) -> int:

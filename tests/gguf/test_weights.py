@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from mlxk_gguf.files import open_files
 from mlxk_testing.tiny_models import LLAMA3_ROPE
 
 mx = pytest.importorskip("mlx.core")
+IN_MODIFY, IN_CLOSE_WRITE = 2, 8  # of inotify
 PROMPT = [*b"Once upon a time"]
 
 
@@ -63,6 +67,33 @@ def test_gemma_3_gives_the_originals_logits(original: Callable[..., Any], tmp_pa
     model = original("gemma3", layers=6, config=settings)
     path = model.to_gguf(tmp_path / "tiny.gguf", extra={"gemma3.attention.sliding_window": 8})
     assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-3)
+
+
+def test_metadata_that_mlx_misreads_does_not_reach_it(original: Callable[..., Any], tmp_path: Path):
+    model = original()
+    path = model.to_gguf(tmp_path / "tiny.gguf", extra={"general.x": np.float64(1e308), "general.y": "z"})
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=2e-2)
+
+
+def test_tensors_that_do_not_fit_one_excerpt_are_all_read(original: Callable[..., Any], tmp_path: Path):
+    model = original(hidden=1024, layers=3)
+    path = model.to_gguf(tmp_path / "tiny.gguf")
+    assert path.stat().st_size > 2 * (64 << 20)
+    assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
+def test_the_file_is_not_opened_for_writing(original: Callable[..., Any], tmp_path: Path):
+    path = original().to_gguf(tmp_path / "tiny.gguf")
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    try:
+        assert libc.inotify_add_watch(watch, os.fsencode(path), IN_MODIFY | IN_CLOSE_WRITE) >= 0
+        logits(path)
+        with pytest.raises(BlockingIOError):  # no event
+            os.read(watch, 4096)
+    finally:
+        os.close(watch)
 
 
 def test_tied_embeddings_are_found_out(original: Callable[..., Any], tmp_path: Path):

@@ -11,9 +11,9 @@ from mlxk_core.api import Model, Verdict
 from mlxk_core.api.errors import BrokenModel
 from mlxk_gguf.files import GGUFFiles, open_files
 
-# What `mx.load` reads. The last three come as float16; any other type vanishes from its result without a word, or
-# ends the load (ml-explore/mlx, mlx/io/gguf.cpp).
-TENSOR_TYPES = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q2_K", "Q4_K", "Q6_K"})
+# What `mx.load` reads, with their numbers in a file. The last three come as float16; any other type vanishes from its
+# result without a word, or ends the load (ml-explore/mlx, mlx/io/gguf.cpp).
+TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q4_1": 3, "Q8_0": 8, "Q2_K": 10, "Q4_K": 12, "Q6_K": 14}
 # Splitters of text whose regular expressions are known: ours (tokenizer.py) and those transformers has for GGUF.
 # Another splitter would give the model tokens that it was not trained on, without an error.
 SPLITTERS = frozenset(
@@ -118,7 +118,6 @@ def _reasons_against(files: GGUFFiles) -> Iterator[str]:
         known = ", ".join(sorted(ARCHITECTURES))
         yield f"GGUF architecture not supported: {files.architecture} (these are: {known})"
         return
-    yield from _unsupported_metadata(files)
     yield from _unsupported_types(files)
     yield from _unsupported_tensors(files, architecture)
     yield from _unsupported_settings(files)
@@ -133,13 +132,6 @@ def hf_name(name: str, architecture: Architecture) -> str | None:
         return f"model.layers.{match[1]}.{inner}.{ending}" if inner else None
     outer = _ENDS.get(stem)
     return f"{outer}.{ending}" if outer else None
-
-
-def _unsupported_metadata(files: GGUFFiles) -> Iterator[str]:
-    # MLX takes such a number for one of half the size, reads all that follows in the wrong place, and ends the process.
-    keys = [key for part in files.parts for key in part.header.float64_keys]
-    if keys:
-        yield f"numbers of 64 bits in GGUF metadata are not supported: {', '.join(keys)}"
 
 
 def _unsupported_types(files: GGUFFiles) -> Iterator[str]:

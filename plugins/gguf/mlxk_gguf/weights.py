@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlx.core as mx
 
 from mlxk_core.api.errors import BrokenModel, UnsupportedModel
+from mlxk_gguf.excerpts import excerpts
 from mlxk_gguf.files import GGUFFiles, Part
 from mlxk_gguf.support import ARCHITECTURES, ROPE_FACTORS, hf_name
 
@@ -17,7 +18,7 @@ Weights = dict[str, mx.array]
 def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
     """Return all tensors by mlx-lm's names; quantized ones as `.weight`, `.scales` and `.biases`.
 
-    Llama 3's rope factors keep GGUF's name. `alive` is called before each file.
+    Llama 3's rope factors keep GGUF's name. `alive` is called for each 64 MiB.
     """
     architecture = ARCHITECTURES[files.architecture]
     heads = {
@@ -26,8 +27,7 @@ def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
     }
     weights: Weights = {}
     for part in files.parts:
-        alive()
-        for name, array in _read(part).items():
+        for name, array in _read(part, alive):
             ours = name if name == ROPE_FACTORS else hf_name(name, architecture)
             if ours is None:
                 raise UnsupportedModel(f"{part.path.name} has an unknown tensor for {files.architecture}: {name}.")
@@ -41,30 +41,30 @@ def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
     return weights
 
 
-def _read(part: Part) -> Weights:
-    listed = part.header.tensors
-    if not listed:
-        return {}  # the first of several parts may hold metadata only
+def _read(part: Part, alive: Callable[[], None]) -> Iterator[tuple[str, mx.array]]:
     if part.missing_bytes:
-        # MLX maps the file into memory: reading after its end would kill the process.
         raise BrokenModel(
             f"{part.path.name} is cut off: {part.missing_bytes:,} of {part.header.file_size:,} bytes are missing.",
             file=part.path.name,
         )
-    try:
-        arrays: Any = mx.load(str(part.path), format="gguf")
-    except (RuntimeError, ValueError) as error:
-        raise UnsupportedModel(f"{part.path.name} cannot be read by MLX: {error}", file=part.path.name) from error
-    vanished = sorted({tensor.type for tensor in listed if tensor.name not in arrays})
+    vanished = {tensor.name: tensor.type for tensor in part.header.tensors}
+    for excerpt in excerpts(part, part.header.tensors):
+        alive()
+        try:
+            arrays: Any = mx.load(excerpt, format="gguf")
+        except (RuntimeError, ValueError) as error:
+            raise UnsupportedModel(f"{part.path.name} cannot be read by MLX: {error}", file=part.path.name) from error
+        for name, array in arrays.items():
+            vanished.pop(name, None)
+            yield name, array
     if vanished:
+        types = sorted(set(vanished.values()))
         raise UnsupportedModel(
-            f"GGUF quantization not supported: MLX leaves out the tensors of type {', '.join(vanished)} "
+            f"GGUF quantization not supported: MLX leaves out the tensors of type {', '.join(types)} "
             f"in {part.path.name}.",
             file=part.path.name,
-            types=vanished,
+            types=types,
         )
-    weights: Weights = arrays
-    return weights
 
 
 def _separate_pairs(array: mx.array, heads: int) -> mx.array:
