@@ -209,6 +209,57 @@ def test_nothing_in_the_working_folder_shadows_a_library(mlxk, install, talker, 
     assert done.returncode == 0, done.stderr
 
 
+def test_an_agent_that_a_signal_ends_has_the_exit_code_of_shells(mlxk, install, server, tmp_path):
+    install("aider")
+    (tmp_path / "bin" / "aider").write_text("#!/bin/sh\nkill -KILL $$\n")
+    assert mlxk("launch", "aider", "--server", server).code == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("program", ["echo without an interpreter", "#!/none/such\n", "\x7fELF of another machine"])
+def test_an_agent_that_cannot_be_started_is_an_error_with_the_way_to_get_it(mlxk, install, server, tmp_path, program):
+    install("codex")
+    (tmp_path / "bin" / "codex").write_text(program)
+    result = mlxk("launch", "codex", "--server", server)
+    assert result.code == 1
+    assert "npm install" in result.stderr and "Plugin" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 200_000,
+        b'{"data": ["x", {"id": 1}]}',
+        b'{"data": [{"id": "tiny/talker", "context_length": "big"}]}',
+        b'{"data": [{"id": "tiny/talker", "context_length": 1e999}]}',
+        b'{"data": [{"id": "tiny/talker\\u0000"}]}',
+        b'{"data": [{"id": "tiny/talker\\ud800"}]}',
+        b" " * (17 << 20) + b'{"data": [{"id": "tiny/talker"}]}',
+    ],
+    ids=["depth", "entries", "context", "infinity", "nul", "surrogate", "length"],
+)
+def test_what_is_not_a_list_of_models_is_not_believed(mlxk, answer):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # not all of it is read
+                self.wfile.write(answer)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            result = mlxk("launch", "opencode", "--server", f"127.0.0.1:{http.server_port}", "--print")
+        finally:
+            http.shutdown()
+            thread.join()
+    assert result.code in (1, 2) and result.stdout == ""
+    assert "Plugin" not in result.stderr
+
+
 @pytest.mark.parametrize("agent", ["aider", "claude", "cline", "codex", "crush", "goose", "opencode", "qwen"])
 def test_every_agent_is_given_the_server_and_the_model(mlxk, install, server, agent):
     seen = install(agent)

@@ -11,7 +11,7 @@ import urllib.request
 from typing import Any
 
 from mlxk_core.api.errors import AccessDenied, InvalidOption, Kind, MlxkError
-from mlxk_core.api.network import url_opener
+from mlxk_core.api.network import read_json, url_opener
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _TIMEOUT = 5  # seconds
@@ -56,7 +56,7 @@ def _request(url: str, path: str, body: bytes | None) -> dict[str, Any]:
     try:
         request = urllib.request.Request(url.rstrip("/").removesuffix("/v1") + path, data=body, headers=headers)
         with url_opener(url).open(request, timeout=_TIMEOUT) as response:
-            text = response.read()
+            document = _object_in(response)
     except urllib.error.HTTPError as error:
         raise _error_of(error, url, path) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -66,11 +66,7 @@ def _request(url: str, path: str, body: bytes | None) -> dict[str, Any]:
             f"No server at {url}: {reason}. Start one with `mlxk serve`, or use --url for another address.",
             url=url,
         ) from error
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    if document is None:
         raise ServerUnavailable(f"{url} is not an mlxk server: its answer to {path} is not a JSON object.", url=url)
     return document
 
@@ -79,8 +75,19 @@ def _error_of(error: urllib.error.HTTPError, url: str, path: str) -> MlxkError:
     if error.code in (401, 403):
         return AccessDenied(f"The server at {url} requires an API key. Set MLXK_API_KEY.", url=url)
     try:
-        reported = json.loads(error.read())["error"]
-        message, code = str(reported["message"]), reported.get("code")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        document = _object_in(error)
+    except (OSError, http.client.HTTPException):
+        document = None
+    reported = (document or {}).get("error")
+    if not isinstance(reported, dict) or not isinstance(message := reported.get("message"), str):
         return ServerUnavailable(f"{url} is not an mlxk server: it answered {error.code} to {path}.", url=url)
-    return (ModelInUse if code == "model_in_use" else MlxkError)(message, url=url)
+    return (ModelInUse if reported.get("code") == "model_in_use" else MlxkError)(message, url=url)
+
+
+def _object_in(response: Any) -> dict[str, Any] | None:
+    """Return the JSON object that is the body of `response`, None for any other body."""
+    try:
+        document = read_json(response, _TIMEOUT)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

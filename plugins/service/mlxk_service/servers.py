@@ -8,8 +8,9 @@ import click
 
 from mlxk_core.api.commands import Session, escape_control, json_option
 from mlxk_core.api.text import human_size
-from mlxk_service.client import DEFAULT_URL, get_json
+from mlxk_service.client import DEFAULT_URL
 from mlxk_service.durations import duration
+from mlxk_service.server_status import LoadedModel, get_status
 
 _HEADINGS = ("MODEL", "BACKEND", "MEMORY", "RUNNING", "IDLE")
 url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the server.")
@@ -27,14 +28,13 @@ def ps(session: Session, url: str) -> Any:
       mlxk ps
       mlxk ps --url 127.0.0.1:9000
     """
-    found = get_json(url, "/v1/status")
-    models = found.get("models", [])
+    status, document = get_status(url)
     if session.output.json:
-        return {"models": models, "count": len(models)}
-    if not models:
+        return {"models": document["models"], "count": len(status.models)}
+    if not status.models:
         session.output.note("No model is loaded.")
         return None
-    rows = [_HEADINGS, *map(_row, models)]
+    rows = [_HEADINGS, *map(_row, status.models)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     for row in rows:
         session.output.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -53,41 +53,28 @@ def status(session: Session, url: str) -> Any:
       mlxk status
       mlxk status --json
     """
-    found = get_json(url, "/v1/status")
+    found, document = get_status(url)
     if session.output.json:
-        return found
-    models = found.get("models", [])
-    loaded = ", ".join(map(escape_control, loaded_names(found))) or "none"
+        return document
+    loaded = ", ".join(model.full_name for model in found.models) or "none"
+    used = sum(model.memory for model in found.models)
     lines = [
-        ("server", f"mlxk {found.get('version', '?')} at {url}, up {duration(found.get('uptime_seconds', 0))}"),
-        ("state", "shutting down" if found.get("draining") else "running"),
-        ("models", loaded + (f"; loading {found['loading']}" if found.get("loading") else "")),
-        (
-            "memory",
-            f"{human_size(sum(model.get('memory', 0) for model in models))} of {human_size(found.get('memory', 0))}",
-        ),
-        ("requests", f"{found.get('active', 0)} running, {found.get('waiting', 0)} waiting"),
+        ("server", f"mlxk {found.version} at {url}, up {duration(found.uptime_seconds)}"),
+        ("state", "shutting down" if found.draining else "running"),
+        ("models", loaded + (f"; loading {found.loading}" if found.loading else "")),
+        ("memory", f"{human_size(used)} of {human_size(found.memory)}"),
+        ("requests", f"{found.active} running, {found.waiting} waiting"),
     ]
     for name, text in lines:
-        session.output.line(f"{name.ljust(9)} {text}")
+        session.output.line(f"{name.ljust(9)} {escape_control(text)}")
     return None
 
 
-def loaded_names(status: dict[str, Any]) -> list[str]:
-    """Return the names of the loaded models in a server's status."""
-    return [_name(model) for model in status.get("models", [])]
-
-
-def _name(model: dict[str, Any]) -> str:
-    variant = model.get("variant")
-    return f"{model.get('name')}:{variant}" if variant else str(model.get("name"))
-
-
-def _row(model: dict[str, Any]) -> tuple[str, ...]:
+def _row(model: LoadedModel) -> tuple[str, ...]:
     return (
-        escape_control(_name(model)),
-        str(model.get("backend")),
-        human_size(model.get("memory", 0)),
-        str(model.get("running", 0)),
-        "-" if model.get("running") else duration(model.get("idle_seconds", 0)),
+        escape_control(model.full_name),
+        escape_control(model.backend),
+        human_size(model.memory),
+        str(model.running),
+        "-" if model.running else duration(model.idle_seconds),
     )

@@ -11,8 +11,9 @@ from click.shell_completion import CompletionItem
 from mlxk_core.api.commands import Session, escape_control, json_option
 from mlxk_core.api.errors import AmbiguousModel, Kind, MlxkError, UsageError
 from mlxk_core.api.models import short_name
-from mlxk_service.client import get_json, post_json
-from mlxk_service.servers import loaded_names, url_option
+from mlxk_service.client import post_json
+from mlxk_service.server_status import get_status
+from mlxk_service.servers import url_option
 
 
 class ModelNotLoaded(MlxkError):
@@ -23,7 +24,7 @@ class ModelNotLoaded(MlxkError):
 
 def _complete_loaded(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        names = loaded_names(get_json(ctx.params.get("url") or "", "/v1/status"))
+        names = _loaded_names(ctx.params.get("url") or "")
     except MlxkError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -48,7 +49,7 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
     """
     if everything == bool(models):
         raise UsageError("Name the models to unload, or use --all. `mlxk ps` lists them.")
-    loaded = loaded_names(get_json(url, "/v1/status"))
+    loaded = _loaded_names(url)
     chosen = loaded if everything else list(dict.fromkeys(_find_loaded(name, loaded) for name in models))
     stopped: list[str] = []
     for name in chosen:
@@ -61,6 +62,11 @@ def stop(session: Session, models: tuple[str, ...], everything: bool, url: str) 
     if not chosen and not session.output.json:
         session.output.note("No model is loaded.")
     return {"stopped": stopped}
+
+
+def _loaded_names(url: str) -> list[str]:
+    status, _ = get_status(url)
+    return [model.full_name for model in status.models]
 
 
 def _find_loaded(reference: str, loaded: Sequence[str]) -> str:
