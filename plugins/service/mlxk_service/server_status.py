@@ -47,4 +47,6 @@ def get_status(url: str) -> tuple[Status, dict[str, Any]]:
     try:
         return msgspec.convert(document, Status), document
     except msgspec.ValidationError as error:
-        raise ServerUnavailable(f"{url} is not an mlxk server: its status has another form ({error}).", url=url) from None
+        raise ServerUnavailable(
+            f"{url} is not an mlxk server: its status has another form ({error}).", url=url
+        ) from None
