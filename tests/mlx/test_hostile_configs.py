@@ -115,6 +115,21 @@ def test_no_groups_of_experts_are_an_error(tmp_path, network):
     assert "unflatten" in outcome(folder)
 
 
+def test_no_heads_of_keys_are_an_error(tmp_path, network):
+    """MLX divides by their number in attention, and the file has weights of the queries alone."""
+    elm = {"model_type": "openelm", "vocab_size": 258, "head_dim": 32, "model_dim": 64, "num_transformer_layers": 1}
+    elm |= {"ffn_dim_divisor": 8, "ffn_multipliers": [1.0], "num_query_heads": [2], "max_position_embeddings": 64}
+    assert outcome(network(tmp_path / "sound", **elm, num_kv_heads=[2])) is None
+    assert "heads" in outcome(network(tmp_path / "odd", **elm, num_kv_heads=[0]))
+
+
+def test_a_list_of_more_layers_than_any_network_has_is_an_error(tmp_path):
+    """The network of these would take 10 GB, without any weights."""
+    folder = random_model(tmp_path / "odd")
+    edit(folder, layer_types=["full_attention"] * 100_000)
+    assert "modules" in outcome(folder)
+
+
 def test_a_network_that_masks_tokens_it_lacks_is_an_error(tmp_path, network):
     """Phi-3-small does: MLX would write to the memory after its logits."""
     phi = {"model_type": "phi3small", "vocab_size": 258, "num_key_value_heads": 1, "layer_norm_epsilon": 1e-5}

@@ -7,10 +7,11 @@ from typing import Any
 
 
 def check_divisors() -> None:
-    """Make `mx.unflatten` and `mx.quantize` raise `ValueError` for a divisor of 0, for all networks from now on."""
+    """Make `mx.unflatten`, `mx.quantize` and attention raise `ValueError` for a divisor of 0, for all networks from now
+    on."""
     import mlx.core as mx
 
-    unflatten, quantize = mx.unflatten, mx.quantize
+    unflatten, quantize, attention = mx.unflatten, mx.quantize, mx.fast.scaled_dot_product_attention
 
     @wraps(unflatten)
     def checked_unflatten(a: Any, /, axis: int, shape: Any, **options: Any) -> Any:
@@ -24,4 +25,14 @@ def check_divisors() -> None:
             raise ValueError(f"[quantize] a group size of {group_size}")
         return quantize(w, group_size, *rest, **options)
 
-    mx.unflatten, mx.quantize = checked_unflatten, checked_quantize
+    @wraps(attention)
+    def checked_attention(q: Any, k: Any, *rest: Any, **options: Any) -> Any:
+        if k.shape[1] < 1:
+            raise ValueError("[scaled_dot_product_attention] no heads of keys")
+        return attention(q, k, *rest, **options)
+
+    mx.unflatten, mx.quantize, mx.fast.scaled_dot_product_attention = (
+        checked_unflatten,
+        checked_quantize,
+        checked_attention,
+    )

@@ -1,4 +1,5 @@
-"""Signs of life while mlx-lm builds a network: it takes one call, and seconds for a network of many layers."""
+"""What mlx-lm does while it builds a network: signs of life, since it takes one call and seconds for many layers, and a
+limit."""
 
 from __future__ import annotations
 
@@ -8,11 +9,15 @@ from contextlib import contextmanager
 from typing import Any
 
 _INTERVAL = 0.05  # seconds
+_MOST_MODULES = 1 << 16
+"""Of a network, 400 MB of objects without any weights. The largest published ones have some thousands. Besides numbers,
+the lists and texts of a config say how many layers there are."""
 
 
 @contextmanager
 def observe(alive: Callable[[], None]) -> Iterator[None]:
-    """Call `alive` now and then while modules are created; what it raises ends the construction.
+    """Call `alive` now and then while modules are created; what it raises ends the construction. Raises `ValueError`
+    for more modules than any network has.
 
     Every layer of every architecture is an `nn.Module`, and creating them is the only place in mlx-lm's loader that is
     passed again and again. For the engine thread, which alone creates modules.
@@ -22,11 +27,17 @@ def observe(alive: Callable[[], None]) -> Iterator[None]:
     original = nn.Module.__init__
     last = time.monotonic()
     inside = False
+    modules = 0
 
     def init(module: Any) -> None:
-        nonlocal last, inside
+        nonlocal last, inside, modules
         original(module)
-        if inside or time.monotonic() - last < _INTERVAL:
+        if inside:
+            return
+        modules += 1
+        if modules > _MOST_MODULES:
+            raise ValueError(f"it makes a network of more than {_MOST_MODULES:,} modules")
+        if time.monotonic() - last < _INTERVAL:
             return
         inside = True  # another model's step, which `alive` runs, may create modules too
         try:
