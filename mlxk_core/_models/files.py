@@ -68,6 +68,20 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Return whether `path`, below the model's `folder`, is a link to a hidden file or to one outside of the folder.
+
+    The blobs of the cache repository that `folder` is a snapshot of belong to it. A link may come with a model that
+    was cloned, and name any file of the user: what publishes or copies files must not follow it.
+    """
+    base, target = (Path(os.path.realpath(each)) for each in (folder, path))
+    if target == base / path.relative_to(folder):
+        return False
+    if target.is_relative_to(base):
+        return any(part.startswith(".") for part in target.relative_to(base).parts)
+    return not any(parent.name == "snapshots" and target.parent == parent.parent / "blobs" for parent in base.parents)
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes during the `with` block.

@@ -14,7 +14,15 @@ from mlxk_core._models.cache import (
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
 from mlxk_core._models.file_identity import FileIdentity, FileIdentityCache, file_identity
-from mlxk_core._models.files import Shard, open_file, parse_shard, read_small_file, regular_file, weight_format
+from mlxk_core._models.files import (
+    Shard,
+    leads_outside,
+    open_file,
+    parse_shard,
+    read_small_file,
+    regular_file,
+    weight_format,
+)
 from mlxk_core._models.gguf import GGUF_BLOCKS, GGUFHeader, GGUFTensor, read_gguf_header
 from mlxk_core._models.health import Health, check_health
 from mlxk_core._models.health_checks import Problem, partial_downloads
@@ -78,6 +86,7 @@ __all__ = [
     "gguf_variants",
     "hub_cache",
     "in_use",
+    "leads_outside",
     "listed_stop_tokens",
     "model_context_length",
     "native_stop_tokens",

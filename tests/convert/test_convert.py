@@ -51,6 +51,26 @@ def test_a_quantized_model_is_in_the_cache_and_still_says_the_same(mlxk, hub_cac
     assert run_in_process("rm", "-f", "local/wide-4bit").code == 0
 
 
+@pytest.mark.parametrize("target", ["../id_rsa", "notes/.env"])
+def test_a_link_to_a_secret_is_not_copied(tmp_path, target):
+    random_model(tmp_path / "cloned")
+    (tmp_path / "id_rsa").write_text("secret")
+    (tmp_path / "cloned" / "notes").mkdir()
+    (tmp_path / "cloned" / "notes" / ".env").write_text("secret")
+    (tmp_path / "cloned" / "LICENSE.txt").symlink_to(target)
+    result = convert(tmp_path / "cloned", tmp_path / "out", "--no-quantize")
+    assert result.code == 1 and "`LICENSE.txt`" in result.json["error"]["message"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_inside_of_the_folder_is_copied(tmp_path):
+    random_model(tmp_path / "source")
+    (tmp_path / "source" / "LICENSE.txt").write_text("free")
+    (tmp_path / "source" / "COPYING.txt").symlink_to("LICENSE.txt")
+    assert convert(tmp_path / "source", tmp_path / "out", "--no-quantize").code == 0
+    assert (tmp_path / "out" / "COPYING.txt").read_text() == "free"
+
+
 def test_nothing_is_overwritten(hub_cache, tmp_path, talker):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").write_text("mine")

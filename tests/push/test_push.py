@@ -55,6 +55,33 @@ def test_a_broken_folder_is_not_pushed(hub, account, push, folder):
     assert not hub.requests
 
 
+@pytest.mark.parametrize("target", ["../id_rsa", "notes/.env"])
+def test_a_link_to_a_secret_is_an_error_until_it_is_ignored(hub, push_here, folder, target):
+    (folder.parent / "id_rsa").write_text("secret")
+    (folder / "notes").mkdir()
+    (folder / "notes" / ".env").write_text("secret")
+    (folder / "LICENSE.txt").symlink_to(target)
+    result = push_here(folder, NAME, "--check-only", "--json")
+    assert result.code == 2 and "`LICENSE.txt`" in result.json["error"]["message"]
+    (folder / ".hfignore").write_text("LICENSE.txt\n")
+    assert push_here(folder, NAME, "--check-only").code == 0
+    assert not hub.requests
+
+
+def test_links_inside_of_the_folder_and_of_a_snapshot_are_followed(hub, push_here, folder):
+    (folder / "LICENSE.txt").write_text("free")
+    (folder / "COPYING.txt").symlink_to("LICENSE.txt")
+    files = len(list(folder.iterdir()))
+    assert push_here(folder, NAME, "--check-only", "--json").json["data"]["files"] == files
+    repository = folder.parent / "models--me--tiny"
+    snapshot = repository / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    folder.rename(repository / "blobs")
+    for blob in (repository / "blobs").iterdir():
+        (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
+    assert push_here(snapshot, NAME, "--check-only", "--json").json["data"]["files"] == files
+
+
 def test_a_new_repository_is_created_where_that_is_asked_for(hub, account, push, folder, contents):
     predicted = push(folder, NAME, "--create", "--dry-run", "--json").json["data"]
     assert predicted["creates_repository"] and predicted["added"] == sorted(contents)

@@ -115,9 +115,10 @@ def _convert(session: Session, source: Model, form: WeightForm, destination: Des
     from mlxk_convert.network import convert_weights
     from mlxk_convert.writer import copied_files, write
 
+    copied = sum(file.size for file in copied_files(source))
     result = convert_weights(source, form)
     size = result.size
-    destination.check_space(size + sum(file.size for file in copied_files(source)))
+    destination.check_space(size + copied)
     if not session.output.json:
         session.output.note(f"Converting {source.name}: {human_size(size)} to write.")
     if result.unquantized and form.quantization is not None:

@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from mlx_lm.utils import make_shards, save_config
 
 from mlxk_convert.network import Converted
-from mlxk_core.api.errors import MlxkError
-from mlxk_core.api.models import File, Model, regular_file, weight_format
+from mlxk_core.api.errors import BrokenModel, MlxkError
+from mlxk_core.api.models import File, Model, leads_outside, regular_file, weight_format
 
 _BATCH = 1 << 25  # bytes that are computed between two reports
 _WRITTEN = {"config.json", "README.md", "hf_quant_config.json", "model.safetensors.index.json"}
@@ -22,8 +22,11 @@ _LEFT_OUT = {".py", ".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
 def copied_files(model: Model) -> list[File]:
-    """Return the files that a converted model takes from its source: tokenizer, templates, licence."""
-    return [
+    """Return the files that a converted model takes from its source: tokenizer, templates, licence.
+
+    Raises `BrokenModel` if one of them is a link to something else.
+    """
+    files = [
         file
         for file in model.files
         if file.name not in _WRITTEN
@@ -31,6 +34,14 @@ def copied_files(model: Model) -> list[File]:
         and not file.name.endswith(".index.json")
         and PurePosixPath(file.name).suffix not in _LEFT_OUT
     ]
+    for file in files:
+        if leads_outside(model.path / file.name, model.path):
+            raise BrokenModel(
+                f"`{model.name}` cannot be converted: `{file.name}` is a link to a hidden file or to one outside of the "
+                "folder. Replace it by the file, or delete it.",
+                model=model.name,
+            )
+    return files
 
 
 def write(folder: Path, model: Model, converted: Converted, done: Callable[[int], None]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.models import Model, Problem, check_health
+from mlxk_core.api.models import Model, Problem, check_health, leads_outside
 from mlxk_core.api.paths import is_folder
 from mlxk_push.ignore import IGNORE_FILE, IgnoreRules, is_hidden
 
@@ -39,8 +39,8 @@ class Folder:
 def read_folder(path: Path) -> Folder:
     """Read names, sizes and headers, offline and without a token.
 
-    Files that are left out do not count for completeness. Raises `InvalidOption` if `path` is not a folder, or if the
-    hub cannot store a file's name.
+    Files that are left out do not count for completeness. Raises `InvalidOption` if `path` is not a folder, if the hub
+    cannot store a file's name, or if a file is a link that leads outside.
     """
     if not is_folder(path):
         raise InvalidOption("DIR", f"`{path}` is not a folder.")
@@ -49,6 +49,7 @@ def read_folder(path: Path) -> Folder:
     files = tuple(file for file in candidates if not is_hidden(file.name))
     hidden = tuple(_printable(file.name) for file in candidates if is_hidden(file.name))
     _check_names(files)
+    _check_links(path, files)
     model = Model(name=path.resolve().name, path=path)
     without_rules = check_health(model).problems
     problems = tuple(
@@ -66,6 +67,16 @@ def _check_names(files: Iterable[LocalFile]) -> None:
                 f"the file name `{_printable(file.name)}` is not UTF-8, and the hub cannot store it. Rename it, or "
                 f"list it in {IGNORE_FILE}.",
             )
+
+
+def _check_links(path: Path, files: Iterable[LocalFile]) -> None:
+    outside = [file.name for file in files if leads_outside(file.path, path)]
+    if outside:
+        raise InvalidOption(
+            "DIR",
+            f"`{outside[0]}` is a link to a hidden file or to one outside of the folder. Replace it by the file, or list "
+            f"it in {IGNORE_FILE}.",
+        )
 
 
 def _printable(name: str) -> str:
