@@ -8,6 +8,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from mlxk_mlx.engine.detokenizer import WindowDetokenizer
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 
 TEXTS = [
@@ -114,6 +115,23 @@ def test_streaming_is_linear():
     tokenizer.decode_tokens = lambda tokens: calls.append(len(tokens)) or decode(tokens)
     streamed(tokenizer, tokenizer.encode("ab" * 500, add_special_tokens=False))
     assert max(calls) < 20
+
+
+def test_tokens_without_a_whole_character_are_not_decoded_again_for_ever():
+    """The window ends: each token would take as long as all before it."""
+    calls = []
+    detokenizer = WindowDetokenizer(lambda tokens: calls.append(len(tokens)) or "\ufffd" * len(tokens))
+    assert "".join([*map(detokenizer.add, range(1000)), detokenizer.finish()]) == "\ufffd" * 1000
+    assert max(calls) < 200
+
+
+def test_what_looks_like_a_byte_is_text():
+    """`int` and `bytes` would raise for them."""
+    odd = ["<0xZZ>", "<0x-1>", "<0x 1>", "<0x41>"]
+    backend = Tokenizer(models.BPE({text: number for number, text in enumerate(odd)}, []))
+    backend.decoder = decoders.Sequence(SENTENCEPIECE)
+    adapter = TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=backend), vocab_size=4)
+    assert adapter.decode([0, 1, 2, 3]) == "<0xZZ><0x-1><0x 1>A"
 
 
 def test_a_long_text_read_as_tokens_holds_up_nobody():

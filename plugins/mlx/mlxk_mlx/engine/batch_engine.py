@@ -38,6 +38,7 @@ from mlxk_mlx.loading.background_call import BackgroundCall
 _STOP_SEQUENCE_CACHE = 64
 _GROWTH = 256
 """Tokens for which a row must have room when another one begins: mlx-lm's caches grow by as many."""
+_LONGEST_GENERATION_PROMPT = 1 << 12  # characters
 _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
@@ -381,16 +382,19 @@ class MlxEngine:
         """Return the tokens with which the chat template opens an answer, empty if there are none."""
         if self._footprint.trimmable:
             return []
-        turn = [Message(role="user", content="x")]
         try:
-            # In another thread: a slow template would hold up the other models.
-            closed = BackgroundCall(lambda: self.render(turn, generation_prompt=False)).result(alive)
-            opened = BackgroundCall(lambda: self.render(turn)).result(alive)
+            # In another thread: a slow template or tokenizer would hold up the other models.
+            tokens: list[int] = BackgroundCall(self._generation_prompt_tokens).result(alive)
         except Interrupted:
             raise
         except Exception:  # without a template there is no generation prompt
             return []
-        if not opened.startswith(closed):
+        return tokens
+
+    def _generation_prompt_tokens(self) -> list[int]:
+        turn = [Message(role="user", content="x")]
+        closed, opened = self.render(turn, generation_prompt=False), self.render(turn)
+        if not opened.startswith(closed) or len(opened) - len(closed) > _LONGEST_GENERATION_PROMPT:
             return []
         return self.tokenizer.encode(opened[len(closed) :], add_special_tokens=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ _PIECE = 1 << 14  # tokens that are joined in one call, which holds the interpre
 _MAX_GROWTH = 64
 """A chain of replacements that makes more of a piece is left to the decoder."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_LONGEST_WINDOW = 64
+"""Tokens that may be undecided: the longest characters have some bytes. All are decoded again for each token."""
 
 
 class TokenBytes:
@@ -74,8 +78,8 @@ class TokenBytes:
             return None
 
         def to_bytes(text: str) -> bytes:
-            if bytes_too and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
-                return bytes([int(text[3:5], 16)])
+            if bytes_too and (byte := _BYTE.fullmatch(text)):
+                return bytes.fromhex(byte[1])
             for old, new in replacements:
                 text = text.replace(old, new)
             return text.encode()
@@ -147,7 +151,8 @@ class WindowDetokenizer:
     def add(self, token: int, /) -> str:
         self._window.append(token)
         text = self._new()
-        if not text or text.endswith(_REPLACEMENT):
+        undecided = len(self._window) - self._done < _LONGEST_WINDOW
+        if undecided and (not text or text.endswith(_REPLACEMENT)):
             return ""
         self._window = self._window[self._done :]
         self._done = len(self._window)
