@@ -193,13 +193,10 @@ class ConstraintPlan:
         compiler = self.host.constraint_compiler(kind, option)
 
         def work(waiting: Callable[[], None]) -> TokenConstraint:
-            try:
-                with _errors_naming(option):
-                    return compiler.compile(grammar, vocabulary, waiting=waiting)
-            except InvalidConstraint:
-                if kind == _GRAMMAR_KIND:
-                    _run_checks(_tool_checks(compiler, self.request), waiting)
-                raise
+            if kind == _GRAMMAR_KIND:  # tools in the generic form were not checked yet; an error names the schema
+                _run_checks(_tool_checks(compiler, self.request), waiting)
+            with _errors_naming(option):
+                return compiler.compile(grammar, vocabulary, waiting=waiting)
 
         with _errors_naming(option):
             is_long = compiler.may_take_long(grammar, vocabulary)

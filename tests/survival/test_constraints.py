@@ -92,6 +92,18 @@ def test_an_error_quotes_a_pattern_that_looks_like_a_path(server):
     assert pattern in reply.error["message"]
 
 
+def test_schemas_of_tools_in_the_generic_form_are_tried_as_well(server, kit):
+    """They are compiled though nothing demands a call: that was done without a trial, for minutes and in gigabytes."""
+    schema = {"type": "object", "properties": {"x": {"type": "string", **hostile(100)}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    with kit.Watch(server):
+        memory = server.reset_peak()
+        reply = server.client.post(CHAT, server.client.chat_body(tools=tools))
+        assert server.peak - memory < 200_000_000
+    assert (reply.status, reply.error["code"]) == (400, "invalid_constraint")
+    assert reply.error["param"] == "tools[0].function.parameters"
+
+
 @pytest.mark.parametrize("levels", [300, 500, 700, 900])
 def test_survives_schemas_of_many_levels(server, kit, levels):
     nested = []

@@ -110,13 +110,20 @@ class Compiler:
             if self._compiles_quickly(grammar):
                 compiled = self._compile(key, grammar, vocabulary)
             else:
-                if trial.has_raw_patterns(grammar):  # the form of the call intersects them: that was not checked yet
-                    self.check(grammar, waiting=waiting)
+                self._check_parts(grammar, waiting)
                 with self._compiling.hold(waiting):
                     compiled = self._find(vocabulary, key) or self._compile(key, grammar, vocabulary)
         matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps)
         written = compiled.written
         return self._distinct(matcher, grammar, compiled, vocabulary) if written.distinct else matcher
+
+    def _check_parts(self, grammar: Part, waiting: Callable[[], None]) -> None:
+        """Raise `InvalidConstraint` unless every part of `grammar` is known to end."""
+        if trial.has_raw_patterns(grammar):  # the form of the call intersects them
+            self.check(grammar, waiting=waiting)
+        for part in leaves(grammar):
+            if isinstance(part, Matches):
+                self.check(part, waiting=waiting)
 
     def _find(self, vocabulary: Vocabulary, key: _Key) -> _Compiled | None:
         with self._lock:
