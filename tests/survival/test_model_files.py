@@ -91,6 +91,23 @@ def versioned(damage, name, setting):
     return replace
 
 
+def far_number(folder):
+    """mlx-lm makes a list of a billion for the layers of a tower, which it then leaves out."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({**json.loads(data[8:end]), "vision_tower.1000000000.x": empty}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data[end:])
+    edit(folder, "config.json", model_type="gemma3")
+
+
+def other_settings(folder):
+    """mlx-lm opens this file although the config has settings of its own."""
+    edit(folder, "config.json", quantization={"group_size": 64, "bits": 4})
+    os.mkfifo(folder / "hf_quant_config.json")
+
+
 def unknown_token(folder):
     """The tokenizer panics, which is no `Exception`, for a text with special tokens around it."""
     random_model(folder, bos="<s>")
@@ -269,6 +286,8 @@ HOSTILE = {
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),
     "a pipe that only transformers reads": (pipe("added_tokens.json"), "broken_model"),
+    "a pipe that only mlx-lm reads": (other_settings, "broken_model"),
+    "a tensor with a number of a billion": (far_number, "broken_model"),
 }
 
 

@@ -19,6 +19,7 @@ from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe
+from mlxk_mlx.loading.tensor_names import missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_mlx.support.architectures import accepts
@@ -126,10 +127,34 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
     from mlx_lm.utils import load_model
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
+    _check_quantization_file(model)
     check_weights(model)
+    _check_names(model)
     check_config(model)
     network, config = load_model(model.path, lazy=True, **headless_weights.options(model))
     return network, config
+
+
+def _check_quantization_file(model: Model) -> None:
+    """Raise `BrokenModel` for a file of ModelOpt that is no small JSON file. mlx-lm reads it also where MLX's own
+    settings make it superfluous."""
+    path = model.path / "hf_quant_config.json"
+    try:
+        parse_json(read_small_file(path))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenModel(
+            f"{path.name} of `{model.name}` cannot be read: {reason}", model=model.name, file=path.name
+        ) from error
+
+
+def _check_names(model: Model) -> None:
+    """Raise `BrokenModel` for a number in the names of tensors that the others do not lead up to."""
+    if name := missing_numbers(model.weights.tensors):
+        shown = name if len(name) <= _LONGEST_REASON else f"{name[:_LONGEST_REASON]}…"
+        raise BrokenModel(f"`{model.name}` is damaged: the tensors before {shown} are missing.", model=model.name)
 
 
 @contextmanager
