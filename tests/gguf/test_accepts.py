@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mlxk_core._errors import AmbiguousModel, BrokenModel, UnsupportedModel

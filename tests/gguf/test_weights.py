@@ -78,7 +78,7 @@ def test_metadata_that_mlx_misreads_does_not_reach_it(original: Callable[..., An
 def test_tensors_that_do_not_fit_one_excerpt_are_all_read(original: Callable[..., Any], tmp_path: Path):
     model = original(hidden=1024, layers=3)
     path = model.to_gguf(tmp_path / "tiny.gguf")
-    assert path.stat().st_size > 2 * (64 << 20)
+    assert path.stat().st_size > 64 << 20
     assert np.allclose(logits(path), model.logits(PROMPT), atol=1e-2)
 
 

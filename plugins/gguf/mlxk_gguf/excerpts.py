@@ -12,7 +12,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from mlxk_core.api import GGUFTensor
 from mlxk_core.api.errors import BrokenModel, MlxkError
@@ -28,7 +28,7 @@ _VERSION = 3
 
 
 def excerpts(part: Part, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
-    """Yield the paths of GGUF files that have `tensors` of `part` together. Each exists until the next one is asked for.
+    """Yield the paths of GGUF files that have `tensors` of `part` together. Each exists until the next is asked for.
 
     Raises `BrokenModel` if the file ends too soon, and `MlxkError` if it or the copy cannot be read or written.
     """
@@ -58,17 +58,17 @@ def _groups(tensors: Sequence[GGUFTensor]) -> Iterator[list[GGUFTensor]]:
 
 
 @contextmanager
-def _nameless_file() -> Iterator[tuple[BinaryIO, str]]:
+def _nameless_file() -> Iterator[tuple[IO[bytes], str]]:
     """Open a file that vanishes with the process, and yield it with a path to open it by."""
     if hasattr(os, "memfd_create"):  # needs no disk
-        with open(os.memfd_create("mlxk-gguf"), "w+b") as file:
+        with os.fdopen(os.memfd_create("mlxk-gguf"), "w+b") as file:
             yield file, f"/proc/self/fd/{file.fileno()}"
     else:
         with tempfile.NamedTemporaryFile(prefix="mlxk-", suffix=".gguf") as named:
             yield named.file, named.name
 
 
-def _write(part: Part, tensors: Sequence[GGUFTensor], source: BinaryIO, copy: BinaryIO) -> None:
+def _write(part: Part, tensors: Sequence[GGUFTensor], source: BinaryIO, copy: IO[bytes]) -> None:
     """Write a GGUF file without metadata (github.com/ggml-org/ggml, docs/gguf.md)."""
     head = [b"GGUF", struct.pack("<IQQ", _VERSION, len(tensors), 0)]
     offset = 0
@@ -79,17 +79,16 @@ def _write(part: Part, tensors: Sequence[GGUFTensor], source: BinaryIO, copy: Bi
         head.append(struct.pack("<IQ", TENSOR_TYPES[tensor.type], offset))
         offset = _aligned(offset + (tensor.size or 0))
     copy.write(b"".join(head))
-    buffer = memoryview(bytearray(_BUFFER))
     for tensor in tensors:
         copy.seek(_aligned(copy.tell()))
         source.seek(part.header.data_offset + tensor.offset)
         left = tensor.size or 0
         while left:
-            count = source.readinto(buffer[: min(left, _BUFFER)])
-            if not count:
+            data = source.read(min(left, _BUFFER))
+            if not data:
                 raise BrokenModel(f"{part.path.name} is cut off.", file=part.path.name)
-            copy.write(buffer[:count])
-            left -= count
+            copy.write(data)
+            left -= len(data)
     copy.truncate(_aligned(copy.tell()))
 
 
