@@ -362,10 +362,11 @@ class EngineThread:
         if resident is not None:
             self._lease(job, resident)
             return True
-        model = replace(job.model)  # what was read of its files before is read again: they may have changed
         try:
             if job.estimate is None:  # asked once: this runs every step while leased models finish
-                job.estimate = self._estimate(model, job.backend)
+                job.to_load = replace(job.model)  # what was read of its files may be old
+                job.to_load.note_versions()
+                job.estimate = self._estimate(job.to_load, job.backend)
             evicted = self.residency.to_evict(job.estimate, job.model.name)
         except InsufficientMemory as error:
             self._fail_job(job, Actor.SERVICE, error)
@@ -377,7 +378,8 @@ class EngineThread:
             return False
         for resident in evicted:
             self._unload(resident)
-        self._load(job, model)
+        model, job.to_load = job.to_load, None
+        self._load(job, model or replace(job.model))
         return True
 
     def _estimate(self, model: Model, backend: BackendSpec) -> int:

@@ -144,6 +144,8 @@ class Job:
     """Idle seconds that its model stays loaded afterwards; negative: without limit; None: the service's default."""
     estimate: int | None = None
     """Bytes its model takes once loaded; None until the backend was asked."""
+    to_load: Model | None = None
+    """Its model, of which nothing was read before the estimate."""
     _state: JobState = JobState.QUEUED
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
@@ -103,6 +103,26 @@ class Model:
         else:
             found = []
         return tuple(sorted(found, key=lambda file: file.name))
+
+    @cached_property
+    def _versions(self) -> Mapping[str, tuple[int, ...]]:
+        return _versions(self.path if self.path.is_dir() else self.path.parent, self.files)
+
+    def note_versions(self) -> None:
+        """Note which file is there under each name, for `check_unchanged`. To be called before anything is read."""
+        _ = self._versions
+
+    def check_unchanged(self) -> None:
+        """Raise `BrokenModel` if a file is another one than `note_versions` has seen, or is gone: a library that reads
+        it again would not get what was checked."""
+        now = _versions(self.path if self.path.is_dir() else self.path.parent, self.files)
+        changed = sorted(name for name, version in self._versions.items() if now[name] != version)
+        if changed:
+            raise BrokenModel(
+                f"{changed[0]} of `{self.name}` changed while the model was loaded. Try again.",
+                model=self.name,
+                file=changed[0],
+            )
 
     @property
     def downloaded_at(self) -> datetime | None:
@@ -379,6 +399,19 @@ def _size(path: Path) -> int:
     except OSError:
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _versions(folder: Path, files: Iterable[File]) -> dict[str, tuple[int, ...]]:
+    """Return what tells each file from another one of its name: where it is on disk, its size and its date."""
+    found: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            status = (folder / file.name).stat()
+        except OSError:
+            found[file.name] = ()
+        else:
+            found[file.name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _files_below(folder: str) -> Iterator[File]:

@@ -202,6 +202,24 @@ def test_a_load_nobody_wants_any_more_is_given_up(tmp_path):
         load(Model(name="unwanted", path=folder), context)
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_is_replaced_during_the_load_is_not_used(tmp_path, edit, name):
+    """mlx-lm reads the files again: what it got would not be what was checked."""
+    folder = random_model(tmp_path / "replaced")
+    later = random_model(tmp_path / "later")
+    edit(later / "config.json", rope_theta=77.0)
+
+    def alive():
+        if (later / name).exists():
+            (later / name).replace(folder / name)
+
+    context = EngineContext(alive=alive, at_thread_exit=lambda call: None, cache_bytes=0, concurrency=1)
+    with pytest.raises(BrokenModel) as caught:
+        load(Model(name="replaced", path=folder), context)
+    assert caught.value.details["file"] == name
+    load(Model(name="replaced", path=folder), context).close()
+
+
 def test_a_load_can_be_ended_while_the_network_is_built(tmp_path):
     """mlx-lm builds a network in one call; a client that has left must not wait for it, nor another model's chat."""
     model = Model(name="deep", path=random_model(tmp_path / "deep", layers=600, hidden=16))

@@ -20,6 +20,7 @@ def load(model: Model, context: EngineContext) -> Any:
 
     Raises `BrokenModel`, `UnsupportedModel` or `InsufficientMemory`, and `Interrupted` from `context.alive`.
     """
+    model.note_versions()
     verdict = accepts(model)
     if not verdict.accepted:  # a backend named by the user was not asked before
         raise UnsupportedModel(f"`{model.name}` cannot be run as an encoder: {verdict.reason}.", model=model.name)
@@ -37,6 +38,7 @@ def load(model: Model, context: EngineContext) -> Any:
         with observe(context.alive):
             network = read_network(model)
         materialize(network, context.alive)
+        model.check_unchanged()
         return EncoderEngine(
             model.name,
             network,

@@ -24,6 +24,7 @@ _SCALES = 2 / 32
 
 def load(model: Model, context: EngineContext) -> Any:
     """Load `model`. Raises `BrokenModel` or `UnsupportedModel`, and `Interrupted` from `context.alive`."""
+    model.note_versions()
     files = open_files(model)
     if reason := reason_against(files):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)

@@ -9,23 +9,24 @@ from mlxk_core.api.models import Model
 _PREFIX = "model."
 
 
-def options(model: Model) -> dict[str, Any]:
-    """Return the arguments for `mlx_lm.utils.load_model` with which it reads the weights; empty for usual names.
+def settings(model: Model) -> dict[str, Any]:
+    """Return the settings to add to the config of `model`.
 
     Qwen3-Embedding has `layers.0.…` where mlx-lm expects `model.layers.0.…`, and no `lm_head` although its config does
     not tie it to the input embeddings: nothing reads its logits, so the input embeddings serve for them.
     """
-    names = model.weights.tensors
-    if "embed_tokens.weight" not in names or any(name.startswith(_PREFIX) for name in names):
-        return {}
-    tied = {} if "lm_head.weight" in names else {"tie_word_embeddings": True}
-    return {"model_config": tied, "get_model_classes": _with_prefix}
+    tied = _lacks_prefix(model) and "lm_head.weight" not in model.weights.tensors
+    return {"tie_word_embeddings": True} if tied else {}
 
 
-def _with_prefix(config: dict[str, Any]) -> Any:
+def classes(model: Model, config: dict[str, Any]) -> Any:
+    """Return mlx-lm's classes of a network with `config` and of its arguments, for the names that the weights of
+    `model` have."""
     from mlx_lm.utils import _get_classes
 
     network, arguments = _get_classes(config)
+    if not _lacks_prefix(model):
+        return network, arguments
     rest = getattr(network, "sanitize", None)
 
     def sanitize(self: Any, weights: dict[str, Any]) -> dict[str, Any]:
@@ -33,3 +34,8 @@ def _with_prefix(config: dict[str, Any]) -> Any:
         return rest(self, named) if rest is not None else named
 
     return type(network.__name__, (network,), {"sanitize": sanitize}), arguments
+
+
+def _lacks_prefix(model: Model) -> bool:
+    names = model.weights.tensors
+    return "embed_tokens.weight" in names and not any(name.startswith(_PREFIX) for name in names)

@@ -34,6 +34,7 @@ def load(model: Model, context: EngineContext) -> Any:
 
     Raises `BrokenModel`, `UnsupportedModel` or `InsufficientMemory`, and `Interrupted` from `context.alive`.
     """
+    model.note_versions()
     check_supported(model)  # a backend named by the user was not asked before
     read_ahead(model.path / name for name in model.weights.headers)
     tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
@@ -64,6 +65,7 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer]
 
     with translated_errors(model):
         materialize(network, context.alive)
+        model.check_unchanged()
         loaded = tokenizer()
         logits = logit_count(network)
         check_indices(network, logits)
@@ -126,12 +128,19 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
     within `translated_errors`."""
     from mlx_lm.utils import load_model
 
+    def classes(config: dict[str, Any]) -> Any:
+        model.check_unchanged()  # `config` was read again
+        return headless_weights.classes(model, config)
+
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_quantization_file(model)
     check_weights(model)
     _check_names(model)
     check_config(model)
-    network, config = load_model(model.path, lazy=True, **headless_weights.options(model))
+    model.check_unchanged()
+    network, config = load_model(
+        model.path, lazy=True, model_config=headless_weights.settings(model), get_model_classes=classes
+    )
     return network, config
 
 
