@@ -37,8 +37,8 @@ def copied_files(model: Model) -> list[File]:
     for file in files:
         if leads_outside(model.path / file.name, model.path):
             raise BrokenModel(
-                f"`{model.name}` cannot be converted: `{file.name}` is a link to a hidden file or to one outside of the "
-                "folder. Replace it by the file, or delete it.",
+                f"`{model.name}` cannot be converted: `{file.name}` is a link to a hidden file or to one outside of "
+                "the folder. Replace it by the file, or delete it.",
                 model=model.name,
             )
     return files

@@ -74,8 +74,8 @@ def _check_links(path: Path, files: Iterable[LocalFile]) -> None:
     if outside:
         raise InvalidOption(
             "DIR",
-            f"`{outside[0]}` is a link to a hidden file or to one outside of the folder. Replace it by the file, or list "
-            f"it in {IGNORE_FILE}.",
+            f"`{outside[0]}` is a link to a hidden file or to one outside of the folder. Replace it by the file, or "
+            f"list it in {IGNORE_FILE}.",
         )
 
 
