@@ -82,6 +82,10 @@ def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk
     kit.until(lambda: "cannot be compiled" in process.stderr.readline())
     assert version(kit, port) == 1
 
+    rewrite(site, "-" * 200_000 + "1")  # too deep for the compiler, which is no SyntaxError
+    kit.until(lambda: "cannot be compiled" in process.stderr.readline())
+    assert version(kit, port) == 1
+
     rewrite(site, PLUGIN.format(version=2))
     assert kit.until(lambda: version(kit, port) == 2)
     assert process.poll() is None
@@ -90,6 +94,19 @@ def test_a_change_of_a_plugin_restarts_the_server_in_the_same_process(site, mlxk
     assert process.wait(180) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_pipe_among_the_files_of_a_plugin_is_not_opened(site, mlxk, kit):
+    package = site.with_suffix("")
+    package.mkdir()
+    code = site.rename(package / "__init__.py")
+    process, port = start_on_a_free_port(mlxk)
+    assert kit.until(lambda: version(kit, port)) == 1
+    os.mkfifo(package / "pipe.py")
+    rewrite(code, PLUGIN.format(version=2))
+    assert kit.until(lambda: version(kit, port) == 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(180) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ from typing import NoReturn
 from mlxk_serve.observability.log import LOGGER
 
 _EVERY = 1.0
+_LARGEST_SOURCE = 1 << 20
 
 
 class Sources:
@@ -36,8 +38,9 @@ class Sources:
             return False
         for path in different:
             try:
-                compile(path.read_bytes(), str(path), "exec")
-            except (SyntaxError, ValueError, OSError) as error:
+                if path.stat().st_size <= _LARGEST_SOURCE:  # the interpreter is locked meanwhile
+                    compile(path.read_bytes(), str(path), "exec")
+            except Exception as error:  # also a RecursionError or a MemoryError: code may be nested too deeply
                 LOGGER.warning("not restarting: %s cannot be compiled: %s", path.name, error)
                 self._before = after
                 return False
@@ -46,13 +49,22 @@ class Sources:
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         stamps = {}
         for folder in self._folders:
-            for path in folder.rglob("*.py") if folder.is_dir() else [folder]:
+            for path in _python_files(folder):
                 try:
                     status = path.stat()
                 except OSError:
                     continue
-                stamps[path] = (status.st_mtime_ns, status.st_size)
+                if stat.S_ISREG(status.st_mode):  # opening a pipe would block
+                    stamps[path] = (status.st_mtime_ns, status.st_size)
         return stamps
+
+
+def _python_files(place: Path) -> Iterator[Path]:
+    """Yield the Python files in a folder, or the file itself. Folders may come and go meanwhile."""
+    if not place.is_dir():
+        yield place
+    for folder, _, names in os.walk(place):
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def _folders() -> list[Path]:
