@@ -130,6 +130,19 @@ def test_nothing_that_the_plugins_name_imports_mlx_before_it_is_started():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS has its own BLAS")
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
+def test_no_blas_starts_threads(process):
+    """Where the system has none left, OpenBLAS sends the process SIGINT."""
+    code = """
+        import os
+        from mlxk_mlx.loading import runtime
+        runtime.start()
+        import numpy
+        print(len(os.listdir("/proc/self/task")))
+    """
+    assert process(code).stdout == process(code, before="OPENBLAS_NUM_THREADS=1 ").stdout
+
+
 def test_the_service_loads_a_model_onto_the_fast_blas(tmp_path):
     pytest.importorskip("mlxk_openblas")
     random_model(tmp_path)

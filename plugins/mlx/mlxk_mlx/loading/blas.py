@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SYSTEM = "libopenblas.so.0"
@@ -36,15 +38,26 @@ def _ours() -> Path | None:
     return mlxk_openblas.library()
 
 
-def _open(path: str) -> None:
-    """Open the library with one BLAS thread, which is the fastest for MLX's small matrices on few cores."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let every OpenBLAS that is loaded in the `with` block, also that of numpy, start no threads of its own.
+
+    One is the fastest for MLX's small matrices on few cores. And where the system has no thread left for it, OpenBLAS
+    sends the process SIGINT, which a server takes for Ctrl-C.
+    """
     before = os.environ.get(_THREADS)
     os.environ[_THREADS] = before or "1"
     try:
-        library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        _ = library.cblas_sgemm  # a library of that name may have another interface
-    except AttributeError as error:
-        raise OSError(f"{path} does not define cblas_sgemm") from error
+        yield
     finally:
         if before is None:
             del os.environ[_THREADS]
+
+
+def _open(path: str) -> None:
+    try:
+        with one_thread():
+            library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        _ = library.cblas_sgemm  # a library of that name may have another interface
+    except AttributeError as error:
+        raise OSError(f"{path} does not define cblas_sgemm") from error

@@ -49,7 +49,7 @@ def start() -> Runtime:
         if not _started:
             _quiet_transformers()
             _leave_deleted_folder()
-            with _keep_limits():
+            with _keep_limits(), blas.one_thread():
                 import mlx_lm.generate  # noqa: F401
             check_divisors()
             _allow_open_files()
