@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -223,3 +225,23 @@ def test_survives_schemas_of_many_values(real, kit, path, body, param):
     with kit.Watch(real):
         reply = real.client.post(path, {"model": real.client.model, **body})
     assert (reply.status, reply.error["param"]) == (400, param)
+
+
+def cpu_seconds(server):
+    status = Path(f"/proc/{server.popen.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_results_of_thousands_of_calls_take_as_long_as_without_the_calls(real, kit):
+    """Of Ollama's API, whose results need not say which call they belong to."""
+    calls = {"role": "assistant", "tool_calls": [{"function": {"name": "x"}}] * 20_000}
+    results = [{"role": "tool", "content": "", "tool_call_id": "z"}] * 20_000
+    seconds = []
+    for messages in ([*results, calls], [calls, *results]):
+        before = cpu_seconds(real)
+        with kit.Watch(real):
+            reply = real.client.post("/api/chat", {"model": "tiny/random", "messages": messages})
+        assert (reply.status, b"maximum context length" in reply.body) == (400, True)
+        seconds.append(cpu_seconds(real) - before)
+    without, behind = seconds
+    assert behind < 2 * without + 2

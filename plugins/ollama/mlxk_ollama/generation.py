@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -119,7 +120,7 @@ def _tool(tool: ToolIn, at: str) -> Tool:
 
 def _conversation(messages: Sequence[MessageIn]) -> list[Message]:
     found: list[Message] = []
-    waiting: list[str] = []  # ids of calls without a result yet
+    waiting: OrderedDict[str, None] = OrderedDict()  # ids of calls without a result yet
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
         if message.images:
@@ -129,11 +130,11 @@ def _conversation(messages: Sequence[MessageIn]) -> list[Message]:
             id = call.id or f"call_{index}_{number}"
             arguments = msgspec.json.encode(call.function.arguments or {}).decode()
             calls.append(ToolCall(id=id, name=call.function.name, arguments=arguments))
-            waiting.append(id)
+            waiting[id] = None
         result_of = None
         if message.role == "tool":
-            result_of = message.tool_call_id or (waiting[0] if waiting else f"call_{index}")
-            waiting = [id for id in waiting if id != result_of]
+            result_of = message.tool_call_id or next(iter(waiting), f"call_{index}")
+            waiting.pop(result_of, None)
         found.append(
             Message(
                 role=message.role,
