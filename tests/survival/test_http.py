@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -203,6 +204,20 @@ def test_survives_first_requests_without_free_threads(launch, kit):
     with kit.no_threads(server):
         assert client.post("/tokenize", {"model": "fake", "prompt": "Hi"}).status == 200
         assert client.chat().text == "Hello, world."
+
+
+def test_the_memory_of_a_large_request_is_given_back_later_without_free_threads(launch, kit):
+    server = launch(script={"answer": "word " * 40, "step_seconds": 0.1})
+    body = {**server.client.chat_body(stream=True), "user": "x" * (2 << 20)}
+    connection = http.client.HTTPConnection("127.0.0.1", server.client.port, timeout=180)
+    with contextlib.closing(connection):
+        connection.request("POST", CHAT, json.dumps(body))
+        response = connection.getresponse()
+        assert response.read(1)
+        with kit.no_threads(server):
+            assert response.read().endswith(b"data: [DONE]\n\n")
+            connection.request("GET", "/livez")
+            assert connection.getresponse().status == 200
 
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -27,7 +27,11 @@ class HeapTrimmer:
             self._due = True
         timer = threading.Timer(_DELAY, self._trim)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # the system has no thread left: the next large request tries again
+            with self._lock:
+                self._due = False
 
     def _trim(self) -> None:
         with self._lock:
