@@ -32,7 +32,7 @@ class Run:
         self.client = client
         self._submit = submit
         self._generation: Generation | None = None
-        self._submitted: SimpleQueue[Exception | None] = SimpleQueue()
+        self._submitted: SimpleQueue[BaseException | None] = SimpleQueue()
         self._encoder = encoder
         self._events = EventLog()
         self._changed = threading.Condition()
@@ -86,7 +86,7 @@ class Run:
     def _execute(self, on_end: Callable[[], None]) -> None:
         try:
             self._generation = generation = self._submit()
-        except Exception as error:
+        except BaseException as error:  # a panic in a Rust extension is not an `Exception`, and the request waits
             self._end()
             self._submitted.put(error)
             return
