@@ -26,6 +26,8 @@ from tests.server_process import ServerProcess, own_home
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+NESTED = "[" * 1200 + "]" * 1200
+"""Deeper than decoders go."""
 KEY, OTHER_KEY = "correct-horse", "battery-staple"
 
 
@@ -79,6 +81,15 @@ def _write_models() -> None:
             folder,
             "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant<|channel|>commentary "
             'to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>',
+            context=8192,
+        ),
+    )
+    in_hub_cache(
+        "tiny/nester",
+        lambda folder: gpt_oss_model(
+            folder,
+            "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+            f'{{"city": {NESTED}}}<|call|>',
             context=8192,
         ),
     )

@@ -13,6 +13,7 @@ from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 from tests.server_process import own_home
 
 TALKER = "The keeper said: «ça va, 你好» 🌊 and left."
+NESTED = "[" * 1200 + "]" * 1200
 WEATHER = {
     "type": "function",
     "function": {
@@ -69,6 +70,13 @@ def test_the_result_of_a_call_goes_back(api):
     message = chat(api, "tiny/caller", stream=False, tools=[WEATHER]).json["message"]
     turns = [SAYS, message, {"role": "tool", "content": "rain", "tool_name": "get_weather"}]
     assert chat(api, "tiny/caller", messages=turns, tools=[WEATHER]).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arguments_that_are_nested_too_deeply_are_kept_as_text(api, stream):
+    reply = chat(api, "tiny/nester", stream=stream, tools=[WEATHER])
+    [call] = [call for line in reply.lines for call in line["message"].get("tool_calls", ())]
+    assert call["function"]["arguments"] == {"_unparsed": f'{{"city": {NESTED}}}'}
 
 
 def test_a_prompt_is_answered_or_continued(api):

@@ -170,6 +170,17 @@ def test_a_tool_of_a_namespace_keeps_its_own_name(api):
     assert streamed.headers["x-ignored-fields"] == "tools[1]"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "namespace", "name": "n", "tools": [{**WEATHER, "tools": ["x"]}]}]},
+        {"tools": [WEATHER], "tool_choice": {"type": "function", "name": "get_weather", "tools": ["x", {"tools": 1}]}},
+    ],
+)
+def test_tools_inside_of_tools_are_not_repeated(api, fields):
+    assert create(api, model="tiny/caller", **fields).status == 200
+
+
 def test_a_stored_response_is_returned_deleted_and_continued(api):
     first = create(api, input="Remember this.").json
     path = f"/v1/responses/{first['id']}"

@@ -102,7 +102,7 @@ def _tool_use(call: ToolCallDelta) -> ToolUseBlock:
     """Return a whole call as a block; arguments that are not a JSON object are kept as text."""
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         arguments = None
     given = arguments if isinstance(arguments, dict) else {UNPARSED: call.arguments}
     return ToolUseBlock(call.id or new_id("toolu"), call.name or "", given)

@@ -149,6 +149,6 @@ def _logprob(token: TokenLogprob) -> dict[str, Any]:
 def _call(name: str, arguments: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = None
     return {"function": {"name": name, "arguments": value if isinstance(value, dict) else {"_unparsed": arguments}}}

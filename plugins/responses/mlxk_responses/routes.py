@@ -440,11 +440,13 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
 
 def _known(tool: Item) -> Item:
     """Return the fields that are read: a response repeats its tools several times, and the rest may be megabytes."""
-    return {
-        name: [_known(inner) for inner in value] if name == "tools" and isinstance(value, list) else value
-        for name, value in tool.items()
-        if name in _TOOL_FIELDS
-    }
+    known = {name: value for name, value in tool.items() if name in _TOOL_FIELDS}
+    if isinstance(known.get("tools"), list):  # of a namespace or a choice: those have no tools of their own
+        inner = (tool for tool in known["tools"] if isinstance(tool, dict))
+        known["tools"] = [
+            {name: value for name, value in tool.items() if name in _TOOL_FIELDS - {"tools"}} for tool in inner
+        ]
+    return known
 
 
 def _given(format: TextFormat) -> dict[str, Any]:
