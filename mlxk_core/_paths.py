@@ -1,5 +1,5 @@
-"""Paths that a user typed or set in the environment: `~`, whether they exist, what they contain, and the user's own
-folders.
+"""Paths that a user typed or set in the environment: `~`, whether they exist, what they contain, the user's own
+folders, and files in them that are replaced.
 
 `pathlib` raises where these functions return: for an unknown `~name`, for a name that is too long, and in a folder that
 may not be read.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 from mlxk_core._errors import MlxkError
@@ -48,6 +49,27 @@ def read_typed_file(path: str | Path, limit: int = 16 << 20) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"File too large (at most {limit >> 20} MiB)", str(path))
     return data
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, and create its folder. A link to a file stays a link.
+
+    The file is replaced at once, or stays as it is and `MlxkError` is raised.
+    """
+    target, written = Path(os.path.realpath(path)), None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as new:
+            written = Path(new.name)
+            new.write(text.encode())
+        written.chmod(mode)
+        os.replace(written, target)  # noqa: PTH105
+    except (OSError, UnicodeEncodeError) as error:
+        if written is not None:
+            written.unlink(missing_ok=True)
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise MlxkError(f"Cannot write {target}: {reason}.", path=str(target)) from error
 
 
 def user_folder(variable: str, default: str) -> Path:

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from mlxk_core._cli.session import Session, json_option
 from mlxk_core._errors import MlxkError
 from mlxk_core._host.host import Host
-from mlxk_core._paths import user_folder
+from mlxk_core._paths import replace_file, user_folder
 
 VARIABLE = "_MLXK_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
@@ -39,11 +39,7 @@ def completion(ctx: click.Context, /, shell: str, install: bool) -> dict[str, An
     data = {"shell": shell, "script": script, "path": None}
     if install:
         path = _place(shell)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(script, encoding="utf-8")
-        except OSError as error:
-            raise MlxkError(f"Cannot write {path}: {error.strerror or error}.", path=str(path)) from error
+        replace_file(path, script)
         data["path"] = str(path)
         session.output.note(f"Written to {path}. {_next_step(shell)}")
     elif not session.output.json:

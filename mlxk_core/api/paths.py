@@ -10,6 +10,7 @@ from mlxk_core._paths import (
     is_folder,
     path_exists,
     read_typed_file,
+    replace_file,
     user_folder,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "is_folder",
     "path_exists",
     "read_typed_file",
+    "replace_file",
     "user_folder",
 ]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from mlxk_core.api.errors import MlxkError
 from mlxk_core.api.models import cached_repositories, check_hub_cache
-from mlxk_core.api.paths import NoHomeFolder, expand_user, is_file, is_folder, path_exists, user_folder
+from mlxk_core.api.paths import NoHomeFolder, expand_user, is_file, is_folder, path_exists, replace_file, user_folder
 
 
 @pytest.mark.parametrize("text", ["~no-such-account/x", "a" * 300, "\0", ""])
@@ -30,3 +31,23 @@ def test_without_a_home_folder_the_model_cache_is_empty_and_cannot_be_written(ho
     assert cached_repositories() == []
     with pytest.raises(NoHomeFolder, match="HF_HOME"):
         check_hub_cache()
+
+
+def test_a_file_is_replaced_whole_or_not_at_all_and_a_link_to_it_stays(tmp_path):
+    file, link = tmp_path / "own" / "settings.toml", tmp_path / "link.toml"
+    link.symlink_to(file)
+    replace_file(link, "one")
+    file.chmod(0o600)
+    replace_file(link, "zwei\u00fc")
+    assert link.is_symlink() and file.read_bytes() == "zwei\u00fc".encode() and file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(MlxkError):
+        replace_file(link, "x" * 1_000_000 + "\udcff")
+    assert file.read_bytes() == "zwei\u00fc".encode() and list(file.parent.iterdir()) == [file]
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "folder" / "x").mkdir(parents=True)
+    for path in (tmp_path / "folder", tmp_path / "folder" / ("x" * 300)):
+        with pytest.raises(MlxkError):
+            replace_file(path, "text")
+    assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "x"]

@@ -107,6 +107,70 @@ def test_a_machine_without_systemd_is_a_clear_error(manager, tmp_path, monkeypat
     assert not (tmp_path / "config").exists()
 
 
+@linux
+@pytest.mark.parametrize("value", ["/models \udcff", "/models\nExecStartPre=/bin/false"])
+def test_an_installation_that_fails_leaves_the_unit_as_it_was(manager, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert service("install").code == 0
+    unit = tmp_path / "config" / "systemd" / "user" / "mlxk.service"
+    before = unit.read_text()
+    monkeypatch.setenv("HF_HOME", value)
+    for options in ((), ("--print",)):
+        failed = service("install", *options, "--json")
+        assert (failed.code, failed.json["error"]["type"]) == (2, "invalid_option")
+    monkeypatch.delenv("HF_HOME")
+    assert service("install", "--alias", f"{value}=smollm2", "--json").json["error"]["type"] == "invalid_option"
+    assert unit.read_text() == before and [path.name for path in unit.parent.iterdir()] == ["mlxk.service"]
+
+
+@linux
+def test_paths_of_the_environment_are_absolute_and_the_settings_exist(manager, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", "config")
+    monkeypatch.setenv("HF_HOME", "./hf")
+    monkeypatch.setenv("MLXK_CONFIG", "../settings.toml")
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert service("install").code == 2 and not (tmp_path / "work" / "config").exists()
+    (tmp_path / "settings.toml").write_text("")
+    assert service("install").code == 0
+    unit = (tmp_path / "work" / "config" / "systemd" / "user" / "mlxk.service").read_text().splitlines()
+    assert {
+        f"Environment=XDG_CONFIG_HOME={tmp_path}/work/config",
+        f"Environment=HF_HOME={tmp_path}/work/hf",
+        f"Environment=MLXK_CONFIG={tmp_path}/settings.toml",
+        "Environment=HF_ENDPOINT=http://hub.example",
+    } <= set(unit)
+
+
+@linux
+def test_a_manager_that_speaks_no_utf8_or_cannot_be_run_is_an_error(manager, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert service("install").code == 0
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.write_bytes(b"#!/bin/sh\nprintf 'ActiveState=\xff\n'\n")
+    assert service("status", "--json").json["data"]["state"] == "stopped"
+    systemctl.write_bytes(b"#!/bin/sh\nprintf '\xff\n' >&2; exit 1\n")
+    assert service("status", "--json").json["error"]["type"] == "no_service_manager"
+    (tmp_path / "bin" / "journalctl").write_text("a program of another machine")
+    systemctl.write_text(MANAGER)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # without the machine's own ones
+    assert service("logs").code == 1
+    systemctl.write_text("a program of another machine")
+    assert service("status", "--json").json["error"]["type"] == "no_service_manager"
+
+
+@linux
+def test_a_unit_that_cannot_be_reached_is_an_error(manager, tmp_path, monkeypatch):
+    unit = tmp_path / "config" / "systemd" / "user" / "mlxk.service"
+    unit.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for command in ("install", "uninstall"):  # a folder can be neither written nor deleted like a file
+        assert service(command, "--json").json["error"]["type"] == "error"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ("x" * 300)))
+    assert service("status", "--json").json["error"]["type"] == "error"
+
+
 def test_a_launch_agent_is_a_valid_property_list(manager, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     agent = Launchd()

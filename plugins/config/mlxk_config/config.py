@@ -20,6 +20,7 @@ from mlxk_core.api.commands import (
 )
 from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
 from mlxk_core.api.models import Resolver
+from mlxk_core.api.paths import path_exists, replace_file
 from mlxk_core.api.settings import (
     RESERVED_SECTIONS,
     SettingsError,
@@ -295,12 +296,8 @@ def edit(session: Session) -> None:
       mlxk config edit
     """
     file = settings_file()
-    try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(_TEMPLATE, encoding="utf-8")
-    except OSError as error:
-        raise MlxkError(f"Cannot write {file}: {error.strerror or error}.", path=str(file)) from error
+    if not path_exists(file):
+        replace_file(file, _TEMPLATE)
     open_editor(file)
     warnings = list(_warnings(session, SettingsDocument.read(file), _models(session)))
     session.output.note(f"{file} is valid.")

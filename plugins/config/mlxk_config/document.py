@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import tomlkit.exceptions
 from tomlkit.items import Table
 
 from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
-from mlxk_core.api.paths import expand_user, is_file, is_folder
+from mlxk_core.api.paths import expand_user, is_file, is_folder, replace_file
 from mlxk_core.api.settings import (
     Field,
     ModelSettings,
@@ -113,21 +111,8 @@ class SettingsDocument:
         return True
 
     def write(self) -> None:
-        """Replace the file atomically; a link to it stays a link."""
-        target = self.file.resolve()
-        written: Path | None = None
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
-            with tempfile.NamedTemporaryFile("w", dir=target.parent, encoding="utf-8", delete=False) as new:
-                written = Path(new.name)
-                new.write(self.text)
-            written.chmod(mode)
-            os.replace(written, target)  # noqa: PTH105
-        except OSError as error:
-            if written is not None:
-                written.unlink(missing_ok=True)
-            raise MlxkError(f"Cannot write {target}: {error.strerror or error}.", path=str(target)) from error
+        """Replace the file. Raises `MlxkError`."""
+        replace_file(self.file, self.text)
 
     @staticmethod
     def toml(value: Any) -> str:

@@ -11,6 +11,9 @@ from typing import Literal, Protocol
 from mlxk_core.api.errors import Kind, MlxkError
 from mlxk_service.definition import Definition
 
+_SECONDS = 180
+"""systemd gives a service 90 s to stop."""
+
 
 class NoServiceManager(MlxkError):
     """This machine has no service manager for users, or it cannot be reached."""
@@ -75,12 +78,24 @@ class ServiceManager(Protocol):
 def run(command: Sequence[str], *, may_fail: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a command of the manager. Raises `NoServiceManager` if it is missing, `ServiceCommandFailed` if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except OSError as error:
         raise NoServiceManager(
-            f"This machine has no {command[0]}: mlxk cannot install a background service here. Run `mlxk serve` in "
-            "another way, and use `mlxk service install --print` to see the command.",
+            f"{command[0]} cannot be run ({error.strerror or error}): mlxk cannot install a background service here. "
+            "Run `mlxk serve` in another way, and use `mlxk service install --print` to see the command.",
             program=command[0],
+        ) from error
+    except subprocess.TimeoutExpired:
+        raise ServiceCommandFailed(
+            f"`{' '.join(command)}` did not end in {_SECONDS} s.", command=list(command)
         ) from None
     if done.returncode and not may_fail:
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"

@@ -14,6 +14,7 @@ import click
 from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.models import Resolver
+from mlxk_core.api.paths import replace_file
 from mlxk_service.definition import Definition, secrets_left_out, without_secrets
 from mlxk_service.launchd import Launchd
 from mlxk_service.manager import ServiceManager
@@ -69,7 +70,7 @@ def install(ctx: click.Context, print_only: bool, no_start: bool, options: tuple
             f"warning: {' and '.join(secrets)} {'is' if len(secrets) == 1 else 'are'} not passed on to the service. "
             "Use --api-key-file for keys of the server, and `hf auth login` for the hub's token."
         )
-    _write(manager.unit_path, unit)
+    replace_file(manager.unit_path, unit)
     manager.enable()
     if not no_start:
         manager.start()
@@ -91,7 +92,10 @@ def uninstall(session: Session) -> Any:
     """
     manager = _installed_manager()
     manager.disable()
-    manager.unit_path.unlink()
+    try:
+        manager.unit_path.unlink()
+    except OSError as error:
+        raise _inaccessible(manager.unit_path, "delete", error) from error
     manager.forget()
     session.output.line(f"Removed {manager.unit_path}.")
     return {"path": str(manager.unit_path), "unit": None}
@@ -155,8 +159,8 @@ def logs(session: Session, lines: int, follow: bool) -> None:
     command = _installed_manager().log_command(lines=lines, follow=follow)
     try:
         done = subprocess.run(command, check=False)
-    except FileNotFoundError:
-        raise MlxkError(f"{command[0]} is not installed.", program=command[0]) from None
+    except OSError as error:
+        raise MlxkError(f"{command[0]} cannot be run: {error.strerror or error}.", program=command[0]) from error
     if done.returncode:
         raise MlxkError(f"{command[0]} failed with exit code {done.returncode}.", program=command[0])
 
@@ -169,6 +173,7 @@ def _manager() -> ServiceManager:
 def _check_options(ctx: click.Context, options: tuple[str, ...]) -> Sequence[str]:
     """Return the models that `mlxk serve` would load first. Raises the error that it would raise when it starts."""
     session: Session = ctx.obj
+    _ = session.host.settings  # with an invalid settings file it would fail too
     if options and not options[0].startswith("-"):
         raise UsageError(f"`{options[0]}` is not an option of `mlxk serve`. A model is given as --model {options[0]}.")
     if "--reload" in options:
@@ -181,20 +186,20 @@ def _check_options(ctx: click.Context, options: tuple[str, ...]) -> Sequence[str
 
 def _installed_manager() -> ServiceManager:
     manager = _manager()
-    if not manager.unit_path.exists():
+    try:
+        manager.unit_path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise MlxkError(
             "The service is not installed. `mlxk service install` installs it.", path=str(manager.unit_path)
-        )
+        ) from None
+    except OSError as error:
+        raise _inaccessible(manager.unit_path, "read", error) from error
     manager.check()
     return manager
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MlxkError(f"Cannot write {path}: {error.strerror or error}.", path=str(path)) from error
+def _inaccessible(path: Path, action: str, error: OSError) -> MlxkError:
+    return MlxkError(f"Cannot {action} {path}: {error.strerror or error}.", path=str(path))
 
 
 def _report(session: Session, manager: ServiceManager) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Systemd:
 
 def _quote(text: str, *, expands: bool = False) -> str:
     """Quote a word of a unit file. `expands`: in a command, `$` begins a variable."""
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%")
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     if expands:
         text = text.replace("$", "$$")
     return f'"{text}"' if not text or any(char in text for char in " \t'\"\\;") else text
