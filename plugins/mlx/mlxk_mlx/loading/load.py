@@ -145,7 +145,7 @@ def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_quantization_file(model: Model) -> None:
-    """Raise `BrokenModel` for a file of ModelOpt that is no small JSON file. mlx-lm reads it also where MLX's own
+    """Raise `BrokenModel` for a file of ModelOpt that is not JSON or is large. mlx-lm reads it also where MLX's own
     settings make it superfluous."""
     path = model.path / "hf_quant_config.json"
     try:
