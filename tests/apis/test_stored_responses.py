@@ -390,6 +390,33 @@ def test_a_locked_file_delays_no_response_and_loses_none(file, tmp_path):
     assert rows(tmp_path / "responses.db") == ["a", "c"]
 
 
+def test_a_file_that_is_locked_at_the_start_is_opened_later(file, tmp_path):
+    before = file()
+    before.put(stored("before"), CONVERSATION)
+    assert before.flush(WAIT)
+    with locked(tmp_path / "responses.db"):
+        responses = file()
+        responses.put(stored("a"), CONVERSATION)
+        assert responses.find("a", "a") == stored("a")
+        with pytest.raises(StoreUnavailable):
+            responses.find("before", "a")
+    assert responses.flush(WAIT)
+    assert responses.find("before", "a") == stored("before")
+    assert sorted(rows(tmp_path / "responses.db")) == ["a", "before"]
+
+
+def test_a_file_that_is_deleted_while_the_server_runs_is_made_again(file, tmp_path):
+    responses = file()
+    responses.put(stored("a"), CONVERSATION)
+    assert responses.flush(WAIT)
+    (tmp_path / "responses.db").unlink()
+    responses.put(stored("b"), CONVERSATION)
+    assert responses.flush(WAIT)
+    assert rows(tmp_path / "responses.db") == ["b"]
+    assert responses.find("b", "a") == stored("b")
+    assert responses.find("a", "a") is None
+
+
 def test_what_a_locked_file_does_not_take_is_bounded(file, tmp_path, caplog):
     responses = file()
     with locked(tmp_path / "responses.db"):

@@ -1,0 +1,174 @@
+"""The SQLite file of stored responses: its tables, its versions, and what is dropped from it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxk_core.api import Message
+from mlxk_core.api.errors import InvalidOption
+from mlxk_responses.item_pages import encode_items
+from mlxk_responses.row_ages import RowAges
+from mlxk_responses.store import Bounds, StoredResponse
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS responses (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    stored REAL NOT NULL,
+    size INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    input_items BLOB NOT NULL,
+    conversation BLOB NOT NULL
+)
+"""
+_VERSION = 2
+"""2: input items as JSON lines, 1: as an array."""
+_BUSY_SECONDS = 10.0
+_READ_SECONDS = 2.0
+"""A reader waits on a worker of the server, for a writer of another process that was stopped."""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class FileBusy(Exception):
+    """Another process holds the file."""
+
+
+class ResponseFile:
+    """The file at `path`, open. Readable by its owner only; several processes may have it open.
+
+    Writes come from one thread, reads from any. Raises `FileBusy` if another process does not let go of the file, and
+    `InvalidOption` if it cannot be used.
+    """
+
+    def __init__(
+        self, path: Path, bounds: Bounds, *, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self._path = path
+        self._bounds = bounds
+        self._clock = clock
+        self._monotonic = monotonic
+        self._ages = RowAges(bounds.age)
+        self._reading = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._identity = _identity(path)
+            self._database = self._open(_BUSY_SECONDS)
+            self._database.execute("PRAGMA journal_mode=TRUNCATE")  # WAL maps a file: another's truncation ends us
+            self._prepare()
+            self._expire()
+            self._reader = self._open(_READ_SECONDS)  # with one connection readers would wait for writes
+        except (OSError, sqlite3.Error) as error:
+            if getattr(error, "sqlite_errorcode", None) in _BUSY:
+                raise FileBusy(str(error)) from error
+            raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is still the one at its path: what is written to one that was deleted is lost."""
+        return _identity(self._path) == self._identity
+
+    def close(self) -> None:
+        with self._reading:
+            for connection in (self._database, self._reader):
+                with suppress(sqlite3.Error):
+                    connection.close()
+
+    def read(self, columns: str, id: str, owner: str) -> tuple[bytes, ...] | None:
+        """Return the columns of a response of that owner. Raises `sqlite3.Error`."""
+        if not self._reading.acquire(timeout=_READ_SECONDS):
+            raise sqlite3.OperationalError("others wait for it")
+        try:
+            row: tuple[bytes, ...] | None = self._reader.execute(
+                f"SELECT {columns} FROM responses WHERE id = ? AND owner = ? AND stored > ?",
+                (id, owner, self._clock() - self._bounds.age),
+            ).fetchone()
+        finally:
+            self._reading.release()
+        if row is not None and not all(isinstance(value, bytes) for value in row):
+            raise sqlite3.DataError("a value has another type")
+        return row
+
+    def delete(self, id: str) -> None:
+        """Delete a response, if there is one of that id. Raises `sqlite3.Error`."""
+        self._database.execute("DELETE FROM responses WHERE id = ?", (id,))
+
+    def write(self, response: StoredResponse, conversation: Sequence[Message], size: int) -> None:
+        """Store `response`, which has `size` bytes with its conversation, and drop what is out of bounds. Raises
+        `sqlite3.Error`."""
+        encoded = msgspec.json.encode(list(conversation))
+        self._database.execute(
+            "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (response.id, response.owner, self._clock(), size, response.body, response.input_items, encoded),
+        )
+        self._expire()
+
+    def _open(self, seconds: float) -> sqlite3.Connection:
+        """Open the file. A statement waits for other processes for so many seconds."""
+        database = sqlite3.connect(self._path, timeout=seconds, check_same_thread=False, isolation_level=None)
+        database.execute("PRAGMA synchronous=NORMAL")
+        return database
+
+    def _prepare(self) -> None:
+        """Bring the file to this version, in one transaction: another server may open it at the same time."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            [version] = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in range(_VERSION + 1):
+                raise InvalidOption("responses.file", f"`{self._path}` was written by a newer mlxk (version {version})")
+            self._database.execute(_TABLE)
+            if version == 1:
+                self._rewrite_items()
+            self._database.execute(f"PRAGMA user_version={_VERSION}")
+            self._database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # it may be over already
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _rewrite_items(self) -> None:
+        """Bring the input items of version 1 into the form of version 2. Responses without such items are deleted."""
+        for [number] in self._database.execute("SELECT number FROM responses").fetchall():
+            [items] = self._database.execute("SELECT input_items FROM responses WHERE number = ?", (number,)).fetchone()
+            try:
+                lines = encode_items(msgspec.json.decode(items, type=list[dict[str, Any]]))
+            except (TypeError, msgspec.MsgspecError):
+                self._database.execute("DELETE FROM responses WHERE number = ?", (number,))
+            else:
+                self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
+
+    def _expire(self) -> None:
+        """Drop what is too old, then the oldest until the rest is within the bounds.
+
+        `read` hides what is too old by the wall clock. That may be wrong for a while, so a row is deleted only after
+        this process has seen it for that long.
+        """
+        now = self._monotonic()
+        [last_row] = self._database.execute("SELECT MAX(number) FROM responses").fetchone()
+        self._ages.seen(last_row or 0, now)
+        self._database.execute("DELETE FROM responses WHERE number <= ?", (self._ages.last_expired(now),))
+        self._database.execute(
+            "DELETE FROM responses WHERE number IN (SELECT number FROM (SELECT number, "
+            "ROW_NUMBER() OVER newest AS place, SUM(size) OVER newest AS bytes FROM responses "
+            "WINDOW newest AS (ORDER BY number DESC)) WHERE place > ? OR bytes > ?)",
+            (self._bounds.responses, self._bounds.bytes),
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from another one there, None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
