@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from mlxk_core.api.errors import UnsupportedModel
 
@@ -15,6 +17,8 @@ BLOCK = 512
 LONG = 8192
 """Tokens of an input whose block attends to all of it at once; in a longer one, fewer tokens do. All scores of such an
 input would take gigabytes."""
+_MOST_NUMBERS = 160_000_000
+"""In one array that is computed at once. Scores of 32 inputs with 512 tokens in a large network are 134 million."""
 _ACTIVATIONS: Mapping[str, Callable[[mx.array], mx.array]] = {
     "gelu": nn.gelu,
     "gelu_new": nn.gelu_approx,
@@ -73,30 +77,39 @@ class EncoderLayer(nn.Module, ABC):
 
         Only a single block is not evaluated yet: any number of tokens takes a bounded time from one yield to the next.
         """
-        length = states.shape[1]
-        if length <= BLOCK:
-            mask = _mask(0, length, length, valid, self.window)
-            yield self.combine(states, _attend(*self.project(states, 0, length), mask))
-            return
+        inputs, length, _ = states.shape
+        size = max(1, min(BLOCK, _MOST_NUMBERS // (inputs * self._widest)))
+        if length <= size:
+            queries, keys, values = self.project(states, 0, length)
+            if inputs * queries.shape[1] * length**2 <= _MOST_NUMBERS:
+                mask = _mask(0, length, length, valid, self.window)
+                yield self.combine(states, _attend(queries, keys, values, mask))
+                return
         projected = []
-        for start in range(0, length, BLOCK):
-            projected.append(self.project(states[:, start : start + BLOCK], start, length))
+        for start in range(0, length, size):
+            projected.append(self.project(states[:, start : start + size], start, length))
             mx.eval(projected[-1])
             yield None
         queries, keys, values = (mx.concatenate(part, axis=2) for part in zip(*projected, strict=True))
         del projected
-        count = max(1, min(BLOCK, BLOCK * LONG // length))
-        for start in range(0, length, BLOCK):
+        count = min(size, BLOCK * LONG // length, _MOST_NUMBERS // (inputs * queries.shape[1] * length))
+        count = max(1, count)
+        for start in range(0, length, size):
             attended = []
-            for first in range(start, min(length, start + BLOCK), count):
-                last = min(length, start + BLOCK, first + count)
+            for first in range(start, min(length, start + size), count):
+                last = min(length, start + size, first + count)
                 mask = _mask(first, last, length, valid, self.window)
                 attended.append(_attend(queries[:, :, first:last], keys, values, mask))
                 mx.eval(attended[-1])
                 yield None
-            block = self.combine(states[:, start : start + BLOCK], mx.concatenate(attended, axis=1))
+            block = self.combine(states[:, start : start + size], mx.concatenate(attended, axis=1))
             mx.eval(block)
             yield block
+
+    @cached_property
+    def _widest(self) -> int:
+        """The longest axis of its weights: no array has more numbers for a token."""
+        return max((axis for _, array in tree_flatten(self.parameters()) for axis in array.shape), default=1)
 
 
 def activation(name: str) -> Callable[[mx.array], mx.array]:

@@ -102,6 +102,7 @@ class MlxEngine:
         self._weight_bytes = sum(array.nbytes for array in weights)
         self._footprint = CacheFootprint.of(network)
         self._chunks = PrefillChunks.of(sum(array.size for array in weights))
+        self._widest = max((axis for array in weights for axis in array.shape), default=1)
         self._prompt_cache = PromptCache(context.cache_bytes)
         self._generation_prompt = self._tokenize_generation_prompt(context.alive)
         self._rows: dict[int, _ActiveRow] = {}
@@ -193,7 +194,8 @@ class MlxEngine:
             return ()
         id = scoring.row.id
         try:
-            scored = scoring.advance(self._chunks.while_decoding if self._rows else self._chunks.alone)
+            chunk = self._chunks.while_decoding if self._rows else self._chunks.alone
+            scored = scoring.advance(self._chunks.limit(chunk, self._numbers(len(scoring.row.prompt))))
         except Exception as error:  # its cache is its own: no other row is affected
             del self._scoring[id]
             return [RowFailed(id, error)]
@@ -264,7 +266,7 @@ class MlxEngine:
             inputs,
             pooling=pooling,
             normalize=normalize,
-            chunk=self._chunks.while_decoding,
+            chunk=self._chunks.limit(self._chunks.while_decoding, self._numbers(max(map(len, inputs)))),
             vocab_size=self.tokenizer.vocab_size,
         )
 
@@ -276,7 +278,7 @@ class MlxEngine:
             self._network,
             inputs,
             tokens,
-            chunk=self._chunks.while_decoding,
+            chunk=self._chunks.limit(self._chunks.while_decoding, self._numbers(max(map(len, inputs)))),
             vocab_size=self.tokenizer.vocab_size,
         )
 
@@ -350,7 +352,13 @@ class MlxEngine:
         """Return the prompt tokens to read for one row in the next step, which its rows share."""
         decoding = sum(active.decoding for active in self._rows.values())
         reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
-        return self._chunks.for_each(reading, decoding=decoding > 0)
+        longest = max((active.length for active in self._rows.values() if not active.decoding), default=1)
+        return self._chunks.for_each(reading, decoding=decoding > 0, numbers=self._numbers(longest))
+
+    def _numbers(self, length: int) -> int:
+        """Return how many numbers the largest array has for each token that is read of a prompt of `length`: outputs of
+        a layer, or scores of the attention."""
+        return max(self._widest, self._chunks.score * self._footprint.heads * length)
 
     def _prefilled_event(self, response: Any) -> Prefilled:
         active = self._by_uid[response.uid]

@@ -9,11 +9,14 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.errors import InsufficientMemory
+from mlxk_mlx.engine.attention_heads import observed_heads
 from mlxk_mlx.engine.prompt_cache import Cache
 
 _UNPADDED = frozenset({"bailing_hybrid", "bailing_moe_linear", "longcat_flash_ngram", "nemotron_h"})
 """Networks of mlx-lm 0.32.2 whose state takes in the padding before the shorter one of two prompts."""
 _LARGEST_WINDOW = (1 << 31) - 1
+_MOST_HEADS = 1024
+"""Of queries; published networks have up to 128. Each has a score for each token of the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class CacheFootprint:
 
     `windows` are bytes per token and tokens of the layers that keep the last tokens only, `state_bytes` what a row
     takes whatever its length. `padded` caches skip the padding of a batch whose prompts have different lengths.
+    `heads` are those of the queries, 0 if the network has attention of its own.
     """
 
     bytes_per_token: float
@@ -30,15 +34,20 @@ class CacheFootprint:
     trimmable: bool
     sliding_window: bool
     padded: bool
+    heads: int
 
     @classmethod
     def of(cls, network: Any) -> CacheFootprint:
         """Measure the shapes of a one-token pass, which is never evaluated.
 
-        Raises `ValueError` for a sliding window that mlx-lm's caches cannot have: every batch would fail.
+        Raises `ValueError` for a sliding window that mlx-lm's caches cannot have: every batch would fail. So it does for
+        more heads than any network has.
         """
         cache: Cache = make_prompt_cache(network)
-        network(mx.array([[0]]), cache=cache)
+        with observed_heads() as heads:
+            network(mx.array([[0]]), cache=cache)
+        if max(heads, default=0) > _MOST_HEADS:
+            raise ValueError(f"its attention has {max(heads):,} heads (at most {_MOST_HEADS:,})")
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         windows = [layer.max_size for layer in flat if hasattr(layer, "max_size")]
         if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
@@ -53,7 +62,7 @@ class CacheFootprint:
                 held += layer.nbytes / layer.keys.shape[2]
         trimmable = not windows and all(layer.is_trimmable() for layer in flat)
         padded = type(network).__module__.rpartition(".")[2] not in _UNPADDED
-        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded)
+        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded, max(heads, default=0))
 
     def row_bytes(self, tokens: int) -> int:
         """Return the bytes of the caches of a row with so many tokens."""

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from mlxk_mlx.loading import runtime
 
 _MIN_CHUNK = 16
+_LARGEST_ON_CPU, _LARGEST_ON_GPU = 160_000_000, 640_000_000
+"""Numbers in one array that a step computes: 640 MB of float32, or 1.3 GB of half precision. The logits of the largest
+chunk have 134 and 537 million in networks with the largest vocabularies."""
+
+_SCORE_ON_CPU = 4
+"""A softmax takes as long as several products: half a second for 40 million scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +20,15 @@ class PrefillChunks:
     """Prompt tokens that one step may read, all rows together: while other rows decode, and while none does.
 
     The time of a step is the latency of a cancel, the wait before a new row is admitted, and the pause in the output
-    of other rows.
+    of other rows. `largest` is the most numbers that one array may have in it. A score of the attention counts for
+    `score` of them: for none on a GPU, which adds them up as they come.
     """
 
     while_decoding: int
     alone: int
     rows: int
+    largest: int
+    score: int
 
     @classmethod
     def of(cls, parameters: int) -> PrefillChunks:
@@ -30,12 +39,20 @@ class PrefillChunks:
         """
         machine = runtime.start()
         if not machine.cpu:
-            return cls(while_decoding=256, alone=2048, rows=4)
+            return cls(while_decoding=256, alone=2048, rows=4, largest=_LARGEST_ON_GPU, score=0)
         tokens = (18e9 if machine.fast_blas else 2e9) / max(1, parameters)
         alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _MIN_CHUNK)
-        return cls(while_decoding=max(_MIN_CHUNK, min(256, alone // 2)), alone=alone, rows=8)
+        return cls(max(_MIN_CHUNK, min(256, alone // 2)), alone, rows=8, largest=_LARGEST_ON_CPU, score=_SCORE_ON_CPU)
 
-    def for_each(self, reading: int, *, decoding: bool) -> int:
-        """Return the tokens of one row when `reading` rows read their prompts, and whether others are `decoding`."""
+    def for_each(self, reading: int, *, decoding: bool, numbers: int) -> int:
+        """Return the tokens of one row when `reading` rows read their prompts, and whether others are `decoding`.
+
+        `numbers` are those of the largest array, for each token.
+        """
         budget = self.while_decoding if decoding else self.alone
-        return max(_MIN_CHUNK, budget // max(1, reading))
+        each = max(_MIN_CHUNK, budget // max(1, reading))
+        return self.limit(each * max(1, reading), numbers) // max(1, reading) or 1
+
+    def limit(self, tokens: int, numbers: int) -> int:
+        """Return how many of `tokens` a step may read, whose largest array has `numbers` for each."""
+        return max(1, min(tokens, self.largest // max(1, numbers)))
