@@ -129,15 +129,15 @@ def test_paths_of_the_environment_are_absolute_and_the_settings_exist(manager, t
     monkeypatch.setenv("HF_HOME", "./hf")
     monkeypatch.setenv("MLXK_CONFIG", "../settings.toml")
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    assert service("install").code == 2 and not (tmp_path / "work" / "config").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert service("install").code == 2 and not (tmp_path / "here" / "config").exists()
     (tmp_path / "settings.toml").write_text("")
     assert service("install").code == 0
-    unit = (tmp_path / "work" / "config" / "systemd" / "user" / "mlxk.service").read_text().splitlines()
+    unit = (tmp_path / "here" / "config" / "systemd" / "user" / "mlxk.service").read_text().splitlines()
     assert {
-        f"Environment=XDG_CONFIG_HOME={tmp_path}/work/config",
-        f"Environment=HF_HOME={tmp_path}/work/hf",
+        f"Environment=XDG_CONFIG_HOME={tmp_path}/here/config",
+        f"Environment=HF_HOME={tmp_path}/here/hf",
         f"Environment=MLXK_CONFIG={tmp_path}/settings.toml",
         "Environment=HF_ENDPOINT=http://hub.example",
     } <= set(unit)
