@@ -77,6 +77,10 @@ class Repository:
         """Return the commits whose snapshots exist, sorted."""
         return tuple(sorted(entry.name for entry in _folders(self.path / "snapshots")))
 
+    def unreadable(self) -> Path | None:
+        """Return the folder that this user may not read, so that the snapshots count as absent; None without one."""
+        return next(filter(_is_denied, (self.path, self.path / "snapshots")), None)
+
     def partial_downloads(self) -> tuple[int, ...]:
         """Return the sizes in bytes of partially downloaded files; none for a folder that cannot be read."""
         found = []
@@ -115,6 +119,13 @@ class Repository:
         return dict(sorted(found.items()))
 
 
+def unreadable_cache() -> Path | None:
+    """Return the folder that this user may not read, and so none of the cache; None if there is no such folder."""
+    cache = hub_cache()
+    existing = next((path for path in (cache, *cache.parents) if path_exists(path)), None)
+    return existing if existing is not None and _is_denied(existing) else None
+
+
 def cached_repositories() -> list[Repository]:
     """Return every model repository of the cache, sorted by name; none without a cache."""
     try:
@@ -134,6 +145,10 @@ def _folders(path: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise_system_limit(error)
         return []
+
+
+def _is_denied(path: Path) -> bool:
+    return path_exists(path) and not os.access(path, os.R_OK | os.X_OK)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

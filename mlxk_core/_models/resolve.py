@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from mlxk_core._errors import AmbiguousModel, ModelError, ModelNotFound
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Verdict
-from mlxk_core._models.cache import cached_repositories
+from mlxk_core._models.cache import cached_repositories, unreadable_cache
 from mlxk_core._models.local_paths import is_model_folder, model_at
 from mlxk_core._models.model import Model
 from mlxk_core._models.offers import Offer, listed_as, narrow, only_one, readings_of, with_origin
@@ -141,12 +142,17 @@ class Resolver:
         return sorted({offer.name for offer in self._offers()}, key=natural_key)
 
     def unfinished(self) -> list[Model]:
-        """Return the repositories with nothing but partial downloads, as models without files.
-
-        Their names are not found by `find`, so that a run offers to pull them.
-        """
-        found = [each for each in cached_repositories() if not each.commits() and each.partial_downloads()]
-        return [Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub") for each in found]
+        """Return the repositories that have nothing but partial downloads, as models without files, and those that
+        cannot be read. Their names are not found by `find`, so that a run offers to pull them."""
+        found = []
+        for each in cached_repositories():
+            if each.commits():
+                continue
+            if denied := each.unreadable():
+                found.append(Model(name=each.name, path=denied, origin="hub"))
+            elif each.partial_downloads():
+                found.append(Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub"))
+        return found
 
     def _offers(self) -> list[Offer]:
         stored = [Offer(each.name, _HUB, repository=each) for each in cached_repositories() if each.commits()]
@@ -158,12 +164,20 @@ class Resolver:
         return stored + offered
 
 
+def _denied(name: str) -> Path | None:
+    """Return the folder that would have to be read to know whether it has a model of that name."""
+    named = (each for each in cached_repositories() if name.casefold() in each.name.casefold())
+    return unreadable_cache() or next(filter(None, (each.unreadable() for each in named)), None)
+
+
 def _not_found(
     text: str, reference: NameReference, offers: Sequence[Offer], commands: Collection[str]
 ) -> ModelNotFound:
     """Return the error, with a hint that uses only `commands` that are installed."""
     if is_model_folder(text):
         return ModelNotFound(text, hint=f"To use the folder of that name, write `./{text}`.")
+    if denied := _denied(reference.name):
+        return ModelNotFound(text, hint=f"Permission denied: cannot read {denied}.")
     if "/" not in text and (similar := similar_name(reference.name, [offer.name for offer in offers])):
         return ModelNotFound(text, hint=f"Did you mean `{short_name(similar)}`?")
     if reference.is_hub_name:

@@ -10,6 +10,7 @@ from mlxk_core._models.cache import (
     cached_repositories,
     check_hub_cache,
     hub_cache,
+    unreadable_cache,
 )
 from mlxk_core._models.classify import Facts
 from mlxk_core._models.declared_stops import StopToken, listed_stop_tokens, native_stop_tokens
@@ -101,5 +102,6 @@ __all__ = [
     "regular_file",
     "short_name",
     "similar_name",
+    "unreadable_cache",
     "weight_format",
 ]

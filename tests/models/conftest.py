@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,33 @@ def alone(mlxk: Processes) -> Ask:
         return mlxk(*args, env={"MLXK_DISABLE_PLUGINS": "smollm2"})
 
     return run
+
+
+@pytest.fixture
+def bound(mlxk: Processes) -> Ask:
+    """The same, bound by the modes of files, also where root runs the tests."""
+
+    def run(*args: str) -> Result:
+        done = subprocess.run(
+            mlxk.command(*args),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "MLXK_DISABLE_PLUGINS": "smollm2"},
+            preexec_fn=_obey_modes if os.geteuid() == 0 else None,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    if os.geteuid() == 0 and sys.platform != "linux":
+        pytest.skip("needs a user whom permissions bind")
+    return run
+
+
+def _obey_modes() -> None:
+    """Let no program that this process executes have the capabilities that make root ignore the modes of files."""
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+    for capability in (dac_override, dac_read_search):
+        assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.paths import is_file
 
 if TYPE_CHECKING:
     from huggingface_hub import DeleteCacheStrategy
@@ -89,7 +90,7 @@ def plan_deletion(cache: Path, name: str, folder: Path, revision: str | None) ->
     if whole:
         strategy = _strategy(cache, repos={folder})
         # If the folder is a link, only the link is deleted and its target stays.
-        freed = 0 if folder.is_symlink() else sum(_sizes(_entries(folder))) + _freed_in_store(cache, folder)
+        freed = 0 if _is_link(folder) else sum(_sizes(_entries(folder))) + _freed_in_store(cache, folder)
     else:
         kept = {blob for each in local if each not in chosen for blob in _blobs(folder / "snapshots" / each)}
         blobs = {blob for each in chosen for blob in _blobs(folder / "snapshots" / each)}
@@ -131,7 +132,7 @@ def _strategy(
 def _blobs(snapshot: Path) -> Iterator[Path]:
     """Yield the direct targets of a snapshot's links; those may be links into the store that repositories share."""
     for path in _entries(snapshot):
-        if path.is_symlink():
+        if _is_link(path):
             yield Path(os.path.normpath(path.parent / path.readlink()))
 
 
@@ -139,13 +140,13 @@ def _freed_in_store(cache: Path, folder: Path) -> int:
     """Return the bytes of shared files that only this repository uses, by huggingface_hub's lists of their links."""
     freed = 0
     for blob in _entries(folder / "blobs"):
-        target = Path(os.path.normpath(blob.parent / blob.readlink())) if blob.is_symlink() else None
+        target = Path(os.path.normpath(blob.parent / blob.readlink())) if _is_link(blob) else None
         if target is None or not target.is_relative_to(cache / "blobs"):
             continue
         try:
             links = target.with_name(target.name + _LISTED_IN).read_text(encoding="utf-8").split("\n")
             others = [cache / link for link in links if link and not link.startswith(f"{folder.name}/")]
-            if not any(other.is_symlink() for other in others):
+            if not any(map(_is_link, others)):
                 freed += target.stat().st_size
         except (OSError, UnicodeDecodeError):  # huggingface_hub keeps a file without a list
             continue
@@ -154,18 +155,22 @@ def _freed_in_store(cache: Path, folder: Path) -> int:
 
 def _entries(path: Path) -> Iterator[Path]:
     """Yield the files and links at or below `path`; what disappears meanwhile or cannot be read is skipped."""
-    if path.is_symlink() or path.is_file():
+    if _is_link(path) or is_file(path):
         yield path
         return
     for folder, folders, names in os.walk(path):
         yield from (Path(folder) / name for name in names)
-        yield from (link for name in folders if (link := Path(folder) / name).is_symlink())
+        yield from (link for name in folders if _is_link(link := Path(folder) / name))
+
+
+def _is_link(path: Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114 - pathlib raises in a folder that may not be read
 
 
 def _sizes(paths: Iterable[Path]) -> Iterator[int]:
     for path in paths:
         try:
-            if not path.is_symlink():
+            if not _is_link(path):
                 yield path.stat().st_size
         except OSError:  # deleted meanwhile
             continue
@@ -179,7 +184,8 @@ def _is_read_only(path: Path) -> bool:
 
 
 def _has_locked_folder(path: Path) -> bool:
-    return any(not os.access(folder, os.W_OK) for folder, _, _ in os.walk(path))
+    folders = [path, *(Path(parent, name) for parent, names, _ in os.walk(path) for name in names)]
+    return any(not os.access(folder, os.R_OK | os.W_OK | os.X_OK) for folder in folders)
 
 
 def _text(path: Path) -> str:

@@ -13,7 +13,7 @@ import click
 from mlxk_core.api import Model
 from mlxk_core.api.commands import Session, complete_model, json_option
 from mlxk_core.api.errors import BrokenModel, MlxkError, ModelNotFound, kind_of
-from mlxk_core.api.models import Health, Problem, Resolver, short_name
+from mlxk_core.api.models import Health, Problem, Resolver, short_name, unreadable_cache
 from mlxk_core.api.text import human_size, plural
 from mlxk_hub.settings import check_settings
 from mlxk_models import inventory
@@ -79,6 +79,8 @@ def health(session: Session, model: str | None, verify: bool) -> dict[str, Any] 
     if not session.output.json:
         _show(session, reports)
     data = _as_json(reports)
+    if model is None and (denied := unreadable_cache()):
+        raise MlxkError(f"Permission denied: cannot read {denied}, so models of the cache were not checked.", data=data)
     if error := _error([report.finding for report in reports], data):
         raise error
     return data if session.output.json else None

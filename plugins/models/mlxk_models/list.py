@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -13,8 +12,7 @@ import click
 from mlxk_core.api import Model
 from mlxk_core.api.commands import Session, complete_model, escape_control, json_option
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.models import Resolver, hub_cache, short_name
-from mlxk_core.api.paths import path_exists
+from mlxk_core.api.models import Resolver, hub_cache, short_name, unreadable_cache
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import humanize, inventory
 from mlxk_models.entry import Entry
@@ -58,6 +56,8 @@ def list_(
     if quiet and (output.json or verbose):
         raise InvalidOption("--quiet", f"cannot be used with {'--json' if output.json else '--verbose'}.")
     found = inventory.all_models(Resolver(session.host))
+    if denied := unreadable_cache():
+        output.note(f"warning: Permission denied: cannot read {denied}, so models of the cache are not listed.")
     if pattern:
         found = [model for model in found if pattern.casefold() in model.name.casefold()]
     found.sort(key=_SORTS[sort])
@@ -93,16 +93,10 @@ def list_(
     if hidden:
         count = plural(hidden, "more model" if shown else "model")
         output.note(f"{count} cannot run here; `mlxk list --all` shows {'it' if hidden == 1 else 'them'}.")
-    elif not found:
-        output.note(f"No models match `{pattern}`." if pattern else _nothing())
+    elif not found and not denied:
+        nothing = f"No models in {hub_cache()}. `mlxk pull ORG/NAME` downloads one from the hub."
+        output.note(f"No models match `{pattern}`." if pattern else nothing)
     return None
-
-
-def _nothing() -> str:
-    cache = hub_cache()
-    if path_exists(cache) and not os.access(cache, os.R_OK | os.X_OK):
-        return f"Permission denied: cannot read the cache {cache}."
-    return f"No models in {cache}. `mlxk pull ORG/NAME` downloads one from the hub."
 
 
 def _columns(*, health: bool, verbose: bool) -> list[Column]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def lock_files(cache: Path, folder: str) -> list[Path]:
     """Return every lock file of the repository in `folder`. huggingface_hub keeps them after a download."""
-    return sorted(path for path in (cache / ".locks" / folder).rglob("*.lock") if path.is_file())
+    walked = os.walk(cache / ".locks" / folder)  # skips what may not be read, where pathlib raises
+    return sorted(Path(parent, name) for parent, _, names in walked for name in names if name.endswith(".lock"))
 
 
 def in_use(locks: Sequence[Path]) -> list[Path]:
@@ -26,16 +29,15 @@ def in_use(locks: Sequence[Path]) -> list[Path]:
 
 
 def remove(cache: Path, folder: str, locks: Sequence[Path]) -> None:
-    """Delete lock files and the folders they leave empty."""
+    """Delete lock files and the folders they leave empty, as far as this user may: they do no harm."""
     for path in locks:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
     for parent in sorted({path.parent for path in locks}, key=lambda parent: -len(parent.parts)):
         _remove_if_empty(parent)
     _remove_if_empty(cache / ".locks" / folder)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # not empty, or removed already
         folder.rmdir()
-    except OSError:
-        pass  # not empty, or removed already

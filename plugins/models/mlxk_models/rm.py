@@ -26,6 +26,7 @@ from mlxk_core.api.models import (
     in_use,
     parse_reference,
     short_name,
+    unreadable_cache,
 )
 from mlxk_core.api.text import human_size, plural
 from mlxk_models import locks
@@ -166,8 +167,10 @@ def _check_complete(text: str, name: str) -> None:
 
 
 def _remains(reference: NameReference) -> str | None:
-    """Return the repository of exactly that name, even if it has no files left."""
-    names = {each.name for each in cached_repositories()}
+    """Return the repository of exactly that name, even if it has no files left; not if that cannot be known."""
+    if unreadable_cache():
+        return None
+    names = {each.name for each in cached_repositories() if not each.unreadable()}
     return next((name for name in (reference.name, full_name(reference.name)) if name in names), None)
 
 

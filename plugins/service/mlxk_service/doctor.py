@@ -19,7 +19,7 @@ from mlxk_core.api.commands import Session, json_option
 from mlxk_core.api.errors import Kind, MlxkError
 from mlxk_core.api.generation import machine_memory
 from mlxk_core.api.host import Host
-from mlxk_core.api.models import Resolver, cached_repositories, check_hub_cache, hub_cache
+from mlxk_core.api.models import Resolver, cached_repositories, check_hub_cache, hub_cache, unreadable_cache
 from mlxk_core.api.paths import NoHomeFolder, is_folder, path_exists
 from mlxk_core.api.settings import settings_file, settings_warnings
 from mlxk_core.api.text import human_size
@@ -154,6 +154,9 @@ def _check_cache(host: Host) -> Check:
         cache = check_hub_cache()
     except MlxkError as error:
         return Check(name="cache", state="error", text=str(error), fix="Set HF_HOME or HF_HUB_CACHE to a folder.")
+    if denied := unreadable_cache():
+        text = f"Permission denied: cannot read {denied}"
+        return Check(name="cache", state="error", text=text, fix="Change its owner or mode, or set HF_HOME.")
     existing = next((folder for folder in (cache, *cache.parents) if path_exists(folder)), cache)
     if not os.access(existing, os.W_OK):
         return Check(
