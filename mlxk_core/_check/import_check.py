@@ -27,7 +27,7 @@ print(json.dumps([sorted({name.partition(".")[0] for name in sys.modules}), seco
 
 def import_problems(module: str) -> list[str]:
     """Import `module` in a process of its own, and return what is wrong with that."""
-    done = subprocess.run([sys.executable, "-c", _IMPORT, module], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", _IMPORT, module], capture_output=True, text=True, check=False)
     try:
         modules, seconds, printed = json.loads(done.stdout)
     except ValueError:

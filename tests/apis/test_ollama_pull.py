@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mlxk_ollama.pull_process import PullProcess
 from mlxk_ollama.shared_pulls import MOST_CLIENTS, MOST_PULLS
 from mlxk_testing.tiny_models import random_model
 from tests.hub.server import Hub
@@ -61,6 +62,13 @@ def names(server: ServerProcess) -> set[str]:
     found = {model["name"] for model in json.loads(connection.getresponse().read())["models"]}
     connection.close()
     return found
+
+
+def test_a_pull_imports_nothing_from_the_working_folder(repository, hub_cache, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "json.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path / "here")
+    assert PullProcess(NAME).run(lambda progress: None) is None
 
 
 def test_a_pull_streams_its_progress_and_the_model_can_be_used(repository, server):

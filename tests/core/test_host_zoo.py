@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from mlxk_core._check.import_check import import_problems
+
 BROKEN = {
     "missing-import": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
     "syntax": ("def mlxk_commands(:", "SyntaxError"),
@@ -109,6 +111,12 @@ def test_checking_imports_what_is_named_and_so_finds_a_command_that_cannot_start
     assert zoo.mlxk("plugins", "--json").json["data"]["plugins"]
     checked = zoo.mlxk("plugins", "--check", "--json")
     assert checked.json["error"]["details"]["plugins"] == ["hollow"]
+
+
+def test_checking_imports_nothing_from_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
+    assert import_problems("mlxk_core.api") == []
 
 
 COMMAND_WITHOUT_MODULE = """

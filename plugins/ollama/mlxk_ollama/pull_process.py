@@ -61,7 +61,7 @@ class PullProcess:
     """Pulls `name`; `run` returns when it is over. `interrupt` may be called before, and by any thread."""
 
     def __init__(self, name: str) -> None:
-        self._command = [sys.executable, "-m", "mlxk_core", "pull", "--json", "--progress-json", "--", name]
+        self._command = [sys.executable, "-P", "-m", "mlxk_core", "pull", "--json", "--progress-json", "--", name]
         self._lock = threading.Lock()
         self._interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
