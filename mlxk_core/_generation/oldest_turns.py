@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate, count
 from typing import Protocol, TypeVar
 
 from mlxk_core._errors import ContextLengthExceeded
@@ -11,6 +13,12 @@ from mlxk_core._generation.request import GenerationRequest, Message
 
 _ROOM = 4
 """The part of the context that is left to the answer, where the request does not say: one in so many."""
+_GUESSES = 8
+"""Renderings, which may take seconds each, after which no more is concluded from the size of a prompt."""
+_CHARACTERS = 4
+"""Of a token, roughly."""
+_MESSAGE = 20
+"""Characters around a message, roughly."""
 
 
 class Rendered(Protocol):
@@ -29,25 +37,36 @@ def fitted(request: GenerationRequest, window: int, render: Callable[[Generation
     messages = request.messages
     limit = window - min(request.max_tokens or window // _ROOM, window // 2)
     starts = [0, *_turns(messages)]
+    sizes = list(accumulate(map(_size, reversed(messages))))[::-1]
     first, last = 0, len(starts) - 1
-    fits: dict[int, _P] = {}
-    while first < last:  # the smallest number of turns to drop
-        middle = (first + last) // 2 if fits or first else first  # most conversations fit as they are
-        prompt = _within(limit, render, _without(request, messages, starts[middle]))
-        if prompt is None:
-            first = middle + 1
+    found: _P | None = None
+    dropped = 0  # most conversations fit as they are
+    for attempt in count():  # the smallest number of turns to drop is from `first` to `last`
+        if first == last:
+            return found if found is not None else render(_without(request, messages, starts[last]))
+        size = sizes[starts[dropped]]
+        try:
+            prompt = render(_without(request, messages, starts[dropped]))
+        except ContextLengthExceeded:  # it may not have counted the tokens
+            fits, likely = False, min(size // 2, limit * _CHARACTERS)
         else:
-            fits[middle], last = prompt, middle
-    return fits.get(first) or render(_without(request, messages, starts[first]))
+            fits = len(prompt.tokens) <= limit
+            likely = size * limit // max(len(prompt.tokens), 1)
+        if fits:
+            found, last = prompt, dropped
+        else:
+            first = dropped + 1
+        if attempt < _GUESSES:
+            dropped = bisect_left(starts, -likely, key=lambda start: -sizes[start])
+        else:
+            dropped = (first + last) // 2
+        dropped = max(first, min(dropped, last - 1))
+    raise AssertionError("unreachable")
 
 
-def _within(limit: int, render: Callable[[GenerationRequest], _P], request: GenerationRequest) -> _P | None:
-    """Return the prompt of `request`; None if it has more than `limit` tokens."""
-    try:
-        prompt = render(request)
-    except ContextLengthExceeded:
-        return None
-    return prompt if len(prompt.tokens) <= limit else None
+def _size(message: Message) -> int:
+    """Return about how many characters `message` adds to a prompt."""
+    return _MESSAGE + len(message.content) + sum(len(call.arguments) for call in message.tool_calls)
 
 
 def _turns(messages: Sequence[Message]) -> list[int]:
