@@ -73,6 +73,17 @@ def test_harmony_holds_little_white_space(suffix, follows, tmp_path) -> None:
     assert "".join(part for _, part in extracted.runs).strip() == follows[-2:]
 
 
+def test_harmony_holds_little_white_space_after_a_role(tmp_path) -> None:
+    def make():
+        return HarmonyExtractor(ExtractorContext(model=Model(name="m", path=tmp_path)))
+
+    text = "assistant" + " " * 4_200
+    assert make().feed(text)
+    for follows in ("", "Hi", "<|channel|>analysis<|message|>Hi"):
+        extracted = assert_split_invariant(make, text + follows)
+        assert "".join(part for _, part in extracted.runs).startswith("assistant ")
+
+
 def test_harmony_keeps_every_word_of_wild_messages(tmp_path) -> None:
     draw = random.Random(3)
     model = Model(name="a model", path=tmp_path)

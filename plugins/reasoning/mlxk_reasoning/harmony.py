@@ -9,7 +9,18 @@ from enum import Enum, auto
 from mlxk_core.api import Channel, Delta, ExtractorContext, ExtractorEvent, ToolCallDelta
 from mlxk_core.api.formats import new_call_id
 from mlxk_core.api.text import MarkerMatch, markers
-from mlxk_reasoning.header import CHANNEL, CONSTRAIN, MESSAGE, START, Call, Header, Target, begins, goes_on
+from mlxk_reasoning.header import (
+    CHANNEL,
+    CONSTRAIN,
+    MESSAGE,
+    MOST_SPACE,
+    START,
+    Call,
+    Header,
+    Target,
+    begins,
+    goes_on,
+)
 
 END, RETURN, CALL = "<|end|>", "<|return|>", "<|call|>"
 MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, END, RETURN, CALL)
@@ -22,8 +33,6 @@ _STRIPPED = {
 }
 _STRIPPED_OPENING = "analysis"
 _INK = re.compile(r"\S")
-_MOST_SPACE = 4096
-"""Characters of white space after which no header is expected. All of it is searched again for every token."""
 
 
 class _State(Enum):
@@ -106,7 +115,7 @@ class HarmonyExtractor:
         ink = _INK.search(text, at)
         here = ink.start() if ink else len(text)
         # Between messages white space means nothing; at the very beginning it may be the answer's.
-        if self._untouched and here - at > _MOST_SPACE:
+        if self._untouched and here - at > MOST_SPACE:
             self._open(Channel.CONTENT)
             return [], at
         if ink is None:

@@ -26,6 +26,8 @@ _HEADER_WORD = re.compile(rf"(?:{'|'.join(_WORDS)})+|(?:{'|'.join(map(re.escape,
 _HEAD = re.compile(rf"\s*(?:{ROLE}\b)?\s*(?:(?P<name>{'|'.join(_NAMES)})\b)?\s*")
 _TYPE = re.compile(rf"{re.escape(CONSTRAIN)}(?:json|code|text)?")
 _LONGEST = 400  # characters; anything longer is an answer whose header was never terminated
+MOST_SPACE = 4096
+"""Characters of white space after which no header is expected. All of it is searched again for every token."""
 _VISIBLE = re.compile(r"\S")
 _WORD = re.compile(r"[^\W\d_]{2}")  # two letters in a row
 
@@ -139,6 +141,8 @@ def begins(text: str, at: int, *, final: bool) -> bool | None:
     if role is None:
         return False
     ink = _VISIBLE.search(text, role.end)
+    if (ink.start() if ink else len(text)) - role.end > MOST_SPACE:
+        return False
     if role.marker is None or ink is None:
         return False if final else None
     follows = markers("to=", CHANNEL, MESSAGE).match(text, ink.start(), final=final)
