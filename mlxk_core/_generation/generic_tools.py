@@ -23,6 +23,7 @@ from mlxk_core._text.markers import markers
 
 _START, _END = "<tool_call>", "</tool_call>"
 _MAX_ENDS = 64
+"""Ends of a call that are tried; and how often, on average, a response is read to find out what is a call in it."""
 _NAMED = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*', re.DOTALL)
 _INSTRUCTIONS = (
     "You can call tools. Call one when it helps to answer, and answer directly when none does. The tools, one JSON "
@@ -105,7 +106,13 @@ class GenericToolExtractor:
         self._text = ""
         self._later: list[str] = []
         """What came after `_text` and cannot end the call that is open: it is added all at once."""
+        self._last = ""
+        """The end of the content so far: the marker that ends a call may be cut."""
         self._open = False
+        self._at = self._ends = 0
+        """Where the end of the open call is searched, and how many were inside of its strings."""
+        self._fed = self._looked_at = 0
+        """Characters of the content, and of the texts that were looked at for a call."""
         self._calls = 0
         self._cut = False
 
@@ -135,14 +142,18 @@ class GenericToolExtractor:
         for event in events:
             if isinstance(event, Delta) and event.channel is Channel.CONTENT:
                 self._later.append(event.text)
-                if not self._open or _END[-1] in event.text:
+                seen = self._last + event.text
+                self._last = seen[1 - len(_END) :]
+                if not self._open or _END in seen:
                     yield from self._scan(final=False)
             else:
                 yield from self._scan(final=True)
                 yield event
 
     def _join(self) -> None:
-        self._text += "".join(self._later)
+        later = "".join(self._later)
+        self._text += later
+        self._fed += len(later)
         self._later.clear()
 
     def _scan(self, *, final: bool) -> Iterator[ExtractorEvent]:
@@ -153,7 +164,7 @@ class GenericToolExtractor:
                 yield from self._emit(found.start if found else len(self._text))
                 if found is None or found.marker is None:
                     return
-                self._open = True
+                self._open, self._at, self._ends = True, len(_START), 0
             call, used = self._read(final=final)
             if call is not None:
                 self._text, self._open = self._text[used:], False
@@ -194,17 +205,19 @@ class GenericToolExtractor:
 
         Without a call, the length is that of what is only text; 0 while more text is needed to tell.
         """
-        at = len(_START)
-        for _ in range(_MAX_ENDS):
-            at = self._text.find(_END, at)
+        while self._ends < _MAX_ENDS:
+            at = self._text.find(_END, self._at)
+            if at < 0 and not final:
+                return None, 0
+            self._looked_at += len(self._text)
+            if self._looked_at > _MAX_ENDS * self._fed:
+                return None, len(self._text)
             body = self._text[len(_START) : at if at >= 0 else len(self._text)].strip()
-            if (at >= 0 or final) and (call := self._call(body)):
+            if call := self._call(body):
                 return call, at + len(_END) if at >= 0 else len(self._text)
-            if at < 0:
-                return None, len(_START) if final else 0
-            if not ends_in_string(body):
+            if at < 0 or not ends_in_string(body):
                 return None, len(_START)
-            at += len(_END)  # the marker is inside a string of the arguments
+            self._at, self._ends = at + len(_END), self._ends + 1  # the marker is inside a string of the arguments
         return None, len(_START)
 
     def _call(self, body: str) -> ToolCallDelta | None:
