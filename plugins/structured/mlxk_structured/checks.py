@@ -29,11 +29,21 @@ _FULL = "grammar.symbols.len()"
 
 def new_matcher(tokenizer: Any, text: str) -> Any:
     """Return a matcher of a Lark grammar, which may be in error: also if the grammar has no answer at all."""
-    grammar = llguidance.LLMatcher.grammar_from_lark(text)
-    matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
-    if not matcher.is_error():
-        matcher.compute_bitmask()  # a grammar without any answer shows here
+    matcher = compiled(tokenizer, text)
+    find_first(matcher)
     return matcher
+
+
+def compiled(tokenizer: Any, text: str) -> Any:
+    """Return a matcher of a Lark grammar, which may be in error."""
+    grammar = llguidance.LLMatcher.grammar_from_lark(text)
+    return llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+
+
+def find_first(matcher: Any) -> None:
+    """Find the tokens that an answer may begin with. `matcher` is in error if there are none."""
+    if not matcher.is_error():
+        matcher.compute_bitmask()
 
 
 def check_here(grammar: Part) -> Any:

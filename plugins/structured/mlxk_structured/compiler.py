@@ -5,48 +5,31 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Matches, Part, TokenConstraint, Vocabulary, leaves
 from mlxk_core.api.processes import Slots
-from mlxk_structured import trial
+from mlxk_structured import checks, trial
 from mlxk_structured.checks import check_here, check_steps, error_of, is_quick, new_matcher
+from mlxk_structured.compiled_grammars import CompiledGrammar, CompiledGrammars, GrammarKey
 from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
-from mlxk_structured.lark import GRAMMARS, Grammar, lark
-from mlxk_structured.matcher import Matcher, StepTime
+from mlxk_structured.lark import GRAMMARS, lark
+from mlxk_structured.matcher import LexerMemory, Matcher
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer, vocabulary_key
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
-_CACHED = 128
-_CACHED_BYTES = 256 << 20
-"""Compiled grammars kept for a model, and their bytes."""
 _QUICK_SECONDS = 0.1
 """CPU time of the trials of what is compiled at once."""
 _COMPILING = 1
 """Other grammars that are compiled at once: each may take a core and hundreds of megabytes meanwhile."""
 
-_Key = tuple[tuple[frozenset[int], frozenset[int]], str]
-"""A vocabulary of the model, and the fingerprint of a grammar."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A grammar compiled for one model."""
-
-    matcher: Any
-    written: Grammar
-    memory: int
-    steps: StepTime
-
 
 class Compiler:
-    """`SlowConstraintCompiler` on llguidance. Compiled grammars are cached, by model; each row gets a copy.
+    """`SlowConstraintCompiler` on llguidance. Compiled grammars are kept; each row gets a copy.
 
     What is made for a model goes with its tokenizer: nothing that is kept here may refer to that.
 
@@ -59,8 +42,7 @@ class Compiler:
         self._lock = threading.Lock()
         self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
         self._verdicts = Verdicts()
-        self._compiled: weakref.WeakKeyDictionary[Tokenizer, OrderedDict[_Key, _Compiled]]
-        self._compiled = weakref.WeakKeyDictionary()
+        self._compiled = CompiledGrammars()
         self._compiling = Slots(_COMPILING)
 
     def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
@@ -70,7 +52,7 @@ class Compiler:
             return False  # `check` refuses it at once
         if vocabulary is None:
             return self._verdicts.find(key) is None and not is_quick(grammar)
-        known = self._find(vocabulary, (vocabulary_key(vocabulary), key)) is not None
+        known = self._compiled.find(vocabulary.tokenizer, (vocabulary_key(vocabulary), key)) is not None
         return not known and not self._compiles_quickly(grammar)
 
     def check(self, grammar: Part, /, *, waiting: Callable[[], None] = lambda: None) -> None:
@@ -105,15 +87,16 @@ class Compiler:
         self, grammar: Part, vocabulary: Vocabulary, /, *, waiting: Callable[[], None] = lambda: None
     ) -> TokenConstraint:
         key = (vocabulary_key(vocabulary), fingerprint(grammar))
-        compiled = self._find(vocabulary, key)
+        compiled = self._compiled.find(vocabulary.tokenizer, key)
         if compiled is None:
             if self._compiles_quickly(grammar):
                 compiled = self._compile(key, grammar, vocabulary)
             else:
                 self._check_parts(grammar, waiting)
                 with self._compiling.hold(waiting):
-                    compiled = self._find(vocabulary, key) or self._compile(key, grammar, vocabulary)
-        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps)
+                    found = self._compiled.find(vocabulary.tokenizer, key)
+                    compiled = found or self._compile(key, grammar, vocabulary)
+        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps, compiled.lexer)
         written = compiled.written
         return self._distinct(matcher, grammar, compiled, vocabulary) if written.distinct else matcher
 
@@ -125,26 +108,17 @@ class Compiler:
             if isinstance(part, Matches):
                 self.check(part, waiting=waiting)
 
-    def _find(self, vocabulary: Vocabulary, key: _Key) -> _Compiled | None:
-        with self._lock:
-            of_model = self._compiled.get(vocabulary.tokenizer)
-            compiled = of_model.get(key) if of_model is not None else None
-            if of_model is not None and compiled is not None:
-                of_model.move_to_end(key)
-            return compiled
-
-    def _compile(self, key: _Key, grammar: Part, vocabulary: Vocabulary) -> _Compiled:
+    def _compile(self, key: GrammarKey, grammar: Part, vocabulary: Vocabulary) -> CompiledGrammar:
         written = lark(grammar, vocabulary.markers)
-        matcher = new_matcher(self._tokenizers.get(vocabulary), written.text)
+        matcher = checks.compiled(self._tokenizers.get(vocabulary), written.text)
+        lexer = LexerMemory(self._compiled.shrink)
+        begun = time.thread_time()
+        checks.find_first(matcher)
+        lexer.add(time.thread_time() - begun)
         if matcher.is_error():
             raise error_of(grammar, matcher.get_error())
-        compiled = _Compiled(matcher, written, self._memory(grammar), StepTime())
-        with self._lock:
-            of_model = self._compiled.setdefault(vocabulary.tokenizer, OrderedDict())
-            of_model[key] = compiled
-            total = sum(each.memory for each in of_model.values())
-            while len(of_model) > 1 and (len(of_model) > _CACHED or total > _CACHED_BYTES):
-                total -= of_model.popitem(last=False)[1].memory
+        compiled = CompiledGrammar(matcher, written, self._memory(grammar), lexer, self._compiled.steps(key))
+        self._compiled.add(vocabulary.tokenizer, key, compiled)
         return compiled
 
     def _compiles_quickly(self, grammar: Part) -> bool:
@@ -161,7 +135,7 @@ class Compiler:
         return sum(verdict.memory for verdict in verdicts if verdict is not None)
 
     def _distinct(
-        self, inner: TokenConstraint, grammar: Part, compiled: _Compiled, vocabulary: Vocabulary
+        self, inner: TokenConstraint, grammar: Part, compiled: CompiledGrammar, vocabulary: Vocabulary
     ) -> TokenConstraint:
         written = compiled.written
         embedded = not isinstance(grammar, Matches)

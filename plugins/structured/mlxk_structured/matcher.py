@@ -1,8 +1,9 @@
-"""The constraint of one row, and the time that the steps of its grammar take."""
+"""The constraint of one row, and the time and the memory that the steps of its grammar take."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
@@ -12,6 +13,11 @@ STEP_SECONDS = 0.005
 _MORE_SECONDS = 1.0
 """How much more the steps of all rows of a grammar may take, before those that take long fail."""
 SLOW = "it is too complex: each of its tokens takes long"
+_BYTES_A_SECOND = 512 << 20
+"""What steps add to a lexer in a second of CPU time, at most: llguidance does not tell its size. Steps of ordinary
+schemas add next to nothing, but those are compiled again in milliseconds."""
+_REPORTED = 16 << 20
+"""Growth in bytes that is reported."""
 
 
 class StepTime:
@@ -28,12 +34,38 @@ class StepTime:
             raise ConstraintFailure(f"The constraint cannot be followed: {SLOW}.")
 
 
+class LexerMemory:
+    """What the rows of one compiled grammar add to it: copies of a matcher share its lexer, with all states it had.
+
+    `memory` is an upper bound, in bytes. `full` says that the lexer takes no further state: that fails all its rows.
+    `grown` is called now and then when either has changed.
+    """
+
+    def __init__(self, grown: Callable[[], None]) -> None:
+        self.memory = 0
+        self.full = False
+        self._reported = 0
+        self._grown = grown
+
+    def add(self, seconds: float) -> None:
+        """Count a part of a step."""
+        self.memory += int(seconds * _BYTES_A_SECOND)
+        if self.memory - self._reported > _REPORTED:
+            self._reported = self.memory
+            self._grown()
+
+    def fill(self) -> None:
+        self.full = True
+        self._grown()
+
+
 class Matcher:
     """`TokenConstraint` on one llguidance matcher."""
 
-    def __init__(self, matcher: Any, steps: StepTime) -> None:
+    def __init__(self, matcher: Any, steps: StepTime, lexer: LexerMemory) -> None:
         self._matcher = matcher
         self._steps = steps
+        self._lexer = lexer
 
     @property
     def complete(self) -> bool:
@@ -42,7 +74,7 @@ class Matcher:
     def mask(self) -> bytes | None:
         begun = time.thread_time()
         mask: bytes = self._matcher.compute_bitmask()
-        self._steps.add(time.thread_time() - begun)
+        self._count(time.thread_time() - begun)
         if self._matcher.is_error():
             raise ConstraintFailure(f"The constraint is too complex: {reason_of(self._matcher.get_error())}.")
         return mask
@@ -50,11 +82,17 @@ class Matcher:
     def accept(self, token: int, /) -> None:
         begun = time.thread_time()
         accepted = self._matcher.consume_token(token)
-        self._steps.add(time.thread_time() - begun)
+        self._count(time.thread_time() - begun)
         if not accepted:
             raise ConstraintFailure(
                 f"The constraint does not allow token {token}: {reason_of(self._matcher.get_error())}."
             )
+
+    def _count(self, seconds: float) -> None:
+        self._lexer.add(seconds)
+        if self._matcher.is_error():
+            self._lexer.fill()
+        self._steps.add(seconds)
 
 
 def reason_of(error: str) -> str:
