@@ -326,6 +326,16 @@ def test_a_file_that_is_not_a_database_is_an_error(tmp_path, content):
         SqliteStore(path, Bounds(responses=1, bytes=1, age=1))
 
 
+def test_a_file_with_a_damaged_schema_is_an_error(tmp_path):
+    path = tmp_path / "responses.db"
+    Written(path, Bounds(responses=10, bytes=10_000, age=100.0)).put(stored("a"), CONVERSATION)
+    data = path.read_bytes()
+    assert b"NOT NULL UNIQUE" in data
+    path.write_bytes(data.replace(b"NOT NULL UNIQUE", b"NOT \xffULL UNIQUE"))
+    with pytest.raises(InvalidOption, match=r"responses\.file"):
+        SqliteStore(path, Bounds(responses=1, bytes=1, age=1))
+
+
 def test_a_file_of_a_newer_mlxk_is_left_alone(tmp_path):
     database = sqlite3.connect(tmp_path / "responses.db")
     database.execute("PRAGMA user_version=99")

@@ -79,6 +79,29 @@ def test_a_damaged_file_is_an_error_and_stays(store, cli):
     assert chats_file().read_bytes().startswith(b"not a database")
 
 
+def test_a_damaged_schema_is_an_error(store, cli):
+    store.save(None, model="tiny", system=None, messages=TURN)
+    data = chats_file().read_bytes()
+    assert b"NOT NULL REFERENCES" in data
+    chats_file().write_bytes(data.replace(b"NOT NULL REFERENCES", b"NOT \xffULL REFERENCES"))
+    assert cli("chats", "--json").json["error"]["type"] == "chat_store_error"
+
+
+def test_text_that_is_not_utf8_takes_away_nothing_else(store, cli):
+    ids = [store.save(None, model="tiny", system=None, messages=TURN, name=name) for name in ("mine", "yours")]
+    for value in (b"W\xffy?", "CAST(x'57ff793f' AS TEXT)"):
+        with contextlib.closing(sqlite3.connect(chats_file())) as database:
+            text, values = ("?", (value,)) if isinstance(value, bytes) else (value, ())
+            for table, column in (("messages", "content"), ("messages", "reasoning"), ("chats", "name")):
+                key = "chat" if table == "messages" else "id"
+                database.execute(f"UPDATE {table} SET {column} = {text} WHERE {key} = ?", (*values, ids[0]))
+            database.commit()
+        assert cli("chats", "--json").json["data"]["count"] == 2
+        assert cli("chats", "search", "BECAUSE", "--json").json["data"]["count"] == 1
+        for form in ("markdown", "json", "openai"):
+            assert "W\ufffdy?" in cli("chats", "export", str(ids[0]), "--format", form).stdout
+
+
 def test_without_a_file_there_are_no_chats_and_none_is_made(store, cli):
     assert cli("chats", "--json").json["data"] == {"chats": [], "count": 0}
     assert cli("chats", "show", "1").code == 1

@@ -67,7 +67,7 @@ class ResponseFile:
             self._prepare()
             self._expire()
             self._reader = self._open(_READ_SECONDS)  # with one connection readers would wait for writes
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last of a damaged schema
             if getattr(error, "sqlite_errorcode", None) in _BUSY:
                 raise FileBusy(str(error)) from error
             raise InvalidOption("responses.file", f"`{path}` cannot be used: {error}") from None

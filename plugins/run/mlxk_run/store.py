@@ -118,8 +118,8 @@ class ChatStore:
         where, values = "", tuple[str, ...]()
         if containing is not None:
             where = (
-                "WHERE instr(casefold(coalesce(c.name, '')), ?) OR EXISTS"
-                " (SELECT 1 FROM messages m WHERE m.chat = c.id AND instr(casefold(m.content), ?))"
+                "WHERE instr(casefold(CAST(coalesce(c.name, '') AS BLOB)), ?) OR EXISTS"
+                " (SELECT 1 FROM messages m WHERE m.chat = c.id AND instr(casefold(CAST(m.content AS BLOB)), ?))"
             )
             values = (_encodable(containing).casefold(),) * 2
         with self._open() as db:
@@ -146,7 +146,9 @@ class ChatStore:
         """Return the messages of a chat in order."""
         with self._open() as db:
             rows = db.execute(
-                "SELECT role, content, reasoning FROM messages WHERE chat = ? ORDER BY position", (id,)
+                "SELECT CAST(role AS TEXT), CAST(content AS TEXT), CAST(reasoning AS TEXT)"
+                " FROM messages WHERE chat = ? ORDER BY position",
+                (id,),
             ).fetchall()
         return [Message(role=role, content=content, reasoning=reasoning) for role, content, reasoning in rows]
 
@@ -167,7 +169,9 @@ class ChatStore:
                 os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(file if file is not None and file.exists() else ":memory:", timeout=_BUSY)
             db.row_factory = sqlite3.Row
-            db.create_function("casefold", 1, str.casefold, deterministic=True)  # lower() knows ASCII only
+            db.text_factory = _decoded
+            # lower() knows ASCII only. It is given bytes: text that is not UTF-8 would be an error.
+            db.create_function("casefold", 1, lambda data: _decoded(data).casefold(), deterministic=True)
             try:
                 db.execute("PRAGMA foreign_keys = ON")
                 db.execute("PRAGMA secure_delete = ON")
@@ -177,12 +181,13 @@ class ChatStore:
                     yield db
             finally:
                 db.close()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last of a damaged schema
             raise ChatStoreError(f"Saved chats cannot be used: {file}: {error}.", path=str(file)) from error
 
 
 _SELECT = """
-SELECT c.id, c.name, c.model, c.system, CAST(c.created AS REAL) AS created, CAST(c.updated AS REAL) AS updated,
+SELECT c.id, CAST(c.name AS TEXT) AS name, CAST(c.model AS TEXT) AS model, CAST(c.system AS TEXT) AS system,
+  CAST(c.created AS REAL) AS created, CAST(c.updated AS REAL) AS updated,
   (SELECT count(*) FROM messages m WHERE m.chat = c.id) AS messages,
   (SELECT CAST(content AS TEXT) FROM messages m WHERE m.chat = c.id AND m.role = 'user' ORDER BY position LIMIT 1)
     AS first_message
@@ -193,6 +198,11 @@ FROM chats c
 def _encodable(text: str) -> str:
     """Return `text` as chats are saved: bytes that are not UTF-8, which Python keeps as lone surrogates, are U+FFFD."""
     return _SURROGATE.sub("\ufffd", text)
+
+
+def _decoded(data: bytes) -> str:
+    """Return text of the database: a few damaged bytes must not take away the other chats."""
+    return data.decode("utf-8", errors="replace")
 
 
 def _prepare(db: sqlite3.Connection) -> None:
