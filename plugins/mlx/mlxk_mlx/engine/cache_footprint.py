@@ -40,8 +40,8 @@ class CacheFootprint:
     def of(cls, network: Any) -> CacheFootprint:
         """Measure the shapes of a one-token pass, which is never evaluated.
 
-        Raises `ValueError` for a sliding window that mlx-lm's caches cannot have: every batch would fail. So it does for
-        more heads than any network has.
+        Raises `ValueError` for a sliding window that mlx-lm's caches cannot have: every batch would fail. So it does
+        for more heads than any network has.
         """
         cache: Cache = make_prompt_cache(network)
         with observed_heads() as heads:
