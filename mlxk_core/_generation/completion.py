@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from mlxk_core._generation.events import (
     Channel,
@@ -41,6 +42,19 @@ class Completion:
     tokens: Sequence[TokenLogprob] = ()
     prompt_text: str = ""
     prompt_tokens: Sequence[PromptToken] = ()
+
+
+def join_runs(events: Iterable[Event]) -> list[Event]:
+    """Return `events` with neighbouring deltas of one text or call joined, and without those that no complete response
+    has: `join_events` makes the same of them."""
+    joined: list[Event] = []
+    for is_delta, run in groupby(events, lambda event: isinstance(event, (Delta, ToolCallDelta))):
+        if is_delta:
+            deltas = (event for event in run if isinstance(event, (Delta, ToolCallDelta)))
+            joined += [_joined(list(pieces)) for _, pieces in groupby(deltas, _key)]
+        else:
+            joined += [event for event in run if isinstance(event, (Started, PromptLogprobs, Finished))]
+    return joined
 
 
 def join_events(events: Iterable[Event]) -> Completion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxk_core._generation.completion import Completion, join_events
+from mlxk_core._generation.completion import Completion, join_events, join_runs
 from mlxk_core._generation.constraint import (
     Constraint,
     ConstraintCompiler,
@@ -105,6 +105,7 @@ __all__ = [
     "check_template_options",
     "effort_options",
     "join_events",
+    "join_runs",
     "leaves",
     "machine_memory",
     "model_sampling",

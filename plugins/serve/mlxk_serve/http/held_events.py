@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from mlxk_core.api.generation import Completion, Delta, Event, PackedTokens, PromptLogprobs, join_events
+from mlxk_core.api.generation import Completion, Delta, Event, PackedTokens, PromptLogprobs, join_events, join_runs
 from mlxk_core.api.server import ApiError
 from mlxk_serve.http.byte_budget import ByteBudget, Share
 
 _MANY = 1 << 20
 """Bytes of log probabilities that take a tenth of a second to encode."""
+_RUN = 256
+"""Events that are joined when so many have come."""
 
 
 class HeldEvents:
@@ -16,6 +18,8 @@ class HeldEvents:
 
     def __init__(self, budget: ByteBudget) -> None:
         self._events: dict[int, list[Event]] = {}
+        self._separate: dict[int, int] = {}
+        """How many events of each choice have come since some were joined."""
         self._size = 0
         self._most = budget.most // 4
         self._share = Share(budget)
@@ -40,7 +44,12 @@ class HeldEvents:
                     code="too_many_logprobs",
                     headers={"retry-after": "5"},
                 )
-        self._events.setdefault(index, []).append(event)
+        held = self._events.setdefault(index, [])
+        held.append(event)
+        self._separate[index] = self._separate.get(index, 0) + 1
+        if self._separate[index] == _RUN:  # objects for each token are visited by each collection of garbage
+            held[-_RUN:] = join_runs(held[-_RUN:])
+            self._separate[index] = 0
 
     @property
     def many(self) -> bool:
