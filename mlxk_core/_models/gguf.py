@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +25,8 @@ _ALIGNMENT = 32  # of the weights, unless the key says otherwise
 
 # Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
 _MAX_ENTRIES = 1 << 17  # tensors, or keys
-_MAX_ELEMENTS = 1 << 22  # of all arrays together; the largest vocabularies have 262,144, and twice as many merges
+_MAX_ELEMENTS = 1 << 21  # of all arrays together; the largest vocabularies have 262,144, and twice as many merges
+_LONG_ARRAY = 1 << 12  # numbers; a list takes 32 bytes for each
 _MAX_HEADER = 1 << 26  # bytes
 _MAX_ALIGNMENT = 1 << 16
 _LONGEST_AXIS = (1 << 31) - 1
@@ -95,7 +98,7 @@ class GGUFHeader:
         """Yield (id, text, special) of the control and user-defined tokens."""
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         types = self.metadata.get("tokenizer.ggml.token_type")
-        if not isinstance(tokens, Texts | list) or not isinstance(types, list):
+        if not isinstance(tokens, Texts | list) or not isinstance(types, list | array):
             return  # a damaged header may hold a number there
         for index, (text, kind) in enumerate(zip(tokens, types, strict=False)):
             if kind in (_CONTROL, _USER_DEFINED) and isinstance(text, str):
@@ -238,13 +241,26 @@ class _Parser:
             if inner == _STRING:
                 return self._texts(length)
             if inner in _SCALARS:
-                return list(self._unpack(f"<{length}{_SCALARS[inner]}"))
+                return self._numbers(_SCALARS[inner], length)
             if inner == _ARRAY:
                 return [self._value(inner) for _ in range(length)]
             raise _UnknownType(inner)
         if kind not in _SCALARS:
             raise _UnknownType(kind)
         return self._scalar(_SCALARS[kind])
+
+    def _numbers(self, code: str, count: int) -> list[Any] | array[Any]:
+        if count <= _LONG_ARRAY or code == "?":
+            return list(self._unpack(f"<{count}{code}"))
+        found = array(code)
+        end = self._at + count * found.itemsize
+        if end > len(self._data):
+            raise CutOff
+        found.frombytes(self._data[self._at : end])
+        if sys.byteorder == "big":
+            found.byteswap()
+        self._at = end
+        return found
 
     def _count(self) -> int:
         count = int(self._scalar("Q"))

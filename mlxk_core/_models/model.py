@@ -33,7 +33,7 @@ from mlxk_core._text.moments import moment_of
 Origin = Literal["hub", "path", "source"]
 _T = TypeVar("_T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
-_ADDED_TOKENS = re.compile(rb'"added_tokens"\s*:\s*\[')
+_ADDED_TOKENS = re.compile(rb'"added_tokens"\s{0,99}+:\s{0,99}+\[')  # megabytes of white space take a second
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
 LARGEST_TOKENIZER = 64 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
@@ -88,7 +89,7 @@ def _sentencepiece(header: GGUFHeader) -> Tokenizer:
     """Return a BPE tokenizer in the manner of sentencepiece; transformers derives the merges from the scores."""
     metadata = header.metadata
     described = {
-        ours: metadata[f"tokenizer.{theirs}"]
+        ours: list(value) if isinstance(value := metadata[f"tokenizer.{theirs}"], array) else value
         for theirs, ours in GGUF_TOKENIZER_MAPPING["tokenizer"].items()
         if f"tokenizer.{theirs}" in metadata
     }

@@ -33,6 +33,8 @@ from mlxk_serve.model_examiner import ExaminedModel, ModelExaminer
 
 _FRESH_SECONDS = 1.0
 _MOST_NAMES = 1024
+_MOST_FRESH = 4
+"""Models that keep what was read of their files for the next request: it may take a hundred megabytes for each."""
 _LONGEST_NAME = 512
 _SHORTEST_PART = 3
 """Characters of a name that are taken for a part of another."""
@@ -71,10 +73,22 @@ class ModelList(msgspec.Struct):
 
 @dataclass
 class _Names:
-    """Resolved names, shared by all threads."""
+    """Resolved names, shared by all threads. The models of the `fresh` ones keep what was read of their files."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     resolved: dict[str, tuple[float, Model]] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+
+    def add(self, name: str, model: Model, now: float) -> None:
+        """Note that `name` means `model`, and drop what was read of models that have been there longer."""
+        if len(self.resolved) >= _MOST_NAMES:
+            self.resolved.clear()
+        self.resolved[name] = (now, model)
+        self.fresh = [*(each for each in self.fresh if each != name and each in self.resolved), name]
+        while len(self.fresh) > _MOST_FRESH or now - self.resolved[self.fresh[0]][0] >= _FRESH_SECONDS:
+            old = self.fresh.pop(0)
+            seen, read = self.resolved[old]
+            self.resolved[old] = (seen, replace(read))
 
 
 class LoadedModels(Protocol):
@@ -218,8 +232,9 @@ class Catalog:
         now = time.monotonic()
         with self._names.lock:
             seen, known = self._names.resolved.get(name, (float("-inf"), None))
+            keeps_files = name in self._names.fresh
         if known is not None and now - seen < _FRESH_SECONDS:
-            return known
+            return known if keeps_files else replace(known)
         model = self._resolver.exact(name) if pinned is None else replace(pinned)
         if known is not None and model != known:
             self._loaded.retire(known)  # deleted, or replaced by another revision
@@ -230,9 +245,7 @@ class Catalog:
             return None
         model = next((loaded for loaded in self._loaded.loaded_models() if loaded == model), model)
         with self._names.lock:
-            if len(self._names.resolved) >= _MOST_NAMES:
-                self._names.resolved.clear()
-            self._names.resolved[name] = (now, model)
+            self._names.add(name, model, now)
         return model
 
     def _hint(self, name: str) -> str:

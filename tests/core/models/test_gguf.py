@@ -61,6 +61,18 @@ def test_a_header_of_many_megabytes_is_read(read, gguf):
     assert header.file_size > 1 << 21
 
 
+@pytest.mark.parametrize(
+    ("number", "value"), [(0, 200), (1, -3), (4, 2**31), (6, 0.5), (10, 2**63), (11, -5), (12, 1e300)]
+)
+def test_a_long_array_of_numbers_is_read(read, number, value):
+    code, count = {0: "B", 1: "b", 4: "I", 6: "f", 10: "Q", 11: "q", 12: "d"}[number], 5000
+    key = struct.pack("<Q1sIIQ", 1, b"x", 9, number, count)
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + struct.pack(f"<{count}{code}", *[value] * count)
+    assert list(read(data).metadata["x"]) == [value] * count
+    with pytest.raises(BrokenModel, match="cut off"):
+        read(data[:-1])
+
+
 def test_a_header_cut_anywhere_is_cut_off(read, gguf):
     data = gguf({"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.token_type": [1, 1], "x": "y"})
     for length in range(read(data).data_offset - 32):
