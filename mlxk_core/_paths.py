@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -59,15 +60,19 @@ def replace_file(path: Path, text: str) -> None:
     target, written = Path(os.path.realpath(path)), None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+        mode = target.stat().st_mode if target.exists() else stat.S_IFREG | 0o644
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as new:
             written = Path(new.name)
             new.write(text.encode())
-        written.chmod(mode)
+        written.chmod(stat.S_IMODE(mode))
         os.replace(written, target)  # noqa: PTH105
-    except (OSError, UnicodeEncodeError) as error:
+    except BaseException as error:
         if written is not None:
             written.unlink(missing_ok=True)
+        if not isinstance(error, OSError | UnicodeEncodeError):
+            raise
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise MlxkError(f"Cannot write {target}: {reason}.", path=str(target)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlxk_core._file_locks import lock_exclusively
 from mlxk_core._paths import (
     NoHomeFolder,
     expand_user,
@@ -20,6 +21,7 @@ __all__ = [
     "home_folder",
     "is_file",
     "is_folder",
+    "lock_exclusively",
     "path_exists",
     "read_typed_file",
     "replace_file",

@@ -1,6 +1,7 @@
 """`mlxk config`: settings shown and changed, with what else is in the file kept."""
 
 import subprocess
+import tomllib
 from dataclasses import dataclass
 
 import pytest
@@ -48,6 +49,21 @@ def test_what_is_not_allowed_is_not_written(file, cli, key, value):
     before = file.read_text()
     assert cli("config", "set", key, value).code == 2
     assert file.read_text() == before
+
+
+def test_commands_at_the_same_time_lose_nothing(file, mlxk):
+    commands = [mlxk.start("config", "set", f"aliases.a{number}", "smollm2") for number in range(6)]
+    assert [(command.wait(180), command.stderr.read()) for command in commands] == [
+        (0, f'aliases.a{number} = "smollm2"\n') for number in range(6)
+    ]
+    assert set(tomllib.loads(file.read_text())["aliases"]) == {f"a{number}" for number in range(6)}
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_text_that_is_not_utf8_is_not_written(file, cli):
+    cli("config", "set", "defaults.system", "before")
+    assert cli("config", "set", "defaults.system", "\udcff").code == 1
+    assert "before" in file.read_text() and [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 @pytest.mark.parametrize("key", ["defaults", "a b.c", ""])
@@ -139,7 +155,7 @@ def test_an_alias_cannot_hide_a_command_or_a_model(file, cli):
     for alias in ("run", "talker", "help"):
         result = cli("config", "set", f"aliases.{alias}", "org/other")
         assert result.code == 2 and alias in result.stderr
-    file.parent.mkdir()
+    file.parent.mkdir(exist_ok=True)
     file.write_text('[aliases]\ntalker = "org/other"\n[models.gone]\ntop_k = 1\n')
     warnings = cli("config", "show", "--json").json["data"]["warnings"]
     assert len(warnings) == 2 and "org/talker" in warnings[0] and "gone" in warnings[1]

@@ -1,5 +1,7 @@
 """Paths that a user typed, and a user without a home folder."""
 
+import os
+
 import pytest
 
 from mlxk_core.api.errors import MlxkError
@@ -47,7 +49,8 @@ def test_a_file_is_replaced_whole_or_not_at_all_and_a_link_to_it_stays(tmp_path)
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "folder" / "x").mkdir(parents=True)
-    for path in (tmp_path / "folder", tmp_path / "folder" / ("x" * 300)):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "folder", tmp_path / "pipe", tmp_path / "folder" / ("x" * 300)):
         with pytest.raises(MlxkError):
             replace_file(path, "text")
     assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "x"]

@@ -230,14 +230,13 @@ def set_command(session: Session, key: str, value: str) -> Any:
       mlxk config set models.smollm2.temperature 0.5
       mlxk config set models.smollm2.stop '["END"]'
     """
-    document = SettingsDocument.read(settings_file(), create=True)
     path = parse_key(key)
     _check_key(session, key, path)
     models = _models(session)
-    before = _warnings_before(session, document, models)
-    stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
-    _check_names(session, path, stored, models)
-    document.write()
+    with SettingsDocument.change(settings_file(), create=True) as document:
+        before = _warnings_before(session, document, models)
+        stored = document.set(path, value, session.host.settings_sections(), complete=session.host.knows_all_sections)
+        _check_names(session, path, stored, models)
     session.output.note(f"{key} = {document.toml(stored)}")
     for warning in _warnings(session, document, models):
         if warning not in before:
@@ -278,10 +277,9 @@ def unset(session: Session, key: str) -> Any:
     Example:
       mlxk config unset models.smollm2.temperature
     """
-    document = SettingsDocument.read(settings_file())
-    if not document.unset(document.path(key)):
-        raise _not_set(session, key)
-    document.write()
+    with SettingsDocument.change(settings_file()) as document:
+        if not document.unset(document.path(key)):
+            raise _not_set(session, key)
     session.output.note(f"{key} is removed.")
     return {"key": key, "path": str(document.file)}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import tomlkit.exceptions
 from tomlkit.items import Table
 
 from mlxk_core.api.errors import InvalidOption, MlxkError, UsageError
-from mlxk_core.api.paths import expand_user, is_file, is_folder, replace_file
+from mlxk_core.api.paths import expand_user, is_file, is_folder, lock_exclusively, path_exists, replace_file
 from mlxk_core.api.settings import (
     Field,
     ModelSettings,
@@ -23,6 +25,8 @@ from mlxk_core.api.settings import (
     parse_settings,
     read_text,
 )
+
+_LOCK_SECONDS = 30.0
 
 
 @dataclass
@@ -35,12 +39,24 @@ class SettingsDocument:
     @classmethod
     def read(cls, file: Path, *, create: bool = False) -> SettingsDocument:
         """Read the file. A missing one is empty if it is the default file, or with `create`. Raises `SettingsError`."""
-        text = None if create and not file.exists() else read_text(file)
+        text = None if create and not path_exists(file) else read_text(file)
         try:
             return cls(file, tomlkit.parse(text or ""))
         except tomlkit.exceptions.TOMLKitError:
             parse_settings(text or "", file, ())  # the same error as that of the other commands, with its line
             raise
+
+    @classmethod
+    @contextlib.contextmanager
+    def change(cls, file: Path, *, create: bool = False) -> Iterator[SettingsDocument]:
+        """Read the file for the block, and replace it afterwards. Other processes that change it wait meanwhile.
+
+        Raises the errors of `read`, and `MlxkError` if it cannot be written.
+        """
+        with _locked(Path(os.path.realpath(file)).parent, create=create):
+            document = cls.read(file, create=create)
+            yield document
+            replace_file(file, document.text)
 
     @property
     def text(self) -> str:
@@ -110,15 +126,36 @@ class SettingsDocument:
             del table[part]
         return True
 
-    def write(self) -> None:
-        """Replace the file. Raises `MlxkError`."""
-        replace_file(self.file, self.text)
-
     @staticmethod
     def toml(value: Any) -> str:
         """Return a value in TOML."""
         text: str = tomlkit.item(value).as_string()
         return text
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, create: bool) -> Iterator[None]:
+    """Hold a lock on a folder; nothing is held for one that does not exist, unless it is created."""
+    try:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if is_folder(folder) else None
+    except OSError as error:
+        raise MlxkError(f"Cannot use {folder}: {error.strerror or error}.", path=str(folder)) from error
+    if descriptor is None:
+        yield
+        return
+    try:
+        lock_exclusively(descriptor, _LOCK_SECONDS)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise MlxkError(f"Another process is changing the settings in {folder}.", path=str(folder)) from None
+    except OSError:
+        pass  # a disk without locks
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def parse_key(text: str) -> tuple[str, ...]:

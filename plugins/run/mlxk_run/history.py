@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prompt_toolkit.history import History
 
-from mlxk_core.api.paths import is_file
+from mlxk_core.api.paths import is_file, lock_exclusively
 
 _LINES = 1000
 _LOCK_SECONDS = 1.0
@@ -55,15 +53,7 @@ def _lock(file: Path) -> Iterator[int]:
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
-        end = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.01)
+        lock_exclusively(descriptor, _LOCK_SECONDS)
         yield descriptor
     finally:
         os.close(descriptor)
