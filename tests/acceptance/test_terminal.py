@@ -382,6 +382,37 @@ def test_a_killed_run_leaves_no_process(terminal, babbler, number):
         time.sleep(0.05)
 
 
+PARENT = """
+import signal, subprocess, sys, termios
+before = termios.tcgetattr(0)
+signal.signal(signal.SIGUSR1, lambda number, frame: process.send_signal(int(sys.argv[1])))
+process = subprocess.Popen(sys.argv[2:])
+process.wait()
+print("mode", "restored" if termios.tcgetattr(0) == before else "changed", "after", -process.returncode)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["at the prompt", "during an answer of a chat", "during an answer"])
+def test_a_killed_run_restores_the_terminal_for_a_parent_that_does_not(babbler, number, moment):
+    command = [sys.executable, "-m", "mlxk_core", "run", str(babbler), "--temperature", "0"]
+    command += ["Talk"] if moment == "during an answer" else []
+    arguments = ["-c", PARENT, str(int(number)), *command]
+    environment = {**os.environ, "TERM": "xterm"}
+    parent = pexpect.spawn(sys.executable, arguments, encoding="utf-8", timeout=GRACE, env=environment)
+    try:
+        if moment != "during an answer":
+            parent.expect("You:")
+        if moment == "during an answer of a chat":
+            parent.sendline("Talk")
+        if moment != "at the prompt":
+            parent.expect(BABBLE)
+        parent.kill(signal.SIGUSR1)
+        parent.expect(f"mode restored after {int(number)}")
+    finally:
+        parent.close(force=True)
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\r", 0, 0), ("n\r", 1, 1), ("\x03", 130, 1), ("\x04", 130, 1)])
 def test_deleting_chats_is_confirmed(terminal, talker, mlxk, answer, code, left):
     ChatStore(chats_file()).save(None, model="m", system=None, messages=[Message(role="user", content="Why?")])

@@ -1,13 +1,18 @@
-"""The terminal's keyboard while an answer is shown: what is typed is neither echoed nor lost."""
+"""The terminal's keyboard while an answer is shown: what is typed is neither echoed nor lost.
+
+The terminal's mode is restored however the process ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 try:
@@ -16,6 +21,33 @@ except ImportError:  # not a POSIX system
     termios = None  # type: ignore[assignment]
 
 _LOOK_AGAIN = 0.5  # seconds between two looks at the terminal's mode, which a shell changes after Ctrl-Z and `fg`
+
+
+@contextlib.contextmanager
+def mode_restored() -> Iterator[None]:
+    """Restore the terminal's present mode if SIGTERM or SIGHUP ends the process meanwhile. Most shells do so at a
+    prompt, and none in a script."""
+    descriptor = _foreground_terminal()
+    if descriptor is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mode = termios.tcgetattr(descriptor)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if _foreground_terminal() is not None:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(descriptor, termios.TCSANOW, mode)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from mlxk_core.api.settings import temperature_warning
 from mlxk_run.answer_constraint import constraint_of, parse_answer
 from mlxk_run.display import Answer, Display, tokens_per_second
 from mlxk_run.input import Number, Stdin, Text, file_block, mark_literals, read_prompt
-from mlxk_run.keyboard import typing_hidden
+from mlxk_run.keyboard import mode_restored, typing_hidden
 from mlxk_run.log import captured_log
 from mlxk_run.options import AnswerOptions, ChatOptions, SamplingOptions, View
 from mlxk_run.runner import Runner
@@ -153,7 +153,8 @@ def run(ctx: click.Context, /, **options: Any) -> dict[str, Any] | None:
       mlxk run smollm2
       mlxk run -c
     """
-    return _run(ctx, _Arguments.parse(ctx.obj, **options))
+    with mode_restored():
+        return _run(ctx, _Arguments.parse(ctx.obj, **options))
 
 
 @dataclass(frozen=True, kw_only=True)
