@@ -167,6 +167,49 @@ def test_survives_unread_streams_of_a_large_background_response(launch, kit):
             assert kit.everything(reader).count(b"event: response.completed") == 1
 
 
+def long_background(tokens):
+    """A request of 8 MB, all but the last turn of which are dropped from the prompt."""
+    old = [{"role": "user", "content": "word " * (8 * MEGABYTE // 5)}, {"role": "assistant", "content": "x"}]
+    return {
+        "model": "tiny/endless",
+        "input": [*old, {"role": "user", "content": "go"}],
+        "background": True,
+        "truncation": "auto",
+        "max_output_tokens": tokens,
+    }
+
+
+@pytest.fixture
+def endless(launch):
+    in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick ", endless=True, context=8192))
+    return launch(model="tiny/endless")
+
+
+def test_survives_background_responses_to_large_requests(endless, kit):
+    """Those that run hold their requests, so one client has half of the bytes of stored responses for them."""
+    with kit.Watch(endless):
+        before, ids = endless.memory, []
+        for _ in range(40):
+            reply = endless.client.post("/v1/responses", long_background(8000))
+            if reply.status != 200:
+                break
+            ids.append(reply.json["id"])
+        assert (reply.status, reply.error["code"], 0 < len(ids) < 8) == (429, "queue_full", True)
+        assert endless.memory - before < 250 * MEGABYTE
+        for id in ids:
+            endless.client.post(f"/v1/responses/{id}/cancel", {})
+        assert endless.client.post("/v1/responses", long_background(2)).status == 200
+
+
+def test_background_responses_that_have_ended_hold_no_request(endless, kit):
+    with kit.Watch(endless):
+        before = endless.memory
+        for _ in range(40):
+            made = endless.client.post("/v1/responses", long_background(2))
+            kit.until(lambda id=made.json["id"]: endless.client.get(f"/v1/responses/{id}").json["usage"])
+        kit.until(lambda: endless.memory - before < 250 * MEGABYTE)
+
+
 def test_survives_pipelined_requests(server, kit):
     body = json.dumps(server.client.chat_body()).encode()
     request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body

@@ -25,25 +25,31 @@ _LARGEST_PIECE = 16 << 10
 
 
 class Run:
-    """One background response."""
+    """One background response. Until it ends it holds its request, of about `request_size` bytes."""
 
-    def __init__(self, owner: str, client: str, submit: Callable[[], Generation], encoder: ResponsesEncoder) -> None:
+    def __init__(
+        self,
+        owner: str,
+        client: str,
+        submit: Callable[[], Generation],
+        encoder: ResponsesEncoder,
+        *,
+        request_size: int,
+    ) -> None:
         self.owner = owner
         self.client = client
-        self._submit = submit
+        self.id = encoder.response.id
+        self._submit: Callable[[], Generation] | None = submit
         self._generation: Generation | None = None
         self._submitted: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._encoder = encoder
+        self._encoder: ResponsesEncoder | None = encoder
+        self._request_size = request_size
         self._events = EventLog()
         self._changed = threading.Condition()
         self._over = False
         self._ended_at = float("inf")
         self._body = b""
         self._state: tuple[object, ...] = ()
-
-    @property
-    def id(self) -> str:
-        return self._encoder.response.id
 
     @property
     def over(self) -> bool:
@@ -57,8 +63,8 @@ class Run:
 
     @property
     def size(self) -> int:
-        """Bytes of its events and its body so far."""
-        return self._events.size + len(self._body)
+        """Bytes of its events and its body so far, and of its request while it runs."""
+        return self._events.size + len(self._body) + self._request_size
 
     def body(self) -> bytes:
         """Return the response object as it is now."""
@@ -67,15 +73,16 @@ class Run:
 
     def cancel(self) -> None:
         """End the generation and wait until the response has its final status."""
-        if self._generation is not None:
-            self._generation.cancel()
+        if (generation := self._generation) is not None:
+            generation.cancel()
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
     def start(self, on_end: Callable[[], None]) -> bytes:
         """Go on by itself and call `on_end` after the last event. Return the response object as it begins, `queued`.
         Raises what `submit` raises."""
-        self._take(self._encoder.begin())
+        assert self._encoder is not None
+        self._take(self._encoder, self._encoder.begin())
         begun = self._body
         # Not on the request's thread: what that submits ends with its connection.
         threading.Thread(target=self._execute, args=(on_end,), name="mlxk-background", daemon=True).start()
@@ -84,8 +91,10 @@ class Run:
         return begun
 
     def _execute(self, on_end: Callable[[], None]) -> None:
+        submit, encoder = self._submit, self._encoder
+        assert submit is not None and encoder is not None
         try:
-            self._generation = generation = self._submit()
+            self._generation = generation = submit()
         except BaseException as error:  # a panic in a Rust extension is not an `Exception`, and the request waits
             self._end()
             self._submitted.put(error)
@@ -94,11 +103,11 @@ class Run:
         try:
             with generation:
                 for event in generation:
-                    self._take(self._encoder.piece(0, event))
+                    self._take(encoder, encoder.piece(0, event))
         except Exception as error:
             if not isinstance(error, MlxkError):
                 _LOGGER.exception("background response %s failed", self.id)
-            self._take(self._encoder.error(_error(error)))
+            self._take(encoder, encoder.error(_error(error)))
         finally:
             self._end()
             on_end()
@@ -107,6 +116,8 @@ class Run:
         with self._changed:
             self._over = True
             self._ended_at = time.monotonic()
+            self._submit = self._generation = self._encoder = None  # they hold the request, which may be megabytes
+            self._request_size = 0
             self._changed.notify_all()
 
     def stream(self, after: int, cancellation: Cancellation) -> Iterator[bytes]:
@@ -125,21 +136,21 @@ class Run:
             elif over:
                 return
             else:
-                yield self._encoder.heartbeat
+                yield ResponsesEncoder.heartbeat
 
     def stream_error(self, error: ErrorInfo) -> bytes:
         """Return the event that ends a stream of it which cannot go on, while the response itself may."""
         with self._changed:
-            return self._encoder.stream_error(len(self._events), error)
+            return ResponsesEncoder.stream_error(len(self._events), error)
 
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
-    def _take(self, events: bytes) -> None:
+    def _take(self, encoder: ResponsesEncoder, events: bytes) -> None:
         if not events:
             return
-        response = self._encoder.response
+        response = encoder.response
         # Text is added to the response when its item ends: encoding it after every token would be quadratic.
         state = (response.status, len(response.output), response.usage, response.error)
         with self._changed:
@@ -172,11 +183,13 @@ class Runs:
         self._bounds = bounds
 
     def full(self, client: str, places: int) -> bool:
-        """Return whether `client` has no place left, or what runs now already takes all bytes there are."""
+        """Return whether `client` has no place left, or what runs now takes all bytes there are, or half of them for
+        this client."""
         with self._lock:
             running = [run for run in self._runs.values() if not run.over]
-        mine = sum(run.client == client for run in running)
-        return mine >= places or sum(run.size for run in running) >= self._bounds.bytes
+        mine = [run for run in running if run.client == client]
+        full = sum(run.size for run in running) >= self._bounds.bytes
+        return full or len(mine) >= places or sum(run.size for run in mine) >= self._bounds.bytes // 2
 
     def start(self, run: Run) -> bytes:
         """Run `run` in the background, and return what `Run.start` does. Raises what its `submit` raises."""

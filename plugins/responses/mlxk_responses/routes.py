@@ -15,7 +15,7 @@ import msgspec
 
 from mlxk_core.api import Message, Model
 from mlxk_core.api.errors import InvalidOption
-from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options
+from mlxk_core.api.generation import Constraint, GenerationRequest, TokenPolicy, effort_options, prompt_size
 from mlxk_core.api.server import ApiError, Cancellation, Operation, ServerContext
 from mlxk_protocol.decode import decode, required
 from mlxk_protocol.decoders import decoder_of
@@ -123,7 +123,7 @@ class Responses:
         if self._runs.full(client, self._server.settings.places):
             raise self._server.service.full()
         submit = partial(self._server.service.submit, replace(generation, client=client))
-        run = Run(owner, client, submit, encoder)
+        run = Run(owner, client, submit, encoder, request_size=prompt_size(generation))
         begun = self._runs.start(run)
         if request.stream:
             _follow(self._server, req, resp, run, -1)
