@@ -201,6 +201,23 @@ def test_survives_background_responses_to_large_requests(endless, kit):
         assert endless.client.post("/v1/responses", long_background(2)).status == 200
 
 
+def test_requests_that_continue_a_stored_response_share_it(launch, kit, tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text('[responses]\nfile = "responses.db"\n')
+    monkeypatch.setenv("MLXK_CONFIG", str(tmp_path / "config.toml"))
+    in_hub_cache("tiny/endless", lambda folder: scripted_model(folder, "tick ", endless=True, context=8192))
+    server = launch("--concurrency", "1", model="tiny/endless")
+    first = {**long_background(2), "background": False}
+    id = server.client.post("/v1/responses", first).json["id"]
+    body = {"model": "tiny/endless", "input": "go", "previous_response_id": id, "truncation": "auto"}
+    with kit.Watch(server), contextlib.ExitStack() as stack:
+        stack.enter_context(server.client.begin("/v1/responses", {**body, "max_output_tokens": 8000, "stream": True}))
+        before = server.reset_peak()
+        for _ in range(60):
+            stack.enter_context(server.client.begin("/v1/responses", body))
+        kit.until(lambda: server.client.status()["responses"] > 60)
+        assert server.peak - before < 250 * MEGABYTE
+
+
 def test_background_responses_that_have_ended_hold_no_request(endless, kit):
     with kit.Watch(endless):
         before = endless.memory

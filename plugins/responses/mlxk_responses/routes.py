@@ -100,9 +100,10 @@ class Responses:
         model = self._server.models.get(request.model)
         owner = _owner(req)
         items = _input_items(request)
-        turn = _conversation(self._store, request, owner, items)
+        earlier, new = _earlier(self._store, request, owner), to_messages(items)
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
+        turn = _conversation(earlier, new)
         generation = _generation(request, model, turn, tools, choice, self._server.settings.max_tokens)
         how = _presentation(request, tools, hidden=self._server.settings.hide_reasoning)
         response = _response(request, generation, tools)
@@ -113,7 +114,7 @@ class Responses:
                 found = StoredResponse(
                     id=response.id, owner=owner, body=msgspec.json.encode(response), input_items=stored(items)
                 )
-                self._store.put(found, (*turn, *output))
+                self._store.put(found, (*earlier, *new, *output))
 
         encoder = ResponsesEncoder(response, how, finished)
         if not request.background:
@@ -143,16 +144,20 @@ class InputTokens:
         request = decode(req.bounded_stream.read(), ResponseRequest)
         _check_supported(request)
         model = self._server.models.get(request.model)
-        turn = _conversation(self._store, request, _owner(req), _input_items(request))
+        earlier = _earlier(self._store, request, _owner(req))
+        turn = _conversation(earlier, to_messages(_input_items(request)))
         tools = read_tools(request.tools or ())
         choice = read_choice(request.tool_choice, tools)
         generation = _generation(request, model, turn, tools, choice, None)
+        work = partial(self._count, generation, earlier)
+        self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
-        def count(cancellation: Cancellation) -> Iterable[bytes]:
-            prompt = self._server.service.prompt(generation, waiting=cancellation.check)
-            yield b'{"object":"response.input_tokens","input_tokens":%d}' % len(prompt.tokens)
-
-        self._server.run(req, resp, count, content_type=falcon.MEDIA_JSON, stream=False)
+    def _count(
+        self, generation: GenerationRequest, earlier: Sequence[Message], cancellation: Cancellation
+    ) -> Iterable[bytes]:
+        """Count the tokens. Who waits for that shares `earlier`, the messages of the stored conversation."""
+        prompt = self._server.service.prompt(generation, waiting=cancellation.check)
+        yield b'{"object":"response.input_tokens","input_tokens":%d}' % len(prompt.tokens)
 
 
 class Compact:
@@ -288,9 +293,9 @@ def _owner(req: falcon.Request) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _conversation(store: ResponseStore, request: ResponseRequest, owner: str, items: Sequence[Item]) -> list[Message]:
-    """Return the messages of `items` after those that the request continues."""
-    messages = [*_earlier(store, request, owner), *to_messages(items)]
+def _conversation(earlier: Sequence[Message], new: Sequence[Message]) -> list[Message]:
+    """Return the messages of a request after those that it continues."""
+    messages = [*earlier, *new]
     if len(messages) > _MOST_MESSAGES:
         raise InvalidOption(
             "input", f"the conversation has {len(messages):,} messages, at most {_MOST_MESSAGES:,} are possible"

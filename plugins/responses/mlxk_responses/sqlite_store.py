@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -41,6 +42,10 @@ class _Pending:
     size: int = 0
 
 
+class _Conversation(list[Message]):
+    """Messages that were read from the file. Weak references to it are possible."""
+
+
 class SqliteStore:
     """A `ResponseStore` in the file at `path`. Servers may share it.
 
@@ -67,6 +72,9 @@ class SqliteStore:
         self._changed = threading.Condition()
         self._failing = False
         self._dropping = False
+        self._decoding = threading.Lock()
+        self._conversations: WeakValueDictionary[str, _Conversation] = WeakValueDictionary()
+        """Those that requests have now: each would take megabytes for itself."""
         self._file: ResponseFile | None = None
         try:
             self._file = self._open()
@@ -94,7 +102,13 @@ class SqliteStore:
             return pending.conversation if found is not None and found.owner == owner else None
         with self._readable() as file:
             row = file.read("conversation", id, owner)
-            return decoder_of(list[Message]).decode(row[0]) if row is not None else None
+            if row is None:
+                return None
+            with self._decoding:
+                shared = self._conversations.get(id)
+                if shared is None:
+                    shared = self._conversations[id] = _Conversation(decoder_of(list[Message]).decode(row[0]))
+                return shared
 
     def delete(self, id: str, owner: str, /) -> bool:
         if self.find(id, owner) is None:

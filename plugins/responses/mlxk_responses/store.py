@@ -64,7 +64,8 @@ class ResponseStore(Protocol):
         """Return the stored response of that owner, or None."""
 
     def conversation(self, id: str, owner: str, /) -> Sequence[Message] | None:
-        """Return the conversation of a response, which may take as long to read as its request did."""
+        """Return the conversation of a response, which may take as long to read as its request did. Requests that hold
+        the result share it."""
 
     def delete(self, id: str, owner: str, /) -> bool:
         """Delete a stored response. Return False if the owner has none of that id."""
