@@ -14,6 +14,9 @@ from typing import NoReturn
 from mlxk_core._generation import ENGINE_THREAD
 
 CLOSED_PIPE = 141  # what a shell reports for a program killed by SIGPIPE
+_THREAD_STACK = 8 << 20
+"""Bytes of the stack of a thread, in address space. Compilers of grammars, regular expressions and JSON call themselves:
+what was tried on a smaller one must not overflow it."""
 
 
 def run_process(run: Callable[[], int]) -> NoReturn:
@@ -29,6 +32,8 @@ def run_process(run: Callable[[], int]) -> NoReturn:
     # Registered first, so called last, after all other exit handlers. It replaces the teardown of the interpreter,
     # which takes 0.2 s with MLX and transformers loaded.
     atexit.register(end)
+    if sys.platform == "linux":  # it depends on `ulimit -s` there: with `unlimited` it is 2 MiB
+        threading.stack_size(_THREAD_STACK)
     _open_standard_streams()
     code = run()
     _close_standard_output()

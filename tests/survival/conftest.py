@@ -57,6 +57,7 @@ class Survivor:
         *,
         files: int | None = None,
         largest_file: int | None = None,
+        stack: int | None = None,
         log: int | None = None,
         script: dict[str, Any] | None = None,
         model: str = "fake",
@@ -68,6 +69,8 @@ class Survivor:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
             if largest_file:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            if stack:
+                resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
 
         scripted = [str(SCRIPTED), json.dumps(script or {"answer": "Hello, world."})]
         command = [python, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]

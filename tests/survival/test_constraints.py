@@ -112,3 +112,18 @@ def test_survives_schemas_of_many_levels(server, kit, levels):
     with kit.Watch(server):
         reply = server.client.post(CHAT, constrained(server, {"type": "string", "x": nested}))
     assert (reply.status, reply.error["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize("links", [150, 300])
+def test_survives_a_long_chain_of_references_with_a_small_stack(launch, links):
+    """Threads of a process have the stack that `ulimit -s` says, or a small one where that says nothing."""
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    server = launch(model="tiny/random", stack=1 << 20)
+    chain = {
+        f"a{i}": {"type": "object", "properties": {"x": {"$ref": f"#/$defs/a{i + 1}"}}, "required": ["x"]}
+        for i in range(links)
+    }
+    schema = {"$ref": "#/$defs/a0", "$defs": {**chain, f"a{links}": {"type": "integer"}}}
+    answer = server.client.post(CHAT, constrained(server, schema, max_tokens=2))
+    assert answer.status in (200, 400)
+    assert server.client.chat(max_tokens=1).status == 200
