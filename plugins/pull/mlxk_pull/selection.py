@@ -65,7 +65,8 @@ def select(repository: str, files: Iterable[RemoteFile], filter: Filter, variant
         chosen, variant = _include(repository, all_files, filter.include, variant), variant
     else:
         weights, variant = _weights(repository, all_files, variant)
-        chosen = tuple(file for file in all_files if file in weights or _is_companion(file.name))
+        wanted = set(weights)  # a hub may list a hundred thousand
+        chosen = tuple(file for file in all_files if file in wanted or _is_companion(file.name))
     kept = tuple(file for file in chosen if not _matches(file.name, filter.exclude))
     if not any(weight_format(file.name) for file in kept):
         raise _no_weights(repository, all_files, filter)
@@ -96,7 +97,7 @@ def _include(
     chosen = tuple(file for file in all_files if _matches(file.name, patterns))
     if variant is None:
         return chosen
-    names = _variant_called(repository, gguf_variants(all_files), variant).files
+    names = set(_variant_called(repository, gguf_variants(all_files), variant).files)
     return tuple(file for file in chosen if file.name in names or not weight_format(file.name))
 
 
@@ -106,7 +107,8 @@ def _weights(
     variants = gguf_variants(all_files)
     if variant is not None:
         named = _variant_called(repository, variants, variant)
-        return tuple(file for file in all_files if file.name in named.files), named.name
+        names = set(named.files)
+        return tuple(file for file in all_files if file.name in names), named.name
     safetensors = [file for file in all_files if file.name.endswith(".safetensors") and "/" not in file.name]
     # Some repositories have the same weights twice, for example as `consolidated.safetensors`.
     usual = [file for file in safetensors if file.name.startswith("model")]
@@ -117,7 +119,8 @@ def _weights(
         return legacy, None
     if len(variants) > 1:
         raise AmbiguousModel(repository, [f"{repository}:{each.name}" for each in variants], what="GGUF variants")
-    return tuple(file for file in all_files if variants and file.name in variants[0].files), None
+    names = {name for each in variants for name in each.files}
+    return tuple(file for file in all_files if file.name in names), None
 
 
 def _variant_called(repository: str, variants: Sequence[Variant], name: str) -> Variant:

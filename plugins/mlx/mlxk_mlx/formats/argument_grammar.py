@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Matches, OneOf, Part, RawString, Tool, optional, sequence
 from mlxk_mlx.formats.argument_types import definitions_of, types_of
 
 _EMPTY = sequence()
+_MOST_SEPARATED = 128
+"""Arguments between which something stands: the grammar has each one after each other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,13 @@ def each(tool: Tool, write: Callable[[Argument], Part]) -> Part:
 
 
 def separate(tool: Tool, write: Callable[[Argument], Part], separator: str) -> Part:
-    """Return the arguments of `tool` with `separator` between those that are written."""
+    """Return the arguments of `tool` with `separator` between those that are written.
+
+    Raises `InvalidOption` for too many.
+    """
     arguments = arguments_of(tool)
+    if len(arguments) > _MOST_SEPARATED:
+        raise InvalidOption("tools", f"{tool.name} has {len(arguments):,} arguments (at most {_MOST_SEPARATED})")
     written = [write(argument) for argument in arguments]
 
     def after(start: int) -> Iterator[Part]:

@@ -15,11 +15,16 @@ def definitions_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: schema[key] for key in ("$defs", "definitions") if isinstance(schema.get(key), Mapping)}
 
 
-def types_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0) -> frozenset[str]:
+def types_of(schema: Any) -> frozenset[str]:
     """Return the JSON types that `schema` allows, as far as it tells; all of them where it does not."""
+    return _types_of(schema, schema, {}, 0)
+
+
+def _types_of(schema: Any, root: Any, referred: dict[str, frozenset[str]], depth: int) -> frozenset[str]:
+    """Return the types of a part of `root`. `referred` has those of the parts that were referred to: each is looked at
+    once, also if thousands refer to it."""
     if not isinstance(schema, Mapping) or depth > _DEPTH:
         return _ALL
-    root = schema if root is None else root
     found = _ALL
     kinds = schema.get("type")
     if kinds is not None:
@@ -32,16 +37,19 @@ def types_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0)
         found &= present | ({"number"} if "integer" in present else set())
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            found &= frozenset().union(*(types_of(part, root, depth + 1) for part in schema[key]))
+            found &= frozenset().union(*(_types_of(part, root, referred, depth + 1) for part in schema[key]))
     if isinstance(schema.get("allOf"), list):
         for part in schema["allOf"]:
-            found &= types_of(part, root, depth + 1)
+            found &= _types_of(part, root, referred, depth + 1)
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
-        target: Any = root
-        for word in reference[2:].split("/"):
-            target = target.get(word.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        found &= types_of(target, root, depth + 1)
+        if reference not in referred:
+            referred[reference] = _ALL  # of one that refers to itself
+            target: Any = root
+            for word in reference[2:].split("/"):
+                target = target.get(word.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+            referred[reference] = _types_of(target, root, referred, depth + 1)
+        found &= referred[reference]
     if schema.get("nullable") is True:
         found |= {"null"}
     return frozenset(found)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from mlxk_core.api.errors import InvalidOption
@@ -25,6 +26,8 @@ _GEMMA_STRING = '<|"|>'
 _GEMMA_MARKS = ("<|tool_call>", "<tool_call|>")
 _DEPTH = 6
 _MOST_ITEMS = 32
+_MOST_VALUES = 2000
+"""Of one tool, where the grammar has a part for each alternative of each value: references multiply them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,46 +133,54 @@ def _keywords(tool: Tool) -> Part:
 
 
 def _gemma(tool: Tool) -> Part:
-    return sequence(f"call:{tool.name}", _gemma_object(tool.parameters, tool.parameters, tool, 0))
+    return sequence(f"call:{tool.name}", _gemma_object(tool.parameters, tool.parameters, tool, 0, count()))
 
 
-def _gemma_object(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int) -> Part:
+def _gemma_object(
+    schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int, values: Iterator[int]
+) -> Part:
     described = Tool(name=tool.name, parameters={**schema, **_definitions(root)}, strict=tool.strict)
 
     def one(argument: Argument) -> Part:
         key = argument.name if _WORD.fullmatch(argument.name) else f'"{argument.name}"'
-        return sequence(f"{key}:", _gemma_value(argument.schema, root, tool, depth + 1))
+        return sequence(f"{key}:", _gemma_value(argument.schema, root, tool, depth + 1, values))
 
     if not arguments_of(described):
         return Literal("{}")
     return sequence("{", separate(described, one, ","), "}")
 
 
-def _gemma_value(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int) -> Part:
+def _gemma_value(
+    schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int, values: Iterator[int]
+) -> Part:
     if depth > _DEPTH:
         raise InvalidOption("tools", f"the parameters of {tool.name} are nested deeper than {_DEPTH} levels")
+    if next(values) >= _MOST_VALUES:
+        raise InvalidOption("tools", f"the parameters of {tool.name} have over {_MOST_VALUES:,} alternatives")
     lenient = not tool.strict
     if isinstance(schema.get("$ref"), str):
-        return _gemma_value(_target(schema["$ref"], root), root, tool, depth + 1)
+        return _gemma_value(_target(schema["$ref"], root), root, tool, depth + 1, values)
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            return OneOf(tuple(_gemma_value(part, root, tool, depth + 1) for part in schema[key]))
+            return OneOf(tuple(_gemma_value(part, root, tool, depth + 1, values) for part in schema[key]))
     kinds = types_of(schema)
     if kinds == {"string"}:
         return sequence(_GEMMA_STRING, RawString(schema, (_GEMMA_STRING, *_GEMMA_MARKS), lenient), _GEMMA_STRING)
     if kinds == {"object"}:
-        return _gemma_object(schema, root, tool, depth + 1)
+        return _gemma_object(schema, root, tool, depth + 1, values)
     if kinds == {"array"}:
-        return _gemma_array(schema, root, tool, depth)
+        return _gemma_array(schema, root, tool, depth, values)
     if not kinds & {"string", "object", "array"}:
         return Matches("json_schema", {**schema, **_definitions(root)}, lenient)
-    parts = [_gemma_value({**schema, "type": kind}, root, tool, depth + 1) for kind in sorted(kinds)]
+    parts = [_gemma_value({**schema, "type": kind}, root, tool, depth + 1, values) for kind in sorted(kinds)]
     return OneOf(tuple(parts))
 
 
-def _gemma_array(schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int) -> Part:
+def _gemma_array(
+    schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int, values: Iterator[int]
+) -> Part:
     items = schema.get("items")
-    item = _gemma_value(items if isinstance(items, Mapping) else {"type": "string"}, root, tool, depth + 1)
+    item = _gemma_value(items if isinstance(items, Mapping) else {"type": "string"}, root, tool, depth + 1, values)
     least, most = int(schema.get("minItems", 0)), min(_MOST_ITEMS, int(schema.get("maxItems", _MOST_ITEMS)))
     if least > most:
         raise InvalidOption("tools", f"an array of {tool.name} has more than {_MOST_ITEMS} items")
