@@ -15,8 +15,8 @@ from mlxk_core._generation import ENGINE_THREAD
 
 CLOSED_PIPE = 141  # what a shell reports for a program killed by SIGPIPE
 _THREAD_STACK = 8 << 20
-"""Bytes of the stack of a thread, in address space. Compilers of grammars, regular expressions and JSON call themselves:
-what was tried on a smaller one must not overflow it."""
+"""Bytes of the stack of a thread, in address space. Compilers of grammars and regular expressions call themselves: what
+was tried on a smaller one must not overflow it."""
 
 
 def run_process(run: Callable[[], int]) -> NoReturn:
