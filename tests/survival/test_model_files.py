@@ -263,6 +263,10 @@ HOSTILE = {
         lambda f: edit(f, "tokenizer_config.json", chat_template="\ud800"),
         "broken_model",
     ),
+    "a template of millions of control characters": (
+        lambda f: edit(f, "tokenizer_config.json", chat_template=r'{{ "\x00" * 20000000 }}'),
+        "template_limit_exceeded",
+    ),
     "tensors that overlap": (overlap, "broken_model"),
     "a file name that is not UTF-8": (
         lambda folder: Path(os.fsdecode(os.fsencode(folder) + b"/q\xff-Q4_0.gguf")).write_bytes(b"GGUF" + bytes(99)),

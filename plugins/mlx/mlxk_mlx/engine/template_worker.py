@@ -32,8 +32,10 @@ from mlxk_mlx.engine.child_limits import limit_process
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
-OUTPUT_LIMIT = 64 << 20
-"""Characters of a rendered prompt. The longest contexts take a tenth of it."""
+OUTPUT_LIMIT = 24 << 20
+"""Characters of a rendered prompt. No tokenizer takes more than a third of it, and no request has as many."""
+MESSAGE_LIMIT = 48 << 20
+"""Bytes of a response: the server reads it with the interpreter locked, for a second if it has 200 million."""
 _TEMPLATES = 64
 _LONGEST_MESSAGE = 1000
 """Characters of an error: a template writes its own, of any length."""
@@ -143,7 +145,10 @@ def main() -> None:
     sys.stdout = sys.stderr  # nothing but responses may be written there
     announce(responses)
     while (request := read_message(requests)) is not None:
-        responses.write(encode_message(respond(request)))
+        message = encode_message(respond(request))
+        if len(message) > MESSAGE_LIMIT:  # every control character has six bytes
+            message = encode_message({"error": "limit", "message": f"it writes more than {MESSAGE_LIMIT:,} bytes"})
+        responses.write(message)
         responses.flush()
 
 

@@ -34,9 +34,11 @@ MEMORY_LIMIT = 4 << 30
 """Address space in bytes. macOS does not enforce it; there the time limit is the only one."""
 MAX_IDS = 1 << 21
 """Of a vocabulary. The largest published ones have 262,144."""
-_MAX_PIECES = 64 << 20  # bytes, all together
+_MAX_PIECES = 16 << 20  # bytes, all together; those of 262,144 tokens are 2 MB
 _MOST_ADDED = 1 << 16
 _LONGEST_PIECE = 1 << 16  # characters that one token may become
+_USUAL_PIECE = 64  # characters that each of many may become, and so many more:
+_MORE_TEXT = 1 << 23
 _LARGE_TEXT = 1 << 20  # characters
 
 
@@ -84,7 +86,7 @@ class Service:
     def decode(self, tokens: str) -> str:
         ids = unpack_ids(tokens)
         text = self._loaded.decode_tokens(ids)
-        if len(text) > _LONGEST_PIECE * (1 + len(ids)):
+        if len(text) > min(_LONGEST_PIECE * (1 + len(ids)), _USUAL_PIECE * len(ids) + _MORE_TEXT):
             raise LimitExceeded(f"it makes {len(text):,} characters of {len(ids):,} tokens")
         return text
 
