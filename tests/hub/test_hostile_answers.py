@@ -78,7 +78,15 @@ def test_headers_of_any_bytes_change_nothing(hub):
     assert client.commit(NAME) == (NAME, COMMIT)
 
 
-@pytest.mark.parametrize("header", [{"retry_after": "\xb2"}, {"RateLimit": '"api";r=0;t=\xb2'}], ids=["after", "limit"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"retry_after": "\xb2"},
+        {"retry_after": "Mon, 01 Jan 2024 00:00:00 +99999999999999999"},
+        {"RateLimit": '"api";r=0;t=\xb2'},
+    ],
+    ids=["after", "zone", "limit"],
+)
 def test_a_time_to_wait_that_is_no_number(hub, reason, header):
     hub.answers_with("/revision/", b"", status=429, **header)
     assert reason(lambda client: client.commit(NAME)) == "rate_limit"

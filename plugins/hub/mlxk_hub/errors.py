@@ -108,7 +108,7 @@ def retry_after(error: HfHubHTTPError) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value)
     if value:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):  # a date with a time zone of any number
             return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     with suppress(ValueError):  # a digit that `int` does not read
         limit = parse_ratelimit_headers(headers)
