@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 
-_MOST_LINES = 4096
+_MOST_LINES, _MOST_BYTES = 4096, 8 << 20
+"""Lines that wait to be written: those of requests with long paths have 80 kB each."""
 _FLUSH_SECONDS, _LONGEST_FLUSH = 0.5, 2.0
 
 
@@ -23,6 +24,7 @@ class LineWriter(logging.Handler):
         self.dropped = 0
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
+        self._bytes = 0
         self._ready = threading.Condition()
         self._writing = False
         threading.Thread(target=self._run, name="mlxk-log", daemon=True).start()
@@ -34,10 +36,11 @@ class LineWriter(logging.Handler):
             self.handleError(record)
             return
         with self._ready:
-            if len(self._lines) >= _MOST_LINES:
+            if len(self._lines) >= _MOST_LINES or self._bytes + len(line) > _MOST_BYTES:
                 self.dropped += 1
                 return
             self._lines.append(line)
+            self._bytes += len(line)
             self._ready.notify_all()
 
     def flush(self) -> None:
@@ -55,6 +58,7 @@ class LineWriter(logging.Handler):
                 while not self._lines:
                     self._ready.wait()
                 line = self._lines.popleft()
+                self._bytes -= len(line)
                 self._writing = True
             if not self._write(line):
                 self.dropped += 1
