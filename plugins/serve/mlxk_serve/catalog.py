@@ -255,7 +255,10 @@ class Catalog:
             *(alias for alias in self._aliases if "*" not in alias),
         ]
         at_ollama = name.replace(":", "-")  # qwen3:0.6b
-        if meant := similar_name(name, names) or similar_name(at_ollama, names):
+        meant = similar_name(name, names)
+        if meant is None and at_ollama != name:
+            meant = similar_name(at_ollama, names)
+        if meant:
             return f"Did you mean `{meant}`?"
         parts = [known for known in names if len(name) >= _SHORTEST_PART and name.casefold() in known.casefold()]
         return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
