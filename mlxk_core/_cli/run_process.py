@@ -34,6 +34,8 @@ def run_process(run: Callable[[], int]) -> NoReturn:
     atexit.register(end)
     if sys.platform == "linux":  # it depends on `ulimit -s` there: with `unlimited` it is 2 MiB
         threading.stack_size(_THREAD_STACK)
+    if hasattr(signal, "pthread_sigmask"):  # a parent that waits for signals has blocked them, and that is inherited
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     _open_standard_streams()
     code = run()
     _close_standard_output()

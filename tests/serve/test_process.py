@@ -86,6 +86,17 @@ def test_json_is_one_document_that_says_where_it_listens(start):
     assert process.stdout == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_the_parent_blocks_end_the_server(start, number):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})  # a child inherits it
+    try:
+        process = start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    process.signal(number)
+    assert process.end() == 0
+
+
 def test_both_loopback_families_are_listened_on(start, kit):
     process = start()
     assert process.info["urls"][0] == f"http://127.0.0.1:{process.info['port']}"

@@ -53,6 +53,8 @@ class SignalHandler:
         if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # started with nohup
             handlers[hangup] = self._on_terminate
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        if hasattr(signal, "pthread_sigmask"):  # a parent that waits for signals has blocked them: that is inherited
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
         try:
             yield
         finally:
