@@ -233,7 +233,7 @@ def _read_card(model: Model) -> _Card:
     pipeline = re.search(r"^pipeline_tag:\s*[\"']?([\w-]+)", front, re.MULTILINE)
     library = re.search(r"^library_name:\s*[\"']?mlx[\"']?\s*$", front, re.MULTILINE)
     listed = re.search(r"^tags:[ \t]*(\[.*\]|(?:\n[ \t]*-.*)*)", front, re.MULTILINE)
-    tags = re.findall(r"[\w.-]*\w", re.sub(r"(?m)^\s*-\s", "", listed[1])) if listed else []
+    tags = re.findall(r"\w+(?:[.-]+\w+)*", re.sub(r"(?m)^\s*-\s", "", listed[1])) if listed else []
     tagged = next((_TAGGED[tag] for tag in tags if tag in _TAGGED), None) or _by_origin(front)
     return _Card(pipeline[1] if pipeline else "", bool(library) or "mlx" in tags, tagged)
 

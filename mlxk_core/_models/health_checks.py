@@ -8,6 +8,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from mlxk_core._errors import BrokenModel
@@ -19,6 +20,7 @@ from mlxk_core._models.model import Model
 from mlxk_core._text.units import human_size
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_MOST_NAMES = 2  # of missing shards in a message; a name may declare 99,999
 _LONGEST_POINTER = 1024  # by git-lfs' specification
 _PARTIAL = (".incomplete", ".partial", ".part", ".tmp", ".crdownload", ".aria2")
 _TOKENIZERS = (
@@ -124,7 +126,7 @@ def _indexes(manifest: Manifest) -> Iterator[Problem]:
         missing = [name for name in shards if name not in manifest.names]
         # An index without any of its files belongs to weights that were not downloaded, if there are others.
         if missing and (len(missing) < len(shards) or not manifest.weights):
-            yield Problem("index_missing_shard", f"{_list_names(missing)}, named in {index}.", index)
+            yield Problem("index_missing_shard", f"{_list_names(missing, len(missing))}, named in {index}.", index)
 
 
 def _shards(manifest: Manifest) -> Iterator[Problem]:
@@ -135,11 +137,11 @@ def _shards(manifest: Manifest) -> Iterator[Problem]:
         if shard.total > 1 and file.name not in indexed:
             sets[shard.stem, shard.total, PurePosixPath(file.name).suffix].add(shard.number)
     for (stem, total, suffix), numbers in sorted(sets.items()):
-        missing = [
-            f"{stem}-{number:05}-of-{total:05}{suffix}" for number in range(1, total + 1) if number not in numbers
-        ]
-        if missing:
-            yield Problem("missing_shard", f"{_list_names(missing)}.", missing[0])
+        absent = (number for number in range(1, total + 1) if number not in numbers)
+        names = [f"{stem}-{number:05}-of-{total:05}{suffix}" for number in islice(absent, _MOST_NAMES)]
+        if names:
+            count = total - sum(1 <= number <= total for number in numbers)
+            yield Problem("missing_shard", f"{_list_names(names, count)}.", names[0])
 
 
 def _weights(manifest: Manifest) -> Iterator[Problem]:
@@ -232,9 +234,9 @@ def _looks_like_json(path: Path) -> bool:
         return False
 
 
-def _list_names(missing: list[str]) -> str:
-    """Return `a is missing`, or `a, b and 3 more are missing`."""
-    if len(missing) == 1:
+def _list_names(missing: list[str], count: int) -> str:
+    """Return `a is missing`, or `a, b and 3 more are missing`: `count` in all, the first of which are in `missing`."""
+    if count == 1:
         return f"{missing[0]} is missing"
-    shown = ", ".join(missing[:2]) if len(missing) > 2 else " and ".join(missing)
-    return f"{shown}{f' and {len(missing) - 2} more' if len(missing) > 2 else ''} are missing"
+    shown = ", ".join(missing[:2]) if count > 2 else " and ".join(missing)
+    return f"{shown}{f' and {count - 2} more' if count > 2 else ''} are missing"

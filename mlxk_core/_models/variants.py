@@ -71,7 +71,7 @@ def gguf_variants(files: Iterable[SizedFile]) -> tuple[Variant, ...]:
                 name=name,
                 size=sum(file.size for file in shards.values()),
                 shards=total,
-                complete=set(shards) == set(range(1, total + 1)),
+                complete=len(shards) == total and min(shards) == 1 and max(shards) == total,
                 files=tuple(file.name for _, file in sorted(shards.items())),
             )
         )
