@@ -83,7 +83,8 @@ class GenerationRequest:
 
     model: Model
     prompt: Sequence[Message] | str | Sequence[int]
-    """A conversation (the chat template is applied), a text (taken as it is), or token ids."""
+    """A conversation (the chat template is applied), a text (taken as it is), or token ids: a list, or many of them in
+    an `array` of type `q`."""
     suffix: str | None = None
     """The text after the response, which then belongs between a `prompt` that is a text and this."""
     template_options: Mapping[str, Any] = field(default_factory=dict)

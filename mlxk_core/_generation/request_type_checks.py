@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -39,7 +40,7 @@ def check_types(request: GenerationRequest, *, checked: GenerationRequest | None
 
 
 def _check_prompt(prompt: object) -> None:
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) or (isinstance(prompt, array) and prompt.typecode == "q"):
         return
     if not isinstance(prompt, (list, tuple)):
         raise _wrong("prompt", _PROMPT, prompt)

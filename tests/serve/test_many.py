@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from dataclasses import replace
 
@@ -263,7 +264,7 @@ def test_an_engine_error_is_logged_and_not_sent_to_the_client(serve, engine, cap
     assert [record.facts["request_id"] for record in logged] == [answer.headers["x-request-id"]]
 
 
-@pytest.mark.parametrize("ignored", ["x" * (600 << 10), [[]] * 2400], ids=["bytes", "arrays"])
+@pytest.mark.parametrize("ignored", ["x" * (600 << 10), [[[]] * 600, "x" * (4 << 10)]], ids=["bytes", "arrays"])
 def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_has_half(serve, engine, kit, ignored):
     keys = ("first-client-key", "second-client-key")
     client = serve(keys=keys, limits={"open_bodies": 2 << 20, "free_body": 1 << 10}).client
@@ -281,3 +282,25 @@ def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_ha
     finally:
         engine.script.hang.clear()
     kit.until(lambda: first.chat(**large).status != 503)
+
+
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_token_ids_of_requests_that_wait_are_kept_without_objects(serve, engine, kit, prompts):
+    """Each collection of garbage visits all items of a list."""
+
+    def long_lists():
+        return sum(type(each) is list and len(each) > 3_000 and type(each[-1]) is int for each in gc.get_objects())
+
+    client = serve(concurrency=1).client
+    ids = [104] * 3_500
+    before = long_lists()
+    engine.script.hang.set()
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                body = {"model": client.model, "prompt": ids if prompts == 1 else [ids] * prompts}
+                stack.enter_context(contextlib.closing(client.begin("/v1/completions", body)))
+            kit.until(lambda: client.status()["responses"] == 3)
+            kit.until(lambda: long_lists() == before)
+    finally:
+        engine.script.hang.clear()

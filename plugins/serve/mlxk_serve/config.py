@@ -17,7 +17,7 @@ class Limits:
     bodies: int = 256 * MEGABYTE
     """Most bytes of the bodies that are being received or wait to be read, all together."""
     open_bodies: int = 512 * MEGABYTE
-    """Largest size of the bodies of requests that run or wait, all together, where an array or object counts for 256
+    """Largest size of the bodies of requests that run or wait, all together, where an array or object counts for 1,024
     bytes; one client has half of it."""
     free_body: int = 64 << 10
     """Bytes of each body that do not count for `bodies` and `open_bodies`: small requests need no place there."""

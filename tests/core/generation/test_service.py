@@ -1,5 +1,6 @@
 """The generation service, driven through its public door on scripted engines."""
 
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -554,3 +555,23 @@ def test_how_much_memory_a_model_takes_is_asked_once_though_it_waits_for_room(ho
     house.until(running, Progress)
     assert house.ask(house.model("beta", kind="b")).result().content == "b"
     assert len(asked) == 1
+
+
+def long_lists():
+    """How many lists of many numbers there are: each collection of garbage visits all their items."""
+    return sum(type(each) is list and len(each) > 30_000 and type(each[-1]) is int for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("options", [{"raw": True}, {}], ids=["text", "conversation"])
+def test_tokens_of_prompts_that_wait_are_kept_without_objects(house, options):
+    house.open(fake_backend("y" * 100_000, prefill_chunk=1, step_seconds=0.005), concurrency=1)
+    model = house.model(context=100_000)
+    running = house.ask(model)
+    house.until(running, Progress)
+    before = long_lists()
+    waiting = [house.ask(model, "x" * 40_000, **options) for _ in range(3)]
+    for each in waiting:
+        house.until(each, Started)
+    assert long_lists() == before
+    for each in (running, *waiting):
+        each.cancel()

@@ -11,9 +11,9 @@ from mlxk_core.api.text import json_shape
 _LARGEST_WEIGHT = 2_000_000
 """In numbers: that many numbers, 500,000 texts or 125,000 arrays and objects take about 60 MB and a quarter second."""
 _TEXT, _CONTAINER = 4, 16
-_CONTAINER_BYTES, _VALUE_BYTES = 256, 16
-"""What an array or object, and any other value, counts for in the size of a body: as long as there are millions, each
-collection of garbage takes seconds with the interpreter locked."""
+_CONTAINER_BYTES, _VALUE_BYTES = 1024, 16
+"""What an array or object, and any other value, counts for in the size of a body: as long as there are hundreds of
+thousands, each collection of garbage takes a second on a busy machine, with the interpreter locked."""
 _SMALL = 4 << 10
 # First bytes of characters in UTF-8, and the first half of a character as JSON escapes it.
 _UP_TO_LATIN_1 = bytes(range(0xC4))
@@ -30,7 +30,8 @@ class Body(Protocol):
 
 
 def checked_size(body: Body, length: int | None) -> int:
-    """Return how much a body counts for admission: its bytes, 256 for each array and object in it, 16 for other values.
+    """Return how much a body counts for admission: its bytes, 1,024 for each array and object in
+    it, 16 for other values.
 
     The bytes count twice or four times if a character of it takes two or four in a `str`: then all of a text do.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
@@ -236,14 +237,14 @@ def template_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
-def _prompts(request: TextRequest) -> list[str | list[int]]:
+def _prompts(request: TextRequest) -> list[str | array[int]]:
     prompt = request.prompt
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
         raise invalid("`prompt` must not be empty.", "prompt")
     if all(isinstance(part, int) for part in prompt):
-        return [[part for part in prompt if isinstance(part, int)]]
+        return [_token_ids(prompt)]
     texts = [part for part in prompt if isinstance(part, str)]
     lists = [part for part in prompt if isinstance(part, list)]
     if len(texts) != len(prompt) and len(lists) != len(prompt):
@@ -253,4 +254,12 @@ def _prompts(request: TextRequest) -> list[str | list[int]]:
         raise invalid(f"`{at}` must not be empty.", at)
     if len(prompt) * (request.n or 1) > MOST_CHOICES:
         raise invalid(f"`prompt` times `n` must be at most {MOST_CHOICES}.", "prompt")
-    return [*texts, *lists]
+    return [*texts, *map(_token_ids, lists)]
+
+
+def _token_ids(tokens: Sequence[str | int | list[int]]) -> array[int]:
+    """Return token ids as they are kept: a list takes five times as much, and each collection of garbage visits it."""
+    try:
+        return array("q", cast("Sequence[int]", tokens))
+    except OverflowError:
+        raise invalid("`prompt` has a token id that is out of range.", "prompt") from None
