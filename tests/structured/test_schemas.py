@@ -535,6 +535,20 @@ def test_raw_text_ends_where_the_parts_after_it_begin():
     assert constraint.complete or constraint.mask()[32] & 1
 
 
+def test_raw_text_has_the_lengths_of_its_schema():
+    """A whole number may be written as 2.0, and what no answer reaches is no limit."""
+    schema = {"type": "string", "minLength": 2.0, "maxLength": 2_000_000}
+    constraint = COMPILER.compile(sequence("<a>", RawString(schema, ("</a>",)), "</a>"), VOCABULARY)
+    for byte in b"<a>ab</a>":
+        constraint.accept(byte)
+    short = COMPILER.compile(sequence("<a>", RawString(schema, ("</a>",)), "</a>"), VOCABULARY)
+    with pytest.raises(ConstraintFailure):
+        for byte in b"<a>a</a>":
+            short.accept(byte)
+        assert not short.complete
+        short.accept(256)
+
+
 def test_errors_of_patterns_that_are_tried_apart_name_the_part():
     apart = [{"pattern": "^a$"}, {"pattern": "^b$"}]
     with pytest.raises(InvalidConstraint) as caught:

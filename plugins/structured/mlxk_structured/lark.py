@@ -301,7 +301,7 @@ def _string_patterns(part: RawString) -> tuple[str, ...]:
         if texts:
             return ("|".join(map(literal, texts)),)
     patterns: list[str] = []
-    least, most = schema.get("minLength"), schema.get("maxLength")
+    least, most = _count(schema.get("minLength")), _count(schema.get("maxLength"))
     if least is not None or most is not None:
         patterns.append(f"(?s:.){{{least or 0},{'' if most is None else most}}}")
     if isinstance(schema.get("pattern"), str):
@@ -311,6 +311,11 @@ def _string_patterns(part: RawString) -> tuple[str, ...]:
             if not part.lenient:
                 raise InvalidConstraint("json_schema", f"the pattern is not supported: {error}") from None
     return tuple(patterns) or (ANY,)
+
+
+def _count(value: Any) -> int | None:
+    """Return a number of characters, None for one that is no limit to an answer; `json_schema` refuses others."""
+    return int(value) if isinstance(value, (int, float)) and 0 <= value <= json_schema.MAX_COUNT else None
 
 
 def _intersection(patterns: tuple[str, ...]) -> str:
