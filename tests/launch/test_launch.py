@@ -198,6 +198,15 @@ def test_the_server_ends_however_the_command_ends(mlxk, install, talker, monkeyp
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_an_agent_that_has_just_begun_ends_too(mlxk, install, server, tmp_path):
+    install("aider")
+    pid = tmp_path / "pid"
+    (tmp_path / "bin" / "aider").write_text(f"#!/bin/sh\nkill -TERM $PPID\necho $$ >{pid}\nexec sleep 600 >&- 2>&-\n")
+    assert mlxk("launch", "aider", "--server", server).code == 128 + signal.SIGTERM
+    if pid.exists():  # otherwise it has ended before
+        assert not runs(int(pid.read_text()))
+
+
 def test_nothing_in_the_working_folder_shadows_a_library(mlxk, install, talker, tmp_path):
     install("aider")
     (tmp_path / "project").mkdir()

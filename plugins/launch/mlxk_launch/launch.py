@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from mlxk_core.api.errors import MlxkError, UsageError
 from mlxk_core.api.hooks import AgentEndpoint, AgentSetup, AgentSpec
 from mlxk_core.api.host import Host
 from mlxk_launch.model_choice import choose_local, choose_served
-from mlxk_launch.processes import end_afterwards
+from mlxk_launch.processes import running
 from mlxk_launch.server import DEFAULT_URL, ServedModel, ServerUnavailable, running_models, server_url, start_server
 
 
@@ -120,15 +119,15 @@ def _run(agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str]) -> int:
             file.write_text(text, encoding="utf-8")
         variables = {name: value.replace("{folder}", folder) for name, value in setup.variables.items()}
         own = [argument.replace("{folder}", folder) for argument in setup.arguments]
+        command = [agent.executable, *own, *arguments]
         try:
-            process = subprocess.Popen([agent.executable, *own, *arguments], env={**os.environ, **variables})
+            with interrupts_ignored(), running(command, env={**os.environ, **variables}) as process:
+                code = process.wait()  # the agent decides what Ctrl-C means
         except OSError as error:
             raise AgentNotStarted(
                 f"`{shutil.which(agent.executable)}` cannot be started: {error.strerror}. "
                 f"To install it again: {agent.install}"
             ) from error
-        with interrupts_ignored(), end_afterwards(process):  # the agent decides what Ctrl-C means
-            code = process.wait()
     return code if code >= 0 else 128 - code
 
 

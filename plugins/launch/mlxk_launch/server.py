@@ -17,7 +17,7 @@ from typing import Any
 
 from mlxk_core.api.errors import InvalidOption, MlxkError
 from mlxk_core.api.network import read_json, url_opener
-from mlxk_launch.processes import end_afterwards
+from mlxk_launch.processes import running
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_SECONDS = 2.0
@@ -86,17 +86,19 @@ def start_server(model: str) -> Iterator[str]:
     """Start `mlxk serve` on a free port, and end it afterwards. Yields its URL. Raises `ServerUnavailable`."""
     # -P: a file in the working folder, which is often a project, must not shadow a library.
     command = [sys.executable, "-P", "-m", "mlxk_launch.agent_server", "serve"]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [*command, "--port", "0", "--json", "--log-level", "warning", "--model", model],
+    command += ["--port", "0", "--json", "--log-level", "warning", "--model", model]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        running(
+            command,
             stdin=subprocess.PIPE,  # which the server reads until we have ended
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,  # Ctrl-C at the terminal is the agent's
-        )
-        with end_afterwards(process):
-            yield _url_of(process, log)
+        ) as process,
+    ):
+        yield _url_of(process, log)
 
 
 def _url_of(process: subprocess.Popen[str], log: Any) -> str:
