@@ -536,7 +536,7 @@ def test_raw_text_ends_where_the_parts_after_it_begin():
 
 
 def test_raw_text_has_the_lengths_of_its_schema():
-    """A whole number may be written as 2.0, and what no answer reaches is no limit."""
+    """A whole number may be written as 2.0, and one that no answer reaches changes nothing."""
     schema = {"type": "string", "minLength": 2.0, "maxLength": 2_000_000}
     constraint = COMPILER.compile(sequence("<a>", RawString(schema, ("</a>",)), "</a>"), VOCABULARY)
     for byte in b"<a>ab</a>":

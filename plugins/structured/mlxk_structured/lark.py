@@ -23,8 +23,9 @@ MAX_CHOICES = 10_000
 MAX_LEVELS = 200
 """Levels of a schema, or rules of a client's grammar, that llguidance's recursion certainly has room for."""
 _CACHED_SCHEMAS = 128
-_CACHED_LENGTH = 64_000
-"""Characters of a schema that is cached."""
+_CACHED_LENGTH = 16_000
+"""Characters of a schema that is cached: 128 of them take 64 MB at most. Larger ones are tried in a process, and
+written once."""
 _COMPACT = {"whitespace_flexible": False}
 _DEFINITION = re.compile(r"^[ \t]*[?!]?[\w.-]+[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?::|::=)", re.MULTILINE)
 _EMBEDDED = re.compile(r"%(?:json|lark|regex)\b")
@@ -314,7 +315,7 @@ def _string_patterns(part: RawString) -> tuple[str, ...]:
 
 
 def _count(value: Any) -> int | None:
-    """Return a number of characters, None for one that is no limit to an answer; `json_schema` refuses others."""
+    """Return a number of characters, None for one that no answer has; `json_schema` rejects others."""
     return int(value) if isinstance(value, (int, float)) and 0 <= value <= json_schema.MAX_COUNT else None
 
 
