@@ -6,7 +6,7 @@ writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlxk_core._errors import InvalidOption
@@ -17,6 +17,8 @@ _MOST_OPTIONS = 10_000
 _LONGEST_OPTIONS = 1 << 20
 _MOST_IN_SCHEMAS = _MOST_IN_CALLS = 100_000
 _LONGEST_UNWRITTEN = 4 << 20
+_LONGEST_NAME = 256
+"""Characters of the name of a tool, a call or a speaker: templates get that of a call with each of its results."""
 _TOKEN, _MESSAGE, _VALUE = 4, 64, 16
 """Characters that a token id counts for in the size of a prompt; and a message or a call, and a value, besides its
 text."""
@@ -67,6 +69,9 @@ def check_sizes(request: GenerationRequest, *, checked: GenerationRequest | None
 def _check_tools(request: GenerationRequest) -> None:
     values = 0
     for number, tool in enumerate(request.tools):
+        if len(tool.name) > _LONGEST_NAME:
+            at = (tool.option or "").rpartition(".")[0] or f"tools[{number}]"
+            raise InvalidOption(f"{at}.name", f"may have {_LONGEST_NAME} characters at most")
         values += _count([tool.parameters], _MOST_IN_SCHEMAS)[0]
         if values > _MOST_IN_SCHEMAS:
             raise InvalidOption(
@@ -82,8 +87,16 @@ def _check_messages(request: GenerationRequest) -> None:
         unwritten += _unwritten(message)
     if values > _MOST_IN_CALLS:
         raise InvalidOption("messages", f"the arguments of all tool calls may have {_MOST_IN_CALLS:,} values at most")
+    if any(len(name or "") > _LONGEST_NAME for message in request.messages for name in _names(message)):
+        raise InvalidOption("messages", f"names may have {_LONGEST_NAME} characters at most")
     if unwritten > _LONGEST_UNWRITTEN:
         raise InvalidOption("messages", f"reasoning, names and ids may have {_LONGEST_UNWRITTEN:,} characters at most")
+
+
+def _names(message: Message) -> Iterator[str | None]:
+    yield message.name
+    for call in message.tool_calls:
+        yield call.name
 
 
 def _unwritten(message: Message) -> int:

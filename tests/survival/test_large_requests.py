@@ -227,6 +227,46 @@ def test_survives_schemas_of_many_values(real, kit, path, body, param):
     assert (reply.status, reply.error["param"]) == (400, param)
 
 
+LONG_NAME = "n" * 100_000
+NAMES = {
+    "a call, which its results repeat": (
+        CHAT,
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": LONG_NAME, "arguments": ""}}]},
+                *[{"role": "tool", "tool_call_id": "a", "content": ""}] * 3_000,
+            ]
+        },
+        "messages",
+    ),
+    "a tool": (
+        CHAT,
+        {"messages": [USER], "tools": [{**TOOL, "function": {"name": LONG_NAME}}]},
+        "tools[0].function.name",
+    ),
+    "a speaker": (CHAT, {"messages": [{**USER, "name": LONG_NAME}]}, "messages"),
+    "a namespace, which its tools repeat": (
+        "/v1/responses",
+        {"input": "x", "tools": [{"type": "namespace", "name": LONG_NAME, "tools": [{"name": "f"}] * 1_000}]},
+        "tools[0].name",
+    ),
+    "none, but a thousand tools in each of many namespaces": (
+        "/v1/responses",
+        {"input": "x", "tools": [{"type": "namespace", "name": "n", "tools": [{"name": "f"}] * 1_000}] * 20},
+        "tools",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_survives_long_names(real, kit, name):
+    path, body, param = NAMES[name]
+    with kit.Watch(real):
+        reply = real.client.post(path, {"model": real.client.model, **body})
+    assert (reply.status, reply.error["param"]) == (400, param)
+
+
 def cpu_seconds(server):
     status = Path(f"/proc/{server.popen.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")

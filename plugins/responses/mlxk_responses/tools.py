@@ -14,6 +14,8 @@ from mlxk_protocol.fields import report_ignored
 from mlxk_responses.requests import MOST_TOOLS, Item
 
 _SEPARATOR = "__"
+_LONGEST_NAME = 256
+"""Characters: the name of a namespace is put before each of its tools."""
 # Codex offers web search with every request. Offered, not demanded, it may stay unused like any other tool.
 _LEFT_UNUSED = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
 
@@ -48,6 +50,8 @@ def read_tools(items: Sequence[Item]) -> Tools:
     tools: list[Tool] = []
     namespaces: dict[str, tuple[str, str]] = {}
     for at, namespace, item in _functions(items):
+        if len(tools) == MOST_TOOLS:
+            raise InvalidOption("tools", f"at most {MOST_TOOLS} tools in all namespaces together")
         name = _name(item, at)
         known = qualified_name(namespace, name) if namespace else name
         if namespace:
@@ -98,6 +102,8 @@ def _name(item: Item, at: str) -> str:
     name = item.get("name")
     if not isinstance(name, str) or not name:
         raise required(f"{at}.name")
+    if len(name) > _LONGEST_NAME:
+        raise InvalidOption(f"{at}.name", f"may have {_LONGEST_NAME} characters at most")
     return name
 
 
