@@ -55,6 +55,7 @@ _CLASSES: tuple[tuple[re.Pattern[str], Type], ...] = (
     (re.compile(r"^[a-z0-9-]*(bert|-embedding)(-v?\d+|-moe)?$|^t5encoder$"), "embedding"),
     (re.compile(r"^(CLIP|Siglip)\w*Model$|^clip$|ForImageClassification$|ForObjectDetection$"), "vision"),
 )
+_LONGEST_CLASS = 256  # characters; megabytes take all patterns a second
 _WRITES_TEXT = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _SEES = ("vision_config", "vision_tower", "mm_vision_tower", "image_token_id", "image_token_index", "img_processor")
 _HEARS = ("audio_config", "audio_token_id", "audio_token_index", "n_audio_ctx", "num_mel_bins")
@@ -153,7 +154,8 @@ class Facts:
         if self._header:
             return (self.architecture,) if self.architecture else ()
         named = self._config.get("architectures")
-        return tuple(each for each in named if isinstance(each, str)) if isinstance(named, list) else ()
+        listed = named if isinstance(named, list) else []
+        return tuple(each for each in listed if isinstance(each, str) and len(each) <= _LONGEST_CLASS)
 
     @property
     def _writes_text(self) -> bool:

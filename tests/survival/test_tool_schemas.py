@@ -1,4 +1,4 @@
-"""Survives … tools whose parameters refer to one another, for models that write each argument by itself."""
+"""Survives … tools whose parameters refer to one another, and models that write white space in the place of calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mlxk_testing.tiny_models import in_hub_cache, random_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model, scripted_model
 from mlxk_testing.tiny_models.templates import TOOL_CHATML, TOOL_CHATML_TOKENS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -43,3 +43,33 @@ def test_survives_references_that_multiply_in_a_tool(real, kit, chain):
         for _ in range(12):  # more than there are threads for it
             assert real.client.post("/v1/chat/completions", body).status == 200
         assert real.client.chat(max_tokens=1).status == 200
+
+
+SPACES = " " * 6000
+HEADERS = {
+    "deepseek": ["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", SPACES, "<", "<｜tool▁calls▁end｜>"],
+    "kimi_k2": [
+        "<|tool_calls_section_begin|>",
+        "functions.f:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        *[SPACES + "\n"] * 8,
+        "<",
+        "<|tool_calls_section_end|>",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_survives_white_space_in_the_place_of_a_call(launch, kit, name):
+    """Each part of a header took it in each way, with the interpreter's lock: for minutes, a few thousand spaces."""
+
+    def write(folder):
+        scripted_model(folder, HEADERS[name], chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS)
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "tool_parser_type": name}))
+
+    in_hub_cache("tiny/spaces", write)
+    server = launch(model="tiny/spaces")
+    with kit.Watch(server):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+        answer = server.client.post("/v1/chat/completions", server.client.chat_body(tools=[tool]))
+        assert answer.status == 200

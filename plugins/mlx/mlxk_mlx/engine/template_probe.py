@@ -80,7 +80,8 @@ class Probe:
 
     def missing(self, text: str) -> Iterator[str]:
         """Yield what of the conversation is not in the rendered `text`, each kind once."""
-        found = set(_MARKER.findall(text.casefold()))
+        # One after the other: to find millions at once keeps the interpreter locked.
+        found = {marker[0] for marker in _MARKER.finditer(text.casefold())}
         yield from dict.fromkeys(piece.what for piece in self.pieces if piece.marker not in found)
         if "'type': 'text'" in text or '"type": "text"' in text:
             yield "text: it shows lists of content parts as they are"
@@ -89,7 +90,7 @@ class Probe:
         """Return whether `text` has Python's spelling of a value, or JSON inside a JSON string."""
         if "None" in text and "None" not in template:
             return True
-        quoted = set(_QUOTED_MARKER.findall(text))
+        quoted = {marker[1] for marker in _QUOTED_MARKER.finditer(text)}
         return any(piece.marker in quoted for piece in self.pieces if piece.what == "tool calls")
 
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
+# Possessive: white space that several parts may take is tried in all ways, with the interpreter's lock, for minutes.
 DEEPSEEK_HEADER = re.compile(
-    r"\s*<｜tool▁call▁begin｜>\s*"
-    r"(?:function<｜tool▁sep｜>\s*(?P<fenced>[^\n`]+?)\s*```(?:json)?|(?P<name>[^<]+?)\s*<｜tool▁sep｜>)\s*"
+    r"\s*+<｜tool▁call▁begin｜>\s*+"
+    r"(?:function<｜tool▁sep｜>\s*+(?P<fenced>[^\s`<>]++)\s*+```(?:json)?|(?P<name>[^\s<>]++)\s*+<｜tool▁sep｜>)\s*+"
 )
-_DEEPSEEK_END = re.compile(r"\s*(?:```)?\s*(?:<｜tool▁call▁end｜>|\Z)")
+_DEEPSEEK_END = re.compile(r"\s*+(?:```)?\s*+(?:<｜tool▁call▁end｜>|\Z)")
 KIMI_HEADER = re.compile(
-    r"\s*(?:<\|tool_call_begin\|>)?\s*(?P<id>(?:functions\.)?(?P<name>[^\s<]+):\d+)\s*<\|tool_call_argument_begin\|>\s*"
+    r"\s*+(?:<\|tool_call_begin\|>)?\s*+"
+    r"(?P<id>(?:functions\.)?(?P<name>[^\s<]+):\d+)\s*+<\|tool_call_argument_begin\|>\s*+"
 )
-_KIMI_END = re.compile(r"\s*(?:<\|tool_call_end\|>|\Z)")
+_KIMI_END = re.compile(r"\s*+(?:<\|tool_call_end\|>|\Z)")
 
 
 def deepseek(text: str, tools: Any = None) -> list[dict[str, Any]]:

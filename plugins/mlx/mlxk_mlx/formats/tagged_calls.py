@@ -72,7 +72,7 @@ _TAGS: Mapping[str, Tags] = {
     "muse_spark": Tags(
         re.compile(r"<atem:invoke\b[^>]*?\bname=\"([^\"]+)\">"),
         "</atem:invoke>",
-        re.compile(r"<atem:parameter\b[^>]*?\bname=\"([^\"]+)\"[^>]*?>"),
+        re.compile(r"<atem:parameter\b(?=[^>]*+>)[^>]*?\bname=\"([^\"]+)\"[^>]*?>"),
         "</atem:parameter>",
     ),
     "minicpm5": Tags(
