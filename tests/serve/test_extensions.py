@@ -273,6 +273,9 @@ def test_a_field_of_a_plugin_changes_the_request(serve, engine, extend):
     assert (ask(shout=1).status, ask(shout=1).json["error"]["param"]) == (400, "shout")
     failed = ask(shout="fail")
     assert (failed.status, failed.json["error"]["code"]) == (500, "plugin_failure")
+    damaged = json.dumps({**client.chat_body("Hi"), "shout": "?"}).encode().replace(b'"?"', b'"\xff"')
+    refused = client.post("/v1/chat/completions", damaged)
+    assert (refused.status, refused.json["error"]["code"]) == (400, "invalid_json")
 
 
 @pytest.mark.parametrize("name", ["temperature", "best_of"])

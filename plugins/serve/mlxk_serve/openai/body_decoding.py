@@ -95,12 +95,12 @@ def _check_unimplemented(raw: Any, kind: type[Struct]) -> None:
         value = bytes(getattr(raw, name))
         if not value or value == b"null" or harmless == (...,):
             continue
-        if len(value) > 256 or _value(value) not in harmless:
+        if len(value) > 256 or decode_skipped(value) not in harmless:
             raise unsupported(name, _only(name, harmless))
 
 
-def _value(data: bytes) -> Any:
-    """Return a value that was skipped before: only now the bytes of its texts are looked at."""
+def decode_skipped(data: bytes) -> Any:
+    """Return a value that was skipped before: only now the bytes of its texts are looked at. Raises `InvalidJson`."""
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -11,7 +11,7 @@ from msgspec import Raw
 from mlxk_core.api.generation import GenerationRequest
 from mlxk_core.api.server import FieldHandler
 from mlxk_protocol.decode import BOM
-from mlxk_serve.openai.body_decoding import known_fields
+from mlxk_serve.openai.body_decoding import decode_skipped, known_fields
 
 
 class ExtensionFields:
@@ -41,7 +41,7 @@ class ExtensionFields:
         given = msgspec.json.decode(body.removeprefix(BOM), type=dict[str, Raw])
         for name, handler in self._handlers.items():
             if name in given and bytes(given[name]) != b"null":
-                value = msgspec.json.decode(given[name])
+                value = decode_skipped(bytes(given[name]))
                 prompts = {id(request.prompt): request.prompt for request in requests}
                 requests = [handler(request, value) for request in requests]
                 # Choices share a prompt, which is rendered once: a handler that makes equal ones makes one.
