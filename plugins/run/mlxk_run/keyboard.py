@@ -39,6 +39,7 @@ def mode_restored() -> Iterator[None]:
                 termios.tcsetattr(descriptor, termios.TCSANOW, mode)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
+        os._exit(128 + number)  # process 1 of a container has no default action
 
     numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
     for number in numbers:
