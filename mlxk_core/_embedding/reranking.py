@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ _BEFORE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
+_MOST_TOKENS = 4_000_000
+"""That a model reads for one request: it reads the query once for each document."""
 _AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
@@ -81,29 +84,70 @@ def rerank(
                 if beginning(tokenizer, text, reranker.limit) is not text:
                     raise InputTooLong(option, f"has over {reranker.limit} tokens; `{model.name}` reads fewer")
             encode = reranker.encoder(tokenizer, request)
-        pairs = []
+        inputs: list[_Input] = []
+        tokens = 0
         for index, document in enumerate(request.documents):
             check_cancelled(cancelled)
             with service.tokenizing(waiting, size=len(document)):
                 option, text = f"documents[{index}]", beginning(tokenizer, document, reranker.limit)
                 if text is not document and not request.truncate:
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
-                pairs.append(encode(text, option))
-        order = list(batches([len(pair.tokens) for pair in pairs]))
-        works = (_work(reranker, [pairs[index] for index in batch]) for batch in order)
+                inputs.append(encode(text, option))
+            tokens += len(inputs[-1])
+            if tokens > _MOST_TOKENS:
+                raise InvalidOption("documents", f"have over {_MOST_TOKENS:,} tokens, each with the query")
+        order = list(batches([len(each) for each in inputs]))
+        works = (_work(reranker, [inputs[index].pair() for index in batch]) for batch in order)
         scores: dict[int, float] = {}
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, logits in zip(order, results, strict=True):
             scores.update(zip(batch, (_probability(logit, model) for logit in logits), strict=True))
     ranked = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
-    return Ranking([RankedDocument(index, scores[index]) for index in ranked], sum(len(pair.tokens) for pair in pairs))
+    return Ranking([RankedDocument(index, scores[index]) for index in ranked], tokens)
 
 
 def _work(reranker: _Reranker, pairs: Sequence[TokenPair]) -> BatchWork[Sequence[float]]:
     return BatchWork(partial(reranker.score, pairs), [len(pair.tokens) for pair in pairs])
 
 
-_Encoder = Callable[[str, str], TokenPair]
+class _Input(Protocol):
+    """What the model reads for one document, in little memory: there may be thousands. Its length is in tokens."""
+
+    def __len__(self) -> int: ...
+
+    def pair(self) -> TokenPair: ...
+
+
+class _PackedPair:
+    """A pair as a tokenizer made it."""
+
+    def __init__(self, pair: TokenPair) -> None:
+        self._tokens = array("I", pair.tokens)
+        self._types = array("I", pair.types)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def pair(self) -> TokenPair:
+        return TokenPair(tuple(self._tokens), tuple(self._types))
+
+
+class _FilledIn:
+    """A document between what comes before and after each of them."""
+
+    def __init__(self, head: Sequence[int], body: Sequence[int], tail: Sequence[int]) -> None:
+        self._head = head
+        self._body = array("I", body)
+        self._tail = tail
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._body) + len(self._tail)
+
+    def pair(self) -> TokenPair:
+        return TokenPair((*self._head, *self._body, *self._tail))
+
+
+_Encoder = Callable[[str, str], _Input]
 
 
 class _Reranker(Protocol):
@@ -134,13 +178,13 @@ class _CrossEncoder:
             raise _unsupported(self.model, "its tokenizer does not encode pairs")
         return partial(self._encode, tokenizer, request)
 
-    def _encode(self, tokenizer: PairTokenizer, request: RerankRequest, document: str, option: str) -> TokenPair:
+    def _encode(self, tokenizer: PairTokenizer, request: RerankRequest, document: str, option: str) -> _Input:
         pair = tokenizer.encode_pair(request.query, document)
         if self.limit is None or len(pair.tokens) <= self.limit:
-            return pair
+            return _PackedPair(pair)
         if not request.truncate:
             raise InputTooLong(option, _too_long(len(pair.tokens), self.limit, self.model))
-        return tokenizer.encode_pair(request.query, document, max_tokens=self.limit)
+        return _PackedPair(tokenizer.encode_pair(request.query, document, max_tokens=self.limit))
 
     def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
         if not isinstance(engine, CrossEncoderEngine):
@@ -166,7 +210,7 @@ class _Decoder:
 
     def _encode(
         self, tokenizer: Tokenizer, truncate: bool, head: list[int], tail: list[int], document: str, option: str
-    ) -> TokenPair:
+    ) -> _Input:
         body = tokenizer.encode(document, add_special_tokens=False)
         excess = len(head) + len(body) + len(tail) - (self.limit or math.inf)
         if excess > 0:
@@ -174,7 +218,7 @@ class _Decoder:
                 total = len(head) + len(body) + len(tail)
                 raise InputTooLong(option, _too_long(total, self.limit, self.model))
             body = body[: len(body) - int(excess)]
-        return TokenPair((*head, *body, *tail))
+        return _FilledIn(head, body, tail)
 
     def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
         if not isinstance(engine, NextTokenEngine):

@@ -28,8 +28,8 @@ def embedding_model(folder):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
 
 
-def reranker(folder):
-    random_model(folder, added_tokens=["<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no"])
+def reranker(folder, **options):
+    random_model(folder, **options, added_tokens=["<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no"])
     (folder / "README.md").write_text("---\nlibrary_name: mlx\nbase_model: Qwen/Qwen3-Reranker-0.6B\n---\n")
 
 
@@ -65,6 +65,17 @@ def test_survives_texts_that_are_too_long(real, kit):
         ):
             assert (path, real.client.post(path, {"model": "tiny/random", **body}).status) == (path, 400)
         assert real.peak - before < 400 * MEGABYTE
+
+
+def test_survives_a_long_query_for_many_documents(real, kit):
+    """The query is read once for each of them, and was kept as often."""
+    in_hub_cache("tiny/long-ranks", lambda folder: reranker(folder, context=32_768))
+    body = {"model": "tiny/long-ranks", "query": "a" * 20_000}
+    with kit.Watch(real):
+        before = real.reset_peak()
+        refused = real.client.post("/v1/rerank", {**body, "documents": ["b"] * 1024})
+        assert (refused.status, refused.json["error"]["param"]) == (400, "documents")
+        assert real.peak - before < 100 * MEGABYTE
 
 
 def test_survives_long_texts_that_are_tokenized_at_once(real, kit):
