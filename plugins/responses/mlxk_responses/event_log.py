@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 _BLOCK = 256 << 10
 """Bytes of events that are compressed together."""
@@ -13,6 +14,12 @@ _LEVEL = 1
 _END = b"\n\n"
 _LIST_ENTRY = 41
 """Bytes of an event besides its text: the object and its place in the list."""
+
+
+class _Events(list[bytes]):
+    """Events of a block that was read. `whole` are all of the block, which exist as long as some of them are used."""
+
+    whole: _Events | None = None
 
 
 class EventLog:
@@ -25,6 +32,8 @@ class EventLog:
         self._blocks: list[bytes] = []
         self._starts: list[int] = []
         """The place of the first event of each block."""
+        self._read: WeakValueDictionary[int, _Events] = WeakValueDictionary()
+        """Blocks that are being read: all readers share the events, which may be megabytes."""
         self._recent: list[bytes] = []
         self._recent_start = 0
         self._recent_size = 0
@@ -53,8 +62,13 @@ class EventLog:
         if place >= self._recent_start:
             return self._recent[place - self._recent_start :]
         block = bisect_right(self._starts, place) - 1
-        events = zlib.decompress(self._blocks[block]).split(_END)[:-1]
-        return [event + _END for event in events[place - self._starts[block] :]]
+        events = self._read.get(block)
+        if events is None:
+            texts = zlib.decompress(self._blocks[block]).split(_END)[:-1]
+            events = self._read[block] = _Events(text + _END for text in texts)
+        found = _Events(events[place - self._starts[block] :])
+        found.whole = events
+        return found
 
     def _compress(self) -> None:
         block = zlib.compress(b"".join(self._recent), _LEVEL)
