@@ -313,6 +313,7 @@ class Generation:
         if self._ended:
             return
         self._ended = True
+        self._job.outbox.end_notifications()
         if self._check is not None:
             self._check.cancel()
         self._engine_thread.end_job(self._job, state)

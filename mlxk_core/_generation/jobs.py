@@ -100,8 +100,9 @@ class Outbox:
 
     def put(self, update: JobUpdate) -> None:
         self._updates.put(update)
-        if self._notify is not None:
-            self._notify()
+        notify = self._notify  # another thread may end it meanwhile
+        if notify is not None:
+            notify()
 
     def __len__(self) -> int:
         return self._updates.qsize()
@@ -118,6 +119,10 @@ class Outbox:
         """Call `callback` now and after each update, on the thread that puts it."""
         self._notify = callback
         callback()
+
+    def end_notifications(self) -> None:
+        """Forget the callback, which refers to what refers to this."""
+        self._notify = None
 
 
 @dataclass(eq=False, slots=True)

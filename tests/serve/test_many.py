@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 import mlxk_ollama.plugin
+from mlxk_core.api import Message
+from mlxk_serve.http.generation_response import GenerationResponse
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -304,3 +306,22 @@ def test_token_ids_of_requests_that_wait_are_kept_without_objects(serve, engine,
             kit.until(lambda: long_lists() == before)
     finally:
         engine.script.hang.clear()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_is_freed_at_its_end_without_a_collection_of_garbage(serve, engine, kit, stream):
+    """Such collections take long where many requests wait."""
+
+    def kept():
+        return sum(isinstance(each, (GenerationResponse, Message)) for each in gc.get_objects())
+
+    client = serve().client
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        for _ in range(3):
+            assert client.post("/v1/chat/completions", client.chat_body(stream=stream)).status == 200
+        kit.until(lambda: kept() == before)
+    finally:
+        gc.enable()

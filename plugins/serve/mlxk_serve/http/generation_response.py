@@ -437,7 +437,8 @@ class GenerationResponse:
             else:
                 for generation in self._generations:
                     generation.cancel()
-            self._on_end(self)
+            on_end, self._on_end = self._on_end, _forgotten
+            on_end(self)
 
     def _close(self) -> None:
         self._closed = True
@@ -445,7 +446,12 @@ class GenerationResponse:
         self._response_thread.remove(self)
         if self._writer is not None:
             self._record.close()
+            self._writer = None  # its task refers to this response, and only a collection of garbage would free both
 
     def _close_generations(self) -> None:
         for generation in self._generations:
             generation.close()
+
+
+def _forgotten(response: GenerationResponse) -> None:
+    """What the end of a response called referred to the response."""

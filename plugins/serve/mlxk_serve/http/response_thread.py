@@ -67,6 +67,7 @@ class ResponseThread:
                 return
             now = time.monotonic()
             self._advance(response, now)
+            del response  # it may be the last one for long
             if now - self._ticked >= _TICK:
                 self._tick(now)
 
