@@ -97,6 +97,23 @@ def test_signals_that_the_parent_blocks_end_the_server(start, number):
     assert process.end() == 0
 
 
+def test_a_start_without_descriptors_is_the_limit_of_the_system(mlxk):
+    found = []
+    for files in range(8, 30):
+        limit = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$0" "$@"']
+        command = [*limit, *mlxk.command("serve", "--port", "0", "--json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            document = ""
+            while not document.endswith("\n}\n") and (line := process.stdout.readline()):
+                document += line
+            if '"success"' in document:
+                process.kill()
+                break
+            if document:  # else not even Python could start
+                found.append(json.loads(document)["error"]["type"])
+    assert set(found) == {"system_limit"}
+
+
 def test_both_loopback_families_are_listened_on(start, kit):
     process = start()
     assert process.info["urls"][0] == f"http://127.0.0.1:{process.info['port']}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlxk_core.api.commands import Session, complete_model, emit_result, json_option
-from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError
+from mlxk_core.api.errors import Interrupted, InvalidOption, UsageError, raise_system_limit
 from mlxk_core.api.models import check_hub_cache
 from mlxk_core.api.network import is_loopback
 from mlxk_core.api.paths import NoHomeFolder
@@ -134,8 +134,16 @@ def serve(ctx: click.Context, /, config: ServeConfig, reload: bool, **options: A
     _raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     sources = Sources() if reload else None
+
+    def start() -> Server:
+        try:
+            return Server(session.host, config)
+        except (OSError, RuntimeError) as error:
+            raise_system_limit(error)  # no thread or descriptor is left
+            raise
+
     end = SignalHandler().run(
-        lambda: Server(session.host, config),
+        start,
         ready=lambda server: _announce(ctx, server),
         changed=sources.changed if sources else None,
     )
