@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def limit_process(memory: int) -> None:
@@ -19,3 +22,14 @@ def memory_limit() -> float:
     """Return the limit of this process's address space in bytes, infinite if there is none."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+@contextmanager
+def limited_time(seconds: float) -> Iterator[None]:
+    """End this process if the block takes so many seconds of CPU: its parent may have been killed, and with the
+    interpreter busy nothing else would notice. Stopped processes use none."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -28,7 +28,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlxk_core.api.processes import announce, encode_message, read_message
-from mlxk_mlx.engine.child_limits import limit_process
+from mlxk_mlx.engine.child_limits import limit_process, limited_time
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
@@ -36,6 +36,8 @@ OUTPUT_LIMIT = 24 << 20
 """Characters of a rendered prompt. No tokenizer takes more than a third of it, and no request has as many."""
 MESSAGE_LIMIT = 48 << 20
 """Bytes of a response: the server reads it with the interpreter locked, for a second if it has 200 million."""
+_MOST_SECONDS = 20.0
+"""CPU time of one rendering. The parent allows half of it, if it still lives."""
 _TEMPLATES = 64
 _LONGEST_MESSAGE = 1000
 """Characters of an error: a template writes its own, of any length."""
@@ -145,7 +147,8 @@ def main() -> None:
     sys.stdout = sys.stderr  # nothing but responses may be written there
     announce(responses)
     while (request := read_message(requests)) is not None:
-        message = encode_message(respond(request))
+        with limited_time(_MOST_SECONDS):
+            message = encode_message(respond(request))
         if len(message) > MESSAGE_LIMIT:  # every control character has six bytes
             message = encode_message({"error": "limit", "message": f"it writes more than {MESSAGE_LIMIT:,} bytes"})
         responses.write(message)
