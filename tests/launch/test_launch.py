@@ -36,6 +36,7 @@ if folder:
     seen["config"] = json.load(open(os.path.join(folder, "crush.json")))
 if path := os.environ.get("CLINE_PROVIDER_SETTINGS_PATH"):
     seen["config"] = json.load(open(path))
+    seen["mode"] = os.stat(path).st_mode & 0o777
 json.dump(seen, open({seen!r}, "w"))
 if "AGENT_WAITS" in os.environ:
     open({seen!r} + ".waits", "w").close()
@@ -289,6 +290,12 @@ def test_crush_reads_and_writes_nothing_of_the_users_and_expands_no_key(mlxk, in
     assert variables["CRUSH_GLOBAL_DATA"].startswith(variables["CRUSH_GLOBAL_CONFIG"])
     [model] = provider["models"]
     assert (model["context_window"], model["default_max_tokens"]) == (2048, 1024)
+
+
+def test_only_the_user_can_read_the_key_in_a_file(mlxk, install, server):
+    seen = install("cline")
+    assert mlxk("launch", "cline", "--server", server).code == 0
+    assert seen()["mode"] == 0o600
 
 
 def test_goose_uses_one_model_and_knows_its_context(mlxk, install, server):

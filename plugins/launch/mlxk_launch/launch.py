@@ -116,6 +116,7 @@ def _run(agent: AgentSpec, setup: AgentSetup, arguments: Sequence[str]) -> int:
         for name, text in setup.files.items():
             file = Path(folder, name)
             file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)  # it may have the key
             file.write_text(text, encoding="utf-8")
         variables = {name: value.replace("{folder}", folder) for name, value in setup.variables.items()}
         own = [argument.replace("{folder}", folder) for argument in setup.arguments]
