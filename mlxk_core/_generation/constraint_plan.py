@@ -20,6 +20,7 @@ from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import ExtractorContext
 from mlxk_core._generation.generic_tools import generic_grammar
 from mlxk_core._generation.grammar import Matches, Part
+from mlxk_core._generation.grammar_size import is_larger
 from mlxk_core._generation.jobs import Resident
 from mlxk_core._generation.model_formats import Formats
 from mlxk_core._generation.request import GenerationRequest, Tool
@@ -36,6 +37,9 @@ _CHECK_SECONDS = 10.0
 """How long the schemas of all tools of a request may take: some are tried in a process of their own."""
 _AT_ONCE_SECONDS = 0.5
 """How long those may take that are checked when the request is submitted; the others are checked afterwards."""
+_LARGEST_GRAMMAR = 16 << 20
+"""In characters, a body's: each definition of a schema may be repeated for each property, and each property for each
+one before it."""
 _GRAMMAR_KIND = "grammar"
 """The kind of the compiler for a grammar of several parts."""
 
@@ -189,6 +193,8 @@ class ConstraintPlan:
 
     def _compile(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
         option = _option_of(self.request)
+        if is_larger(grammar, _LARGEST_GRAMMAR):
+            raise InvalidConstraint(option, "the grammar of all tools together is too large")
         kind = grammar.kind if isinstance(grammar, Matches) else _GRAMMAR_KIND
         compiler = self.host.constraint_compiler(kind, option)
 

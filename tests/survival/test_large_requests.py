@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_testing.tiny_models import in_hub_cache, random_model
+from mlxk_testing.tiny_models import CHATML_TOKENS, in_hub_cache, random_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -265,6 +265,41 @@ def test_survives_long_names(real, kit, name):
     with kit.Watch(real):
         reply = real.client.post(path, {"model": real.client.model, **body})
     assert (reply.status, reply.error["param"]) == (400, param)
+
+
+GEMMA_CALLS = (
+    "{% if tools %}{% for tool in tools %}<function>{{ tool.function.name }}</function>{% endfor %}\n"
+    "<|tool_call>call:f{a:1}<tool_call|>{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(40)}},
+        {"const": "x" * MEGABYTE},
+    ],
+    ids=["objects in objects", "a long definition"],
+)
+def test_survives_tools_whose_grammar_repeats_their_parts(launch, kit, definition):
+    """Each property that may be left out is written again after each one before it, with what it refers to."""
+    tokens = [*CHATML_TOKENS, "<|tool_call>", "<tool_call|>"]
+    in_hub_cache(
+        "tiny/gemma",
+        lambda folder: random_model(folder, ends=True, chat_template=GEMMA_CALLS, added_tokens=tokens) and None,
+    )
+    server = launch(model="tiny/gemma")
+    parameters = {
+        "type": "object",
+        "$defs": {"a": {**definition, "additionalProperties": False}},
+        "properties": {f"p{number}": {"$ref": "#/$defs/a"} for number in range(40)},
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
+    with kit.Watch(server):
+        answer = server.client.chat(tools=[tool], tool_choice="required")
+    assert (answer.status, answer.error["code"]) == (400, "invalid_constraint")
 
 
 def cpu_seconds(server):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +53,13 @@ def separate(tool: Tool, write: Callable[[Argument], Part], separator: str) -> P
     if len(arguments) > _MOST_SEPARATED:
         raise InvalidOption("tools", f"{tool.name} has {len(arguments):,} arguments (at most {_MOST_SEPARATED})")
     written = [write(argument) for argument in arguments]
-
-    def after(start: int) -> Iterator[Part]:
-        for argument, part in zip(arguments[start:], written[start:], strict=True):
-            following = sequence(separator, part)
-            yield following if argument.required else optional(following)
-
+    following = [sequence(separator, part) for part in written]
+    following = [
+        part if argument.required else optional(part) for argument, part in zip(arguments, following, strict=True)
+    ]
     firsts: list[Part] = []
     for i, argument in enumerate(arguments):
-        firsts.append(sequence(written[i], *after(i + 1)))
+        firsts.append(sequence(written[i], *following[i + 1 :]))
         if argument.required:
             return OneOf(tuple(firsts))
     return OneOf((*firsts, _EMPTY))
