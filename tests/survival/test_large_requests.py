@@ -302,6 +302,24 @@ def test_survives_tools_whose_grammar_repeats_their_parts(launch, kit, definitio
     assert (answer.status, answer.error["code"]) == (400, "invalid_constraint")
 
 
+def test_a_definition_that_nothing_refers_to_does_not_count(launch):
+    """Where arguments are written one by one, each property has what it refers to."""
+    tokens = [*CHATML_TOKENS, "<|tool_call>", "<tool_call|>"]
+    in_hub_cache(
+        "tiny/gemma",
+        lambda folder: random_model(folder, ends=True, chat_template=GEMMA_CALLS, added_tokens=tokens) and None,
+    )
+    server = launch(model="tiny/gemma")
+    parameters = {
+        "type": "object",
+        "$defs": {"a": {"const": "x" * MEGABYTE}},
+        "properties": {f"p{number}": {"type": "integer"} for number in range(40)},
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
+    assert server.client.chat(tools=[tool], tool_choice="required", max_tokens=1).status == 200
+
+
 def cpu_seconds(server):
     status = Path(f"/proc/{server.popen.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import Matches, OneOf, Part, RawString, Tool, optional, sequence
-from mlxk_mlx.formats.argument_types import definitions_of, types_of
+from mlxk_mlx.formats.argument_types import definitions_of, standing_alone, types_of
 
 _EMPTY = sequence()
 _MOST_SEPARATED = 128
@@ -17,7 +17,8 @@ _MOST_SEPARATED = 128
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One property of a tool's parameters. `schema` stands alone: it carries the definitions it refers to."""
+    """One property of a tool's parameters. `schema` stands alone: if it refers to anything, it carries the definitions
+    of the tool."""
 
     name: str
     schema: Mapping[str, Any]
@@ -33,8 +34,7 @@ def arguments_of(tool: Tool) -> list[Argument]:
     required = set(required) if isinstance(required, list) else set()
     definitions = definitions_of(parameters)
     return [
-        Argument(name, {**definitions, **schema} if isinstance(schema, Mapping) else {}, name in required)
-        for name, schema in properties.items()
+        Argument(name, standing_alone(schema, definitions), name in required) for name, schema in properties.items()
     ]
 
 

@@ -8,11 +8,33 @@ from typing import Any
 
 _ALL = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 _DEPTH = 8
+_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 def definitions_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the definitions that the parts of `schema` may refer to."""
     return {key: schema[key] for key in ("$defs", "definitions") if isinstance(schema.get(key), Mapping)}
+
+
+def standing_alone(schema: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a part of a schema with the `definitions` that it may refer to. One that refers to nothing goes without:
+    they would be compiled for nothing."""
+    if not isinstance(schema, Mapping):
+        return {}
+    return {**definitions, **schema} if _refers(schema) else schema
+
+
+def _refers(schema: Mapping[str, Any]) -> bool:
+    left: list[Any] = [schema]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            if not _REFERENCES.isdisjoint(value):
+                return True
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return False
 
 
 def types_of(schema: Any) -> frozenset[str]:

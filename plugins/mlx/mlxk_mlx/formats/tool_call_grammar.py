@@ -12,7 +12,7 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.formats import ExtractorContext, ResponseGrammar
 from mlxk_core.api.generation import Literal, Matches, OneOf, Part, RawString, Repeat, Tool, optional, sequence
 from mlxk_mlx.formats.argument_grammar import Argument, arguments_of, each, raw_value, separate
-from mlxk_mlx.formats.argument_types import types_of
+from mlxk_mlx.formats.argument_types import definitions_of, standing_alone, types_of
 from mlxk_mlx.formats.dsml_calls import markers_of
 
 Write = Callable[[Tool], Part]
@@ -139,7 +139,7 @@ def _gemma(tool: Tool) -> Part:
 def _gemma_object(
     schema: Mapping[str, Any], root: Mapping[str, Any], tool: Tool, depth: int, values: Iterator[int]
 ) -> Part:
-    described = Tool(name=tool.name, parameters={**schema, **_definitions(root)}, strict=tool.strict)
+    described = Tool(name=tool.name, parameters={**schema, **definitions_of(root)}, strict=tool.strict)
 
     def one(argument: Argument) -> Part:
         key = argument.name if _WORD.fullmatch(argument.name) else f'"{argument.name}"'
@@ -171,7 +171,7 @@ def _gemma_value(
     if kinds == {"array"}:
         return _gemma_array(schema, root, tool, depth, values)
     if not kinds & {"string", "object", "array"}:
-        return Matches("json_schema", {**schema, **_definitions(root)}, lenient)
+        return Matches("json_schema", standing_alone(schema, definitions_of(root)), lenient)
     parts = [_gemma_value({**schema, "type": kind}, root, tool, depth + 1, values) for kind in sorted(kinds)]
     return OneOf(tuple(parts))
 
@@ -203,10 +203,6 @@ def _function_gemma(tool: Tool) -> Part:
         return sequence(f"{argument.name}:", Matches("json_schema", argument.schema, not tool.strict))
 
     return sequence(f"call:{tool.name}{{", separate(tool, one, ","), "}")
-
-
-def _definitions(root: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: root[key] for key in ("$defs", "definitions") if key in root}
 
 
 def _target(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
