@@ -34,7 +34,7 @@ let
   mlxk_responses = plugin "responses" [ mlxk_protocol falcon msgspec ];
   mlxk_run = plugin "run" [ click markdown-it-py prompt-toolkit rich ];
   mlxk_serve = plugin "serve" [ mlxk_protocol falcon waitress msgspec prometheus-client click ];
-  mlxk_service = plugin "service" [ click rich ];
+  mlxk_service = plugin "service" [ click msgspec rich ];
   mlxk_smollm2 = plugin "smollm2" [ ];
   mlxk_structured = plugin "structured" [ llguidance ];
 in
