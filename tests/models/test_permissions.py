@@ -46,6 +46,7 @@ def test_a_snapshot_or_a_file_of_it_is_told_as_damaged(bound: Ask, closed: Calla
 def test_a_repository_hides_nothing_of_the_others_and_is_not_called_missing(
     bound: Ask, closed: Callable[..., None], hub_cache: Path, part: str, mode: int
 ) -> None:
+    pytest.importorskip("mlxk_run")
     in_hub_cache("org/good", random_model)
     in_hub_cache("org/closed", random_model)
     folder = hub_cache / "models--org--closed" / part
@@ -63,6 +64,8 @@ def test_a_repository_hides_nothing_of_the_others_and_is_not_called_missing(
 
 @pytest.mark.parametrize("mode", [0, 0o444, 0o311])
 def test_a_cache_is_not_called_empty(bound: Ask, closed: Callable[..., None], hub_cache: Path, mode: int) -> None:
+    for plugin in ("mlxk_run", "mlxk_service"):
+        pytest.importorskip(plugin)
     in_hub_cache("org/good", random_model)
     closed(hub_cache, mode)
     assert "Permission denied" in bound("list").stderr
