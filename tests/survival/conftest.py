@@ -120,8 +120,9 @@ class Survivor:
 class Watch:
     """Within the context `/health` answers all the time, and an answer is the same before and after."""
 
-    def __init__(self, server: Survivor) -> None:
+    def __init__(self, server: Survivor, longest: float = LONGEST_SILENCE) -> None:
         self._server = server
+        self._longest = longest
 
     def __enter__(self) -> Watch:
         self._answer = self._server.client.chat(temperature=0).text
@@ -138,7 +139,7 @@ class Watch:
         silence, delay, failures = json.loads(output)
         assert self._server.popen.poll() is None, "the server has ended"
         assert failures == []
-        assert silence < LONGEST_SILENCE + 10 * delay
+        assert silence < self._longest + 10 * delay
         assert self._server.client.chat(temperature=0).text == self._answer
         until(lambda: self._server.client.status()["responses"] == 0)
 
