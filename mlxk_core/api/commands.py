@@ -16,7 +16,7 @@ from mlxk_core._cli.main import run
 from mlxk_core._cli.option_types import number_in_words, value_problem
 from mlxk_core._cli.output import Output
 from mlxk_core._cli.session import Session, emit_result, json_option
-from mlxk_core._cli.terminations import terminations_raise
+from mlxk_core._cli.terminations import terminations_handled, terminations_raise
 from mlxk_core._text.control_characters import escape_control
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "number_in_words",
     "open_editor",
     "run",
+    "terminations_handled",
     "terminations_raise",
     "value_problem",
 ]

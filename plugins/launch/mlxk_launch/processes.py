@@ -20,7 +20,7 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
     At the end it is terminated, and killed if it does not end in `END_SECONDS`. Raises `OSError` if it cannot start.
     """
-    # What a signal raises inside of Popen would leave a process that nobody ends.
+    # What a signal raises inside of Popen would leave a process that does not end.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     restore = partial(signal.pthread_sigmask, signal.SIG_SETMASK, before)
     try:

@@ -12,8 +12,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
+
+from mlxk_core.api.commands import terminations_handled
 
 try:
     import termios
@@ -28,12 +29,12 @@ def mode_restored() -> Iterator[None]:
     """Restore the terminal's present mode if SIGTERM or SIGHUP ends the process meanwhile. Most shells do so at a
     prompt, and none in a script."""
     descriptor = _foreground_terminal()
-    if descriptor is None or threading.current_thread() is not threading.main_thread():
+    if descriptor is None:
         yield
         return
     mode = termios.tcgetattr(descriptor)
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int) -> None:
         if _foreground_terminal() is not None:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(descriptor, termios.TCSANOW, mode)
@@ -41,14 +42,8 @@ def mode_restored() -> Iterator[None]:
         signal.raise_signal(number)
         os._exit(128 + number)  # process 1 of a container has no default action
 
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, end)
-    try:
+    with terminations_handled(end):
         yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
