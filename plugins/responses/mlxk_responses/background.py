@@ -25,24 +25,13 @@ _LARGEST_PIECE = 16 << 10
 
 
 class Run:
-    """One background response. Until it ends it holds its request, of about `request_size` bytes."""
+    """One background response, whose request has about `request_size` bytes: its thread alone holds that."""
 
-    def __init__(
-        self,
-        owner: str,
-        client: str,
-        submit: Callable[[], Generation],
-        encoder: ResponsesEncoder,
-        *,
-        request_size: int,
-    ) -> None:
+    def __init__(self, id: str, owner: str, client: str, *, request_size: int) -> None:
+        self.id = id
         self.owner = owner
         self.client = client
-        self.id = encoder.response.id
-        self._submit: Callable[[], Generation] | None = submit
         self._generation: Generation | None = None
-        self._submitted: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._encoder: ResponsesEncoder | None = encoder
         self._request_size = request_size
         self._events = EventLog()
         self._changed = threading.Condition()
@@ -78,28 +67,33 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
-    def start(self, on_end: Callable[[], None]) -> bytes:
+    def start(self, submit: Callable[[], Generation], encoder: ResponsesEncoder, on_end: Callable[[], None]) -> bytes:
         """Go on by itself and call `on_end` after the last event. Return the response object as it begins, `queued`.
         Raises what `submit` raises."""
-        assert self._encoder is not None
-        self._take(self._encoder, self._encoder.begin())
+        self._take(encoder, encoder.begin())
         begun = self._body
+        submitted: SimpleQueue[BaseException | None] = SimpleQueue()
         # Not on the request's thread: what that submits ends with its connection.
-        threading.Thread(target=self._execute, args=(on_end,), name="mlxk-background", daemon=True).start()
-        if (error := self._submitted.get()) is not None:
+        work = (submit, encoder, submitted, on_end)
+        threading.Thread(target=self._execute, args=work, name="mlxk-background", daemon=True).start()
+        if (error := submitted.get()) is not None:
             raise error
         return begun
 
-    def _execute(self, on_end: Callable[[], None]) -> None:
-        submit, encoder = self._submit, self._encoder
-        assert submit is not None and encoder is not None
+    def _execute(
+        self,
+        submit: Callable[[], Generation],
+        encoder: ResponsesEncoder,
+        submitted: SimpleQueue[BaseException | None],
+        on_end: Callable[[], None],
+    ) -> None:
         try:
             self._generation = generation = submit()
         except BaseException as error:  # a panic in a Rust extension is not an `Exception`, and the request waits
             self._end()
-            self._submitted.put(error)
+            submitted.put(error)
             return
-        self._submitted.put(None)
+        submitted.put(None)
         try:
             with generation:
                 for event in generation:
@@ -116,7 +110,7 @@ class Run:
         with self._changed:
             self._over = True
             self._ended_at = time.monotonic()
-            self._submit = self._generation = self._encoder = None  # they hold the request, which may be megabytes
+            self._generation = None  # it holds the request, which may be megabytes
             self._request_size = 0
             self._changed.notify_all()
 
@@ -191,9 +185,9 @@ class Runs:
         full = sum(run.size for run in running) >= self._bounds.bytes
         return full or len(mine) >= places or sum(run.size for run in mine) >= self._bounds.bytes // 2
 
-    def start(self, run: Run) -> bytes:
-        """Run `run` in the background, and return what `Run.start` does. Raises what its `submit` raises."""
-        begun = run.start(self._drop_ended)
+    def start(self, run: Run, submit: Callable[[], Generation], encoder: ResponsesEncoder) -> bytes:
+        """Run `run` in the background, and return what `Run.start` does. Raises what `submit` raises."""
+        begun = run.start(submit, encoder, self._drop_ended)
         with self._lock:
             self._runs[run.id] = run
         self._drop_ended()

@@ -124,8 +124,8 @@ class Responses:
         if self._runs.full(client, self._server.settings.places):
             raise self._server.service.full()
         submit = partial(self._server.service.submit, replace(generation, client=client))
-        run = Run(owner, client, submit, encoder, request_size=prompt_size(generation))
-        begun = self._runs.start(run)
+        run = Run(response.id, owner, client, request_size=prompt_size(generation))
+        begun = self._runs.start(run, submit, encoder)
         if request.stream:
             _follow(self._server, req, resp, run, -1)
         else:
