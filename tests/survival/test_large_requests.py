@@ -274,6 +274,16 @@ GEMMA_CALLS = (
 )
 
 
+@pytest.fixture
+def gemma(launch):
+    tokens = [*CHATML_TOKENS, "<|tool_call>", "<tool_call|>"]
+    in_hub_cache(
+        "tiny/gemma",
+        lambda folder: random_model(folder, ends=True, chat_template=GEMMA_CALLS, added_tokens=tokens) and None,
+    )
+    return launch(model="tiny/gemma")
+
+
 @pytest.mark.parametrize(
     "definition",
     [
@@ -282,14 +292,8 @@ GEMMA_CALLS = (
     ],
     ids=["objects in objects", "a long definition"],
 )
-def test_survives_tools_whose_grammar_repeats_their_parts(launch, kit, definition):
+def test_survives_tools_whose_grammar_repeats_their_parts(gemma, kit, definition):
     """Each property that may be left out is written again after each one before it, with what it refers to."""
-    tokens = [*CHATML_TOKENS, "<|tool_call>", "<tool_call|>"]
-    in_hub_cache(
-        "tiny/gemma",
-        lambda folder: random_model(folder, ends=True, chat_template=GEMMA_CALLS, added_tokens=tokens) and None,
-    )
-    server = launch(model="tiny/gemma")
     parameters = {
         "type": "object",
         "$defs": {"a": {**definition, "additionalProperties": False}},
@@ -297,19 +301,13 @@ def test_survives_tools_whose_grammar_repeats_their_parts(launch, kit, definitio
         "additionalProperties": False,
     }
     tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
-    with kit.Watch(server):
-        answer = server.client.chat(tools=[tool], tool_choice="required")
+    with kit.Watch(gemma):
+        answer = gemma.client.chat(tools=[tool], tool_choice="required")
     assert (answer.status, answer.error["code"]) == (400, "invalid_constraint")
 
 
-def test_a_definition_that_nothing_refers_to_does_not_count(launch):
+def test_a_definition_that_nothing_refers_to_does_not_count(gemma):
     """Where arguments are written one by one, each property has what it refers to."""
-    tokens = [*CHATML_TOKENS, "<|tool_call>", "<tool_call|>"]
-    in_hub_cache(
-        "tiny/gemma",
-        lambda folder: random_model(folder, ends=True, chat_template=GEMMA_CALLS, added_tokens=tokens) and None,
-    )
-    server = launch(model="tiny/gemma")
     parameters = {
         "type": "object",
         "$defs": {"a": {"const": "x" * MEGABYTE}},
@@ -317,7 +315,7 @@ def test_a_definition_that_nothing_refers_to_does_not_count(launch):
         "additionalProperties": False,
     }
     tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
-    assert server.client.chat(tools=[tool], tool_choice="required", max_tokens=1).status == 200
+    assert gemma.client.chat(tools=[tool], tool_choice="required", max_tokens=1).status == 200
 
 
 def cpu_seconds(server):

@@ -30,8 +30,8 @@ class Body(Protocol):
 
 
 def checked_size(body: Body, length: int | None) -> int:
-    """Return how much a body counts for admission: its bytes, 1,024 for each array and object in
-    it, 16 for other values.
+    """Return how much a body counts for admission: its bytes, 1,024 for each array and object in it, and 16 for each
+    other value.
 
     The bytes count twice or four times if a character of it takes two or four in a `str`: then all of a text do.
 
