@@ -360,8 +360,7 @@ class Sound:
 
 @pytest.fixture
 def watch(server, kit):
-    # Reading 300,000 tensors for the first time is silent for 1.3 s on two cores, and 2.1 s beside other suites.
-    return kit.Watch(Sound(kit, *server[:2]), longest=4.0)
+    return kit.Watch(Sound(kit, *server[:2]))
 
 
 def test_survives_a_list_of_hostile_models(server, watch, kit):
