@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from mlxk_core._host.registry import Registry
 from mlxk_core._host.specs import Quantization, QuantizationDetectorSpec, StopPolicy
 from mlxk_core._host.validation import checked
+from mlxk_core._text.shorten import shorten
 
 if TYPE_CHECKING:
     from mlxk_core._models.model import Model
+
+_LONGEST_LABEL = 200  # characters
 
 
 def stop_policy(registry: Registry, model: Model) -> StopPolicy:
@@ -41,4 +44,6 @@ def quantizations(registry: Registry, model: Model) -> list[Quantization]:
 
 def detect_with(spec: QuantizationDetectorSpec, model: Model) -> list[Quantization]:
     """Return the results of one detector. Raises `TypeError` if one is of another type."""
-    return [checked(each, Quantization) for each in spec.detect(model) or ()]
+    found = (checked(each, Quantization) for each in spec.detect(model) or ())
+    # A label repeats what a config says, and servers send it with every list of models.
+    return [replace(each, label=shorten(each.label, _LONGEST_LABEL)) for each in found]

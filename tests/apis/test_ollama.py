@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+import struct
+import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from mlxk_testing.tiny_models import in_hub_cache, scripted_model
+from mlxk_testing.tiny_models import in_hub_cache, random_model, scripted_model
 from tests.apis.conftest import is_nested
 from tests.server_process import own_home
 
@@ -105,6 +109,34 @@ def test_models_are_listed_and_described(api):
     assert {"completion", "thinking"} <= set(shown["capabilities"])
     assert shown["model_info"][f"{shown['details']['family']}.context_length"] > 0
     assert api.get("/api/version").json["version"]
+
+
+def packed(folder):
+    """Its config has a quantization with a long name, and one of its files twenty thousand tensors without bytes."""
+    settings = {"bits": 4, "group_size": 64, "x": {"mode": "A" * 100_000}}
+    random_model(folder, config={"quantization": settings})
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"tensor{number}": empty for number in range(20_000)}).encode()
+    (folder / "model-empty.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_files_of_a_model_that_is_shown_are_not_read_again(api, api_server):
+    def bytes_read():
+        counts = Path(f"/proc/{api_server.popen.pid}/io").read_text()
+        return int(counts.partition("rchar: ")[2].split()[0])
+
+    names = [f"tiny/packed{number}" for number in range(6)]
+    with own_home(api_server.folder):
+        folders = [in_hub_cache(name, packed).parents[1] for name in names]
+    for name in names:
+        assert len(api.post("/api/show", {"model": name}).json["details"]["quantization_level"]) < 1000
+    before = bytes_read()
+    for name in names:
+        assert api.post("/api/show", {"model": name}).status == 200
+    assert bytes_read() - before < 6_000_000  # the headers have a megabyte and a half each
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("model", ["tiny/talker", "tiny/thinker"])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlxk_core.api import Model
-from mlxk_core.api.errors import BrokenModel, MlxkError, ModelNotFound
+from mlxk_core.api.errors import BrokenModel, MlxkError, ModelError, ModelNotFound
 from mlxk_core.api.generation import ResidentModel, model_sampling
 from mlxk_core.api.models import Facts, FileIdentityCache, model_context_length
 from mlxk_core.api.server import ServerContext
@@ -40,14 +40,15 @@ def find_loaded(server: ServerContext, name: str) -> list[Model]:
 
 
 class ModelList:
-    """Every model that can be run, for `/api/tags`. Files are read again only when they change."""
+    """The models of a server as Ollama lists and describes them. Files are read again only when they change."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
         self._entries = FileIdentityCache(self._entry)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the entries, sorted by name; without models that were damaged or deleted meanwhile."""
+        """Return every model that can be run, sorted by name, for `/api/tags`; without those that were damaged or
+        deleted meanwhile."""
         listed = self._server.models.all()
         found = []
         for name, model in listed:
@@ -55,6 +56,33 @@ class ModelList:
                 found.append({"name": name, "model": name, **self._entries.get(model)})
         self._entries.forget_deleted(keep=())
         return found
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return the loaded models, for `/api/ps`."""
+        return [self._running(resident) for resident in self._server.service.status().models]
+
+    def describe(self, model: Model) -> dict[str, Any]:
+        """Return the details of a model, for `/api/show`. Raises `BrokenModel` if its folder cannot be read."""
+        server, entry = self._server, self._entries.get(model)
+        facts = Facts(model, server.host.finds_tool_calls)
+        capabilities = ["completion"] if "text-generation" in facts.capabilities else []
+        capabilities += ["embedding"] if "embeddings" in facts.capabilities else []
+        if "tools" in facts.capabilities or (server.settings.generic_tools and "chat" in facts.capabilities):
+            capabilities.append("tools")
+        capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []
+        architecture = facts.architecture or "unknown"
+        return {
+            "modelfile": f"FROM {model.name}\n",
+            "parameters": "\n".join(f"{name} {value}" for name, value in _sampling(model).items()),
+            "template": facts.chat_template or "",
+            "details": entry["details"],
+            "model_info": {
+                "general.architecture": architecture,
+                f"{architecture}.context_length": model_context_length(model),
+            },
+            "capabilities": capabilities,
+            "modified_at": entry["modified_at"],
+        }
 
     def _entry(self, model: Model) -> dict[str, Any]:
         return {
@@ -64,33 +92,25 @@ class ModelList:
             "details": _details(self._server, model),
         }
 
-
-def running_models(server: ServerContext) -> list[dict[str, Any]]:
-    """Return the loaded models, for `/api/ps`."""
-    return [_running(server, resident) for resident in server.service.status().models]
-
-
-def describe_model(server: ServerContext, model: Model) -> dict[str, Any]:
-    """Return the details of a model, for `/api/show`."""
-    facts = Facts(model, server.host.finds_tool_calls)
-    capabilities = ["completion"] if "text-generation" in facts.capabilities else []
-    capabilities += ["embedding"] if "embeddings" in facts.capabilities else []
-    if "tools" in facts.capabilities or (server.settings.generic_tools and "chat" in facts.capabilities):
-        capabilities.append("tools")
-    capabilities += ["thinking"] if server.host.reasoning_format(model) is not None else []
-    architecture = facts.architecture or "unknown"
-    return {
-        "modelfile": f"FROM {model.name}\n",
-        "parameters": "\n".join(f"{name} {value}" for name, value in _sampling(model).items()),
-        "template": facts.chat_template or "",
-        "details": _details(server, model),
-        "model_info": {
-            "general.architecture": architecture,
-            f"{architecture}.context_length": model_context_length(model),
-        },
-        "capabilities": capabilities,
-        "modified_at": _modified(model),
-    }
+    def _running(self, resident: ResidentModel) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "name": resident.name,
+            "model": resident.name,
+            "size": resident.memory,
+            "size_vram": resident.memory,
+            "expires_at": timestamp(_expiry(resident)),
+        }
+        try:
+            model = self._server.models.get(resident.name)
+            found = self._entries.get(model)
+        except ModelError:  # deleted or damaged since it was loaded
+            return entry
+        return {
+            **entry,
+            "digest": found["digest"],
+            "details": found["details"],
+            "context_length": model_context_length(model),
+        }
 
 
 def _sampling(model: Model) -> Mapping[str, float]:
@@ -100,26 +120,6 @@ def _sampling(model: Model) -> Mapping[str, float]:
         return model_sampling(model)
     except BrokenModel:
         return {}
-
-
-def _running(server: ServerContext, resident: ResidentModel) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": resident.name,
-        "model": resident.name,
-        "size": resident.memory,
-        "size_vram": resident.memory,
-        "expires_at": timestamp(_expiry(resident)),
-    }
-    try:
-        model = server.models.get(resident.name)
-    except ModelNotFound:  # deleted since it was loaded
-        return entry
-    return {
-        **entry,
-        "digest": digest_of(model.name, str(model.revision or model.path)),
-        "details": _details(server, model),
-        "context_length": model_context_length(model),
-    }
 
 
 def _expiry(resident: ResidentModel) -> datetime:

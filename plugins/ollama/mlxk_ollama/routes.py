@@ -10,7 +10,7 @@ import msgspec
 
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.server import NDJSON, ApiError, Cancellation, Operation, ServerContext
-from mlxk_ollama.catalog import ModelList, describe_model, find_model, running_models
+from mlxk_ollama.catalog import ModelList, find_model
 from mlxk_ollama.embedding import Embed, OldEmbed
 from mlxk_ollama.encoders import ChatEncoder, TextEncoder, encode_error
 from mlxk_ollama.generation import chat_generation, text_generation
@@ -58,9 +58,10 @@ def extend(server: ServerContext) -> None:
 
     add("/api/chat", Chat(server), "Continue a conversation.", ChatRequest, NDJSON)
     add("/api/generate", Generate(server), "Answer a prompt.", GenerateRequest, NDJSON)
-    add("/api/tags", Tags(server), "List the models.")
-    add("/api/show", Show(server), "Describe a model.", ShowRequest)
-    add("/api/ps", Running(server), "List the loaded models.")
+    models = ModelList(server)
+    add("/api/tags", Tags(server, models), "List the models.")
+    add("/api/show", Show(server, models), "Describe a model.", ShowRequest)
+    add("/api/ps", Running(models), "List the loaded models.")
     add("/api/version", Version(), "Return the version of the API.")
     add("/api/embed", Embed(server), "Embed texts.", EmbedRequest)
     add("/api/embeddings", OldEmbed(server), "Embed a text.", OldEmbedRequest)
@@ -108,9 +109,9 @@ class Generate:
 class Tags:
     """`GET /api/tags`. Looking at hundreds of models for the first time takes seconds, which occupy no worker."""
 
-    def __init__(self, server: ServerContext) -> None:
+    def __init__(self, server: ServerContext, models: ModelList) -> None:
         self._server = server
-        self._models = ModelList(server)
+        self._models = models
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         def work(cancellation: Cancellation) -> Iterable[bytes]:
@@ -122,25 +123,26 @@ class Tags:
 class Running:
     """`GET /api/ps`."""
 
-    def __init__(self, server: ServerContext) -> None:
-        self._server = server
+    def __init__(self, models: ModelList) -> None:
+        self._models = models
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.media = {"models": running_models(self._server)}
+        resp.media = {"models": self._models.running()}
 
 
 class Show:
     """`POST /api/show`."""
 
-    def __init__(self, server: ServerContext) -> None:
+    def __init__(self, server: ServerContext, models: ModelList) -> None:
         self._server = server
+        self._models = models
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), ShowRequest)
         name = request.model or request.name
         if not name:
             raise InvalidOption("model", "required")
-        resp.media = describe_model(self._server, find_model(self._server, name))
+        resp.media = self._models.describe(find_model(self._server, name))
 
 
 class Root:
