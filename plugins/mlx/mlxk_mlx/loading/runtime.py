@@ -16,6 +16,7 @@ from pathlib import Path
 from mlxk_core.api.backends import EngineContext, trim_heap
 from mlxk_core.api.errors import raise_system_limit
 from mlxk_mlx.loading import blas
+from mlxk_mlx.loading.bounded_indices import bound_indices
 from mlxk_mlx.loading.divisors import check_divisors
 
 _OPEN_FILES = 4096
@@ -52,6 +53,8 @@ def start() -> Runtime:
             with _keep_limits(), blas.one_thread():
                 import mlx_lm.generate  # noqa: F401
             check_divisors()
+            if found.cpu:  # a GPU reads other memory of this process, and goes on
+                bound_indices()
             _allow_open_files()
             gc.freeze()  # the modules: each collection after an unload would look at them, with the interpreter locked
             _started = True
