@@ -103,7 +103,7 @@ def _print(output: Output, root: Root, args: Sequence[str], outcome: _Outcome) -
 def _print_document(output: Output, root: Root, data: Any, error: BaseException | None) -> BaseException | None:
     try:
         output.envelope(command=root.running, data=data, error=error)
-    except (TypeError, ValueError) as unfit:  # the command's data is not JSON: print one document all the same
+    except (TypeError, ValueError, RecursionError) as unfit:  # the data is not JSON: print one document all the same
         blamed = root.failure_of_data(unfit)
         output.envelope(command=root.running, data=None, error=blamed)
         return blamed

@@ -218,7 +218,7 @@ class Root(click.Group):
         failure.kind = kind_of(error)
         return failure
 
-    def failure_of_data(self, error: TypeError | ValueError) -> BaseException:
+    def failure_of_data(self, error: TypeError | ValueError | RecursionError) -> BaseException:
         """Return `error`, raised because the data of the running command is not JSON, as a failure of its plugin."""
         if self.running is None or self.running in BUILTIN_COMMANDS:
             return error

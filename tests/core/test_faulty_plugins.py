@@ -139,6 +139,22 @@ FAULTS = {
         """,
         by="json",
     ),
+    "command returns what is nested too deeply": Fault(
+        """
+        from functools import reduce
+        from mlxk_core.api.commands import json_option
+
+        @hookimpl
+        def mlxk_commands():
+            yield CommandSpec(name="faulty", summary="", target=faulty)
+
+        @click.command("faulty")  # here
+        @json_option
+        def faulty():
+            return reduce(lambda value, _: [value], range(3000), None)
+        """,
+        by="json",
+    ),
     "agents raise": Fault("@hookimpl\ndef mlxk_agents():\n    raise OSError('disk')  # here"),
     "settings section raises": Fault("@hookimpl\ndef mlxk_settings():\n    raise OSError('disk')  # here"),
     "settings section is a dict": Fault(

@@ -56,10 +56,21 @@ def test_settings_of_the_wrong_type_are_no_reason_to_fail(tmp_path: Path, detect
         {"quantization_config": {"quant_method": 5}},
         {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": None}}},
         {"quantization_config": {"quant_method": "fp8", "weight_block_size": 128}},
+        {"quantization_config": {"quant_method": "modelopt", "quant_algo": "W" + "9" * 5000}},
         {"architectures": None, "text_config": None, "torch_dtype": 16},
     ):
         (tmp_path / "config.json").write_text(json.dumps(settings))
         assert all(each.label for each in detectors.quantizations(Model(name="odd", path=tmp_path)))
+
+
+@pytest.mark.parametrize("bits", [-(10**320), -1, 0, 10**320])
+def test_bits_that_are_none_do_not_count(
+    bits: int, tmp_path: Path, detectors: Host, safetensors: Callable[..., Path]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"quantization": {"bits": bits, "group_size": 64}}))
+    safetensors(tmp_path / "model.safetensors", {"a.weight": ("U32", (4, 7)), "a.scales": ("F32", (4, 3))})
+    [found] = detectors.quantizations(Model(name="odd", path=tmp_path))
+    assert found.label == "int4 (group 64)" and found.bits_per_weight is not None and 0 < found.bits_per_weight < 64
 
 
 def lay_out(folder: Path, case: dict[str, Any], safetensors: Callable[..., Path], gguf: Callable[..., Path]) -> None:

@@ -190,6 +190,13 @@ def test_numbers_that_json_does_not_have_are_shown_as_texts(ask: Ask) -> None:
     assert "Infinity" in ask("show", "mamba", "--config").stdout
 
 
+def test_a_config_is_shown_however_deep_it_is(ask: Ask) -> None:
+    snapshot = in_hub_cache("org/deep", random_model)
+    file = snapshot / "config.json"
+    file.write_text(f'{file.read_text().rstrip().removesuffix("}")}, "deep": {"[" * 600}{"]" * 600}}}')
+    assert ask("show", "deep", "--config", "--json").stdout.count("[") > 600
+
+
 def test_nothing_a_model_says_steers_the_terminal(ask: Ask) -> None:
     evil = "\x1b]0;owned\x07\x9b2J\n"
     snapshot = in_hub_cache("org/evil", random_model)

@@ -15,6 +15,8 @@ _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3"
 _DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 _BITS = {"fp64": 64, "fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8}
 UNKNOWN = "unknown"
+_LARGEST = 1 << 20
+"""Above every number of bits and group size. A config may have any number."""
 
 
 def detect(model: Model) -> Iterable[Quantization]:
@@ -143,13 +145,13 @@ def _read_compressed(settings: Mapping[str, Any]) -> tuple[str | None, float | N
 def _number(settings: Mapping[str, Any], *keys: str) -> int | None:
     for key in keys:
         value = settings.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST:
             return value
     return None
 
 
 def _digits(algorithm: str) -> int | None:
-    found = re.search(r"(?:FP|INT|W)(\d+)", algorithm.upper())
+    found = re.search(r"(?:FP|INT|W)(\d{1,3})", algorithm.upper())
     return int(found.group(1)) if found else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -230,15 +229,9 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
-    """Return `value` with text for numbers that JSON lacks, such as `Infinity` in Mamba 2's time_step_limit."""
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+def _finite(config: Mapping[str, Any]) -> Any:
+    """Return `config` with text for numbers that JSON lacks, such as `Infinity` in Mamba 2's time_step_limit."""
+    return json.loads(json.dumps(dict(config)), parse_constant=str)
 
 
 def _kind(name: str) -> str:

@@ -25,6 +25,8 @@ _READS_HIDDEN_STATE = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj", "gate
 _EMBEDDINGS = frozenset({"embed_tokens", "lm_head"})
 _TOWERS = ("vision", "visual", "audio")
 _LONGEST_LIST = 6
+_LARGEST = 1 << 20
+"""Above every number of bits, group size and width. With others, as a config may have, results would not be finite."""
 
 
 class Scheme(NamedTuple):
@@ -123,7 +125,7 @@ def _scheme(settings: Mapping[str, Any]) -> Scheme:
 
 
 def _whole(value: object, default: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST else default
 
 
 # What the tensors say
