@@ -15,6 +15,7 @@ from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._host.host import Host
 from mlxk_core.api import Channel, Delta, ExtractorContext, Message, Model, Sampling, Tool, ToolCallDelta
+from mlxk_mlx.formats.format_evidence import responses
 from mlxk_mlx.formats.response_template import RegionExtractor, extractor
 from mlxk_mlx.formats.time_limit import LimitedPattern
 from mlxk_testing.splits import Extracted, assert_split_invariant
@@ -108,6 +109,18 @@ def test_a_block_that_the_prompt_closed_costs_no_reasoning_tokens(read, tmp_path
     assert read(template, "Yes.", suffix=suffix).runs == ((Channel.CONTENT, "Yes."),)
     made = extractor(ExtractorContext(model=carrying(tmp_path, template), prompt_suffix=suffix))
     assert made.channel is not Channel.REASONING
+
+
+@pytest.mark.parametrize("opener", [[f"<{number}>" for number in range(600)], "<" * 40_000])
+def test_a_template_that_is_too_large_leaves_the_text_whole(read, tmp_path, opener):
+    """Its parser was built for hours, also after the client had left."""
+    template = {
+        "start_anchor": "<|im_start|>",
+        "fields": {"thinking": {"open": opener, "close": "</x>"}, "content": {}},
+    }
+    assert responses(carrying(tmp_path, template)) is None
+    text = f"{opener if isinstance(opener, str) else opener[0]}Hm.</x>"
+    assert read(template, text[-20:], tools=()).runs == ((Channel.CONTENT, text[-20:]),)
 
 
 def test_reasoning_that_is_never_closed_is_reasoning(read):

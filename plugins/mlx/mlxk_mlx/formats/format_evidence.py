@@ -11,6 +11,11 @@ from mlxk_mlx.formats.format_names import tool_format_name
 if TYPE_CHECKING:
     from mlxk_core.api.models import Model
 
+_MOST_VALUES = 512
+_MOST_CHARACTERS = 1 << 15
+"""Of a response template, which has a few dozen values. Its parser is built for each response, in a time that is
+quadratic in the number of literals."""
+
 
 def tool_calls(model: Model) -> Evidence | None:
     """Return the evidence for tool calls that a parser here reads.
@@ -26,12 +31,28 @@ def tool_calls(model: Model) -> Evidence | None:
 
 
 def response_template(model: Model) -> Mapping[str, Any] | None:
-    """Return the model's `response_template` for transformers, None without one of a known version."""
+    """Return the model's `response_template` for transformers, None without one of a known version and usual size."""
     template = model.tokenizer_config.get("response_template")
     if not isinstance(template, Mapping) or template.get("version", 1) != 1:
         return None
     fields = template.get("fields")
-    return template if isinstance(fields, Mapping) and fields else None
+    return template if isinstance(fields, Mapping) and fields and _is_small(template) else None
+
+
+def _is_small(template: Mapping[str, Any]) -> bool:
+    values = characters = 0
+    waiting: list[Any] = [template]
+    while waiting and values <= _MOST_VALUES and characters <= _MOST_CHARACTERS:
+        value = waiting.pop()
+        values += 1
+        if isinstance(value, Mapping):
+            characters += sum(map(len, value))
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str):
+            characters += len(value)
+    return values <= _MOST_VALUES and characters <= _MOST_CHARACTERS
 
 
 def responses(model: Model) -> Evidence | None:
