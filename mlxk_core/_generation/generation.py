@@ -132,7 +132,7 @@ class Generation:
 
     @property
     def unread(self) -> int:
-        """The number of updates and events that wait to be read."""
+        """The number of updates and events that wait to be read; eight scores of prompt tokens count for one more."""
         return len(self._unread) + len(self._job.outbox)
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
-from mlxk_core._generation.engine import Engine, PromptCachingEngine, Row, StepEvent
+from mlxk_core._generation.engine import Engine, PromptCachingEngine, PromptScored, Row, StepEvent
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.in_use import InUseMark
@@ -97,15 +97,18 @@ class Outbox:
     def __init__(self) -> None:
         self._updates: SimpleQueue[JobUpdate] = SimpleQueue()
         self._notify: Callable[[], None] | None = None
+        self._scores_put = self._scores_taken = 0  # each is written by one thread
 
     def put(self, update: JobUpdate) -> None:
+        self._scores_put += _scores(update)
         self._updates.put(update)
         notify = self._notify  # another thread may end it meanwhile
         if notify is not None:
             notify()
 
     def __len__(self) -> int:
-        return self._updates.qsize()
+        """Return the number of updates. Scores of prompt tokens, which are packed, count for an eighth of one each."""
+        return self._updates.qsize() + (self._scores_put - self._scores_taken) // 8
 
     def empty(self) -> bool:
         """Return whether there is no update now."""
@@ -113,7 +116,9 @@ class Outbox:
 
     def get(self, timeout: float | None = None) -> JobUpdate:
         """Return the next update. Raises `queue.Empty` after `timeout` seconds without one."""
-        return self._updates.get() if timeout is None else self._updates.get(timeout=timeout)
+        update = self._updates.get() if timeout is None else self._updates.get(timeout=timeout)
+        self._scores_taken += _scores(update)
+        return update
 
     def notify(self, callback: Callable[[], None]) -> None:
         """Call `callback` now and after each update, on the thread that puts it."""
@@ -123,6 +128,13 @@ class Outbox:
     def end_notifications(self) -> None:
         """Forget the callback, which refers to what refers to this."""
         self._notify = None
+
+
+def _scores(update: JobUpdate) -> int:
+    """Return how many scores of prompt tokens an update of the engine thread has."""
+    if type(update) is not RowStepped:
+        return 0
+    return sum(len(event.tokens) for event in update.events if type(event) is PromptScored)
 
 
 @dataclass(eq=False, slots=True)

@@ -6,6 +6,7 @@ import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from mlxk_core._generation.engine import ScoredToken
 from mlxk_core._generation.events import PromptToken, TokenLogprob
 
 T = TypeVar("T")
@@ -57,6 +58,12 @@ class PackedTokens(Sequence[T], Generic[T]):
         return PackedTokens([_pack(token) for token in tokens if isinstance(token, TokenLogprob)], _unpack)
 
     @staticmethod
+    def of_scores(tokens: Iterable[ScoredToken]) -> PackedTokens[ScoredToken]:
+        """Return scored tokens of a prompt, packed: they may wait for a reader that is slow. Raises `ValueError` or
+        `TypeError` for alternatives that are not pairs of numbers."""
+        return PackedTokens([_pack_score(token) for token in tokens], _unpack_score)
+
+    @staticmethod
     def joined(parts: Iterable[Sequence[T]]) -> Sequence[T]:
         """Return the tokens of all `parts`, packed if they are."""
         filled = [part for part in parts if part]
@@ -88,6 +95,15 @@ def _unpack_prompt(packed: bytes) -> PromptToken:
     fields, top = marshal.loads(packed)
     id, text, logprob, rank, data = fields
     return PromptToken(id, text, logprob, rank, data, _tops(top))
+
+
+def _pack_score(token: ScoredToken) -> bytes:
+    top = tuple((int(id), float(logprob)) for id, logprob in token.top)
+    return marshal.dumps((int(token.token), float(token.logprob), int(token.rank), top))
+
+
+def _unpack_score(packed: bytes) -> ScoredToken:
+    return ScoredToken(*marshal.loads(packed))
 
 
 def _tops(fields: Iterable[tuple[Any, ...]]) -> tuple[TokenLogprob, ...]:

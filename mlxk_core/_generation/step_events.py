@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlxk_core._generation.engine import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken, StepEvent
+from mlxk_core._generation.packed_tokens import PackedTokens
 
 _MOST_EVENTS = 4096
 """Of a row in one step. They are read at once, and those of other rows wait."""
@@ -56,6 +57,12 @@ def read_row(events: Sequence[StepEvent]) -> RowEvents:
         if isinstance(event, RowFailed):
             found.error = event.error
             break
+        if isinstance(event, PromptScored):
+            try:
+                event = replace(event, tokens=PackedTokens.of_scores(event.tokens))
+            except (TypeError, ValueError):
+                found.malformed = _invalid(event)
+                break
         valid.append(event)
         if isinstance(event, (Sampled, PromptScored)) and event.finish:
             found.finished = True
@@ -75,8 +82,12 @@ def malformed_event(event: object) -> str | None:
         case PromptScored(finish=bool()) if all(_is_scored(token) for token in event.tokens):
             return None
         case Sampled() | Prefilled() | PromptScored() | RowFailed():
-            return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
+            return _invalid(event)
     return f"{type(event).__name__}, which is not an event"
+
+
+def _invalid(event: StepEvent) -> str:
+    return f"a {type(event).__name__} with an invalid field: {str(event)[:200]}"
 
 
 def _is_token(event: object) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlxk_core.api.backends import Prefilled, RowFailed, Sampled
+from mlxk_core.api.backends import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
 from mlxk_core.api.errors import ContextLengthExceeded, EngineFailure, InvalidOption
 from mlxk_core.api.generation import Constraint, Delta, Message, Sampling, ToolCall
 from mlxk_testing.fake_engine import fake_backend
@@ -93,6 +93,8 @@ def test_a_backend_that_returns_no_engine_is_named(house):
         lambda id: Sampled(id, 65, "over"),
         lambda id: Prefilled(id, 5, 2),
         lambda id: Prefilled(id, None, None),
+        lambda id: PromptScored(id, [ScoredToken(65, -1.0, 1, ((66,),))]),
+        lambda id: PromptScored(id, [ScoredToken(65, -1.0, 1, (("x", -1.0),))]),
         lambda id: type("Odd", (), {"id": id})(),
     ],
 )
