@@ -123,6 +123,15 @@ def test_a_template_that_is_too_large_leaves_the_text_whole(read, tmp_path, open
     assert read(template, text[-20:], tools=()).runs == ((Channel.CONTENT, text[-20:]),)
 
 
+def test_a_template_that_repeats_a_call_leaves_the_text_whole(tmp_path):
+    """20 kB of a call became 1 GB of arguments."""
+    for places, used in ((20, True), (40, False)):
+        arguments = {f"a{place}": "{content}" for place in range(places)}
+        call = {"open": "<c>", "close": "</c>", "transform": {"function": {"name": "f", "arguments": arguments}}}
+        template = {"start_anchor": "<|im_start|>", "fields": {"tool_calls": call, "content": {}}}
+        assert (responses(carrying(tmp_path, template)) is not None) == used
+
+
 def test_reasoning_that_is_never_closed_is_reasoning(read):
     assert read(_THINK, "<think>Hm").runs == ((Channel.REASONING, "Hm"),)
     assert read(_THINK, "Hm", suffix=_OPENED).runs == ((Channel.REASONING, "Hm"),)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 512
 _MOST_CHARACTERS = 1 << 15
+_MOST_PLACEHOLDERS = 32
 """Of a response template, which has a few dozen values. Its parser is built for each response, in a time that is
-quadratic in the number of literals."""
+quadratic in the number of literals; each place in its transforms repeats what the model said."""
 
 
 def tool_calls(model: Model) -> Evidence | None:
@@ -40,9 +41,17 @@ def response_template(model: Model) -> Mapping[str, Any] | None:
 
 
 def _is_small(template: Mapping[str, Any]) -> bool:
-    values = characters = 0
-    waiting: list[Any] = [template]
-    while waiting and values <= _MOST_VALUES and characters <= _MOST_CHARACTERS:
+    values, characters, _ = _size(template, _MOST_VALUES)
+    fields = [field for field in template["fields"].values() if isinstance(field, Mapping)]
+    placeholders = sum(_size(field.get("transform"), _MOST_VALUES)[2] for field in fields)
+    return values <= _MOST_VALUES and characters <= _MOST_CHARACTERS and placeholders <= _MOST_PLACEHOLDERS
+
+
+def _size(part: Any, most: int) -> tuple[int, int, int]:
+    """Return the numbers of values, of characters and of opening braces in `part`; ends after `most` values."""
+    values = characters = braces = 0
+    waiting = [part]
+    while waiting and values <= most:
         value = waiting.pop()
         values += 1
         if isinstance(value, Mapping):
@@ -52,7 +61,8 @@ def _is_small(template: Mapping[str, Any]) -> bool:
             waiting += value
         elif isinstance(value, str):
             characters += len(value)
-    return values <= _MOST_VALUES and characters <= _MOST_CHARACTERS
+            braces += value.count("{")
+    return values, characters, braces
 
 
 def responses(model: Model) -> Evidence | None:
