@@ -177,6 +177,13 @@ def test_indentation_is_kept_and_a_long_word_is_broken():
     assert wrap("abcdefghij", 4) == ["abcd", "efgh", "ij"]
 
 
+def test_a_line_of_thousands_of_words_is_wrapped_as_it_grows():
+    """Wrapping all of it for each token took minutes."""
+    for piece in ("思考", "thought "):
+        screen = shown([(R, piece)] * 4000)
+        assert screen.text == "\n".join(["Thinking", *wrap((piece * 4000).rstrip(), 39), ""])
+
+
 def test_lines_that_become_fewer_leave_no_empty_line():
     screen = Screen()
     live = LiveLines(screen.write, lambda: os.terminal_size((40, 24)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -16,6 +17,8 @@ _HEADING = "Thinking"
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _HARMLESS = {**_PICTURES, ord("\r"): None, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 """Control characters as visible symbols: a model's text must not control the terminal."""
+_TAB = 4  # columns
+_WORD = re.compile(r"\s*+\S[^ ]*+|\s++")
 _PAUSE = 0.04  # seconds between two redraws, at least
 
 
@@ -95,26 +98,43 @@ class _WrappedBlock(_Block):
         self._live = LiveLines(write, _size)
         self._dim = dim
         self._line = ""
+        self._columns = 0
+        self._wrapped: list[str] = []  # the lines of `_line` at that width, but the last one
+        self._rest = ""  # the last one, the only one that grows: a line of a thousand words is not wrapped for each
         self._ends = ""  # line ends that wait for more text: at the end of the section they are left out
 
     def add(self, text: str) -> None:
         text = self._ends + text
         body = text.rstrip("\n")
         self._ends = text[len(body) :]
-        *complete, rest = (self._line + body).split("\n")
-        for line in complete:
-            self._show(line)
+        *complete, rest = body.split("\n")
+        for part in complete:
+            self._extend(part)
             self._live.commit()
-        self._line = rest
-        self._show(rest)
+            self._line, self._columns = "", 0
+        self._extend(rest)
 
     def finish(self) -> None:
-        self._show(self._line.rstrip())
+        if self._line[-1:].isspace():
+            self._line, self._columns = self._line.rstrip(), 0
+            self._extend("")
         self._live.commit()
 
-    def _show(self, line: str) -> None:
-        lines = wrap(line, _columns())
-        self._live.update([f"{_DIM}{each}{_NORMAL}" if each else each for each in lines] if self._dim else lines)
+    def _extend(self, text: str) -> None:
+        """Show the line with `text` at its end."""
+        between_words = bool(self._wrapped) and not self._rest.strip() and not self._line.isspace()
+        before, self._line = len(self._line), (self._line + text).expandtabs(_TAB)
+        self._rest += self._line[before:]
+        if between_words:
+            self._rest = self._rest.lstrip()
+        if (columns := _columns()) != self._columns:
+            self._columns, self._wrapped, self._rest = columns, [], self._line
+        *complete, self._rest = wrap(self._rest, columns)
+        self._wrapped += [self._styled(each) for each in complete]
+        self._live.update([*self._wrapped, self._styled(self._rest)])
+
+    def _styled(self, line: str) -> str:
+        return f"{_DIM}{line}{_NORMAL}" if self._dim and line else line
 
 
 class _MarkdownBlock(_Block):
@@ -205,11 +225,11 @@ class _Words(_Block):
 
 def wrap(line: str, width: int) -> list[str]:
     """Wrap one line at spaces to lines of at most `width` columns; a longer word is broken. Indentation is kept."""
-    line = line.expandtabs(4)
+    line = line.expandtabs(_TAB)
     if cell_length(line) <= width:
         return [line]
     lines, current, room = [], "", width
-    for word in _words(line):
+    for word in _WORD.findall(line):  # each with the white space before it
         size = cell_length(word)
         if size <= room:
             current, room = current + word, room - size
@@ -217,11 +237,15 @@ def wrap(line: str, width: int) -> list[str]:
         if current.strip():
             lines.append(current.rstrip())
             current, room, word = "", width, word.lstrip()
-        while cell_length(word) > room:
+            size = cell_length(word)
+        while size > room:
             head = longest_head(word, room)
             lines.append(current + head)
             current, room, word = "", width, word[len(head) :]
-        current, room = current + word, room - cell_length(word)
+            size -= cell_length(head)
+            if size <= room:
+                size = cell_length(word)  # signs that are joined take other columns than each for itself
+        current, room = current + word, room - size
     return [*lines, current]
 
 
@@ -232,18 +256,6 @@ def cell_length(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def _words(line: str) -> list[str]:
-    """Return the words of a line, each with the white space before it."""
-    words: list[str] = []
-    current = ""
-    for character in line:
-        if character == " " and current.strip():
-            words.append(current)
-            current = ""
-        current += character
-    return [*words, current]
 
 
 def longest_head(word: str, width: int) -> str:
