@@ -16,6 +16,8 @@ from mlxk_core._text.units import parse_duration
 T = TypeVar("T")
 Form = Literal["plain", "duration", "file"]
 _METADATA = "mlxk_core.setting"
+_LARGEST = 1 << 63
+"""Not even a float holds every whole number that TOML can write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,8 @@ class Field(Rules):
             if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
                 raise ValueError('it must be a list of texts, for example ["END"]')
             return tuple(items)
+        if self.type in (int, float) and isinstance(value, int) and abs(value) >= _LARGEST:
+            raise ValueError("it must be a smaller number")
         if self.form == "duration":
             return parse_duration(value)
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):

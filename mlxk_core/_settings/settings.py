@@ -263,7 +263,11 @@ class _Reader:
 
 
 def _show(value: Any) -> str:
-    return shorten(json.dumps(value, default=str, ensure_ascii=False), _LONGEST_SHOWN)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except ValueError:  # TOML has hexadecimal numbers of any length
+        text = "a number of thousands of digits"
+    return shorten(text, _LONGEST_SHOWN)
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

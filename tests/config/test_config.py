@@ -42,7 +42,16 @@ def test_a_text_needs_no_quotes_even_if_it_looks_like_a_number(file, cli):
 
 
 @pytest.mark.parametrize(
-    "key, value", [("defaults.temperature", "hot"), ("defaults.nope", "1"), ("nope.x", "1"), ("chat.save", "maybe")]
+    "key, value",
+    [
+        ("defaults.temperature", "hot"),
+        ("defaults.nope", "1"),
+        ("nope.x", "1"),
+        ("chat.save", "maybe"),
+        ("defaults.temperature", "9" * 400),
+        ("defaults.top_k", "9" * 5000),
+        ("defaults.top_k", "[" * 3000),
+    ],
 )
 def test_what_is_not_allowed_is_not_written(file, cli, key, value):
     cli("config", "set", "defaults.top_p", "0.5")
@@ -66,7 +75,7 @@ def test_text_that_is_not_utf8_is_not_written(file, cli):
     assert "before" in file.read_text() and [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("key", ["defaults", "a b.c", ""])
+@pytest.mark.parametrize("key", ["defaults", "a b.c", "", "#a", "a = 1\nb.c"])
 def test_a_key_that_is_not_one_is_wrong_usage(file, cli, key):
     assert cli("config", "set", key, "1").code == 2
 

@@ -176,10 +176,10 @@ def parse_key(text: str) -> tuple[str, ...]:
             f"`{text}` is not a key. Write SECTION.KEY, such as `defaults.model` or `models.org/name.temperature`."
         ) from error
     parts = []
-    while isinstance(value, dict):
+    while isinstance(value, dict) and len(value) == 1:
         [(part, value)] = value.items()
         parts.append(part)
-    if len(parts) < 2:
+    if len(parts) < 2 or isinstance(value, dict):
         raise UsageError(f"`{text}` is not a setting. Write SECTION.KEY, such as `defaults.model`.")
     return tuple(parts)
 
@@ -223,7 +223,7 @@ def _readings(text: str) -> list[Any]:
     """Return the possible values of `text`: as TOML, then as text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+    except (ValueError, RecursionError, KeyError):  # not TOML, or more digits or levels than Python reads
         return [text]
     return [value, text]
 
