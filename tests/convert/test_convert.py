@@ -97,6 +97,16 @@ def test_a_folder_is_written_whole_and_without_code(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
+def test_of_a_model_card_only_the_beginning_is_read(tmp_path):
+    """The rest is a terabyte of nothing."""
+    source = random_model(tmp_path / "source")
+    with (source / "README.md").open("w") as file:
+        file.write("---\nlicense: mit\n---\nHello")
+        file.truncate(1 << 40)
+    assert convert(source, tmp_path / "out", "--no-quantize").code == 0
+    assert "license: mit" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_plain_weights_come_back_from_quantized_ones(tmp_path):
     random_model(tmp_path / "source", hidden=128)
     assert convert(tmp_path / "source", tmp_path / "small", "--bits", "8").code == 0

@@ -92,6 +92,12 @@ def test_a_branch_names_its_revision(ask: Ask, repository: Path) -> None:
     assert not (repository / "refs" / "main").exists()
 
 
+def test_a_pipe_among_the_branches_holds_nothing_up(ask: Ask, repository: Path) -> None:
+    os.mkfifo(repository / "refs" / "pipe")
+    assert ask("rm", f"org/tiny@{'1' * 40}", "-f").code == 0
+    assert [path.name for path in (repository / "snapshots").iterdir()] == ["2" * 40]
+
+
 def test_the_same_commit_in_another_repository_is_left_alone(ask: Ask, hub_cache: Path) -> None:
     """huggingface_hub takes a commit for unique; in a copy or a fork it is not."""
     for name in ("org/copy-a", "org/copy-b", "org/copy-c"):

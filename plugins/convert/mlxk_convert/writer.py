@@ -13,8 +13,9 @@ from mlx_lm.utils import make_shards, save_config
 
 from mlxk_convert.network import Converted
 from mlxk_core.api.errors import BrokenModel, MlxkError
-from mlxk_core.api.models import File, Model, leads_outside, regular_file, weight_format
+from mlxk_core.api.models import File, Model, leads_outside, open_file, regular_file, weight_format
 
+_LARGEST_CARD = 1 << 19  # bytes; the metadata of a card is at its beginning
 _BATCH = 1 << 25  # bytes that are computed between two reports
 _WRITTEN = {"config.json", "README.md", "hf_quant_config.json", "model.safetensors.index.json"}
 # Code, and pickles, which can contain code.
@@ -98,18 +99,20 @@ def _compute(batch: list[mx.array], done: Callable[[int], None]) -> None:
 
 def _write_card(folder: Path, model: Model) -> None:
     """Write README.md: the metadata of the source, with the library and the model it was made from."""
-    data = _card_data(model)
+    try:
+        with open_file(model.path / "README.md") as file:
+            card = file.read(_LARGEST_CARD).decode("utf-8", "replace")
+        metadata = _metadata(model, ModelCard(card, ignore_metadata_errors=True).data)
+    except Exception:  # no card, or invalid metadata: neither fails a conversion
+        metadata = _metadata(model, ModelCardData())
+    text = f"---\n{metadata}\n---\n\nConverted from {model.name} with mlxk.\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _metadata(model: Model, data: ModelCardData) -> str:
     data.library_name = "mlx"
     data.tags = [*dict.fromkeys([*(data.tags or []), "mlx"])]
     if model.origin == "hub":
         data.base_model = model.name
-    text = f"---\n{data.to_yaml()}\n---\n\nConverted from {model.name} with mlxk.\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _card_data(model: Model) -> ModelCardData:
-    try:
-        text = regular_file(model.path / "README.md").read_text(encoding="utf-8")
-        return ModelCard(text, ignore_metadata_errors=True).data
-    except Exception:  # no card, or invalid metadata: neither fails a conversion
-        return ModelCardData()
+    text: str = data.to_yaml()
+    return text

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxk_core.api.errors import MlxkError
+from mlxk_core.api.models import read_small_file
 from mlxk_core.api.paths import is_file
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _freed_in_store(cache: Path, folder: Path) -> int:
         if target is None or not target.is_relative_to(cache / "blobs"):
             continue
         try:
-            links = target.with_name(target.name + _LISTED_IN).read_text(encoding="utf-8").split("\n")
+            links = read_small_file(target.with_name(target.name + _LISTED_IN)).decode().split("\n")
             others = [cache / link for link in links if link and not link.startswith(f"{folder.name}/")]
             if not any(map(_is_link, others)):
                 freed += target.stat().st_size
@@ -190,6 +191,6 @@ def _has_locked_folder(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
+        return read_small_file(path).decode("ascii").strip()  # not a pipe, which may have no writer
     except (OSError, UnicodeDecodeError):
         return ""
