@@ -51,9 +51,16 @@ class Embeddings:
 
 
 def embed(
-    service: GenerationService, request: EmbeddingRequest, *, cancelled: Callable[[], bool] = lambda: False
+    service: GenerationService,
+    request: EmbeddingRequest,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    hold: Callable[[int], None] = lambda size: None,
 ) -> Embeddings:
     """Return the embeddings of a request.
+
+    `hold` is called with the bytes of all vectors before there is more than a part of them; what it raises ends the
+    work.
 
     Raises `InputTooLong`, `InvalidOption`, `UnsupportedModel`, `BrokenModel` for vectors that are not finite, the
     errors of a load, and `Interrupted` soon after `cancelled` becomes True.
@@ -74,7 +81,10 @@ def embed(
         found: dict[int, array[float]] = {}  # a list of as many floats takes eight times the memory
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, vectors in zip(order, results, strict=True):
-            found.update(zip(batch, (_check(vector, request) for vector in vectors), strict=True))
+            checked = [_check(vector, request) for vector in vectors]
+            if not found:
+                hold(len(encoded) * len(checked[0]) * checked[0].itemsize)
+            found.update(zip(batch, checked, strict=True))
     return Embeddings([found[index] for index in range(len(encoded))], sum(len(tokens) for tokens in encoded))
 
 
@@ -126,7 +136,7 @@ def _compute(
 
 def _check(vector: Sequence[float], request: EmbeddingRequest) -> array[float]:
     """Return a vector cut to the requested dimensions. Raises `BrokenModel` if it is not finite."""
-    if not all(map(math.isfinite, vector)):
+    if not math.isfinite(sum(vector)):
         raise BrokenModel(
             f"`{request.model.name}` returned a vector with numbers that are not finite: its weights are damaged.",
             model=request.model.name,

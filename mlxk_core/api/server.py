@@ -311,10 +311,18 @@ class ServerContext(Protocol):
         every place is taken: for short work, such as a list. Work that `waits`, for as long as something else takes,
         has other threads: it delays no short work.
 
-        Call it last in a responder. Not streamed, the pieces are joined to one body. An error before the first piece
-        has a status of its own; a later one, as when the server shuts down, is written with `stream_error` as the last
-        piece, or closes the connection without it. Work that ends early because it was cancelled raises an error
-        (`Cancellation.check`): what ends without one counts as complete.
+        Call it last in a responder. Not streamed, the pieces are joined to one body; one above 64 KiB is sent piece
+        by piece, each computed when the client has read enough of those before. An error before the first piece that
+        is sent has a status of its own; a later one, as when the server shuts down, is written with `stream_error` as
+        the last piece, or closes the connection without it. Work that ends early because it was cancelled raises an
+        error (`Cancellation.check`): what ends without one counts as complete.
+        """
+
+    def hold(self, req: Any, size: int) -> None:
+        """Count `size` bytes of results that the work for `req` keeps until its response is written, such as vectors.
+
+        Call it in work given to `run`, before it makes them; they count until the response ends. Raises `ApiError` if
+        they are too many for one request (400), or if other responses have too many (503); let it pass.
         """
 
     def on_disconnect(self, req: Any, callback: Callable[[], None] | None) -> None:

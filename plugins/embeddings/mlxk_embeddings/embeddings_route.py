@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import falcon
@@ -15,7 +14,7 @@ from mlxk_core.api.embeddings import EmbeddingRequest, Embeddings, embed
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_protocol.decode import decode
-from mlxk_protocol.encode import encoded_each
+from mlxk_protocol.vectors import base64_pieces, json_pieces, together
 
 MAX_INPUTS = 2048
 TokenIds = list[Annotated[int, Meta(ge=0)]]
@@ -77,8 +76,9 @@ class EmbeddingsResource:
         )
 
         def work(cancellation: Cancellation) -> Iterable[bytes]:
-            found = embed(self._server.service, asked, cancelled=lambda: cancellation.cancelled)
-            yield msgspec.json.encode(_response(request, found))
+            hold = partial(self._server.hold, req)
+            found = embed(self._server.service, asked, cancelled=lambda: cancellation.cancelled, hold=hold)
+            yield from together(_pieces(request, found))
 
         self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
@@ -99,16 +99,15 @@ def _inputs(value: str | list[str | int | TokenIds]) -> list[str | Sequence[int]
     return inputs
 
 
-def _response(request: EmbeddingsRequest, found: Embeddings) -> EmbeddingsResponse:
-    return EmbeddingsResponse(
-        data=encoded_each(
-            EmbeddingObject(index=index, embedding=_encode(vector, request.encoding_format))
-            for index, vector in enumerate(found.vectors)
-        ),
-        model=request.model,
-        usage=EmbeddingsUsage(found.tokens, found.tokens),
-    )
-
-
-def _encode(vector: array[float], format: str | None) -> Sequence[float] | str:
-    return base64.b64encode(vector.tobytes()).decode() if format == "base64" else vector.tolist()
+def _pieces(request: EmbeddingsRequest, found: Embeddings) -> Iterator[bytes]:
+    """Yield the response in pieces: as a whole it takes five times the memory of its vectors."""
+    usage = EmbeddingsUsage(found.tokens, found.tokens)
+    empty = msgspec.json.encode(EmbeddingsResponse(data=[], model=request.model, usage=usage))
+    before, _, after = empty.partition(b"]")
+    yield before
+    pieces = base64_pieces if request.encoding_format == "base64" else json_pieces
+    for index, vector in enumerate(found.vectors):
+        yield b'%b{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index)
+        yield from pieces(vector)
+        yield b"}"
+    yield b"]" + after

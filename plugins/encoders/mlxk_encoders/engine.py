@@ -15,7 +15,7 @@ from mlxk_core.api.errors import NoTemplate, UnsupportedModel
 from mlxk_core.api.generation import Message, Tool
 from mlxk_encoders.layers import BLOCK, Encoder, validity
 from mlxk_mlx.engine.cache_footprint import check_free_memory
-from mlxk_mlx.engine.embedding import pad, pool
+from mlxk_mlx.engine.embedding import pad, pool, vectors_of
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.loading import runtime
 
@@ -75,7 +75,7 @@ class EncoderEngine:
             if states is None:
                 yield None
             else:
-                yield pool(states, lengths, pooling, normalize).tolist()
+                yield vectors_of(pool(states, lengths, pooling, normalize))
 
     def score(self, pairs: Sequence[TokenPair]) -> Iterator[Sequence[float] | None]:
         valid = validity([len(pair.tokens) for pair in pairs])

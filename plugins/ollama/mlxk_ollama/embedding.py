@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import falcon
 import msgspec
 
-from mlxk_core.api.embeddings import EmbeddingRequest, embed
+from mlxk_core.api.embeddings import EmbeddingRequest, Embeddings, embed
 from mlxk_core.api.models import Model
 from mlxk_core.api.server import Cancellation, ServerContext
 from mlxk_ollama.catalog import find_model
 from mlxk_ollama.requests import EmbedRequest, OldEmbedRequest
 from mlxk_protocol.decode import decode
-from mlxk_protocol.encode import encoded_each
 from mlxk_protocol.keep_alive import keep_alive_seconds
+from mlxk_protocol.vectors import json_pieces, together
 
 _NANOSECONDS = 1_000_000_000
 
@@ -37,7 +38,7 @@ class Embed:
             truncate=request.truncate is not False,
             ttl=keep_alive_seconds(request.keep_alive),
         )
-        work = partial(_embed, self._server, asked, request.model)
+        work = partial(_embed, self._server, asked, request.model, partial(self._server.hold, req))
         self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
 
@@ -56,33 +57,47 @@ class OldEmbed:
             option="prompt",
             ttl=keep_alive_seconds(request.keep_alive),
         )
-        work = partial(_embed_one, self._server, asked)
+        work = partial(_embed_one, self._server, asked, partial(self._server.hold, req))
         self._server.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
 
 
-def _embed(server: ServerContext, asked: EmbeddingRequest, name: str, cancellation: Cancellation) -> Iterable[bytes]:
+def _embed(
+    server: ServerContext, asked: EmbeddingRequest, name: str, hold: Callable[[int], None], cancellation: Cancellation
+) -> Iterable[bytes]:
     began = time.monotonic()
     _load(server, asked.model, asked.ttl, cancellation)
     loaded = time.monotonic()
-    found = embed(server.service, asked, cancelled=lambda: cancellation.cancelled) if asked.inputs else None
-    yield msgspec.json.encode(
-        {
-            "model": name,
-            "embeddings": encoded_each(vector.tolist() for vector in found.vectors) if found else [],
-            "total_duration": int((time.monotonic() - began) * _NANOSECONDS),
-            "load_duration": int((loaded - began) * _NANOSECONDS),
-            "prompt_eval_count": found.tokens if found else 0,
-        }
+    found = (
+        embed(server.service, asked, cancelled=lambda: cancellation.cancelled, hold=hold)
+        if asked.inputs
+        else Embeddings([], 0)
     )
+    rest = {
+        "total_duration": int((time.monotonic() - began) * _NANOSECONDS),
+        "load_duration": int((loaded - began) * _NANOSECONDS),
+        "prompt_eval_count": found.tokens,
+    }
+    return together(_pieces(name, found.vectors, rest))
 
 
-def _embed_one(server: ServerContext, asked: EmbeddingRequest, cancellation: Cancellation) -> Iterable[bytes]:
+def _pieces(name: str, vectors: Sequence[array[float]], rest: dict[str, int]) -> Iterator[bytes]:
+    yield b'{"model":%b,"embeddings":[' % msgspec.json.encode(name)
+    for index, vector in enumerate(vectors):
+        if index:
+            yield b","
+        yield from json_pieces(vector)
+    yield b"]," + msgspec.json.encode(rest)[1:]
+
+
+def _embed_one(
+    server: ServerContext, asked: EmbeddingRequest, hold: Callable[[int], None], cancellation: Cancellation
+) -> Iterable[bytes]:
     if not asked.inputs:
         _load(server, asked.model, asked.ttl, cancellation)
         yield msgspec.json.encode({"embedding": []})
         return
-    found = embed(server.service, asked, cancelled=lambda: cancellation.cancelled)
-    yield msgspec.json.encode({"embedding": found.vectors[0].tolist()})
+    found = embed(server.service, asked, cancelled=lambda: cancellation.cancelled, hold=hold)
+    yield from together([b'{"embedding":', *json_pieces(found.vectors[0]), b"}"])
 
 
 def _load(server: ServerContext, model: Model, ttl: float | None, cancellation: Cancellation) -> None:

@@ -44,6 +44,11 @@ class Limits:
     """Most bytes of such files. A response beyond that is closed before its end."""
     logprobs: int = 128 * MEGABYTE
     """Most bytes of log probabilities held for responses that are not streamed, all together; a fourth for each."""
+    results: int = 512 * MEGABYTE
+    """Most bytes of results, such as vectors, held until their responses are written, all together; one client has half
+    of it, one request a fourth."""
+    free_results: int = 64 << 10
+    """Results of up to so many bytes do not count for it."""
     stalled_time: float = 30
     """A reader that takes nothing for this long is disconnected."""
     unread_time: float = 5

@@ -157,6 +157,9 @@ class Context:
             stream_error=stream_error and self._guard.stream_error(stream_error),
         )
 
+    def hold(self, req: falcon.Request, size: int) -> None:
+        self._responder.hold(req, size)
+
     def on_disconnect(self, req: falcon.Request, callback: Callable[[], None] | None) -> None:
         if callback is not None:
             callback = partial(self._guard.quietly, "a callback of on_disconnect", callback)

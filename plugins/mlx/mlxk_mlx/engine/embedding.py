@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def embed(
         states.append(hidden)
         yield None
     vectors = pool(mx.concatenate(states, axis=1), [len(tokens) for tokens in inputs], pooling, normalize)
-    yield vectors.tolist()
+    yield vectors_of(vectors)
 
 
 def next_token_logits(
@@ -101,6 +102,13 @@ def pool(hidden: mx.array, lengths: Sequence[int], pooling: Pooling, normalize: 
     if normalize:
         vectors = vectors / mx.maximum(mx.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors
+
+
+def vectors_of(rows: mx.array) -> list[array[float]]:
+    """Return the rows of an mx.array, shape [inputs, size], float32, as arrays: lists take eight times the memory."""
+    numbers = memoryview(mx.contiguous(rows)).cast("B")
+    size = numbers.nbytes // rows.shape[0]
+    return [array("f", numbers[start : start + size].tobytes()) for start in range(0, numbers.nbytes, size)]
 
 
 def _passes(network: Any, cache: Any, tokens: mx.array, chunk: int) -> Iterator[Any]:

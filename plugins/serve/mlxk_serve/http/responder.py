@@ -14,6 +14,7 @@ from mlxk_core.api.server import Client, ErrorEncoder, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.byte_budget import ByteBudget
+from mlxk_serve.http.client_budget import ClientBudget
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.generation_response import GenerationResponse, MapError, Pools, Timeouts
 from mlxk_serve.http.held_events import HeldEvents
@@ -29,6 +30,7 @@ RESPONSE = "mlxk.response"
 OpenResponse = GenerationResponse | WorkResponse
 _PREPARING_THREADS = 16
 _LARGE_THREADS = 2
+_WRITE_THREADS = 2  # of large bodies, in pieces
 _LARGE_WORK_THREADS = 8  # more, since work may also wait, for example for a model to load
 """For large requests: dozens of threads that work on them would delay `/health`, and small requests would wait."""
 _LARGE = 256 << 10
@@ -48,6 +50,7 @@ class Responder:
         self._keys = frozenset(config.keys)
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
         self._logprobs = ByteBudget(limits.logprobs)
+        self._results = ClientBudget(limits.results, limits.free_results)
         self._response_thread = ResponseThread()
         self._pools = Pools(
             prepare=ThreadPool("mlxk-prepare", _PREPARING_THREADS),
@@ -58,6 +61,7 @@ class Responder:
         self._working = ThreadPool("mlxk-work", _WORK_THREADS, turns)
         self._waiting = ThreadPool("mlxk-wait", config.places, turns)
         self._working_large = ThreadPool("mlxk-work-large", _LARGE_WORK_THREADS, turns)
+        self._writing = ThreadPool("mlxk-write", _WRITE_THREADS, turns)
         self._lock = threading.Lock()
         self._open: set[OpenResponse] = set()
         self._cut = False
@@ -142,10 +146,20 @@ class Responder:
             encode_error=self.errors.of(req.path),
             stream_error=stream_error,
             pool=pool,
+            write_pool=self._writing,
             client=client,
             on_end=on_end,
         )
         self._hand_over(req, resp, response, content_type, stream)
+
+    def hold(self, req: falcon.Request, size: int) -> None:
+        """Count `size` bytes that the work of the response to `req` holds until it ends. Raises `ApiError`: 400, or 503
+        if others hold too much."""
+        response = req.env.get(RESPONSE)
+        assert isinstance(response, WorkResponse), "only the work of a response can hold its results"
+        client = self.client(req).id
+        self._results.take(client, size)
+        response.at_end(lambda: self._results.give_back(client, size))
 
     def cut(self) -> None:
         """End every open response with an error, also those that are just being opened."""
@@ -159,7 +173,7 @@ class Responder:
         """End the response thread, for which it waits `timeout` seconds, and the threads of the pools once they have
         nothing to do."""
         self._response_thread.stop(timeout)
-        for pool in (*self._pools, self._working, self._waiting, self._working_large):
+        for pool in (*self._pools, self._working, self._waiting, self._working_large, self._writing):
             pool.stop()
 
     def _hand_over(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from waitress.channel import ClientDisconnected
@@ -15,8 +15,12 @@ __all__ = ["ClientDisconnected", "ResponseWriter"]
 class Connection(Protocol):
     """Interface of the connection that a writer uses (`mlxk_serve.http.channel.Channel`)."""
 
-    adj: Any
-    total_outbufs_len: int
+    @property
+    def congested(self) -> bool:
+        """Whether the next `write_soon` would wait."""
+
+    def on_room(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` once, when that is not so or the connection is closed."""
 
     def write_soon(self, data: bytes, /) -> Any:
         """Send `data`; raises `ClientDisconnected`."""
@@ -34,7 +38,6 @@ class ResponseWriter:
 
     def __init__(self, channel: Connection, task: Any) -> None:
         self._channel = channel
-        self._most_unsent: int = channel.adj.outbuf_high_watermark
         self._task = task
         self._chunked = False
         task.request.close()  # the body was read; hundreds of waiting requests need not keep theirs
@@ -47,7 +50,11 @@ class ResponseWriter:
     @property
     def congested(self) -> bool:
         """Whether the client reads too slowly to take more now."""
-        return self._channel.total_outbufs_len > self._most_unsent
+        return self._channel.congested
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, on another thread, when the client has read enough or left; at once if it has."""
+        self._channel.on_room(callback)
 
     def set_head(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
         """Replace the status and the named headers. `length` is the number of body bytes, None for a stream."""

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ class SendingChannel(HTTPChannel):
         self._socket_lock = threading.Lock()
         self._closed = False
         self._recorded: bytearray | None = None
+        self._room_lock = threading.Lock()
+        self._on_room: Callable[[], None] | None = None
         super().__init__(server, sock, addr, adj, map=map)
 
     @property
@@ -45,6 +47,32 @@ class SendingChannel(HTTPChannel):
         with self._socket_lock:
             self._closed = True
         super().handle_close()
+        self._notify_room()
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if not self.congested:
+            self._notify_room()
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is unsent that the next write would wait."""
+        return bool(self.total_outbufs_len > self.adj.outbuf_high_watermark)
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the connection is not `congested` or is closed; at once if it already is so."""
+        with self._room_lock:
+            self._on_room = callback
+        if self._closed or not self.congested:
+            self._notify_room()
+
+    def _notify_room(self) -> None:
+        if self._on_room is None:
+            return
+        with self._room_lock:
+            callback, self._on_room = self._on_room, None
+        if callback is not None:
+            callback()
 
     @contextmanager
     def recorded(self) -> Iterator[bytearray]:

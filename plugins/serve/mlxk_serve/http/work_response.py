@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
@@ -16,6 +17,10 @@ from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10
+_LARGEST_BODY = 64 << 10
+"""Bytes of a body of several pieces that are sent together, with their length."""
+_TURN_SECONDS = 0.05
+"""After this time the other bodies that are sent in pieces have their turn."""
 
 
 class Cancellation:
@@ -52,7 +57,11 @@ class Cancellation:
 
 
 class WorkResponse:
-    """The response of work other than a generation, written by the thread that does the work."""
+    """The response of work other than a generation, written by the thread that does the work.
+
+    A large body in pieces is written by the threads of `write_pool`, a piece at a time, as fast as its client reads:
+    what it is made from takes less memory than its text.
+    """
 
     def __init__(
         self,
@@ -64,6 +73,7 @@ class WorkResponse:
         encode_error: ErrorEncoder,
         stream_error: ErrorEncoder | None,
         pool: ThreadPool,
+        write_pool: ThreadPool,
         client: str,
         on_end: Callable[[WorkResponse], None],
     ) -> None:
@@ -74,6 +84,7 @@ class WorkResponse:
         self._encode_error = encode_error
         self._stream_error = stream_error
         self._pool = pool
+        self._write_pool = write_pool
         self._client = client
         self._on_end = on_end
         self._cancellation = Cancellation()
@@ -82,12 +93,15 @@ class WorkResponse:
         self._cut = False
         self._ended = False
         self._between_pieces = False
+        self._pieces: Iterator[bytes] | None = None
+        self._waiting: ResponseWriter | None = None
+        self._releases: list[Callable[[], None]] = []
 
     def __iter__(self) -> Iterator[bytes]:
         raise Detached(self)
 
     def attach(self, writer: ResponseWriter) -> None:
-        self._pool.submit(lambda: self._run(writer), self._client)
+        self._pool.submit(lambda: self._run(writer, self._write), self._client)
 
     def disconnect(self) -> None:
         with self._lock:
@@ -97,13 +111,20 @@ class WorkResponse:
     def cut(self) -> None:
         self._cut = True
         self._cancellation.cancel()
+        self._go_on()
+
+    def at_end(self, release: Callable[[], None]) -> None:
+        """Call `release` when the work, and what it has made, is no longer held. For the work itself."""
+        self._releases.append(release)
 
     def discard(self) -> None:
         self._end()
 
-    def _run(self, writer: ResponseWriter) -> None:
+    def _run(self, writer: ResponseWriter, write: Callable[[ResponseWriter], bool]) -> None:
+        """Call `write`, which returns whether the response is over: if not, another thread may already go on."""
+        over = True
         try:
-            self._write(writer)
+            over = write(writer)
         except ClientDisconnected:
             self._record.disconnected = True
             with suppress(ClientDisconnected):
@@ -131,10 +152,11 @@ class WorkResponse:
                     writer.write(body)
                     writer.finish()
         finally:
-            self._end()
-            self._record.close()
+            if over:
+                self._end()
+                self._record.close()
 
-    def _write(self, writer: ResponseWriter) -> None:
+    def _write(self, writer: ResponseWriter) -> bool:
         pieces = self._work(self._cancellation)
         if self._streamed:
             for piece in pieces:
@@ -147,12 +169,70 @@ class WorkResponse:
                 self._complete, self._record.disconnected = True, False
             self._end()
         else:
-            body = b"".join(self._checked(pieces))
+            self._pieces = iter(pieces)
+            held = list(self._first_pieces(self._pieces))
+            body = b"".join(held)
+            if len(held) > 1 and len(body) > _LARGEST_BODY:
+                writer.set_head(200, {"content-type": self._content_type})
+                writer.write(body)
+                self._submit(writer)
+                return False
             writer.set_head(200, {"content-type": self._content_type}, length=len(body))
             self._end()
             writer.write(body)
         with suppress(ClientDisconnected):
             writer.finish()
+        return True
+
+    def _first_pieces(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the first pieces: all, or two and more that are together larger than what is sent at once."""
+        count = size = 0
+        for piece in pieces:
+            self._check()
+            yield piece
+            count, size = count + 1, size + len(piece)
+            if count > 1 and size > _LARGEST_BODY:
+                return
+        self._check()
+
+    def _write_pieces(self, writer: ResponseWriter) -> bool:
+        """Write further pieces of a large body, until its client reads too slowly or others have their turn."""
+        assert self._pieces is not None
+        until = time.monotonic() + _TURN_SECONDS
+        while True:
+            self._check()
+            if writer.congested:
+                self._wait(writer)
+                return False
+            if time.monotonic() > until:
+                self._submit(writer)
+                return False
+            if (piece := next(self._pieces, None)) is None:
+                break
+            writer.write(piece)
+        with self._lock:
+            self._complete, self._record.disconnected = True, False
+        self._end()
+        with suppress(ClientDisconnected):
+            writer.finish()
+        return True
+
+    def _submit(self, writer: ResponseWriter) -> None:
+        self._write_pool.submit(lambda: self._run(writer, self._write_pieces), self._client)
+
+    def _wait(self, writer: ResponseWriter) -> None:
+        """Go on when the client has read enough or left, or when the response is cut."""
+        with self._lock:
+            self._waiting = writer
+        writer.on_room(self._go_on)
+        if self._cut:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        with self._lock:
+            writer, self._waiting = self._waiting, None
+        if writer is not None:
+            self._submit(writer)
 
     def _end_stream(self, writer: ResponseWriter, error: ErrorInfo) -> None:
         """End a stream with its error, or abort it if that cannot be written or would be in the middle of a piece."""
@@ -166,12 +246,6 @@ class WorkResponse:
         else:
             writer.abort()
 
-    def _checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self._check()
-            yield piece
-        self._check()
-
     def _check(self) -> None:
         if self._record.disconnected:
             raise ClientDisconnected
@@ -181,4 +255,8 @@ class WorkResponse:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
+            self._pieces = None
+            releases, self._releases = self._releases, []
+            for release in releases:
+                release()
             self._on_end(self)

@@ -1,0 +1,134 @@
+"""Survives … requests of kilobytes for vectors of hundreds of megabytes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from mlxk_testing.tiny_models import in_hub_cache, random_model
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+MEGABYTE = 1 << 20
+SIZE = 129 << 7
+"""Numbers of a vector: those of 1,920 inputs take 127 MB, and 500 as text; those of 2,048 are too many."""
+MODEL = "tiny/wide"
+MANY = {"model": MODEL, "input": [[65]] * 1920}
+SOME = {"model": MODEL, "input": [[65]] * 300}
+
+
+def wide(folder):
+    """Embeds with many numbers and little work: the network is one narrow layer."""
+    random_model(folder)
+    layer = {
+        "self_attn.q_proj": (2, SIZE), "self_attn.k_proj": (2, SIZE), "self_attn.v_proj": (2, SIZE),
+        "self_attn.o_proj": (SIZE, 2), "mlp.gate_proj": (2, SIZE), "mlp.up_proj": (2, SIZE),
+        "mlp.down_proj": (SIZE, 2), "input_layernorm": (SIZE,), "post_attention_layernorm": (SIZE,),
+    }  # fmt: skip
+    shapes = {f"model.layers.0.{name}.weight": shape for name, shape in layer.items()}
+    shapes |= {"model.embed_tokens.weight": (258, SIZE), "model.norm.weight": (SIZE,)}
+    random = np.random.default_rng(14)
+    save_file(
+        {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    config = {"model_type": "llama", "hidden_size": SIZE, "intermediate_size": 2, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2, "rms_norm_eps": 1e-5}
+    config |= {"vocab_size": 258, "tie_word_embeddings": True, "max_position_embeddings": 2048}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
+    module = {"idx": 0, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+    (folder / "modules.json").write_text(json.dumps([module]))
+
+
+@pytest.fixture
+def server(launch):
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache(MODEL, wide)
+    server = launch("--memory", str(1 << 30), model="tiny/random")
+    assert server.client.post("/v1/embeddings", {"model": MODEL, "input": "x"}).status == 200
+    return server
+
+
+def status(sock):
+    """The status of the response that begins to come."""
+    return int(sock.recv(12, 0x100).split()[1])  # 0x100: MSG_WAITALL
+
+
+def test_survives_large_embeddings_that_are_not_read(server, kit):
+    """Their vectors wait, not their texts; a third of the same client is rejected, and a small one is not."""
+    with kit.Watch(server), contextlib.ExitStack() as stack:
+        before = server.reset_peak()
+        sockets = [stack.enter_context(server.client.begin("/v1/embeddings", MANY)) for _ in range(3)]
+        with ThreadPoolExecutor(3) as pool:
+            assert sorted(pool.map(status, sockets)) == [200, 200, 503]
+        kit.until(lambda: server.client.status()["responses"] == 2)
+        assert server.client.post("/v1/embeddings", {"model": MODEL, "input": "x"}).status == 200
+        reply = server.client.post("/v1/embeddings", SOME)
+        assert (reply.status, reply.json["error"]["code"]) == (503, "too_many_results")
+        assert server.peak - before < 800 * MEGABYTE
+        for sock in sockets:
+            sock.close()
+        kit.until(lambda: server.client.status()["responses"] == 0)
+        with server.client.begin("/v1/embeddings", SOME) as again:
+            assert status(again) == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
+def test_a_large_response_has_the_vectors_of_small_ones(server, path):
+    """It comes in pieces, also where one vector has several."""
+    inputs = ["a", "bc", "d", "ef"]
+
+    def vectors(texts, **fields):
+        reply = server.client.post(path, {"model": MODEL, "input": texts, **fields})
+        assert reply.status == 200, reply.body
+        if path == "/api/embed":
+            assert (reply.json["model"], reply.json["prompt_eval_count"]) == (MODEL, sum(map(len, texts)))
+            return reply.json["embeddings"]
+        assert [entry["index"] for entry in reply.json["data"]] == list(range(len(texts)))
+        assert reply.json["usage"]["total_tokens"] == sum(map(len, texts))
+        return [entry["embedding"] for entry in reply.json["data"]]
+
+    together = vectors(inputs)
+    assert [len(vector) for vector in together] == [SIZE] * 4
+    alone = [vectors([text], dimensions=SIZE)[0] for text in inputs]
+    assert np.allclose(together, alone, atol=1e-5)
+    if path == "/v1/embeddings":
+        encoded = [base64.b64decode(text) for text in vectors(inputs, encoding_format="base64")]
+        assert [list(struct.unpack(f"<{SIZE}f", data)) for data in encoded] == together
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
+def test_a_request_whose_vectors_never_fit_is_an_error(server, path):
+    reply = server.client.post(path, {"model": MODEL, "input": ["a"] * 2048})
+    assert reply.status == 400
+    assert path == "/api/embed" or reply.json["error"]["code"] == "too_many_results"  # Ollama's errors have no code
+    assert server.client.post(path, {"model": MODEL, "input": ["a"], "dimensions": 4}).status == 200
+
+
+def test_a_large_response_ends_where_an_old_client_sees_it(server):
+    """HTTP/1.0 has no chunks: the connection is closed."""
+    body = json.dumps({"model": MODEL, "input": [[65]] * 4}).encode()
+    head, _, text = server.client.raw(
+        b"POST /v1/embeddings HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    ).partition(b"\r\n\r\n")
+    assert b"chunked" not in head.lower()
+    assert len(json.loads(text)["data"]) == 4
+
+
+def test_a_shutdown_cuts_a_large_response_that_is_not_read(server, kit):
+    with server.client.begin("/v1/embeddings", SOME) as sock:
+        assert status(sock) == 200
+        assert server.end() == 0
+        with contextlib.suppress(ConnectionError):
+            assert not kit.everything(sock).endswith(b"0\r\n\r\n")
