@@ -276,12 +276,12 @@ def test_log_lines_that_wait_are_bounded_by_their_bytes(launch, kit):
         request = b"GET /" + b"\x01" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n"
         with kit.Watch(server):
             before = server.memory
-            for _ in range(20):
+            for _ in range(8):
                 with socket.create_connection(("127.0.0.1", server.client.port), timeout=180) as sock:
                     sock.sendall((request + b"\r\n") * 99 + request + b"Connection: close\r\n\r\n")
                     assert kit.everything(sock).count(b"HTTP/1.1 404 ") == 100
-            assert server.memory - before < 80_000_000
-        assert server.client.metric("mlxk_log_lines_dropped_total") > 1000
+            assert server.memory - before < 60_000_000
+        assert server.client.metric("mlxk_log_lines_dropped_total") > 100
         assert server.end() == 0
     finally:
         os.close(reads)
