@@ -159,6 +159,24 @@ def test_more_repeats_than_tensors_are_an_error(tmp_path, repeats):
     assert "tensors" in outcome(folder)
 
 
+@pytest.mark.parametrize(
+    "depth",
+    [
+        {"num_hidden_layers": 600},
+        {"num_hidden_layers": 60, "num_loops": 10},
+        {"text_config": {"num_hidden_layers": 100}, "hc_sinkhorn_iters": 50},
+        {"hc_mult": 100},
+    ],
+)
+def test_a_step_of_more_layers_than_any_network_has_is_an_error(tmp_path, depth):
+    """There are as many tensors; one step silenced the server for up to 36 s."""
+    mlx = runtime.start() and importlib.import_module("mlx.core")
+    folder = random_model(tmp_path / "odd")
+    mlx.save_safetensors(str(folder / "model.safetensors"), {f"a{number}": mlx.zeros(64) for number in range(700)})
+    edit(folder, **depth)
+    assert "at most" in outcome(folder)
+
+
 def test_an_empty_tensor_is_an_error(tmp_path):
     mlx = runtime.start() and importlib.import_module("mlx.core")
     folder = random_model(tmp_path / "odd")

@@ -222,7 +222,7 @@ def test_a_file_that_is_replaced_during_the_load_is_not_used(tmp_path, edit, nam
 
 def test_a_load_can_be_ended_while_the_network_is_built(tmp_path):
     """mlx-lm builds a network in one call; a client that has left must not wait for it, nor another model's chat."""
-    model = Model(name="deep", path=random_model(tmp_path / "deep", layers=600, hidden=16))
+    model = Model(name="deep", path=random_model(tmp_path / "deep", layers=500, hidden=16))
     calls = 0
 
     def alive():

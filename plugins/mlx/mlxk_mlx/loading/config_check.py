@@ -12,6 +12,12 @@ from mlxk_core.api.models import Model, model_context_length
 _LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
 _REPEATS = re.compile(r"(^|_)(loops|iters|pattern)$|^(hc_mult|altup_num_inputs|emb_neighbor_num|emb_split_num)$")
 """Numbers of passes through a loop of a network."""
+_MOST_LAYERS = 512
+"""Of a network, also of those that its tokens pass several times; the deepest published have 200. A step is one graph,
+whatever its size: with 1,500 tiny layers it keeps other models waiting for seconds."""
+_MOST_REPEATS = 64
+_MOST_ITERATIONS = 4096
+"""In all layers together; DeepSeek-V4.1 has 1,220."""
 _SIZES = re.compile(
     r"(^|_)(layers?|heads?|experts?|blocks?|groups?|labels)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
 )
@@ -46,6 +52,8 @@ def _implausible(model: Model) -> str | None:
             return f"{key} is {_show(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
             return f"{key} is {_show(value)}, and the longest axis of a tensor is {longest:,}"
+    if reason := _too_deep(model.config):
+        return reason
     if reason := _reads_outside(model):
         return reason
     if model.config.get("sliding_window") is True:
@@ -54,6 +62,23 @@ def _implausible(model: Model) -> str | None:
         named = config.get("eos_token_id")
         if isinstance(named, list) and len(named) > _MAX_STOP_TOKENS:
             return f"{place} has {len(named):,} stop tokens (at most {_MAX_STOP_TOKENS:,})"
+    return None
+
+
+def _too_deep(config: Mapping[str, Any]) -> str | None:
+    """Return why one step would be too large a graph, or None."""
+    numbers = list(_numbers(config))
+    layers = max((value for key, value in numbers if _LAYERS.search(key)), default=1)
+    if layers > _MOST_LAYERS:
+        return f"it has {_show(layers)} layers (at most {_MOST_LAYERS})"
+    for key, value in numbers:
+        if not _REPEATS.search(key):
+            continue
+        if value > _MOST_REPEATS:
+            return f"{key} is {_show(value)} (at most {_MOST_REPEATS})"
+        most = {"loops": _MOST_LAYERS, "iters": _MOST_ITERATIONS}.get(key.rpartition("_")[2])
+        if most is not None and value * layers > most:
+            return f"{key} is {_show(value)}, for each of {_show(layers)} layers (at most {most:,} together)"
     return None
 
 

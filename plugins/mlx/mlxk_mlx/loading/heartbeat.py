@@ -1,5 +1,5 @@
-"""What mlx-lm does while it builds a network: signs of life, since it takes one call and seconds for many layers, and a
-limit."""
+"""What mlx-lm does while it builds a network and names its weights: signs of life, since it takes one call and seconds
+for many layers or tensors, and a limit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _INTERVAL = 0.05  # seconds
-_MOST_MODULES = 1 << 16
-"""Of a network, 400 MB of objects without any weights. The largest published ones have some thousands. Besides numbers,
+_MOST_MODULES = 1 << 14
+"""Of a network, 100 MB of objects without any weights. The largest published ones have some thousands. Besides numbers,
 the lists and texts of a config say how many layers there are."""
 
 
@@ -51,3 +51,31 @@ def observe(alive: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         nn.Module.__init__ = original
+
+
+def with_watched_weights(network: Any, alive: Callable[[], None]) -> Any:
+    """Return the class `network` so that its `sanitize` calls `alive` now and then: some look for each tensor of each
+    layer under any number."""
+    rest = getattr(network, "sanitize", None)
+    if rest is None:
+        return network
+
+    def sanitize(self: Any, weights: dict[str, Any]) -> dict[str, Any]:
+        return rest(self, _WatchedWeights(weights, alive))
+
+    return type(network.__name__, (network,), {"sanitize": sanitize})
+
+
+class _WatchedWeights(dict[str, Any]):
+    """Weights that call `alive` now and then while a network looks for them."""
+
+    def __init__(self, weights: dict[str, Any], alive: Callable[[], None]) -> None:
+        super().__init__(weights)
+        self._alive = alive
+        self._last = time.monotonic()
+
+    def __contains__(self, name: object) -> bool:
+        if time.monotonic() - self._last >= _INTERVAL:
+            self._alive()
+            self._last = time.monotonic()
+        return super().__contains__(name)

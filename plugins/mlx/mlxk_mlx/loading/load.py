@@ -18,7 +18,7 @@ from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
-from mlxk_mlx.loading.heartbeat import observe
+from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
 from mlxk_mlx.loading.tensor_names import missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
@@ -41,7 +41,7 @@ def load(model: Model, context: EngineContext) -> Any:
     runtime.start_on_engine_thread(context)
     context.alive()
     with translated_errors(model), observe(context.alive):
-        network, _ = read_network(model)
+        network, _ = read_network(model, context.alive)
     return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 
 
@@ -123,14 +123,15 @@ def read_ahead(paths: Iterable[Path]) -> None:
             return  # reading it will raise
 
 
-def read_network(model: Model) -> tuple[Any, dict[str, Any]]:
+def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tuple[Any, dict[str, Any]]:
     """Return mlx-lm's network of `model` with lazy weights, and its config. Call `runtime.start` before, and this
-    within `translated_errors`."""
+    within `translated_errors`. `alive` is called now and then."""
     from mlx_lm.utils import load_model
 
     def classes(config: dict[str, Any]) -> Any:
         model.check_unchanged()  # `config` was read again
-        return headless_weights.classes(model, config)
+        network, arguments = headless_weights.classes(model, config)
+        return with_watched_weights(network, alive), arguments
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_quantization_file(model)
