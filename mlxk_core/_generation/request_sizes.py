@@ -48,6 +48,12 @@ def check_template_options(options: Mapping[str, Any], *, option: str = "templat
         raise InvalidOption(option, f"at most {_MOST_OPTIONS:,} values and {_LONGEST_OPTIONS:,} characters")
 
 
+def check_schema_text(text: str, *, option: str) -> None:
+    """Raise `InvalidOption` for `option` if a schema, as JSON text, has more than 100,000 values."""
+    if json_shape(text.encode("utf-8", "surrogatepass")).values > _MOST_IN_SCHEMAS:
+        raise _many_in_schema(option)
+
+
 def check_sizes(request: GenerationRequest, *, checked: GenerationRequest | None = None) -> None:
     """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages
     too much reasoning. What it shares with one that was `checked` is not looked at again: choices have one prompt."""
@@ -59,11 +65,15 @@ def check_sizes(request: GenerationRequest, *, checked: GenerationRequest | None
         and (checked is None or constraint is not checked.constraint)
         and _count([constraint.value], _MOST_IN_SCHEMAS)[0] > _MOST_IN_SCHEMAS
     ):
-        raise InvalidOption(constraint.option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
+        raise _many_in_schema(constraint.option)
     if checked is None or request.tools is not checked.tools:
         _check_tools(request)
     if checked is None or request.prompt is not checked.prompt:
         _check_messages(request)
+
+
+def _many_in_schema(option: str) -> InvalidOption:
+    return InvalidOption(option, f"may have {_MOST_IN_SCHEMAS:,} values at most")
 
 
 def _check_tools(request: GenerationRequest) -> None:

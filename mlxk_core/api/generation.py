@@ -47,7 +47,7 @@ from mlxk_core._generation.machine_memory import machine_memory
 from mlxk_core._generation.packed_tokens import PackedTokens
 from mlxk_core._generation.reasoning_options import effort_options, thinking_options
 from mlxk_core._generation.request import GenerationRequest, Message, Sampling, Tool, ToolCall
-from mlxk_core._generation.request_sizes import check_template_options, prompt_size
+from mlxk_core._generation.request_sizes import check_schema_text, check_template_options, prompt_size
 from mlxk_core._generation.sampling import SAMPLING_LIMITS, TERMINAL_SAMPLING, model_sampling
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
@@ -102,6 +102,7 @@ __all__ = [
     "UsageUpdate",
     "Vocabulary",
     "Work",
+    "check_schema_text",
     "check_template_options",
     "effort_options",
     "join_events",

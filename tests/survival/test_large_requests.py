@@ -227,6 +227,23 @@ def test_survives_schemas_of_many_values(real, kit, path, body, param):
     assert (reply.status, reply.error["param"]) == (400, param)
 
 
+SCHEMA_TEXT = '{"x": [' + "[]," * 600_000
+OF_TEXT = {
+    "guided_json": {"guided_json": SCHEMA_TEXT},
+    "json_schema": {"json_schema": SCHEMA_TEXT},
+    "structured_outputs.json": {"structured_outputs": {"json": SCHEMA_TEXT}},
+    "response_format.schema": {"response_format": {"type": "json_object", "schema": SCHEMA_TEXT}},
+}
+
+
+@pytest.mark.parametrize("param", OF_TEXT)
+def test_survives_schemas_of_many_values_in_a_text(server, kit, param):
+    """They are counted before they are decoded: this text is cut, which is not noticed."""
+    with kit.Watch(server):
+        reply = server.client.chat(**OF_TEXT[param])
+    assert (reply.status, reply.error["param"], b"100,000 values" in reply.body) == (400, param, True)
+
+
 LONG_NAME = "n" * 100_000
 NAMES = {
     "a call, which its results repeat": (

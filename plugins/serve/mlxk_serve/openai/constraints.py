@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlxk_core.api.generation import Constraint
+from mlxk_core.api.generation import Constraint, check_schema_text
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import CommonRequest
 
@@ -83,6 +83,7 @@ def _constraint(kind: str, value: Any, option: str) -> Constraint:
 def _parse(text: str, option: str) -> Any:
     import msgspec
 
+    check_schema_text(text, option=option)  # the checks of the body leave out what is inside of strings
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
