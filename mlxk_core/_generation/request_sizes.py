@@ -19,6 +19,8 @@ _MOST_IN_SCHEMAS = _MOST_IN_CALLS = 100_000
 _LONGEST_UNWRITTEN = 4 << 20
 _LONGEST_NAME = 256
 """Characters of the name of a tool, a call or a speaker: templates get that of a call with each of its results."""
+_ESCAPED = (rb"\u005b", rb"\u005B", rb"\u007b", rb"\u007B", rb"\u002c", rb"\u002C")
+"""Brackets, braces and commas in a text whose value is read as JSON again."""
 _TOKEN, _MESSAGE, _VALUE = 4, 64, 16
 """Characters that a token id counts for in the size of a prompt; and a message or a call, and a value, besides its
 text."""
@@ -137,6 +139,7 @@ def _count(given: Iterable[object], most: int) -> tuple[int, int]:
 def _most_values(arguments: str) -> int:
     """Return how many values there are in the arguments of a call, or more."""
     data = arguments.encode("utf-8", "surrogatepass")
-    if data.lstrip()[:1] == b'"':  # they may be one text with JSON in it
-        data = data.replace(b'"', b"")
-    return json_shape(data).values
+    if data.lstrip()[:1] != b'"':
+        return json_shape(data).values
+    # They may be one text with JSON in it.
+    return json_shape(data.replace(b'"', b"")).values + sum(map(data.count, _ESCAPED))

@@ -174,8 +174,14 @@ def test_survives_tools_of_many_values(real, kit):
 
 MANY = '{"a": [' + "[]," * 600_000 + "[]]}"
 
+ESCAPED = "".join(f"\\u{ord(character):04x}" for character in '{"a": [' + "[]," * 100_000 + "[]]}")
 
-@pytest.mark.parametrize("arguments", [MANY, json.dumps(MANY), MANY[:-4]], ids=["object", "text", "cut"])
+
+@pytest.mark.parametrize(
+    "arguments",
+    [MANY, json.dumps(MANY), MANY[:-4], f'"{ESCAPED}"', f'"{ESCAPED.upper().replace("U", "u")}"'],
+    ids=["object", "text", "cut", "escaped", "escaped in capitals"],
+)
 def test_survives_arguments_of_many_values(real, kit, arguments):
     call = {**CALL, "function": {"name": "get", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}, USER]
