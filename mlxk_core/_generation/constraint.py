@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlxk_core._generation.grammar import Part
+from mlxk_core._generation.grammar import Matches, Part
 
 if TYPE_CHECKING:
     from mlxk_core._generation.tokenizer import Tokenizer
@@ -23,6 +24,11 @@ class Constraint:
     kind: str
     value: Any
     option: str = "constraint"
+
+    @cached_property
+    def part(self) -> Matches:
+        """The constraint as a grammar part: the same object for all rows, so that compilers can keep what they find."""
+        return Matches(self.kind, self.value)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -72,9 +72,8 @@ def _check_request(host: Host, request: GenerationRequest) -> SlowWork | None:
     option = _option_of(request)
     checks: list[_Check] = []
     if request.constraint is not None:
-        kind = request.constraint.kind
-        part = Matches(kind, request.constraint.value)
-        checks.append(_Check(host.constraint_compiler(kind, option), part, option))
+        compiler = host.constraint_compiler(request.constraint.kind, option)
+        checks.append(_Check(compiler, request.constraint.part, option))
     if is_constrained(request) and request.tools:
         if request.must_call and not request.callable_tools:
             raise InvalidOption("tool_choice", f"none of the tools is named {', '.join(request.tool_names)}")
@@ -193,7 +192,8 @@ class ConstraintPlan:
 
     def _compile(self, grammar: Part, vocabulary: Vocabulary) -> TokenConstraint:
         option = _option_of(self.request)
-        if is_larger(grammar, _LARGEST_GRAMMAR):
+        # One part alone repeats nothing, and was checked.
+        if not isinstance(grammar, Matches) and is_larger(grammar, _LARGEST_GRAMMAR):
             raise InvalidConstraint(option, "the grammar of all tools together is too large")
         kind = grammar.kind if isinstance(grammar, Matches) else _GRAMMAR_KIND
         compiler = self.host.constraint_compiler(kind, option)

@@ -28,7 +28,7 @@ class UpTo:
     ends: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Matches:
     """Text that a constraint of `kind` accepts: `json_schema`, `regex`, … with a value in that language.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlxk_core._errors import InvalidOption
-from mlxk_core._generation.grammar import AnyText, Matches, OneOf, Part, optional, sequence
+from mlxk_core._generation.grammar import AnyText, OneOf, Part, optional, sequence
 
 if TYPE_CHECKING:
     from mlxk_core._generation.request import GenerationRequest, Tool
@@ -48,9 +48,7 @@ def answer_grammar(request: GenerationRequest, form: ResponseGrammar, tool_form:
 
     Raises `InvalidOption` if calls are asked for that no format of the model can write.
     """
-    content = None
-    if request.constraint is not None:
-        content = Matches(request.constraint.kind, request.constraint.value)
+    content = request.constraint.part if request.constraint is not None else None
     if not request.tools:
         assert content is not None
         return _parts(form.reasoning, form.before_answer, content)

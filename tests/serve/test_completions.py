@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mlxk_core.api import ConstraintSpec, hookimpl
+from mlxk_testing.fake_engine import fake_backend
+
 PATH = "/v1/completions"
 
 
@@ -99,3 +102,41 @@ def test_stop_strings_act_here_too(complete, engine):
 def test_more_prompts_than_can_run_at_once_are_rejected(complete):
     answer = complete(["x"] * 65)
     assert (answer.status, answer.error["param"]) == (400, "prompt")
+
+
+class Recorder:
+    """A compiler that allows everything and keeps what it gets."""
+
+    complete = False
+
+    def __init__(self):
+        self.checked, self.compiled = [], []
+
+    @hookimpl
+    def mlxk_constraints(self):
+        yield ConstraintSpec(kind="regex", target=lambda: self)
+
+    def check(self, grammar, /):
+        self.checked.append(grammar)
+
+    def compile(self, grammar, vocabulary, /):
+        self.compiled.append(grammar)
+        return self
+
+    def mask(self):
+        return None
+
+    def accept(self, token, /):
+        pass
+
+
+def test_prompts_share_one_constraint(serve, host, kit):
+    """Compilers know by that what they have seen: a large schema is read once, not for each prompt."""
+    recorder = Recorder()
+    host.register(fake_backend("Hello.", spec={"constraints": True}), name="fake")
+    host.register(recorder, name="recorder")
+    kit.cached_fake("fake")
+    body = {"model": "fake", "prompt": ["a", "b", "c"], "guided_regex": "Hello."}
+    assert serve().client.post(PATH, body).status == 200
+    assert len(recorder.checked) == len(recorder.compiled) == 3
+    assert len({id(part) for part in (*recorder.checked, *recorder.compiled)}) == 1

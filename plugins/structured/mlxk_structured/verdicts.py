@@ -6,13 +6,14 @@ import hashlib
 import math
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mlxk_core.api.errors import InvalidConstraint
-from mlxk_core.api.generation import Part
+from mlxk_core.api.generation import Matches, Part
 from mlxk_core.api.processes import Slots
 
 _KEPT = 1024
@@ -90,6 +91,17 @@ class Verdicts:
                     self._slots[key] = slots, count - 1
 
 
+_KNOWN: dict[int, tuple[weakref.ref[Matches], str]] = {}
+"""Fingerprints of parts that are in use, by identity: many rows may share a large schema."""
+
+
 def fingerprint(grammar: Part) -> str:
     """Return what identifies `grammar`, in a few bytes. Raises `RecursionError` for one that is nested too deep."""
-    return hashlib.blake2b(repr(grammar).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    key = id(grammar)
+    known = _KNOWN.get(key)
+    if known is not None and known[0]() is grammar:
+        return known[1]
+    found = hashlib.blake2b(repr(grammar).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    if isinstance(grammar, Matches):
+        _KNOWN[key] = weakref.ref(grammar, lambda _: _KNOWN.pop(key, None)), found
+    return found

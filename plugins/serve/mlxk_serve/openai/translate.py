@@ -89,6 +89,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
         count for count in (request.prompt_logprobs, request.logprobs if request.echo else None) if count is not None
     ]
     sampling = sampling_of(request, model, logprobs=request.logprobs)
+    constraint = constraint_of(request)  # one for all prompts: what is shared is checked once
     default_max_tokens = model.settings.max_tokens or TEXT_MAX_TOKENS
     return [
         choice
@@ -104,7 +105,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 prompt_logprobs=max(scores, default=None),
                 token_policy=TokenPolicy.NO_LIMIT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
-                constraint=constraint_of(request),
+                constraint=constraint,
                 thinking_budget=thinking_budget_of(request),
             ),
         )
