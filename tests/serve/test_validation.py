@@ -30,6 +30,7 @@ def refused(answer, param, code=None):
         ("max_completion_tokens", 0), ("presence_penalty", 3), ("frequency_penalty", -3), ("repetition_penalty", 0),
         ("top_logprobs", 21), ("seed", 2**70), ("seed", 1.5), ("stop", 3), ("stop", {"a": 1}), ("stop", ["x"] * 17),
         ("logprobs", "yes"), ("logit_bias", {"1": 101}), ("logit_bias", {"word": 1}), ("logit_bias", [1]),
+        ("logit_bias", {str(token): 1 for token in range(1025)}),
         ("stream", "yes"), ("reasoning_effort", "enormous"), ("chat_template_kwargs", []), ("tools", {}),
         ("messages", []), ("messages", {}), ("messages", "Hi"), ("model", 3), ("model", ""), ("user", 3),
     ],
@@ -255,6 +256,7 @@ def test_a_constraint_that_says_nothing_is_refused(client, fields, param):
         {"user": "me", "metadata": {"a": "b"}}, {"unheard_of": {"deep": [1]}}, {"service_tier": "auto"},
         {"parallel_tool_calls": True}, {"parallel_tool_calls": False},
         {"n": 1.0, "seed": 5.0, "top_k": 3.0}, {"logit_bias": {}}, {"tools": []},
+        {"logit_bias": {str(token): 1 for token in range(1024)}},
         {"logprobs": False, "top_logprobs": 0},
     ],
 )  # fmt: skip
