@@ -33,7 +33,7 @@ def classes(model: Model, config: dict[str, Any]) -> Any:
         named = {name if name.startswith("lm_head.") else _PREFIX + name: array for name, array in weights.items()}
         return rest(self, named) if rest is not None else named
 
-    return type(network.__name__, (network,), {"sanitize": sanitize}), arguments
+    return type(network.__name__, (network,), {"sanitize": sanitize, "__module__": network.__module__}), arguments
 
 
 def _lacks_prefix(model: Model) -> bool:

@@ -63,7 +63,7 @@ def with_watched_weights(network: Any, alive: Callable[[], None]) -> Any:
     def sanitize(self: Any, weights: dict[str, Any]) -> dict[str, Any]:
         return rest(self, _WatchedWeights(weights, alive))
 
-    return type(network.__name__, (network,), {"sanitize": sanitize})
+    return type(network.__name__, (network,), {"sanitize": sanitize, "__module__": network.__module__})
 
 
 class _WatchedWeights(dict[str, Any]):
