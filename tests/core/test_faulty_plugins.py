@@ -151,7 +151,7 @@ FAULTS = {
         @click.command("faulty")  # here
         @json_option
         def faulty():
-            return reduce(lambda value, _: [value], range(3000), None)
+            return reduce(lambda value, _: [value], range(100_000), None)
         """,
         by="json",
     ),
