@@ -35,8 +35,6 @@ ENDS = {
     "assigned": ("few.__setitem__(far, 9) or few", [[0, 1], [9, 9], [4, 5], [9, 9]]),
     "matrices": ("mx.gather_mm(mx.ones((1, 2)), few.reshape(2, 2, 2), rhs_indices=far)", [[[10, 12]], [[10, 12]]]),
 }
-
-
 ERRORS = ["few[4]", "few[-5]", "few[:, 1 << 40]", "few[0:0][far]", "mx.take(few, 8)"]
 
 

@@ -11,11 +11,11 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_mlx.engine.attention_heads import observed_heads
 from mlxk_mlx.engine.prompt_cache import Cache
+from mlxk_mlx.loading.config_check import MOST_LAYERS
 
 _UNPADDED = frozenset({"bailing_hybrid", "bailing_moe_linear", "longcat_flash_ngram", "nemotron_h"})
 """Networks of mlx-lm 0.32.2 whose state takes in the padding before the shorter one of two prompts."""
 _LARGEST_WINDOW = (1 << 31) - 1
-_MOST_LAYERS = 1024
 _MOST_HEADS = 1024
 """Of queries; published networks have up to 128. Each has a score for each token of the context."""
 
@@ -45,8 +45,8 @@ class CacheFootprint:
         for more heads and layers than any network has.
         """
         cache: Cache = make_prompt_cache(network)
-        if len(cache) > _MOST_LAYERS:
-            raise ValueError(f"it has caches for {len(cache):,} layers (at most {_MOST_LAYERS:,})")
+        if len(cache) > MOST_LAYERS:
+            raise ValueError(f"it has caches for {len(cache):,} layers (at most {MOST_LAYERS})")
         with observed_heads() as heads:
             network(mx.array([[0]]), cache=cache)
         if max(heads, default=0) > _MOST_HEADS:

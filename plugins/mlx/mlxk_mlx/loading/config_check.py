@@ -12,7 +12,7 @@ from mlxk_core.api.models import Model, model_context_length
 _LAYERS = re.compile(r"(^|_)layers?$|^(num|n)_.*layers?|^n_blocks?$")
 _REPEATS = re.compile(r"(^|_)(loops|iters|pattern)$|^(hc_mult|altup_num_inputs|emb_neighbor_num|emb_split_num)$")
 """Numbers of passes through a loop of a network."""
-_MOST_LAYERS = 512
+MOST_LAYERS = 512
 """Of a network, also of those that its tokens pass several times; the deepest published have 200. A step is one graph,
 whatever its size: with 1,500 tiny layers it keeps other models waiting for seconds."""
 _MOST_REPEATS = 64
@@ -69,14 +69,14 @@ def _too_deep(config: Mapping[str, Any]) -> str | None:
     """Return why one step would be too large a graph, or None."""
     numbers = list(_numbers(config))
     layers = max((value for key, value in numbers if _LAYERS.search(key)), default=1)
-    if layers > _MOST_LAYERS:
-        return f"it has {_show(layers)} layers (at most {_MOST_LAYERS})"
+    if layers > MOST_LAYERS:
+        return f"it has {_show(layers)} layers (at most {MOST_LAYERS})"
     for key, value in numbers:
         if not _REPEATS.search(key):
             continue
         if value > _MOST_REPEATS:
             return f"{key} is {_show(value)} (at most {_MOST_REPEATS})"
-        most = {"loops": _MOST_LAYERS, "iters": _MOST_ITERATIONS}.get(key.rpartition("_")[2])
+        most = {"loops": MOST_LAYERS, "iters": _MOST_ITERATIONS}.get(key.rpartition("_")[2])
         if most is not None and value * layers > most:
             return f"{key} is {_show(value)}, for each of {_show(layers)} layers (at most {most:,} together)"
     return None
