@@ -96,7 +96,7 @@ class Started:
     reasoning_format: str | None = None
     notes: tuple[str, ...] = ()
     prompt_text: str = ""
-    """The prompt as the model reads it."""
+    """The prompt as the model reads it, if the request has `echo`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,6 @@ class Generation:
         self._cached_tokens = 0
         self._ended = False
         self._cancelled = False
-        self.prompt_text: str | None = None
-        """The prompt as the engine reads it; set before `Started` is returned."""
         self._resident: Resident | None = None
         self._check: SlowCheck | None = None
         if plan.constraint is not None and plan.constraint.unchecked is not None:
@@ -227,7 +225,6 @@ class Generation:
         done first, and this called again with the result."""
         reads_calls = self._plan.formats.read_calls_of(self._request.model)
         prompt = self._prompt.get(resident.engine, self._request, self._plan.window, reads_calls=reads_calls)
-        self.prompt_text = prompt.text
         self._prompt_tokens = len(prompt.tokens)
         try:
             prepared = prepare(self._request, self._plan, resident, prompt, id=self._job.id, compiled=compiled)

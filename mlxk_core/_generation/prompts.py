@@ -21,6 +21,9 @@ from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import encode, find_excess
 
+_LONGEST_ECHO = 1 << 22
+"""Characters of a prompt of token ids: each of them may stand for a hundred."""
+_PIECE = 1 << 14  # tokens
 _ASKED = "mlxk asks"
 _LOGGER = logging.getLogger("mlxk.prompts")
 _FOLDED = "The chat template accepts no system message here; its text was put into a user message."
@@ -33,7 +36,7 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant", "too
 class Prompt:
     """What the engine reads. `suffix` is what opens the answer after the last turn ("" for a raw prompt).
 
-    `tokens` is empty if they were not requested.
+    `text` is empty for token ids without `echo`; `tokens` is empty if they were not requested.
     """
 
     text: str
@@ -83,7 +86,7 @@ def _render(
         tokens: Sequence[int] = encode(engine.tokenizer, request.prompt, add_special_tokens=True)
         prompt = Prompt(request.prompt, tokens)
     elif not _is_conversation(request.prompt):
-        prompt = _from_tokens(engine, cast("Sequence[int]", request.prompt))
+        prompt = _from_tokens(engine, cast("Sequence[int]", request.prompt), echo=request.echo)
     else:
         messages = request.messages
         prompt = _with_tools(engine, messages, request, window, reads_calls)
@@ -100,15 +103,25 @@ def _infill(tokenizer: Tokenizer, prompt: Sequence[Message] | str | Sequence[int
     if not isinstance(prompt, str):
         raise InvalidOption("suffix", "needs a prompt that is a text")
     found = infill(tokenizer, prompt, suffix)
-    return Prompt(tokenizer.decode(found.tokens), found.tokens, stop_tokens=found.stop_tokens)
+    return Prompt("", found.tokens, stop_tokens=found.stop_tokens)
 
 
-def _from_tokens(engine: Engine, tokens: Sequence[int]) -> Prompt:
+def _from_tokens(engine: Engine, tokens: Sequence[int], *, echo: bool) -> Prompt:
     size = engine.tokenizer.vocab_size
     for token in (min(tokens), max(tokens)):
         if not 0 <= token < size:
             raise InvalidOption("prompt", f"token id {token} is out of range (vocabulary size {size})")
-    return Prompt(engine.tokenizer.decode(tokens), tokens)
+    return Prompt(_echo(engine.tokenizer, tokens) if echo else "", tokens)
+
+
+def _echo(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Return the text of `tokens`. Raises `InvalidOption` if it is too long, before it is decoded as a whole."""
+    length = 0
+    for start in range(0, len(tokens), _PIECE):
+        length += len(tokenizer.decode(tokens[start : start + _PIECE]))
+        if length > _LONGEST_ECHO:
+            raise InvalidOption("prompt", f"has more than {_LONGEST_ECHO:,} characters, which are too many for `echo`")
+    return tokenizer.decode(tokens)
 
 
 def _with_tools(
@@ -251,10 +264,11 @@ class SharedPrompt:
     def get(
         self, engine: Engine, request: GenerationRequest, window: int | None, *, reads_calls: bool = True
     ) -> Prompt:
-        """Return the prompt. Errors of `render` are raised for each of the requests."""
+        """Return the prompt, with its text for `echo` only. Errors of `render` are raised for each of the requests."""
         with self._lock:
             if self._prompt is None:
-                self._prompt = render(engine, request, window, reads_calls=reads_calls)
+                prompt = render(engine, request, window, reads_calls=reads_calls)
+                self._prompt = prompt if request.echo else replace(prompt, text="")  # it is kept until the end
             return self._prompt
 
 
@@ -272,6 +286,7 @@ def shared_prompts(requests: Sequence[GenerationRequest]) -> list[SharedPrompt]:
                 id(r.template_options),
                 r.keep_to_template,
                 r.drop_oldest_turns,
+                r.echo,
             ),
             SharedPrompt(),
         )

@@ -139,6 +139,8 @@ class GenerationRequest:
     """Whether a `UsageUpdate` comes before the events of each token."""
     prompt_logprobs: int | None = None
     """How many alternatives to return with the log probability of each prompt token (None: do not compute any)."""
+    echo: bool = False
+    """Whether `Started` has the text of the prompt. Token ids may become any text; it has a limit then."""
 
     @property
     def is_chat(self) -> bool:

@@ -38,7 +38,7 @@ def ask(tmp_path):
             folder = scripted_model(tmp_path / "model", says, chat_template=template, added_tokens=_TOKENS)
 
             def generate(*messages: Message, **options):
-                options = {"sampling": Sampling(temperature=0), "tools": _TOOLS} | options
+                options = {"sampling": Sampling(temperature=0), "tools": _TOOLS, "echo": True} | options
                 prompt = messages or (Message(role="user", content="Is it warm?"),)
                 return service.submit(GenerationRequest(model=Model(name="m", path=folder), prompt=prompt, **options))
 
@@ -94,9 +94,9 @@ def test_an_answer_cut_off_inside_a_call_has_the_call_so_far(ask):
 
 def test_a_template_is_told_the_tools_in_the_form_of_openai(ask):
     generation = ask("Yes.", _CHATML)()
-    generation.result()
+    completion = generation.result()
     function = {"name": "weather", "description": "Now.", "parameters": _TOOLS[0].parameters}
-    assert json.loads(generation.prompt_text.splitlines()[0]) == {"type": "function", "function": function}
+    assert json.loads(completion.prompt_text.splitlines()[0]) == {"type": "function", "function": function}
 
 
 def _history(arguments: str, *, identifier: str = "call_1") -> tuple[Message, ...]:
@@ -110,16 +110,18 @@ def _history(arguments: str, *, identifier: str = "call_1") -> tuple[Message, ..
 
 def test_calls_and_their_results_are_written_into_the_history(ask):
     generation = ask("No.", _CHATML)(*_history('{"city": "Oslo"}'))
-    assert generation.result().content == "No."
-    assert "<tool_call>weather:city=Oslo;</tool_call>" in generation.prompt_text
-    assert "<|im_start|>tool\n12 °C<|im_end|>" in generation.prompt_text
+    completion = generation.result()
+    assert completion.content == "No."
+    assert "<tool_call>weather:city=Oslo;</tool_call>" in completion.prompt_text
+    assert "<|im_start|>tool\n12 °C<|im_end|>" in completion.prompt_text
 
 
 def test_a_call_without_arguments_is_written_as_one_with_none(ask):
     for arguments in ("", "{}", "null"):
         generation = ask("No.", _CHATML)(*_history(arguments))
-        assert generation.result().content == "No."
-        assert "<tool_call>weather:</tool_call>" in generation.prompt_text
+        completion = generation.result()
+        assert completion.content == "No."
+        assert "<tool_call>weather:</tool_call>" in completion.prompt_text
 
 
 def test_a_template_that_wants_arguments_as_text_gets_them(ask):
@@ -128,8 +130,9 @@ def test_a_template_that_wants_arguments_as_text_gets_them(ask):
         "{{ 'json: ' + tool_call.function.arguments }}",
     )
     generation = ask("No.", template)(*_history('{"city": "Oslo"}'))
-    assert generation.result().content == "No."
-    assert '<tool_call>weather:json: {"city": "Oslo"}</tool_call>' in generation.prompt_text
+    completion = generation.result()
+    assert completion.content == "No."
+    assert '<tool_call>weather:json: {"city": "Oslo"}</tool_call>' in completion.prompt_text
 
 
 def test_a_template_that_wants_ids_of_nine_characters_gets_them(ask):
@@ -139,19 +142,19 @@ def test_a_template_that_wants_ids_of_nine_characters_gets_them(ask):
         "{{ tool_call.function.name }}[{{ tool_call.id }}]",
     ).replace("{{ message.content }}", "{{ message.content }}({{ message.tool_call_id }})")
     generation = ask("No.", template)(*_history("{}", identifier="call_0123456789abcdef"))
-    assert generation.result().content == "No."
-    identifier = generation.prompt_text.partition("[")[2].partition("]")[0]
-    assert identifier.isalnum() and f"12 °C({identifier})" in generation.prompt_text
+    completion = generation.result()
+    assert completion.content == "No."
+    identifier = completion.prompt_text.partition("[")[2].partition("]")[0]
+    assert identifier.isalnum() and f"12 °C({identifier})" in completion.prompt_text
     kept = ask("No.", template)(*_history("{}", identifier="abcDEF123"))
-    kept.result()
-    assert "[abcDEF123]" in kept.prompt_text
+    assert "[abcDEF123]" in kept.result().prompt_text
 
 
 def test_a_result_is_told_the_name_of_its_function(ask):
     template = _CHATML.replace("{{ message.role }}", "{{ message.role }}/{{ message.name }}")
     generation = ask("No.", template)(*_history("{}"))
-    generation.result()
-    assert "<|im_start|>tool/weather\n12 °C" in generation.prompt_text
+    completion = generation.result()
+    assert "<|im_start|>tool/weather\n12 °C" in completion.prompt_text
 
 
 def test_reasoning_beside_content_and_calls_is_kept_from_a_template_that_refuses_it(ask):
@@ -162,11 +165,11 @@ def test_reasoning_beside_content_and_calls_is_kept_from_a_template_that_refuses
     )
     user, call, result = _history("{}")
     generation = ask("No.", template)(user, replace(call, reasoning="Hm."), result)
-    generation.result()
-    assert "<|im_start|>assistant\nHm.|<tool_call>" in generation.prompt_text
+    completion = generation.result()
+    assert "<|im_start|>assistant\nHm.|<tool_call>" in completion.prompt_text
     generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content="I look."), result)
-    generation.result()
-    assert "<|im_start|>assistant\n|I look.<tool_call>" in generation.prompt_text
+    completion = generation.result()
+    assert "<|im_start|>assistant\n|I look.<tool_call>" in completion.prompt_text
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
@@ -178,8 +181,8 @@ def test_reasoning_is_sent_back_by_the_name_that_the_template_reads(ask, key):
     )
     user, call, result = _history("{}")
     generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content="I look."), result)
-    generation.result()
-    assert "<|im_start|>assistant\n[Hm.]I look.<tool_call>" in generation.prompt_text
+    completion = generation.result()
+    assert "<|im_start|>assistant\n[Hm.]I look.<tool_call>" in completion.prompt_text
 
 
 def test_reasoning_is_sent_back_as_a_part_of_the_content_where_the_template_wants_that(ask):
@@ -194,8 +197,8 @@ def test_reasoning_is_sent_back_as_a_part_of_the_content_where_the_template_want
     user, call, result = _history("{}")
     for content in ("I look.", ""):
         generation = ask("No.", template)(user, replace(call, reasoning="Hm.", content=content), result)
-        generation.result()
-        assert f"<|im_start|>assistant\n[THINK]Hm.[/THINK]{content}<tool_call>" in generation.prompt_text
+        completion = generation.result()
+        assert f"<|im_start|>assistant\n[THINK]Hm.[/THINK]{content}<tool_call>" in completion.prompt_text
     generation = ask("No.", template)(user, replace(call, content="I look."), result)
-    generation.result()
-    assert "<|im_start|>assistant\nI look.<tool_call>" in generation.prompt_text
+    completion = generation.result()
+    assert "<|im_start|>assistant\nI look.<tool_call>" in completion.prompt_text

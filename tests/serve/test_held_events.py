@@ -132,7 +132,7 @@ def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit, t
 
 def test_deltas_that_are_held_are_few_objects():
     """Each collection of garbage visits every object, with the interpreter's lock held."""
-    held = HeldEvents(ByteBudget(1 << 20))
+    held = HeldEvents(ByteBudget(1 << 24))
     for number in range(20_000):
         held.add(number % 2, Delta(Channel.CONTENT, f"{number} "))
     gc.collect()

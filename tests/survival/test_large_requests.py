@@ -20,6 +20,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "get", "arguments": 
 USER = {"role": "user", "content": "x"}
 WORD = "word " * (MEGABYTE // 5)
 TOOL = {"type": "function", "function": {"name": "get"}}
+WIDE = " " * 128
 
 
 @pytest.fixture
@@ -359,3 +360,27 @@ def test_results_of_thousands_of_calls_take_as_long_as_without_the_calls(real, k
         seconds.append(cpu_seconds(real) - before)
     without, behind = seconds
     assert behind < 2 * without + 2
+
+
+def wide_token(folder):
+    """One token is a text of 128 characters, as there are for spaces in published vocabularies."""
+    random_model(folder, added_tokens=(*CHATML_TOKENS, WIDE), context=131_072)
+
+
+def test_survives_token_ids_with_a_long_text(real, kit):
+    """One request of 2 MB had a response of 1 GB."""
+    in_hub_cache("tiny/wide", wide_token)
+    server = real
+    [token] = server.client.post("/tokenize", {"model": "tiny/wide", "prompt": WIDE}).json["tokens"]
+    body = {"model": "tiny/wide", "prompt": [token] * 131_000, "max_tokens": 0}
+    with kit.Watch(server):
+        server.client.post("/v1/completions", body)
+        before = server.reset_peak()
+        rejected = server.client.post("/v1/completions", {**body, "echo": True})
+        assert (rejected.status, rejected.error["param"]) == (400, "prompt")
+        several = {**body, "prompt": [[token] * 30_000] * 4, "echo": True, "n": 16}
+        rejected = server.client.post("/v1/completions", several)
+        assert (rejected.status, rejected.error["code"]) == (400, "response_too_large")
+        echoed = server.client.post("/v1/completions", {**body, "prompt": [token] * 9, "echo": True})
+        assert echoed.json["choices"][0]["text"] == 9 * WIDE
+        assert server.peak - before < 200 * MEGABYTE

@@ -12,7 +12,7 @@ def test_a_notified_consumer_reads_the_same_events_without_blocking(house):
     house.open(fake_backend("Hello there."))
     model = house.model()
     arrived, events = threading.Event(), []
-    generation = house.ask(model)
+    generation = house.ask(model, echo=True)
     generation.on_update(arrived.set)
     while not (events and isinstance(events[-1], Finished)):
         assert arrived.wait(house.GRACE)

@@ -136,10 +136,9 @@ def test_chat_stops_are_for_chats_and_can_be_turned_off(house):
 
 def test_without_a_template_the_turns_are_written_with_their_speakers(house):
     house.open(fake_backend(lambda prompt: prompt, template=False))
-    generation = house.ask(house.model())
-    started = house.until(generation, Started)
+    started = house.until(house.ask(house.model(), echo=True), Started)
     assert "Human: and Assistant:" in started.notes[0]
-    assert generation.prompt_text == "Human: Hi\n\nAssistant:"
+    assert started.prompt_text == "Human: Hi\n\nAssistant:"
 
 
 def test_a_template_that_refuses_only_an_option_is_not_gone_around(house):
@@ -158,11 +157,10 @@ def test_a_rejected_system_prompt_becomes_part_of_the_first_user_message(house):
     backend.script.refuses = lambda messages, options: "No system." if "system" in {m.role for m in messages} else None
     house.open(backend)
     system, question = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
-    folded = house.ask(house.model(), [system, question])
-    assert "system message" in house.until(folded, Started).notes[0]
+    folded = house.until(house.ask(house.model(), [system, question], echo=True), Started)
+    assert "system message" in folded.notes[0]
     assert folded.prompt_text == "<user>Be brief.\n\nHi\n<assistant>"
-    late = house.ask(house.model(), [question, system])
-    house.until(late, Started)
+    late = house.until(house.ask(house.model(), [question, system], echo=True), Started)
     assert late.prompt_text == "<user>Hi\n\nBe brief.\n<assistant>"
 
 

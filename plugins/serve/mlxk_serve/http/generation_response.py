@@ -451,6 +451,7 @@ class GenerationResponse:
     def _close_generations(self) -> None:
         for generation in self._generations:
             generation.close()
+        self._generations = ()  # with their prompts, while the client reads
 
 
 def _forgotten(response: GenerationResponse) -> None:

@@ -18,6 +18,9 @@ from mlxk_serve.http.temporary_files import not_stored
 from mlxk_serve.observability.repeated import RepeatedMessage
 
 _NOT_STORED = RepeatedMessage(logging.ERROR)
+_COUNTED = 64 << 10
+"""Bytes of a response from which on those that are unsent count together with others'. A stream has pieces, of which
+fewer wait."""
 
 
 class SendingChannel(HTTPChannel):
@@ -97,7 +100,9 @@ class SendingChannel(HTTPChannel):
         """Keep `data` until the client reads it: in memory as long as all connections together have not too much, then
         in temporary files, which have a limit as well."""
         try:
-            if type(data) is bytes and self.total_outbufs_len + len(data) >= self.adj.outbuf_overflow:
+            if type(data) is bytes and (
+                len(data) >= _COUNTED or self.total_outbufs_len + len(data) >= self.adj.outbuf_high_watermark
+            ):
                 data = self._buffer(data)
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere

@@ -37,6 +37,7 @@ from mlxk_serve.openai.tools import tool_choice_of, tools_of
 
 TEXT_MAX_TOKENS = 16  # OpenAI's default for completions
 MOST_CHOICES = 64
+_LONGEST_SUFFIXES = 1 << 23  # characters: each prompt is put before its own
 # Variables of chat templates that only the server sets.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -88,12 +89,17 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
     scores = [
         count for count in (request.prompt_logprobs, request.logprobs if request.echo else None) if count is not None
     ]
+    prompts = _prompts(request)
+    if len(prompts) * len(request.suffix or "") > _LONGEST_SUFFIXES:
+        raise invalid(
+            f"`suffix` must have at most {_LONGEST_SUFFIXES:,} characters for all prompts together.", "suffix"
+        )
     sampling = sampling_of(request, model, logprobs=request.logprobs)
     constraint = constraint_of(request)  # one for all prompts: what is shared is checked once
     default_max_tokens = model.settings.max_tokens or TEXT_MAX_TOKENS
     return [
         choice
-        for prompt in _prompts(request)
+        for prompt in prompts
         for choice in _choices(
             request,
             GenerationRequest(
@@ -103,6 +109,7 @@ def text_requests(request: TextRequest, model: Model) -> list[GenerationRequest]
                 max_tokens=_text_max_tokens(request.max_tokens, default_max_tokens),
                 suffix=request.suffix or None,
                 prompt_logprobs=max(scores, default=None),
+                echo=bool(request.echo),
                 token_policy=TokenPolicy.NO_LIMIT if request.max_tokens == -1 else TokenPolicy.HALF_CONTEXT,
                 stop=_stops(request),
                 constraint=constraint,
