@@ -243,10 +243,12 @@ class EngineContext:
     Call `alive()` a few times per second during a load: other models continue meanwhile, and it raises `Interrupted`
     when no request waits for the model any more. `at_thread_exit(function)` registers a function to call when the
     engine thread ends, each function once. `cache_bytes` limits the prompt cache, in bytes. `concurrency` is the
-    largest number of rows that are active at once.
+    largest number of rows that are active at once. `shared` says that clients of other models depend on this process:
+    no model may end it, or keep it busy.
     """
 
     alive: Callable[[], None]
     at_thread_exit: Callable[[Callable[[], None]], None]
     cache_bytes: int
     concurrency: int
+    shared: bool = False

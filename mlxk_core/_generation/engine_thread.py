@@ -424,6 +424,7 @@ class EngineThread:
             at_thread_exit=lambda call: self._at_exit.setdefault(call),
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency + self._limits.reserve,
+            shared=self._limits.shared,
         )
         load = self._host.load(backend.target)
         with quiet_stdout():

@@ -76,7 +76,8 @@ class GenerationService:
     have none running), `queue` the number that may wait in addition, `ttl` the idle time in seconds after which a model
     is unloaded (None: never). A running request fails after `stall` seconds without progress of its engine.
     `thinking_budget` applies to requests without one, where the format's reasoning can be ended; without
-    `generic_tools`, tools need a chat template that supports them.
+    `generic_tools`, tools need a chat template that supports them. `shared` says that clients depend on
+    this process which have nothing to do with a model that another one asks for.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class GenerationService:
         stall: float = STALL_SECONDS,
         thinking_budget: int | None = None,
         generic_tools: bool = True,
+        shared: bool = False,
     ) -> None:
         self._host = host
         self._thinking_budget = thinking_budget
@@ -102,6 +104,7 @@ class GenerationService:
             concurrency=concurrency,
             ttl=ttl,
             stall=stall,
+            shared=shared,
         )
         self._queue_size = queue
         self._lifecycle = Lifecycle(host.lifecycle(), host.isolation)

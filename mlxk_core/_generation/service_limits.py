@@ -21,6 +21,8 @@ class ServiceLimits:
     """Idle seconds after which a model is unloaded (None: never)."""
     stall: float = STALL_SECONDS
     """Seconds without progress of its engine after which a running request fails."""
+    shared: bool = False
+    """Whether clients depend on this process that have nothing to do with a model that is loaded."""
 
     @property
     def reserve(self) -> int:

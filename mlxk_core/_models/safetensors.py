@@ -16,6 +16,9 @@ _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
 _MAX_VALUES = 800_000
 """Of one header: those of 80,000 tensors. The largest models have as many in 100 files or more."""
+_MOST_TENSORS = 1 << 15
+_MOST_METADATA = 1 << 10
+"""Of one header. MLX reads it with the interpreter locked, for seconds where there are hundreds of thousands."""
 _WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -89,6 +92,9 @@ def _header(entries: dict[str, Any], size: int) -> SafetensorsHeader:
     metadata = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
         raise TypeError("__metadata__ must be an object")
+    for what, found, most in (("tensors", entries, _MOST_TENSORS), ("entries of metadata", metadata, _MOST_METADATA)):
+        if len(found) > most:
+            raise ValueError(f"it has {len(found):,} {what} (at most {most:,})")
     tensors = {}
     for name, entry in entries.items():
         if not isinstance(entry, _Entry):

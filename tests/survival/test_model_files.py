@@ -160,10 +160,23 @@ def gguf_overlap(folder):
 
 def many_headers(folder):
     """Files that are headers only: each is small, and all together list hundreds of thousands of tensors."""
-    for number in range(6):
-        names = (f"a{number}_{index}" for index in range(79_000))
+    for number in range(10):
+        names = (f"a{number}_{index}" for index in range(32_000))
         header = json.dumps({name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for name in names}).encode()
         (folder / f"model-{number}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def long_header(*, tensors=0, metadata=0):
+    """MLX reads it with the interpreter locked, for seconds."""
+
+    def add(folder):
+        names = (f"a{index}" for index in range(tensors))
+        header = {name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for name in names}
+        header = {"__metadata__": {f"{number}": "" for number in range(metadata)}, **header}
+        data = json.dumps(header).encode()
+        (folder / "model-x.safetensors").write_bytes(struct.pack("<Q", len(data)) + data)
+
+    return add
 
 
 def many_templates(folder):
@@ -227,6 +240,8 @@ HOSTILE = {
     "six hundred chat templates": (many_templates, "broken_model"),
     "hundreds of shards with a vocabulary": (gguf_shards, "unsupported_model"),
     "hundreds of thousands of tensors in small files": (many_headers, "broken_model"),
+    "a header of eighty thousand tensors": (long_header(tensors=79_000), "broken_model"),
+    "a header of four hundred thousand notes": (long_header(metadata=395_000), "broken_model"),
     "a tokenizer.json of fifteen million lists": (brackets, "broken_model"),
     "two hundred thousand added tokens": (added_tokens, "broken_model"),
     "a pattern that backtracks": (regex, "broken_model"),

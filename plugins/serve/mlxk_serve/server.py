@@ -101,6 +101,7 @@ class Server:
                 ttl=config.ttl,
                 thinking_budget=config.thinking_budget,
                 generic_tools=config.generic_tools,
+                shared=True,
             )
             undo.callback(self.service.close, config.limits.close_time)
             turns = Turns()

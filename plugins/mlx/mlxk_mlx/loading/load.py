@@ -19,6 +19,7 @@ from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
+from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
@@ -37,9 +38,12 @@ def load(model: Model, context: EngineContext) -> Any:
     model.note_versions()
     check_supported(model)  # a backend named by the user was not asked before
     read_ahead(model.path / name for name in model.weights.headers)
-    tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
-    runtime.start_on_engine_thread(context)
-    context.alive()
+    with NetworkTrial(model, context) as trial:  # before the imports, which take as long
+        tokenizer = BackgroundCall(lambda: load_tokenizer(model))
+        runtime.start_on_engine_thread(context)
+        context.alive()
+        check_config(model)
+        trial.wait()
     with translated_errors(model), observe(context.alive):
         network, _ = read_network(model, context.alive)
     return prepare(model, network, lambda: tokenizer.result(context.alive), context)

@@ -60,7 +60,13 @@ def accepts(model: Model) -> Verdict:
 
 def supports(config: Mapping[str, Any]) -> bool:
     """Return whether mlx-lm has a module for the model type of the config, or for its architecture."""
-    return _network(config) is not None
+    return module_name(config) is not None
+
+
+def module_name(config: Mapping[str, Any]) -> str | None:
+    """Return the name of mlx-lm's module for the config, None without one."""
+    network = _network(config)
+    return network.stem if network else None
 
 
 def _network(config: Mapping[str, Any]) -> Path | None:
