@@ -14,11 +14,11 @@ from mlxk_core._models.files import CutOff, open_file, read_error
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
-_MAX_VALUES = 800_000
-"""Of one header: those of 80,000 tensors. The largest models have as many in 100 files or more."""
+_MAX_VALUES = 400_000
 _MOST_TENSORS = 1 << 15
 _MOST_METADATA = 1 << 10
-"""Of one header. MLX reads it with the interpreter locked, for seconds where there are hundreds of thousands."""
+"""Of one header, of which MLX reads one of hundreds of thousands for seconds with the interpreter locked. The largest
+models have 100 files or more."""
 _WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -81,7 +81,7 @@ class _Entry(NamedTuple):
 def _entry(value: dict[str, Any]) -> _Entry | dict[str, Any]:
     """Return an object with the three members of a tensor as one.
 
-    Called by the parser, which lets other threads run here: 80,000 objects took 0.2 s with the interpreter locked.
+    Called by the parser, which lets other threads run here: 80,000 objects took 0.2 s without.
     """
     if value.keys() >= {"dtype", "shape", "data_offsets"}:
         return _Entry(value["dtype"], value["shape"], value["data_offsets"])
