@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_FEW = 1000
-_MOST_STRINGS = 1 << 20
+_PIECE = 64 << 10
+"""Bytes that are looked at in one call: the interpreter is locked meanwhile, and megabytes of quotes take a second."""
 
 
 class JsonShape(NamedTuple):
@@ -22,20 +22,15 @@ class JsonShape(NamedTuple):
 
 
 def json_shape(data: bytes) -> JsonShape:
-    """Return the shape of `data`, which may be damaged.
-
-    What is inside of strings counts only if there is little of all, or over a million strings.
-    """
-    shape = _counted(data)
-    if max(shape) <= _FEW:
-        return shape
-    data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # from here on every quote begins or ends a string
-    shape = _counted(data)
-    if shape.strings > _MOST_STRINGS:  # the list of pieces would be as long
-        return shape
-    outside = _counted(b"".join(data.split(b'"')[::2]))
-    return outside._replace(strings=shape.strings)
-
-
-def _counted(data: bytes) -> JsonShape:
-    return JsonShape(data.count(b'"') // 2, data.count(b","), data.count(b"[") + data.count(b"{"))
+    """Return the shape of `data`, which may be damaged. What is inside of strings does not count."""
+    quotes = commas = containers = 0
+    escape = b""
+    for start in range(0, len(data), _PIECE):
+        piece = (escape + data[start : start + _PIECE]).replace(rb"\\", b"").replace(rb"\"", b"")
+        escape = piece[-1:] if piece.endswith(b"\\") else b""
+        parts = piece.removesuffix(b"\\").split(b'"')  # every quote begins or ends a string
+        outside = b"".join(parts[quotes % 2 :: 2])
+        quotes += len(parts) - 1
+        commas += outside.count(b",")
+        containers += outside.count(b"[") + outside.count(b"{")
+    return JsonShape(quotes // 2, commas, containers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+import re
 from typing import Protocol
 
 from mlxk_core.api.server import ApiError
@@ -18,7 +18,10 @@ _SMALL = 4 << 10
 # First bytes of characters in UTF-8, and the first half of a character as JSON escapes it.
 _UP_TO_LATIN_1 = bytes(range(0xC4))
 _OF_TWO_BYTES = bytes(range(0xF0))
-_WIDE_ESCAPES = tuple(b"\\u%c%c" % pair for pair in product(b"dD", b"89abAB"))
+_WIDE_ESCAPE = re.compile(rb"\\u[dD][89abAB]")
+_PIECE = 64 << 10
+"""Bytes that are looked at in one call, with the interpreter locked."""
+_OVERLAP = 3  # of an escape
 
 
 class Body(Protocol):
@@ -52,8 +55,12 @@ def checked_size(body: Body, length: int | None) -> int:
 
 def _width(data: bytes) -> int:
     """Return how many bytes the widest character of `data` takes in a `str`: 1, 2 or 4."""
-    beyond_latin_1 = b"" if data.isascii() else data.translate(None, _UP_TO_LATIN_1)
-    escapes = rb"\u" in data
-    if beyond_latin_1.translate(None, _OF_TWO_BYTES) or (escapes and any(each in data for each in _WIDE_ESCAPES)):
-        return 4
-    return 2 if beyond_latin_1 or escapes else 1
+    widest = 1
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE + _OVERLAP]
+        beyond_latin_1 = b"" if piece.isascii() else piece.translate(None, _UP_TO_LATIN_1)
+        if beyond_latin_1.translate(None, _OF_TWO_BYTES) or _WIDE_ESCAPE.search(piece):
+            return 4
+        if beyond_latin_1 or rb"\u" in piece:
+            widest = 2
+    return widest
