@@ -17,7 +17,11 @@ _PIECE = 1 << 16
 def encode_message(value: Any) -> bytes:
     """Return `value` as one message."""
     # Escapes of other characters would be up to twelve bytes for one. Halves of characters pass as they are.
-    body = json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return encode_body(json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def encode_body(body: bytes) -> bytes:
+    """Return `body`, of any form, as one message."""
     return LENGTH.pack(len(body)) + body
 
 
@@ -33,12 +37,18 @@ def announce(responses: IO[bytes]) -> None:
 
 def read_message(stream: IO[bytes]) -> Any:
     """Return the next message, None at the end of the stream."""
+    body = read_body(stream)
+    return None if body is None else json.loads(body)
+
+
+def read_body(stream: IO[bytes]) -> bytes | None:
+    """Return the body of the next message, None at the end of the stream."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None
     [length] = LENGTH.unpack(head)
     body = stream.read(length)
-    return json.loads(body) if len(body) == length else None
+    return body if len(body) == length else None
 
 
 def pack_ids(ids: Sequence[int]) -> str:

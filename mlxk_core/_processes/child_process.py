@@ -95,6 +95,24 @@ class ChildProcess:
     ) -> dict[str, Any] | None:
         """Return the response, None if the process ended. Raises `TimeoutError` after `seconds`; then `kill` it.
 
+        Arguments and errors are those of `request_body`.
+        """
+        body = self.request_body(request, seconds, lane=lane, waiting=waiting)
+        if body is None:
+            return None
+        response: dict[str, Any] = json.loads(body)
+        return response
+
+    def request_body(
+        self,
+        request: Mapping[str, Any],
+        seconds: float,
+        *,
+        lane: int = 0,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> bytes | None:
+        """Return the response as the child wrote it with `encode_body`; otherwise like `request`.
+
         `waiting` is called ten times a second; if it raises, `kill` the process as well. One thread at a time may be in
         this call for each lane. The first request is for lane 0; it raises `ProcessNotStarted` if the process ends
         before it is ready.
@@ -145,7 +163,7 @@ class ChildProcess:
         writer: IO[bytes],
         reader: IO[bytes],
         waiting: Callable[[], None],
-    ) -> dict[str, Any] | None:
+    ) -> bytes | None:
         message = encode_message(request)
         try:
             writer.write(message)
@@ -158,8 +176,7 @@ class ChildProcess:
         if not body:
             self.kill()
             return None
-        response: dict[str, Any] = json.loads(body)
-        return response
+        return body
 
     def _close(self) -> None:
         for lane in self._lanes:

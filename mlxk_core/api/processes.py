@@ -3,7 +3,15 @@ and turns of the clients."""
 
 from __future__ import annotations
 
-from mlxk_core._processes.child_messages import announce, encode_message, pack_ids, read_message, unpack_ids
+from mlxk_core._processes.child_messages import (
+    announce,
+    encode_body,
+    encode_message,
+    pack_ids,
+    read_body,
+    read_message,
+    unpack_ids,
+)
 from mlxk_core._processes.child_process import ChildProcess, ProcessNotStarted
 from mlxk_core._processes.client_queues import ClientQueues
 from mlxk_core._processes.slots import Slots
@@ -14,8 +22,10 @@ __all__ = [
     "ProcessNotStarted",
     "Slots",
     "announce",
+    "encode_body",
     "encode_message",
     "pack_ids",
+    "read_body",
     "read_message",
     "unpack_ids",
 ]

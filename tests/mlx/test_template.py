@@ -9,13 +9,13 @@ import pytest
 
 from mlxk_core._generation.role_rewrites import rewrites
 from mlxk_core.api import Message, Model, Tool, ToolCall
-from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_core.api.errors import InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.argument_repair import repaired_object
 from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import MessageFormat
 from mlxk_mlx.engine.template_probe import Probe
-from mlxk_mlx.engine.template_process import RenderProcesses, TemplateLimit, TemplateRefusal
+from mlxk_mlx.engine.template_process import OutputLimit, RenderProcesses, TemplateLimit, TemplateRefusal
 from mlxk_mlx.loading.chat_template_files import renderer
 
 SYSTEM = Message(role="system", content="Be brief.")
@@ -222,6 +222,45 @@ def test_a_template_that_exceeded_its_limits_is_not_tried_again():
         with pytest.raises(TemplateLimitExceeded):
             template.render([QUESTION])
         assert len(calls) == tries
+
+
+def test_options_with_which_a_template_exceeds_its_limits_are_those_of_one_client():
+    calls = []
+
+    def endless(variables):
+        calls.append(variables)
+        if "options" in variables:
+            raise TemplateLimit("it takes more than 10 s")
+        return variables["messages"][0]["content"]
+
+    template = ChatTemplate.of_code(endless)
+    with pytest.raises(TemplateLimitExceeded):
+        template.render([QUESTION], options={"options": "x"})
+    assert template.render([QUESTION]) == "How warm?"
+
+
+def test_a_long_option_does_not_make_a_template_unavailable():
+    template = ChatTemplate.of({"default": "{% for m in messages %}{{ m.content }}{{ between }}{% endfor %}"}, {})
+    turns = [QUESTION, ANSWER] * 100
+    for between in ("x" * 1_000_000, ["x" * 1_000_000]):
+        with pytest.raises(InvalidOption):
+            template.render(turns, options={"between": between})
+    assert template.render(turns, options={"between": "x" * 5000}).count("x" * 5000) == 200
+    assert template.render(turns, options={"between": "."}).count(".") == 200 + 100  # those of the answers
+
+
+def test_a_conversation_has_a_limited_expansion():
+    """However many spaces a template indents numbers with, or writes between messages."""
+    processes = RenderProcesses(1)
+    indented = "{{ x | tojson(indent=4) }}"
+    assert processes.render(indented, {"x": {"a": [1]}}) == '{\n    "a": [\n        1\n    ]\n}'
+    x = [0] * 3_000
+    for _ in range(188):
+        x = [x]
+    with pytest.raises(OutputLimit):
+        processes.render(indented, {"x": x})
+    assert len(processes.render("{{ x }}{{ x }}", {"x": "\n" * 1_000_000})) == 2_000_000
+    processes.close()
 
 
 def test_the_forms_that_are_tried_share_the_time_limit():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_testing.tiny_models import CHATML_TOKENS, in_hub_cache, random_model
+from mlxk_testing.tiny_models import CHATML, CHATML_TOKENS, in_hub_cache, random_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -97,6 +97,30 @@ def test_survives_conversations_of_megabytes_that_are_cut(real, kit):
         flood = [pool.submit(real.client.post, "/v1/responses", body) for _ in range(10)]
         assert {answer.result().status for answer in flood} == {400}  # the last turn alone does not fit
         assert real.peak - before < 500 * MEGABYTE
+
+
+EXPANDING = "{% for tool in tools or [] %}{{ tool | tojson(indent=4) }}{% endfor %}" + CHATML.replace(
+    "{% endfor %}", "{{ between }}{% endfor %}"
+)
+DEEP_VALUES = "[" * 188 + "0" + ",0" * 29_000 + "]" * 188
+
+
+def test_survives_what_a_template_makes_long(launch, kit):
+    """A schema of 58 kB became 23 million characters; an option of a megabyte made all chats fail for a minute."""
+    in_hub_cache("tiny/expanding", lambda folder: random_model(folder, chat_template=EXPANDING) and None)
+    server = launch(model="tiny/expanding")
+    body = {"model": "tiny/expanding", "messages": [{"role": "user", "content": "\U0001f600"}]}
+    body["tools"] = [{**TOOL, "function": {"name": "f", "parameters": {"x": json.loads(DEEP_VALUES)}}}]
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 50
+    with kit.Watch(server), ThreadPoolExecutor(16) as pool:
+        before = server.reset_peak()
+        flood = [pool.submit(server.client.post, path, body) for path in (CHAT, "/tokenize") for _ in range(8)]
+        assert {answer.result().status for answer in flood} == {400}
+        assert server.peak - before < 100 * MEGABYTE
+        for name, code in {"between": None, "eos_token": "unsupported_parameter"}.items():
+            reply = server.client.chat(messages=turns, chat_template_kwargs={name: "x" * MEGABYTE})
+            assert (reply.status, reply.error["code"]) == (400, code)
+        assert server.client.chat(max_tokens=3).status == 200
 
 
 VALUES = {

@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from mlxk_core.api.errors import NoTemplate, TemplateError, TemplateLimitExceeded
+from mlxk_core.api.errors import InvalidOption, NoTemplate, TemplateError, TemplateLimitExceeded
 from mlxk_core.api.generation import Message, Tool
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.message_format import MessageFormat, describe
-from mlxk_mlx.engine.template_probe import REASONING, REASONING_PROBES, Probe
+from mlxk_mlx.engine.template_probe import REASONING, REASONING_PROBES, Probe, shortened
 from mlxk_mlx.engine.template_process import (
     EXCEEDED_SECONDS,
     RENDER_PROCESSES,
     TIME_LIMIT,
+    OutputLimit,
     TemplateLimit,
     TemplateRenderer,
 )
@@ -71,7 +72,8 @@ class ChatTemplate:
         """Return the prompt text.
 
         Raises `NoTemplate`, and `TemplateError` when the template refuses the conversation or leaves out a part of it
-        (`TemplateLimitExceeded`: it exceeds a limit of time, memory or output).
+        (`TemplateLimitExceeded`: it exceeds a limit of time, memory or output). Raises `InvalidOption` if it writes far
+        more than the conversation has.
         """
         options = options or {}
         name = "tool_use" if tools else "rag" if options.get("documents") else "default"
@@ -97,11 +99,13 @@ class _Template:
     def render(
         self, messages: Sequence[Message], tools: Sequence[Tool], generation_prompt: bool, options: Mapping[str, Any]
     ) -> str:
-        form = self._format_for(messages, bool(tools), options)
+        form = self._format_for(messages, bool(tools), shortened(options))
         try:
             text = self._write(form, messages, tools, generation_prompt, options)
             text.encode()  # no tokenizer reads half a character
             return text
+        except OutputLimit as error:
+            raise InvalidOption("messages", f"too long for the model's chat template: {error}") from error
         except TemplateLimit as error:
             raise _limit_error(error) from error
         except ProcessNotStarted:
@@ -124,7 +128,10 @@ class _Template:
         return self._apply(variables)
 
     def _format_for(self, messages: Sequence[Message], with_tools: bool, options: Mapping[str, Any]) -> MessageFormat:
-        """Return the format in which the template shows every piece of a conversation of this shape."""
+        """Return the format in which the template shows every piece of a conversation of this shape.
+
+        `options` are shortened. If the template exceeds a limit without any, it is not tried again for a minute.
+        """
         probe = Probe.of(messages)
         given = json.dumps(options, sort_keys=True, default=str).encode("utf-8", "replace")
         shape = (probe.messages, with_tools, hashlib.sha256(given).digest())
@@ -138,7 +145,8 @@ class _Template:
                         self._find_reasoning(options)
                     found = self._search(probe, with_tools, options)
                 except TemplateLimit as error:
-                    self._exceeded = (self._clock(), error)
+                    if not options and not error.reduced and not isinstance(error, OutputLimit):
+                        self._exceeded = (self._clock(), error)
                     raise _limit_error(error) from error
                 self._shapes[shape] = found
                 if len(self._shapes) > _SHAPES:

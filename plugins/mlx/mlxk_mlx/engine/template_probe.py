@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 from mlxk_core.api.generation import Message, ToolCall
 from mlxk_mlx.engine.argument_repair import repaired_object
@@ -30,6 +31,9 @@ _WINDOW = 64
 not those between."""
 _CALLS = 2
 """Calls of one message that its probe has: templates write the second like all that follow."""
+_LONGEST_OPTION = 1024
+"""Characters and values of a template option that a probe has."""
+_DEEPEST_OPTION = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,35 @@ def _few_calls(messages: Sequence[Message]) -> Sequence[Message]:
         for message in messages
         if message.tool_call_id not in dropped
     ]
+
+
+def shortened(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return template options without most of what is long in them: what a client sends must not be what makes a probe
+    exceed a limit."""
+    return {name: _Excerpt().of(value) for name, value in options.items()}
+
+
+class _Excerpt:
+    """The beginning of one option."""
+
+    def __init__(self) -> None:
+        self._left = _LONGEST_OPTION
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        match value:
+            case str():
+                text = value[: max(0, self._left)]
+                self._left -= len(text)
+                return text
+            case Mapping() if depth < _DEEPEST_OPTION:
+                return {self.of(key): self.of(item, depth + 1) for key, item in value.items() if self._left > 0}
+            case list() | tuple() if depth < _DEEPEST_OPTION:
+                return [self.of(item, depth + 1) for item in value if self._left > 0]
+            case Mapping() | list() | tuple():
+                return None
+            case _:
+                return value
 
 
 _ASKED = Message(role="user", content="mlxk asks")

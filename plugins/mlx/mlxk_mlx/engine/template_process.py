@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlxk_core.api.processes import ChildProcess, ProcessNotStarted
+from mlxk_mlx.engine.template_messages import Failure, decode
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""
@@ -25,7 +26,16 @@ class TemplateRefusal(Exception):
 
 
 class TemplateLimit(Exception):
-    """The template exceeded a limit of time, memory or output."""
+    """The template exceeded a limit of time, memory or output. `reduced`: of the time of one that did so before."""
+
+    reduced = False
+
+
+class OutputLimit(TemplateLimit):
+    """The template writes more than the conversation may become."""
+
+
+_FAILURES = {"template": TemplateRefusal, "limit": TemplateLimit, "output": OutputLimit}
 
 
 class RenderProcesses:
@@ -62,12 +72,12 @@ class RenderProcesses:
 
         With `code` the template is the path of a module whose `apply_chat_template` renders.
 
-        Raises `TemplateRefusal`, `TemplateLimit`, and `ProcessNotStarted`.
+        Raises `TemplateRefusal`, `TemplateLimit` (`OutputLimit`), and `ProcessNotStarted`.
         """
         worker = self._acquire()
         try:
             request = {"template": template, "code": code, "variables": variables}
-            response = worker.request(request, seconds or self.seconds)
+            response = worker.request_body(request, seconds or self.seconds)
         except BaseException as error:
             worker.kill()
             self._release(None)
@@ -78,11 +88,10 @@ class RenderProcesses:
             self._release(None)
             raise TemplateLimit("its process was ended by the system, most likely for the memory it used")
         self._release(worker)
-        if "text" in response:
-            return str(response["text"])
-        if response["error"] == "limit":
-            raise TemplateLimit(response["message"])
-        raise TemplateRefusal(response["message"])
+        answer = decode(response)
+        if isinstance(answer, Failure):
+            raise _FAILURES[answer.error](answer.message)
+        return answer
 
     def close(self) -> None:
         """End all idle processes."""
@@ -139,7 +148,10 @@ class TemplateRenderer:
         try:
             known = {**self._special_tokens, **variables}
             return self._processes.render(self._source, known, seconds, code=self._code)
-        except TemplateLimit:
+        except OutputLimit:  # that took no time
+            raise
+        except TemplateLimit as error:
+            error.reduced = reduced
             self._exceeded = time.monotonic()
             raise
 

@@ -4,9 +4,8 @@ A chat template is a program by the model's author. In a process of its own it c
 nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
 
 The request is `{"template": str, "code": bool, "variables": {...}}`, where the template is Jinja or, with `code`, the
-path of a module of mlx-lm that renders in its place; the response `{"text": str}` or
-`{"error": str, "message": str}`, where the error is `template` or `limit`. The process ends when its standard input
-does.
+path of a module of mlx-lm that renders in its place; `template_messages` has the response. The process ends when its
+standard input does.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -27,15 +26,18 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlxk_core.api.processes import announce, encode_message, read_message
+from mlxk_core.api.processes import announce, encode_body, read_body
 from mlxk_mlx.engine.child_limits import limit_process, limited_time
+from mlxk_mlx.engine.template_messages import Failure, encode
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
-OUTPUT_LIMIT = 24 << 20
-"""Characters of a rendered prompt. No tokenizer takes more than a third of it, and no request has as many."""
-MESSAGE_LIMIT = 48 << 20
-"""Bytes of a response: the server reads it with the interpreter locked, for a second if it has 200 million."""
+OUTPUT_LIMIT = 8 << 20
+"""Characters of a rendered prompt. No tokenizer takes more."""
+_FREE_OUTPUT = 1 << 20
+_EXPANSION = 8
+"""Characters of a prompt for each byte of a request. What clients send is counted; a template may indent each number of
+a schema by hundreds of spaces, or write an option of theirs after each message."""
 _MOST_SECONDS = 20.0
 """CPU time of one rendering. The parent allows half of it, if it still lives."""
 _TEMPLATES = 64
@@ -44,7 +46,31 @@ _LONGEST_MESSAGE = 1000
 
 
 class OutputTooLong(Exception):
-    """The rendered prompt has more than `OUTPUT_LIMIT` characters."""
+    """The rendered prompt has more characters than the request allows."""
+
+
+class _Output:
+    """The length of what a template writes. Raises `OutputTooLong`."""
+
+    def __init__(self) -> None:
+        self.most = OUTPUT_LIMIT
+
+    def allow_for(self, request: bytes) -> None:
+        """Allow as many characters as `request` may have."""
+        self.most = min(OUTPUT_LIMIT, _FREE_OUTPUT + _EXPANSION * len(request))
+
+    def join(self, pieces: Iterable[str]) -> str:
+        """Return `pieces` as one text."""
+        length, found = 0, []
+        for piece in pieces:
+            found.append(piece)
+            length += len(piece)
+            if length > self.most:
+                raise OutputTooLong(f"it writes more than {self.most:,} characters")
+        return "".join(found)
+
+
+_OUTPUT = _Output()
 
 
 class _GenerationTag(Extension):
@@ -76,7 +102,8 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     """Return `value` as JSON without the HTML escapes of jinja2's own filter."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return encoder.encode(value) if indent is None else _OUTPUT.join(encoder.iterencode(value))
 
 
 def _raise_exception(message: str) -> None:
@@ -90,13 +117,7 @@ def _compile(template: str) -> Template:
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """Return the rendered text. Raises whatever the template raises, and `OutputTooLong`."""
-    length, pieces = 0, []
-    for piece in _compile(template).generate(**variables):
-        pieces.append(piece)
-        length += len(piece)
-        if length > OUTPUT_LIMIT:
-            raise OutputTooLong(f"it writes more than {OUTPUT_LIMIT:,} characters")
-    return "".join(pieces)
+    return _OUTPUT.join(_compile(template).generate(**variables))
 
 
 @lru_cache(maxsize=1)
@@ -114,25 +135,26 @@ def _function(path: str) -> Callable[..., Any]:
 def render_by_code(path: str, variables: Mapping[str, Any]) -> str:
     """Return the text that the module at `path` writes. Raises whatever it raises, and `OutputTooLong`."""
     given = {name: value for name, value in variables.items() if value is not None}
-    text = str(_function(path)(given.pop("messages"), **given))
-    if len(text) > OUTPUT_LIMIT:
-        raise OutputTooLong(f"it writes more than {OUTPUT_LIMIT:,} characters")
-    return text
+    return _OUTPUT.join([str(_function(path)(given.pop("messages"), **given))])
 
 
-def respond(request: Mapping[str, Any]) -> dict[str, str]:
-    """Return the response to one request."""
+def respond(body: bytes) -> str | Failure:
+    """Return the answer to one request."""
+    _OUTPUT.allow_for(body)
     try:
+        request = json.loads(body)
         write = render_by_code if request["code"] else render
-        return {"text": write(request["template"], request["variables"])}
+        return write(request["template"], request["variables"])
     except MemoryError:
-        return {"error": "limit", "message": f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory"}
-    except (OutputTooLong, SecurityError, OverflowError) as error:
-        return {"error": "limit", "message": _message(error)}
+        return Failure("limit", f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory")
+    except OutputTooLong as error:
+        return Failure("output", _message(error))
+    except (SecurityError, OverflowError) as error:
+        return Failure("limit", _message(error))
     except RecursionError:
-        return {"error": "limit", "message": "it nests too deeply"}
+        return Failure("limit", "it nests too deeply")
     except Exception as error:
-        return {"error": "template", "message": _message(error)}
+        return Failure("template", _message(error))
 
 
 def _message(error: Exception) -> str:
@@ -146,12 +168,10 @@ def main() -> None:
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = sys.stderr  # nothing but responses may be written there
     announce(responses)
-    while (request := read_message(requests)) is not None:
+    while (request := read_body(requests)) is not None:
         with limited_time(_MOST_SECONDS):
-            message = encode_message(respond(request))
-        if len(message) > MESSAGE_LIMIT:  # every control character has six bytes
-            message = encode_message({"error": "limit", "message": f"it writes more than {MESSAGE_LIMIT:,} bytes"})
-        responses.write(message)
+            response = encode_body(encode(respond(request)))
+        responses.write(response)
         responses.flush()
 
 

@@ -41,7 +41,8 @@ _LONGEST_SUFFIXES = 1 << 23  # characters: each prompt is put before its own
 # Variables of chat templates that only the server sets.
 _OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt",
-     "continue_final_message", "tokenize", "return_dict", "return_tensors"}
+     "continue_final_message", "tokenize", "return_dict", "return_tensors",
+     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 )  # fmt: skip
 
 
