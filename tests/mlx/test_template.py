@@ -254,11 +254,9 @@ def test_a_conversation_has_a_limited_expansion():
     processes = RenderProcesses(1)
     indented = "{{ x | tojson(indent=4) }}"
     assert processes.render(indented, {"x": {"a": [1]}}) == '{\n    "a": [\n        1\n    ]\n}'
-    x = [0] * 3_000
-    for _ in range(188):
-        x = [x]
+    deep = json.loads("[" * 188 + "0" + ",0" * 3_000 + "]" * 188)
     with pytest.raises(OutputLimit):
-        processes.render(indented, {"x": x})
+        processes.render(indented, {"x": deep})
     assert len(processes.render("{{ x }}{{ x }}", {"x": "\n" * 1_000_000})) == 2_000_000
     processes.close()
 
