@@ -55,6 +55,26 @@ def encoder_of_many_heads(folder):
     with_weights(folder, shapes, {**config, "max_position_embeddings": 2048, "architectures": ["BertModel"]})
 
 
+def mamba(folder, heads, size, state):
+    """Random weights of a Mamba 2 with one layer: its state has heads x size x state numbers for a row."""
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.mamba2 import Model, ModelArgs
+
+    config = {
+        "model_type": "mamba2", "num_heads": heads, "head_dim": size, "vocab_size": 258, "hidden_size": 8,
+        "intermediate_size": heads * size, "state_size": state, "ssm_state_size": state, "num_hidden_layers": 1,
+        "layer_norm_epsilon": 1e-5, "conv_kernel": 4, "n_groups": 1, "use_bias": False, "use_conv_bias": True,
+        "tie_word_embeddings": True, "time_step_limit": [0.001, 0.1], "time_step_rank": 1,
+    }  # fmt: skip
+    random_model(folder)
+    network = Model(ModelArgs.from_dict(config))
+    random = np.random.default_rng(14)
+    shapes = [(name, array.shape) for name, array in tree_flatten(network.parameters())]
+    weights = {name: 0.1 * random.standard_normal(shape).astype(np.float32) for name, shape in shapes}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture
 def real(launch):
     in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
@@ -80,3 +100,23 @@ def test_survives_a_network_of_many_heads(real, kit, path, short, body, most):
         before = real.reset_peak()
         assert real.client.post(path, {**model, **sizes, **body}).status == 200
         assert real.peak - before < most * MEGABYTE
+
+
+def test_survives_a_step_whose_arrays_are_products_of_heads_and_tokens(real, kit):
+    """A chunk of 256 tokens took 2 GB for each of several arrays."""
+    in_hub_cache("tiny/mamba", lambda folder: mamba(folder, heads=8192, size=1, state=1))
+    with kit.Watch(real):
+        before = real.reset_peak()
+        body = {"model": "tiny/mamba", "prompt": "a" * 300, "max_tokens": 1}
+        assert real.client.post("/v1/completions", body).status == 200
+        assert real.peak - before < 1500 * MEGABYTE
+
+
+def test_survives_a_state_that_fits_nothing(real, kit):
+    """Each token would compute several arrays of a gigabyte."""
+    in_hub_cache("tiny/mamba", lambda folder: mamba(folder, heads=64, size=1024, state=4096))
+    with kit.Watch(real):
+        before = real.reset_peak()
+        answer = real.client.post("/v1/completions", {"model": "tiny/mamba", "prompt": "a", "max_tokens": 1})
+        assert (answer.status, answer.json["error"]["code"]) == (500, "broken_model")
+        assert real.peak - before < 200 * MEGABYTE

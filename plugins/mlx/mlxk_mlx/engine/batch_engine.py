@@ -24,13 +24,14 @@ from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFa
 from mlxk_core.api.errors import BrokenModel, Interrupted
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
-from mlxk_mlx.engine.cache_footprint import CacheFootprint
+from mlxk_mlx.engine.cache_footprint import CacheFootprint, check_free_memory
 from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.constraint_masks import MaskedNetwork, RowMask
 from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
 from mlxk_mlx.engine.scoring import PromptScoring
+from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
@@ -90,6 +91,7 @@ class MlxEngine:
         native_stops: frozenset[int],
         template: ChatTemplate,
         context: EngineContext,
+        costs: StepCosts | None = None,
         first_steps: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.tokenizer = tokenizer
@@ -102,6 +104,8 @@ class MlxEngine:
         self._weight_bytes = sum(array.nbytes for array in weights)
         self._footprint = CacheFootprint.of(network)
         self._chunks = PrefillChunks.of(sum(array.size for array in weights))
+        self._costs = costs
+        self._step_limit = step_limit()
         self._widest = max((axis for array in weights for axis in array.shape), default=1)
         self._prompt_cache = PromptCache(context.cache_bytes)
         self._generation_prompt = self._tokenize_generation_prompt(context.alive)
@@ -152,6 +156,13 @@ class MlxEngine:
     def check(self, row: Row) -> None:
         check_row(row, self.tokenizer.vocab_size)
         self._footprint.check(len(row.prompt))
+        self._check_step(len(row.prompt))
+
+    def _check_step(self, length: int) -> None:
+        """Raise `InsufficientMemory` for a prompt of which not even one token can be read after the others."""
+        cost = self._costs.of(1, length) if self._costs is not None else None
+        if cost is not None and cost.peak > self._step_limit.peak:
+            check_free_memory(4 * int(cost.peak), length)
 
     def add(self, row: Row) -> None:
         if row.prompt_logprobs is not None:
@@ -195,7 +206,7 @@ class MlxEngine:
         id = scoring.row.id
         try:
             chunk = self._chunks.while_decoding if self._rows else self._chunks.alone
-            scored = scoring.advance(self._chunks.limit(chunk, self._numbers(len(scoring.row.prompt))))
+            scored = scoring.advance(self._limited(chunk, len(scoring.row.prompt)))
         except Exception as error:  # its cache is its own: no other row is affected
             del self._scoring[id]
             return [RowFailed(id, error)]
@@ -266,7 +277,7 @@ class MlxEngine:
             inputs,
             pooling=pooling,
             normalize=normalize,
-            chunk=self._chunks.limit(self._chunks.while_decoding, self._numbers(max(map(len, inputs)))),
+            chunk=self._limited(self._chunks.while_decoding, max(map(len, inputs))),
             vocab_size=self.tokenizer.vocab_size,
         )
 
@@ -278,7 +289,7 @@ class MlxEngine:
             self._network,
             inputs,
             tokens,
-            chunk=self._chunks.limit(self._chunks.while_decoding, self._numbers(max(map(len, inputs)))),
+            chunk=self._limited(self._chunks.while_decoding, max(map(len, inputs))),
             vocab_size=self.tokenizer.vocab_size,
         )
 
@@ -353,7 +364,13 @@ class MlxEngine:
         decoding = sum(active.decoding for active in self._rows.values())
         reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
         longest = max((active.length for active in self._rows.values() if not active.decoding), default=1)
-        return self._chunks.for_each(reading, decoding=decoding > 0, numbers=self._numbers(longest))
+        each = self._chunks.for_each(reading, decoding=decoding > 0, numbers=self._numbers(longest))
+        return max(1, self._limited(each * max(1, reading), longest) // max(1, reading))
+
+    def _limited(self, tokens: int, length: int) -> int:
+        """Return how many of `tokens` a step may read of prompts of at most `length`."""
+        tokens = self._chunks.limit(tokens, self._numbers(length))
+        return tokens if self._costs is None else self._costs.largest(tokens, length, self._step_limit)
 
     def _numbers(self, length: int) -> int:
         """Return how many numbers the largest array has for each token that is read of a prompt of `length`: outputs of

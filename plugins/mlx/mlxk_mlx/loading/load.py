@@ -13,6 +13,7 @@ from typing import Any
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel, raise_system_limit
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
+from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
@@ -27,6 +28,8 @@ from mlxk_mlx.support.architectures import accepts
 
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
+_MOST_LOGITS = 1 << 20
+"""Of a network; published ones have up to 262,144. Sampling looks at all of them, for each token of each row."""
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
 
@@ -43,10 +46,10 @@ def load(model: Model, context: EngineContext) -> Any:
         runtime.start_on_engine_thread(context)
         context.alive()
         check_config(model)
-        trial.wait()
+        costs = trial.wait()
     with translated_errors(model), observe(context.alive):
         network, _ = read_network(model, context.alive)
-    return prepare(model, network, lambda: tokenizer.result(context.alive), context)
+    return prepare(model, network, lambda: tokenizer.result(context.alive), context, costs)
 
 
 def check_supported(model: Model) -> None:
@@ -56,12 +59,19 @@ def check_supported(model: Model) -> None:
         raise UnsupportedModel(f"`{model.name}` cannot be run by MLX: {verdict.reason}.", model=model.name)
 
 
-def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer], context: EngineContext) -> Any:
+def prepare(
+    model: Model,
+    network: Any,
+    tokenizer: Callable[[], LoadedTokenizer],
+    context: EngineContext,
+    costs: StepCosts | None = None,
+) -> Any:
     """Return the engine of a network that was read from any kind of file. Other backends use it as well.
 
     `network` is an mlx-lm model with its weights set, possibly lazily; they are brought into the form that runs fastest
     on this machine. `tokenizer` returns the tokenizer; it is called after that, when one that is read in another thread
-    (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`.
+    (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`. `costs` are those of its steps if
+    they were measured.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
     from mlxk_mlx.loading.chat_template_files import chat_template
@@ -72,6 +82,8 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer]
         model.check_unchanged()
         loaded = tokenizer()
         logits = logit_count(network)
+        if logits > _MOST_LOGITS:
+            raise ValueError(f"it has logits for {logits:,} tokens (at most {_MOST_LOGITS:,})")
         check_indices(network, logits)
         return MlxEngine(
             network,
@@ -79,6 +91,7 @@ def prepare(model: Model, network: Any, tokenizer: Callable[[], LoadedTokenizer]
             native_stops=_native_stops(model, loaded),
             template=chat_template(model, loaded.special_tokens),
             context=context,
+            costs=costs,
             first_steps=lambda: translated_errors(model),
         )
 

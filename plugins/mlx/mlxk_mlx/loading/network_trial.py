@@ -11,22 +11,31 @@ from __future__ import annotations
 import base64
 import pickle
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, SystemLimit
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ChildProcess
+from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.support.architectures import module_name
 
 _MODULE = "mlxk_mlx.loading.trial_worker"
 _SECONDS = 120.0
 """Until the response, on a busy machine; the process itself has less of CPU time."""
-_PLAIN = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "phi3", "qwen2", "qwen3", "smollm3"})
-"""Modules of mlx-lm whose loops pass once for each layer or tensor: `check_config` knows how many there are."""
+_PLAIN = frozenset({"gemma", "gemma3_text", "llama", "phi3", "qwen2", "qwen3", "smollm3"})
+"""Modules of mlx-lm whose loops pass once for each layer or tensor, which `check_config` limits. Their steps make
+arrays that are as wide as weights, and those of MLX's own attention."""
 _MOST_TRIED = 256
 
-_tried: dict[str, Model] = {}
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    model: Model
+    costs: StepCosts | None
+
+
+_tried: dict[str, _Tried] = {}
 """The models whose trial went well, by path, the latest last; of the engine thread."""
 
 
@@ -40,8 +49,10 @@ class NetworkTrial:
     def __init__(self, model: Model, context: EngineContext) -> None:
         self._model = model
         self._alive = context.alive
-        needed = context.shared and not is_plain(model) and not _is_tried(model)
-        self._process = ChildProcess(_MODULE, task=self._task) if needed else None
+        self._needed = context.shared and not is_plain(model)
+        self._earlier = _earlier(model) if self._needed else None
+        begins = self._needed and self._earlier is None
+        self._process = ChildProcess(_MODULE, task=self._task) if begins else None
 
     def __enter__(self) -> NetworkTrial:
         return self
@@ -50,14 +61,14 @@ class NetworkTrial:
         if self._process is not None:
             self._process.kill()
 
-    def wait(self) -> None:
-        """Wait for the end of the trial, with calls of `alive`. An error of Python in the code of the network does
-        not count: it will be raised again where the network is built.
+    def wait(self) -> StepCosts | None:
+        """Wait for the end of the trial, with calls of `alive`, and return what steps cost, None if that is not known.
 
-        Raises `BrokenModel`, `InsufficientMemory` and `SystemLimit`, and what `alive` raises.
+        An error of Python in the code of the network does not count: it will be raised again where the network is
+        built. Raises `BrokenModel`, `InsufficientMemory` and `SystemLimit`, and what `alive` raises.
         """
         if self._process is None:
-            return
+            return self._earlier.costs if self._earlier else None
         request = {"model": base64.b64encode(pickle.dumps(self._model)).decode("ascii")}
         try:
             response = self._process.request(request, _SECONDS, waiting=self._alive)
@@ -67,7 +78,9 @@ class NetworkTrial:
             raise self._ended(-(self._process.exit_status or 0))
         match response["limit"]:
             case None:
-                _remember(self._model)
+                costs: StepCosts | None = pickle.loads(base64.b64decode(response["costs"]))  # of our own child
+                _remember(self._model, costs)
+                return costs
             case "system":
                 raise SystemLimit(str(response["message"]))
             case _:
@@ -98,21 +111,22 @@ def is_plain(model: Model) -> bool:
     return settings and module_name(config) in _PLAIN
 
 
-def _is_tried(model: Model) -> bool:
+def _earlier(model: Model) -> _Tried | None:
+    """Return the trial of the same files."""
     earlier = _tried.get(str(model.path))
-    if earlier is None or earlier.files != model.files:
-        return False
+    if earlier is None or earlier.model.files != model.files:
+        return None
     try:
-        earlier.check_unchanged()
+        earlier.model.check_unchanged()
     except BrokenModel:
-        return False
-    return True
+        return None
+    return earlier
 
 
-def _remember(model: Model) -> None:
+def _remember(model: Model, costs: StepCosts | None) -> None:
     fresh = replace(model)  # without what was read from its files
     fresh.note_versions()
     _tried.pop(str(model.path), None)
-    _tried[str(model.path)] = fresh
+    _tried[str(model.path)] = _Tried(fresh, costs)
     if len(_tried) > _MOST_TRIED:
         del _tried[next(iter(_tried))]

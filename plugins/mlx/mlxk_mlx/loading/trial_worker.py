@@ -1,8 +1,9 @@
-"""Child process that builds the network of a model and one step of it, within limits, and computes nothing.
+"""Child process that builds the network of a model and the graphs of its steps, within limits, and computes nothing.
 
-The request is `{"model": str}`, a pickled `Model`; the response `{"limit": str | None, "message": str}`, where the
-limit that was exceeded is `memory` or `lock`, or `system` if the system has too little. The process ends when its
-standard input does, and by SIGPROF when its time is up.
+The request is `{"model": str}`, a pickled `Model`; the response `{"limit": str | None, "message": str, "costs": …}`,
+where the limit that was exceeded is `memory`, `lock` or `step`, or `system` if the system has too little, and the costs
+are pickled `StepCosts`, or None where they cannot be measured. The process ends when its standard input does, and by
+SIGPROF when its time is up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mlxk_core.api.errors import InsufficientMemory, SystemLimit
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import announce, encode_message, read_message
 from mlxk_mlx.engine.child_limits import limited_time
+from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.load import read_network, translated_errors
@@ -32,10 +34,11 @@ _CPU_SECONDS = 20.0
 """The largest published networks take three."""
 _MEMORY = 512 << 20
 """Bytes besides what is there before. 140,000 tensors, without their numbers, take 100 MB."""
+_TRACE_SECONDS = 20.0
+"""Of CPU time, for the graphs of steps."""
 _LONGEST_LOCK = 0.5
 """Seconds of CPU time in which no other thread gets the interpreter: a server cannot answer then."""
 _TICK = 0.02
-_TOKENS = 2
 
 
 class _Evaluated(Exception):
@@ -47,30 +50,32 @@ def try_network(model: Model) -> dict[str, str | None]:
     runtime.start()
     before = _peak_memory()
     _limit_memory()
+    costs = None
     with _LockWatch() as watch:
         try:
             with limited_time(_CPU_SECONDS), _no_values(), translated_errors(model), observe(lambda: None):
                 network, _ = read_network(model)
-                _step(network)
+            with limited_time(_TRACE_SECONDS), _no_values():
+                costs = _traced(network)
         except (MemoryError, InsufficientMemory):
             return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
         except SystemLimit as error:
             return _exceeded("system", str(error))
         except (Exception, SystemExit):
             pass  # the server gets the same error, within the same limits
+    if costs is not None and not costs.measured[0][1].within(step_limit()):
+        return _exceeded("step", "a step of one token takes too long or too much memory")
     if watch.longest > _LONGEST_LOCK:
         return _exceeded("lock", "nothing else could run while it was built")
     if _peak_memory() - before > _MEMORY:
         return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
-    return {"limit": None, "message": ""}
+    return {"limit": None, "message": "", "costs": base64.b64encode(pickle.dumps(costs)).decode("ascii")}
 
 
-def _step(network: Any) -> None:
-    """Make the graph of one step: loops of a network are in its code, so that the graph says how long it is."""
-    import mlx.core as mx
-    from mlx_lm.models.cache import make_prompt_cache
+def _traced(network: Any) -> StepCosts:
+    from mlxk_mlx.loading.step_trace import trace_steps  # imports MLX, which must be started before
 
-    network(mx.zeros((1, _TOKENS), dtype=mx.uint32), cache=make_prompt_cache(network))
+    return trace_steps(network, step_limit())
 
 
 @contextmanager

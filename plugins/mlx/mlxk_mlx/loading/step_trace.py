@@ -1,0 +1,154 @@
+"""Measures what steps of a network take, without computing any: MLX exports the graph of a pass, with all its arrays.
+
+For a process of its own: the weights of the network are lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_map
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlxk_mlx.engine.step_costs import CONTEXT, SEVERAL, StepCost, StepCosts
+
+_STEPS = (1, SEVERAL, 64, 256, 512)
+_VIEWS = frozenset({
+    "AsStrided", "Broadcast", "Depends", "ExpandDims", "Flatten", "Reshape", "Slice", "Split", "Squeeze",
+    "StopGradient", "Transpose", "Unflatten",
+})  # fmt: skip
+"""Operations whose results share the memory of their inputs."""
+_NOTHING = StepCost(0, 0, 0)
+
+
+def trace_steps(network: Any, limit: StepCost) -> StepCosts:
+    """Return the costs of steps, up to the first that is not within `limit`.
+
+    Raises what MLX and the code of the network raise where they cannot be traced.
+    """
+    network.update(tree_map(_empty, network.parameters()))  # a graph need not begin with the files
+    measured: list[tuple[int, StepCost]] = []
+    with _exportable():
+        for tokens in _STEPS:
+            if not _expected(measured, tokens).within(limit):
+                break
+            measured.append((tokens, _cost(network, tokens)))
+        if not measured[0][1].within(limit):
+            return StepCosts(tuple(measured))
+        return StepCosts(tuple(measured), _growth(network, 1), _growth(network, SEVERAL))
+
+
+def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
+    """Return the least that a step will cost; tracing takes as long as there are operations."""
+    if len(measured) < 2:
+        return measured[0][1] if measured else _NOTHING
+    (fewer, less), (more, most) = measured[-2:]
+    return less.towards(most, (tokens - fewer) / (more - fewer))
+
+
+def _growth(network: Any, tokens: int) -> float:
+    """Return what each token of the context adds to the peak of a step."""
+    shorter, longer = (_cost(network, tokens, context).peak for context in (CONTEXT, 2 * CONTEXT))
+    return max(0.0, (longer - shorter) / CONTEXT)
+
+
+@contextmanager
+def _exportable() -> Iterator[None]:
+    """MLX 0.32 cannot export `mx.contiguous`; a product takes the same."""
+    contiguous = mx.contiguous
+    mx.contiguous = lambda array, *_, **__: array * 1
+    try:
+        yield
+    finally:
+        mx.contiguous = contiguous
+
+
+def _cost(network: Any, tokens: int, context: int = 0) -> StepCost:
+    """Return the cost of one pass of `tokens` after `context` tokens."""
+    cache: list[Any] = make_prompt_cache(network)
+    if context:
+        network(mx.zeros((1, context), dtype=mx.uint32), cache=cache)
+        for layer in cache:
+            layer.state = tree_map(_empty, layer.state)
+
+    def step(inputs: mx.array) -> list[mx.array]:
+        logits = network(inputs, cache=cache)
+        states: list[mx.array] = []
+        for layer in cache:
+            tree_map(lambda array: states.append(array) if isinstance(array, mx.array) else None, layer.state)
+        return [logits, *states]
+
+    graph = _Graph()
+    mx.export_function(graph.add, step, mx.zeros((1, tokens), dtype=mx.uint32))
+    return graph.cost()
+
+
+def _empty(array: Any) -> Any:
+    return mx.zeros(array.shape, array.dtype) if isinstance(array, mx.array) else array
+
+
+class _Graph:
+    """The operations of a pass that depend on its tokens, in order."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        """Of the arrays that the operations make, in numbers."""
+        self._made: list[int] = []
+        """By which operation each of them is made."""
+        self._buffer: dict[str, int | None] = {}
+        """Which array holds the numbers of a name; None for the tokens."""
+        self._last: list[int] = []
+        """Until which operation each array is needed."""
+        self._extra: list[int] = []
+        """What each operation takes besides its result."""
+
+    def add(self, item: Mapping[str, Any]) -> None:
+        match item["type"]:
+            case "inputs":
+                self._buffer.update((name, None) for name, *_ in item["inputs"])
+            case "primitive":
+                self._add(item)
+
+    def _add(self, item: Mapping[str, Any]) -> None:
+        read = [self._buffer[name] for name, *_ in item["inputs"] if name in self._buffer]
+        if not read:
+            return  # it is made of weights and constants
+        now = len(self._extra)
+        self._extra.append(_extra(item))
+        for buffer in read:
+            if buffer is not None:
+                self._last[buffer] = now
+        for name, shape, _ in item["outputs"]:
+            if item["name"] in _VIEWS:
+                self._buffer[name] = read[0]
+                continue
+            self._buffer[name] = len(self._sizes)
+            self._sizes.append(math.prod(shape))
+            self._made.append(now)
+            self._last.append(now)
+
+    def cost(self) -> StepCost:
+        made: list[int] = [0] * (len(self._extra) + 1)
+        freed: list[int] = [0] * (len(self._extra) + 1)
+        for size, first, last in zip(self._sizes, self._made, self._last, strict=True):
+            made[first] += size
+            freed[last] += size
+        held = peak = 0
+        for now, extra in enumerate(self._extra):
+            held += made[now]
+            peak = max(peak, held + extra)
+            held -= freed[now]
+        return StepCost(peak, sum(self._sizes) + sum(self._extra), len(self._extra))
+
+
+def _extra(item: Mapping[str, Any]) -> int:
+    """Return the numbers of the copy that a convolution makes of its input: a window for each place."""
+    if item["name"] != "Convolution":
+        return 0
+    (_, inputs, *_), (_, weights, *_) = item["inputs"][:2]
+    [(_, outputs, _)] = item["outputs"]
+    return math.prod(outputs[:-1]) * math.prod(weights[1:-1]) * int(inputs[-1])

@@ -1,0 +1,57 @@
+"""What steps of a network take, measured without computing them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlxk_core.api.models import Model
+from mlxk_mlx.engine.step_costs import StepCost, StepCosts
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import read_network
+from mlxk_testing.tiny_models import random_model
+
+ENOUGH = StepCost(1e12, 1e12, 1e12)
+
+
+def traced(folder, **config):
+    runtime.start()
+    from mlxk_mlx.loading.step_trace import trace_steps
+
+    network, _ = read_network(Model(name="random", path=random_model(folder, config=config)))
+    return trace_steps(network, ENOUGH)
+
+
+def test_a_longer_step_costs_more_and_so_does_a_context(tmp_path):
+    costs = traced(tmp_path / "model")
+    steps = [costs.of(tokens, 0) for tokens in (1, 2, 16, 40, 64, 300, 512)]
+    assert [step.peak for step in steps] == sorted(step.peak for step in steps)
+    assert [step.work for step in steps] == sorted(step.work for step in steps)
+    assert costs.of(16, 1000).peak > costs.of(16, 0).peak
+    assert costs.of(1, 1000).peak > costs.of(1, 0).peak
+    assert costs.of(600, 0) is None
+
+
+def test_a_step_is_as_large_as_its_limit_allows(tmp_path):
+    costs = traced(tmp_path / "model")
+    assert costs.largest(512, 0, ENOUGH) == 512
+    assert costs.largest(1024, 0, ENOUGH) == 512
+    for tokens in (16, 64, 256):
+        limit = ENOUGH._replace(work=costs.of(tokens, 0).work)
+        assert costs.largest(512, 0, limit) == tokens
+    assert costs.largest(512, 10**9, ENOUGH._replace(peak=costs.of(256, 0).peak)) == 1
+
+
+def test_what_is_too_large_is_not_measured_further(tmp_path):
+    runtime.start()
+    from mlxk_mlx.loading.step_trace import trace_steps
+
+    network, _ = read_network(Model(name="random", path=random_model(tmp_path / "model")))
+    costs = trace_steps(network, ENOUGH._replace(operations=10))
+    assert [tokens for tokens, _ in costs.measured] == [1]
+    assert costs.largest(512, 0, ENOUGH) == 1
+
+
+@pytest.mark.parametrize(("tokens", "part"), [(1, 0), (6, 0.5), (11, 1)])
+def test_between_two_steps_the_cost_is_in_proportion(tokens, part):
+    costs = StepCosts(((1, StepCost(10, 20, 30)), (11, StepCost(20, 40, 30))))
+    assert costs.of(tokens, 0) == StepCost(10 + 10 * part, 20 + 20 * part, 30)
