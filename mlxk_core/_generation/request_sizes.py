@@ -16,6 +16,9 @@ from mlxk_core._text.json_shape import json_shape
 _MOST_OPTIONS = 10_000
 _LONGEST_OPTIONS = 1 << 20
 _MOST_IN_SCHEMAS = _MOST_IN_CALLS = 100_000
+_LONGEST_CONSTRAINT = 1 << 19
+_LONGEST_SCHEMAS = 1 << 20
+"""Characters of the schemas of all tools. Schemas and constraints are identified by a hash of all their text."""
 _LONGEST_UNWRITTEN = 4 << 20
 _LONGEST_NAME = 256
 """Characters of the name of a tool, a call or a speaker: templates get that of a call with each of its results."""
@@ -57,17 +60,18 @@ def check_schema_text(text: str, *, option: str) -> None:
 
 
 def check_sizes(request: GenerationRequest, *, checked: GenerationRequest | None = None) -> None:
-    """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values, or its messages
-    too much reasoning. What it shares with one that was `checked` is not looked at again: choices have one prompt."""
+    """Raise `InvalidOption` if schemas, calls or template options of `request` have too many values or characters, or
+    its messages too much reasoning. What it shares with one that was `checked` is not looked at again: choices have one
+    prompt."""
     if checked is None or request.template_options is not checked.template_options:
         check_template_options(request.template_options)
     constraint = request.constraint
-    if (
-        constraint is not None
-        and (checked is None or constraint is not checked.constraint)
-        and _count([constraint.value], _MOST_IN_SCHEMAS)[0] > _MOST_IN_SCHEMAS
-    ):
-        raise _many_in_schema(constraint.option)
+    if constraint is not None and (checked is None or constraint is not checked.constraint):
+        values, characters = _count([constraint.value], _MOST_IN_SCHEMAS)
+        if values > _MOST_IN_SCHEMAS:
+            raise _many_in_schema(constraint.option)
+        if characters > _LONGEST_CONSTRAINT:
+            raise InvalidOption(constraint.option, f"may have {_LONGEST_CONSTRAINT:,} characters at most")
     if checked is None or request.tools is not checked.tools:
         _check_tools(request)
     if checked is None or request.prompt is not checked.prompt:
@@ -79,16 +83,19 @@ def _many_in_schema(option: str) -> InvalidOption:
 
 
 def _check_tools(request: GenerationRequest) -> None:
-    values = 0
+    values = characters = 0
     for number, tool in enumerate(request.tools):
         if len(tool.name) > _LONGEST_NAME:
             at = (tool.option or "").rpartition(".")[0] or f"tools[{number}]"
             raise InvalidOption(f"{at}.name", f"may have {_LONGEST_NAME} characters at most")
-        values += _count([tool.parameters], _MOST_IN_SCHEMAS)[0]
-        if values > _MOST_IN_SCHEMAS:
+        count, length = _count([tool.parameters], _MOST_IN_SCHEMAS)
+        values += count
+        characters += length
+        if values > _MOST_IN_SCHEMAS or characters > _LONGEST_SCHEMAS:
             raise InvalidOption(
                 tool.option or f"tools[{number}].parameters",
-                f"the schemas of all tools may have {_MOST_IN_SCHEMAS:,} values at most",
+                f"the schemas of all tools may have {_MOST_IN_SCHEMAS:,} values and {_LONGEST_SCHEMAS:,} characters "
+                "at most",
             )
 
 

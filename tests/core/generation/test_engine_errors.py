@@ -8,7 +8,7 @@ import pytest
 
 from mlxk_core.api.backends import Prefilled, PromptScored, RowFailed, Sampled, ScoredToken
 from mlxk_core.api.errors import ContextLengthExceeded, EngineFailure, InvalidOption
-from mlxk_core.api.generation import Constraint, Delta, Message, Sampling, ToolCall
+from mlxk_core.api.generation import Constraint, Delta, Message, Sampling, Tool, ToolCall
 from mlxk_testing.fake_engine import fake_backend
 
 _MEMBERS = ("tokenizer", "native_stops", "memory", "render", "check", "add", "step", "remove", "reset", "close")
@@ -243,6 +243,14 @@ def test_each_of_several_requests_has_its_sizes_checked(house):
     call = ToolCall(id="c", name="f", arguments='{"a": [' + "0," * 100_001 + "0]}")
     many = replace(fine, prompt=[*fine.prompt, Message(role="assistant", content="", tool_calls=(call,))])
     schema = Constraint(kind="json_schema", value={"enum": [0] * 100_001})
-    for wrong in (many, replace(fine, constraint=schema), replace(fine, template_options={"a": [0] * 10_001})):
+    tool = Tool(name="f", parameters={"description": "x" * (1 << 20)})
+    options = {"a": [0] * 10_001}
+    wrongs = (
+        many,
+        replace(fine, constraint=schema),
+        replace(fine, tools=(tool,)),
+        replace(fine, template_options=options),
+    )
+    for wrong in wrongs:
         with pytest.raises(InvalidOption):
             house.service.submit_all([fine, wrong])
