@@ -6,7 +6,9 @@ import importlib
 import json
 import random
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, ModelError
@@ -204,3 +206,35 @@ def test_tables_far_larger_than_the_weights_end_a_load():
     network._table = mlx.zeros((1 << 20, 1 << 12))  # 16 GB, if it were evaluated
     with pytest.raises(InsufficientMemory, match="tables"):
         importlib.import_module("mlxk_mlx.loading.weight_layout").materialize(network, lambda: None)
+
+
+def test_heads_of_all_layers_together_are_limited(tmp_path):
+    """A token of a plain network of 17 MB computed 300 million scores for each 600 tokens before it."""
+    heads = {"num_attention_heads": 1024, "num_key_value_heads": 1, "head_dim": 2}
+    assert outcome(random_model(tmp_path / "sound", hidden=8, layers=2, config=heads)) is None
+    assert "heads" in outcome(random_model(tmp_path / "odd", hidden=8, layers=40, config=heads))
+
+
+def test_more_logits_than_any_network_has_are_an_error(tmp_path):
+    folder = random_model(tmp_path / "odd", hidden=8, layers=1)
+    weights = load_file(folder / "model.safetensors")
+    embeddings = np.zeros(((1 << 20) + 1, 8), np.float32)
+    outputs = {name: embeddings for name in ("model.embed_tokens.weight", "lm_head.weight") if name in weights}
+    save_file({**weights, **outputs}, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": len(embeddings)}))
+    assert "logits" in outcome(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rms_norm_eps", [1] * 300),
+        ("rope_theta", "1" * 300),
+        ("rope_scaling", {"rope_type": "dynamic", "factor": [1] * 300_000}),
+    ],
+)
+def test_a_list_or_a_text_in_the_place_of_a_number_is_an_error(tmp_path, field, value):
+    """A factor times the length of a context made a list of billions."""
+    folder = random_model(tmp_path / "odd", config={field: value})
+    assert field in outcome(folder)

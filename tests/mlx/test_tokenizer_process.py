@@ -101,6 +101,12 @@ def test_a_split_at_a_text_is_plain(folder, pattern):
     assert is_plain(model_in(folder))
 
 
+def test_the_memory_of_a_process_counts(folder):
+    found = load_in_process(model_in(folder), TARGET)
+    found.adapt(300).close()
+    assert found.memory > 30_000_000
+
+
 def test_settings_with_many_tokens_are_not_plain(folder):
     change(folder, "tokenizer_config.json", extra_special_tokens=[f"<{n}>" for n in range(9000)])
     assert not is_plain(model_in(folder))

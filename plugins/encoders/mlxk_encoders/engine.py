@@ -51,7 +51,7 @@ class EncoderEngine:
         self._errors = first_errors
         self._network: Encoder | None = network
         weights = [array for _, array in tree_flatten(network.parameters())]
-        self._weight_bytes = sum(array.nbytes for array in weights)
+        self._fixed_bytes = sum(array.nbytes for array in weights) + tokenizer.memory
         layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
         self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
         on_cpu = _PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU
@@ -60,7 +60,7 @@ class EncoderEngine:
 
     @property
     def memory(self) -> int:
-        return self._weight_bytes
+        return self._fixed_bytes
 
     def input_bytes(self, lengths: Sequence[int], /) -> int:
         with self._errors():
@@ -151,7 +151,7 @@ class EncoderEngine:
     def close(self) -> None:
         self.tokenizer.close()
         self._network = None
-        self._weight_bytes = 0
+        self._fixed_bytes = 0
         runtime.free_memory()
 
     def _refuse(self) -> NoReturn:

@@ -88,6 +88,7 @@ class MlxEngine:
         network: Any,
         tokenizer: ModelTokenizer,
         *,
+        tokenizer_bytes: int = 0,
         native_stops: frozenset[int],
         template: ChatTemplate,
         context: EngineContext,
@@ -101,7 +102,7 @@ class MlxEngine:
         self._template = template
         self._concurrency = context.concurrency
         weights = [array for _, array in tree_flatten(network.parameters())]
-        self._weight_bytes = sum(array.nbytes for array in weights)
+        self._fixed_bytes = sum(array.nbytes for array in weights) + tokenizer_bytes
         self._footprint = CacheFootprint.of(network)
         self._chunks = PrefillChunks.of(sum(array.size for array in weights))
         self._costs = costs
@@ -123,7 +124,7 @@ class MlxEngine:
     @property
     def memory(self) -> int:
         scoring = sum(layer.nbytes for row in self._scoring.values() for layer in row.cache)
-        return self._weight_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
+        return self._fixed_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -325,7 +326,7 @@ class MlxEngine:
         self._prompt_cache.clear()
         self._generator = self._network = None
         self._masked = MaskedNetwork(None)
-        self._weight_bytes = 0
+        self._fixed_bytes = 0
         runtime.free_memory()
 
     def _new_generator(self) -> BatchGenerator:
@@ -369,7 +370,7 @@ class MlxEngine:
 
     def _limited(self, tokens: int, length: int) -> int:
         """Return how many of `tokens` a step may read of prompts of at most `length`."""
-        tokens = self._chunks.limit(tokens, self._numbers(length))
+        tokens = self._chunks.limit(tokens, self._numbers(length), self._footprint.all_heads * length)
         return tokens if self._costs is None else self._costs.largest(tokens, length, self._step_limit)
 
     def _numbers(self, length: int) -> int:

@@ -17,7 +17,9 @@ _UNPADDED = frozenset({"bailing_hybrid", "bailing_moe_linear", "longcat_flash_ng
 """Networks of mlx-lm 0.32.2 whose state takes in the padding before the shorter one of two prompts."""
 _LARGEST_WINDOW = (1 << 31) - 1
 _MOST_HEADS = 1024
-"""Of queries; published networks have up to 128. Each has a score for each token of the context."""
+_MOST_HEADS_IN_ALL = 1 << 15
+"""Of queries; published networks have up to 128, and 16,128 in all layers together. Each has a score for each token of
+the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class CacheFootprint:
 
     `windows` are bytes per token and tokens of the layers that keep the last tokens only, `state_bytes` what a row
     takes whatever its length. `padded` caches skip the padding of a batch whose prompts have different lengths.
-    `heads` are those of the queries, 0 if the network has attention of its own.
+    `heads` are those of the queries, and `all_heads` those of all layers; 0 if the network has attention of its own.
     """
 
     bytes_per_token: float
@@ -36,6 +38,7 @@ class CacheFootprint:
     sliding_window: bool
     padded: bool
     heads: int
+    all_heads: int
 
     @classmethod
     def of(cls, network: Any) -> CacheFootprint:
@@ -51,6 +54,8 @@ class CacheFootprint:
             network(mx.array([[0]]), cache=cache)
         if max(heads, default=0) > _MOST_HEADS:
             raise ValueError(f"its attention has {max(heads):,} heads (at most {_MOST_HEADS:,})")
+        if sum(heads) > _MOST_HEADS_IN_ALL:
+            raise ValueError(f"its layers have {sum(heads):,} heads (at most {_MOST_HEADS_IN_ALL:,})")
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         windows = [layer.max_size for layer in flat if hasattr(layer, "max_size")]
         if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
@@ -65,7 +70,8 @@ class CacheFootprint:
                 held += layer.nbytes / layer.keys.shape[2]
         trimmable = not windows and all(layer.is_trimmable() for layer in flat)
         padded = type(network).__module__.rpartition(".")[2] not in _UNPADDED
-        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded, max(heads, default=0))
+        most = max(heads, default=0)
+        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded, most, sum(heads))
 
     def row_bytes(self, tokens: int) -> int:
         """Return the bytes of the caches of a row with so many tokens."""

@@ -14,6 +14,9 @@ chunk have 134 and 537 million in networks with the largest vocabularies."""
 _SCORE_ON_CPU = 4
 """A softmax takes as long as several products: half a second for 40 million scores."""
 
+_MOST_SCORES = 1 << 31
+"""Of a step, counted as numbers; a CPU computes 100 million in a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrefillChunks:
@@ -53,6 +56,8 @@ class PrefillChunks:
         each = max(_MIN_CHUNK, budget // max(1, reading))
         return self.limit(each * max(1, reading), numbers) // max(1, reading) or 1
 
-    def limit(self, tokens: int, numbers: int) -> int:
-        """Return how many of `tokens` a step may read, whose largest array has `numbers` for each."""
-        return max(1, min(tokens, self.largest // max(1, numbers)))
+    def limit(self, tokens: int, numbers: int, scores: int = 0) -> int:
+        """Return how many of `tokens` a step may read, whose largest array has `numbers` for each; it computes `scores`
+        of attention for each, in all layers together."""
+        tokens = min(tokens, self.largest // max(1, numbers))
+        return max(1, min(tokens, _MOST_SCORES // max(1, self.score * scores)))

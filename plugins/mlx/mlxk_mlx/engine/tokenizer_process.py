@@ -23,6 +23,7 @@ LOAD_SECONDS = 60.0
 CALL_SECONDS = 10.0
 """To tokenize a short text; a long one gets a second more for each 200,000 characters."""
 _CHARACTERS_PER_SECOND = 200_000
+_PIECE = 90  # bytes of a token in this process
 _LONG = 1 << 16
 """Characters of a text that short ones do not wait for."""
 _REST_SECONDS = 60.0
@@ -45,6 +46,7 @@ def load_in_process(model: Model, target: str) -> LoadedTokenizer:
         special_tokens=found["special_tokens"],
         eos_token_id=found["eos_token_id"],
         adapt=lambda vocab_size: HostedTokenizer(process, pieces, vocab_size=vocab_size),
+        memory=found["memory"] + _PIECE * len(found["pieces"] or ()),
     )
 
 

@@ -27,7 +27,7 @@ from typing import IO, Any
 from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError, SystemLimit
 from mlxk_core.api.processes import announce, encode_message, pack_ids, read_message, unpack_ids
-from mlxk_mlx.engine.child_limits import limit_process, memory_limit
+from mlxk_mlx.engine.child_limits import limit_process, memory_limit, peak_memory
 from mlxk_mlx.engine.tokenizer import TokenizerAdapter
 
 MEMORY_LIMIT = 4 << 30
@@ -67,6 +67,7 @@ class Service:
             "pieces": None if table is None else [piece.decode("latin-1") for piece in table],
             "strip": self._adapter.strip,
             "concurrent": self._adapter.concurrent,
+            "memory": peak_memory(),
         }
 
     def encode(self, text: str, add_special_tokens: bool) -> str:

@@ -19,6 +19,7 @@ from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
+from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import missing_numbers
@@ -88,6 +89,7 @@ def prepare(
         return MlxEngine(
             network,
             loaded.adapt(logits),
+            tokenizer_bytes=loaded.memory,
             native_stops=_native_stops(model, loaded),
             template=chat_template(model, loaded.special_tokens),
             context=context,
@@ -148,6 +150,7 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     def classes(config: dict[str, Any]) -> Any:
         model.check_unchanged()  # `config` was read again
         network, arguments = headless_weights.classes(model, config)
+        check_fields(arguments, config)
         return with_watched_weights(network, alive), arguments
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one

@@ -126,6 +126,10 @@ def _earlier(model: Model) -> _Tried | None:
 def _remember(model: Model, costs: StepCosts | None) -> None:
     fresh = replace(model)  # without what was read from its files
     fresh.note_versions()
+    try:
+        model.check_unchanged()
+    except BrokenModel:
+        return  # what was tried is gone; the load will say so
     _tried.pop(str(model.path), None)
     _tried[str(model.path)] = _Tried(fresh, costs)
     if len(_tried) > _MOST_TRIED:

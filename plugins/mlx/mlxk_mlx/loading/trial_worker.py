@@ -24,7 +24,7 @@ from typing import Any
 from mlxk_core.api.errors import InsufficientMemory, SystemLimit
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import announce, encode_message, read_message
-from mlxk_mlx.engine.child_limits import limited_time
+from mlxk_mlx.engine.child_limits import limited_time, peak_memory
 from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observe
@@ -48,7 +48,7 @@ class _Evaluated(Exception):
 def try_network(model: Model) -> dict[str, str | None]:
     """Return the response for `model`."""
     runtime.start()
-    before = _peak_memory()
+    before = peak_memory()
     _limit_memory()
     costs = None
     with _LockWatch() as watch:
@@ -67,7 +67,7 @@ def try_network(model: Model) -> dict[str, str | None]:
         return _exceeded("step", "a step of one token takes too long or too much memory")
     if watch.longest > _LONGEST_LOCK:
         return _exceeded("lock", "nothing else could run while it was built")
-    if _peak_memory() - before > _MEMORY:
+    if peak_memory() - before > _MEMORY:
         return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
     return {"limit": None, "message": "", "costs": base64.b64encode(pickle.dumps(costs)).decode("ascii")}
 
@@ -132,11 +132,6 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     except (OSError, ValueError, StopIteration):
         pass  # a lower limit holds already, or the system has none of this kind
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
 
 
 def _exceeded(limit: str, message: str) -> dict[str, str | None]:
