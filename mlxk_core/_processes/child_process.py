@@ -97,7 +97,7 @@ class ChildProcess:
 
         Arguments and errors are those of `request_body`.
         """
-        body = self.request_body(request, seconds, lane=lane, waiting=waiting)
+        body = self.request_body(encode_message(request), seconds, lane=lane, waiting=waiting)
         if body is None:
             return None
         response: dict[str, Any] = json.loads(body)
@@ -105,13 +105,13 @@ class ChildProcess:
 
     def request_body(
         self,
-        request: Mapping[str, Any],
+        message: bytes,
         seconds: float,
         *,
         lane: int = 0,
         waiting: Callable[[], None] = lambda: None,
     ) -> bytes | None:
-        """Return the response as the child wrote it with `encode_body`; otherwise like `request`.
+        """Return the response to `message`, both as they were given to `encode_body`; otherwise like `request`.
 
         `waiting` is called ten times a second; if it raises, `kill` the process as well. One thread at a time may be in
         this call for each lane. The first request is for lane 0; it raises `ProcessNotStarted` if the process ends
@@ -124,7 +124,7 @@ class ChildProcess:
         try:
             if not self._ready:
                 self._wait_until_ready(waiting)
-            return self._request(request, seconds, *self._lanes[lane], waiting)
+            return self._request(message, seconds, *self._lanes[lane], waiting)
         finally:
             with self._lock:
                 self._active -= 1
@@ -158,13 +158,12 @@ class ChildProcess:
 
     def _request(
         self,
-        request: Mapping[str, Any],
+        message: bytes,
         seconds: float,
         writer: IO[bytes],
         reader: IO[bytes],
         waiting: Callable[[], None],
     ) -> bytes | None:
-        message = encode_message(request)
         try:
             writer.write(message)
             writer.flush()

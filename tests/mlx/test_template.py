@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from types import MappingProxyType
 
 import pytest
 
@@ -14,6 +15,7 @@ from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.argument_repair import repaired_object
 from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.message_format import MessageFormat
+from mlxk_mlx.engine.template_messages import Request, encode_request
 from mlxk_mlx.engine.template_probe import Probe
 from mlxk_mlx.engine.template_process import OutputLimit, RenderProcesses, TemplateLimit, TemplateRefusal
 from mlxk_mlx.loading.chat_template_files import renderer
@@ -181,6 +183,17 @@ def test_a_hostile_template_fails_within_its_limits(source):
         processes.render(source, {})
     assert time.monotonic() - began < 60  # not for ever
     assert processes.render("{{ x }}", {"x": "ä\ud800"}) == "ä\ud800"
+    processes.close()
+
+
+def test_texts_reach_a_template_without_escapes():
+    """Which take a second to write, with the interpreter locked; and a text that comes several times is sent once."""
+    text = "\U0001f600" + "\n" * 1_000_000
+    variables = {"messages": [{"content": text, "thinking": text, "reasoning": text}], "x": MappingProxyType({"a": 1})}
+    assert len(encode_request(Request("", False, {"messages": variables["messages"]}))) < len(text) + 1000
+    processes = RenderProcesses(1)
+    source = "{{ messages[0].reasoning == messages[0].content }} {{ x.a }} {{ messages[0].content | length }}"
+    assert processes.render(source, variables) == "True 1 1000001"
     processes.close()
 
 

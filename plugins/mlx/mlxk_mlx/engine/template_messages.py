@@ -1,14 +1,42 @@
-"""What a process that renders chat templates answers: a byte, then the text, or a failure as JSON.
+"""What a process that renders chat templates is sent, and what it answers: a byte, then the text, or a failure as JSON.
 
-The text is not a part of JSON: to parse millions of escaped line ends takes the server's lock for a second.
+Texts are not JSON: to write or parse millions of escaped line ends takes the server's lock for a second.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Literal, NamedTuple
+import marshal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 _TEXT, _FAILURE = b"=", b"!"
+
+
+class Request(NamedTuple):
+    """A Jinja template or, with `code`, the path of a module of mlx-lm that renders in its place; and its variables."""
+
+    template: str
+    code: bool
+    variables: Mapping[str, Any]
+
+
+def encode_request(request: Request) -> bytes:
+    """Return `request` as the body of a message. Its variables are JSON values."""
+    try:
+        fields: Any = tuple(request)
+        return marshal.dumps(fields)
+    except ValueError:  # another type, or too deep
+        return marshal.dumps(json.loads(json.dumps(request, default=_plain)))
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def decode_request(body: bytes) -> Request:
+    """Return what `encode_request` encoded."""
+    return Request(*marshal.loads(body))
 
 
 class Failure(NamedTuple):

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from mlxk_core.api.processes import ChildProcess, ProcessNotStarted
-from mlxk_mlx.engine.template_messages import Failure, decode
+from mlxk_core.api.processes import ChildProcess, ProcessNotStarted, encode_body
+from mlxk_mlx.engine.template_messages import Failure, Request, decode, encode_request
 
 TIME_LIMIT = 10.0
 """Seconds to render one conversation. A conversation that fills a context of a million tokens takes a tenth of it."""
@@ -74,10 +74,10 @@ class RenderProcesses:
 
         Raises `TemplateRefusal`, `TemplateLimit` (`OutputLimit`), and `ProcessNotStarted`.
         """
+        request = encode_request(Request(template, code, variables))
         worker = self._acquire()
         try:
-            request = {"template": template, "code": code, "variables": variables}
-            response = worker.request_body(request, seconds or self.seconds)
+            response = worker.request_body(encode_body(request), seconds or self.seconds)
         except BaseException as error:
             worker.kill()
             self._release(None)

@@ -3,9 +3,7 @@
 A chat template is a program by the model's author. In a process of its own it can neither block the server's threads
 nor take the server's memory, and it can be stopped. This module imports jinja2 and the standard library only.
 
-The request is `{"template": str, "code": bool, "variables": {...}}`, where the template is Jinja or, with `code`, the
-path of a module of mlx-lm that renders in its place; `template_messages` has the response. The process ends when its
-standard input does.
+`template_messages` has the requests and responses. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlxk_core.api.processes import announce, encode_body, read_body
 from mlxk_mlx.engine.child_limits import limit_process, limited_time
-from mlxk_mlx.engine.template_messages import Failure, encode
+from mlxk_mlx.engine.template_messages import Failure, decode_request, encode
 
 MEMORY_LIMIT = 1 << 30
 """Address space in bytes, Python itself included. macOS does not enforce it; there the time limit is the only one."""
@@ -142,9 +140,9 @@ def respond(body: bytes) -> str | Failure:
     """Return the answer to one request."""
     _OUTPUT.allow_for(body)
     try:
-        request = json.loads(body)
-        write = render_by_code if request["code"] else render
-        return write(request["template"], request["variables"])
+        request = decode_request(body)
+        write = render_by_code if request.code else render
+        return write(request.template, request.variables)
     except MemoryError:
         return Failure("limit", f"it needs more than {MEMORY_LIMIT >> 20} MiB of memory")
     except OutputTooLong as error:
