@@ -16,8 +16,8 @@ def get_weather(city: str) -> str:
     return "rain"
 
 
-def model(name):
-    return OpenAIModel(name, api_base=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"])
+def model(name, **options):
+    return OpenAIModel(name, api_base=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"], **options)
 
 
 def write_code(name):
@@ -25,7 +25,8 @@ def write_code(name):
 
 
 def call_tools(name):
-    agent = ToolCallingAgent(tools=[get_weather], model=model(name), max_steps=2, verbosity_level=0)
+    one_at_a_time = model(name, parallel_tool_calls=False)  # smolagents refuses a final answer beside another call
+    agent = ToolCallingAgent(tools=[get_weather], model=one_at_a_time, max_steps=2, verbosity_level=0)
     return agent.run("What is the weather?", return_full_result=True)
 
 
