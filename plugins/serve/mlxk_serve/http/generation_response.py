@@ -23,8 +23,9 @@ from mlxk_serve.http.thread_pool import ThreadPool
 from mlxk_serve.observability.request_log import RequestRecord
 
 _LARGEST_WRITE = 64 << 10
-_MOST_UNREAD = 1 << 16
-"""Tokens, and alternatives, that a stream may be ahead of its reader."""
+_MOST_UNREAD = 1 << 13
+"""Tokens that a stream may be ahead of its reader. Each takes almost a kilobyte."""
+_ALTERNATIVES_PER_TOKEN = 8  # that take as much
 _DECODING_SECONDS = 0.1
 """After this time the other responses of a pool have their turn."""
 _TURN_SECONDS = 0.02
@@ -379,9 +380,10 @@ class GenerationResponse:
 
     @property
     def _unread(self) -> int:
-        """The tokens and alternatives that wait until the client reads."""
+        """The tokens, their alternatives included, that wait until the client reads."""
         events = len(self._from_pool) + sum(generation.unread for generation in self._generations)
-        return events * (1 + max(generation.alternatives for generation in self._generations))
+        alternatives = max(generation.alternatives for generation in self._generations)
+        return events + events * alternatives // _ALTERNATIVES_PER_TOKEN
 
     def _abort(self) -> None:
         """End a response whose client reads so slowly that what it has not read would fill the memory."""
