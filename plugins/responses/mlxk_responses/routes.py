@@ -35,6 +35,7 @@ from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
 
 _ENCRYPTED = "reasoning.encrypted_content"
 _MOST_MESSAGES = 20_000
+_LARGEST_TOOLS = 2 << 20  # bytes; each event of a response that begins or ends it has them
 """Messages of a conversation: a request with `previous_response_id` reads all of them, however small it is."""
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
 _LOGPROBS = "message.output_text.logprobs"
@@ -409,6 +410,13 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
     reasoning, text, choice = request.reasoning, request.text, request.tool_choice
     format: Any = {"type": "text"} if text is None or text.format is None else _given(text.format)
     known = {tool.name for tool in tools.tools}
+    shown = [
+        {"strict": False, **_known(tool)}
+        for tool in request.tools or ()
+        if tool.get("type") == "namespace" or tool.get("name") in known
+    ]
+    if len(msgspec.json.encode(shown)) > _LARGEST_TOOLS:
+        raise InvalidOption("tools", f"may have {_LARGEST_TOOLS:,} bytes at most")
     return Response(
         id=new_id("resp"),
         created_at=int(time.time()),
@@ -430,11 +438,7 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
         temperature=generation.sampling.temperature,
         text={"format": format, "verbosity": (text.verbosity if text else None) or "medium"},
         tool_choice=_known(choice) if isinstance(choice, dict) else choice or "auto",
-        tools=[
-            {"strict": False, **_known(tool)}
-            for tool in request.tools or ()
-            if tool.get("type") == "namespace" or tool.get("name") in known
-        ],
+        tools=shown,
         top_logprobs=request.top_logprobs or 0,
         truncation=request.truncation or "disabled",
         background=bool(request.background),
