@@ -21,7 +21,7 @@ from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.support.architectures import module_name
 
 _MODULE = "mlxk_mlx.loading.trial_worker"
-_SECONDS = 120.0
+_SECONDS = 300.0
 """Until the response, on a busy machine; the process itself has less of CPU time."""
 _PLAIN = frozenset({"gemma", "gemma3_text", "llama", "phi3", "qwen2", "qwen3", "smollm3"})
 """Modules of mlx-lm whose loops pass once for each layer or tensor, which `check_config` limits. Their steps make
