@@ -34,8 +34,8 @@ from mlxk_responses.store import Bounds, MemoryStore, ResponseStore, StoredRespo
 from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
 
 _ENCRYPTED = "reasoning.encrypted_content"
-_MOST_MESSAGES = 20_000
 _LARGEST_TOOLS = 2 << 20  # bytes; each event of a response that begins or ends it has them
+_MOST_MESSAGES = 20_000
 """Messages of a conversation: a request with `previous_response_id` reads all of them, however small it is."""
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
 _LOGPROBS = "message.output_text.logprobs"

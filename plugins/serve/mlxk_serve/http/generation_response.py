@@ -382,7 +382,7 @@ class GenerationResponse:
     def _unread(self) -> int:
         """The tokens, their alternatives included, that wait until the client reads."""
         events = len(self._from_pool) + sum(generation.unread for generation in self._generations)
-        alternatives = max(generation.alternatives for generation in self._generations)
+        alternatives = max((generation.alternatives for generation in self._generations), default=0)
         return events + events * alternatives // _ALTERNATIVES_PER_TOKEN
 
     def _abort(self) -> None:
