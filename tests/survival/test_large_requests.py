@@ -336,7 +336,7 @@ def gemma(launch):
     "definition",
     [
         {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(40)}},
-        {"const": "x" * MEGABYTE},
+        {"const": "x" * 900_000},
     ],
     ids=["objects in objects", "a long definition"],
 )
@@ -358,7 +358,7 @@ def test_a_definition_that_nothing_refers_to_does_not_count(gemma):
     """Where arguments are written one by one, each property has what it refers to."""
     parameters = {
         "type": "object",
-        "$defs": {"a": {"const": "x" * MEGABYTE}},
+        "$defs": {"a": {"const": "x" * 900_000}},
         "properties": {f"p{number}": {"type": "integer"} for number in range(40)},
         "additionalProperties": False,
     }

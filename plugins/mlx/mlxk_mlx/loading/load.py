@@ -46,7 +46,6 @@ def load(model: Model, context: EngineContext) -> Any:
         tokenizer = BackgroundCall(lambda: load_tokenizer(model))
         runtime.start_on_engine_thread(context)
         context.alive()
-        check_config(model)
         costs = trial.wait()
     with translated_errors(model), observe(context.alive):
         network, _ = read_network(model, context.alive)
