@@ -25,7 +25,7 @@ def write_code(name):
 
 
 def call_tools(name):
-    one_at_a_time = model(name, parallel_tool_calls=False)  # smolagents refuses a final answer beside another call
+    one_at_a_time = model(name, parallel_tool_calls=False)  # smolagents refuses a final answer with another call
     agent = ToolCallingAgent(tools=[get_weather], model=one_at_a_time, max_steps=2, verbosity_level=0)
     return agent.run("What is the weather?", return_full_result=True)
 
