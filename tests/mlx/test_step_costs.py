@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mlxk_core.api.models import Model
@@ -29,6 +31,7 @@ def test_a_longer_step_costs_more_and_so_does_a_context(tmp_path):
     assert costs.of(16, 1000).peak > costs.of(16, 0).peak
     assert costs.of(1, 1000).peak > costs.of(1, 0).peak
     assert costs.of(600, 0) is None
+    assert StepCosts.of_json(json.loads(json.dumps(costs.as_json()))) == costs
 
 
 def test_a_step_is_as_large_as_its_limit_allows(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlxk_core.api.generation import machine_memory
 from mlxk_mlx.loading import runtime
@@ -53,6 +53,17 @@ class StepCosts:
     measured: tuple[tuple[int, StepCost], ...]
     of_context: float = 0.0
     of_context_for_several: float = 0.0
+
+    def as_json(self) -> list[Any]:
+        """Return the costs as JSON values: they come from a process that may say anything."""
+        return [[[tokens, *cost] for tokens, cost in self.measured], self.of_context, self.of_context_for_several]
+
+    @classmethod
+    def of_json(cls, value: list[Any]) -> StepCosts:
+        """Return what `as_json` returned."""
+        measured, of_context, for_several = value
+        steps = tuple((int(tokens), StepCost(*map(float, cost))) for tokens, *cost in measured)
+        return cls(steps, float(of_context), float(for_several))
 
     def of(self, tokens: int, context: int) -> StepCost | None:
         """Return the cost of a step of `tokens` after `context` tokens; None if it was too large to be measured."""

@@ -78,7 +78,7 @@ class NetworkTrial:
             raise self._ended(-(self._process.exit_status or 0))
         match response["limit"]:
             case None:
-                costs: StepCosts | None = pickle.loads(base64.b64decode(response["costs"]))  # of our own child
+                costs = None if response["costs"] is None else StepCosts.of_json(response["costs"])
                 _remember(self._model, costs)
                 return costs
             case "system":

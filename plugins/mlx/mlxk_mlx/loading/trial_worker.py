@@ -2,8 +2,8 @@
 
 The request is `{"model": str}`, a pickled `Model`; the response `{"limit": str | None, "message": str, "costs": …}`,
 where the limit that was exceeded is `memory`, `lock` or `step`, or `system` if the system has too little, and the costs
-are pickled `StepCosts`, or None where they cannot be measured. The process ends when its standard input does, and by
-SIGPROF when its time is up.
+are those of steps, as `StepCosts.as_json`, or None where they cannot be measured. The process ends when its standard
+input does, and by SIGPROF when its time is up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Evaluated(Exception):
     """The network asked for the value of an array, which only its weights have."""
 
 
-def try_network(model: Model) -> dict[str, str | None]:
+def try_network(model: Model) -> dict[str, Any]:
     """Return the response for `model`."""
     runtime.start()
     before = peak_memory()
@@ -69,7 +69,7 @@ def try_network(model: Model) -> dict[str, str | None]:
         return _exceeded("lock", "nothing else could run while it was built")
     if peak_memory() - before > _MEMORY:
         return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
-    return {"limit": None, "message": "", "costs": base64.b64encode(pickle.dumps(costs)).decode("ascii")}
+    return {"limit": None, "message": "", "costs": None if costs is None else costs.as_json()}
 
 
 def _traced(network: Any) -> StepCosts:
@@ -134,11 +134,11 @@ def _limit_memory() -> None:
         pass  # a lower limit holds already, or the system has none of this kind
 
 
-def _exceeded(limit: str, message: str) -> dict[str, str | None]:
+def _exceeded(limit: str, message: str) -> dict[str, Any]:
     return {"limit": limit, "message": message}
 
 
-def _respond(request: Mapping[str, Any]) -> dict[str, str | None]:
+def _respond(request: Mapping[str, Any]) -> dict[str, Any]:
     return try_network(pickle.loads(base64.b64decode(request["model"])))  # pickled by our own parent
 
 
