@@ -363,10 +363,10 @@ class MlxEngine:
     def _chunk(self) -> int:
         """Return the prompt tokens to read for one row in the next step, which its rows share."""
         decoding = sum(active.decoding for active in self._rows.values())
-        reading = min(self._generator.prefill_batch_size, len(self._rows) - decoding)
+        reading = max(1, min(self._generator.prefill_batch_size, len(self._rows) - decoding))
         longest = max((active.length for active in self._rows.values() if not active.decoding), default=1)
-        each = self._chunks.for_each(reading, decoding=decoding > 0, numbers=self._numbers(longest))
-        return max(1, self._limited(each * max(1, reading), longest) // max(1, reading))
+        tokens = self._chunks.together(reading, decoding=decoding > 0)
+        return max(1, self._limited(tokens, longest) // reading)
 
     def _limited(self, tokens: int, length: int) -> int:
         """Return how many of `tokens` a step may read of prompts of at most `length`."""

@@ -47,14 +47,10 @@ class PrefillChunks:
         alone = next((size for size in (512, 256, 128, 64) if size <= tokens), _MIN_CHUNK)
         return cls(max(_MIN_CHUNK, min(256, alone // 2)), alone, rows=8, largest=_LARGEST_ON_CPU, score=_SCORE_ON_CPU)
 
-    def for_each(self, reading: int, *, decoding: bool, numbers: int) -> int:
-        """Return the tokens of one row when `reading` rows read their prompts, and whether others are `decoding`.
-
-        `numbers` are those of the largest array, for each token.
-        """
+    def together(self, reading: int, *, decoding: bool) -> int:
+        """Return the tokens of all rows when `reading` rows read their prompts, and whether others are `decoding`."""
         budget = self.while_decoding if decoding else self.alone
-        each = max(_MIN_CHUNK, budget // max(1, reading))
-        return self.limit(each * max(1, reading), numbers) // max(1, reading) or 1
+        return max(_MIN_CHUNK, budget // reading) * reading
 
     def limit(self, tokens: int, numbers: int, scores: int = 0) -> int:
         """Return how many of `tokens` a step may read, whose largest array has `numbers` for each; it computes `scores`

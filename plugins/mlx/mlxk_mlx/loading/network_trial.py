@@ -49,9 +49,9 @@ class NetworkTrial:
     def __init__(self, model: Model, context: EngineContext) -> None:
         self._model = model
         self._alive = context.alive
-        self._needed = context.shared and not is_plain(model)
-        self._earlier = _earlier(model) if self._needed else None
-        begins = self._needed and self._earlier is None
+        needed = context.shared and not is_plain(model)
+        self._earlier = _earlier(model) if needed else None
+        begins = needed and self._earlier is None
         self._process = ChildProcess(_MODULE, task=self._task) if begins else None
 
     def __enter__(self) -> NetworkTrial:
