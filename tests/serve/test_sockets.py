@@ -306,12 +306,13 @@ def test_a_response_that_is_not_read_makes_room(loop, kit):
         return [b"x" * (8 << 20)] if environ["PATH_INFO"] == "/" else [b"hello"]
 
     served = loop(application, connections=1, unread_time=0)
-    with busy_connection(served, kit), served.connect() as newcomer:
+    with busy_connection(served, kit):
         (channel,) = (channel for channel in served.http.connections if channel.busy)
         kit.until(lambda: served.http.turn(0.01) or (channel.total_outbufs_len and channel.quiet))
-        newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
-        assert b"hello" in served.read(newcomer)
-        assert not channel.connected
+        with served.connect() as newcomer:
+            newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
+            assert b"hello" in served.read(newcomer)
+            assert not channel.connected
 
 
 def test_pipelined_requests_end_when_others_need_the_place(loop, kit, slow):
