@@ -347,8 +347,8 @@ def test_large_bodies_share_a_number_of_bytes_and_small_ones_need_none(serve, en
 )
 def test_large_responses_of_slow_readers_share_a_number_of_bytes_in_files(serve, engine, kit, words, files, status):
     client = serve(limits={"unsent_bodies": 1 << 16, "unsent_files": files}).client
-    with contextlib.closing(client.begin("/tokenize", {"model": "fake", "prompt": "a " * words})) as sock:
-        kit.until(lambda: client.metric(f'mlxk_requests_total{{route="/tokenize",status="{status}"}}') == 1)
+    with contextlib.closing(client.begin("/detokenize", {"model": "fake", "tokens": [1] * words})) as sock:
+        kit.until(lambda: client.metric(f'mlxk_requests_total{{route="/detokenize",status="{status}"}}') == 1)
         head, _, body = kit.everything(sock).partition(b"\r\n\r\n")
     length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
     assert length > 5 * words

@@ -90,6 +90,23 @@ def test_survives_long_texts_that_are_tokenized_at_once(real, kit):
         assert real.peak - before < 1000 * MEGABYTE
 
 
+def test_survives_texts_of_more_tokens_than_characters(real, kit):
+    """Each response with three million tokens took 230 MB."""
+    with kit.Watch(real):
+        assert real.client.post("/tokenize", {"model": "tiny/random", "prompt": "\u4e16" * 1000}).json["count"] > 2000
+        before = real.reset_peak()
+        refused = real.client.post("/tokenize", {"model": "tiny/random", "prompt": "\u4e16" * MEGABYTE})
+        assert (refused.status, refused.json["error"]["param"]) == (400, "prompt")
+        body = {"model": "tiny/random", "prompt": "\u4e16" * 340_000, "return_token_strs": True}
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda _: real.client.post("/tokenize", body), range(5)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        [tokens, texts] = [answers[0].json[name] for name in ("tokens", "token_strs")]
+        assert len(tokens) == len(texts) == answers[0].json["count"] == 1_020_000
+        assert real.peak - before < 700 * MEGABYTE
+
+
 def test_survives_an_embedding_input_that_is_cut(real, kit):
     """With `truncate`, the first tokens of a long text are those of the whole text."""
     with kit.Watch(real):

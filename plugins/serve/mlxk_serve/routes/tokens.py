@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -22,10 +23,9 @@ from mlxk_serve.openai.requests import ChatMessage, TemplateOptions, ToolIn
 from mlxk_serve.openai.tools import tools_of
 from mlxk_serve.openai.translate import messages_of, template_kwargs
 from mlxk_serve.routes.requested_model import requested_model
+from mlxk_serve.routes.token_lists import LONGEST_DECODED, TokenList, pieces, token_texts
 
-_LONGEST_TEXT, _LONGEST_DECODED = 1 << 20, 1 << 22
-_PIECE = 1 << 14
-"""Tokens between two checks whether the client has left, and in one call of the JSON encoder, which holds the lock."""
+_LONGEST_TEXT = _MOST_TOKENS = 1 << 20
 TokenId = Annotated[int, Meta(ge=0)]
 
 
@@ -50,15 +50,6 @@ class TokenizeResponse(Struct, kw_only=True):
     max_model_len: int | None
     tokens: list[int]
     token_strs: list[str] | UnsetType = UNSET
-
-
-class _TokenizeResponseBody(Struct, kw_only=True):
-    """`TokenizeResponse` whose lists are JSON already."""
-
-    count: int
-    max_model_len: int | None
-    tokens: msgspec.Raw
-    token_strs: msgspec.Raw | UnsetType = UNSET
 
 
 class TokenizerInfo(Struct, kw_only=True):
@@ -113,11 +104,11 @@ class _Resource:
     def _model(self, req: falcon.Request, name: str | None) -> Model:
         return requested_model(self._catalog, req, name)[1]
 
-    def _run(self, req: falcon.Request, resp: falcon.Response, answer: Callable[[Cancellation], Struct]) -> None:
-        def work(cancellation: Cancellation) -> Iterable[bytes]:
-            yield msgspec.json.encode(answer(cancellation))
-
+    def _run(self, req: falcon.Request, resp: falcon.Response, work: Callable[[Cancellation], Iterable[bytes]]) -> None:
         self._responder.run(req, resp, work, content_type=falcon.MEDIA_JSON, stream=False)
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, answer: Callable[[Cancellation], Struct]) -> None:
+        self._run(req, resp, lambda cancellation: [msgspec.json.encode(answer(cancellation))])
 
     @contextmanager
     def _tokenizer(self, model: Model, cancellation: Cancellation, *, size: int = 0) -> Iterator[Tokenizer]:
@@ -151,30 +142,39 @@ class Tokenize(_Resource):
                 raise unsupported(name)
         if request.prompt is not None and len(request.prompt) > _LONGEST_TEXT:
             raise invalid(f"`prompt` must have at most {_LONGEST_TEXT} characters.", "prompt")
-        self._run(req, resp, lambda cancellation: self._tokenize(request, model, cancellation))
+        self._run(req, resp, lambda cancellation: self._tokenize(req, request, model, cancellation))
 
-    def _tokenize(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> Struct:
+    def _tokenize(
+        self, req: falcon.Request, request: TokenizeRequest, model: Model, cancellation: Cancellation
+    ) -> Iterator[bytes]:
+        found = self._tokens(request, model, cancellation)
+        self._responder.hold(req, found.size)
+        context_length = msgspec.json.encode(model_context_length(model))
+        yield b'{"count":%d,"max_model_len":%s,"tokens":' % (len(found.ids), context_length)
+        yield from found.ids_json()
+        if found.texts is not None:
+            yield b',"token_strs":'
+            yield from found.texts_json()
+        yield b"}"
+
+    def _tokens(self, request: TokenizeRequest, model: Model, cancellation: Cancellation) -> TokenList:
         with self._service.tokenizer(model, waiting=cancellation.check) as tokenizer:
-            tokens = self._tokens(request, model, tokenizer, cancellation)
-            strings: msgspec.Raw | UnsetType = UNSET
-            if request.return_token_strs:
-                with self._service.tokenizing(cancellation.check, size=len(tokens)):
-                    strings = _texts_json(tokenizer, tokens, cancellation)
-        return _TokenizeResponseBody(
-            count=len(tokens),
-            max_model_len=model_context_length(model),
-            tokens=_json_array(msgspec.json.encode(list(piece))[1:-1] for piece in _pieces(tokens, cancellation)),
-            token_strs=strings,
-        )
+            ids = self._ids(request, model, tokenizer, cancellation)
+            if not request.return_token_strs:
+                return TokenList(ids)
+            with self._service.tokenizing(cancellation.check, size=len(ids)):
+                return TokenList(ids, token_texts(tokenizer, ids, cancellation))
 
-    def _tokens(
+    def _ids(
         self, request: TokenizeRequest, model: Model, tokenizer: Tokenizer, cancellation: Cancellation
-    ) -> Sequence[int]:
+    ) -> array[int]:
+        """Return token ids. Raises `ApiError` (400) if they are too many, before another text is tokenized."""
         text = request.prompt
         if text is None:
-            return self._service.prompt(self._request(request, model), waiting=cancellation.check).tokens
+            prompt = self._service.prompt(self._request(request, model), waiting=cancellation.check)
+            return _checked(prompt.tokens, "messages")
         with self._service.tokenizing(cancellation.check, size=len(text)):
-            return tokenizer.encode(text, add_special_tokens=request.add_special_tokens)
+            return _checked(tokenizer.encode(text, add_special_tokens=request.add_special_tokens), "prompt")
 
 
 class Detokenize(_Resource):
@@ -183,7 +183,7 @@ class Detokenize(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         request = decode(req.bounded_stream.read(), DetokenizeRequest)
         model = self._model(req, request.model)
-        self._run(req, resp, lambda cancellation: self._detokenize(request, model, cancellation))
+        self._answer(req, resp, lambda cancellation: self._detokenize(request, model, cancellation))
 
     def _detokenize(self, request: DetokenizeRequest, model: Model, cancellation: Cancellation) -> DetokenizeResponse:
         with self._tokenizer(model, cancellation, size=len(request.tokens)) as tokenizer:
@@ -197,13 +197,11 @@ class Detokenize(_Resource):
     @staticmethod
     def _check_length(tokens: Sequence[int], tokenizer: Tokenizer, cancellation: Cancellation) -> None:
         """Raise for a text that is too long, before it is built: one token may have dozens of characters."""
-        if len(tokens) <= _PIECE:
-            return
         length = 0
-        for piece in _pieces(tokens, cancellation):
+        for piece in pieces(tokens, cancellation):
             length += len(tokenizer.decode(piece))
-            if length > _LONGEST_DECODED:
-                raise invalid(f"`tokens` must have at most {_LONGEST_DECODED:,} characters.", "tokens")
+            if length > LONGEST_DECODED:
+                raise invalid(f"`tokens` must have at most {LONGEST_DECODED:,} characters.", "tokens")
 
 
 class TokenizerInfoResource(_Resource):
@@ -211,7 +209,7 @@ class TokenizerInfoResource(_Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         model = self._model(req, req.get_param("model"))
-        self._run(req, resp, lambda cancellation: self._info(model, cancellation))
+        self._answer(req, resp, lambda cancellation: self._info(model, cancellation))
 
     def _info(self, model: Model, cancellation: Cancellation) -> TokenizerInfo:
         config = model.tokenizer_config
@@ -242,31 +240,14 @@ class ApplyTemplate(_Resource):
         def answer(cancellation: Cancellation) -> Struct:
             return TemplateResponse(self._service.prompt(prompt, waiting=cancellation.check, tokenize=False).text)
 
-        self._run(req, resp, answer)
+        self._answer(req, resp, answer)
 
 
-def _texts_json(tokenizer: Tokenizer, tokens: Sequence[int], cancellation: Cancellation) -> msgspec.Raw:
-    """Return the JSON array of each token's text. Each token that occurs is decoded and encoded once."""
-    texts: dict[int, bytes] = {}
-
-    def join(piece: Sequence[int]) -> bytes:
-        for token in set(piece).difference(texts):
-            cancellation.check()  # a decoder in another process takes longer
-            texts[token] = msgspec.json.encode(tokenizer.decode([token]))
-        return b",".join([texts[token] for token in piece])
-
-    return _json_array(map(join, _pieces(tokens, cancellation)))
-
-
-def _json_array(pieces: Iterable[bytes]) -> msgspec.Raw:
-    """Return a JSON array of `pieces`, each of them some items with commas between them."""
-    return msgspec.Raw(b"[" + b",".join(pieces) + b"]")
-
-
-def _pieces(tokens: Sequence[int], cancellation: Cancellation) -> Iterator[Sequence[int]]:
-    for start in range(0, len(tokens), _PIECE):
-        cancellation.check()
-        yield tokens[start : start + _PIECE]
+def _checked(tokens: Sequence[int], name: str) -> array[int]:
+    """Return the ids of the tokens of the field `name`. A list of them takes five times the memory."""
+    if len(tokens) > _MOST_TOKENS:
+        raise invalid(f"`{name}` must have at most {_MOST_TOKENS:,} tokens ({len(tokens):,}).", name)
+    return array("q", tokens)
 
 
 def _special(config: Mapping[str, Any], name: str) -> str | None:
