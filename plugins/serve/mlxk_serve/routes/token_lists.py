@@ -34,7 +34,7 @@ class TokenList:
 
     def ids_json(self) -> Iterator[bytes]:
         """Yield the pieces of the JSON array of the ids."""
-        return _json_array(msgspec.json.encode(piece.tolist())[1:-1] for piece in pieces(self.ids))
+        return _json_array(msgspec.json.encode(list(piece))[1:-1] for piece in pieces(self.ids))
 
     def texts_json(self) -> Iterator[bytes]:
         """Yield the pieces of the JSON array of the texts, one for each id."""
