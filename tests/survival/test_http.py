@@ -29,7 +29,7 @@ def connect(server):
 
 @pytest.mark.parametrize("item", ["[]", "{}", '""', '{"a":[1]}'])
 def test_survives_a_large_body_of_nothing(server, kit, item):
-    body = _with_nothing(server, "unheard_of", item, 14 * MEGABYTE // len(item))
+    body = _with_nothing(server, "unheard_of", item, 7 * MEGABYTE // len(item))
     with kit.Watch(server):
         before = server.memory
         assert server.client.post(CHAT, body).status == 413
@@ -53,7 +53,7 @@ def _with_nothing(server, field, item, count):
 
 def test_survives_a_body_that_is_too_large(server, kit):
     with kit.Watch(server):
-        assert server.client.post(CHAT, b"x" * (17 * MEGABYTE)).status == 413
+        assert server.client.post(CHAT, b"x" * (9 * MEGABYTE)).status == 413
 
 
 def test_survives_chunks_of_one_byte(server, kit):

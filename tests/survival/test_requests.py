@@ -170,8 +170,8 @@ def test_survives_unread_streams_of_a_large_background_response(launch, kit):
 
 
 def long_background(tokens):
-    """A request of 8 MB, all but the last turn of which are dropped from the prompt."""
-    old = [{"role": "user", "content": "word " * (8 * MEGABYTE // 5)}, {"role": "assistant", "content": "x"}]
+    """A request of 7 MB, all but the last turn of which are dropped from the prompt."""
+    old = [{"role": "user", "content": "word " * (7 * MEGABYTE // 5)}, {"role": "assistant", "content": "x"}]
     return {
         "model": "tiny/endless",
         "input": [*old, {"role": "user", "content": "go"}],

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 MEGABYTE = 1 << 20
 MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
-LONG_CHAT = {"messages": [{"role": "user", "content": "a b " * (2 * MEGABYTE)}]}
+LONG_CHAT = {"messages": [{"role": "user", "content": "a b " * (7 * MEGABYTE // 4)}]}
 LONG_RERANK = {"model": "tiny/ranks", "query": "a", "documents": ["b"], "instruction": "x " * (2 * MEGABYTE)}
-LONG_INPUT = {"model": "tiny/embeds", "input": "x " * (5 * MEGABYTE)}
+LONG_INPUT = {"model": "tiny/embeds", "input": "x " * (7 * MEGABYTE // 2)}
 
 
 def embedding_model(folder):

@@ -12,8 +12,9 @@ MEGABYTE = 1 << 20
 class Limits:
     """Limits that keep one client from affecting the others. Times in seconds, sizes in bytes."""
 
-    body: int = 16 * MEGABYTE
-    """Largest request body. A million tokens are about 5 MB."""
+    body: int = 8 * MEGABYTE
+    """Largest request body. A million tokens are about 5 MB; whatever looks at all of a body holds the interpreter's
+    lock meanwhile."""
     bodies: int = 256 * MEGABYTE
     """Most bytes of the bodies that are being received or wait to be read, all together."""
     open_bodies: int = 512 * MEGABYTE

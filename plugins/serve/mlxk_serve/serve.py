@@ -75,7 +75,7 @@ class _ServeCommand(click.Command):
 )
 @click.option("--ttl", type=Duration(), help="Unload a model after this idle time (15m) [default: never].")
 @click.option("--memory", type=Size(), help="Memory budget for loaded models (8GB) [default: 75% of the machine's].")
-@click.option("--max-body", type=Size(), help="Largest request body [default: 16MiB].")
+@click.option("--max-body", type=Size(), help="Largest request body [default: 8MiB].")
 @click.option(
     "--thinking-budget",
     type=click.IntRange(min=0),

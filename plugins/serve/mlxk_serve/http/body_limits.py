@@ -38,7 +38,7 @@ def checked_size(body: Body, length: int | None) -> int:
 
     The bytes count twice or four times if a character of it takes two or four in a `str`: then all of a text do.
 
-    Raises 413 for a JSON body of too many values: 16 MB of `[]` would become 5 million lists. Such bodies block other
+    Raises 413 for a JSON body of too many values: 8 MB of `[]` would become 3 million lists. Such bodies block other
     requests, whatever reads them: the decoders hold the interpreter's lock.
     """
     if length is None or length <= _SMALL:
@@ -48,7 +48,7 @@ def checked_size(body: Body, length: int | None) -> int:
     if data.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] not in (b"{", b"["):
         return length * _width(data)
     shape = json_shape(data)
-    if shape.commas + _TEXT * shape.strings + _CONTAINER * shape.containers > _LARGEST_WEIGHT:
+    if shape.values + _TEXT * shape.strings + _CONTAINER * shape.containers > _LARGEST_WEIGHT:
         raise ApiError(413, "The body has too many JSON values.", code="body_too_large")
     return length * _width(data) + _CONTAINER_BYTES * shape.containers + _VALUE_BYTES * shape.commas
 
