@@ -10,11 +10,9 @@ import msgspec
 from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_messages.requests import Block, CountRequest
+from mlxk_protocol.arguments import UNPARSED
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import Unsupported, unsupported_content
-
-UNPARSED = "_unparsed"
-"""Key of a tool input that is not a JSON object: its text. A call cut off by `max_tokens` has one."""
 
 
 def to_messages(request: CountRequest) -> list[Message]:

@@ -6,12 +6,11 @@ import base64
 import hashlib
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from mlxk_core.api.generation import Channel, Completion, Delta, FinishReason, ToolCallDelta
 from mlxk_core.api.generation import Usage as TokenUsage
-from mlxk_messages.conversation import UNPARSED
+from mlxk_protocol.arguments import arguments_object
 from mlxk_protocol.ids import new_id
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
@@ -100,9 +99,4 @@ def content_blocks(completion: Completion, *, thinking: bool) -> list[ContentBlo
 
 def _tool_use(call: ToolCallDelta) -> ToolUseBlock:
     """Return a whole call as a block; arguments that are not a JSON object are kept as text."""
-    try:
-        arguments = msgspec.json.decode(call.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        arguments = None
-    given = arguments if isinstance(arguments, dict) else {UNPARSED: call.arguments}
-    return ToolUseBlock(call.id or new_id("toolu"), call.name or "", given)
+    return ToolUseBlock(call.id or new_id("toolu"), call.name or "", arguments_object(call.arguments))

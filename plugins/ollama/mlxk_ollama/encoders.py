@@ -22,6 +22,7 @@ from mlxk_core.api.generation import (
     Usage,
 )
 from mlxk_core.api.server import NDJSON, ErrorInfo
+from mlxk_protocol.arguments import arguments_object
 from mlxk_protocol.encode import encoded_each
 
 _json = msgspec.json.encode
@@ -147,8 +148,4 @@ def _logprob(token: TokenLogprob) -> dict[str, Any]:
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(arguments or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        value = None
-    return {"function": {"name": name, "arguments": value if isinstance(value, dict) else {"_unparsed": arguments}}}
+    return {"function": {"name": name, "arguments": arguments_object(arguments)}}

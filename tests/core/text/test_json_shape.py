@@ -37,7 +37,16 @@ def test_what_is_in_strings_is_not_counted(value, length):
 
 def test_a_text_of_quotes_alone_is_counted():
     assert json_shape(b'"' * (8 << 20)).strings == 4 << 20
-    assert json_shape(b'{"a": "' + rb"\"," * (2 << 20) + b'"}') == (2, 0, 1)
+    assert json_shape(b'{"a": "' + rb"\"," * (2 << 20) + b'"}') == (2, 0, 1, 0)
+
+
+def test_numbers_that_take_long_to_read_count_for_many():
+    """13 us for an exponent of three digits, 300 us for 4,300 digits, whichever sign and letter they have."""
+    for number in ("1e308", "-1E+290", "5e-324", "1.0E0300", "1" * 64, "-0." + "0" * 307 + "1"):
+        assert json_shape(f"[{number}, {number}]".encode()).long_numbers >= 200, number
+    assert json_shape(b"[" + b"7" * 4300 + b"]").values > 3000 * json_shape(b"[7, 7]").values
+    assert json_shape(b"[1e23, 9007199254740993.0]").long_numbers == 8
+    assert json_shape(b'[1234567890, 0.1, -12.5, "1e308 or 1e309"]').long_numbers == 0
 
 
 def test_no_call_looks_at_megabytes():
@@ -45,7 +54,7 @@ def test_no_call_looks_at_megabytes():
     data = b'["aaaaaaaaaaa"' + b', "aaaaaaaaaaa"' * 500_000 + b"]"
     tracemalloc.start()
     try:
-        assert json_shape(data) == (500_001, 500_000, 1)
+        assert json_shape(data) == (500_001, 500_000, 1, 0)
         assert tracemalloc.get_traced_memory()[1] < len(data)
     finally:
         tracemalloc.stop()

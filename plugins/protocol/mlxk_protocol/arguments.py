@@ -1,0 +1,29 @@
+"""Arguments of tool calls in APIs that have them as objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mlxk_core.api.text import json_shape
+
+UNPARSED = "_unparsed"
+"""The only name in arguments that are not a JSON object, as those of a call that was cut off: its value is their
+text."""
+_MOST_IN_LONG_NUMBERS = 100_000
+
+
+def arguments_object(arguments: str) -> dict[str, Any]:
+    """Return the arguments of a call that a model wrote as an object.
+
+    Its only name is `UNPARSED` if they are not the JSON text of one, or have more than a thousand long numbers: to read
+    a hundred thousand takes seconds, with the interpreter locked.
+    """
+    found: object = None
+    if json_shape(arguments.encode("utf-8", "surrogatepass")).long_numbers <= _MOST_IN_LONG_NUMBERS:
+        try:
+            found = msgspec.json.decode(arguments or "{}")
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            pass
+    return found if isinstance(found, dict) else {UNPARSED: arguments}
