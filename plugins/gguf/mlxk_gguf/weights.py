@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlxk_core.api.errors import BrokenModel, UnsupportedModel
-from mlxk_gguf.excerpts import excerpts
+from mlxk_gguf.excerpts import Slice, excerpts, rows
 from mlxk_gguf.files import GGUFFiles, Part
 from mlxk_gguf.support import ARCHITECTURES, ROPE_FACTORS, hf_name
 
@@ -18,7 +18,7 @@ Weights = dict[str, mx.array]
 def read_weights(files: GGUFFiles, alive: Callable[[], None]) -> Weights:
     """Return all tensors by mlx-lm's names; quantized ones as `.weight`, `.scales` and `.biases`.
 
-    Llama 3's rope factors keep GGUF's name. `alive` is called for each 64 MiB.
+    Llama 3's rope factors keep GGUF's name. `alive` is called for each few million numbers.
     """
     architecture = ARCHITECTURES[files.architecture]
     heads = {
@@ -48,12 +48,19 @@ def _read(part: Part, alive: Callable[[], None]) -> Iterator[tuple[str, mx.array
             file=part.path.name,
         )
     vanished = {tensor.name: tensor.type for tensor in part.header.tensors}
+    joined: Weights = {}
     for excerpt in excerpts(part, part.header.tensors):
         alive()
         try:
-            arrays: Any = mx.load(excerpt, format="gguf")
+            arrays: Any = mx.load(excerpt.path, format="gguf")
         except (RuntimeError, ValueError) as error:
             raise UnsupportedModel(f"{part.path.name} cannot be read by MLX: {error}", file=part.path.name) from error
+        if excerpt.slice is not None:
+            _join(joined, arrays, excerpt.slice)
+            if excerpt.slice.stop < rows(excerpt.slice.tensor):
+                continue
+            outer = excerpt.slice.tensor.shape[:0:-1]
+            arrays, joined = {name: array.reshape(*outer, -1) for name, array in joined.items()}, {}
         for name, array in arrays.items():
             vanished.pop(name, None)
             yield name, array
@@ -65,6 +72,16 @@ def _read(part: Part, alive: Callable[[], None]) -> Iterator[tuple[str, mx.array
             file=part.path.name,
             types=types,
         )
+
+
+def _join(joined: Weights, arrays: Weights, part: Slice) -> None:
+    """Put the rows in `arrays` into the arrays of their whole tensor, one after the other: all at once would take twice
+    the memory."""
+    for name, array in arrays.items():
+        if part.start == 0:
+            joined[name] = mx.zeros((rows(part.tensor), *array.shape[1:]), array.dtype)
+        joined[name][part.start : part.stop] = array
+    mx.eval(joined)
 
 
 def _separate_pairs(array: mx.array, heads: int) -> mx.array:
