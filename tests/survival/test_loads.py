@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -95,3 +96,36 @@ def test_survives_files_that_change_between_two_loads(launch, kit, pinned):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**8}))
         assert (reloaded().status, reloaded().error["code"]) == (500, "broken_model")
+
+
+def large_tokenizer(folder):
+    """A model with a tokenizer that is read for a second, whose weights do not fit its config."""
+    random_model(folder, ends=True)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words |= {f"word{number}": 1000 + number for number in range(300_000)}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_survives_loads_that_fail_while_their_tokenizers_are_read(launch, kit):
+    """A failed load ends the process that reads its tokenizer: they piled up, and took all memory."""
+    in_hub_cache("tiny/sound", random_model)
+    in_hub_cache("tiny/failing", large_tokenizer)
+    server = launch(model="tiny/sound")
+    client = kit.Client(server.client.port, model="tiny/failing")
+
+    def processes():
+        children = Path(f"/proc/{server.popen.pid}/task").glob("*/children")
+        lines = [Path(f"/proc/{pid}/cmdline") for file in children for pid in file.read_text().split()]
+        return sum(line.exists() and b"tokenizer_worker" in line.read_bytes() for line in lines)
+
+    with kit.Watch(server):
+        most = 0
+        for _ in range(12):
+            assert client.chat("Hi").error["code"] == "broken_model"
+            most = max(most, processes())
+        assert most <= 1
+        kit.until(lambda: processes() == 0)

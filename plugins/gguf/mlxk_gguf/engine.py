@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mlxk_core.api import EngineContext, Model
@@ -12,10 +14,10 @@ from mlxk_gguf.tokenizer_size import is_small
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.load import in_this_process, prepare, read_ahead, translated_errors
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
+from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
 _PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}
@@ -29,14 +31,14 @@ def load(model: Model, context: EngineContext) -> Any:
     if reason := reason_against(files):
         raise UnsupportedModel(f"`{model.name}` cannot be run: {reason}.", model=model.name)
     read_ahead(part.path for part in files.parts)
-    tokenizer = BackgroundCall(lambda: load_tokenizer(model))  # before the imports, which take as long
-    runtime.start_on_engine_thread(context)
-    context.alive()
-    from mlxk_gguf.network import build_network  # imports MLX, which must be started before
+    with TokenizerLoad(partial(load_tokenizer, model)) as tokenizer:  # before the imports, which take as long
+        runtime.start_on_engine_thread(context)
+        context.alive()
+        from mlxk_gguf.network import build_network  # imports MLX, which must be started before
 
-    with translated_errors(model), observe(context.alive):
-        network, _ = build_network(files, context.alive)
-    return prepare(model, network, lambda: tokenizer.result(context.alive), context)
+        with translated_errors(model), observe(context.alive):
+            network, _ = build_network(files, context.alive)
+        return prepare(model, network, lambda: tokenizer.result(context.alive), context)
 
 
 def estimate(model: Model) -> int:
@@ -55,11 +57,12 @@ def estimate(model: Model) -> int:
     return size + sum(int(tensor.elements * (_PACKED_BITS[tensor.type] / 8 + half * _SCALES)) for tensor in packed)
 
 
-def load_tokenizer(model: Model) -> LoadedTokenizer:
-    """Return the tokenizer in the header of `model`: in this process if it is small, else in one of its own."""
+def load_tokenizer(model: Model, waiting: Callable[[], None]) -> LoadedTokenizer:
+    """Return the tokenizer in the header of `model`: in this process if it is small, else in one of its own, with calls
+    of `waiting` now and then."""
     if model.gguf is not None and is_small(model.gguf):
         return LoadedTokenizer.of(in_this_process(lambda: _read(model)))
-    return load_in_process(model, "mlxk_gguf.tokenizer:read_tokenizer")
+    return load_in_process(model, "mlxk_gguf.tokenizer:read_tokenizer", waiting)
 
 
 def _read(model: Model) -> Any:

@@ -37,13 +37,15 @@ class ModelTokenizer(Tokenizer, PairTokenizer, Protocol):
 class LoadedTokenizer:
     """A tokenizer that was read from files. `adapt` returns it as an engine uses it, for the model's number of logits.
 
-    `special_tokens` are the texts by name (`bos_token` and so on), `memory` the bytes that its process takes.
+    `special_tokens` are the texts by name (`bos_token` and so on), `memory` the bytes that its process takes; `close`
+    ends that.
     """
 
     special_tokens: Mapping[str, Any]
     eos_token_id: int | None
     adapt: Callable[[int], ModelTokenizer]
     memory: int = 0
+    close: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, hf: Any) -> LoadedTokenizer:

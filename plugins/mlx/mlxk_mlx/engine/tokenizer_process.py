@@ -33,20 +33,22 @@ _ENDED = "its process ended, most likely for the memory it used"
 _KILLED = "the system ended its process"
 
 
-def load_in_process(model: Model, target: str) -> LoadedTokenizer:
+def load_in_process(model: Model, target: str, waiting: Callable[[], None] = lambda: None) -> LoadedTokenizer:
     """Return the tokenizer that `target` (`module:function`, which takes `model` and returns a transformers tokenizer)
     reads in a new process.
 
-    Raises `ProcessNotStarted`, `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
+    `waiting` is called ten times a second meanwhile; if it raises, the process ends. Raises `ProcessNotStarted`,
+    `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
     """
     process = TokenizerProcess(model, target)
-    found = process.load()
+    found = process.load(waiting)
     pieces = None if found["pieces"] is None else TokenByteTable(found["pieces"], found["strip"])
     return LoadedTokenizer(
         special_tokens=found["special_tokens"],
         eos_token_id=found["eos_token_id"],
         adapt=lambda vocab_size: HostedTokenizer(process, pieces, vocab_size=vocab_size),
         memory=found["memory"] + _PIECE * len(found["pieces"] or ()),
+        close=process.close,
     )
 
 
@@ -117,13 +119,14 @@ class TokenizerProcess:
         self._children: list[ChildProcess] = []  # one or none; shared with the finalizer, which must not hold `self`
         weakref.finalize(self, _kill_all, self._children)
 
-    def load(self) -> dict[str, Any]:
+    def load(self, waiting: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Start the process and return what it read.
 
-        Raises `ProcessNotStarted`, `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
+        `waiting` is called ten times a second; if it raises, the process ends. Raises `ProcessNotStarted`,
+        `InsufficientMemory`, and `BrokenModel`, also when a limit is exceeded.
         """
         with self._starting:
-            loaded: dict[str, Any] = self._twice(self._start)
+            loaded: dict[str, Any] = self._twice(lambda: self._start(waiting))
             return loaded
 
     def call(self, call: str, size: int, **arguments: Any) -> Any:
@@ -169,19 +172,26 @@ class TokenizerProcess:
             self._pause(death.failure)
             raise death.failure from None
 
-    def _start(self) -> dict[str, Any]:
+    def _start(self, waiting: Callable[[], None] = lambda: None) -> dict[str, Any]:
         child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=2)
         self._children.append(child)
-        loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, call="load", **self._load)
+        loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, waiting, call="load", **self._load)
         if self._closed:
             self._end(child)
             raise self._unloaded()
         self._concurrent = loaded["concurrent"]
         return loaded
 
-    def _request(self, child: ChildProcess, seconds: float, lane: int, **request: Any) -> Any:
+    def _request(
+        self,
+        child: ChildProcess,
+        seconds: float,
+        lane: int,
+        waiting: Callable[[], None] = lambda: None,
+        **request: Any,
+    ) -> Any:
         try:
-            response = child.request(request, seconds, lane=lane)
+            response = child.request(request, seconds, lane=lane, waiting=waiting)
         except TimeoutError as error:
             raise self._failed(child, self._error(str(error))) from None
         except BaseException:

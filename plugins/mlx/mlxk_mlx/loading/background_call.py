@@ -10,7 +10,7 @@ _ALIVE_INTERVAL = 0.2  # seconds
 
 
 class BackgroundCall:
-    """A call that runs in a thread of its own. A load that was given up does not wait for it."""
+    """A call that runs in a thread of its own, and to its end also if the wait for it ends."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
-from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
 from mlxk_mlx.support.architectures import accepts
 
@@ -42,14 +42,14 @@ def load(model: Model, context: EngineContext) -> Any:
     model.note_versions()
     check_supported(model)  # a backend named by the user was not asked before
     read_ahead(model.path / name for name in model.weights.headers)
-    with NetworkTrial(model, context) as trial:  # before the imports, which take as long
-        tokenizer = BackgroundCall(lambda: load_tokenizer(model))
-        runtime.start_on_engine_thread(context)
-        context.alive()
-        costs = trial.wait()
-    with translated_errors(model), observe(context.alive):
-        network, _ = read_network(model, context.alive)
-    return prepare(model, network, lambda: tokenizer.result(context.alive), context, costs)
+    with TokenizerLoad(partial(load_tokenizer, model)) as tokenizer:
+        with NetworkTrial(model, context) as trial:  # before the imports, which take as long
+            runtime.start_on_engine_thread(context)
+            context.alive()
+            costs = trial.wait()
+        with translated_errors(model), observe(context.alive):
+            network, _ = read_network(model, context.alive)
+        return prepare(model, network, lambda: tokenizer.result(context.alive), context, costs)
 
 
 def check_supported(model: Model) -> None:
@@ -70,7 +70,7 @@ def prepare(
 
     `network` is an mlx-lm model with its weights set, possibly lazily; they are brought into the form that runs fastest
     on this machine. `tokenizer` returns the tokenizer; it is called after that, when one that is read in another thread
-    (`BackgroundCall`) is ready. Stop tokens and chat templates are those of `model`. `costs` are those of its steps if
+    (`TokenizerLoad`) is ready. Stop tokens and chat templates are those of `model`. `costs` are those of its steps if
     they were measured.
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
@@ -103,29 +103,26 @@ def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:
     return frozenset(token for token in ids if isinstance(token, int))
 
 
-def load_tokenizer(model: Model) -> LoadedTokenizer:
+def load_tokenizer(model: Model, waiting: Callable[[], None] = lambda: None) -> LoadedTokenizer:
     """Return the tokenizer in the folder of `model`: in this process if it is small and simple, else in one of its own.
 
-    Raises `BrokenModel`.
+    `waiting` is called now and then. Raises `BrokenModel`, and what `waiting` raises.
     """
     check_config(model)
     check_size(model)
+    waiting()
     if is_plain(model):
+        waiting()
         hf = in_this_process(lambda: read_tokenizer(model))
         if getattr(hf, "backend_tokenizer", None) is not None:  # one written in Python can take any time
             return LoadedTokenizer.of(hf)
-    return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer")
+    return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer", waiting)
 
 
 def in_this_process(read: Callable[[], Any]) -> Any:
-    """Return what `read` does, after MLX was imported: transformers' lazy modules fail when two threads import them at
-    once."""
-    with _one_at_a_time:
-        runtime.start()
-        return read()
-
-
-_one_at_a_time = threading.Lock()
+    """Return what `read` does, after MLX was imported."""
+    runtime.start()
+    return read()
 
 
 def read_ahead(paths: Iterable[Path]) -> None:
