@@ -103,3 +103,54 @@ def test_fields_that_are_null_ask_for_nothing_and_few_are_named(api):
     reply = api.post("/v1/chat/completions", {**CHAT, **{f"temperature{number}": None for number in range(9000)}})
     assert reply.status == 200, reply.body
     assert 0 < len(reply.headers["x-ignored-fields"].split(", ")) <= 20
+
+
+def user(**fields):
+    return {"role": "user", **fields}
+
+
+def called(**fields):
+    return {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/messages", {"messages": [user(content=[{"type": [1]}])]}, "messages[0].content[0].type"),
+        (
+            "/v1/messages",
+            {"messages": [called(input={"_unparsed": [1]}), user(content="Hi")]},
+            "messages[0].content[0].input._unparsed",
+        ),
+        ("/v1/responses", {"input": [{"type": [1]}]}, "input[0].type"),
+        ("/v1/responses", {"input": [{"role": [1], "content": "Hi"}]}, "input[0].role"),
+        ("/v1/responses", {"input": [user(content=[{"type": [1]}])]}, "input[0].content[0].type"),
+        (
+            "/v1/responses",
+            {"input": [user(content=[{"type": "refusal", "refusal": [1]}])]},
+            "input[0].content[0].refusal",
+        ),
+        ("/v1/responses", {"tools": [{"type": [1]}]}, "tools[0].type"),
+        (
+            "/v1/responses",
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": [1]}]}]},
+            "tools[0].tools[0].type",
+        ),
+        ("/v1/responses", {"tools": [{"type": "function", "name": "f", "description": [1]}]}, "tools[0].description"),
+        ("/v1/responses", {"tool_choice": {"type": [1]}}, "tool_choice.type"),
+        ("/v1/responses", {"tool_choice": {"type": "allowed_tools", "mode": [1]}}, "tool_choice.mode"),
+        ("/v1/chat/completions", {"response_format": {"type": [1]}}, "response_format.type"),
+    ],
+)
+def test_a_value_that_must_be_a_text_is_not_shown(api, path, body, field):
+    """To write two million numbers took seconds, in which nothing else was answered."""
+    reply = api.post(path, {**BODIES[path], **body})
+    assert (reply.status, message(reply)) == (400, f"{field}: expected a string")
+
+
+def test_only_the_fields_of_a_tool_choice_that_are_read_are_repeated(api):
+    tools = [{"type": "function", "name": "f"}, {"type": "web_search", "name": [1]}]
+    choice = {"type": "function", "name": "f"}
+    body = {**BODIES["/v1/responses"], "tools": tools, "max_output_tokens": 1}
+    reply = api.post("/v1/responses", {**body, "tool_choice": {**choice, "description": "x"}})
+    assert (reply.status, reply.json["tool_choice"]) == (200, choice)

@@ -11,8 +11,8 @@ from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_messages.requests import Block, CountRequest
 from mlxk_protocol.arguments import UNPARSED
-from mlxk_protocol.decode import required
 from mlxk_protocol.errors import Unsupported, unsupported_content
+from mlxk_protocol.untyped import string
 
 
 def to_messages(request: CountRequest) -> list[Message]:
@@ -40,17 +40,17 @@ def _assistant(blocks: Sequence[Block], at: str) -> Message:
     calls: list[ToolCall] = []
     for index, block in enumerate(blocks):
         here = f"{at}[{index}]"
-        match block.get("type"):
+        match string(block, "type", here):
             case "text":
-                text.append(_string(block, "text", here))
+                text.append(string(block, "text", here))
             case "thinking":
-                thinking.append(_string(block, "thinking", here))
+                thinking.append(string(block, "thinking", here))
             case "redacted_thinking":
                 continue  # another server's, encrypted: it cannot be read here
             case "tool_use":
                 calls.append(_call(block, here))
             case kind:
-                raise _unsupported(here, kind)
+                raise unsupported_content(f"{here}.type", kind)
     return Message(
         role="assistant", content="".join(text), reasoning="".join(thinking) or None, tool_calls=tuple(calls)
     )
@@ -62,15 +62,15 @@ def _user(blocks: Sequence[Block], at: str) -> list[Message]:
     text: list[str] = []
     for index, block in enumerate(blocks):
         here = f"{at}[{index}]"
-        match block.get("type"):
+        match string(block, "type", here):
             case "text":
-                text.append(_string(block, "text", here))
+                text.append(string(block, "text", here))
             case "document":
                 text.append(_document(block, here))
             case "tool_result":
                 results.append(_result(block, here))
             case kind:
-                raise _unsupported(here, kind)
+                raise unsupported_content(f"{here}.type", kind)
     if text or not results:
         results.append(Message(role="user", content="\n\n".join(text)))
     return results
@@ -81,7 +81,7 @@ def _result(block: Block, at: str) -> Message:
     text = "" if content is None else _text(content, f"{at}.content")
     if block.get("is_error"):
         text = f"Error: {text}"
-    return Message(role="tool", content=text, tool_call_id=_string(block, "tool_use_id", at))
+    return Message(role="tool", content=text, tool_call_id=string(block, "tool_use_id", at))
 
 
 def _document(block: Block, at: str) -> str:
@@ -89,7 +89,7 @@ def _document(block: Block, at: str) -> str:
     if not isinstance(source, Mapping) or source.get("type") != "text":
         raise Unsupported(f"{at}.source", "only documents of type text are supported")
     title = block.get("title")
-    text = _string(source, "data", f"{at}.source")
+    text = string(source, "data", f"{at}.source")
     return f"{title}\n\n{text}" if isinstance(title, str) else text
 
 
@@ -97,11 +97,11 @@ def _call(block: Block, at: str) -> ToolCall:
     given = block.get("input")
     if given is None:
         given = {}
-    if isinstance(given, dict) and set(given) == {UNPARSED}:
-        arguments = str(given[UNPARSED])
+    if isinstance(given, dict) and given.keys() == {UNPARSED}:
+        arguments = string(given, UNPARSED, f"{at}.input")
     else:
         arguments = msgspec.json.encode(given).decode()
-    return ToolCall(id=_string(block, "id", at), name=_string(block, "name", at), arguments=arguments)
+    return ToolCall(id=string(block, "id", at), name=string(block, "name", at), arguments=arguments)
 
 
 def _text(content: Any, at: str) -> str:
@@ -112,18 +112,9 @@ def _text(content: Any, at: str) -> str:
     parts = []
     for index, block in enumerate(content):
         here = f"{at}[{index}]"
-        if not isinstance(block, Mapping) or block.get("type") != "text":
-            raise _unsupported(here, block.get("type") if isinstance(block, Mapping) else None)
-        parts.append(_string(block, "text", here))
+        if not isinstance(block, Mapping):
+            raise InvalidOption(here, "expected an object")
+        if (kind := string(block, "type", here)) != "text":
+            raise unsupported_content(f"{here}.type", kind)
+        parts.append(string(block, "text", here))
     return "\n\n".join(parts)
-
-
-def _unsupported(at: str, kind: Any) -> InvalidOption:
-    return unsupported_content(f"{at}.type", kind)
-
-
-def _string(block: Mapping[str, Any], field: str, at: str) -> str:
-    value = block.get(field)
-    if not isinstance(value, str):
-        raise required(f"{at}.{field}") if value is None else InvalidOption(f"{at}.{field}", "expected a string")
-    return value

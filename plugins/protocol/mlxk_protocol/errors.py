@@ -11,12 +11,12 @@ class Unsupported(InvalidOption):
     kind = Kind("unsupported_parameter", 2, 400)
 
 
-def unsupported_tool(path: str, kind: object) -> Unsupported:
+def unsupported_tool(path: str, kind: str | None) -> Unsupported:
     """Return the error for the tool at `path`, which would have to run on the server."""
     return Unsupported(f"{path}.type", f"tools of type `{kind}` are not supported; use function tools")
 
 
-def unsupported_content(path: str, kind: object) -> Unsupported:
+def unsupported_content(path: str, kind: str) -> Unsupported:
     """Return the error for content at `path` that is not text, such as an image."""
     return Unsupported(path, f"`{kind}` is not supported; only text is")
 

@@ -11,6 +11,7 @@ from mlxk_core.api import Message, ToolCall
 from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import Unsupported, unsupported_content
+from mlxk_protocol.untyped import optional_string, string
 from mlxk_responses.item_pages import encode_items
 from mlxk_responses.requests import Item
 from mlxk_responses.tools import qualified_name
@@ -68,7 +69,7 @@ def to_messages(items: Sequence[Item], *, path: str = "input") -> list[Message]:
     turn = _AssistantTurn()
     for index, item in enumerate(items):
         at = f"{path}[{index}]"
-        kind = item.get("type") or "message"
+        kind = optional_string(item, "type", at) or "message"
         match kind:
             case "message" if item.get("role") == "assistant":
                 turn.add_text(_text(item.get("content"), f"{at}.content"), messages)
@@ -124,25 +125,26 @@ class _AssistantTurn:
 
 
 def _message(item: Item, at: str) -> Message:
-    role = _ROLES.get(str(item.get("role")))
+    given = string(item, "role", at)
+    role = _ROLES.get(given)
     if role is None:
-        raise InvalidOption(f"{at}.role", f"`{item.get('role')}` is unknown; use assistant, developer, system or user")
+        raise InvalidOption(f"{at}.role", f"`{given}` is unknown; use assistant, developer, system or user")
     if item.get("content") is None:
         raise required(f"{at}.content")
     return Message(role=role, content=_text(item["content"], f"{at}.content"))  # type: ignore[arg-type]
 
 
 def _call(item: Item, at: str) -> ToolCall:
-    name = _string(item, "name", at)
+    name = string(item, "name", at)
     if isinstance(item.get("namespace"), str):
         name = qualified_name(item["namespace"], name)
-    return ToolCall(id=_string(item, "call_id", at), name=name, arguments=_string(item, "arguments", at))
+    return ToolCall(id=string(item, "call_id", at), name=name, arguments=string(item, "arguments", at))
 
 
 def _output(item: Item, at: str) -> Message:
     output = item.get("output")
     text = output if isinstance(output, str) else _text(output, f"{at}.output")
-    return Message(role="tool", content=text, tool_call_id=_string(item, "call_id", at))
+    return Message(role="tool", content=text, tool_call_id=string(item, "call_id", at))
 
 
 def _reasoning(item: Item, at: str) -> str:
@@ -172,16 +174,9 @@ def _text(content: Any, at: str) -> str:
 def _part(part: Any, at: str) -> str:
     if not isinstance(part, Mapping):
         raise InvalidOption(at, "expected an object")
-    kind = part.get("type")
+    kind = string(part, "type", at)
     if kind == "refusal":
-        return str(part.get("refusal") or "")
+        return optional_string(part, "refusal", at) or ""
     if kind not in _TEXT_PARTS:
         raise unsupported_content(f"{at}.type", kind)
-    return _string(part, "text", at)
-
-
-def _string(item: Mapping[str, Any], field: str, at: str) -> str:
-    value = item.get(field)
-    if not isinstance(value, str):
-        raise required(f"{at}.{field}") if value is None else InvalidOption(f"{at}.{field}", "expected a string")
-    return value
+    return string(part, "text", at)

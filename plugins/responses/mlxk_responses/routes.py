@@ -37,7 +37,8 @@ _ENCRYPTED = "reasoning.encrypted_content"
 _LARGEST_TOOLS = 2 << 20  # bytes; each event of a response that begins or ends it has them
 _MOST_MESSAGES = 20_000
 """Messages of a conversation: a request with `previous_response_id` reads all of them, however small it is."""
-_TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools", "mode", "namespace"})
+_TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools"})
+_CHOICE_FIELDS = frozenset({"type", "name", "namespace", "mode", "tools"})
 _LOGPROBS = "message.output_text.logprobs"
 # What `include` may name beside those: output of tools that run on OpenAI's servers, of which there is none here.
 _NOTHING_TO_INCLUDE = frozenset(
@@ -411,9 +412,9 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
     format: Any = {"type": "text"} if text is None or text.format is None else _given(text.format)
     known = {tool.name for tool in tools.tools}
     shown = [
-        {"strict": False, **_known(tool)}
+        {"strict": False, **_known(tool, _TOOL_FIELDS)}
         for tool in request.tools or ()
-        if tool.get("type") == "namespace" or tool.get("name") in known
+        if tool["type"] == "namespace" or (tool["type"] == "function" and tool["name"] in known)
     ]
     if len(msgspec.json.encode(shown)) > _LARGEST_TOOLS:
         raise InvalidOption("tools", f"may have {_LARGEST_TOOLS:,} bytes at most")
@@ -437,7 +438,7 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
         store=request.store is not False,
         temperature=generation.sampling.temperature,
         text={"format": format, "verbosity": (text.verbosity if text else None) or "medium"},
-        tool_choice=_known(choice) if isinstance(choice, dict) else choice or "auto",
+        tool_choice=_known(choice, _CHOICE_FIELDS) if isinstance(choice, dict) else choice or "auto",
         tools=shown,
         top_logprobs=request.top_logprobs or 0,
         truncation=request.truncation or "disabled",
@@ -447,14 +448,11 @@ def _response(request: ResponseRequest, generation: GenerationRequest, tools: To
     )
 
 
-def _known(tool: Item) -> Item:
+def _known(tool: Item, names: frozenset[str]) -> Item:
     """Return the fields that are read: a response repeats its tools several times, and the rest may be megabytes."""
-    known = {name: value for name, value in tool.items() if name in _TOOL_FIELDS}
+    known = {name: value for name, value in tool.items() if name in names}
     if isinstance(known.get("tools"), list):  # of a namespace or a choice: those have no tools of their own
-        inner = (tool for tool in known["tools"] if isinstance(tool, dict))
-        known["tools"] = [
-            {name: value for name, value in tool.items() if name in _TOOL_FIELDS - {"tools"}} for tool in inner
-        ]
+        known["tools"] = [_known(inner, names - {"tools"}) for inner in known["tools"] if isinstance(inner, dict)]
     return known
 
 

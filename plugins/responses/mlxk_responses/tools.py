@@ -11,6 +11,7 @@ from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decode import required
 from mlxk_protocol.errors import call_without_tools, unknown_tool, unsupported_tool
 from mlxk_protocol.fields import report_ignored
+from mlxk_protocol.untyped import optional_string, string
 from mlxk_responses.requests import MOST_TOOLS, Item
 
 _SEPARATOR = "__"
@@ -59,7 +60,7 @@ def read_tools(items: Sequence[Item]) -> Tools:
         tools.append(
             Tool(
                 name=known,
-                description=str(item.get("description") or ""),
+                description=optional_string(item, "description", at) or "",
                 parameters=_parameters(item, at),
                 strict=bool(item.get("strict")),
                 option=f"{at}.parameters",
@@ -71,14 +72,15 @@ def read_tools(items: Sequence[Item]) -> Tools:
 def _functions(items: Sequence[Item]) -> Iterator[tuple[str, str | None, Item]]:
     for index, item in enumerate(items):
         at = f"tools[{index}]"
-        match item.get("type"):
+        match string(item, "type", at):
             case "function":
                 yield at, None, item
             case "namespace":
                 for number, tool in enumerate(_objects(item.get("tools"), f"{at}.tools")):
-                    if tool.get("type", "function") != "function":
-                        raise unsupported_tool(f"{at}.tools[{number}]", tool.get("type"))
-                    yield f"{at}.tools[{number}]", _name(item, at), tool
+                    inner = f"{at}.tools[{number}]"
+                    if (kind := optional_string(tool, "type", inner) or "function") != "function":
+                        raise unsupported_tool(inner, kind)
+                    yield inner, _name(item, at), tool
             case kind if kind in _LEFT_UNUSED:
                 report_ignored([at])
             case kind:
@@ -99,8 +101,8 @@ def _objects(items: Any, at: str) -> Sequence[Item]:
 
 
 def _name(item: Item, at: str) -> str:
-    name = item.get("name")
-    if not isinstance(name, str) or not name:
+    name = string(item, "name", at)
+    if not name:
         raise required(f"{at}.name")
     if len(name) > _LONGEST_NAME:
         raise InvalidOption(f"{at}.name", f"may have {_LONGEST_NAME} characters at most")
@@ -124,17 +126,17 @@ def read_choice(value: str | Item | None, tools: Tools) -> ToolChoice:
         if value not in ("none", "auto", "required"):
             raise InvalidOption("tool_choice", f"`{value}` is unknown; use none, auto or required")
         choice = ToolChoice(value)
-    elif value.get("type") == "function":
+    elif (kind := string(value, "type", "tool_choice")) == "function":
         choice = ToolChoice("required", (_known(value, _names_of(tools), "tool_choice"),))
-    elif value.get("type") == "allowed_tools":
-        mode = value.get("mode", "auto")
+    elif kind == "allowed_tools":
+        mode = optional_string(value, "mode", "tool_choice") or "auto"
         if mode not in ("auto", "required"):
             raise InvalidOption("tool_choice.mode", f"`{mode}` is unknown; use auto or required")
         known, allowed = _names_of(tools), _objects(value.get("tools"), "tool_choice.tools")
         names = [_known(tool, known, f"tool_choice.tools[{i}]") for i, tool in enumerate(allowed)]
         choice = ToolChoice(mode, tuple(dict.fromkeys(names)))
     else:
-        raise InvalidOption("tool_choice.type", f"`{value.get('type')}` is not supported; use function")
+        raise InvalidOption("tool_choice.type", f"`{kind}` is not supported; use function")
     if choice.mode == "required" and not tools.tools:
         raise call_without_tools()
     return choice
@@ -146,8 +148,8 @@ def _names_of(tools: Tools) -> frozenset[str]:
 
 def _known(item: Item, known: frozenset[str], at: str) -> str:
     name = _name(item, at)
-    if isinstance(item.get("namespace"), str):
-        name = qualified_name(item["namespace"], name)
+    if (namespace := optional_string(item, "namespace", at)) is not None:
+        name = qualified_name(namespace, name)
     if name not in known:
         raise unknown_tool(f"{at}.name", name)
     return name

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlxk_core.api.generation import Constraint, check_schema_text
+from mlxk_protocol.untyped import string
 from mlxk_serve.http.errors import invalid, unsupported
 from mlxk_serve.openai.requests import CommonRequest
 
@@ -51,7 +52,7 @@ def _constraints(request: CommonRequest) -> Iterator[Constraint]:
 
 def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
     at = "response_format"
-    match form.get("type"):
+    match string(form, "type", at):
         case "text":
             return
         case "json_object":
@@ -66,8 +67,6 @@ def _response_format(form: Mapping[str, Any]) -> Iterator[Constraint]:
             if not isinstance(inner, Mapping) or inner.get("schema") is None:
                 raise invalid(f"`{at}.schema` is required.", f"{at}.schema")
             yield _constraint("json_schema", inner["schema"], f"{at}.schema")
-        case None:
-            raise invalid(f"`{at}.type` is required.", f"{at}.type")
         case other:
             raise unsupported(f"{at}.type", f"`{at}.type` must be text, json_object or json_schema, not {other!r}.")
 
