@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mlxk_core.api.models import Model
+from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.step_costs import StepCost, StepCosts
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import read_network
@@ -42,6 +43,23 @@ def test_a_step_is_as_large_as_its_limit_allows(tmp_path):
         limit = ENOUGH._replace(work=costs.of(tokens, 0).work)
         assert costs.largest(512, 0, limit) == tokens
     assert costs.largest(512, 10**9, ENOUGH._replace(peak=costs.of(256, 0).peak)) == 1
+
+
+def test_wide_heads_make_a_context_cost_more(tmp_path):
+    """256 tokens of a file of 34 MB, with heads of 4,096, took minutes in one step."""
+    narrow, wide = (traced(tmp_path / str(size), head_dim=size) for size in (16, 2048))
+    assert wide.work_of_context > 4 * narrow.work_of_context
+    assert wide.largest(512, 10**6, ENOUGH) < narrow.largest(512, 10**6, ENOUGH) < 512
+
+
+def test_a_step_reads_fewer_tokens_with_wide_heads():
+    chunks = PrefillChunks.of(10**6)
+    if not runtime.start().cpu:
+        pytest.skip("a GPU adds scores up as they come")
+    heads, context = 1000, 256
+    narrow, wide = (chunks.limit(512, 1, heads * context, heads * context * width) for width in (128, 8192))
+    assert wide * 4 < narrow
+    assert chunks.longest(heads, heads * 8192) < chunks.longest(heads, heads * 128)
 
 
 def test_what_is_too_large_is_not_measured_further(tmp_path):

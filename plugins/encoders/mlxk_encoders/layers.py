@@ -19,6 +19,8 @@ LONG = 8192
 input would take gigabytes."""
 _MOST_NUMBERS = 160_000_000
 """In one array that is computed at once. Scores of 32 inputs with 512 tokens in a large network are 134 million."""
+_SIZE = 256
+"""Of a head whose products take as long as all else that is done with a score."""
 _ACTIVATIONS: Mapping[str, Callable[[mx.array], mx.array]] = {
     "gelu": nn.gelu,
     "gelu_new": nn.gelu_approx,
@@ -81,7 +83,7 @@ class EncoderLayer(nn.Module, ABC):
         size = max(1, min(BLOCK, _MOST_NUMBERS // (inputs * self._widest)))
         if length <= size:
             queries, keys, values = self.project(states, 0, length)
-            if inputs * queries.shape[1] * length**2 <= _MOST_NUMBERS:
+            if _scores(queries, length) * length <= _MOST_NUMBERS:
                 mask = _mask(0, length, length, valid, self.window)
                 yield self.combine(states, _attend(queries, keys, values, mask))
                 return
@@ -92,7 +94,7 @@ class EncoderLayer(nn.Module, ABC):
             yield None
         queries, keys, values = (mx.concatenate(part, axis=2) for part in zip(*projected, strict=True))
         del projected
-        count = min(size, BLOCK * LONG // length, _MOST_NUMBERS // (inputs * queries.shape[1] * length))
+        count = min(size, BLOCK * LONG // length, _MOST_NUMBERS // _scores(queries, length))
         count = max(1, count)
         for start in range(0, length, size):
             attended = []
@@ -138,6 +140,12 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array 
     scale = queries.shape[-1] ** -0.5
     attended = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     return attended.transpose(0, 2, 1, 3).flatten(2)
+
+
+def _scores(queries: mx.array, length: int) -> int:
+    """Return the scores of a token with `length` keys, as numbers: in wide heads their products take longer."""
+    inputs, heads, _, size = queries.shape
+    return inputs * heads * length * (1 + size // _SIZE)
 
 
 def _mask(start: int, stop: int, length: int, valid: mx.array | None, window: int | None) -> mx.array | None:

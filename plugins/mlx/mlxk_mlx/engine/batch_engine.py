@@ -21,7 +21,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
-from mlxk_core.api.errors import BrokenModel, Interrupted
+from mlxk_core.api.errors import BrokenModel, ContextLengthExceeded, Interrupted
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint, check_free_memory
@@ -160,7 +160,11 @@ class MlxEngine:
         self._check_step(len(row.prompt))
 
     def _check_step(self, length: int) -> None:
-        """Raise `InsufficientMemory` for a prompt of which not even one token can be read after the others."""
+        """Raise for a prompt of which not even one token can be read after the others: `InsufficientMemory`, or
+        `ContextLengthExceeded` if that takes minutes."""
+        longest = self._chunks.longest(*self._footprint.scores(1))
+        if length >= longest:
+            raise ContextLengthExceeded(length, longest)
         cost = self._costs.of(1, length) if self._costs is not None else None
         if cost is not None and cost.peak > self._step_limit.peak:
             check_free_memory(4 * int(cost.peak), length)
@@ -370,7 +374,7 @@ class MlxEngine:
 
     def _limited(self, tokens: int, length: int) -> int:
         """Return how many of `tokens` a step may read of prompts of at most `length`."""
-        tokens = self._chunks.limit(tokens, self._numbers(length), self._footprint.all_heads * length)
+        tokens = self._chunks.limit(tokens, self._numbers(length), *self._footprint.scores(length))
         return tokens if self._costs is None else self._costs.largest(tokens, length, self._step_limit)
 
     def _numbers(self, length: int) -> int:

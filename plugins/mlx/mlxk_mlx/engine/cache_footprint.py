@@ -28,7 +28,8 @@ class CacheFootprint:
 
     `windows` are bytes per token and tokens of the layers that keep the last tokens only, `state_bytes` what a row
     takes whatever its length. `padded` caches skip the padding of a batch whose prompts have different lengths.
-    `heads` are those of the queries, and `all_heads` those of all layers; 0 if the network has attention of its own.
+    `heads` are those of the queries of a layer at most, `all_heads` those of all layers, and `all_widths` the numbers
+    of their keys and values; 0 if the network has attention of its own.
     """
 
     bytes_per_token: float
@@ -39,6 +40,7 @@ class CacheFootprint:
     padded: bool
     heads: int
     all_heads: int
+    all_widths: int
 
     @classmethod
     def of(cls, network: Any) -> CacheFootprint:
@@ -52,10 +54,11 @@ class CacheFootprint:
             raise ValueError(f"it has caches for {len(cache):,} layers (at most {MOST_LAYERS})")
         with observed_heads() as heads:
             network(mx.array([[0]]), cache=cache)
-        if max(heads, default=0) > _MOST_HEADS:
-            raise ValueError(f"its attention has {max(heads):,} heads (at most {_MOST_HEADS:,})")
-        if sum(heads) > _MOST_HEADS_IN_ALL:
-            raise ValueError(f"its layers have {sum(heads):,} heads (at most {_MOST_HEADS_IN_ALL:,})")
+        most, together = max((layer.number for layer in heads), default=0), sum(layer.number for layer in heads)
+        if most > _MOST_HEADS:
+            raise ValueError(f"its attention has {most:,} heads (at most {_MOST_HEADS:,})")
+        if together > _MOST_HEADS_IN_ALL:
+            raise ValueError(f"its layers have {together:,} heads (at most {_MOST_HEADS_IN_ALL:,})")
         flat = [inner for layer in cache for inner in getattr(layer, "caches", [layer])]
         windows = [layer.max_size for layer in flat if hasattr(layer, "max_size")]
         if any(not isinstance(window, int) or not 0 < window <= _LARGEST_WINDOW for window in windows):
@@ -70,8 +73,13 @@ class CacheFootprint:
                 held += layer.nbytes / layer.keys.shape[2]
         trimmable = not windows and all(layer.is_trimmable() for layer in flat)
         padded = type(network).__module__.rpartition(".")[2] not in _UNPADDED
-        most = max(heads, default=0)
-        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded, most, sum(heads))
+        widths = sum(layer.number * layer.width for layer in heads)
+        return cls(held, tuple(windowed), state, trimmable, bool(windows), padded, most, together, widths)
+
+    def scores(self, tokens: int) -> tuple[int, int]:
+        """Return how many scores a token has with `tokens` before it, in all layers, and of how many numbers of keys
+        and values they are made."""
+        return self.all_heads * tokens, self.all_widths * tokens
 
     def row_bytes(self, tokens: int) -> int:
         """Return the bytes of the caches of a row with so many tokens."""

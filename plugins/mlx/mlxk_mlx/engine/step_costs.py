@@ -15,6 +15,7 @@ SEVERAL = 16
 _PEAK = 320_000_000
 """Numbers: 1.3 GB of float32. A step may have a sixteenth of the machine's memory, too."""
 _WORK = 1 << 28
+_WORK_OF_CONTEXT = 1 << 29
 _OPERATIONS_ON_CPU, _OPERATIONS_ON_GPU = 100_000, 1_000_000
 _NUMBER, _SHARE = 4, 16
 
@@ -48,22 +49,24 @@ def step_limit() -> StepCost:
 @dataclass(frozen=True, slots=True)
 class StepCosts:
     """The cost of steps: `measured` by their tokens, ascending, without a context; and what each token of the context
-    adds to the peak, in a step of one token and of `SEVERAL`. What it adds to the work, `PrefillChunks` knows."""
+    adds to the peak, in a step of one token and of `SEVERAL`, and to the work of each token."""
 
     measured: tuple[tuple[int, StepCost], ...]
     of_context: float = 0.0
     of_context_for_several: float = 0.0
+    work_of_context: float = 0.0
 
     def as_json(self) -> list[Any]:
         """Return the costs as JSON values: they come from a process that may say anything."""
-        return [[[tokens, *cost] for tokens, cost in self.measured], self.of_context, self.of_context_for_several]
+        steps = [[tokens, *cost] for tokens, cost in self.measured]
+        return [steps, self.of_context, self.of_context_for_several, self.work_of_context]
 
     @classmethod
     def of_json(cls, value: list[Any]) -> StepCosts:
         """Return what `as_json` returned."""
-        measured, of_context, for_several = value
+        measured, of_context, for_several, work = value
         steps = tuple((int(tokens), StepCost(*map(float, cost))) for tokens, *cost in measured)
-        return cls(steps, float(of_context), float(for_several))
+        return cls(steps, float(of_context), float(for_several), float(work))
 
     def of(self, tokens: int, context: int) -> StepCost | None:
         """Return the cost of a step of `tokens` after `context` tokens; None if it was too large to be measured."""
@@ -76,7 +79,11 @@ class StepCosts:
         return None
 
     def largest(self, tokens: int, context: int, limit: StepCost) -> int:
-        """Return how many of `tokens` a step may read after `context` tokens, 1 at least."""
+        """Return how many of `tokens` a step may read after `context` tokens, 1 at least.
+
+        What the context adds to the work takes as long as all the rest in small networks, and has a limit of its own.
+        """
+        tokens = max(1, min(tokens, int(_WORK_OF_CONTEXT / max(1.0, self.work_of_context * context))))
         while tokens > 1 and ((cost := self.of(tokens, context)) is None or not cost.within(limit)):
             tokens //= 2
         return tokens

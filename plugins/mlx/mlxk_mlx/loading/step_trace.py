@@ -22,6 +22,8 @@ _VIEWS = frozenset({
     "StopGradient", "Transpose", "Unflatten",
 })  # fmt: skip
 """Operations whose results share the memory of their inputs."""
+_PRODUCTS = 128
+"""So many products take as long as to compute a number in another way."""
 _NOTHING = StepCost(0, 0, 0)
 
 
@@ -39,7 +41,8 @@ def trace_steps(network: Any, limit: StepCost) -> StepCosts:
             measured.append((tokens, _cost(network, tokens)))
         if not measured[0][1].within(limit):
             return StepCosts(tuple(measured))
-        return StepCosts(tuple(measured), _growth(network, 1), _growth(network, SEVERAL))
+        one, several = _growth(network, 1), _growth(network, SEVERAL)
+        return StepCosts(tuple(measured), one.peak, several.peak, several.work / SEVERAL)
 
 
 def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
@@ -50,10 +53,10 @@ def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
     return less.towards(most, (tokens - fewer) / (more - fewer))
 
 
-def _growth(network: Any, tokens: int) -> float:
-    """Return what each token of the context adds to the peak of a step."""
-    shorter, longer = (_cost(network, tokens, context).peak for context in (CONTEXT, 2 * CONTEXT))
-    return max(0.0, (longer - shorter) / CONTEXT)
+def _growth(network: Any, tokens: int) -> StepCost:
+    """Return what each token of the context adds to the cost of a step."""
+    shorter, longer = (_cost(network, tokens, context) for context in (CONTEXT, 2 * CONTEXT))
+    return StepCost(*(max(0.0, (more - less) / CONTEXT) for less, more in zip(shorter, longer, strict=True)))
 
 
 @contextmanager
@@ -105,6 +108,9 @@ class _Graph:
         """Until which operation each array is needed."""
         self._extra: list[int] = []
         """What each operation takes besides its result."""
+        self._products = 0.0
+        """What products of arrays that depend on the tokens add to the work: those with weights are limited by the size
+        of the network."""
 
     def add(self, item: Mapping[str, Any]) -> None:
         match item["type"]:
@@ -119,6 +125,8 @@ class _Graph:
             return  # it is made of weights and constants
         now = len(self._extra)
         self._extra.append(_extra(item))
+        if item["name"] == "Matmul" and len(read) == 2:
+            self._products += math.prod(item["outputs"][0][1]) * item["inputs"][0][1][-1] / _PRODUCTS
         for buffer in read:
             if buffer is not None:
                 self._last[buffer] = now
@@ -142,7 +150,7 @@ class _Graph:
             held += made[now]
             peak = max(peak, held + extra)
             held -= freed[now]
-        return StepCost(peak, sum(self._sizes) + sum(self._extra), len(self._extra))
+        return StepCost(peak, sum(self._sizes) + sum(self._extra) + self._products, len(self._extra))
 
 
 def _extra(item: Mapping[str, Any]) -> int:
