@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from mlxk_core._errors import Interrupted
 from mlxk_core._generation.engine import Engine, InputMemoryEngine
+from mlxk_core._generation.engine_values import byte_count
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._generation.tokenizing import find_excess
@@ -88,7 +89,7 @@ class _Parts(Generic[_T]):
         self.begun = self.done = False
 
     def memory(self, engine: Engine, /) -> int:
-        return engine.input_bytes(self._work.lengths) if isinstance(engine, InputMemoryEngine) else 0
+        return byte_count(engine.input_bytes(self._work.lengths)) if isinstance(engine, InputMemoryEngine) else 0
 
     def __call__(self, engine: Engine, /) -> _T | None:
         self.begun = True

@@ -7,7 +7,8 @@ How a job ends: every way leads to `_close_job`, the only place that moves a job
 model. A consumer calls `end_job`, which runs here as `_end_by_request`; `_deliver` closes a job whose row the engine
 ended. All failures go through `_fail_job`, which also puts the error into the outbox: `_fail_row` first removes the row
 of an event that is malformed or reports an error, `_fail_stalled_row` does so for the stall monitor, and `_fail_engine`
-fails all rows of an engine whose `step` or `remove` raised, and resets it.
+fails all rows of an engine whose `step` or `remove` raised, and resets it. `_give_up_all` is the net below these: an
+error that gets out of a turn of the loop costs all requests and models, and the thread goes on.
 
 How a job gets its model: `_lease_models` takes the queue in order; `_lease_or_load` leases a loaded model or loads it;
 `_lease` is the transition itself. A load may take minutes, so the backend calls `alive()` meanwhile, and
@@ -20,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
+import logging
 import threading
 import time
 from collections import deque
@@ -38,6 +41,7 @@ from mlxk_core._generation.engine_errors import (
     missing_member,
     stalled,
 )
+from mlxk_core._generation.engine_values import byte_count
 from mlxk_core._generation.heap_trim import HeapTrim
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
@@ -62,6 +66,7 @@ from mlxk_core._generation.step_events import read_row, sort_by_row
 from mlxk_core._generation.task_queue import Task, TaskQueue, Work
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
+from mlxk_core._isolation.error_place import describe_error
 from mlxk_core._isolation.stdout import quiet_stdout, quiet_thread
 from mlxk_core._models.in_use import InUseMark
 from mlxk_core._models.model import Model
@@ -73,6 +78,9 @@ _LONGEST_HELD_BACK = 1.0
 _LONGEST_WITHOUT_MEMORY = 0.1
 """Seconds after which works that wait for memory are looked at again."""
 _LONGEST_WAIT = 3600.0  # seconds; a queue cannot wait for a number of any size
+_MOST_FAILURES = 8
+"""Turns of the loop in a row that may fail; after that the thread ends."""
+_LOGGER = logging.getLogger("mlxk.engine")
 
 
 class EngineThread:
@@ -97,6 +105,10 @@ class EngineThread:
         self._jobs: set[Job] = set()
         self._loading: ResidentKey | None = None
         self._stopping = False
+        self._failures = 0
+        """Turns of the loop in a row that failed."""
+        self.failed = False
+        """Whether the thread has ended after an error."""
         self._at_exit: dict[Callable[[], None], None] = {}
         self.residency = Residency(limits.memory)
         self._row_memory = RowMemory(self.residency, self._unload)
@@ -130,6 +142,8 @@ class EngineThread:
     def request_lease(self, job: Job) -> None:
         """Lease the job's model, loading it if necessary. The outcome is put into the job's outbox."""
         self._commands.put(lambda: self._enqueue(job))
+        if self.failed:  # after the command was put, which may have been too late
+            job.outbox.put(JobFailed(engine_ended()))
 
     def submit_row(self, job: Job, row: Row) -> None:
         """Run the row of a job whose model is leased."""
@@ -217,19 +231,60 @@ class EngineThread:
         try:
             worked = False
             while not self._stopping:
-                if worked:
-                    self._run_commands(wait=0)
-                else:
-                    self._wait_for_command()
-                    self._record_progress()  # an idle hour is not a stall
-                self._unload_expired()
-                self._lease_models()
-                worked = self._admit()
-                worked = self._run_next_task() or worked
-                worked = self._step() or worked
+                worked = self._guarded(partial(self._turn, worked))
+        except BaseException:
+            self.failed = True
+            _LOGGER.critical("The engine thread has failed too often and ends. Restart mlxk.")
         finally:
             self._monitor.stop()
             self._shut_down()
+
+    def _turn(self, worked: bool) -> bool:
+        """Run what is due; wait for a command if nothing `worked` in the turn before. Return whether something did."""
+        if worked:
+            self._run_commands(wait=0)
+        else:
+            self._wait_for_command()
+            self._record_progress()  # an idle hour is not a stall
+        self._unload_expired()
+        self._lease_models()
+        return self._run_leased()
+
+    def _run_leased(self) -> bool:
+        """Admit rows, run a task and a step. Return False if there was nothing to do."""
+        worked = self._admit()
+        worked = self._run_next_task() or worked
+        return self._step() or worked
+
+    def _guarded(self, turn: Callable[[], bool]) -> bool:
+        """Return what `turn` returns. An error that gets out of it costs all requests and models."""
+        try:
+            worked = turn()
+        except BaseException as error:
+            self._failures += 1
+            self._give_up_all(error)
+            if self._failures > _MOST_FAILURES:
+                raise
+            return True
+        self._failures = 0
+        return worked
+
+    def _give_up_all(self, error: BaseException) -> None:
+        """Fail every job and unload every model: which of them an unexpected error is due to is not known."""
+        _LOGGER.error("The engine thread failed; all requests and models are given up.", exc_info=error)
+        self.counters.engine_failures += 1
+        failure = EngineFailure(f"The engine thread failed: {describe_error(error, ())}")
+        failure.__cause__ = error
+        self._end_all(failure)
+
+    def _end_all(self, error: MlxkError) -> None:
+        """Fail every job and unload every model."""
+        for job in list(self._jobs):
+            with contextlib.suppress(BaseException):  # the others end in any case
+                self._fail_job(job, Actor.SERVICE, error)
+        for resident in self.residency:
+            with contextlib.suppress(BaseException):
+                self._unload(resident)
 
     def _record_progress(self) -> None:
         self.last_progress = time.monotonic()
@@ -432,6 +487,11 @@ class EngineThread:
         if missing := missing_member(engine):
             problem = f"load() returned {type(engine).__name__}, which has no `{missing}`"
             raise malformed_result(self._host, backend, problem, load)
+        try:
+            byte_count(held := engine.memory)
+        except TypeError:
+            problem = f"the `memory` of the engine that load() returned is {type(held).__name__}, not a number of bytes"
+            raise malformed_result(self._host, backend, problem, load) from None
         return engine
 
     def _queued_for(self, key: ResidentKey) -> list[Job]:
@@ -442,13 +502,14 @@ class EngineThread:
         self._record_progress()
         if self._loading is not key:
             return  # the load is over and its backend calls from inside a step: stepping here would be re-entrant
-        self._run_commands(wait=0)
+        self._guarded(self._run_beside_load)
         if self._stopping or not self._queued_for(key):
             raise Interrupted("The load was interrupted: no request waits for this model.")
+
+    def _run_beside_load(self) -> bool:
+        self._run_commands(wait=0)
         self._lease_loaded()  # the load has its memory already, so these take nothing away
-        self._admit()
-        self._run_next_task()
-        self._step()
+        return self._run_leased()
 
     def _lease(self, job: Job, resident: Resident) -> None:
         job.change_state(JobState.LEASED, by=Actor.SERVICE)
@@ -518,7 +579,7 @@ class EngineThread:
             try:
                 events = sort_by_row(resident.engine.step(), resident.rows)
             except BaseException as error:  # also for events without an id: they cannot be attributed to a row
-                self._fail_engine(resident, "step()", error, getattr(resident.engine, "step", None))
+                self._fail_engine(resident, "step()", error, _step_of(resident))
                 continue
             self.counters.steps += 1
             self._deliver(resident, events)
@@ -532,7 +593,11 @@ class EngineThread:
         for id, of_row in events.items():
             job = resident.rows[id]
             job.events += len(of_row)
-            row_events = read_row(of_row)
+            try:
+                row_events = read_row(of_row)
+            except BaseException as error:  # of an event's own methods
+                self._fail_row(job, engine_error(self._host, job.backend, "step()", error, _step_of(resident)))
+                continue
             self.counters.count(row_events.valid)
             if self._turns.is_reading(job) and row_events.prompt_read:
                 self._turns.prompt_read(job)
@@ -542,7 +607,7 @@ class EngineThread:
             job.outbox.put(RowStepped(row_events.valid, now))
             if row_events.malformed:
                 problem = f"step() returned {row_events.malformed}"
-                self._fail_row(job, malformed_result(self._host, job.backend, problem, resident.engine.step))
+                self._fail_row(job, malformed_result(self._host, job.backend, problem, _step_of(resident)))
             elif row_events.error is not None:
                 self._fail_row(job, engine_error(self._host, job.backend, "step()", row_events.error))
 
@@ -567,8 +632,10 @@ class EngineThread:
 
     def _fail_job(self, job: Job, by: Actor, error: Exception) -> None:
         if not job.ended:
-            self._close_job(job, JobState.FAILED, by)
-            job.outbox.put(JobFailed(error))
+            try:
+                self._close_job(job, JobState.FAILED, by)
+            finally:
+                job.outbox.put(JobFailed(error))
 
     def _close_job(self, job: Job, state: JobState, by: Actor) -> None:
         """Move a job to a terminal state and release all it holds."""
@@ -603,15 +670,24 @@ class EngineThread:
 
     def _shut_down(self) -> None:
         self._stopping = True
-        self._run_commands(wait=0)
-        for job in list(self._jobs):
-            self._fail_job(job, Actor.SERVICE, _shutting_down())
-        for resident in self.residency:
-            self._unload(resident)
+        while not self._commands.empty():
+            with contextlib.suppress(BaseException):
+                self._run_commands(wait=0)
+        self._end_all(engine_ended() if self.failed else _shutting_down())
         gc.collect()
         for call in self._at_exit:
             with contextlib.suppress(BaseException), quiet_stdout():  # the remaining calls still run
                 call()
+
+
+def _step_of(resident: Resident) -> object:
+    """Return the method of an engine, without a call of its own code."""
+    return inspect.getattr_static(resident.engine, "step", None)
+
+
+def engine_ended() -> EngineFailure:
+    """Return the error of requests after the thread has ended after an error."""
+    return EngineFailure("The engine has ended after an error. Restart mlxk.")
 
 
 def _shutting_down() -> ShuttingDown:

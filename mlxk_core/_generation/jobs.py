@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from mlxk_core._generation.constraint import TokenConstraint, Vocabulary
-from mlxk_core._generation.engine import Engine, PromptCachingEngine, PromptScored, Row, StepEvent
+from mlxk_core._generation.engine import Engine, PromptCachingEngine, PromptScored, Row, RowMemoryEngine, StepEvent
+from mlxk_core._generation.engine_values import byte_count
 from mlxk_core._generation.job_state import Actor, JobState, check_transition
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._models.in_use import InUseMark
@@ -214,12 +215,34 @@ class Resident:
     """The mark that other processes see while the model is loaded."""
 
     def refresh_memory(self) -> int:
-        """Update `memory` from the engine and return it, in bytes. An error of the engine keeps the last value."""
+        """Update `memory` and `prompt_cache` from the engine and return `memory`, in bytes. An error of the engine, and
+        what is not a number, keeps the last value."""
         with contextlib.suppress(BaseException):  # see engine_thread: an engine's error costs its own requests only
-            self.memory = self.engine.memory
-            if isinstance(self.engine, PromptCachingEngine):
-                self.prompt_cache = self.engine.prompt_cache_bytes
+            self.memory = byte_count(self.engine.memory)
+        with contextlib.suppress(BaseException):
+            if isinstance(self.engine, PromptCachingEngine):  # may raise itself: it looks up properties
+                self.prompt_cache = byte_count(self.engine.prompt_cache_bytes)
         return self.memory
+
+    def drop_prompts(self, size: int) -> int:
+        """Make the engine drop prompts of `size` bytes and return how many became free: none if it keeps no prompts,
+        fails, or returns something else."""
+        with contextlib.suppress(BaseException):
+            if isinstance(self.engine, PromptCachingEngine):
+                return byte_count(self.engine.drop_prompts(size))
+        return 0
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the engine says what rows take."""
+        with contextlib.suppress(BaseException):
+            return isinstance(self.engine, RowMemoryEngine)
+        return False
+
+    def row_bytes(self, row: Row) -> int | None:
+        """Return the bytes that `row` needs to begin; None if the engine does not say. Raises what the engine raises,
+        and `TypeError` for what is not a number."""
+        return byte_count(self.engine.row_bytes(row)) if isinstance(self.engine, RowMemoryEngine) else None
 
     @property
     def key(self) -> ResidentKey:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from mlxk_core._errors import InsufficientMemory
-from mlxk_core._generation.engine import PromptCachingEngine, RowMemoryEngine
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, Resident
 from mlxk_core._generation.passing import Passing
@@ -106,12 +105,7 @@ class RowMemory:
         self._next_look = now + _INTERVAL
         if self._make_room(0):
             return None
-        jobs = [
-            job
-            for resident in self._residency
-            if isinstance(resident.engine, RowMemoryEngine)
-            for job in resident.rows.values()
-        ]
+        jobs = [job for resident in self._residency if resident.counts_rows for job in resident.rows.values()]
         rows = Counter(job.client for job in jobs)
         return max(jobs, key=lambda job: (rows[job.client], job.admitted_at), default=None)
 
@@ -146,8 +140,8 @@ class RowMemory:
         if missing <= 0:
             return True
         for resident in self._residency:
-            if isinstance(resident.engine, PromptCachingEngine) and missing > 0:
-                missing -= resident.engine.drop_prompts(missing)
+            if missing > 0:
+                missing -= resident.drop_prompts(missing)
         if (missing := need - self._free()) <= 0:
             return True
         for resident in self._residency.idle_for_longest():
@@ -175,10 +169,9 @@ class RowMemory:
 
 
 def _row_bytes(job: Job) -> int | None:
-    """Return the bytes that the row of `job` needs to begin; None if its engine does not tell."""
+    """Return the bytes that the row of `job` needs to begin; None if its engine does not say."""
     assert job.resident is not None and job.row is not None
-    engine = job.resident.engine
-    return engine.row_bytes(job.row) if isinstance(engine, RowMemoryEngine) else None
+    return job.resident.row_bytes(job.row)
 
 
 def _work_bytes(job: Job, work: Work) -> int:

@@ -18,7 +18,7 @@ from mlxk_core._generation.backend_choice import choose_backend
 from mlxk_core._generation.capabilities import require_task, without_unsupported_defaults
 from mlxk_core._generation.engine import Engine
 from mlxk_core._generation.engine_errors import request_error
-from mlxk_core._generation.engine_thread import EngineThread
+from mlxk_core._generation.engine_thread import EngineThread, engine_ended
 from mlxk_core._generation.generation import Generation
 from mlxk_core._generation.job_state import JobState
 from mlxk_core._generation.jobs import Job, JobFailed, JobUpdate, ModelLeased, Resident, TaskDone
@@ -324,6 +324,7 @@ class GenerationService:
             memory=self._limits.memory,
             busy=busy,
             seconds_since_progress=now - self._engine_thread.last_progress if busy else 0.0,
+            failed=self._engine_thread.failed,
             counters=self._engine_thread.counters,
         )
 
@@ -360,8 +361,10 @@ class GenerationService:
     def _open_jobs(self, jobs: list[Job]) -> list[Job]:
         """Count the jobs as open and request their models. Raises `ShuttingDown` or `QueueFull`."""
         with self._lock:
-            if self._draining or self._engine_thread.ended:
+            if self._draining:
                 raise ShuttingDown("mlxk is shutting down and takes no more requests.")
+            if self._engine_thread.failed or self._engine_thread.ended:
+                raise engine_ended()
             if self._open_count + len(jobs) > self._limits.concurrency + self._queue_size:
                 raise self.full()
             self._engine_thread.start()

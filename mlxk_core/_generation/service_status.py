@@ -30,7 +30,8 @@ class ResidentModel:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """The service at one moment. `memory` in bytes; `reserve` requests run in addition to
-    `concurrency`, of clients that have none running; `seconds_since_progress` is 0 unless `busy`."""
+    `concurrency`, of clients that have none running; `seconds_since_progress` is 0 unless `busy`. With `failed` the
+    engine thread has ended after an error: every request fails until the process is started again."""
 
     models: tuple[ResidentModel, ...]
     loading: str | None
@@ -42,4 +43,5 @@ class ServiceStatus:
     memory: int
     busy: bool
     seconds_since_progress: float
+    failed: bool
     counters: Counters

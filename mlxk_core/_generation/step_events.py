@@ -79,7 +79,7 @@ def malformed_event(event: object) -> str | None:
             return None
         case Prefilled(done=int(), total=int(), cached=int()) if 0 <= event.done <= event.total:
             return None
-        case PromptScored(finish=bool()) if all(_is_scored(token) for token in event.tokens):
+        case PromptScored(finish=bool(), tokens=Sequence()) if all(_is_scored(token) for token in event.tokens):
             return None
         case Sampled() | Prefilled() | PromptScored() | RowFailed():
             return _invalid(event)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -243,6 +244,26 @@ def test_health_reports_a_stalled_engine(serve, engine, kit):
     engine.script.hang.clear()
     kit.until(lambda: client.get("/health").status == 200)
     sock.close()
+
+
+def test_health_reports_an_engine_that_has_ended(serve, engine, kit):
+    """A backend that changes its model, which the service has as a key, and the idle time it has read."""
+    load = engine.load
+
+    def load_and_change(model, context):
+        model.__dict__["settings"] = SimpleNamespace(ttl="soon")
+        scripted = load(model, context)
+        step = scripted.step
+        scripted.step = lambda: model.__dict__.update(revision=[]) or step()
+        return scripted
+
+    engine.load = load_and_change
+    client = serve().client
+    client.chat()
+    kit.until(lambda: client.get("/health").status == 503)
+    assert client.get("/health").json["status"] == "engine_failed"
+    assert (client.chat().error["code"], client.get("/livez").status) == ("engine_fault", 200)
+    assert client.status()["failed"]
 
 
 def test_readers_that_hold_an_answer_count_as_inside(serve, engine, kit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -85,10 +85,21 @@ def test_a_backend_that_returns_no_engine_is_named(house):
         house.ask(house.model()).result()
 
 
+@dataclass(slots=True)
+class Unprintable(Sampled):
+    """An event whose own code raises."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
 @pytest.mark.parametrize(
     "event",
     [
         lambda id: RowFailed(id, None),
+        lambda id: Unprintable(id, None),
+        lambda id: PromptScored(id, None),
+        lambda id: PromptScored(id, 5),
         lambda id: Sampled(id, None),
         lambda id: Sampled(id, 65, "over"),
         lambda id: Prefilled(id, 5, 2),

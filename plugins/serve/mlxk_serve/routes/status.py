@@ -18,11 +18,13 @@ from mlxk_serve.http.responder import Responder
 from mlxk_serve.observability.line_writer import dropped_lines
 from mlxk_serve.observability.metrics import CONTENT_TYPE, MetricRegistry, Samples
 
+HealthWord = Literal["ok", "engine_stalled", "engine_failed", "shutting_down"]
+
 
 class HealthObject(msgspec.Struct):
     """`GET /health`."""
 
-    status: Literal["ok", "engine_stalled", "shutting_down"]
+    status: HealthWord
     seconds_since_progress: float
     loading: str | None
 
@@ -34,7 +36,8 @@ class LiveObject(msgspec.Struct):
 
 
 class Health:
-    """200 while requests are answered; 503 when there is work without progress, and during shutdown."""
+    """200 while requests are answered; 503 when there is work without progress, when the engine has ended after an
+    error, and during shutdown."""
 
     def __init__(
         self, service: GenerationService, limits: Limits, draining: threading.Event, resumed_at: Callable[[], float]
@@ -48,11 +51,13 @@ class Health:
         status = self._service.status()
         # A process that was suspended (SIGSTOP, sleep) made no progress meanwhile; that is not a stall.
         silent = min(status.seconds_since_progress, time.monotonic() - self._resumed_at())
-        word: Literal["ok", "engine_stalled", "shutting_down"] = "ok"
+        word: HealthWord = "ok"
         if silent > self._limits.stalled_engine:
             word = "engine_stalled"
         elif self._draining.is_set():
             word = "shutting_down"
+        elif status.failed:
+            word = "engine_failed"
         resp.status = falcon.HTTP_200 if word == "ok" else falcon.HTTP_503
         resp.set_header("cache-control", "no-store")
         _send(resp, HealthObject(word, round(silent, 3), status.loading))
