@@ -218,6 +218,8 @@ def test_a_conversation_has_a_limit_of_messages(api):
     assert create(api, input=half * 2, truncation="auto").status == 400
     again = create(api, input=half, truncation="auto", previous_response_id=first.json["id"])
     assert (again.status, again.json["error"]["param"]) == (400, "input")
+    calls = [{"type": "function_call", "call_id": "a", "name": "f", "arguments": ""}] * 20_000
+    assert create(api, input=calls, truncation="auto").json["error"]["param"] == "input"
 
 
 def test_a_response_belongs_to_the_key_that_made_it(api, other):

@@ -17,6 +17,7 @@ import pytest
 from mlxk_serve.config import Limits
 from mlxk_serve.http import bind
 from mlxk_serve.http.channel import TOO_MANY, Channel
+from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
 from mlxk_serve.http.turns import Turns
@@ -38,6 +39,7 @@ class Loop:
             on_rejected=lambda id, method, path, error: self.refusals.append(error.status),
             limits=replace(Limits(), threads=threads, **limits),
             turns=Turns(),
+            client_ids=ClientIds(["one", "other"]),
             files=files,
             probes_at_once=probes_at_once,
         )
@@ -313,6 +315,26 @@ def test_a_response_that_is_not_read_makes_room(loop, kit):
             newcomer.sendall(REQUEST.replace(b"/", b"/other", 1))
             assert b"hello" in served.read(newcomer)
             assert not channel.connected
+
+
+def test_the_clients_have_their_turns(loop, kit, slow):
+    """The requests of one that sends many are read one after the other, and another's after the next of them."""
+    order = []
+
+    def application(environ, start_response):
+        order.append(environ.get("HTTP_X_API_KEY"))
+        return slow(environ, start_response)
+
+    served = loop(application, threads=1)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(busy_connection(served, kit))]
+        for key in ("one", "one", "one", "other", "other"):
+            socks.append(stack.enter_context(served.connect()))
+            socks[-1].sendall(REQUEST.replace(b"\r\n", b"\r\nX-Api-Key: " + key.encode() + b"\r\n", 1))
+            kit.until(lambda: served.http.turn(0.01) or sum(c.busy for c in served.http.connections) == len(socks))
+        slow.finished.set()
+        assert {served.read(sock)[-5:] for sock in socks} == {b"hello"}
+    assert order == [None, "one", "other", "one", "other", "one"]
 
 
 def test_pipelined_requests_end_when_others_need_the_place(loop, kit, slow):

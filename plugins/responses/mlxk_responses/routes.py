@@ -36,7 +36,7 @@ from mlxk_responses.tools import ToolChoice, Tools, read_choice, read_tools
 _ENCRYPTED = "reasoning.encrypted_content"
 _LARGEST_TOOLS = 2 << 20  # bytes; each event of a response that begins or ends it has them
 _MOST_MESSAGES = 20_000
-"""Messages of a conversation: a request with `previous_response_id` reads all of them, however small it is."""
+"""Messages and calls of a conversation: a request with `previous_response_id` reads them all, however small it is."""
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "tools"})
 _CHOICE_FIELDS = frozenset({"type", "name", "namespace", "mode", "tools"})
 _LOGPROBS = "message.output_text.logprobs"
@@ -298,9 +298,10 @@ def _owner(req: falcon.Request) -> str:
 def _conversation(earlier: Sequence[Message], new: Sequence[Message]) -> list[Message]:
     """Return the messages of a request after those that it continues."""
     messages = [*earlier, *new]
-    if len(messages) > _MOST_MESSAGES:
+    count = sum(1 + len(message.tool_calls) for message in messages)
+    if count > _MOST_MESSAGES:
         raise InvalidOption(
-            "input", f"the conversation has {len(messages):,} messages, at most {_MOST_MESSAGES:,} are possible"
+            "input", f"the conversation has {count:,} messages and calls, at most {_MOST_MESSAGES:,} are possible"
         )
     return messages
 

@@ -29,6 +29,7 @@ from mlxk_serve.extensions import ServerResources, add_extensions
 from mlxk_serve.http import bind
 from mlxk_serve.http.access_control import AccessControl
 from mlxk_serve.http.admission import SHARE
+from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.http_server import HttpServer
 from mlxk_serve.http.responder import Responder
 from mlxk_serve.http.turns import Turns
@@ -104,8 +105,8 @@ class Server:
                 shared=True,
             )
             undo.callback(self.service.close, config.limits.close_time)
-            turns = Turns()
-            self.responder = Responder(config, self.service, turns)
+            turns, client_ids = Turns(), ClientIds(config.keys)
+            self.responder = Responder(config, self.service, turns, client_ids)
             undo.callback(self.responder.stop, config.limits.close_time)
             self.catalog = Catalog(host, self.service, dict(config.aliases), generic_tools=config.generic_tools)
             self.metrics = MetricRegistry()
@@ -126,6 +127,7 @@ class Server:
                 on_rejected=self._on_rejected,
                 limits=config.limits,
                 turns=turns,
+                client_ids=client_ids,
                 files=_file_limit(),
                 probes_at_once=not any(extension.middleware for extension in self.extensions),
             )

@@ -13,6 +13,7 @@ from waitress.adjustments import Adjustments
 from mlxk_serve.config import Limits
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.capacity import Capacity
+from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.connection import Connection
 from mlxk_serve.http.dispatcher import Dispatcher
 from mlxk_serve.http.errors import ErrorEncoders
@@ -41,6 +42,7 @@ class HttpServer:
         on_rejected: OnRejected,
         limits: Limits,
         turns: Turns,
+        client_ids: ClientIds,
         files: int | None = None,
         probes_at_once: bool = False,
     ) -> None:
@@ -58,7 +60,7 @@ class HttpServer:
         self._connections: dict[int, Connection] = {}
         self.capacity = Capacity(self._connections, limits, files)
         self._loop = EventLoop(self._sockets, self._connections, turns)
-        self._dispatcher = Dispatcher(limits.threads, turns)
+        self._dispatcher = Dispatcher(limits.threads, turns, client_ids)
         adjustments = Adjustments(
             threads=limits.threads,
             ident=None,

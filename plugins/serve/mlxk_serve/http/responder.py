@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
 from mlxk_serve.http.byte_budget import ByteBudget
 from mlxk_serve.http.client_budget import ClientBudget
+from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.generation_response import GenerationResponse, MapError, Pools, Timeouts
 from mlxk_serve.http.held_events import HeldEvents
@@ -41,13 +41,13 @@ _WORK_THREADS = 64
 class Responder:
     """Runs requests and writes their responses. `errors` are the error encoders of the routes."""
 
-    def __init__(self, config: ServeConfig, service: GenerationService, turns: Turns) -> None:
+    def __init__(self, config: ServeConfig, service: GenerationService, turns: Turns, client_ids: ClientIds) -> None:
         limits = config.limits
         self.admission = Admission(config.places, config.queue, limits.open_bodies, service.retry_after)
         self.errors = ErrorEncoders()
         self._free_body = limits.free_body
         self._service = service
-        self._keys = frozenset(config.keys)
+        self._client_ids = client_ids
         self._timeouts = Timeouts(heartbeat=limits.heartbeat, prepare=limits.prepare_time)
         self._logprobs = ByteBudget(limits.logprobs)
         self._results = ClientBudget(limits.results, limits.free_results)
@@ -71,11 +71,8 @@ class Responder:
         return len(self._open)
 
     def client(self, req: falcon.Request) -> Client:
-        """Return who sent `req`: by API key where there are keys, else by address."""
-        key = offered_key(req) if self._keys else None
-        digest = hashlib.blake2s((key or "").encode("utf-8", "replace"), digest_size=8).hexdigest()
-        name = digest if key in self._keys else None
-        return Client(key=name, address=req.remote_addr or "local")
+        """Return who sent `req`."""
+        return self._client_ids.of(req.get_header("authorization"), req.get_header("x-api-key"), req.remote_addr)
 
     def respond(
         self,
@@ -222,9 +219,3 @@ class Responder:
         on_disconnect = req.env.get(ON_DISCONNECT)
         if on_disconnect is not None:  # absent in `falcon.testing`
             on_disconnect(callback)
-
-
-def offered_key(req: falcon.Request) -> str | None:
-    """Return the API key that `req` carries, valid or not."""
-    scheme, _, token = (req.get_header("authorization") or "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else (req.get_header("x-api-key") or "").strip() or None
