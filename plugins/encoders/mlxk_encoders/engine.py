@@ -18,6 +18,7 @@ from mlxk_mlx.engine.cache_footprint import check_free_memory
 from mlxk_mlx.engine.embedding import pad, pool, vectors_of
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.release import release_network
 
 _PART_ON_CPU = 2e9
 _PART_WITH_BLAS = 18e9
@@ -150,7 +151,9 @@ class EncoderEngine:
 
     def close(self) -> None:
         self.tokenizer.close()
-        self._network = None
+        network, self._network = self._network, None
+        if network is not None:
+            release_network(network)
         self._fixed_bytes = 0
         runtime.free_memory()
 

@@ -35,6 +35,7 @@ from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.background_call import BackgroundCall
+from mlxk_mlx.loading.release import release_network
 
 _STOP_SEQUENCE_CACHE = 64
 _GROWTH = 256
@@ -328,8 +329,10 @@ class MlxEngine:
         self._rows.clear()
         self._by_uid.clear()
         self._prompt_cache.clear()
-        self._generator = self._network = None
+        network, self._network, self._generator = self._network, None, None
         self._masked = MaskedNetwork(None)
+        if network is not None:
+            release_network(network)
         self._fixed_bytes = 0
         runtime.free_memory()
 

@@ -12,6 +12,8 @@ import numpy as np
 from mlx.utils import tree_map
 from numpy.typing import NDArray
 
+from mlxk_mlx.loading.release import release_caches
+
 Cache = list[Any]
 Tokens = NDArray[np.int32]
 
@@ -90,21 +92,28 @@ class PromptCache:
                 return
             if prefix == len(entry.tokens) and trimmable:
                 self._entries.remove(entry)
+                release_caches(entry.cache)
         _release_batch(cache)
         new.nbytes = sum(layer.nbytes for layer in cache)
         self._entries.append(new)
         while self.nbytes > self._budget or len(self._entries) > _MOST_ENTRIES:
-            self._entries.pop(0)
+            self._drop_oldest()
 
     def drop(self, size: int) -> int:
         """Drop the oldest entries that take `size` bytes or more together, or all. Return their bytes."""
         dropped = 0
         while self._entries and dropped < size:
-            dropped += self._entries.pop(0).nbytes
+            dropped += self._drop_oldest()
         return dropped
 
     def clear(self) -> None:
-        self._entries.clear()
+        while self._entries:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> int:
+        entry = self._entries.pop(0)
+        release_caches(entry.cache)
+        return entry.nbytes
 
     def _comparable(self, prompt: Sequence[int]) -> Tokens:
         """Return the beginning of `prompt` that matters: one token more than the longest entry has. The rest of a long

@@ -75,26 +75,31 @@ def prepare(
     """
     from mlxk_mlx.engine.batch_engine import MlxEngine, logit_count
     from mlxk_mlx.loading.chat_template_files import chat_template
+    from mlxk_mlx.loading.release import release_network
     from mlxk_mlx.loading.weight_layout import check_indices, materialize
 
     with translated_errors(model):
         materialize(network, context.alive)
-        model.check_unchanged()
-        loaded = tokenizer()
-        logits = logit_count(network)
-        if logits > _MOST_LOGITS:
-            raise ValueError(f"it has logits for {logits:,} tokens (at most {_MOST_LOGITS:,})")
-        check_indices(network, logits)
-        return MlxEngine(
-            network,
-            loaded.adapt(logits),
-            tokenizer_bytes=loaded.memory,
-            native_stops=_native_stops(model, loaded),
-            template=chat_template(model, loaded.special_tokens),
-            context=context,
-            costs=costs,
-            first_steps=lambda: translated_errors(model),
-        )
+        try:
+            model.check_unchanged()
+            loaded = tokenizer()
+            logits = logit_count(network)
+            if logits > _MOST_LOGITS:
+                raise ValueError(f"it has logits for {logits:,} tokens (at most {_MOST_LOGITS:,})")
+            check_indices(network, logits)
+            return MlxEngine(
+                network,
+                loaded.adapt(logits),
+                tokenizer_bytes=loaded.memory,
+                native_stops=_native_stops(model, loaded),
+                template=chat_template(model, loaded.special_tokens),
+                context=context,
+                costs=costs,
+                first_steps=lambda: translated_errors(model),
+            )
+        except BaseException:
+            release_network(network)
+            raise
 
 
 def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:

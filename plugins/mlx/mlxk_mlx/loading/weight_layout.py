@@ -13,6 +13,7 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlxk_core.api.errors import InsufficientMemory
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
+from mlxk_mlx.loading.release import release_network
 
 _BATCH_BYTES = 1 << 28
 _BATCH_ARRAYS = 512
@@ -34,6 +35,18 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
         if machine.fast_blas and _dense_bytes(network) <= DENSE_SHARE * available_memory():
             _make_dense(network)
         network.set_dtype(mx.float32)
+    evaluated: list[mx.array] = []
+    try:
+        _evaluate(network, alive, evaluated)
+    except BaseException:
+        release_network(network, evaluated)
+        raise
+    mx.clear_cache()
+    alive()
+
+
+def _evaluate(network: Any, alive: Callable[[], None], evaluated: list[mx.array]) -> None:
+    """Evaluate all arrays of `network`, and add them to `evaluated`."""
     batch: list[mx.array] = []
     size = 0
     left = int(_GROWTH * sum(array.nbytes for _, array in tree_flatten(network.parameters()))) + _MARGIN
@@ -47,12 +60,12 @@ def materialize(network: Any, alive: Callable[[], None]) -> None:
         size += array.nbytes
         if size >= _BATCH_BYTES or len(batch) >= _BATCH_ARRAYS:
             mx.eval(batch)
+            evaluated += batch
             batch.clear()
             size = 0
             alive()
     mx.eval(batch)
-    mx.clear_cache()
-    alive()
+    evaluated += batch
 
 
 def check_indices(network: Any, logits: int) -> None:
