@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from mlxk_core._generation.engine import Row
+from mlxk_core._generation.request import Sampling
 from mlxk_core.api.models import Model
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.step_costs import StepCost, StepCosts
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.load import read_network
+from mlxk_mlx.loading.load import load, read_network
+from mlxk_testing.engine_contract import EngineHarness
 from mlxk_testing.tiny_models import random_model
 
 ENOUGH = StepCost(1e12, 1e12, 1e12)
@@ -43,6 +47,38 @@ def test_a_step_is_as_large_as_its_limit_allows(tmp_path):
         limit = ENOUGH._replace(work=costs.of(tokens, 0).work)
         assert costs.largest(512, 0, limit) == tokens
     assert costs.largest(512, 10**9, ENOUGH._replace(peak=costs.of(256, 0).peak)) == 1
+
+
+GEAR = {
+    "model_type": "gear", "vocab_size": 258, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
+    "num_attention_heads": 64, "num_key_value_heads": 1, "head_dim": 32, "rms_norm_eps": 1e-5,
+    "layer_types": ["full_attention"], "max_position_embeddings": 1000, "attn_logit_softcapping": 50.0,
+}  # fmt: skip
+
+
+def test_keys_that_are_repeated_for_every_head_are_counted(tmp_path, network):
+    """The array looks like a view of the keys: 64 tokens of a file of 17 MB took half a gigabyte a row."""
+    runtime.start()
+    from mlxk_mlx.loading.step_trace import trace_steps
+
+    read, _ = read_network(Model(name="gear", path=network(tmp_path / "gear", **GEAR)))
+    costs = trace_steps(read, ENOUGH)
+    assert costs.of_context >= 64 * 32
+
+
+def test_each_row_needs_the_memory_of_its_part_of_a_step(tmp_path, network):
+    def needed(engine):
+        rows = [Row(id=number, prompt=[5] * 400, max_tokens=4, sampling=Sampling()) for number in (1, 2, 3)]
+        alone = engine.row_bytes(rows[0])
+        for row in rows[:2]:
+            engine.add(row)
+        return alone, engine.row_bytes(rows[2])
+
+    model = Model(name="gear", path=network(tmp_path / "gear", **GEAR))
+    with EngineHarness(lambda model, context: load(model, replace(context, shared=True)), model) as harness:
+        alone, third = harness.run(needed)
+    assert alone > 4 * 400 * 64 * 32  # its caches have 26 kB
+    assert third > 2.5 * alone
 
 
 def test_wide_heads_make_a_context_cost_more(tmp_path):

@@ -40,6 +40,7 @@ from mlxk_mlx.loading.release import release_network
 _STOP_SEQUENCE_CACHE = 64
 _GROWTH = 256
 """Tokens for which a row must have room when another one begins: mlx-lm's caches grow by as many."""
+_NUMBER = 4  # bytes
 _LONGEST_GENERATION_PROMPT = 1 << 12  # characters
 _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
@@ -140,9 +141,9 @@ class MlxEngine:
             lengths.append(len(row.prompt))
             alone = 0
         else:
-            alone = self._footprint.row_bytes(len(row.prompt))
+            alone = self._row_bytes(len(row.prompt))
         # The caches of a batch are as long as the longest of its rows.
-        batch = len(lengths) * self._footprint.row_bytes(max(lengths, default=0) + _GROWTH)
+        batch = len(lengths) * self._row_bytes(max(lengths, default=0) + _GROWTH)
         return max(0, batch - int(self._generator.prompt_cache_nbytes)) + alone
 
     def render(
@@ -155,9 +156,17 @@ class MlxEngine:
     ) -> str:
         return self._template.render(messages, tools=tools, generation_prompt=generation_prompt, options=options)
 
+    def _row_bytes(self, length: int) -> int:
+        """Return the bytes of the caches of a row with `length` tokens, and of what it adds to a step."""
+        if self._costs is not None and (cost := self._costs.of(1, length)) is not None:
+            step = int(cost.peak)
+        else:
+            step = self._chunks.score * self._footprint.heads * length
+        return self._footprint.row_bytes(length) + _NUMBER * step
+
     def check(self, row: Row) -> None:
         check_row(row, self.tokenizer.vocab_size)
-        self._footprint.check(len(row.prompt))
+        check_free_memory(self._row_bytes(len(row.prompt)), len(row.prompt))
         self._check_step(len(row.prompt))
 
     def _check_step(self, length: int) -> None:
@@ -168,7 +177,7 @@ class MlxEngine:
             raise ContextLengthExceeded(length, longest)
         cost = self._costs.of(1, length) if self._costs is not None else None
         if cost is not None and cost.peak > self._step_limit.peak:
-            check_free_memory(4 * int(cost.peak), length)
+            check_free_memory(_NUMBER * int(cost.peak), length)
 
     def add(self, row: Row) -> None:
         if row.prompt_logprobs is not None:

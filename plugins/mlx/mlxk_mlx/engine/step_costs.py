@@ -48,31 +48,33 @@ def step_limit() -> StepCost:
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """The cost of steps: `measured` by their tokens, ascending, without a context; and what each token of the context
-    adds to the peak, in a step of one token and of `SEVERAL`, and to the work of each token."""
+    """The cost of steps: `measured` by their tokens, ascending, without a context; what each token of the context adds
+    to the peak, in a step of one token and of `SEVERAL`, and to the work of each token; and what any context adds."""
 
     measured: tuple[tuple[int, StepCost], ...]
     of_context: float = 0.0
     of_context_for_several: float = 0.0
     work_of_context: float = 0.0
+    of_state: float = 0.0
 
     def as_json(self) -> list[Any]:
         """Return the costs as JSON values: they come from a process that may say anything."""
         steps = [[tokens, *cost] for tokens, cost in self.measured]
-        return [steps, self.of_context, self.of_context_for_several, self.work_of_context]
+        return [steps, self.of_context, self.of_context_for_several, self.work_of_context, self.of_state]
 
     @classmethod
     def of_json(cls, value: list[Any]) -> StepCosts:
         """Return what `as_json` returned."""
-        measured, of_context, for_several, work = value
+        measured, *others = value
         steps = tuple((int(tokens), StepCost(*map(float, cost))) for tokens, *cost in measured)
-        return cls(steps, float(of_context), float(for_several), float(work))
+        of_context, for_several, work, state = map(float, others)
+        return cls(steps, of_context, for_several, work, state)
 
     def of(self, tokens: int, context: int) -> StepCost | None:
         """Return the cost of a step of `tokens` after `context` tokens; None if it was too large to be measured."""
         if tokens <= 1:
-            return self.measured[0][1].with_peak(self.of_context * context)
-        growth = self.of_context_for_several * context * max(1.0, tokens / SEVERAL)
+            return self.measured[0][1].with_peak(self.of_context * context + self.of_state)
+        growth = self.of_context_for_several * context * max(1.0, tokens / SEVERAL) + self.of_state
         for (fewer, less), (more, most) in zip(self.measured, self.measured[1:], strict=False):
             if tokens <= more:
                 return less.towards(most, (tokens - fewer) / (more - fewer)).with_peak(growth)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mlx.utils import tree_map
@@ -17,11 +17,10 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlxk_mlx.engine.step_costs import CONTEXT, SEVERAL, StepCost, StepCosts
 
 _STEPS = (1, SEVERAL, 64, 256, 512)
-_VIEWS = frozenset({
-    "AsStrided", "Broadcast", "Depends", "ExpandDims", "Flatten", "Reshape", "Slice", "Split", "Squeeze",
-    "StopGradient", "Transpose", "Unflatten",
-})  # fmt: skip
-"""Operations whose results share the memory of their inputs."""
+_SCATTERED = frozenset({"AsStrided", "Broadcast", "Slice", "Split", "Transpose"})
+_RESHAPED = frozenset({"Flatten", "Reshape", "Unflatten"})
+_VIEWS = _SCATTERED | _RESHAPED | {"Depends", "ExpandDims", "Squeeze", "StopGradient"}
+"""Operations whose results share the memory of their inputs; those that reshape copy what is scattered in it."""
 _PRODUCTS = 128
 """So many products take as long as to compute a number in another way."""
 _NOTHING = StepCost(0, 0, 0)
@@ -41,8 +40,14 @@ def trace_steps(network: Any, limit: StepCost) -> StepCosts:
             measured.append((tokens, _cost(network, tokens)))
         if not measured[0][1].within(limit):
             return StepCosts(tuple(measured))
-        one, several = _growth(network, 1), _growth(network, SEVERAL)
-        return StepCosts(tuple(measured), one.peak, several.peak, several.work / SEVERAL)
+        one, several = (_growth(network, tokens) for tokens in (1, SEVERAL))
+        state = max(
+            growth.first.peak - CONTEXT * growth.each.peak - cost.peak
+            for growth, (_, cost) in zip((one, several), measured, strict=False)
+        )
+        return StepCosts(
+            tuple(measured), one.each.peak, several.each.peak, several.each.work / SEVERAL, of_state=max(0.0, state)
+        )
 
 
 def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
@@ -53,10 +58,17 @@ def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
     return less.towards(most, (tokens - fewer) / (more - fewer))
 
 
-def _growth(network: Any, tokens: int) -> StepCost:
-    """Return what each token of the context adds to the cost of a step."""
+class _Growth(NamedTuple):
+    """What a step costs `first`, after `CONTEXT` tokens, and what `each` token of the context adds."""
+
+    first: StepCost
+    each: StepCost
+
+
+def _growth(network: Any, tokens: int) -> _Growth:
     shorter, longer = (_cost(network, tokens, context) for context in (CONTEXT, 2 * CONTEXT))
-    return StepCost(*(max(0.0, (more - less) / CONTEXT) for less, more in zip(shorter, longer, strict=True)))
+    each = (max(0.0, (more - less) / CONTEXT) for less, more in zip(shorter, longer, strict=True))
+    return _Growth(shorter, StepCost(*each))
 
 
 @contextmanager
@@ -104,6 +116,8 @@ class _Graph:
         """By which operation each of them is made."""
         self._buffer: dict[str, int | None] = {}
         """Which array holds the numbers of a name; None for the tokens."""
+        self._scattered: set[str] = set()
+        """Names whose numbers are not one after the other in their array, or there once only."""
         self._last: list[int] = []
         """Until which operation each array is needed."""
         self._extra: list[int] = []
@@ -130,9 +144,14 @@ class _Graph:
         for buffer in read:
             if buffer is not None:
                 self._last[buffer] = now
+        operation = item["name"]
+        scattered = item["inputs"][0][0] in self._scattered
+        view = operation in _VIEWS and not (scattered and operation in _RESHAPED)
         for name, shape, _ in item["outputs"]:
-            if item["name"] in _VIEWS:
+            if view:
                 self._buffer[name] = read[0]
+                if scattered or operation in _SCATTERED:
+                    self._scattered.add(name)
                 continue
             self._buffer[name] = len(self._sizes)
             self._sizes.append(math.prod(shape))
