@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 import pytest
@@ -378,3 +380,29 @@ def test_a_template_of_mlx_lm_is_rendered_in_a_process_with_limits(tmp_path):
     many = [QUESTION, *([Message(role="assistant", content="a", reasoning="b")] * 20_000)]
     with pytest.raises(TemplateLimitExceeded):
         render(many)
+
+
+def test_conversations_that_need_no_search_do_not_wait_for_one():
+    """Calls that a template cannot show are tried in a hundred forms, for each set of options anew."""
+    with_calls, go_on = [], threading.Event()
+
+    def apply(variables):
+        if any(message.get("tool_calls") for message in variables["messages"]):
+            with_calls.append(variables)
+            assert len(with_calls) == 1 or go_on.wait(60)
+        return "".join(str(message["content"]) for message in variables["messages"])
+
+    template = ChatTemplate.of_code(apply)
+    user = Message(role="user", content="x")
+    calls = Message(role="assistant", content="", tool_calls=(ToolCall(id="a", name="f", arguments="{}"),))
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(template.render, [user, calls, user])
+        try:
+            until = time.monotonic() + 60
+            while len(with_calls) < 2 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert template.render([user]) == "x"
+            assert template.render([user, Message(role="assistant", content="y"), user]) == "xyx"
+            assert not search.done()
+        finally:
+            go_on.set()

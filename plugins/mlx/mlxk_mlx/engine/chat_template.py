@@ -95,6 +95,7 @@ class _Template:
         self._shapes: OrderedDict[Any, MessageFormat | TemplateError] = OrderedDict()
         self._exceeded: tuple[float, TemplateLimit] | None = None
         self._lock = threading.Lock()
+        self._searching = threading.Lock()
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[Tool], generation_prompt: bool, options: Mapping[str, Any]
@@ -135,33 +136,69 @@ class _Template:
         probe = Probe.of(messages)
         given = json.dumps(options, sort_keys=True, default=str).encode("utf-8", "replace")
         shape = (probe.messages, with_tools, hashlib.sha256(given).digest())
-        with self._lock:  # the same shape is tried by one thread; a template that hangs holds one process
-            if self._exceeded is not None and self._clock() - self._exceeded[0] < EXCEEDED_SECONDS:
-                raise _limit_error(self._exceeded[1])
-            found = self._shapes.get(shape)
-            if found is None:
-                try:
-                    if any(message.reasoning for message in messages):
-                        self._find_reasoning(options)
-                    found = self._search(probe, with_tools, options)
-                except TemplateLimit as error:
-                    if not options and not error.reduced and not isinstance(error, OutputLimit):
-                        self._exceeded = (self._clock(), error)
-                    raise _limit_error(error) from error
-                self._shapes[shape] = found
-                if len(self._shapes) > _SHAPES:
-                    self._shapes.popitem(last=False)
-            else:
-                self._shapes.move_to_end(shape)
+        found = self._known(shape)
+        if found is None:
+            began = self._clock()
+            reasons = any(message.reasoning for message in messages)
+            tools = (_PROBE_TOOL,) if with_tools else ()
+            try:
+                if not reasons or self._reasoning_known:
+                    found = self._as_before(probe, tools, options)
+                if found is None:
+                    left = TIME_LIMIT - self._time_since(began)
+                    with self._searching:  # many alternatives, tried by one thread: it holds one process
+                        found = self._known(shape)
+                        if found is None and reasons:
+                            self._find_reasoning(options)
+                        found = found or self._search(probe, tools, options, left)
+            except TemplateLimit as error:
+                if not options and not error.reduced and not isinstance(error, OutputLimit):
+                    self._exceeded = (self._clock(), error)
+                raise _limit_error(error) from error
+            self._keep(shape, found)
         if isinstance(found, TemplateError):
             raise TemplateError(*found.args, **found.details)
         return found
 
-    def _search(self, probe: Probe, with_tools: bool, options: Mapping[str, Any]) -> MessageFormat | TemplateError:
-        tools = (_PROBE_TOOL,) if with_tools else ()
+    def _known(self, shape: Any) -> MessageFormat | TemplateError | None:
+        """Return what was found for a shape. Raises `TemplateLimitExceeded` if the template did within a minute."""
+        with self._lock:
+            if self._exceeded is not None and self._clock() - self._exceeded[0] < EXCEEDED_SECONDS:
+                raise _limit_error(self._exceeded[1])
+            found = self._shapes.get(shape)
+            if found is not None:
+                self._shapes.move_to_end(shape)
+            return found
+
+    def _keep(self, shape: Any, found: MessageFormat | TemplateError) -> None:
+        with self._lock:
+            self._shapes[shape] = found
+            if len(self._shapes) > _SHAPES:
+                self._shapes.popitem(last=False)
+
+    def _as_before(self, probe: Probe, tools: Sequence[Tool], options: Mapping[str, Any]) -> MessageFormat | None:
+        """Return the format that served before if it shows everything: most conversations need no search, and so do not
+        wait for those that do."""
+        form = self._format
+        try:
+            text = self._write(form, probe.messages, tools, True, options)
+        except (TemplateLimit, ProcessNotStarted):
+            raise
+        except Exception:
+            return None
+        sound = not any(probe.missing(text)) and not probe.is_garbled(text, self._text)
+        return form if sound else None
+
+    def _time_since(self, began: float) -> float:
+        """Return how many seconds a rendering that `began` then counts for."""
+        return min(self._clock() - began, _LONGEST_RENDERING)
+
+    def _search(
+        self, probe: Probe, tools: Sequence[Tool], options: Mapping[str, Any], left: float
+    ) -> MessageFormat | TemplateError:
+        """Return a format that shows everything, or what is wrong; `left` seconds are left for it."""
         first: TemplateError | None = None
         passable: MessageFormat | None = None
-        left = TIME_LIMIT
         for index, form in enumerate(self._format.alternatives(probe.messages)):
             if left <= 0:  # for all alternatives together
                 raise TemplateLimit(f"it takes more than {TIME_LIMIT:g} s")
@@ -174,7 +211,7 @@ class _Template:
                 first = first or _rejection(error)
                 continue
             finally:
-                left -= min(self._clock() - began, _LONGEST_RENDERING)
+                left -= self._time_since(began)
             missing = list(probe.missing(text))
             if missing:
                 first = first or _incomplete(missing)
