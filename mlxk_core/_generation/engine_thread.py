@@ -42,6 +42,7 @@ from mlxk_core._generation.engine_errors import (
     stalled,
 )
 from mlxk_core._generation.engine_values import byte_count
+from mlxk_core._generation.failed_load import release_locals
 from mlxk_core._generation.heap_trim import HeapTrim
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
@@ -456,7 +457,8 @@ class EngineThread:
         except BaseException as error:
             mark.end()
             failure = self._load_error(first, "load()", error)
-            gc.collect()  # a half-loaded model must not occupy the memory that the next one needs
+            release_locals(error)
+            self._heap_trim.trim()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
             for job in self._queued_for(key):
                 self._fail_job(job, Actor.ENGINE, failure)

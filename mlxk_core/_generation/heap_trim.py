@@ -41,7 +41,11 @@ class HeapTrim:
         left = self._due - time.monotonic()
         if left > 0:
             return left if timeout is None else min(timeout, left)
+        self.trim()
+        return timeout
+
+    def trim(self) -> None:
+        """Trim now."""
         gc.collect()  # what is left in cycles, also texts of megabytes: an idle process makes no full collection
         trim_heap()
         self._due = None
-        return timeout

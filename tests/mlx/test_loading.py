@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 import traceback
 
 import pytest
@@ -252,3 +253,26 @@ def test_a_load_shows_signs_of_life_while_a_template_takes_its_time(tmp_path):
         load(Model(name="m", path=folder), context).close()
         signs.append(len(calls))
     assert signs[1] >= signs[0] + 5
+
+
+def test_a_load_that_is_given_up_ends_the_rendering_of_its_template(tmp_path):
+    """Its thread would go on for ten seconds, and hold the network: loads that were given up filled the memory."""
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    folder = random_model(tmp_path / "m", config=SLIDING_WINDOW)
+    (folder / "chat_template.jinja").write_text(loop + "{{ messages[0].content }}")
+    calls = 0
+
+    def alive():
+        nonlocal calls
+        if any(frame.name == "generation_prompt_tokens" for frame in traceback.extract_stack()):
+            calls += 1
+            if calls > 2:
+                raise Interrupted("the client has left")
+
+    context = EngineContext(alive=alive, at_thread_exit=lambda call: None, cache_bytes=0, concurrency=1)
+    before = set(threading.enumerate())
+    with pytest.raises(Interrupted):
+        load(Model(name="m", path=folder), context)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()

@@ -1,6 +1,7 @@
 """What goes wrong in foreign code (engines, backends, formats) costs the requests it concerns and nobody else."""
 
 import threading
+import weakref
 
 import pytest
 
@@ -296,3 +297,28 @@ def test_the_place_is_free_when_the_last_event_arrives(house, end):
                 house.ask(model).result()
         else:
             assert house.ask(model).result().content == "Hello."
+
+
+def test_a_load_that_fails_keeps_nothing_of_what_it_has_read(house):
+    """The error has a traceback, whose calls held the network: two models were in memory when the next load began."""
+
+    class Network:
+        pass
+
+    networks = weakref.WeakSet()
+
+    def load(model, context):
+        network = Network()
+        networks.add(network)
+        try:
+            raise LookupError("no such layer")
+        except LookupError as error:
+            raise RuntimeError("damaged") from error
+
+    backend = fake_backend("Hello.")
+    backend.load = load
+    house.open(backend)
+    with pytest.raises(EngineFailure, match=r"damaged \(.*test_faults.py") as caught:
+        house.ask(house.model()).result()
+    assert isinstance(caught.value.__cause__.__cause__, LookupError)
+    assert len(networks) == 0

@@ -21,12 +21,13 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
-from mlxk_core.api.errors import BrokenModel, ContextLengthExceeded, Interrupted
+from mlxk_core.api.errors import BrokenModel, ContextLengthExceeded
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint, check_free_memory
 from mlxk_mlx.engine.chat_template import ChatTemplate
 from mlxk_mlx.engine.constraint_masks import MaskedNetwork, RowMask
+from mlxk_mlx.engine.generation_prompt import generation_prompt_tokens
 from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
@@ -34,14 +35,12 @@ from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
 from mlxk_mlx.loading import runtime
-from mlxk_mlx.loading.background_call import BackgroundCall
 from mlxk_mlx.loading.release import release_network
 
 _STOP_SEQUENCE_CACHE = 64
 _GROWTH = 256
 """Tokens for which a row must have room when another one begins: mlx-lm's caches grow by as many."""
 _NUMBER = 4  # bytes
-_LONGEST_GENERATION_PROMPT = 1 << 12  # characters
 _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
@@ -111,7 +110,9 @@ class MlxEngine:
         self._step_limit = step_limit()
         self._widest = max((axis for array in weights for axis in array.shape), default=1)
         self._prompt_cache = PromptCache(context.cache_bytes)
-        self._generation_prompt = self._tokenize_generation_prompt(context.alive)
+        self._generation_prompt = (
+            [] if self._footprint.trimmable else generation_prompt_tokens(template, tokenizer, context.alive)
+        )
         self._rows: dict[int, _ActiveRow] = {}
         self._by_uid: dict[int, _ActiveRow] = {}
         self._scoring: dict[int, PromptScoring] = {}
@@ -419,26 +420,6 @@ class MlxEngine:
         if self._generation_prompt and prompt[-len(self._generation_prompt) :] == self._generation_prompt:
             lengths.add(len(prompt) - len(self._generation_prompt))
         return sorted(length for length in lengths if cached < length < len(prompt))
-
-    def _tokenize_generation_prompt(self, alive: Callable[[], None]) -> list[int]:
-        """Return the tokens with which the chat template opens an answer, empty if there are none."""
-        if self._footprint.trimmable:
-            return []
-        try:
-            # In another thread: a slow template or tokenizer would hold up the other models.
-            tokens: list[int] = BackgroundCall(self._generation_prompt_tokens).result(alive)
-        except Interrupted:
-            raise
-        except Exception:  # without a template there is no generation prompt
-            return []
-        return tokens
-
-    def _generation_prompt_tokens(self) -> list[int]:
-        turn = [Message(role="user", content="x")]
-        closed, opened = self.render(turn, generation_prompt=False), self.render(turn)
-        if not opened.startswith(closed) or len(opened) - len(closed) > _LONGEST_GENERATION_PROMPT:
-            return []
-        return self.tokenizer.encode(opened[len(closed) :], add_special_tokens=False)
 
 
 def _sampled_event(active: _ActiveRow, response: Any, logprobs: Logprobs | None) -> Sampled:

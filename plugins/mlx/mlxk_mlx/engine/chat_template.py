@@ -40,8 +40,9 @@ class ChatTemplate:
     """The chat templates of one model by name. `default` renders conversations, `tool_use` those with tools, and `rag`
     those with documents, as in transformers; a model without `default` has none."""
 
-    def __init__(self, templates: Mapping[str, _Template]) -> None:
+    def __init__(self, templates: Mapping[str, _Template], renderers: Sequence[TemplateRenderer] = ()) -> None:
         self._templates = templates
+        self._renderers = renderers
 
     @classmethod
     def of(cls, templates: Mapping[str, str], special_tokens: Mapping[str, Any]) -> Self:
@@ -49,17 +50,16 @@ class ChatTemplate:
 
         if templates:
             RENDER_PROCESSES.warm_up()
+        renderers = {name: TemplateRenderer(RENDER_PROCESSES, text, special_tokens) for name, text in templates.items()}
         return cls(
-            {
-                name: _Template(TemplateRenderer(RENDER_PROCESSES, text, special_tokens), text)
-                for name, text in templates.items()
-            }
+            {name: _Template(renderer, templates[name]) for name, renderer in renderers.items()},
+            list(renderers.values()),
         )
 
     @classmethod
     def of_code(cls, apply: Apply, clock: Callable[[], float] = time.monotonic) -> Self:
         """Return a template that is not Jinja: `apply` renders, in a bounded time."""
-        return cls({"default": _Template(apply, "", clock)})
+        return cls({"default": _Template(apply, "", clock)}, [apply] if isinstance(apply, TemplateRenderer) else [])
 
     def render(
         self,
@@ -81,6 +81,11 @@ class ChatTemplate:
         if template is None:
             raise NoTemplate
         return template.render(messages, tools, generation_prompt, options)
+
+    def close(self) -> None:
+        """End what is rendered now, and render nothing more."""
+        for renderer in self._renderers:
+            renderer.close()
 
 
 class _Template:

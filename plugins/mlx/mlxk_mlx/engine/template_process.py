@@ -6,7 +6,7 @@ import atexit
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlxk_core.api.processes import ChildProcess, ProcessNotStarted, encode_body
@@ -18,6 +18,7 @@ _REDUCED_LIMIT = 1.0
 """Seconds for a template that exceeded a limit within the last minute: the conversations of others wait for it."""
 EXCEEDED_SECONDS = 60.0
 _MAX_PROCESSES = 4
+_POLL_SECONDS = 0.1
 _MODULE = "mlxk_mlx.engine.template_worker"
 
 
@@ -66,18 +67,25 @@ class RenderProcesses:
             self._release(worker)
 
     def render(
-        self, template: str, variables: Mapping[str, Any], seconds: float | None = None, *, code: bool = False
+        self,
+        template: str,
+        variables: Mapping[str, Any],
+        seconds: float | None = None,
+        *,
+        code: bool = False,
+        waiting: Callable[[], None] = lambda: None,
     ) -> str:
         """Return the text of `template` with `variables` (JSON values), within `seconds` (default: those of the pool).
 
-        With `code` the template is the path of a module whose `apply_chat_template` renders.
+        With `code` the template is the path of a module whose `apply_chat_template` renders. `waiting` is called ten
+        times a second; if it raises, the rendering ends.
 
         Raises `TemplateRefusal`, `TemplateLimit` (`OutputLimit`), and `ProcessNotStarted`.
         """
         request = encode_request(Request(template, code, variables))
-        worker = self._acquire()
+        worker = self._acquire(waiting)
         try:
-            response = worker.request_body(encode_body(request), seconds or self.seconds)
+            response = worker.request_body(encode_body(request), seconds or self.seconds, waiting=waiting)
         except BaseException as error:
             worker.kill()
             self._release(None)
@@ -101,9 +109,10 @@ class RenderProcesses:
         for worker in workers:
             worker.kill()
 
-    def _acquire(self) -> ChildProcess:
+    def _acquire(self, waiting: Callable[[], None]) -> ChildProcess:
         with self._free:
             while True:
+                waiting()
                 while self._idle:
                     worker = self._idle.pop()
                     if worker.alive:
@@ -113,7 +122,7 @@ class RenderProcesses:
                 if self._started < self._size:
                     self._started += 1
                     break
-                self._free.wait()
+                self._free.wait(_POLL_SECONDS)
         try:
             return _start()
         except BaseException:
@@ -140,6 +149,7 @@ class TemplateRenderer:
         self._special_tokens = special_tokens
         self._code = code
         self._exceeded = -math.inf
+        self._closed = False
 
     def __call__(self, variables: Mapping[str, Any]) -> str:
         """Return the text. Raises what `RenderProcesses.render` does."""
@@ -147,13 +157,21 @@ class TemplateRenderer:
         seconds = min(_REDUCED_LIMIT, self._processes.seconds) if reduced else self._processes.seconds
         try:
             known = {**self._special_tokens, **variables}
-            return self._processes.render(self._source, known, seconds, code=self._code)
+            return self._processes.render(self._source, known, seconds, code=self._code, waiting=self._check)
         except OutputLimit:  # that took no time
             raise
         except TemplateLimit as error:
             error.reduced = reduced
             self._exceeded = time.monotonic()
             raise
+
+    def close(self) -> None:
+        """End what is rendered now, with `TemplateRefusal`, and render nothing more."""
+        self._closed = True
+
+    def _check(self) -> None:
+        if self._closed:
+            raise TemplateRefusal("its model was not loaded")
 
 
 def _start() -> ChildProcess:
