@@ -55,6 +55,7 @@ NOT_PLAIN = {
     "a long piece": {"model": UNIGRAM},
     "an empty added token": {"added_tokens": [{"id": 300, "content": ""}]},
     "many added tokens": {"added_tokens": [{"id": 300 + n, "content": f"<{n}>"} for n in range(9000)]},
+    "long added tokens": {"added_tokens": [{"id": 300 + n, "content": f"{n:_<1000}"} for n in range(100)]},
     "no model": {"model": None},
 }
 
@@ -107,8 +108,9 @@ def test_the_memory_of_a_process_counts(folder):
     assert found.memory > 30_000_000
 
 
-def test_settings_with_many_tokens_are_not_plain(folder):
-    change(folder, "tokenizer_config.json", extra_special_tokens=[f"<{n}>" for n in range(9000)])
+@pytest.mark.parametrize("tokens", [[f"<{n}>" for n in range(9000)], {"chat_template": "x" * 100_000}])
+def test_settings_with_many_or_long_tokens_are_not_plain(folder, tokens):
+    change(folder, "tokenizer_config.json", extra_special_tokens=tokens)
     assert not is_plain(model_in(folder))
 
 

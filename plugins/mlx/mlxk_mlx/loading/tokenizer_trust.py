@@ -23,6 +23,7 @@ _MOST_VALUES = 8_000_000  # those of 260,000 tokens and 520,000 merges are two m
 _CHUNK = 1 << 20
 _MAX_ADDED = 8192
 _LONGEST_ADDED = 1024  # characters
+_MAX_ADDED_CHARACTERS = 1 << 16  # of all in a file; each takes 5 us, with the interpreter locked
 _LONGEST_WORD = 200  # characters; the time for each grows with them
 _LONGEST_UNIGRAM = 128
 _LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is looked up
@@ -78,7 +79,7 @@ def is_plain(model: Model) -> bool:
         return False
     try:
         settings = {name: _read(model, name) for name in _SETTINGS if name in sizes}
-        if any(_longest(value) > _MAX_ADDED for value in settings.values()):
+        if not all(map(_lists_few_tokens, settings.values())):
             return False
         if not _is_plain_class(model, settings):
             return False
@@ -153,6 +154,8 @@ def _is_plain(tokenizer: Any) -> bool:
     if not isinstance(tokenizer, Mapping):
         return False
     added = tokenizer.get("added_tokens")
+    if _characters(added) > _MAX_ADDED_CHARACTERS:
+        return False
     for token in added if isinstance(added, list) else ():
         content = token.get("content") if isinstance(token, Mapping) else None
         if not isinstance(content, str) or not 0 < len(content) <= _LONGEST_ADDED:
@@ -245,12 +248,28 @@ def _affixes_are_short(model: Mapping[str, Any]) -> bool:
     return all(affix is None or (isinstance(affix, str) and len(affix) <= _LONGEST_AFFIX) for affix in affixes)
 
 
+def _lists_few_tokens(settings: Any) -> bool:
+    """Return whether the tokens that `settings` may add are few and short."""
+    if not isinstance(settings, Mapping):
+        return False
+    values = [value for key, value in settings.items() if key != "chat_template"]
+    return _longest(settings) <= _MAX_ADDED and _characters(values) <= _MAX_ADDED_CHARACTERS
+
+
 def _longest(value: Any) -> int:
     """Return the length of the longest list or object in `value`."""
-    longest, waiting = 0, [value]
+    return max((len(each) for each in _nested(value) if isinstance(each, list | Mapping)), default=0)
+
+
+def _characters(value: Any) -> int:
+    """Return the characters of all texts in `value`."""
+    return sum(len(each) for each in _nested(value) if isinstance(each, str))
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    """Yield `value` and all that is in its lists and objects."""
+    waiting = [value]
     while waiting:
-        each = waiting.pop()
+        yield (each := waiting.pop())
         if isinstance(each, list | Mapping):
-            longest = max(longest, len(each))
             waiting.extend(each.values() if isinstance(each, Mapping) else each)
-    return longest
