@@ -8,12 +8,12 @@ response.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from mlxk_core.api.generation import Completion, Event, GenerationRequest, GenerationService
+    from mlxk_core.api.generation import Completion, Event, Generation, GenerationRequest, GenerationService
     from mlxk_core.api.host import Host
     from mlxk_core.api.models import Model
 
@@ -316,6 +316,13 @@ class ServerContext(Protocol):
         is sent has a status of its own; a later one, as when the server shuts down, is written with `stream_error` as
         the last piece, or closes the connection without it. Work that ends early because it was cancelled raises an
         error (`Cancellation.check`): what ends without one counts as complete.
+        """
+
+    def events(self, generation: Generation, request: GenerationRequest) -> Iterator[Event]:
+        """Yield the events of `generation`, which runs `request` without a connection to write them to.
+
+        Like iterating over it, but the prompt is prepared where those of other responses are: few at once, by turns of
+        `request.client`. Raises what the generation raises.
         """
 
     def hold(self, req: Any, size: int) -> None:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from mlxk_responses import plugin as responses
 from mlxk_testing.fake_engine import FakeBackend, FakeDetokenizer, FakeTokenizer, Script
 from tests.serve.conftest import until
 
@@ -64,7 +65,7 @@ class Gate(FakeBackend):
 def gate(host, engine, kit):
     gate = Gate()
     host.register(gate, name="gate")
-    kit.cached_fake("gate", kind="gate")
+    kit.cached_fake("gate", kind="gate", context=1 << 19)
     yield gate
     gate.opened.set()
 
@@ -122,6 +123,18 @@ def test_small_requests_do_not_wait_for_large_texts(client, gate):
     gate.opened.set()
     for sock in socks:
         sock.close()
+
+
+def test_large_prompts_of_background_responses_are_prepared_by_turns_of_the_clients(host, serve, gate):
+    host.register(responses, name="responses")
+    client = serve().client
+    body = {"model": "gate", "input": "x" * 300_000, "background": True, "max_output_tokens": 1}
+    ids = [client.post("/v1/responses", body).json["id"] for _ in range(3)]
+    assert gate.encoding.acquire(timeout=60)
+    assert not gate.encoding.acquire(timeout=1)  # one at a time
+    gate.opened.set()
+    for id in ids:
+        until(lambda id=id: client.get(f"/v1/responses/{id}").json["status"] == "incomplete")
 
 
 def test_each_token_that_occurs_is_decoded_once(client, gate):

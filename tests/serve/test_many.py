@@ -307,6 +307,21 @@ def test_large_bodies_of_open_requests_share_a_number_of_bytes_and_one_client_ha
     kit.until(lambda: first.chat(**large).status != 503)
 
 
+def test_prompts_that_wait_count_for_the_bytes_of_their_client(serve, engine, kit):
+    """A request that continues a stored conversation may have 150 bytes, and its prompt 8 MB."""
+    client = serve(limits={"open_bodies": 64 << 10, "free_body": 1 << 10}).client
+    engine.script.hang.set()
+    try:
+        with contextlib.closing(client.begin_chat("x" * 3000)):
+            kit.until(lambda: client.status()["responses"] == 1)
+            rejected = client.chat("x" * 3000)
+            assert (rejected.status, rejected.error["code"]) == (503, "too_many_bodies")
+            with contextlib.closing(client.begin_chat()):
+                kit.until(lambda: client.status()["responses"] == 2)
+    finally:
+        engine.script.hang.clear()
+
+
 @pytest.mark.parametrize("prompts", [1, 2])
 def test_token_ids_of_requests_that_wait_are_kept_without_objects(serve, engine, kit, prompts):
     """Each collection of garbage visits all items of a list."""

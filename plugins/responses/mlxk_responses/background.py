@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import msgspec
 
 from mlxk_core.api.errors import EngineFailure, MlxkError, PluginFailure, kind_of
-from mlxk_core.api.generation import Generation
+from mlxk_core.api.generation import Event, Generation
 from mlxk_core.api.server import Cancellation, ErrorInfo
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.event_log import EventLog
@@ -22,6 +22,9 @@ _KEPT = 64
 """Finished runs whose events can still be streamed."""
 _PULSE = 15.0
 _LARGEST_PIECE = 16 << 10
+Submit = Callable[[], Generation]
+Read = Callable[[Generation], Iterator[Event]]
+"""Yields the events of a generation."""
 
 
 class Run:
@@ -67,14 +70,14 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout=30)
 
-    def start(self, submit: Callable[[], Generation], encoder: ResponsesEncoder, on_end: Callable[[], None]) -> bytes:
+    def start(self, submit: Submit, read: Read, encoder: ResponsesEncoder, on_end: Callable[[], None]) -> bytes:
         """Go on by itself and call `on_end` after the last event. Return the response object as it begins, `queued`.
         Raises what `submit` raises."""
         self._take(encoder, encoder.begin())
         begun = self._body
         submitted: SimpleQueue[BaseException | None] = SimpleQueue()
         # Not on the request's thread: what that submits ends with its connection.
-        work = (submit, encoder, submitted, on_end)
+        work = (submit, read, encoder, submitted, on_end)
         threading.Thread(target=self._execute, args=work, name="mlxk-background", daemon=True).start()
         if (error := submitted.get()) is not None:
             raise error
@@ -82,7 +85,8 @@ class Run:
 
     def _execute(
         self,
-        submit: Callable[[], Generation],
+        submit: Submit,
+        read: Read,
         encoder: ResponsesEncoder,
         submitted: SimpleQueue[BaseException | None],
         on_end: Callable[[], None],
@@ -96,7 +100,7 @@ class Run:
         submitted.put(None)
         try:
             with generation:
-                for event in generation:
+                for event in read(generation):
                     self._take(encoder, encoder.piece(0, event))
         except Exception as error:
             if not isinstance(error, MlxkError):
@@ -185,9 +189,9 @@ class Runs:
         full = sum(run.size for run in running) >= self._bounds.bytes
         return full or len(mine) >= places or sum(run.size for run in mine) >= self._bounds.bytes // 2
 
-    def start(self, run: Run, submit: Callable[[], Generation], encoder: ResponsesEncoder) -> bytes:
+    def start(self, run: Run, submit: Submit, read: Read, encoder: ResponsesEncoder) -> bytes:
         """Run `run` in the background, and return what `Run.start` does. Raises what `submit` raises."""
-        begun = run.start(submit, encoder, self._drop_ended)
+        begun = run.start(submit, read, encoder, self._drop_ended)
         with self._lock:
             self._runs[run.id] = run
         self._drop_ended()

@@ -125,9 +125,11 @@ class Responses:
         client = self._server.client(req).id
         if self._runs.full(client, self._server.settings.places):
             raise self._server.service.full()
-        submit = partial(self._server.service.submit, replace(generation, client=client))
+        generation = replace(generation, client=client)
+        submit = partial(self._server.service.submit, generation)
+        read = partial(self._server.events, request=generation)
         run = Run(response.id, owner, client, request_size=prompt_size(generation))
-        begun = self._runs.start(run, submit, encoder)
+        begun = self._runs.start(run, submit, read, encoder)
         if request.stream:
             _follow(self._server, req, resp, run, -1)
         else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
 import falcon
 
-from mlxk_core.api.generation import GenerationRequest, GenerationService
+from mlxk_core.api.generation import Event, Generation, GenerationRequest, GenerationService
 from mlxk_core.api.hooks import ServerExtensionSpec
 from mlxk_core.api.host import Host
 from mlxk_core.api.server import (
@@ -156,6 +156,9 @@ class Context:
             waits=waits,
             stream_error=stream_error and self._guard.stream_error(stream_error),
         )
+
+    def events(self, generation: Generation, request: GenerationRequest) -> Iterator[Event]:
+        return self._responder.events(generation, request)
 
     def hold(self, req: falcon.Request, size: int) -> None:
         self._responder.hold(req, size)

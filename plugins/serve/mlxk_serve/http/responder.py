@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import falcon
 
-from mlxk_core.api.generation import GenerationRequest, GenerationService, prompt_size
+from mlxk_core.api.generation import Event, Generation, GenerationRequest, GenerationService, prompt_size
+from mlxk_core.api.models import model_context_length
 from mlxk_core.api.server import Client, ErrorEncoder, ResponseEncoder
 from mlxk_serve.config import ServeConfig
 from mlxk_serve.http.admission import Admission
@@ -18,6 +19,7 @@ from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.generation_response import GenerationResponse, MapError, Pools, Timeouts
 from mlxk_serve.http.held_events import HeldEvents
+from mlxk_serve.http.preparation import read_events
 from mlxk_serve.http.response_thread import ResponseThread
 from mlxk_serve.http.tasks import ON_DISCONNECT
 from mlxk_serve.http.thread_pool import ThreadPool
@@ -36,6 +38,8 @@ _LARGE_WORK_THREADS = 8  # more, since work may also wait, for example for a mod
 _LARGE = 256 << 10
 """Characters of a large prompt, bytes of a large body."""
 _WORK_THREADS = 64
+_TOKEN_BYTES = 8
+"""Of a prompt that waits. A character is a token at most, and a prompt has no more of them than the context."""
 
 
 class Responder:
@@ -88,7 +92,10 @@ class Responder:
         record: RequestRecord = req.context.record
         if record.model is None and requests:
             record.model = requests[0].model.name
-        client, count, size = self.client(req).id, len(requests), self._counted_size(req)
+        sizes = _prompt_sizes(requests)
+        most_tokens = sum(min(size, model_context_length(request.model) or size) for request, size in sizes)
+        client, count = self.client(req).id, len(requests)
+        size = self._counted_size(req, _TOKEN_BYTES * most_tokens)
         self.admission.enter(client, count, size)
         try:
             generations = self._service.submit_all([replace(request, client=client) for request in requests])
@@ -107,7 +114,7 @@ class Responder:
             pools=self._pools,
             held_events=HeldEvents(self._logprobs),
             client=client,
-            large=any(prompt_size(request) > _LARGE for request in requests),
+            large=any(size > _LARGE for _, size in sizes),
             on_end=self._closing(req, client, count, size),
         )
         self._hand_over(req, resp, response, encoder.content_type if stream else falcon.MEDIA_JSON, stream)
@@ -148,6 +155,11 @@ class Responder:
             on_end=on_end,
         )
         self._hand_over(req, resp, response, content_type, stream)
+
+    def events(self, generation: Generation, request: GenerationRequest) -> Iterator[Event]:
+        """Yield the events of `generation`, which runs `request`; its prompt is prepared where all others are."""
+        large = prompt_size(request) > _LARGE
+        return read_events(generation, self._pools.prepare_large if large else self._pools.prepare, request.client)
 
     def hold(self, req: falcon.Request, size: int) -> None:
         """Count `size` bytes that the work of the response to `req` holds until it ends. Raises `ApiError`: 400, or 503
@@ -196,10 +208,10 @@ class Responder:
         if cut:
             response.cut()
 
-    def _counted_size(self, req: falcon.Request) -> int:
-        """Return how much the body counts for admission."""
+    def _counted_size(self, req: falcon.Request, prompts: int = 0) -> int:
+        """Return how much the body counts for admission, and `prompts`, the bytes of the prompts made of it."""
         size: int = req.context.body_size
-        return max(0, size - self._free_body)
+        return max(0, size + prompts - self._free_body)
 
     def _closing(self, req: falcon.Request, client: str, count: int, size: int) -> Callable[[OpenResponse], None]:
         """Return what is called when the response to `req` is over: `count` places of `client` become free, and the
@@ -219,3 +231,9 @@ class Responder:
         on_disconnect = req.env.get(ON_DISCONNECT)
         if on_disconnect is not None:  # absent in `falcon.testing`
             on_disconnect(callback)
+
+
+def _prompt_sizes(requests: Sequence[GenerationRequest]) -> list[tuple[GenerationRequest, int]]:
+    """Return the first of the requests with each prompt, and the size of that in characters."""
+    first = {id(request.prompt): request for request in reversed(requests)}
+    return [(request, prompt_size(request)) for request in first.values()]
