@@ -66,6 +66,26 @@ def test_keys_that_are_repeated_for_every_head_are_counted(tmp_path, network):
     assert costs.of_context >= 64 * 32
 
 
+INDEXED = {
+    "model_type": "deepseek_v32", "vocab_size": 258, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "num_key_value_heads": 1, "index_n_heads": 200, "index_head_dim": 8, "index_topk": 600, "q_lora_rank": 4,
+    "kv_lora_rank": 4, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 4, "intermediate_size": 4,
+    "moe_intermediate_size": 4, "n_routed_experts": None, "n_shared_experts": None, "first_k_dense_replace": 1,
+    "max_position_embeddings": 100000, "rope_scaling": None, "rms_norm_eps": 1e-5,
+}  # fmt: skip
+
+
+def test_what_begins_after_hundreds_of_tokens_is_counted(tmp_path, network):
+    """The index of DeepSeek V3.2 has scores of its own once the context is longer than what it selects."""
+    runtime.start()
+    from mlxk_mlx.loading.step_trace import trace_steps
+
+    read, _ = read_network(Model(name="indexed", path=network(tmp_path / "indexed", **INDEXED)))
+    costs = trace_steps(read, ENOUGH)
+    assert costs.of(16, 2000).peak > 16 * 2000 * 200
+    assert costs.of(16, 2000).operations > costs.measured[1][1].operations + 200
+
+
 def test_each_row_needs_the_memory_of_its_part_of_a_step(tmp_path, network):
     def needed(engine):
         rows = [Row(id=number, prompt=[5] * 400, max_tokens=4, sampling=Sampling()) for number in (1, 2, 3)]

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 from mlxk_core.api.generation import machine_memory
 from mlxk_mlx.loading import runtime
 
-CONTEXT = 256
-"""Tokens of the context with which the growth of a step's cost is measured."""
 SEVERAL = 16
 """Tokens of a step with which the growth is measured for any step of more than one."""
 _PEAK = 320_000_000
@@ -31,11 +29,16 @@ class StepCost(NamedTuple):
         """Return the cost between the two, or beyond the other one."""
         return StepCost(*(mine + part * (theirs - mine) for mine, theirs in zip(self, other, strict=True)))
 
-    def with_peak(self, more: float) -> StepCost:
-        return self._replace(peak=self.peak + more)
+    def plus(self, more: StepCost, peak: float) -> StepCost:
+        """Return the cost of both together, and `peak` besides."""
+        peak += self.peak + more.peak
+        return StepCost(peak, self.work + more.work, self.operations + more.operations)
 
     def within(self, limit: StepCost) -> bool:
         return all(mine <= most for mine, most in zip(self, limit, strict=True))
+
+
+NOTHING = StepCost(0, 0, 0)
 
 
 def step_limit() -> StepCost:
@@ -55,29 +58,30 @@ class StepCosts:
     of_context: float = 0.0
     of_context_for_several: float = 0.0
     work_of_context: float = 0.0
-    of_state: float = 0.0
+    of_state: StepCost = NOTHING
 
     def as_json(self) -> list[Any]:
         """Return the costs as JSON values: they come from a process that may say anything."""
         steps = [[tokens, *cost] for tokens, cost in self.measured]
-        return [steps, self.of_context, self.of_context_for_several, self.work_of_context, self.of_state]
+        return [steps, self.of_context, self.of_context_for_several, self.work_of_context, [*self.of_state]]
 
     @classmethod
     def of_json(cls, value: list[Any]) -> StepCosts:
         """Return what `as_json` returned."""
         measured, *others = value
         steps = tuple((int(tokens), StepCost(*map(float, cost))) for tokens, *cost in measured)
-        of_context, for_several, work, state = map(float, others)
-        return cls(steps, of_context, for_several, work, state)
+        *growth, state = others
+        of_context, for_several, work = map(float, growth)
+        return cls(steps, of_context, for_several, work, StepCost(*map(float, state)))
 
     def of(self, tokens: int, context: int) -> StepCost | None:
         """Return the cost of a step of `tokens` after `context` tokens; None if it was too large to be measured."""
         if tokens <= 1:
-            return self.measured[0][1].with_peak(self.of_context * context + self.of_state)
-        growth = self.of_context_for_several * context * max(1.0, tokens / SEVERAL) + self.of_state
+            return self.measured[0][1].plus(self.of_state, self.of_context * context)
+        growth = self.of_context_for_several * context * max(1.0, tokens / SEVERAL)
         for (fewer, less), (more, most) in zip(self.measured, self.measured[1:], strict=False):
             if tokens <= more:
-                return less.towards(most, (tokens - fewer) / (more - fewer)).with_peak(growth)
+                return less.towards(most, (tokens - fewer) / (more - fewer)).plus(self.of_state, growth)
         return None
 
     def largest(self, tokens: int, context: int, limit: StepCost) -> int:

@@ -6,15 +6,16 @@ For a process of its own: the weights of the network are lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mlx.utils import tree_map
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlxk_mlx.engine.step_costs import CONTEXT, SEVERAL, StepCost, StepCosts
+from mlxk_mlx.engine.step_costs import NOTHING, SEVERAL, StepCost, StepCosts
 
 _STEPS = (1, SEVERAL, 64, 256, 512)
 _SCATTERED = frozenset({"AsStrided", "Broadcast", "Slice", "Split", "Transpose"})
@@ -23,7 +24,11 @@ _VIEWS = _SCATTERED | _RESHAPED | {"Depends", "ExpandDims", "Squeeze", "StopGrad
 """Operations whose results share the memory of their inputs; those that reshape copy what is scattered in it."""
 _PRODUCTS = 128
 """So many products take as long as to compute a number in another way."""
-_NOTHING = StepCost(0, 0, 0)
+_CONTEXTS, _SHORT_CONTEXTS = (256, 1 << 13, 1 << 17), (128, 256)
+"""Tokens with which the growth of the cost of a step is measured, and those where a network loops over its tokens: it
+would take minutes."""
+_MORE_OPERATIONS = 1.25
+"""How many times as many a long step of such a network has."""
 
 
 def trace_steps(network: Any, limit: StepCost) -> StepCosts:
@@ -40,35 +45,44 @@ def trace_steps(network: Any, limit: StepCost) -> StepCosts:
             measured.append((tokens, _cost(network, tokens)))
         if not measured[0][1].within(limit):
             return StepCosts(tuple(measured))
-        one, several = (_growth(network, tokens) for tokens in (1, SEVERAL))
-        state = max(
-            growth.first.peak - CONTEXT * growth.each.peak - cost.peak
-            for growth, (_, cost) in zip((one, several), measured, strict=False)
+        first, last = measured[0][1], measured[-1][1]
+        loops = first.operations * _MORE_OPERATIONS < last.operations
+        contexts = _SHORT_CONTEXTS if loops else _CONTEXTS
+        one, several = (
+            _growth(network, tokens, cost, contexts) for (_, cost), tokens in zip(measured, (1, SEVERAL), strict=False)
         )
+        of_state = StepCost(*map(max, one.state, several.state))
         return StepCosts(
-            tuple(measured), one.each.peak, several.each.peak, several.each.work / SEVERAL, of_state=max(0.0, state)
+            tuple(measured), one.each.peak, several.each.peak, several.each.work / SEVERAL, of_state=of_state
         )
 
 
 def _expected(measured: list[tuple[int, StepCost]], tokens: int) -> StepCost:
     """Return the least that a step will cost; tracing takes as long as there are operations."""
     if len(measured) < 2:
-        return measured[0][1] if measured else _NOTHING
+        return measured[0][1] if measured else NOTHING
     (fewer, less), (more, most) = measured[-2:]
     return less.towards(most, (tokens - fewer) / (more - fewer))
 
 
 class _Growth(NamedTuple):
-    """What a step costs `first`, after `CONTEXT` tokens, and what `each` token of the context adds."""
+    """What `each` token of the context adds to a step; `state`, what any context adds: a state, or operations."""
 
-    first: StepCost
     each: StepCost
+    state: StepCost
 
 
-def _growth(network: Any, tokens: int) -> _Growth:
-    shorter, longer = (_cost(network, tokens, context) for context in (CONTEXT, 2 * CONTEXT))
-    each = (max(0.0, (more - less) / CONTEXT) for less, more in zip(shorter, longer, strict=True))
-    return _Growth(shorter, StepCost(*each))
+def _growth(network: Any, tokens: int, alone: StepCost, contexts: Sequence[int]) -> _Growth:
+    """Return the growth by the steepest of the sections between `contexts`: some parts of a network begin with
+    thousands of tokens. `alone` is the cost of a step without any."""
+    costs = [_cost(network, tokens, context) for context in contexts]
+    slopes = [
+        [max(0.0, (more - less) / (longer - shorter)) for less, more in zip(*pair, strict=True)]
+        for pair, (shorter, longer) in zip(pairwise(costs), pairwise(contexts), strict=True)
+    ]
+    each = StepCost(*map(max, zip(*slopes, strict=True)))
+    peak = costs[0].peak - contexts[0] * each.peak - alone.peak
+    return _Growth(each, StepCost(max(0.0, peak), 0, max(0.0, costs[-1].operations - alone.operations)))
 
 
 @contextmanager

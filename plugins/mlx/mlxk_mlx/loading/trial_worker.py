@@ -53,9 +53,9 @@ def try_network(model: Model) -> dict[str, Any]:
     costs = None
     with _LockWatch() as watch:
         try:
-            with limited_time(_CPU_SECONDS), _no_values(), translated_errors(model), observe(lambda: None):
+            with limited_time(_CPU_SECONDS), _no_evaluation(), translated_errors(model), observe(lambda: None):
                 network, _ = read_network(model)
-            with limited_time(_TRACE_SECONDS), _no_values():
+            with limited_time(_TRACE_SECONDS), _no_evaluation("item", "tolist", "__bool__"):
                 costs = _traced(network)
         except (MemoryError, InsufficientMemory):
             return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
@@ -79,14 +79,17 @@ def _traced(network: Any) -> StepCosts:
 
 
 @contextmanager
-def _no_values() -> Iterator[None]:
-    """Raise `_Evaluated` where a value of an array is asked for: it may take the whole model to compute it."""
+def _no_evaluation(*methods: str) -> Iterator[None]:
+    """Raise `_Evaluated` where arrays are evaluated, which may take the whole model, or for these `methods` of one.
+
+    While a network is built it may ask for single values of its weights.
+    """
     import mlx.core as mx
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise _Evaluated
 
-    places = [(mx, "eval"), (mx, "async_eval"), *((mx.array, name) for name in ("item", "tolist", "__bool__"))]
+    places = [(mx, "eval"), (mx, "async_eval"), *((mx.array, name) for name in methods)]
     originals = [(owner, name, getattr(owner, name)) for owner, name in places]
     for owner, name in places:
         setattr(owner, name, refuse)
