@@ -46,6 +46,7 @@ def test_numbers_that_take_long_to_read_count_for_many():
         assert json_shape(f"[{number}, {number}]".encode()).long_numbers >= 200, number
     assert json_shape(b"[" + b"7" * 4300 + b"]").values > 3000 * json_shape(b"[7, 7]").values
     assert json_shape(b"[1e23, 9007199254740993.0]").long_numbers == 8
+    assert json_shape(b"[445014771701440.280266e91]").long_numbers == 32
     assert json_shape(b'[1234567890, 0.1, -12.5, "1e308 or 1e309"]').long_numbers == 0
 
 
