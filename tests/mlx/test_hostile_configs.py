@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -241,3 +242,25 @@ def test_a_list_or_a_text_in_the_place_of_a_number_is_an_error(tmp_path, field, 
     found = outcome(folder)
     assert field in found
     assert len(found) < 1000
+
+
+def empty_tensors(folder, name):
+    """Replace the weights by 30,000 tensors without a number."""
+    header = {name.format(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(30_000)}
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+def test_far_more_tensors_than_the_network_can_have_are_an_error(tmp_path):
+    """mlx-lm would read all of them before it compares names, with the interpreter locked."""
+    folder = random_model(tmp_path / "odd")
+    empty_tensors(folder, "model.layers.{}.weight")
+    assert "30,000 tensors" in outcome(folder)
+
+
+def test_names_of_many_numbers_are_an_error(tmp_path):
+    """Comparing them would take minutes."""
+    folder = random_model(tmp_path / "odd")
+    edit(folder, num_experts=512)
+    empty_tensors(folder, "0." * 70 + "{}")
+    assert "too many parts" in outcome(folder)

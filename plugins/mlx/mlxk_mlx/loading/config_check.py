@@ -21,6 +21,12 @@ _MOST_ITERATIONS = 4096
 _SIZES = re.compile(
     r"(^|_)(layers?|heads?|experts?|blocks?|groups?|labels)($|_)|(^|_)(hidden_size|vocab_size|d_model|n_embd)$"
 )
+_EXPERTS = re.compile(r"(^|_)experts($|_)")
+_MOST_TENSORS = 20_000
+"""Besides those of layers and experts. Reading 30,000 keeps the interpreter locked for half a second."""
+_TENSORS_OF_LAYER = 64
+_TENSORS_OF_EXPERT = 12
+"""In each layer. Kimi K2 Thinking has 9: three matrices, packed, each with scales and its shape."""
 _FACTOR = 32
 """No size in a config exceeds the longest axis of a tensor by more: weights are packed 32 to a number at most."""
 _MAX_STOP_TOKENS = 1024
@@ -52,7 +58,7 @@ def _implausible(model: Model) -> str | None:
             return f"{key} is {_show(value)}, and the weights have {len(tensors):,} tensors"
         if _SIZES.search(key) and value > limit:
             return f"{key} is {_show(value)}, and the longest axis of a tensor is {longest:,}"
-    if reason := _too_deep(model.config):
+    if reason := _too_deep(model.config) or _too_many_tensors(model):
         return reason
     if reason := _reads_outside(model):
         return reason
@@ -80,6 +86,18 @@ def _too_deep(config: Mapping[str, Any]) -> str | None:
         if most is not None and value * layers > most:
             return f"{key} is {_show(value)}, for each of {_show(layers)} layers (at most {most:,} together)"
     return None
+
+
+def _too_many_tensors(model: Model) -> str | None:
+    """Return why the weights cannot all belong to the network, or None. Reading them takes the longer the more they
+    are, and mlx-lm reads all before it compares their names."""
+    numbers = list(_numbers(model.config))
+    layers = sum(max(0, value) for key, value in numbers if _LAYERS.search(key))
+    experts = max((value for key, value in numbers if _EXPERTS.search(key)), default=0)
+    most = _MOST_TENSORS + layers * (_TENSORS_OF_LAYER + _TENSORS_OF_EXPERT * max(0, experts))
+    if len(model.weights.tensors) <= most:
+        return None
+    return f"the weights have {len(model.weights.tensors):,} tensors, its network at most {int(most):,}"
 
 
 def _reads_outside(model: Model) -> str | None:

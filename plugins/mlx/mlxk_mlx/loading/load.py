@@ -21,7 +21,7 @@ from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
 from mlxk_mlx.loading.network_trial import NetworkTrial
-from mlxk_mlx.loading.tensor_names import missing_numbers
+from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
 from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
@@ -157,8 +157,8 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_quantization_file(model)
     check_weights(model)
-    _check_names(model)
     check_config(model)
+    _check_names(model, alive)
     model.check_unchanged()
     network, config = load_model(
         model.path, lazy=True, model_config=headless_weights.settings(model), get_model_classes=classes
@@ -181,11 +181,22 @@ def _check_quantization_file(model: Model) -> None:
         ) from error
 
 
-def _check_names(model: Model) -> None:
-    """Raise `BrokenModel` for a number in the names of tensors that the others do not lead up to."""
-    if name := missing_numbers(model.weights.tensors):
-        shown = name if len(name) <= _LONGEST_REASON else f"{name[:_LONGEST_REASON]}…"
-        raise BrokenModel(f"`{model.name}` is damaged: the tensors before {shown} are missing.", model=model.name)
+def _check_names(model: Model, alive: Callable[[], None]) -> None:
+    """Raise `BrokenModel` for a name of a tensor that is too deep, and for a number in one that the others do not lead
+    up to."""
+    names = model.weights.tensors
+    if name := deep_name(names):
+        raise BrokenModel(
+            f"`{model.name}` is damaged: the name of the tensor {_shown(name)} has too many parts.", model=model.name
+        )
+    if name := missing_numbers(names, alive):
+        raise BrokenModel(
+            f"`{model.name}` is damaged: the tensors before {_shown(name)} are missing.", model=model.name
+        )
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _LONGEST_REASON else f"{name[:_LONGEST_REASON]}…"
 
 
 @contextmanager
