@@ -75,6 +75,8 @@ class ChildProcess:
         for ours, _ in pairs:
             with ours:  # the files keep the socket open
                 self._lanes.append((ours.makefile("wb"), ours.makefile("rb")))
+        for writer, _ in self._lanes:
+            os.set_blocking(writer.fileno(), False)  # a child that was stopped does not read
 
     @property
     def alive(self) -> bool:
@@ -164,10 +166,10 @@ class ChildProcess:
         reader: IO[bytes],
         waiting: Callable[[], None],
     ) -> bytes | None:
+        left = _TimeLeft(seconds)
         try:
-            writer.write(message)
-            writer.flush()
-            body = _read_message(reader, _TimeLeft(seconds), waiting)
+            written = _write(writer, message, left, waiting)
+            body = _read_message(reader, left, waiting) if written else None
         except OSError:  # it has ended, or was killed
             body = b""
         if body is None:
@@ -199,6 +201,25 @@ class _TimeLeft:
         found = poll.poll(min(self.seconds, _POLL_SECONDS) * 1000)
         self.seconds -= min(time.monotonic() - began, _LONGEST_POLL)
         return bool(found)
+
+
+def _write(stream: IO[bytes], message: bytes, left: _TimeLeft, waiting: Callable[[], None]) -> bool:
+    """Write a message to the descriptor of `stream`, which does not block. Return False when the time is up."""
+    descriptor = stream.fileno()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    rest = memoryview(message)
+    while rest:
+        if left.seconds <= 0:
+            return False
+        if not left.wait(poll):
+            waiting()
+            continue
+        try:
+            rest = rest[os.write(descriptor, rest[:_CHUNK]) :]
+        except BlockingIOError:
+            continue
+    return True
 
 
 def _read_message(stream: IO[bytes], left: _TimeLeft, waiting: Callable[[], None]) -> bytes | None:
