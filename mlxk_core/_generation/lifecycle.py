@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
+from mlxk_core._generation.event_backlog import EventBacklog
 from mlxk_core._generation.events import FinishReason, Timings, Usage
 from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._host.plugin import Plugin
@@ -64,7 +64,8 @@ _FUNCTIONS = {
 
 
 class Lifecycle:
-    """Passes events to the listeners, in order, on a thread of its own: a slow listener delays no request.
+    """Passes events to the listeners, in order, on a thread of its own: a slow listener delays no request. Events are
+    dropped while too many wait for it.
 
     Without listeners `emit` does nothing and no thread is started.
     """
@@ -75,7 +76,7 @@ class Lifecycle:
             for owner, listener in listeners
         ]
         self._isolation = isolation
-        self._events: SimpleQueue[LifecycleEvent | None] = SimpleQueue()
+        self._events = EventBacklog()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -94,7 +95,7 @@ class Lifecycle:
     def close(self, timeout: float) -> None:
         """Wait until the listeners have seen every event, at most `timeout` seconds."""
         if self._thread is not None:
-            self._events.put(None)
+            self._events.end()
             self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -104,6 +105,7 @@ class Lifecycle:
                 listen: Callable[[Any], Any] | None = functions[function]
                 if listen is not None:
                     self._call(owner, f"{function} of {name}", listen, event)
+            self._events.done()
 
     def _call(self, owner: Plugin, what: str, listen: Callable[[Any], Any], event: LifecycleEvent) -> None:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from mlxk_core.api import LifecycleListener, hookimpl
-from mlxk_core.api.errors import EngineFailure
+from mlxk_core.api.errors import ContextLengthExceeded, EngineFailure
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -73,3 +74,24 @@ def test_a_listener_that_raises_harms_no_request_and_is_on_record(house):
     assert "on_finish" in [name for name, _ in seen]
     [record] = (record for record in house.host.plugins() if record.name == "watching")
     assert "on_load of broken raised ZeroDivisionError" in record.reason
+
+
+@pytest.mark.parametrize(("characters", "most"), [(3000, 1100), (3_000_000, 6)])
+def test_events_that_wait_for_a_listener_are_limited(house, caplog, characters, most):
+    """A webhook whose host does not answer kept every request in memory."""
+    seen, go_on = [], threading.Event()
+
+    def wait(event):
+        go_on.wait(house.GRACE)
+        seen.append(event.request.prompt)
+
+    house.host.register(listeners(LifecycleListener(name="slow", on_request=wait)), name="watching")
+    house.open(fake_backend("Hello."), queue=2000)
+    model = house.model(context=16)
+    for _ in range(2 * most):
+        with pytest.raises(ContextLengthExceeded):
+            house.ask(model, "x" * characters).result()
+    go_on.set()
+    house.service.close(house.GRACE)
+    assert 0 < len(seen) < most
+    assert "events were dropped" in caplog.text
