@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -95,8 +97,22 @@ class Client:
 
     @property
     def id(self) -> str:
-        """Identifies the client: its key if there is one, else its address."""
-        return self.key or self.address
+        """Identifies the client: its key if there is one, else its address, or the network of it that one machine has:
+        64 bits of IPv6, and all of loopback."""
+        return self.key or _network(self.address)
+
+
+@lru_cache(maxsize=1024)
+def _network(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:  # of a Unix socket
+        return address
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    if found.is_loopback:
+        return "loopback"
+    return str(ip_network((int(found) >> 64 << 64, 64))) if isinstance(found, IPv6Address) else str(found)
 
 
 class Cancellation(Protocol):
