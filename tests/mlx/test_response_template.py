@@ -111,7 +111,9 @@ def test_a_block_that_the_prompt_closed_costs_no_reasoning_tokens(read, tmp_path
     assert made.channel is not Channel.REASONING
 
 
-@pytest.mark.parametrize("opener", [[f"<{number}>" for number in range(600)], "<" * 40_000])
+@pytest.mark.parametrize(
+    "opener", [[f"<{number}>" for number in range(600)], "<" * 40_000, "<" + "()" * 200, "<" + "[a-z]?" * 100]
+)
 def test_a_template_that_is_too_large_leaves_the_text_whole(read, tmp_path, opener):
     """Its parser was built for hours, also after the client had left."""
     template = {
