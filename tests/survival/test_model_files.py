@@ -289,6 +289,10 @@ HOSTILE = {
         "broken_model",
     ),
     "a device as a file": (lambda f: (f / "special_tokens_map.json").symlink_to("/dev/zero"), "broken_model"),
+    "special tokens of many names": (
+        lambda f: edit(f, "tokenizer_config.json", **{f"k{number}_token": "s" * 900 for number in range(100)}),
+        "broken_model",
+    ),
     "a special token of three megabytes": (
         lambda f: edit(f, "tokenizer_config.json", eos_token="e" * 3_000_000),
         "broken_model",

@@ -21,6 +21,8 @@ _SHORT = 1 << 12
 _EXPANSION = 4
 """How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes 18 characters
 of one ligature."""
+_MOST_SPECIAL = 1 << 16
+"""Characters of all named special tokens and their names; those of models with images and sounds have 1,000."""
 _LONG, _VERY_LONG = 1 << 16, 1 << 20
 _LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
 """Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""
@@ -49,8 +51,22 @@ class LoadedTokenizer:
 
     @classmethod
     def of(cls, hf: Any) -> LoadedTokenizer:
-        """Return a transformers tokenizer that is used in this process."""
-        return cls(hf.special_tokens_map, hf.eos_token_id, lambda size: TokenizerAdapter(hf, vocab_size=size))
+        """Return a transformers tokenizer that is used in this process. Raises what `named_special_tokens` does."""
+        return cls(named_special_tokens(hf), hf.eos_token_id, lambda size: TokenizerAdapter(hf, vocab_size=size))
+
+
+def named_special_tokens(hf: Any) -> dict[str, Any]:
+    """Return the special tokens of a transformers tokenizer by name, which each rendering of a conversation is sent.
+
+    Raises `BrokenModel` if they have too many characters.
+    """
+    named: dict[str, Any] = dict(hf.special_tokens_map)
+    characters = sum(len(name) + sum(map(len, text)) for name, text in named.items())
+    if characters > _MOST_SPECIAL:
+        raise BrokenModel(
+            f"The named special tokens of the tokenizer have {characters:,} characters (at most {_MOST_SPECIAL:,})."
+        )
+    return named
 
 
 class TokenizerAdapter:

@@ -28,7 +28,7 @@ from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError, SystemLimit
 from mlxk_core.api.processes import announce, encode_message, pack_ids, read_message, unpack_ids
 from mlxk_mlx.engine.child_limits import limit_process, memory_limit, peak_memory
-from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+from mlxk_mlx.engine.tokenizer import TokenizerAdapter, named_special_tokens
 
 MEMORY_LIMIT = 4 << 30
 """Address space in bytes. macOS does not enforce it; there the time limit is the only one."""
@@ -62,7 +62,7 @@ class Service:
         if table is not None and sum(map(len, table)) > _MAX_PIECES:
             raise LimitExceeded(f"its tokens have more than {_MAX_PIECES >> 20} MiB of text")
         return {
-            "special_tokens": dict(hf.special_tokens_map),
+            "special_tokens": named_special_tokens(hf),
             "eos_token_id": hf.eos_token_id,
             "pieces": None if table is None else [piece.decode("latin-1") for piece in table],
             "strip": self._adapter.strip,
