@@ -101,6 +101,12 @@ def test_each_row_needs_the_memory_of_its_part_of_a_step(tmp_path, network):
     assert third > 2.5 * alone
 
 
+def test_inputs_of_an_embedding_need_the_memory_of_their_part_of_a_step(tmp_path, network):
+    model = Model(name="gear", path=network(tmp_path / "gear", **GEAR))
+    with EngineHarness(lambda model, context: load(model, replace(context, shared=True)), model) as harness:
+        assert harness.run(lambda engine: engine.input_bytes([400, 2, 2])) > 3 * 4 * 400 * 64 * 32
+
+
 def test_wide_heads_make_a_context_cost_more(tmp_path):
     """256 tokens of a file of 34 MB, with heads of 4,096, took minutes in one step."""
     narrow, wide = (traced(tmp_path / str(size), head_dim=size) for size in (16, 2048))

@@ -11,9 +11,9 @@ from mlxk_core.api import GGUFHeader
 _MAX_TOKENS = 1 << 16
 _MAX_MERGES = 1 << 17
 _MAX_CHARACTERS = 1 << 20  # of all tokens; of all merges twice as many
-# Added tokens become a trie, locked as well: 5 us a character.
+# Added tokens become a trie, locked as well: 4 us a byte.
 _MAX_ADDED = 8192
-_MAX_ADDED_CHARACTERS = 1 << 16
+_MAX_ADDED_BYTES = 1 << 16
 # A sentencepiece vocabulary without merges gets one for each split of a token into two: Mistral's has 160,956 splits,
 # whose halves have 1,041,294 characters.
 _MAX_SPLITS = 1 << 18
@@ -27,8 +27,8 @@ def is_small(header: GGUFHeader) -> bool:
         return False
     if sum(map(len, tokens)) > _MAX_CHARACTERS or sum(map(len, merges)) > 2 * _MAX_CHARACTERS:
         return False
-    added = [len(text) for _, text, _ in header.added_tokens()]
-    if len(added) > _MAX_ADDED or sum(added) > _MAX_ADDED_CHARACTERS:
+    added = [len(text.encode("utf-8", "replace")) for _, text, _ in header.added_tokens()]
+    if len(added) > _MAX_ADDED or sum(added) > _MAX_ADDED_BYTES:
         return False
     return "tokenizer.ggml.merges" in header.metadata or _has_few_splits(tokens)
 

@@ -287,7 +287,7 @@ class MlxEngine:
     def embed(
         self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
     ) -> Iterator[Sequence[Sequence[float]] | None]:
-        self._footprint.check(len(inputs) * max(map(len, inputs)))
+        self._check_inputs(inputs)
         return embedding.embed(
             self._network,
             inputs,
@@ -300,7 +300,7 @@ class MlxEngine:
     def next_token_logits(
         self, inputs: Sequence[Sequence[int]], tokens: Sequence[int]
     ) -> Iterator[Sequence[Sequence[float]] | None]:
-        self._footprint.check(len(inputs) * max(map(len, inputs)))
+        self._check_inputs(inputs)
         return embedding.next_token_logits(
             self._network,
             inputs,
@@ -310,7 +310,13 @@ class MlxEngine:
         )
 
     def input_bytes(self, lengths: Sequence[int], /) -> int:
-        return len(lengths) * self._footprint.row_bytes(max(lengths))
+        return len(lengths) * self._row_bytes(max(lengths))
+
+    def _check_inputs(self, inputs: Sequence[Sequence[int]]) -> None:
+        """Raise what `check` does for inputs that are read together."""
+        lengths = [len(tokens) for tokens in inputs]
+        check_free_memory(self.input_bytes(lengths), sum(lengths))
+        self._check_step(max(lengths))
 
     def remove(self, id: int, /) -> None:
         self._scoring.pop(id, None)

@@ -86,13 +86,9 @@ class CacheFootprint:
         windows = sum(each * min(tokens, window) for each, window in self.windows)
         return int(self.bytes_per_token * tokens + windows) + self.state_bytes
 
-    def check(self, prompt_tokens: int) -> None:
-        """Raise `InsufficientMemory` if the prompt cannot fit: Metal aborts the process when memory runs out."""
-        check_free_memory(self.row_bytes(prompt_tokens), prompt_tokens)
-
 
 def check_free_memory(needed: int, prompt_tokens: int) -> None:
-    """Raise `InsufficientMemory` if the `needed` bytes of a prompt are not free."""
+    """Raise `InsufficientMemory` if the `needed` bytes of a prompt are not free: Metal would abort the process."""
     limit = mx.device_info().get("max_recommended_working_set_size") or mx.get_memory_limit()
     free = max(0, int(limit) - mx.get_active_memory())
     if needed > free:

@@ -23,7 +23,7 @@ _MOST_VALUES = 8_000_000  # those of 260,000 tokens and 520,000 merges are two m
 _CHUNK = 1 << 20
 _MAX_ADDED = 8192
 _LONGEST_ADDED = 1024  # characters
-_MAX_ADDED_CHARACTERS = 1 << 16  # of all in a file; each takes 5 us, with the interpreter locked
+_MAX_ADDED_BYTES = 1 << 14  # of all in a file; each takes 4 us, with the interpreter locked, and there are four files
 _LONGEST_WORD = 200  # characters; the time for each grows with them
 _LONGEST_UNIGRAM = 128
 _LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is looked up
@@ -154,7 +154,7 @@ def _is_plain(tokenizer: Any) -> bool:
     if not isinstance(tokenizer, Mapping):
         return False
     added = tokenizer.get("added_tokens")
-    if _characters(added) > _MAX_ADDED_CHARACTERS:
+    if _bytes(added) > _MAX_ADDED_BYTES:
         return False
     for token in added if isinstance(added, list) else ():
         content = token.get("content") if isinstance(token, Mapping) else None
@@ -253,7 +253,7 @@ def _lists_few_tokens(settings: Any) -> bool:
     if not isinstance(settings, Mapping):
         return False
     values = [value for key, value in settings.items() if key != "chat_template"]
-    return _longest(settings) <= _MAX_ADDED and _characters(values) <= _MAX_ADDED_CHARACTERS
+    return _longest(settings) <= _MAX_ADDED and _bytes(values) <= _MAX_ADDED_BYTES
 
 
 def _longest(value: Any) -> int:
@@ -261,9 +261,9 @@ def _longest(value: Any) -> int:
     return max((len(each) for each in _nested(value) if isinstance(each, list | Mapping)), default=0)
 
 
-def _characters(value: Any) -> int:
-    """Return the characters of all texts in `value`."""
-    return sum(len(each) for each in _nested(value) if isinstance(each, str))
+def _bytes(value: Any) -> int:
+    """Return the bytes of all texts in `value`, in UTF-8."""
+    return sum(len(each.encode("utf-8", "replace")) for each in _nested(value) if isinstance(each, str))
 
 
 def _nested(value: Any) -> Iterator[Any]:
