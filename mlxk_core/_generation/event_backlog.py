@@ -5,32 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-from mlxk_core._generation.request_sizes import prompt_size
-
-if TYPE_CHECKING:
-    from mlxk_core._generation.lifecycle import LifecycleEvent
-
+_T = TypeVar("_T")
 _MOST_EVENTS = 1024
 _MOST_CHARACTERS = 16 << 20
 _LOGGER = logging.getLogger("mlxk.lifecycle")
 
 
-class EventBacklog:
+class EventBacklog(Generic[_T]):
     """A queue of events between the threads of requests and that of the listeners. What does not fit is dropped: a
     listener that waits for a host must not keep the requests of an hour in memory."""
 
     def __init__(self) -> None:
-        self._events: SimpleQueue[tuple[LifecycleEvent, int] | None] = SimpleQueue()
+        self._events: SimpleQueue[tuple[_T, int] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._count = self._characters = self._dropped = 0
         self._running = 0
         """Characters of the event that the listeners see now."""
 
-    def put(self, event: LifecycleEvent) -> None:
-        """Append an event, or drop it if too many wait. One of any size fits while none waits."""
-        size = _size(event)
+    def put(self, event: _T, size: int) -> None:
+        """Append an event with `size` characters, or drop it if too many wait. The first fits whatever its size."""
         with self._lock:
             if self._count and (self._count >= _MOST_EVENTS or self._characters + size > _MOST_CHARACTERS):
                 self._dropped += 1
@@ -47,7 +42,7 @@ class EventBacklog:
         """Make `get` return None after the events so far."""
         self._events.put(None)
 
-    def get(self) -> LifecycleEvent | None:
+    def get(self) -> _T | None:
         """Wait for the next event. It counts until `done`."""
         found = self._events.get()
         if found is None:
@@ -60,9 +55,3 @@ class EventBacklog:
         with self._lock:
             self._count -= 1
             self._characters -= self._running
-
-
-def _size(event: LifecycleEvent) -> int:
-    """Return about how many characters the request of an event has, 0 for one without."""
-    request = getattr(event, "request", None)
-    return 0 if request is None else prompt_size(request)

@@ -11,6 +11,7 @@ from typing import Any
 from mlxk_core._generation.event_backlog import EventBacklog
 from mlxk_core._generation.events import FinishReason, Timings, Usage
 from mlxk_core._generation.request import GenerationRequest
+from mlxk_core._generation.request_sizes import prompt_size
 from mlxk_core._host.plugin import Plugin
 from mlxk_core._isolation.isolation import Isolation
 from mlxk_core._models.model import Model
@@ -76,7 +77,7 @@ class Lifecycle:
             for owner, listener in listeners
         ]
         self._isolation = isolation
-        self._events = EventBacklog()
+        self._events: EventBacklog[LifecycleEvent] = EventBacklog()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -84,7 +85,9 @@ class Lifecycle:
         """Pass `event` to every listener, soon. From any thread."""
         if not self._listeners:
             return
-        self._events.put(event)
+        self._events.put(
+            event, prompt_size(event.request) if isinstance(event, (RequestAccepted, RequestFinished)) else 0
+        )
         with self._lock:
             if self._thread is None:
                 with suppress(RuntimeError):  # the system has no thread left: the next event tries again
