@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
@@ -18,6 +19,9 @@ CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """The variables that set the location of the cache, in order of precedence."""
 _PREFIX = "models--"
 _MAIN = "main"
+_LONGEST_REF = 256  # bytes; a commit and a line end take 41
+_MOST_REFS = 1000
+"""Of a repository; there is one for each branch, tag and pull request that was downloaded by its name."""
 _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
 
 
@@ -107,11 +111,11 @@ class Repository:
         return max(found)[1] if found else None
 
     def refs(self) -> Mapping[str, str]:
-        """Return the commit of every branch, tag and pull request that was downloaded by its name."""
+        """Return the commit of every branch, tag and pull request that was downloaded by its name, of 1,000 at most."""
         root = self.path / "refs"
         found = {}
         try:
-            for name, entry in walk(str(root)):
+            for name, entry in islice(walk(str(root)), _MOST_REFS):
                 if commit := _read_ref(Path(entry.path)):
                     found[name] = commit
         except OSError as error:
@@ -161,7 +165,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _read_ref(path: Path) -> str:
     """Return the commit in a reference, empty for text that cannot be the name of a snapshot's folder."""
     try:
-        text = read_small_file(path).decode("ascii").strip()
+        text = read_small_file(path, _LONGEST_REF).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _COMMIT.fullmatch(text) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -322,6 +323,55 @@ def test_a_source_that_cannot_be_made_or_raises_leaves_the_others(lenient):
     assert (list(sources["broken"].names()), sources["broken"].find("toy")) == ([], None)
     assert sources["odd"].find("odd") is None
     assert [record.status for record in lenient.plugins()] == ["failed", "failed", "failed", "loaded"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"name": None},
+        {"name": ""},
+        {"name": "x" * 2000},
+        {"path": "/srv/models/toy"},
+        {"path": Path("/srv/a\0b")},
+        {"revision": ["a"]},
+        {"variant": 5},
+        {"source": ["a"]},
+        {"defaults": None},
+        {"settings": None},
+    ],
+)
+def test_a_source_with_a_malformed_model_leaves_the_others(lenient, field):
+    class Malformed:
+        def names(self):
+            return ["odd"]
+
+        def find(self, name):
+            return Model(**{"name": "odd", "path": Path("/odd"), "origin": "source", "source": "odd", **field})
+
+        def fetch(self, name, report):
+            return self.find(name)
+
+    lenient.register(plugin("mlxk_model_sources", source("odd", Malformed)), name="odd")
+    lenient.register(plugin("mlxk_model_sources", source("good", Shelf)), name="good")
+    sources = {spec.name: source for spec, source in lenient.model_sources()}
+    assert sources["odd"].find("odd") is None
+    with pytest.raises(PluginFailure):
+        sources["odd"].fetch("odd", print)
+    assert sources["good"].find("toy").name == "toy"
+
+
+@pytest.mark.parametrize("names", [["x"] * 300_000, ["x" * 10_000_000], itertools.repeat("x")])
+def test_a_source_with_too_many_names_offers_none(lenient, names):
+    class Many:
+        def names(self):
+            return names
+
+        def find(self, name):
+            return None
+
+    lenient.register(plugin("mlxk_model_sources", source("many", Many)), name="many")
+    ((_, many),) = lenient.model_sources()
+    assert list(many.names()) == []
 
 
 # Stop policies

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,21 @@ def test_a_cache_that_is_not_there_is_empty(tmp_path, monkeypatch):
 def test_a_reference_that_could_be_no_commit_counts_for_nothing(tmp_path, text):
     found = repository(tmp_path, "org/name", NEW, main=text)
     assert (found.main(), found.refs()) == (NEW, {})
+
+
+def test_a_folder_of_large_or_many_references_is_read_in_no_time(tmp_path):
+    """Each request for an unknown revision reads them: 1,500 links to one file of 4 MB took a minute."""
+    found = repository(tmp_path, "org/name", NEW, main=NEW)
+    folder = found.path / "refs"
+    (folder / "0").write_text(NEW + " " * 4_000_000)
+    for number in range(3000):
+        (folder / f"large{number}").hardlink_to(folder / "0")
+    began = time.monotonic()
+    assert set(found.refs()) <= {"main"}
+    assert time.monotonic() - began < 5
+    for number in range(3000):
+        (folder / f"small{number}").write_text(NEW)
+    assert len(found.refs()) <= 1000
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch, tmp_path):
