@@ -379,10 +379,10 @@ def file(tmp_path):
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path, kind="IMMEDIATE"):
     """Another process that writes to the file and does not end."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
+        database.execute(f"BEGIN {kind}")
         yield
         database.execute("ROLLBACK")
 
@@ -413,6 +413,28 @@ def test_a_file_that_is_locked_at_the_start_is_opened_later(file, tmp_path):
     assert responses.flush(WAIT)
     assert responses.find("before", "a") == stored("before")
     assert sorted(rows(tmp_path / "responses.db")) == ["a", "before"]
+
+
+def test_readers_of_a_locked_file_do_not_all_wait(file, tmp_path):
+    """Each of them occupied a worker of the server for two seconds."""
+    responses = file()
+    responses.put(stored("a"), CONVERSATION)
+    assert responses.flush(WAIT)
+    with locked(tmp_path / "responses.db", "EXCLUSIVE"):
+        with pytest.raises(StoreUnavailable):
+            responses.find("a", "a")
+        began = time.monotonic()
+        for _ in range(50):
+            with pytest.raises(StoreUnavailable):
+                responses.conversation("a", "a")
+        assert time.monotonic() - began < 1.5
+    until = time.monotonic() + WAIT
+    while time.monotonic() < until:
+        with contextlib.suppress(StoreUnavailable):
+            assert responses.find("a", "a") == stored("a")
+            return
+        time.sleep(0.1)
+    pytest.fail("it is not read again")
 
 
 def test_a_file_that_is_deleted_while_the_server_runs_is_made_again(file, tmp_path):

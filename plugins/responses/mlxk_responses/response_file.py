@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
@@ -34,7 +35,8 @@ _VERSION = 2
 """2: input items as JSON lines, 1: as an array."""
 _BUSY_SECONDS = 10.0
 _READ_SECONDS = 2.0
-"""A reader waits on a worker of the server, for a writer of another process that was stopped."""
+"""A reader waits on a worker of the server, for a writer of another process that was stopped; for as long after that,
+others do not wait."""
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -58,6 +60,7 @@ class ResponseFile:
         self._monotonic = monotonic
         self._ages = RowAges(bounds.age)
         self._reading = threading.Lock()
+        self._busy_until = -math.inf
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -85,13 +88,19 @@ class ResponseFile:
 
     def read(self, columns: str, id: str, owner: str) -> tuple[bytes, ...] | None:
         """Return the columns of a response of that owner. Raises `sqlite3.Error`."""
-        if not self._reading.acquire(timeout=_READ_SECONDS):
+        if self._monotonic() < self._busy_until or not self._reading.acquire(timeout=_READ_SECONDS):
             raise sqlite3.OperationalError("others wait for it")
         try:
+            if self._monotonic() < self._busy_until:
+                raise sqlite3.OperationalError("others have waited for it")
             row: tuple[bytes, ...] | None = self._reader.execute(
                 f"SELECT {columns} FROM responses WHERE id = ? AND owner = ? AND stored > ?",
                 (id, owner, self._clock() - self._bounds.age),
             ).fetchone()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) in _BUSY:
+                self._busy_until = self._monotonic() + _READ_SECONDS
+            raise
         finally:
             self._reading.release()
         if row is not None and not all(isinstance(value, bytes) for value in row):
