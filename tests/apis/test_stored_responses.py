@@ -8,6 +8,7 @@ import sqlite3
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -256,6 +257,18 @@ def test_bytes_are_a_bound(store):
     assert [responses.find(id, "a") is not None for id in "abc"] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [{"responses": 3}, {"bytes": 3 * stored_size(stored("a", size=100), CONVERSATION)}],
+    ids=["count", "bytes"],
+)
+def test_a_client_that_stores_much_drops_its_own(store, bounds):
+    responses, _ = store(**bounds)
+    for id, client in zip("abcdef", ("other", *["one"] * 5), strict=True):
+        responses.put(replace(stored(id, size=100), client=client), CONVERSATION)
+    assert [id for id in "abcdef" if responses.find(id, "a")] == ["a", "e", "f"]
+
+
 def test_age_is_a_bound(store):
     responses, now = store()
     responses.put(stored("a"), CONVERSATION)
@@ -350,6 +363,7 @@ def test_the_file_of_an_older_mlxk_is_read(tmp_path):
     responses.put(stored("a"), CONVERSATION)
     database = sqlite3.connect(path)
     database.execute("UPDATE responses SET input_items = ?", (b'[{"id":"item_0"}]',))
+    database.execute("ALTER TABLE responses DROP COLUMN client")
     database.execute("PRAGMA user_version=1")
     database.commit()
     database.close()

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS responses (
     size INTEGER NOT NULL,
     body BLOB NOT NULL,
     input_items BLOB NOT NULL,
-    conversation BLOB NOT NULL
+    conversation BLOB NOT NULL,
+    client TEXT NOT NULL DEFAULT ''
 )
 """
 _VERSION = 2
@@ -116,9 +117,18 @@ class ResponseFile:
         `sqlite3.Error`."""
         encoded = msgspec.json.encode(list(conversation))
         self._database.execute(
-            "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (response.id, response.owner, self._clock(), size, response.body, response.input_items, encoded),
+            "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation, client) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                response.id,
+                response.owner,
+                self._clock(),
+                size,
+                response.body,
+                response.input_items,
+                encoded,
+                response.client,
+            ),
         )
         self._expire()
 
@@ -138,6 +148,8 @@ class ResponseFile:
             self._database.execute(_TABLE)
             if version == 1:
                 self._rewrite_items()
+            if "client" not in [column[1] for column in self._database.execute("PRAGMA table_info(responses)")]:
+                self._database.execute("ALTER TABLE responses ADD COLUMN client TEXT NOT NULL DEFAULT ''")
             self._database.execute(f"PRAGMA user_version={_VERSION}")
             self._database.execute("COMMIT")
         except BaseException:
@@ -157,7 +169,7 @@ class ResponseFile:
                 self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
 
     def _expire(self) -> None:
-        """Drop what is too old, then the oldest until the rest is within the bounds.
+        """Drop what is too old, then the oldest of the client that has most until the rest is within the bounds.
 
         `read` hides what is too old by the wall clock. That may be wrong for a while, so a row is deleted only after
         this process has seen it for that long.
@@ -166,12 +178,12 @@ class ResponseFile:
         [last_row] = self._database.execute("SELECT MAX(number) FROM responses").fetchone()
         self._ages.seen(last_row or 0, now)
         self._database.execute("DELETE FROM responses WHERE number <= ?", (self._ages.last_expired(now),))
-        self._database.execute(
-            "DELETE FROM responses WHERE number IN (SELECT number FROM (SELECT number, "
-            "ROW_NUMBER() OVER newest AS place, SUM(size) OVER newest AS bytes FROM responses "
-            "WINDOW newest AS (ORDER BY number DESC)) WHERE place > ? OR bytes > ?)",
-            (self._bounds.responses, self._bounds.bytes),
-        )
+        for held, most in (("COUNT(*)", self._bounds.responses), ("SUM(size)", self._bounds.bytes)):
+            while (self._database.execute(f"SELECT {held} FROM responses").fetchone()[0] or 0) > most:
+                self._database.execute(
+                    "DELETE FROM responses WHERE number = "
+                    f"(SELECT MIN(number) FROM responses GROUP BY client ORDER BY {held} DESC LIMIT 1)"
+                )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -110,11 +110,17 @@ class Responses:
         how = _presentation(request, tools, hidden=self._server.settings.hide_reasoning)
         response = _response(request, generation, tools)
 
+        client = self._server.client(req).id
+
         def finished(response: Response) -> None:
             if response.store:
                 output = to_messages([plain(item) for item in response.output], path="output")
                 found = StoredResponse(
-                    id=response.id, owner=owner, body=msgspec.json.encode(response), input_items=stored(items)
+                    id=response.id,
+                    owner=owner,
+                    body=msgspec.json.encode(response),
+                    input_items=stored(items),
+                    client=_digest(client),
                 )
                 self._store.put(found, (*earlier, *new, *output))
 
@@ -122,7 +128,6 @@ class Responses:
         if not request.background:
             self._server.respond(req, resp, [generation], encoder, stream=bool(request.stream))
             return
-        client = self._server.client(req).id
         if self._runs.full(client, self._server.settings.places):
             raise self._server.service.full()
         generation = replace(generation, client=client)
@@ -294,7 +299,11 @@ def _owner(req: falcon.Request) -> str:
     """Return an identifier of the request's API key: responses belong to the key that created them."""
     _, _, bearer = (req.get_header("authorization") or "").partition(" ")
     key = bearer.strip() or (req.get_header("x-api-key") or "").strip()
-    return hashlib.sha256(key.encode()).hexdigest()
+    return _digest(key)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def _conversation(earlier: Sequence[Message], new: Sequence[Message]) -> list[Message]:

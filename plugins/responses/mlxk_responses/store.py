@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +21,8 @@ class ResponseNotFound(InvalidOption):
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Limits of the store: responses, bytes, and age in seconds. The oldest are dropped first."""
+    """Limits of the store: responses, bytes, and age in seconds. The oldest of the client that has most are dropped
+    first."""
 
     responses: int
     bytes: int
@@ -34,12 +35,16 @@ _OBJECT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class StoredResponse:
-    """A finished response. `body` is its JSON; `input_items` are those of its input, as JSON lines (`item_pages`)."""
+    """A finished response. `body` is its JSON; `input_items` are those of its input, as JSON lines (`item_pages`).
+
+    Its `owner` may read it, and it counts for its `client`: without keys there are many clients and one owner.
+    """
 
     id: str
     owner: str
     body: bytes
     input_items: bytes
+    client: str = ""
 
 
 def stored_size(response: StoredResponse, conversation: Sequence[Message]) -> int:
@@ -58,7 +63,7 @@ class ResponseStore(Protocol):
     """Storage of responses. Safe to use from any thread."""
 
     def put(self, response: StoredResponse, conversation: Sequence[Message], /) -> None:
-        """Store `response` and what continues from it, dropping the oldest ones as needed."""
+        """Store `response` and what continues from it, dropping others as needed."""
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
         """Return the stored response of that owner, or None."""
@@ -98,7 +103,7 @@ class MemoryStore:
     def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._bytes = 0
+        self._counts, self._bytes = Counter[str](), Counter[str]()
         self._bounds = bounds
         self._clock = clock
 
@@ -106,7 +111,8 @@ class MemoryStore:
         size = stored_size(response, conversation)
         with self._lock:
             self._entries[response.id] = _Entry(self._clock(), response, conversation, size)
-            self._bytes += size
+            self._counts[response.client] += 1
+            self._bytes[response.client] += size
             self._expire()
 
     def find(self, id: str, owner: str, /) -> StoredResponse | None:
@@ -131,14 +137,27 @@ class MemoryStore:
         return found is not None
 
     def _expire(self) -> None:
-        bounds, limit = self._bounds, self._clock() - self._bounds.age
+        limit = self._clock() - self._bounds.age
         while self._entries:
             id, entry = next(iter(self._entries.items()))
-            if entry.stored_at > limit and len(self._entries) <= bounds.responses and self._bytes <= bounds.bytes:
-                return
+            if entry.stored_at > limit:
+                break
             self._drop(id)
+        self._drop_from_largest(self._counts, self._bounds.responses)
+        self._drop_from_largest(self._bytes, self._bounds.bytes)
+
+    def _drop_from_largest(self, held: Counter[str], most: int) -> None:
+        """Drop the oldest response of the client that holds most until all together hold at most `most`."""
+        while held.total() > most:
+            [(largest, _)] = held.most_common(1)
+            self._drop(next(id for id, entry in self._entries.items() if entry.response.client == largest))
 
     def _drop(self, id: str) -> None:
         entry = self._entries.pop(id, None)
-        if entry is not None:
-            self._bytes -= entry.size
+        if entry is None:
+            return
+        client = entry.response.client
+        for held, freed in ((self._counts, 1), (self._bytes, entry.size)):
+            held[client] -= freed
+            if not held[client]:
+                del held[client]
