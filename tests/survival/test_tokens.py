@@ -107,6 +107,29 @@ def test_survives_texts_of_more_tokens_than_characters(real, kit):
         assert real.peak - before < 700 * MEGABYTE
 
 
+def model_with_a_long_token(folder):
+    random_model(folder, ends=True)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["x" * (2 * MEGABYTE)] = vocab.pop("z")
+    file.write_text(json.dumps(tokenizer))
+
+
+@pytest.mark.parametrize("count", [1000, 16_000])
+def test_survives_a_token_of_megabytes(launch, kit, count):
+    """Its text was joined as often as the client said."""
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/long-token", model_with_a_long_token)
+    server = launch(model="tiny/random")
+    with kit.Watch(server):
+        server.client.post("/tokenize", {"model": "tiny/long-token", "prompt": "a"})
+        before = server.reset_peak()
+        reply = server.client.post("/detokenize", {"model": "tiny/long-token", "tokens": [ord("z")] * count})
+        assert (reply.status, reply.json["error"]["param"]) == (400, "tokens")
+        assert server.peak - before < 100 * MEGABYTE
+
+
 def test_survives_an_embedding_input_that_is_cut(real, kit):
     """With `truncate`, the first tokens of a long text are those of the whole text."""
     with kit.Watch(real):

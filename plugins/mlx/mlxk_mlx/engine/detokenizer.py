@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mlxk_core.api.errors import InvalidOption
 from mlxk_mlx.byte_alphabet import BYTE_OF_LETTER
 
 _PIECE = 1 << 14  # tokens that are joined in one call, which holds the interpreter's lock
+_LONGEST_JOINED = 16 << 20  # bytes
 _MAX_GROWTH = 64
 """A chain of replacements that makes more of a piece is left to the decoder."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -42,7 +44,9 @@ class TokenBytes:
         """Return the bytes of `tokens`, one after the other."""
         for token in set(tokens).difference(self._known):
             self[token]
-        return b"".join(map(self._known.__getitem__, tokens))
+        pieces = [self._known[token] for token in tokens]
+        _check_size(pieces)
+        return b"".join(pieces)
 
     @classmethod
     def of(cls, backend: Any) -> TokenBytes | None:
@@ -100,7 +104,15 @@ class TokenByteTable:
     def join(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes of `tokens`, one after the other."""
         size = len(self._texts)
-        return "".join([self._texts[token] for token in tokens if token < size]).encode("latin-1")
+        pieces = [self._texts[token] for token in tokens if token < size]
+        _check_size(pieces)
+        return "".join(pieces).encode("latin-1")
+
+
+def _check_size(pieces: Iterable[bytes | str]) -> None:
+    """Raise `InvalidOption` for tokens whose text is too long to be built: one of a model may have megabytes."""
+    if sum(map(len, pieces)) > _LONGEST_JOINED:
+        raise InvalidOption("tokens", f"{_PIECE:,} of them have more than {_LONGEST_JOINED >> 20} MiB of text")
 
 
 def decode_tokens(pieces: TokenBytes | TokenByteTable, tokens: Sequence[int]) -> str:

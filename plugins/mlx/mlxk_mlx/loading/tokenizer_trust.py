@@ -8,7 +8,7 @@ what its files say is read here, in a tenth of a second; any other one in a proc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -232,15 +232,19 @@ def _text(pattern: Any) -> str:
 
 def _is_plain_model(model: Any) -> bool:
     match model:
-        case {"type": "BPE", "vocab": Mapping(), "merges": list()}:
-            return _affixes_are_short(model)
-        case {"type": "WordLevel", "vocab": Mapping()}:
-            return True
-        case {"type": "WordPiece", "vocab": Mapping(), "max_input_chars_per_word": int(longest)}:
-            return longest <= _LONGEST_WORD and _affixes_are_short(model)
+        case {"type": "BPE", "vocab": Mapping() as vocab, "merges": list()}:
+            return _affixes_are_short(model) and _are_short(vocab)
+        case {"type": "WordLevel", "vocab": Mapping() as vocab}:
+            return _are_short(vocab)
+        case {"type": "WordPiece", "vocab": Mapping() as vocab, "max_input_chars_per_word": int(longest)}:
+            return longest <= _LONGEST_WORD and _affixes_are_short(model) and _are_short(vocab)
         case {"type": "Unigram", "vocab": list(pieces)}:
             return all(isinstance(piece, list) and piece and len(str(piece[0])) <= _LONGEST_UNIGRAM for piece in pieces)
     return False
+
+
+def _are_short(tokens: Iterable[str]) -> bool:
+    return all(len(token) <= _LONGEST_ADDED for token in tokens)
 
 
 def _affixes_are_short(model: Mapping[str, Any]) -> bool:
