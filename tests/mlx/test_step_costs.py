@@ -14,6 +14,7 @@ from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.step_costs import StepCost, StepCosts
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import load, read_network
+from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_testing.engine_contract import EngineHarness
 from mlxk_testing.tiny_models import random_model
 
@@ -105,6 +106,50 @@ def test_inputs_of_an_embedding_need_the_memory_of_their_part_of_a_step(tmp_path
     model = Model(name="gear", path=network(tmp_path / "gear", **GEAR))
     with EngineHarness(lambda model, context: load(model, replace(context, shared=True)), model) as harness:
         assert harness.run(lambda engine: engine.input_bytes([400, 2, 2])) > 3 * 4 * 400 * 64 * 32
+
+
+DBRX = {
+    "model_type": "dbrx", "vocab_size": 258, "d_model": 4, "n_heads": 2, "n_layers": 2,
+    "ffn_config": {"ffn_hidden_size": 4, "moe_num_experts": 40, "moe_top_k": 30},
+    "attn_config": {"kv_n_heads": 1, "clip_qkv": 8.0, "rope_theta": 1e4}, "max_position_embeddings": 1000,
+}  # fmt: skip
+
+
+def test_experts_that_are_chosen_in_python_are_counted(tmp_path, network):
+    """Each token makes operations of its own for each expert: a file of 0.4 MB took 2.6 GB and minutes."""
+    found = []
+
+    def tried(model, context):
+        with NetworkTrial(model, replace(context, shared=True)) as trial:
+            found.append(trial.wait())
+        return load(model, context)
+
+    with EngineHarness(tried, Model(name="dbrx", path=network(tmp_path / "dbrx", **DBRX))):
+        [costs] = found
+    assert costs.of(16, 0).operations - costs.of(1, 0).operations > 15 * 2 * 30 * 6
+    assert costs.of(1, 100).operations > 2 * 30 * 6
+
+
+def test_a_value_that_decides_what_a_step_does_is_not_made_up():
+    runtime.start()
+    import mlx.core as mx
+
+    from mlxk_mlx.loading.unknown_values import ValueNeeded, made_up_indices
+
+    with made_up_indices(), pytest.raises(ValueNeeded):
+        mx.array(1).item()
+    assert mx.array(1).item() == 1
+
+
+def test_a_step_that_cannot_be_exported_is_counted_and_short(tmp_path):
+    runtime.start()
+    from mlxk_mlx.loading.step_count import count_steps
+
+    read, _ = read_network(Model(name="random", path=random_model(tmp_path / "model")))
+    costs = count_steps(read, ENOUGH)
+    assert costs.of(16, 0).operations >= costs.of(1, 0).operations > 20
+    assert costs.largest(512, 0, ENOUGH) == 16
+    assert count_steps(read, ENOUGH._replace(operations=10)).of(16, 0) is None
 
 
 def test_wide_heads_make_a_context_cost_more(tmp_path):

@@ -22,6 +22,8 @@ _SCATTERED = frozenset({"AsStrided", "Broadcast", "Slice", "Split", "Transpose"}
 _RESHAPED = frozenset({"Flatten", "Reshape", "Unflatten"})
 _VIEWS = _SCATTERED | _RESHAPED | {"Depends", "ExpandDims", "Squeeze", "StopGradient"}
 """Operations whose results share the memory of their inputs; those that reshape copy what is scattered in it."""
+_MOST_TRACED = 60_000
+"""Operations of the largest step that is measured: tracing one takes several kB."""
 _PRODUCTS = 128
 """So many products take as long as to compute a number in another way."""
 _CONTEXTS, _SHORT_CONTEXTS = (256, 1 << 13, 1 << 17), (128, 256)
@@ -38,9 +40,10 @@ def trace_steps(network: Any, limit: StepCost) -> StepCosts:
     """
     network.update(tree_map(_empty, network.parameters()))  # a graph need not begin with the files
     measured: list[tuple[int, StepCost]] = []
+    traced = limit._replace(operations=min(limit.operations, _MOST_TRACED))
     with _exportable():
         for tokens in _STEPS:
-            if not _expected(measured, tokens).within(limit):
+            if not _expected(measured, tokens).within(traced):
                 break
             measured.append((tokens, _cost(network, tokens)))
         if not measured[0][1].within(limit):
@@ -48,8 +51,10 @@ def trace_steps(network: Any, limit: StepCost) -> StepCosts:
         first, last = measured[0][1], measured[-1][1]
         loops = first.operations * _MORE_OPERATIONS < last.operations
         contexts = _SHORT_CONTEXTS if loops else _CONTEXTS
+        piece = max(tokens for tokens, cost in measured if cost.within(traced)) if loops else contexts[-1]
         one, several = (
-            _growth(network, tokens, cost, contexts) for (_, cost), tokens in zip(measured, (1, SEVERAL), strict=False)
+            _growth(network, tokens, cost, contexts, piece)
+            for (_, cost), tokens in zip(measured, (1, SEVERAL), strict=False)
         )
         of_state = StepCost(*map(max, one.state, several.state))
         return StepCosts(
@@ -72,10 +77,10 @@ class _Growth(NamedTuple):
     state: StepCost
 
 
-def _growth(network: Any, tokens: int, alone: StepCost, contexts: Sequence[int]) -> _Growth:
+def _growth(network: Any, tokens: int, alone: StepCost, contexts: Sequence[int], piece: int) -> _Growth:
     """Return the growth by the steepest of the sections between `contexts`: some parts of a network begin with
     thousands of tokens. `alone` is the cost of a step without any."""
-    costs = [_cost(network, tokens, context) for context in contexts]
+    costs = [_cost(network, tokens, context, piece) for context in contexts]
     slopes = [
         [max(0.0, (more - less) / (longer - shorter)) for less, more in zip(*pair, strict=True)]
         for pair, (shorter, longer) in zip(pairwise(costs), pairwise(contexts), strict=True)
@@ -96,11 +101,12 @@ def _exportable() -> Iterator[None]:
         mx.contiguous = contiguous
 
 
-def _cost(network: Any, tokens: int, context: int = 0) -> StepCost:
-    """Return the cost of one pass of `tokens` after `context` tokens."""
+def _cost(network: Any, tokens: int, context: int = 0, piece: int = 1) -> StepCost:
+    """Return the cost of one pass of `tokens` after `context` tokens, which are read in pieces: all operations of one
+    take memory."""
     cache: list[Any] = make_prompt_cache(network)
-    if context:
-        network(mx.zeros((1, context), dtype=mx.uint32), cache=cache)
+    for start in range(0, context, piece):
+        network(mx.zeros((1, min(piece, context - start)), dtype=mx.uint32), cache=cache)
         for layer in cache:
             layer.state = tree_map(_empty, layer.state)
 
@@ -117,7 +123,12 @@ def _cost(network: Any, tokens: int, context: int = 0) -> StepCost:
 
 
 def _empty(array: Any) -> Any:
-    return mx.zeros(array.shape, array.dtype) if isinstance(array, mx.array) else array
+    """Return an array like `array` that takes no memory. Each has a number of its own: an export makes one operation of
+    those with equal inputs, and zeros are equal."""
+    if not isinstance(array, mx.array):
+        return array
+    number = mx.array([0]).astype(array.dtype)
+    return mx.broadcast_to(number, array.shape) if array.ndim else number.reshape(())
 
 
 class _Graph:

@@ -36,68 +36,97 @@ _MEMORY = 512 << 20
 """Bytes besides what is there before. 140,000 tensors, without their numbers, take 100 MB."""
 _TRACE_SECONDS = 60.0
 """Of CPU time, for the graphs of steps."""
+_TRACE_MEMORY = 1 << 30
+"""Bytes for these graphs: several kB for each operation."""
 _LONGEST_LOCK = 0.8
 """Seconds of CPU time in which no other thread gets the interpreter: a server cannot answer then."""
 _TICK = 0.02
 
 
-class _Evaluated(Exception):
-    """The network asked for the value of an array, which only its weights have."""
+class _Exceeded(Exception):
+    """A limit was exceeded."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 def try_network(model: Model) -> dict[str, Any]:
     """Return the response for `model`."""
     runtime.start()
-    before = peak_memory()
-    _limit_memory()
-    costs = None
-    with _LockWatch() as watch:
-        try:
-            with limited_time(_CPU_SECONDS), _no_evaluation(), translated_errors(model), observe(lambda: None):
-                network, _ = read_network(model)
-            with limited_time(_TRACE_SECONDS), _no_evaluation("item", "tolist", "__bool__"):
-                costs = _traced(network)
-        except (MemoryError, InsufficientMemory):
-            return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
-        except SystemLimit as error:
-            return _exceeded("system", str(error))
-        except (Exception, SystemExit):
-            pass  # the server gets the same error, within the same limits
-    if costs is not None and not costs.measured[0][1].within(step_limit()):
-        return _exceeded("step", "a step of one token takes too long or too much memory")
-    if watch.longest > _LONGEST_LOCK:
-        return _exceeded("lock", "nothing else could run while it was built")
-    if peak_memory() - before > _MEMORY:
-        return _exceeded("memory", f"it takes more than {_MEMORY >> 20} MiB besides its weights")
+    from mlxk_mlx.loading.unknown_values import ValueNeeded  # imports MLX, which must be started before
+
+    try:
+        network = _build(model)
+        costs = None if network is None else _costs(network)
+    except _Exceeded as error:
+        return {"limit": error.limit, "message": str(error)}
+    except SystemLimit as error:
+        return {"limit": "system", "message": str(error)}
+    except ValueNeeded:
+        return {"limit": "step", "message": "what it does depends on the values of arrays"}
     return {"limit": None, "message": "", "costs": None if costs is None else costs.as_json()}
 
 
-def _traced(network: Any) -> StepCosts:
-    from mlxk_mlx.loading.step_trace import trace_steps  # imports MLX, which must be started before
+def _build(model: Model) -> Any:
+    """Return the network of `model`, None if building it raises an error: the server gets the same, within the same
+    limits. Raises `_Exceeded`, `SystemLimit` and `ValueNeeded`."""
+    from mlxk_mlx.loading.unknown_values import no_evaluation
 
-    return trace_steps(network, step_limit())
+    network = None
+    with _limited_memory(_MEMORY), _LockWatch() as watch:
+        try:
+            with limited_time(_CPU_SECONDS), no_evaluation(), translated_errors(model), observe(lambda: None):
+                network, _ = read_network(model)
+        except (MemoryError, InsufficientMemory, SystemLimit):
+            raise
+        except (Exception, SystemExit):
+            pass
+    if watch.longest > _LONGEST_LOCK:
+        raise _Exceeded("lock", "nothing else could run while it was built")
+    return network
+
+
+def _costs(network: Any) -> StepCosts | None:
+    """Return what steps cost, None if a step raises an error, which the server gets as well.
+
+    Raises `_Exceeded`, `SystemLimit` and `ValueNeeded`.
+    """
+    from mlxk_mlx.loading.step_count import count_steps
+    from mlxk_mlx.loading.step_trace import trace_steps
+    from mlxk_mlx.loading.unknown_values import made_up_indices
+
+    limit = step_limit()
+    with _limited_memory(_TRACE_MEMORY), limited_time(_TRACE_SECONDS), made_up_indices():
+        try:
+            costs = trace_steps(network, limit)
+        except (MemoryError, InsufficientMemory, SystemLimit):
+            raise
+        except Exception:
+            try:
+                costs = count_steps(network, limit)  # MLX may have an operation that it does not export
+            except (MemoryError, InsufficientMemory, SystemLimit):
+                raise
+            except Exception:
+                return None
+    if not costs.measured[0][1].within(limit):
+        raise _Exceeded("step", "a step of one token takes too long or too much memory")
+    return costs
 
 
 @contextmanager
-def _no_evaluation(*methods: str) -> Iterator[None]:
-    """Raise `_Evaluated` where arrays are evaluated, which may take the whole model, or for these `methods` of one.
-
-    While a network is built it may ask for single values of its weights.
-    """
-    import mlx.core as mx
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise _Evaluated
-
-    places = [(mx, "eval"), (mx, "async_eval"), *((mx.array, name) for name in methods)]
-    originals = [(owner, name, getattr(owner, name)) for owner, name in places]
-    for owner, name in places:
-        setattr(owner, name, refuse)
+def _limited_memory(size: int) -> Iterator[None]:
+    """Let this process have `size` bytes more in the block. Raises `_Exceeded`. macOS does not enforce it before the
+    end of the block; there the time limit is the only one."""
+    message = f"it takes more than {size >> 20} MiB besides its weights"
+    before = peak_memory()
+    _limit_data(size)
     try:
         yield
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
+    except (MemoryError, InsufficientMemory):
+        raise _Exceeded("memory", message) from None
+    if peak_memory() - before > size:
+        raise _Exceeded("memory", message)
 
 
 class _LockWatch:
@@ -127,18 +156,13 @@ class _LockWatch:
             last = now
 
 
-def _limit_memory() -> None:
-    """Let this process have `_MEMORY` bytes more. macOS does not enforce it; there the time limit is the only one."""
+def _limit_data(size: int) -> None:
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         used = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
-        resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(resource.RLIMIT_DATA, (used + size, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     except (OSError, ValueError, StopIteration):
         pass  # a lower limit holds already, or the system has none of this kind
-
-
-def _exceeded(limit: str, message: str) -> dict[str, Any]:
-    return {"limit": limit, "message": message}
 
 
 def _respond(request: Mapping[str, Any]) -> dict[str, Any]:
