@@ -312,6 +312,13 @@ def test_code_in_a_repository_is_never_run(ask: Ask) -> None:
     assert json.loads(ask("show", "org/evil", "--config", "--json").stdout)["data"]["config"]["model_file"] == "evil.py"
 
 
+class OddPath(type(Path())):  # type: ignore[misc]
+    def __truediv__(self, name: Any) -> Any:
+        raise AttributeError("odd")
+
+    __fspath__ = iterdir = stat = is_dir = lambda self, **options: self / ""
+
+
 class FaultyFinder:
     """A third party's source, whose model has no path that anybody could look at."""
 
@@ -319,7 +326,7 @@ class FaultyFinder:
         return ["faulty"]
 
     def find(self, name: str) -> Model:
-        return Model(name=name, path="a text", origin="source", source="faulty")  # type: ignore[arg-type]
+        return Model(name=name, path=OddPath("odd"), origin="source", source="faulty")
 
 
 class FaultySource:

@@ -616,7 +616,7 @@ def test_a_client_is_known_by_its_key_or_its_address(serve, engine, extend):
 
     extend(who)
     open = serve().client.get("/who").json
-    assert open == {"id": "127.0.0.1", "key": None, "address": "127.0.0.1"}
+    assert open == {"id": "loopback", "key": None, "address": "127.0.0.1"}
     client = serve(keys=("correct-horse", "battery-staple")).client
     ids = {client.get("/who", x_api_key=key).json["id"] for key in ("correct-horse", "battery-staple")}
     assert len(ids) == 2
