@@ -6,8 +6,8 @@ import contextlib
 import json
 import socket
 import sys
-import time
 import threading
+import time
 
 import pytest
 
