@@ -123,7 +123,7 @@ def test_survives_large_responses_when_the_disk_for_them_is_full(launch, kit):
     with kit.Watch(server), socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", server.client.port))
-        head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head = b"POST /tokenize HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n"
         sock.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         kit.until(lambda: server.client.status()["responses"] == 1)
         time.sleep(1)  # more is written than the sockets' buffers take
