@@ -49,6 +49,22 @@ def test_the_caches_of_a_prompt_are_freed(mx):
     assert mx.get_active_memory() - before < 1 << 20
 
 
+def test_caches_of_several_parts_alone_are_freed(mx):
+    """DeepSeek V3.2 has no others."""
+    from mlx_lm.models.cache import CacheList, KVCache
+
+    from mlxk_mlx.loading.release import release_caches
+
+    layers = [CacheList(KVCache(), KVCache()), CacheList()]
+    before = mx.get_active_memory()
+    for part in layers[0].caches:
+        part.update_and_fetch(mx.ones((1, 4, 16384, 64)), mx.ones((1, 4, 16384, 64)))
+        mx.eval(part.keys, part.values)
+    release_caches(layers)
+    release_caches([])
+    assert mx.get_active_memory() - before < 1 << 20
+
+
 def test_other_threads_go_on_while_a_network_is_freed(mx):
     import mlx.nn as nn
 

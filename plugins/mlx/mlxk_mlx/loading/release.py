@@ -6,6 +6,7 @@ frees what the evaluation was the last to need.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import mlx.core as mx
@@ -37,13 +38,16 @@ def release_network(network: Any, arrays: list[mx.array] | None = None) -> None:
 
 def release_caches(caches: list[Any]) -> None:
     """Take the arrays out of the `caches` of layers, which are not used any more, and free them."""
+    release_arrays(_taken_out(caches))
+
+
+def _taken_out(caches: Iterable[Any]) -> list[mx.array]:
     arrays: list[mx.array] = []
     for layer in caches:
         for name, value in vars(layer).items():
             if name == "caches":
-                release_caches(list(value))
+                arrays += _taken_out(value)
             elif found := [each for _, each in tree_flatten([value]) if isinstance(each, mx.array)]:
                 arrays += found
                 setattr(layer, name, None)
-    del found, value
-    release_arrays(arrays)
+    return arrays
