@@ -504,11 +504,11 @@ class EngineThread:
         self._record_progress()
         if self._loading is not key:
             return  # the load is over and its backend calls from inside a step: stepping here would be re-entrant
-        self._guarded(self._run_beside_load)
+        self._guarded(self._run_during_load)
         if self._stopping or not self._queued_for(key):
             raise Interrupted("The load was interrupted: no request waits for this model.")
 
-    def _run_beside_load(self) -> bool:
+    def _run_during_load(self) -> bool:
         self._run_commands(wait=0)
         self._lease_loaded()  # the load has its memory already, so these take nothing away
         return self._run_leased()

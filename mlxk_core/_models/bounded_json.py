@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from mlxk_core._text.long_numbers import count_long_numbers
+
 MAX_VALUES = 400_000
 """Values of one JSON text. An index of 200,000 tensors has as many; parsing a million takes a second of the lock."""
 
-_LONG_NUMBER = 20
-"""Values that a long number counts for: one with an exponent of three digits takes a microsecond to read, and one of
-4,300 digits 150."""
-_LONG_DIGITS, _LONG_EXPONENT = b"0" * 64, b"0e000"
-_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _ESCAPED_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
@@ -25,9 +22,7 @@ def count_values(data: bytes) -> int:
 
     Takes some milliseconds for each megabyte, and builds nothing.
     """
-    alike = data.translate(_ALIKE, b"+-")
-    long_numbers = alike.count(_LONG_DIGITS) + alike.count(_LONG_EXPONENT)
-    return 1 + data.count(b",") + data.count(b"[") + data.count(b"{") + _LONG_NUMBER * long_numbers
+    return 1 + data.count(b",") + data.count(b"[") + data.count(b"{") + count_long_numbers(data)
 
 
 def _has_half_character(data: bytes) -> bool:

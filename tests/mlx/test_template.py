@@ -383,7 +383,7 @@ def test_a_template_of_mlx_lm_is_rendered_in_a_process_with_limits(tmp_path):
 
 
 def test_conversations_that_need_no_search_do_not_wait_for_one():
-    """Calls that a template cannot show are tried in a hundred forms, for each set of options anew."""
+    """Calls that a template cannot show are tried in a hundred forms, each set of options by itself."""
     with_calls, go_on = [], threading.Event()
 
     def apply(variables):

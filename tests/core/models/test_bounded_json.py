@@ -48,6 +48,6 @@ def test_numbers_that_take_long_to_read_count_for_many(number):
 
 
 def test_other_numbers_and_names_count_once():
-    data = b'{"scale001": 1.5e-05, "x": [0.30000000000000004, -12, 1e9]}'
+    data = b'{"scale001": 1.5, "x": [0.3000000004, -12, 9999999]}'
     assert count_values(data) == 1 + 3 + 2
     assert parse_json(data)["x"][1] == -12
