@@ -345,3 +345,12 @@ def test_hints_know_which_distribution_brings_each_command_backend_and_constrain
         for spec in specs:
             for name in (spec.name, *getattr(spec, "aliases", ())):
                 assert known(table).get(name) == host.owner_of(spec).record.distribution, (table, name)
+
+
+# Tests
+
+
+def test_every_folder_of_tests_runs_by_default_or_is_one_of_the_slow_ones():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    folders = {f"tests/{path.parent.name}" for path in ROOT.glob("tests/*/test_*.py")}
+    assert folders - set(options["testpaths"]) == {"tests/clients", "tests/packaging", "tests/survival"}

@@ -35,6 +35,8 @@ def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "pytest",
         "-o",
         "pythonpath=",
+        "-o",
+        "addopts=--import-mode=importlib --strict-markers",
         "-p",
         "no:cacheprovider",
         "-q",
