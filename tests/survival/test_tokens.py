@@ -161,8 +161,8 @@ def test_survives_child_processes_that_cannot_be_started(launch, kit, tmp_path):
         assert server.client.post("/tokenize", body).json["count"] == 2
 
 
-def model_that_normalizes(folder):
-    random_model(folder, ends=True)
+def model_that_normalizes(folder, **options):
+    random_model(folder, ends=True, **options)
     file = folder / "tokenizer.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "normalizer": {"type": "NFKC"}}))
 
@@ -186,3 +186,17 @@ def test_survives_a_text_that_its_normalizer_makes_many_times_as_long(launch, ki
         assert server.peak - before < 400 * MEGABYTE
         count = server.client.post("/tokenize", {"model": "tiny/normalizes", "prompt": "\ufdfa \uac00" * 1000})
         assert count.status == 200
+
+
+def test_survives_a_text_of_millions_of_tokens_for_a_context_of_a_million(launch, kit):
+    """This one became 19 million tokens, and 3 GB."""
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/long", lambda folder: model_that_normalizes(folder, context=1 << 20))
+    server = launch(model="tiny/random")
+    with kit.Watch(server):
+        server.client.post("/tokenize", {"model": "tiny/long", "prompt": "a"})
+        before = server.reset_peak()
+        answer = server.client.post("/v1/completions", {"model": "tiny/long", "prompt": "\ufdfaaaaa0" * 500_000})
+        assert answer.status == 400
+        assert "2,097,152" in answer.json["error"]["message"]
+        assert server.peak - before < 400 * MEGABYTE

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlxk_core.api.backends import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 from mlxk_core.api.errors import BrokenModel, InvalidOption
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer, decode_tokens
+from mlxk_mlx.engine.text_limits import check_length, check_tokens, limited
 
-LONGEST_TEXT = 8 << 20
-"""Characters of one text. Tokenizing takes 300 bytes of memory for each."""
-_PIECE = 1 << 14
-"""Characters that are normalized at once, since it holds the interpreter's lock."""
-_SHORT = 1 << 12
-"""Characters of a text whose normalized length does not matter."""
-_EXPANSION = 4
-"""How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes 18 characters
-of one ligature."""
 _MOST_SPECIAL = 1 << 16
 """Characters of all named special tokens and their names; those of models with images and sounds have 1,000."""
-_LONG, _VERY_LONG = 1 << 16, 1 << 20
-_LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
-"""Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""
 
 
 class ModelTokenizer(Tokenizer, PairTokenizer, Protocol):
@@ -104,11 +93,14 @@ class TokenizerAdapter:
             with self._guard(text):
                 # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
                 [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+                check_tokens(len(encoding))
                 tokens: list[int] = encoding.ids
                 return tokens
-        _check_length(text)
+        check_length(text)
         with self._lock:
-            return list(self._hf.encode(text, add_special_tokens=add_special_tokens))
+            tokens = self._hf.encode(text, add_special_tokens=add_special_tokens)
+        check_tokens(len(tokens))
+        return list(tokens)
 
     def encode_pair(self, first: str, second: str, *, max_tokens: int | None = None) -> TokenPair:
         """Return both texts with the special tokens around them; `second` is cut to `max_tokens` in all.
@@ -129,20 +121,17 @@ class TokenizerAdapter:
 
     @contextmanager
     def _guard(self, *texts: str) -> Iterator[None]:
-        """Wait until texts of this length may be tokenized. Raises `InvalidOption` for texts that are too long, and
-        `BrokenModel` if the Rust tokenizer fails."""
-        for text in texts:
-            _check_length(text)
-            _check_expansion(self._backend.normalizer, text)
-        with _room(sum(map(len, texts))):
-            try:
+        """Wait until texts of this length may be tokenized. Raises what `limited` does, and `BrokenModel` if the Rust
+        tokenizer fails."""
+        try:
+            with limited(self._backend, texts):
                 yield
-            except BaseException as error:
-                # An error of the Rust library, or a panic: no token for unknown text, or none with the name that the
-                # post-processor gives.
-                if type(error) is not Exception and type(error).__name__ != "PanicException":
-                    raise
-                raise BrokenModel(f"The model's tokenizer failed: {error}") from error
+        except BaseException as error:
+            # An error of the Rust library, or a panic: no token for unknown text, or none with the name that the
+            # post-processor gives.
+            if type(error) is not Exception and type(error).__name__ != "PanicException":
+                raise
+            raise BrokenModel(f"The model's tokenizer failed: {error}") from error
 
     def decode(self, tokens: Sequence[int], /) -> str:
         return self.decode_tokens(tokens) if self._pieces is None else decode_tokens(self._pieces, tokens)
@@ -190,25 +179,3 @@ class TokenizerAdapter:
             return str(self._backend.decode_batch([list(tokens)], skip_special_tokens=False)[0])
         with self._lock:
             return str(self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _check_length(text: str) -> None:
-    if len(text) > LONGEST_TEXT:
-        raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
-
-
-def _check_expansion(normalizer: Any, text: str) -> None:
-    """Raise `InvalidOption` for a long text that becomes many times as long before it is tokenized."""
-    if normalizer is None or len(text) <= _SHORT:
-        return
-    most, length = _EXPANSION * len(text) + _LONG, 0
-    for start in range(0, len(text), _PIECE):
-        length += len(normalizer.normalize_str(text[start : start + _PIECE]))
-        if length > most:
-            raise InvalidOption("prompt", f"has {len(text):,} characters that become over {length:,} when normalized")
-
-
-def _room(characters: int) -> AbstractContextManager[object]:
-    if characters <= _LONG:
-        return nullcontext()
-    return _LONG_TEXTS if characters <= _VERY_LONG else _VERY_LONG_TEXTS

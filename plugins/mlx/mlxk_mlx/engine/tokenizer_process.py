@@ -16,7 +16,8 @@ from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory,
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ChildProcess, pack_ids, unpack_ids
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer, decode_tokens
-from mlxk_mlx.engine.tokenizer import LONGEST_TEXT, LoadedTokenizer
+from mlxk_mlx.engine.text_limits import LONGEST_TEXT
+from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 
 LOAD_SECONDS = 60.0
 """To read a tokenizer. The largest ones take 5 s on a busy machine."""

@@ -29,6 +29,7 @@ _LONGEST_UNIGRAM = 128
 _LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is looked up
 _MAX_STEPS = 32
 _MAX_GROWTH = 8
+_MAX_SPLIT_GROWTH = 4  # of a text that is split: it is not measured before the text is tokenized
 _MAX_POST_PROCESSOR = 1 << 13
 _READ_BY_TRANSFORMERS = frozenset({".json", ".txt", ".jinja", ".model"})
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -195,7 +196,7 @@ def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
                     return False
             case {"type": "Split" | "Replace" | "Prepend" | "BPEDecoder" | "CTC"}:
                 return False
-    return growth <= _MAX_GROWTH
+    return growth <= (_MAX_SPLIT_GROWTH if key == "pretokenizers" else _MAX_GROWTH)
 
 
 def _is_plain_template(step: Mapping[str, Any]) -> bool:

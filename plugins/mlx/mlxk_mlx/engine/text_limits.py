@@ -1,0 +1,98 @@
+"""Limits of texts that are tokenized: their characters, also when normalized, their tokens, and how many at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from mlxk_core.api.errors import InvalidOption
+
+LONGEST_TEXT = 8 << 20
+"""Characters of one text."""
+MOST_TOKENS = 1 << 21
+"""Tokens of texts that are tokenized together, each of which takes up to 200 bytes meanwhile: 4 characters each in the
+longest text, as in most languages."""
+_PIECE = 1 << 14
+"""Characters that are normalized or counted at once, since it holds the interpreter's lock."""
+_EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
+_UNCOUNTED = 1 << 20
+"""Bytes of normalized texts that are not counted: a token has one at least, and no tokenizer of this process makes
+more than four of one."""
+_SHORT = 1 << 12
+"""Characters of a text whose normalized length does not matter."""
+_EXPANSION = 4
+"""How many times as long a normalizer may make other texts: at most 3 times in any language. NFKC makes 18 characters
+of one ligature."""
+_LONG, _VERY_LONG = 1 << 16, 1 << 20
+_LONG_TEXTS, _VERY_LONG_TEXTS = threading.BoundedSemaphore(2), threading.BoundedSemaphore(1)
+"""Held for a text of so many characters, since many come at once: two long ones at a time, one very long one."""
+
+
+@contextmanager
+def limited(backend: Any, texts: Sequence[str]) -> Iterator[None]:
+    """Wait until texts of this length may be tokenized together by `backend`, a Rust tokenizer.
+
+    Raises `InvalidOption` for texts that are too long, or that have too many tokens.
+    """
+    for text in texts:
+        check_length(text)
+    size = sum(_normalized_bytes(backend.normalizer, text) for text in texts)
+    with _room(sum(map(len, texts))):
+        if size > _UNCOUNTED:
+            _check_pieces(backend, texts)
+        yield
+
+
+def check_length(text: str) -> None:
+    """Raise `InvalidOption` for a text with too many characters."""
+    if len(text) > LONGEST_TEXT:
+        raise InvalidOption("prompt", f"has {len(text):,} characters (at most {LONGEST_TEXT:,} are tokenized)")
+
+
+def check_tokens(count: int, *, at_least: bool = False) -> None:
+    """Raise `InvalidOption` for texts with so many tokens, or `at_least` so many."""
+    if count > MOST_TOKENS:
+        number = f"at least {count:,}" if at_least else f"{count:,}"
+        raise InvalidOption("prompt", f"has {number} tokens (at most {MOST_TOKENS:,})")
+
+
+def _normalized_bytes(normalizer: Any, text: str) -> int:
+    """Return at least the bytes of `text`, in UTF-8, when it is normalized.
+
+    Raises `InvalidOption` for a long text that becomes many times as long.
+    """
+    if len(text) <= _SHORT:
+        return 0
+    most, length, size = _EXPANSION * len(text) + _LONG, 0, 0
+    for piece in _pieces(text):
+        if normalizer is not None:
+            piece = normalizer.normalize_str(piece)
+        length += len(piece)
+        size += len(piece.encode("utf-8", "replace"))
+        if length > most:
+            raise InvalidOption("prompt", f"has {len(text):,} characters that become over {length:,} when normalized")
+    return size
+
+
+def _check_pieces(backend: Any, texts: Sequence[str]) -> None:
+    """Raise `InvalidOption` as soon as the pieces of `texts` have too many tokens: all of them at once would take
+    gigabytes, and the interpreter's lock for seconds."""
+    count = 0
+    for text in texts:
+        for piece in _pieces(text):
+            [encoding] = backend.encode_batch_fast([piece], add_special_tokens=False)
+            count += max(0, len(encoding) - _EDGES)
+            check_tokens(count, at_least=True)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for start in range(0, len(text), _PIECE):
+        yield text[start : start + _PIECE]
+
+
+def _room(characters: int) -> AbstractContextManager[object]:
+    if characters <= _LONG:
+        return nullcontext()
+    return _LONG_TEXTS if characters <= _VERY_LONG else _VERY_LONG_TEXTS

@@ -1,0 +1,39 @@
+"""Texts that are tokenized: how many tokens they may have together."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from mlxk_core.api.errors import InvalidOption
+from mlxk_mlx.engine.text_limits import MOST_TOKENS
+from mlxk_mlx.engine.tokenizer import TokenizerAdapter
+
+LONGER = MOST_TOKENS // 2 + 1_000_000
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Each byte is a token."""
+    alphabet = {letter: id for id, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    backend = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=backend), vocab_size=256)
+
+
+def test_bytes_count_not_characters(tokenizer):
+    with pytest.raises(InvalidOption, match="at least 2,"):
+        tokenizer.encode("é" * LONGER, add_special_tokens=False)
+
+
+def test_the_texts_of_a_pair_count_together(tokenizer):
+    with pytest.raises(InvalidOption, match="at least 2,"):
+        tokenizer.encode_pair("a " * (LONGER // 2), "b " * (LONGER // 2), max_tokens=512)
+
+
+def test_a_long_text_with_fewer_tokens_is_read_as_a_whole(tokenizer):
+    tokens = tokenizer.encode("a " * 600_000, add_special_tokens=False)
+    assert len(tokens) == 1_200_000
+    assert tokenizer.decode(tokens[:4]) == "a a "
