@@ -183,3 +183,21 @@ def test_what_is_too_large_is_not_measured_further(tmp_path):
 def test_between_two_steps_the_cost_is_in_proportion(tokens, part):
     costs = StepCosts(((1, StepCost(10, 20, 30)), (11, StepCost(20, 40, 30))))
     assert costs.of(tokens, 0) == StepCost(10 + 10 * part, 20 + 20 * part, 30)
+
+
+WIDE = {
+    "model_type": "llama", "vocab_size": 258, "hidden_size": 2, "intermediate_size": 500_000, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2, "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+}  # fmt: skip
+
+
+def test_rows_and_inputs_of_a_plain_network_need_memory_for_its_widest_layer(tmp_path, network):
+    def needed(engine):
+        return engine.row_bytes(Row(id=1, prompt=[5], max_tokens=4, sampling=Sampling())), engine.input_bytes([1] * 512)
+
+    model = Model(name="wide", path=network(tmp_path / "wide", **WIDE))
+    with EngineHarness(lambda model, context: load(model, replace(context, shared=True)), model) as harness:
+        row, inputs = harness.run(needed)
+    assert row > 2 * 4 * 500_000
+    assert inputs > 512 * 2 * 4 * 500_000

@@ -14,12 +14,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from mlxk_testing.tiny_models import in_hub_cache, random_model
+from tests.encoders import tiny_encoders
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 MEGABYTE = 1 << 20
 SIZE = 129 << 7
 """Numbers of a vector: those of 1,920 inputs take 127 MB, and 500 as text; those of 2,048 are too many."""
+WIDTH = 1 << 19
+"""Numbers that a layer of an encoder makes for each token."""
 MODEL = "tiny/wide"
 MANY = {"model": MODEL, "input": [[65]] * 1920}
 SOME = {"model": MODEL, "input": [[65]] * 300}
@@ -135,3 +138,32 @@ def test_a_shutdown_cuts_a_large_response_that_is_not_read(server, kit):
             received = kit.everything(sock)
             assert b"chunked" in received.partition(b"\r\n\r\n")[0]
             assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_survives_many_inputs_of_an_encoder_with_a_wide_layer(launch, kit):
+    """One array of the layer would have 268 MB, in a model of 5 MB."""
+
+    def write(folder):
+        config = tiny_encoders.CASES["bert"].config
+        shapes = {"embeddings.LayerNorm.weight": (2,), "embeddings.LayerNorm.bias": (2,)}
+        for name, rows in ("word", config["vocab_size"]), ("position", 96), ("token_type", 2):
+            shapes[f"embeddings.{name}_embeddings.weight"] = (rows, 2)
+        layer = {"attention.self.query": (2, 2), "attention.self.key": (2, 2), "attention.self.value": (2, 2)}
+        layer |= {"attention.output.dense": (2, 2), "intermediate.dense": (WIDTH, 2), "output.dense": (2, WIDTH)}
+        for name, shape in layer.items():
+            shapes |= {f"encoder.layer.0.{name}.weight": shape, f"encoder.layer.0.{name}.bias": shape[:1]}
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            shapes |= {f"encoder.layer.0.{name}.weight": (2,), f"encoder.layer.0.{name}.bias": (2,)}
+        tiny_encoders.write_encoder(folder, "bert", shapes)
+        wide = {"hidden_size": 2, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 1}
+        (folder / "config.json").write_text(json.dumps({**config, **wide}))
+
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/encoder", write)
+    server = launch("--memory", str(1 << 30), model="tiny/random")
+    assert server.client.post("/v1/embeddings", {"model": "tiny/encoder", "input": [[5]]}).status == 200
+    with kit.Watch(server):
+        before = server.reset_peak()
+        reply = server.client.post("/v1/embeddings", {"model": "tiny/encoder", "input": [[5]] * 128})
+        assert reply.status == 200
+        assert server.peak - before < 500 * MEGABYTE

@@ -27,7 +27,7 @@ _PART_ON_GPU = 1e12
 _PART_SECONDS = 0.5
 """After these a part ends also if it has computed less: attention to a long input takes longest."""
 _COPIES = 10
-"""Arrays of the size of all states that a layer holds at once."""
+"""Arrays of the size of all states, and of what a layer computes at once, that it holds."""
 
 
 class EncoderEngine:
@@ -66,7 +66,7 @@ class EncoderEngine:
     def input_bytes(self, lengths: Sequence[int], /) -> int:
         with self._errors():
             states = self._open_network.embed(mx.zeros((len(lengths), max(lengths)), mx.int32), None)  # not evaluated
-        return int(_COPIES * states.nbytes)
+        return self._held_bytes(states)
 
     def embed(
         self, inputs: Sequence[Sequence[int]], *, pooling: Pooling, normalize: bool
@@ -103,21 +103,35 @@ class EncoderEngine:
     def _layers(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
         network = self._open_network
         states = network.embed(tokens, types)
-        check_free_memory(_COPIES * states.nbytes, tokens.size)
-        block_work = tokens.shape[0] * min(BLOCK, tokens.shape[1]) * self._layer_size
+        check_free_memory(self._held_bytes(states), tokens.size)
+        inputs, length = tokens.shape
         work, began = 0, time.monotonic()
         for layer in network.layers:
-            blocks = []
-            for block in layer.blocks(states, valid):
-                if block is not None:
-                    blocks.append(block)
-                work += block_work
-                if work >= self._part or time.monotonic() - began >= _PART_SECONDS:
-                    mx.eval(blocks[-1:])
-                    yield None
-                    work, began = 0, time.monotonic()
-            states = blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=1)
+            most = layer.most_inputs
+            parts = []
+            for first in range(0, inputs, most):
+                part = slice(first, first + most)
+                block_work = min(most, inputs - first) * min(BLOCK, length) * self._layer_size
+                blocks = []
+                for block in layer.blocks(states[part], None if valid is None else valid[part]):
+                    if block is not None:
+                        blocks.append(block)
+                    work += block_work
+                    if work >= self._part or time.monotonic() - began >= _PART_SECONDS:
+                        mx.eval(blocks[-1:])
+                        yield None
+                        work, began = 0, time.monotonic()
+                parts.append(_joined(blocks, axis=1))
+                if inputs > most:
+                    mx.eval(parts[-1])  # so that only one part is computed at once
+            states = _joined(parts, axis=0)
         yield network.finish(states)
+
+    def _held_bytes(self, states: mx.array) -> int:
+        """Return what a pass holds, in bytes. `states` are those before the first layer."""
+        inputs, length, _ = states.shape
+        widest = max((layer.widest_bytes(inputs, length) for layer in self._open_network.layers), default=0)
+        return int(_COPIES * max(states.nbytes, widest))
 
     @property
     def _open_network(self) -> Encoder:
@@ -159,6 +173,10 @@ class EncoderEngine:
 
     def _refuse(self) -> NoReturn:
         raise UnsupportedModel(f"`{self._name}` is an encoder; it does not generate text.", model=self._name)
+
+
+def _joined(parts: Sequence[mx.array], axis: int) -> mx.array:
+    return parts[0] if len(parts) == 1 else mx.concatenate(list(parts), axis=axis)
 
 
 def _rows(network: Encoder, table: str) -> int:

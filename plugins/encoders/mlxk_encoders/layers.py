@@ -17,8 +17,11 @@ BLOCK = 512
 LONG = 8192
 """Tokens of an input whose block attends to all of it at once; in a longer one, fewer tokens do. All scores of such an
 input would take gigabytes."""
-_MOST_NUMBERS = 160_000_000
-"""In one array that is computed at once. Scores of 32 inputs with 512 tokens in a large network are 134 million."""
+_MOST_SCORES = 160_000_000
+"""That are computed at once. Those of 32 inputs with 512 tokens in a large network are 134 million."""
+_MOST_NUMBERS = 1 << 24
+"""In any other array that is computed at once. 512 tokens in a large network have 3 million, and a layer holds several
+such arrays."""
 _SIZE = 256
 """Of a head whose products take as long as all else that is done with a score."""
 _ACTIVATIONS: Mapping[str, Callable[[mx.array], mx.array]] = {
@@ -83,7 +86,7 @@ class EncoderLayer(nn.Module, ABC):
         size = max(1, min(BLOCK, _MOST_NUMBERS // (inputs * self._widest)))
         if length <= size:
             queries, keys, values = self.project(states, 0, length)
-            if _scores(queries, length) * length <= _MOST_NUMBERS:
+            if _scores(queries, length) * length <= _MOST_SCORES:
                 mask = _mask(0, length, length, valid, self.window)
                 yield self.combine(states, _attend(queries, keys, values, mask))
                 return
@@ -94,7 +97,7 @@ class EncoderLayer(nn.Module, ABC):
             yield None
         queries, keys, values = (mx.concatenate(part, axis=2) for part in zip(*projected, strict=True))
         del projected
-        count = min(size, BLOCK * LONG // length, _MOST_NUMBERS // _scores(queries, length))
+        count = min(size, BLOCK * LONG // length, _MOST_SCORES // _scores(queries, length))
         count = max(1, count)
         for start in range(0, length, size):
             attended = []
@@ -107,6 +110,16 @@ class EncoderLayer(nn.Module, ABC):
             block = self.combine(states[:, start : start + size], mx.concatenate(attended, axis=1))
             mx.eval(block)
             yield block
+
+    @property
+    def most_inputs(self) -> int:
+        """Inputs to compute at once: more would have too many numbers even one token at a time."""
+        return max(1, _MOST_NUMBERS // self._widest)
+
+    def widest_bytes(self, inputs: int, length: int) -> int:
+        """Return the bytes of the largest array but scores that is computed at once, for inputs of `length` tokens."""
+        tokens = min(inputs, self.most_inputs) * min(length, BLOCK)
+        return 4 * min(tokens * self._widest, max(_MOST_NUMBERS, self._widest))
 
     @cached_property
     def _widest(self) -> int:

@@ -41,6 +41,8 @@ _STOP_SEQUENCE_CACHE = 64
 _GROWTH = 256
 """Tokens for which a row must have room when another one begins: mlx-lm's caches grow by as many."""
 _NUMBER = 4  # bytes
+_COPIES = 3
+"""Arrays as wide as the widest weight that a step of a plain network holds: two products, and what is made of them."""
 _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
@@ -108,7 +110,8 @@ class MlxEngine:
         self._chunks = PrefillChunks.of(sum(array.size for array in weights))
         self._costs = costs
         self._step_limit = step_limit()
-        self._widest = max((axis for array in weights for axis in array.shape), default=1)
+        self._widest = _longest_axis(network)
+        self._widest_layer = max(map(_longest_axis, network.layers), default=self._widest)
         self._prompt_cache = PromptCache(context.cache_bytes)
         self._generation_prompt = (
             [] if self._footprint.trimmable else generation_prompt_tokens(template, tokenizer, context.alive)
@@ -157,12 +160,13 @@ class MlxEngine:
     ) -> str:
         return self._template.render(messages, tools=tools, generation_prompt=generation_prompt, options=options)
 
-    def _row_bytes(self, length: int) -> int:
-        """Return the bytes of the caches of a row with `length` tokens, and of what it adds to a step."""
+    def _row_bytes(self, length: int, widest: int | None = None) -> int:
+        """Return the bytes of the caches of a row with `length` tokens, and of what it adds to a step. `widest` is the
+        longest axis of the weights that the step uses, None for all."""
         if self._costs is not None and (cost := self._costs.of(1, length)) is not None:
             step = int(cost.peak)
         else:
-            step = self._chunks.score * self._footprint.heads * length
+            step = max(self._chunks.score * self._footprint.heads * length, _COPIES * (widest or self._widest))
         return self._footprint.row_bytes(length) + _NUMBER * step
 
     def check(self, row: Row) -> None:
@@ -310,7 +314,7 @@ class MlxEngine:
         )
 
     def input_bytes(self, lengths: Sequence[int], /) -> int:
-        return len(lengths) * self._row_bytes(max(lengths))
+        return len(lengths) * self._row_bytes(max(lengths), self._widest_layer)
 
     def _check_inputs(self, inputs: Sequence[Sequence[int]]) -> None:
         """Raise what `check` does for inputs that are read together."""
@@ -445,3 +449,7 @@ def _stop_sequences(tokens: frozenset[int]) -> StopSequences:
 def logit_count(network: Any) -> int:
     """Return the number of token ids the network has logits for: the last axis of an output that is not evaluated."""
     return int(network(mx.array([[0]]), cache=make_prompt_cache(network)).shape[-1])
+
+
+def _longest_axis(module: Any) -> int:
+    return max((axis for _, array in tree_flatten(module.parameters()) for axis in array.shape), default=1)
