@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mlxk_core._text.long_numbers import count_long_numbers
 
 MAX_VALUES = 400_000
 """Values of one JSON text. An index of 200,000 tensors has as many; parsing a million takes a second of the lock."""
+LONGEST_NAME = 1024
+"""Characters of a key, such as the name of a tensor. Patterns are searched in them, and one search in 15 million takes
+seconds of the lock."""
 
 _ESCAPED_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
@@ -33,14 +36,41 @@ def _has_half_character(data: bytes) -> bool:
     return _SURROGATE.search(_ESCAPED_PAIR.sub(b"", data.replace(rb"\\", b"  "))) is not None
 
 
+def _containers(value: Any) -> Iterator[dict[str, Any] | list[Any]]:
+    """Yield the objects and lists in `value`."""
+    found = [value]
+    while found:
+        each = found.pop()
+        if type(each) is dict:
+            yield each
+            found += [item for item in each.values() if type(item) in (dict, list)]
+        elif type(each) is list:
+            yield each
+            found += [item for item in each if type(item) in (dict, list)]
+
+
+def _check_lengths(value: Any, longest_text: int | None) -> None:
+    for each in _containers(value):
+        if isinstance(each, dict) and (length := max(map(len, each), default=0)) > LONGEST_NAME:
+            raise ValueError(f"it has a name of {length:,} characters (at most {LONGEST_NAME:,})")
+        if longest_text is not None:
+            texts = (item for item in (each.values() if isinstance(each, dict) else each) if isinstance(item, str))
+            if (length := max(map(len, texts), default=0)) > longest_text:
+                raise ValueError(f"it has a text of {length:,} characters (at most {longest_text:,})")
+
+
 def parse_json(
-    data: bytes | str, limit: int = MAX_VALUES, object_hook: Callable[[dict[str, Any]], Any] | None = None
+    data: bytes | str,
+    limit: int = MAX_VALUES,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+    *,
+    longest_text: int | None = None,
 ) -> Any:
     """Return the value of a JSON text of `limit` values or fewer. `object_hook` replaces each object, as in `json`.
 
     Raises `ValueError`, also for more values or a nesting that is too deep: a text of a few megabytes can take
     gigabytes and, with the interpreter locked, half a minute. So does half of a character (a surrogate), which no
-    response can contain.
+    response can contain, a key of more than `LONGEST_NAME` characters, and a text of more than `longest_text`.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if (count := count_values(raw)) > limit:
@@ -49,6 +79,7 @@ def parse_json(
         value = json.loads(data, object_hook=object_hook)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    _check_lengths(value, longest_text)
     if _has_half_character(raw):
         raise ValueError("it has half of a character")
     return value

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.bounded_json import LONGEST_NAME
 from mlxk_core._models.files import CutOff, open_file, read_error
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
@@ -30,7 +31,10 @@ _LONG_ARRAY = 1 << 12  # numbers; a list takes 32 bytes for each
 _MAX_HEADER = 1 << 26  # bytes
 _MAX_ALIGNMENT = 1 << 16
 _LONGEST_AXIS = (1 << 31) - 1
-_LONGEST_NAME = 100  # characters shown
+_LONGEST_SHOWN = 100  # characters of a name
+_LARGEST_VALUE = 1 << 20  # bytes, of all but the tokenizer with its templates
+_TOKENIZER = "tokenizer."
+_ARCHITECTURE = "general.architecture"
 _FIRST_READ = 1 << 20
 
 TENSOR_TYPES: Mapping[int, str] = {
@@ -86,7 +90,7 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str | None:
-        value = self.metadata.get("general.architecture")
+        value = self.metadata.get(_ARCHITECTURE)
         return value if isinstance(value, str) else None
 
     @property
@@ -179,7 +183,7 @@ def _check_places(tensors: Sequence[GGUFTensor]) -> None:
 
 
 def _shown(name: str) -> str:
-    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
 
 
 class _UnknownType(ValueError):
@@ -203,11 +207,12 @@ class _Parser:
         tensors, entries = self._count(), self._count()
         metadata: dict[str, Any] = {}
         for _ in range(entries):
-            key = self._string()
+            key = self._string(LONGEST_NAME)
             if key in metadata:
                 raise ValueError(f"it has the key {_shown(key)} twice")
             kind = self._scalar("I")
-            metadata[key] = value = self._value(kind)
+            most = LONGEST_NAME if key == _ARCHITECTURE else _LARGEST_VALUE
+            metadata[key] = value = self._value(kind, _MAX_HEADER if key.startswith(_TOKENIZER) else most)
             if key == _ALIGNMENT_KEY and not (kind == _UINT32 and _is_alignment(value)):
                 raise ValueError(f"its {key} must be a power of two up to {_MAX_ALIGNMENT:,}, of type uint32")
         listed = tuple(self._tensor() for _ in range(tensors))
@@ -216,7 +221,7 @@ class _Parser:
         return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment)
 
     def _tensor(self) -> GGUFTensor:
-        name = self._string()
+        name = self._string(LONGEST_NAME)
         axes = self._scalar("I")
         if axes > 8:
             raise ValueError(f"tensor {_shown(name)} declares {axes} axes")
@@ -230,20 +235,21 @@ class _Parser:
             raise ValueError(f"tensor {_shown(name)} has rows that do not fill blocks of {weights}")
         return tensor
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int, most: int) -> Any:
+        """Return a value of this type, whose texts have `most` bytes or fewer together."""
         if kind == _STRING:
-            return self._string()
+            return self._string(most)
         if kind == _ARRAY:
             inner, length = self._scalar("I"), self._scalar("Q")
             self._elements += length
             if self._elements > _MAX_ELEMENTS:
                 raise ValueError(f"its arrays declare {self._elements:,} elements (at most {_MAX_ELEMENTS:,})")
             if inner == _STRING:
-                return self._texts(length)
+                return self._texts(length, most)
             if inner in _SCALARS:
                 return self._numbers(_SCALARS[inner], length)
             if inner == _ARRAY:
-                return [self._value(inner) for _ in range(length)]
+                return [self._value(inner, most) for _ in range(length)]
             raise _UnknownType(inner)
         if kind not in _SCALARS:
             raise _UnknownType(kind)
@@ -268,14 +274,22 @@ class _Parser:
             raise ValueError(f"it declares {count} entries (at most {_MAX_ENTRIES})")
         return count
 
-    def _string(self) -> str:
-        start = self._at
-        self._skip_texts(1)
-        return self._data[start + 8 : self._at].decode("utf-8", "replace")
+    def _string(self, most: int) -> str:
+        length = self._scalar("Q")
+        start, self._at = self._at, self._at + length
+        if self._at - len(self._data) > _MAX_HEADER:
+            raise ValueError(f"a string ends {self._at - len(self._data)} bytes past the end of the file")
+        if length > most:
+            raise ValueError(f"it has a name or a text of {length:,} bytes (at most {most:,})")
+        if self._at > len(self._data):
+            raise CutOff
+        return self._data[start : self._at].decode("utf-8", "replace")
 
-    def _texts(self, count: int) -> Texts:
+    def _texts(self, count: int, most: int) -> Texts:
         start = self._at
         self._skip_texts(count)
+        if (size := self._at - start - count * _LENGTH.size) > most:
+            raise ValueError(f"it has texts of {size:,} bytes (at most {most:,})")
         return Texts(self._data[start : self._at], count)
 
     def _skip_texts(self, count: int) -> None:

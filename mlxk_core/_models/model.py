@@ -40,6 +40,7 @@ LARGEST_TOKENIZER = 64 << 20
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 _LARGEST_TEMPLATES = 2 << 20  # bytes of all; the longest published template has 50,000
+_LONGEST_SETTING = 1 << 16  # characters of a text in config.json
 _MOST_TEMPLATES = 64
 # Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -350,7 +351,7 @@ class Model:
         if text is None:
             return _EMPTY
         try:
-            value = parse_json(text)
+            value = parse_json(text, longest_text=_LONGEST_SETTING if name == "config.json" else None)
         except ValueError as error:
             raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):

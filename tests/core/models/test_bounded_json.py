@@ -51,3 +51,16 @@ def test_other_numbers_and_names_count_once():
     data = b'{"scale001": 1.5, "x": [0.3000000004, -12, 9999999]}'
     assert count_values(data) == 1 + 3 + 2
     assert parse_json(data)["x"][1] == -12
+
+
+@pytest.mark.parametrize("value", [{"x" * 1025: 1}, [[{"a": {"x" * 1025: []}}]]])
+def test_a_long_name_is_an_error(value):
+    with pytest.raises(ValueError, match=r"1,025 characters \(at most 1,024\)"):
+        parse_json(json.dumps(value))
+
+
+@pytest.mark.parametrize("value", [{"a": "x" * 11}, [["x" * 11]], {"b": [{"c": "x" * 11}]}])
+def test_a_long_text_is_an_error_where_texts_are_limited(value):
+    assert parse_json(json.dumps(value)) == value
+    with pytest.raises(ValueError, match="at most 10"):
+        parse_json(json.dumps(value), longest_text=10)

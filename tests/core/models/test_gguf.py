@@ -89,6 +89,11 @@ def test_a_header_cut_anywhere_is_cut_off(read, gguf):
         (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "declares"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60), "declares"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 60), "string ends"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1025), "at most 1,024"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 1, 0, 1025), "at most 1,024"),
+        (b"GGUF" + struct.pack("<IQQQcIQ", 3, 0, 1, 1, b"k", 8, 1 << 60), "string ends"),
+        (b"GGUF" + struct.pack("<IQQQcIQ", 3, 0, 1, 1, b"k", 8, 1025 << 10), "at most 1,048,576"),
+        (b"GGUF" + struct.pack("<IQQQ20sIQ", 3, 0, 1, 20, b"general.architecture", 8, 1025), "at most 1,024"),
         (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 4, 1 << 60), "arrays declare"),
         (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 77), "unknown type 77"),
         (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 77, 1), "unknown type 77"),
@@ -128,6 +133,14 @@ def test_two_of_one_name_or_place_are_refused(read, gguf):
     place = struct.pack("<I", 0)  # the type
     with pytest.raises(BrokenModel, match="'t1' and 't2' overlap"):
         read(data.replace(place + struct.pack("<Q", 128), place + struct.pack("<Q", 96)))
+
+
+def test_only_a_tokenizer_may_have_large_texts(read, gguf):
+    large = "x" * (1 << 21)
+    assert read(gguf({"tokenizer.chat_template": large})).metadata["tokenizer.chat_template"] == large
+    for value in (large, [large]):
+        with pytest.raises(BrokenModel, match="at most 1,048,576"):
+            read(gguf({"general.license": value}))
 
 
 def test_no_damage_at_all_leads_to_another_error(read, gguf):
