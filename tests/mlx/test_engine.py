@@ -96,3 +96,26 @@ def test_rows_have_half_of_the_time_while_a_prompt_is_scored(tmp_path):
         tokens, chunks = bench.run(drive)
     assert chunks > 6
     assert tokens > 2 * chunks
+
+
+def test_prompts_are_scored_by_turns(tmp_path):
+    def drive(engine):
+        """The rows in the order in which they end, and what one more would need until the first one ends."""
+        sampling = Sampling(temperature=0)
+        for id, length in ((1, 3000), (2, 3000), (3, 20)):
+            engine.add(Row(id=id, prompt=[5] * length, max_tokens=0, sampling=sampling, prompt_logprobs=0))
+        last = Row(id=4, prompt=[5], max_tokens=1, sampling=sampling)
+        needs, ended = [engine.memory + engine.row_bytes(last)], []
+        while len(ended) < 3:
+            scored = [event for event in engine.step() if isinstance(event, PromptScored)]
+            ended += [event.id for event in scored if event.finish]
+            if not ended:
+                needs.append(engine.memory + engine.row_bytes(last))
+        return ended, needs
+
+    random_model(tmp_path, context=8192)
+    with EngineHarness(load, Model(name="random", path=tmp_path)) as bench:
+        ended, needs = bench.run(drive)
+    assert ended == [3, 1, 2]
+    assert len(needs) == 3
+    assert max(needs) < 1.1 * min(needs)

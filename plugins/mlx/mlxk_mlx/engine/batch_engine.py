@@ -129,7 +129,7 @@ class MlxEngine:
 
     @property
     def memory(self) -> int:
-        scoring = sum(layer.nbytes for row in self._scoring.values() for layer in row.cache)
+        scoring = sum(row.nbytes for row in self._scoring.values())
         return self._fixed_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
 
     @property
@@ -148,7 +148,7 @@ class MlxEngine:
             alone = self._row_bytes(len(row.prompt))
         # The caches of a batch are as long as the longest of its rows.
         batch = len(lengths) * self._row_bytes(max(lengths, default=0) + _GROWTH)
-        return max(0, batch - int(self._generator.prompt_cache_nbytes)) + alone
+        return max(0, batch - int(self._generator.prompt_cache_nbytes)) + alone + self._scoring_growth()
 
     def render(
         self,
@@ -159,6 +159,11 @@ class MlxEngine:
         options: Mapping[str, Any] | None = None,
     ) -> str:
         return self._template.render(messages, tools=tools, generation_prompt=generation_prompt, options=options)
+
+    def _scoring_growth(self) -> int:
+        """Return the bytes by which the caches of prompts grow that are being scored: by turns, so all of them do."""
+        rows = self._scoring.values()
+        return sum(max(0, self._footprint.row_bytes(len(row.row.prompt)) - row.nbytes) for row in rows)
 
     def _row_bytes(self, length: int, widest: int | None = None) -> int:
         """Return the bytes of the caches of a row with `length` tokens, and of what it adds to a step. `widest` is the
@@ -218,29 +223,27 @@ class MlxEngine:
             return [*self._score(), *self._generate()]
 
     def _score(self) -> Sequence[StepEvent]:
-        """Score a chunk of the first prompt that waits for it."""
-        scoring = next(iter(self._scoring.values()), None)
+        """Score a chunk of the prompt whose turn it is: one that comes later does not wait until the others end."""
         began = time.monotonic()
-        if scoring is None or (self._rows and began < self._score_at):
+        if not self._scoring or (self._rows and began < self._score_at):
             return ()
-        id = scoring.row.id
+        id = next(iter(self._scoring))
+        scoring = self._scoring.pop(id)
         try:
             chunk = self._chunks.while_decoding if self._rows else self._chunks.alone
             scored = scoring.advance(self._limited(chunk, len(scoring.row.prompt)))
         except Exception as error:  # its cache is its own: no other row is affected
-            del self._scoring[id]
             return [RowFailed(id, error)]
         ended = time.monotonic()
         self._score_at = ended + (ended - began)
-        events: list[StepEvent] = [scored]
-        if scoring.complete:
-            del self._scoring[id]
-            if scoring.row.max_tokens:
-                self._decode(scoring.row, scoring.cache if scoring.done else None, scoring.done, scored=True)
-            else:
-                total = len(scoring.row.prompt)
-                events.insert(0, Prefilled(id, total, total))
-        return events
+        if not scoring.complete:
+            self._scoring[id] = scoring  # after the others
+            return [scored]
+        if scoring.row.max_tokens:
+            self._decode(scoring.row, scoring.cache if scoring.done else None, scoring.done, scored=True)
+            return [scored]
+        total = len(scoring.row.prompt)
+        return [Prefilled(id, total, total), scored]
 
     def _generate(self) -> Sequence[StepEvent]:
         if not self._rows:

@@ -35,6 +35,11 @@ class PromptScoring:
         """Whether every prompt token has its score."""
         return self.done == len(self.row.prompt) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its cache."""
+        return sum(layer.nbytes for layer in self.cache)
+
     def advance(self, tokens: int) -> PromptScored:
         """Score at most `tokens` more tokens and return them."""
         prompt = self.row.prompt
