@@ -31,6 +31,7 @@ from mlxk_mlx.engine.generation_prompt import generation_prompt_tokens
 from mlxk_mlx.engine.logprobs import Logprobs, logprobs_of
 from mlxk_mlx.engine.prefill_chunks import PrefillChunks
 from mlxk_mlx.engine.prompt_cache import Cache, PromptCache
+from mlxk_mlx.engine.reading_turns import ReadingTurns
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
@@ -47,16 +48,25 @@ _SEGMENT = 1 << 16
 """Tokens of one segment of a prompt. mlx-lm copies the rest of a segment in every step, with the interpreter locked."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _ActiveRow:
-    """A row in the generator. `cached` prompt tokens came from the prompt cache; `checkpoints` are prompt lengths at
-    which a copy of its cache is kept. A `segmented` prompt is read in several segments."""
+    """A row in the generator, or one whose prompt waits for its turn. `cached` prompt tokens came from the prompt
+    cache; `checkpoints` are prompt lengths at which a copy of its cache is kept. A `segmented` prompt is read in
+    several segments."""
 
     row: Row
-    uid: int
     cached: int
     checkpoints: frozenset[int]
     segmented: bool
+    processors: list[Any]
+    cache: Cache | None
+    """Of its first `begun` tokens, while it is not in the generator."""
+    begun: int
+    """Prompt tokens that were read before it was given to the generator."""
+    read: int
+    """Prompt tokens that were read until now."""
+    uid: int | None = None
+    """What the generator calls it; None while its prompt waits."""
     decoding: bool = False
     failure: Exception | None = None
     mask: RowMask | None = None
@@ -68,6 +78,16 @@ class _ActiveRow:
     def length(self) -> int:
         """Tokens of its prompt and its response so far."""
         return len(self.row.prompt) + self.sampled
+
+    @property
+    def unread(self) -> int:
+        """Tokens of its prompt that are left to read."""
+        return len(self.row.prompt) - self.read
+
+    @property
+    def plain(self) -> bool:
+        """Whether its prompt is read from the beginning to the end, without a copy on the way."""
+        return not self.begun and not self.segmented
 
     @property
     def complete(self) -> bool:
@@ -123,6 +143,7 @@ class MlxEngine:
         """When the next chunk may be scored, while other rows decode: they get as much time as the last one took."""
         self._masked = MaskedNetwork(network)
         self._decoding: list[int] = []
+        self._turns = ReadingTurns[_ActiveRow]()
         self._generator = self._new_generator()
         # Without it the end of the thread aborts the process: MLX's compile cache outlives the interpreter's state.
         context.at_thread_exit(mx.clear_streams)
@@ -130,7 +151,13 @@ class MlxEngine:
     @property
     def memory(self) -> int:
         scoring = sum(row.nbytes for row in self._scoring.values())
-        return self._fixed_bytes + int(self._generator.prompt_cache_nbytes) + self._prompt_cache.nbytes + scoring
+        return self._fixed_bytes + self._cache_bytes + self._prompt_cache.nbytes + scoring
+
+    @property
+    def _cache_bytes(self) -> int:
+        """Bytes of the caches of all rows."""
+        paused = (layer.nbytes for active in self._rows.values() for layer in active.cache or ())
+        return int(self._generator.prompt_cache_nbytes) + sum(paused)
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -148,7 +175,7 @@ class MlxEngine:
             alone = self._row_bytes(len(row.prompt))
         # The caches of a batch are as long as the longest of its rows.
         batch = len(lengths) * self._row_bytes(max(lengths, default=0) + _GROWTH)
-        return max(0, batch - int(self._generator.prompt_cache_nbytes)) + alone + self._scoring_growth()
+        return max(0, batch - self._cache_bytes) + alone + self._scoring_growth()
 
     def render(
         self,
@@ -197,26 +224,81 @@ class MlxEngine:
         self._decode(row, cache, cached)
 
     def _decode(self, row: Row, cache: Cache | None, cached: int, *, scored: bool = False) -> None:
-        """Give a row to the generator, with the `cache` of its first `cached` prompt tokens."""
-        prompt = row.prompt if isinstance(row.prompt, list) else list(row.prompt)
-        checkpoints = self._checkpoints(prompt, cached)
-        cuts = sorted({*range(cached, len(prompt), _SEGMENT), *checkpoints, len(prompt)})
-        active = _ActiveRow(row, -1, cached, frozenset(checkpoints), len(cuts) > 2, scored=scored)
-        processors = sampling.processors_for(row.sampling, len(prompt))
+        """Let the prompt of a row wait for its turn. `cache` has its first `cached` tokens."""
+        checkpoints = self._checkpoints(row.prompt, cached)
+        active = _ActiveRow(
+            row,
+            cached,
+            frozenset(checkpoints),
+            segmented=bool(checkpoints) or len(row.prompt) - cached > _SEGMENT,
+            processors=sampling.processors_for(row.sampling, len(row.prompt)),
+            cache=cache,
+            begun=cached,
+            read=cached,
+            scored=scored,
+        )
         if row.constraint is not None:
             active.mask = RowMask(row.constraint, self._masked, active.fail)
-            processors.append(active.mask)
-        [uid] = self._generator.insert_segments(
+            active.processors.append(active.mask)
+        self._rows[row.id] = active
+        self._turns.add(active)
+
+    def _insert(self, active: _ActiveRow) -> None:
+        """Give a row to the generator, with its cache."""
+        row, begun = active.row, active.begun
+        prompt = row.prompt if isinstance(row.prompt, list) else list(row.prompt)
+        checkpoints = (length for length in active.checkpoints if length > begun)
+        cuts = sorted({*range(begun, len(prompt), _SEGMENT), *checkpoints, len(prompt)})
+        [active.uid] = self._generator.insert_segments(
             [[prompt[start:end] for start, end in pairwise(cuts)]],
             max_tokens=[row.max_tokens],
-            caches=[cache] if cache is not None else None,
-            all_tokens=[prompt[:cached]],
+            caches=[active.cache] if active.cache is not None else None,
+            all_tokens=[prompt[:begun]],
             samplers=[sampling.sampler_for(row.sampling, self.tokenizer.vocab_size)],
-            logits_processors=[[sampling.GuardedProcessor(processor, active.fail) for processor in processors]],
+            logits_processors=[[sampling.GuardedProcessor(processor, active.fail) for processor in active.processors]],
             stop_sequences=[_stop_sequences(row.stop_tokens)],
         )
-        active.uid = uid
-        self._rows[row.id] = self._by_uid[uid] = active
+        active.cache = None
+        self._by_uid[active.uid] = active
+
+    def _pause(self, active: _ActiveRow) -> None:
+        """Take a row from the generator, with the cache of what was read of its prompt."""
+        assert active.uid is not None
+        cache, tokens = self._generator.remove([active.uid], return_prompt_caches=True)[active.uid]
+        if tokens:
+            mx.eval([layer.state for layer in cache])
+        del self._by_uid[active.uid]
+        active.cache, active.begun, active.uid = cache if tokens else None, len(tokens), None
+        self._turns.add(active)
+
+    def _take_turns(self) -> None:
+        """Give the generator the prompts whose turn it is, and take others from it for that."""
+        reading = [active for active in self._by_uid.values() if not active.decoding]
+        paused = self._turns.to_pause(reading, max(1, self._chunks.rows // 2))
+        if paused and not self._mixes:
+            paused = reading
+        for active in paused:
+            self._pause(active)
+            reading.remove(active)
+        while (taken := self._turns.take(lambda active: self._fits(active, reading))) is not None:
+            self._insert(taken)
+            reading.append(taken)
+
+    @property
+    def _mixes(self) -> bool:
+        """Whether prompts can be read together however much of them was read before.
+
+        With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or several segments is read
+        together with others: their answers change. Such a row is read alone, and so is each row of some networks.
+        """
+        return self._footprint.padded and not self._footprint.sliding_window
+
+    def _fits(self, active: _ActiveRow, reading: Sequence[_ActiveRow]) -> bool:
+        """Return whether a prompt can be read together with those of `reading`."""
+        if not reading:
+            return True
+        plain = self._footprint.padded and active.plain and all(other.plain for other in reading)
+        return len(reading) < self._chunks.rows and (self._mixes or plain)
 
     def step(self) -> Sequence[StepEvent]:
         with self._step_errors():
@@ -248,7 +330,7 @@ class MlxEngine:
     def _generate(self) -> Sequence[StepEvent]:
         if not self._rows:
             return ()
-        self._generator.prefill_batch_size = self._prompts_at_once()
+        self._take_turns()
         self._generator.prefill_step_size = self._chunk()
         if self._decoding:  # the first pass of a step decodes these rows
             self._masked.expect([self._by_uid[uid].mask for uid in self._decoding])
@@ -280,7 +362,8 @@ class MlxEngine:
             events = [event for event in events if event.id != active.row.id]
             events.append(RowFailed(active.row.id, failure))
             if active.row.id in self._rows:
-                self._generator.remove([active.uid])
+                if active.uid is not None:
+                    self._generator.remove([active.uid])
                 self._forget(active)
         return events
 
@@ -331,8 +414,11 @@ class MlxEngine:
         if active is None:
             return
         self._forget(active)
-        held = self._generator.remove([active.uid], return_prompt_caches=True)
-        cache, tokens = held.get(active.uid, (None, []))
+        if active.uid is None:
+            cache, tokens = active.cache, active.row.prompt[: active.begun]
+        else:
+            held = self._generator.remove([active.uid], return_prompt_caches=True)
+            cache, tokens = held.get(active.uid, (None, []))
         if cache is not None:  # a stopped answer is often continued
             self._prompt_cache.insert(tokens, cache)
 
@@ -340,6 +426,7 @@ class MlxEngine:
         self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()
+        self._turns.clear()
         self._decoding.clear()
         self._prompt_cache.clear()
         self._masked = MaskedNetwork(self._network)
@@ -351,6 +438,7 @@ class MlxEngine:
         self._scoring.clear()
         self._rows.clear()
         self._by_uid.clear()
+        self._turns.clear()
         self._prompt_cache.clear()
         network, self._network, self._generator = self._network, None, None
         self._masked = MaskedNetwork(None)
@@ -373,28 +461,19 @@ class MlxEngine:
         return generator
 
     def _forget(self, active: _ActiveRow) -> None:
-        del self._rows[active.row.id], self._by_uid[active.uid]
+        del self._rows[active.row.id]
+        self._turns.discard(active)
+        if active.uid is None:
+            return
+        del self._by_uid[active.uid]
         if active.uid in self._decoding:
             self._decoding.remove(active.uid)
 
-    def _prompts_at_once(self) -> int:
-        """Return the number of rows whose prompts are read in one step.
-
-        With sliding windows mlx-lm 0.32.2 mixes up rows when one that has a history or several segments is read
-        together with others: their answers change. Such a row is read alone, and so is each row of some networks.
-        """
-        if not self._footprint.padded:
-            return 1
-        reading = (active for active in self._rows.values() if not active.decoding)
-        if self._footprint.sliding_window and any(active.cached or active.segmented for active in reading):
-            return 1
-        return self._chunks.rows
-
     def _chunk(self) -> int:
         """Return the prompt tokens to read for one row in the next step, which its rows share."""
-        decoding = sum(active.decoding for active in self._rows.values())
-        reading = max(1, min(self._generator.prefill_batch_size, len(self._rows) - decoding))
-        longest = max((active.length for active in self._rows.values() if not active.decoding), default=1)
+        decoding = sum(active.decoding for active in self._by_uid.values())
+        reading = max(1, min(self._chunks.rows, len(self._by_uid) - decoding))
+        longest = max((active.length for active in self._by_uid.values() if not active.decoding), default=1)
         tokens = self._chunks.together(reading, decoding=decoding > 0)
         return max(1, self._limited(tokens, longest) // reading)
 
@@ -412,9 +491,10 @@ class MlxEngine:
         active = self._by_uid[response.uid]
         total = len(active.row.prompt)
         active.decoding = response.end_of_prompt
-        done = total if response.end_of_prompt else min(total, active.cached + response.progress[0])
+        done = total if response.end_of_prompt else min(total, active.begun + response.progress[0])
+        active.read = done
         if done in active.checkpoints and response.end_of_segment and not response.end_of_prompt:
-            cache, tokens = self._generator.extract_cache([active.uid])[active.uid]
+            cache, tokens = self._generator.extract_cache([response.uid])[response.uid]
             self._prompt_cache.insert(tokens, cache, shared=True)
         return Prefilled(active.row.id, done, total, 0 if active.scored else active.cached)
 
