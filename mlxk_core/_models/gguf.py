@@ -25,7 +25,7 @@ _ALIGNMENT_KEY = "general.alignment"
 _ALIGNMENT = 32  # of the weights, unless the key says otherwise
 
 # Limits far above real headers: a damaged one must not take minutes or gigabytes to read.
-_MAX_ENTRIES = 1 << 17  # tensors, or keys
+_MAX_ENTRIES = 1 << 14  # tensors, or keys; the largest models have 2,000 of one, and 100 of the other
 _MAX_ELEMENTS = 1 << 21  # of all arrays together; the largest vocabularies have 262,144, and twice as many merges
 _LONG_ARRAY = 1 << 12  # numbers; a list takes 32 bytes for each
 _MAX_HEADER = 1 << 26  # bytes
@@ -271,7 +271,7 @@ class _Parser:
     def _count(self) -> int:
         count = int(self._scalar("Q"))
         if count > _MAX_ENTRIES:
-            raise ValueError(f"it declares {count} entries (at most {_MAX_ENTRIES})")
+            raise ValueError(f"it declares {count:,} entries (at most {_MAX_ENTRIES:,})")
         return count
 
     def _string(self, most: int) -> str:

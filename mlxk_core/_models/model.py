@@ -353,7 +353,8 @@ class Model:
         try:
             value = parse_json(text, longest_text=_LONGEST_SETTING if name == "config.json" else None)
         except ValueError as error:
-            raise BrokenModel(f"{name} of `{self.name}` is not JSON: {error}", model=self.name, file=name) from error
+            problem = "is not JSON" if isinstance(error, json.JSONDecodeError) else "cannot be read"
+            raise BrokenModel(f"{name} of `{self.name}` {problem}: {error}", model=self.name, file=name) from error
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` must be a JSON object.", model=self.name, file=name)
         return value

@@ -48,9 +48,8 @@ def estimate(model: Model) -> int:
     half, whole = (4, 4) if machine.cpu else (2, 4)
     tensors = open_files(model).tensors
     packed = [tensor for tensor in tensors if tensor.type in _PACKED_BITS]
-    size = sum(
-        tensor.elements * (whole if tensor.type == "F32" else half) for tensor in tensors if tensor not in packed
-    )
+    others = [tensor for tensor in tensors if tensor.type not in _PACKED_BITS]
+    size = sum(tensor.elements * (whole if tensor.type == "F32" else half) for tensor in others)
     dense = sum(4 * tensor.elements for tensor in packed)
     if machine.cpu and machine.fast_blas and dense <= DENSE_SHARE * available_memory():
         return size + dense

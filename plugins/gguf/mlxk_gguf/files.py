@@ -13,7 +13,7 @@ from mlxk_core.api.errors import BrokenModel
 from mlxk_core.api.models import parse_shard, read_gguf_header
 
 _MOST_PARTS = 99_999  # five digits in a name
-_MOST_TENSORS = 1 << 17  # as in one file; experts of a layer are one tensor
+_MOST_TENSORS = 1 << 14
 _MOST_HEADERS = 64 << 20  # bytes, of all shards but the first; they usually have no vocabulary
 _MOST_NAMES = 20  # of missing shards in an error
 

@@ -29,7 +29,7 @@ from mlxk_mlx.support.architectures import accepts
 
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
-_MOST_LOGITS = 1 << 20
+_MOST_LOGITS = 1 << 19
 """Of a network; published ones have up to 262,144. Sampling looks at all of them, for each token of each row."""
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
