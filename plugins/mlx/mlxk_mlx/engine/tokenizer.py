@@ -111,6 +111,7 @@ class TokenizerAdapter:
             raise InvalidOption("model", "its tokenizer does not encode pairs")
         with self._guard(first, second):
             left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
+            check_tokens(len(left) + len(right))
             encoding = self._backend.post_process(left, right, True)
             if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
                 if excess > len(right.ids):

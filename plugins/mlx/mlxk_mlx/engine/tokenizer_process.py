@@ -6,7 +6,6 @@ import base64
 import pickle
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,19 +15,18 @@ from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory,
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ChildProcess, pack_ids, unpack_ids
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, WindowDetokenizer, decode_tokens
+from mlxk_mlx.engine.refused_texts import RefusedTexts
 from mlxk_mlx.engine.text_limits import LONGEST_TEXT
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 
 LOAD_SECONDS = 60.0
 """To read a tokenizer. The largest ones take 5 s on a busy machine."""
 CALL_SECONDS = 10.0
-"""To tokenize a short text; a long one gets a second more for each 200,000 characters."""
-_CHARACTERS_PER_SECOND = 200_000
+"""To tokenize a short text; a long one gets a second more for each 100,000 characters."""
+_CHARACTERS_PER_SECOND = 100_000
 _PIECE = 90  # bytes of a token in this process
 _LONG = 1 << 16
 """Characters of a text that short ones do not wait for."""
-_REST_SECONDS = 60.0
-"""After a limit was exceeded, or two processes died, requests fail at once for this time; then another is started."""
 _MODULE = "mlxk_mlx.engine.tokenizer_worker"
 _ENDED = "its process ended, most likely for the memory it used"
 _KILLED = "the system ended its process"
@@ -94,18 +92,21 @@ class HostedTokenizer:
 
 
 class _Died(Exception):
-    """The process ended without a response, which need not have to do with the request."""
+    """The process ended without a response, which need not have to do with the request. `killed` says whether it was
+    ended for a request on the other lane."""
 
-    def __init__(self, failure: MlxkError) -> None:
+    def __init__(self, failure: MlxkError, *, killed: bool) -> None:
         super().__init__(str(failure))
         self.failure = failure
+        self.killed = killed
 
 
 class TokenizerProcess:
     """The process of one model. It answers a call about a short text and one about a long text at a time; the first
     call is `load`.
 
-    A request whose process dies is sent to a new one. If that dies too, requests fail for a while.
+    A request whose process dies is sent to a new one. If that dies too, or a limit is exceeded, requests about texts of
+    this length fail for a while; shorter ones get another process.
     """
 
     def __init__(self, model: Model, target: str) -> None:
@@ -114,8 +115,7 @@ class TokenizerProcess:
         self._starting = threading.Lock()
         self._lanes = (threading.Lock(), threading.Lock())
         self._concurrent = False
-        self._failure: MlxkError | None = None
-        self._retry_at = 0.0
+        self._refused = RefusedTexts()
         self._closed = False
         self._children: list[ChildProcess] = []  # one or none; shared with the finalizer, which must not hold `self`
         weakref.finalize(self, _kill_all, self._children)
@@ -139,7 +139,7 @@ class TokenizerProcess:
             raise InvalidOption("prompt", f"has {size:,} characters (at most {LONGEST_TEXT:,} are tokenized)")
         lane = 1 if size > _LONG and self._concurrent else 0
         seconds = CALL_SECONDS + size / _CHARACTERS_PER_SECOND
-        with self._lanes[lane]:
+        with self._lanes[lane], self._refused.at_work(size):
             return self._twice(lambda: self._request(self._child(), seconds, lane, call=call, **arguments))
 
     def close(self) -> None:
@@ -150,15 +150,13 @@ class TokenizerProcess:
     def _child(self) -> ChildProcess:
         """Return the process, a new one if it has ended."""
         with self._starting:
-            if self._failure is not None and time.monotonic() < self._retry_at:
-                raise self._failure.with_traceback(None)
             if self._closed:
                 raise self._unloaded()
             if not self._children:
                 self._start()
             child = next(iter(self._children), None)
         if child is None:  # the other call has ended it
-            raise self._unloaded() if self._closed else _Died(self._error(_ENDED))
+            raise self._unloaded() if self._closed else _Died(self._error(_ENDED), killed=True)
         return child
 
     def _twice(self, call: Callable[[], Any]) -> Any:
@@ -170,13 +168,19 @@ class TokenizerProcess:
         try:
             return call()
         except _Died as death:
-            self._pause(death.failure)
+            if not death.killed:
+                self._refused.add(death.failure)
             raise death.failure from None
 
     def _start(self, waiting: Callable[[], None] = lambda: None) -> dict[str, Any]:
         child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=2)
         self._children.append(child)
-        loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, waiting, call="load", **self._load)
+        try:
+            loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, waiting, call="load", **self._load)
+        except (BrokenModel, InsufficientMemory) as error:
+            self._end(child)
+            self._refused.add_all(error)
+            raise
         if self._closed:
             self._end(child)
             raise self._unloaded()
@@ -204,9 +208,9 @@ class TokenizerProcess:
             self._end(child)
             raise self._unloaded()
         if response is None:
-            killed = child.exit_status == -signal.SIGKILL
-            self._end(child)
-            raise _Died(self._no_memory(_KILLED) if killed else self._error(_ENDED))
+            no_memory = child.exit_status == -signal.SIGKILL
+            ended = not self._end(child)
+            raise _Died(self._no_memory(_KILLED) if no_memory else self._error(_ENDED), killed=ended)
         if "error" not in response:
             return response["value"]
         message = str(response["message"])
@@ -224,13 +228,10 @@ class TokenizerProcess:
         raise BrokenModel(f"The tokenizer of `{self._name}` failed: {message}", model=self._name)
 
     def _failed(self, child: ChildProcess, failure: MlxkError) -> MlxkError:
-        """Return the error of requests from now on for a while, since the process has ended."""
-        if self._end(child):  # else a call on the other lane has ended it, and knows why
-            self._pause(failure)
-        return self._failure or failure
-
-    def _pause(self, failure: MlxkError) -> None:
-        self._failure, self._retry_at = failure, time.monotonic() + _REST_SECONDS
+        """End the process, and return the error of requests like those at work from now on for a while."""
+        if self._end(child):  # else a call on the other lane has ended it
+            self._refused.add(failure)
+        return failure
 
     def _end(self, child: ChildProcess) -> bool:
         """End a process. Returns False if another thread has done so."""

@@ -35,7 +35,6 @@ MEMORY_LIMIT = 4 << 30
 MAX_IDS = 1 << 21
 """Of a vocabulary. The largest published ones have 262,144."""
 _MAX_PIECES = 16 << 20  # bytes, all together; those of 262,144 tokens are 2 MB
-_MOST_ADDED = 1 << 16
 _LONGEST_PIECE = 1 << 16  # characters that one token may become
 _USUAL_PIECE = 64  # characters that each of many may become, and so many more:
 _MORE_TEXT = 1 << 23
@@ -43,7 +42,7 @@ _LARGE_TEXT = 1 << 20  # characters
 
 
 class LimitExceeded(Exception):
-    """The tokenizer returned more than a text or a token can become."""
+    """The tokenizer has or makes more text than tokens can have."""
 
 
 class Service:
@@ -72,16 +71,12 @@ class Service:
 
     def encode(self, text: str, add_special_tokens: bool) -> str:
         tokens = self._loaded.encode(text, add_special_tokens=add_special_tokens)
-        if len(tokens) > 4 * len(text) + _MOST_ADDED:
-            raise LimitExceeded(f"it makes {len(tokens):,} tokens of {len(text):,} characters")
         if len(text) > _LARGE_TEXT:
             trim_heap()
         return pack_ids(tokens)
 
     def encode_pair(self, first: str, second: str, max_tokens: int | None) -> list[str]:
         pair = self._loaded.encode_pair(first, second, max_tokens=max_tokens)
-        if len(pair.tokens) > 4 * (len(first) + len(second)) + _MOST_ADDED:
-            raise LimitExceeded(f"it makes {len(pair.tokens):,} tokens of {len(first) + len(second):,} characters")
         return [pack_ids(pair.tokens), pack_ids(pair.types)]
 
     def decode(self, tokens: str) -> str:
