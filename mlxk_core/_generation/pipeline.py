@@ -23,7 +23,8 @@ from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 14
 """Characters that one token may complete; those of real vocabularies have some hundreds."""
-
+_LONGEST_ALTERNATIVE = 1 << 10
+"""Characters of a token whose log probability is returned; a part of a prompt has up to 10,000 alternatives."""
 
 _MUCH_HELD = 1 << 14
 """Characters that a format holds back, from which on deciding what they are may take long."""
@@ -198,4 +199,8 @@ class TextPipeline:
 
     def _text(self, token: int) -> tuple[str, bytes | None]:
         data = self._tokenizer.piece(token)
-        return (self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")), data
+        text = self._tokenizer.decode([token]) if data is None else data.decode("utf-8", errors="replace")
+        if len(text) > _LONGEST_ALTERNATIVE:
+            problem = f"the token {token} has {len(text):,} characters, too many for a log probability"
+            raise WrongResult(problem, self._tokenizer.piece)
+        return text, data

@@ -9,8 +9,8 @@ from typing import Any
 
 from mlxk_core._text.long_numbers import count_long_numbers
 
-MAX_VALUES = 400_000
-"""Values of one JSON text. An index of 200,000 tensors has as many; parsing a million takes a second of the lock."""
+MAX_VALUES = 1 << 18
+"""Values of one JSON text. An index of as many tensors has them; parsing them takes half a second of the lock."""
 LONGEST_NAME = 1024
 """Characters of a key, such as the name of a tensor. Patterns are searched in them, and one search in 15 million takes
 seconds of the lock."""

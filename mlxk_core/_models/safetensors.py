@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlxk_core._errors import BrokenModel
-from mlxk_core._models.bounded_json import parse_json
+from mlxk_core._models.bounded_json import count_values, parse_json
 from mlxk_core._models.files import CutOff, open_file, read_error
 
 _MAX_HEADER = 32 << 20
 """Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
 _MAX_VALUES = 400_000
+_VALUES_OF_A_TENSOR = 16
+_MOST_OTHER_VALUES = 1 << 16
+"""Beyond those of tensors, between which other threads run: they are read in one call."""
 _MOST_TENSORS = 1 << 15
 _MOST_METADATA = 1 << 10
 """Of one header, of which MLX reads one of hundreds of thousands for seconds with the interpreter locked. The largest
@@ -63,7 +66,10 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
             size = int.from_bytes(_exactly(file.read(8), 8), "little")
             if size > _MAX_HEADER:
                 raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
-            return _header(parse_json(_exactly(file.read(size), size), _MAX_VALUES, _entry), 8 + size)
+            data = _exactly(file.read(size), size)
+            if count_values(data) > _VALUES_OF_A_TENSOR * data.count(b"{") + _MOST_OTHER_VALUES:
+                raise ValueError(f"it has over {_MOST_OTHER_VALUES:,} values that belong to no tensor")
+            return _header(parse_json(data, _MAX_VALUES, _entry), 8 + size)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -190,7 +190,7 @@ def many_templates(folder):
 def many_indexes(folder):
     """Links to one file of megabytes."""
     first = folder / "m0.safetensors.index.json"
-    first.write_text(json.dumps({"weight_map": {f"{number}": f"{number}.safetensors" for number in range(390_000)}}))
+    first.write_text(json.dumps({"weight_map": {f"{number}": f"{number}.safetensors" for number in range(260_000)}}))
     for number in range(1, 150):
         (folder / f"m{number}.safetensors.index.json").hardlink_to(first)
 
@@ -429,7 +429,7 @@ def test_survives_a_tokenizer_that_repeats_a_text(server, watch, kit):
     with watch:
         body = {"model": "hostile/repeats", "prompt": "a" * 60_000}
         answer = kit.Client(server[1]).post("/v1/completions", body)
-    assert (answer.status, answer.json["error"]["code"]) == (500, "broken_model")
+    assert (answer.status, answer.json["error"]["param"]) == (400, "prompt")
 
 
 def test_survives_a_config_under_another_name(server, watch, kit):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mlxk_core._generation.engine import Sampled
+from mlxk_core._generation.engine import Sampled, ScoredToken
 from mlxk_core._generation.events import Channel, Delta, ToolCallDelta
 from mlxk_core._generation.extractor import PlainText
+from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.pipeline import TextPipeline
 from mlxk_core._generation.request import Tool
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
@@ -165,6 +166,21 @@ def scored(text, extractor):
     return b"".join(entry.data for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens)
 
 
+@pytest.mark.parametrize("top", [((7, -1.0),), ((1, -1.0), (7, -2.0))])
+def test_a_long_token_has_no_log_probability(top):
+    """Twenty alternatives of 700 KB for each token of a prompt would take gigabytes."""
+
+    class LongToken(FakeTokenizer):
+        def piece(self, token, /):
+            return b"x" * 1025 if token == 7 else super().piece(token)
+
+    pipeline = TextPipeline(LongToken(), PlainText(), StopStrings([]), ToolCallFilter(TOOLS))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.scored_token(ScoredToken(1, -0.5, 1, top))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.feed(Sampled(1, 1, None, -0.5, top))
+
+
 def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
     assert scored("(ab)cd", FakeExtractor()) == b"cd"
 
@@ -181,6 +197,21 @@ class Stripped(FakeExtractor):
                 if not self.begun:
                     continue
             yield event
+
+
+@pytest.mark.parametrize("top", [((7, -1.0),), ((1, -1.0), (7, -2.0))])
+def test_a_long_token_has_no_log_probability(top):
+    """Twenty alternatives of 700 KB for each token of a prompt would take gigabytes."""
+
+    class LongToken(FakeTokenizer):
+        def piece(self, token, /):
+            return b"x" * 1025 if token == 7 else super().piece(token)
+
+    pipeline = TextPipeline(LongToken(), PlainText(), StopStrings([]), ToolCallFilter(TOOLS))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.scored_token(ScoredToken(1, -0.5, 1, top))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.feed(Sampled(1, 1, None, -0.5, top))
 
 
 def test_the_logprobs_of_an_answer_leave_out_white_space_that_the_format_left_out():
