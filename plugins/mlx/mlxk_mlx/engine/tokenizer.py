@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from mlxk_core.api.backends import Detokenizer, PairTokenizer, Tokenizer, TokenPair
 from mlxk_core.api.errors import BrokenModel, InvalidOption
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenBytes, WindowDetokenizer, decode_tokens
+from mlxk_mlx.engine.freed_memory import FreedMemory
 from mlxk_mlx.engine.text_limits import check_length, check_tokens, limited
 
 _MOST_SPECIAL = 1 << 16
@@ -69,6 +70,7 @@ class TokenizerAdapter:
         self._hf = hf
         self.vocab_size = vocab_size
         self._lock = threading.Lock()
+        self._freed = FreedMemory()
         self._backend: Any = getattr(hf, "backend_tokenizer", None)
         self._bos: int | None = getattr(hf, "bos_token_id", None)
         self._pieces: TokenBytes | None = None
@@ -90,17 +92,22 @@ class TokenizerAdapter:
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._backend is not None:
-            with self._guard(text):
-                # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
-                [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-                check_tokens(len(encoding))
-                tokens: list[int] = encoding.ids
-                return tokens
-        check_length(text)
-        with self._lock:
-            tokens = self._hf.encode(text, add_special_tokens=add_special_tokens)
-        check_tokens(len(tokens))
-        return list(tokens)
+            tokens = self._encode_fast(text, add_special_tokens=add_special_tokens)
+        else:
+            check_length(text)
+            with self._lock:
+                tokens = list(self._hf.encode(text, add_special_tokens=add_special_tokens))
+            check_tokens(len(tokens))
+        self._freed.add(len(text))
+        return tokens
+
+    def _encode_fast(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        with self._guard(text):
+            # The batch call releases the interpreter lock; `encode` holds it, for seconds with a long prompt.
+            [encoding] = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+            check_tokens(len(encoding))
+            tokens: list[int] = encoding.ids
+            return tokens
 
     def encode_pair(self, first: str, second: str, *, max_tokens: int | None = None) -> TokenPair:
         """Return both texts with the special tokens around them; `second` is cut to `max_tokens` in all.
@@ -109,6 +116,11 @@ class TokenizerAdapter:
         """
         if self._backend is None:
             raise InvalidOption("model", "its tokenizer does not encode pairs")
+        pair = self._encode_pair(first, second, max_tokens)
+        self._freed.add(len(first) + len(second))
+        return pair
+
+    def _encode_pair(self, first: str, second: str, max_tokens: int | None) -> TokenPair:
         with self._guard(first, second):
             left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
             check_tokens(len(left) + len(right))

@@ -24,7 +24,6 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import IO, Any
 
-from mlxk_core.api.backends import trim_heap
 from mlxk_core.api.errors import BrokenModel, InvalidOption, MlxkError, SystemLimit
 from mlxk_core.api.processes import announce, encode_message, pack_ids, read_message, unpack_ids
 from mlxk_mlx.engine.child_limits import limit_process, memory_limit, peak_memory
@@ -38,7 +37,6 @@ _MAX_PIECES = 16 << 20  # bytes, all together; those of 262,144 tokens are 2 MB
 _LONGEST_PIECE = 1 << 16  # characters that one token may become
 _USUAL_PIECE = 64  # characters that each of many may become, and so many more:
 _MORE_TEXT = 1 << 23
-_LARGE_TEXT = 1 << 20  # characters
 
 
 class LimitExceeded(Exception):
@@ -70,10 +68,7 @@ class Service:
         }
 
     def encode(self, text: str, add_special_tokens: bool) -> str:
-        tokens = self._loaded.encode(text, add_special_tokens=add_special_tokens)
-        if len(text) > _LARGE_TEXT:
-            trim_heap()
-        return pack_ids(tokens)
+        return pack_ids(self._loaded.encode(text, add_special_tokens=add_special_tokens))
 
     def encode_pair(self, first: str, second: str, max_tokens: int | None) -> list[str]:
         pair = self._loaded.encode_pair(first, second, max_tokens=max_tokens)
