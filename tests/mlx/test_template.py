@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import MappingProxyType
 
 import pytest
@@ -281,11 +282,15 @@ def test_the_forms_that_are_tried_share_the_time_limit():
 
     def slow(variables):
         times.append(6.0)
-        raise ValueError("not so")
+        if len(variables["messages"]) > 1:
+            raise ValueError("not so")
+        return variables["messages"][0]["content"]
 
+    template = ChatTemplate.of_code(slow, lambda: sum(times))
     with pytest.raises(TemplateLimitExceeded):
-        ChatTemplate.of_code(slow, lambda: sum(times)).render([SYSTEM, CALLING, RESULT])
+        template.render([SYSTEM, CALLING, RESULT])
     assert len(times) == 2
+    assert template.render([QUESTION]) == "How warm?"  # another shape
 
 
 def test_a_prompt_with_half_a_character_is_an_error_of_the_template():
@@ -300,6 +305,11 @@ def test_a_template_that_takes_its_time_for_conversations_soon_has_less():
     for limit in ("10 s", "1 s"):
         with pytest.raises(TemplateLimitExceeded, match=f"more than {limit}"):
             template.render([QUESTION])
+
+
+def kinds_that_follow(messages):
+    kinds = [(message.role, bool(message.content), bool(message.tool_calls)) for message in messages]
+    return set(pairwise(kinds))
 
 
 @pytest.mark.parametrize(
@@ -320,12 +330,16 @@ def test_a_template_that_takes_its_time_for_conversations_soon_has_less():
         ],
         [Message(role="assistant", content="y")] * 20_000,
         [Message(role="tool", content="r", tool_call_id="c")] * 20_000,
+        [*[SYSTEM] * 66, *[Message(role=role, content="") for role in ("user", "assistant")] * 9000, *[ANSWER] * 66],
+        [*[QUESTION, ANSWER] * 33, *[SYSTEM] * 20_000, CALLING, RESULT, *[ANSWER] * 66],
     ],
-    ids=["calls", "results", "answers", "results of one call"],
+    ids=["calls", "results", "answers", "results of one call", "ends that differ", "a middle that differs"],
 )
 def test_a_conversation_of_thousands_of_pieces_has_a_short_probe(turns):
     probe = Probe.of([QUESTION, *turns])
-    assert len(probe.messages) <= 130
+    assert len(probe.messages) <= 140
+    if len(turns) > 1:
+        assert kinds_that_follow(probe.messages) <= kinds_that_follow([QUESTION, *turns])
     assert sum(len(message.tool_calls) for message in probe.messages) <= 130
     calls = {call.id for message in probe.messages for call in message.tool_calls}
     results = [message.tool_call_id for message in probe.messages if message.role == "tool"]

@@ -36,6 +36,10 @@ _LONGEST_RENDERING = TIME_LIMIT / 2
 _PROBE_TOOL = Tool(name="mlxk_tool", description="A tool.", parameters={"type": "object", "properties": {}})
 
 
+class _SearchLimit(TemplateLimit):
+    """All forms of one shape of conversation together take too long."""
+
+
 class ChatTemplate:
     """The chat templates of one model by name. `default` renders conversations, `tool_use` those with tools, and `rag`
     those with documents, as in transformers; a model without `default` has none."""
@@ -136,7 +140,8 @@ class _Template:
     def _format_for(self, messages: Sequence[Message], with_tools: bool, options: Mapping[str, Any]) -> MessageFormat:
         """Return the format in which the template shows every piece of a conversation of this shape.
 
-        `options` are shortened. If the template exceeds a limit without any, it is not tried again for a minute.
+        `options` are shortened. If the template exceeds a limit without any, in one form, it is not tried again for a
+        minute.
         """
         probe = Probe.of(messages)
         given = json.dumps(options, sort_keys=True, default=str).encode("utf-8", "replace")
@@ -157,7 +162,7 @@ class _Template:
                             self._find_reasoning(options)
                         found = found or self._search(probe, tools, options, left)
             except TemplateLimit as error:
-                if not options and not error.reduced and not isinstance(error, OutputLimit):
+                if not options and not error.reduced and not isinstance(error, OutputLimit | _SearchLimit):
                     self._exceeded = (self._clock(), error)
                 raise _limit_error(error) from error
             self._keep(shape, found)
@@ -206,7 +211,7 @@ class _Template:
         passable: MessageFormat | None = None
         for index, form in enumerate(self._format.alternatives(probe.messages)):
             if left <= 0:  # for all alternatives together
-                raise TemplateLimit(f"it takes more than {TIME_LIMIT:g} s")
+                raise _SearchLimit(f"it takes more than {TIME_LIMIT:g} s")
             began = self._clock()
             try:
                 text = self._write(form, probe.messages, tools, True, options)

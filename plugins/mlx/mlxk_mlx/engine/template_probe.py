@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from mlxk_core.api.generation import Message, ToolCall
@@ -34,6 +35,8 @@ _CALLS = 2
 _LONGEST_OPTION = 1024
 """Characters and values of a template option that a probe has."""
 _DEEPEST_OPTION = 16
+_Kind = tuple[str, bool, bool]
+"""Of a message: its role, and whether it has content and calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def _ends(messages: Sequence[Message]) -> Sequence[Message]:
 def _without_middle(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the ends of a turn of hundreds of messages, cut where the same kinds of message follow each other."""
     last = len(messages) - _WINDOW
-    tails: dict[tuple[object, ...], int] = {}
+    tails: dict[tuple[_Kind, _Kind], int] = {}
     for tail in range(last, len(messages)):
         tails.setdefault((_kind(messages[tail - 1]), _kind(messages[tail])), tail)
     cuts = (
@@ -121,10 +124,27 @@ def _without_middle(messages: Sequence[Message]) -> Sequence[Message]:
     )
     # Not between the results of a call, if there is another place.
     found = sorted(cuts, key=lambda cut: messages[cut[0]].role == "tool")
-    return [*messages[: found[0][0]], *messages[found[0][1] :]] if found else messages
+    return [*messages[: found[0][0]], *messages[found[0][1] :]] if found else _bridged(messages)
 
 
-def _kind(message: Message) -> tuple[object, ...]:
+def _bridged(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the ends of a conversation and the fewest messages between them with which only such kinds of message
+    follow each other as do in all of it."""
+    following: dict[_Kind, dict[_Kind, Message]] = {}
+    for message, after in pairwise(messages):
+        following.setdefault(_kind(message), {}).setdefault(_kind(after), after)
+    head, tail = messages[:_WINDOW], messages[-_WINDOW:]
+    reached: dict[_Kind, list[Message]] = {_kind(head[-1]): []}  # with the messages that lead there
+    waiting = deque(reached)
+    while _kind(tail[0]) not in following[kind := waiting.popleft()]:
+        for after, message in following[kind].items():
+            if after not in reached:
+                reached[after] = [*reached[kind], message]
+                waiting.append(after)
+    return [*head, *reached[kind], *tail]
+
+
+def _kind(message: Message) -> _Kind:
     return (message.role, bool(message.content), bool(message.tool_calls))
 
 
