@@ -131,8 +131,8 @@ def _bridged(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the ends of a conversation and the fewest messages between them with which only such kinds of message
     follow each other as do in all of it."""
     following: dict[_Kind, dict[_Kind, Message]] = {}
-    for message, after in pairwise(messages):
-        following.setdefault(_kind(message), {}).setdefault(_kind(after), after)
+    for before, message in pairwise(messages):
+        following.setdefault(_kind(before), {}).setdefault(_kind(message), message)
     head, tail = messages[:_WINDOW], messages[-_WINDOW:]
     reached: dict[_Kind, list[Message]] = {_kind(head[-1]): []}  # with the messages that lead there
     waiting = deque(reached)
