@@ -35,7 +35,7 @@ from mlxk_core._generation.service_status import ResidentModel, ServiceStatus
 from mlxk_core._generation.slow_checks import SlowChecks
 from mlxk_core._generation.stall_monitor import STALL_SECONDS
 from mlxk_core._generation.tokenizer import Tokenizer
-from mlxk_core._generation.tokenizing import LARGE
+from mlxk_core._generation.tokenizing import LARGE, VERY_LARGE
 from mlxk_core._host.host import Host
 from mlxk_core._host.specs import BackendSpec
 from mlxk_core._isolation.stdout import quiet_thread
@@ -116,6 +116,7 @@ class GenerationService:
         self._mean_run = 1.0
         self._tokenizing = Slots(_TOKENIZING)
         self._tokenizing_large = Slots(_TOKENIZING)
+        self._tokenizing_very_large = Slots(1)
         self._slow_checks = SlowChecks()
         self._planner = Planner(host, self.is_loaded)
 
@@ -227,9 +228,11 @@ class GenerationService:
         """Return a context to tokenize in, one text at a time: two threads can be in it at once, and others wait.
 
         `size` is the number of characters or tokens, or a `prompt_size`: above 65,536, two other threads can be in it
-        at once, so that a small text does not wait for large ones. `waiting` is called ten times a second until there
-        is room; what it raises ends the wait. `prompt` enters it itself.
+        at once, and above 1,048,576 another one, so that a text does not wait for much larger ones. `waiting` is called
+        ten times a second until there is room; what it raises ends the wait. `prompt` enters it itself.
         """
+        if size > VERY_LARGE:
+            return self._tokenizing_very_large.hold(waiting)
         return (self._tokenizing_large if size > LARGE else self._tokenizing).hold(waiting)
 
     def run_tasks(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from mlxk_core._generation.malformed_result import WrongResult
 from mlxk_core._generation.tokenizer import Tokenizer
 
-LARGE = 1 << 16
-"""Characters or tokens of work that may not use the slots of small requests: a megabyte takes seconds."""
+LARGE, VERY_LARGE = 1 << 16, 1 << 20
+"""Characters or tokens of work that may not use the slots of smaller requests: a megabyte takes seconds."""
 _CHARACTERS_PER_TOKEN = 8
 """More than any ordinary text has."""
 _PIECE = 1 << 14  # characters

@@ -192,7 +192,7 @@ WAITING = """
             return getattr(self._own, name)
 
         def encode_batch_fast(self, texts, **options):
-            if len(texts[0]) > 1 << 16:
+            if len(texts[0]) > 1 << 20:
                 (self._folder / "entered").touch()
                 while True:
                     time.sleep(0.01)
@@ -246,7 +246,7 @@ def read(model):
 """
 
 
-def test_a_short_text_does_not_wait_for_a_long_one_and_closing_ends_both(folder, tmp_path, monkeypatch):
+def test_a_text_does_not_wait_for_a_much_longer_one_and_closing_ends_both(folder, tmp_path, monkeypatch):
     (tmp_path / "waiting_reader.py").write_text(textwrap.dedent(WAITING))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     tokenizer = load_in_process(model_in(folder), "waiting_reader:read").adapt(300)
@@ -254,7 +254,7 @@ def test_a_short_text_does_not_wait_for_a_long_one_and_closing_ends_both(folder,
 
     def encode_long():
         with pytest.raises(EngineFailure) as raised:
-            tokenizer.encode("x" * 100_000, add_special_tokens=False)
+            tokenizer.encode("x" * 1_100_000, add_special_tokens=False)
         errors.append(raised.value)
 
     thread = threading.Thread(target=encode_long)
@@ -263,6 +263,7 @@ def test_a_short_text_does_not_wait_for_a_long_one_and_closing_ends_both(folder,
         assert thread.is_alive()
         thread.join(0.01)
     assert tokenizer.encode("ab", add_special_tokens=False) == [97, 98]
+    assert len(tokenizer.encode("x" * 100_000, add_special_tokens=False)) == 100_000
     assert thread.is_alive()
     tokenizer.close()
     thread.join(60)

@@ -44,8 +44,10 @@ def test_small_prompts_do_not_wait_for_large_ones(house):
         assert service.prompt(small, waiting=interrupt).tokens
         with service.tokenizer(model), pytest.raises(Interrupted):
             service.prompt(large, waiting=interrupt)
-    with service.tokenizing(), service.tokenizing():
+    with service.tokenizing(), service.tokenizing(), service.tokenizing(size=2_000_000):
         assert service.prompt(large, waiting=interrupt).tokens
+        with pytest.raises(Interrupted), service.tokenizing(interrupt, size=2_000_000):
+            pass
 
 
 @pytest.mark.parametrize("limit", [1, 100, PIECE, 3 * PIECE])

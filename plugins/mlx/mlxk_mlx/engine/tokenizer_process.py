@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,8 +26,8 @@ CALL_SECONDS = 10.0
 """To tokenize a short text; a long one gets a second more for each 100,000 characters."""
 _CHARACTERS_PER_SECOND = 100_000
 _PIECE = 90  # bytes of a token in this process
-_LONG = 1 << 16
-"""Characters of a text that short ones do not wait for."""
+_LANES = (1 << 16, 1 << 20)
+"""The most characters of a text on each lane but the last: shorter ones do not wait for it."""
 _MODULE = "mlxk_mlx.engine.tokenizer_worker"
 _ENDED = "its process ended, most likely for the memory it used"
 _KILLED = "the system ended its process"
@@ -93,7 +94,7 @@ class HostedTokenizer:
 
 class _Died(Exception):
     """The process ended without a response, which need not have to do with the request. `killed` says whether it was
-    ended for a request on the other lane."""
+    ended for a request on another lane."""
 
     def __init__(self, failure: MlxkError, *, killed: bool) -> None:
         super().__init__(str(failure))
@@ -102,8 +103,8 @@ class _Died(Exception):
 
 
 class TokenizerProcess:
-    """The process of one model. It answers a call about a short text and one about a long text at a time; the first
-    call is `load`.
+    """The process of one model. It answers a call about a short text, one about a long text and one about a very long
+    text at a time; the first call is `load`.
 
     A request whose process dies is sent to a new one. If that dies too, or a limit is exceeded, requests about texts of
     this length fail for a while; shorter ones get another process.
@@ -113,7 +114,7 @@ class TokenizerProcess:
         self._name = model.name
         self._load = {"target": target, "model": base64.b64encode(pickle.dumps(model)).decode("ascii")}
         self._starting = threading.Lock()
-        self._lanes = (threading.Lock(), threading.Lock())
+        self._lanes = [threading.Lock() for _ in range(len(_LANES) + 1)]
         self._concurrent = False
         self._refused = RefusedTexts()
         self._closed = False
@@ -137,7 +138,7 @@ class TokenizerProcess:
         """
         if size > LONGEST_TEXT:
             raise InvalidOption("prompt", f"has {size:,} characters (at most {LONGEST_TEXT:,} are tokenized)")
-        lane = 1 if size > _LONG and self._concurrent else 0
+        lane = bisect_left(_LANES, size) if self._concurrent else 0
         seconds = CALL_SECONDS + size / _CHARACTERS_PER_SECOND
         with self._lanes[lane], self._refused.at_work(size):
             return self._twice(lambda: self._request(self._child(), seconds, lane, call=call, **arguments))
@@ -155,7 +156,7 @@ class TokenizerProcess:
             if not self._children:
                 self._start()
             child = next(iter(self._children), None)
-        if child is None:  # the other call has ended it
+        if child is None:  # another call has ended it
             raise self._unloaded() if self._closed else _Died(self._error(_ENDED), killed=True)
         return child
 
@@ -173,7 +174,7 @@ class TokenizerProcess:
             raise death.failure from None
 
     def _start(self, waiting: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=2)
+        child = ChildProcess(_MODULE, task=f"the tokenizer of `{self._name}`", lanes=len(self._lanes))
         self._children.append(child)
         try:
             loaded: dict[str, Any] = self._request(child, LOAD_SECONDS, 0, waiting, call="load", **self._load)
@@ -229,7 +230,7 @@ class TokenizerProcess:
 
     def _failed(self, child: ChildProcess, failure: MlxkError) -> MlxkError:
         """End the process, and return the error of requests like those at work from now on for a while."""
-        if self._end(child):  # else a call on the other lane has ended it
+        if self._end(child):  # else a call on another lane has ended it
             self._refused.add(failure)
         return failure
 

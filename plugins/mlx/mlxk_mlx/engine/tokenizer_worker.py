@@ -3,7 +3,7 @@
 A tokenizer is a program of the model's author: regular expressions that backtrack, replacements that multiply a text, a
 vocabulary of any size. In a process of its own it cannot keep the server's interpreter locked, and it can be stopped.
 
-Requests come on standard input, and at the same time, for long texts, on the socket whose descriptor is the argument.
+Requests come on standard input, and at the same time, for long texts, on sockets: their descriptors are the arguments.
 The first request is `load`. A response is `{"value": …}`, or `{"error": str, "message": str}`, where the error is
 `broken_model`, `invalid_option` (with `option`), `limit`, `memory` (the system has too little) or `failure`. The
 process ends when its standard input does.
