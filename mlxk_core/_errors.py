@@ -268,3 +268,19 @@ def type_and_message(error: BaseException) -> str:
     """Return `ValueError: what is wrong` on one line; the type alone without a message, or if that cannot be read."""
     text = one_line(text_of(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def release_locals(error: BaseException) -> None:
+    """Clear the local variables of all calls that `error` and its causes came through, such as a network with all its
+    weights, or the text of a file. The traceback stays, for those who print it."""
+    import traceback  # takes milliseconds, and is needed after failures only
+
+    found: list[BaseException] = [error]
+    seen: set[int] = set()
+    while found:
+        each = found.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        traceback.clear_frames(each.__traceback__)
+        found += [other for other in (each.__cause__, each.__context__) if other is not None]

@@ -31,7 +31,14 @@ from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from mlxk_core._errors import EngineFailure, InsufficientMemory, Interrupted, MlxkError, ShuttingDown
+from mlxk_core._errors import (
+    EngineFailure,
+    InsufficientMemory,
+    Interrupted,
+    MlxkError,
+    ShuttingDown,
+    release_locals,
+)
 from mlxk_core._generation import ENGINE_THREAD
 from mlxk_core._generation.counters import Counters
 from mlxk_core._generation.engine import Engine, EngineContext, Row, StepEvent
@@ -42,7 +49,6 @@ from mlxk_core._generation.engine_errors import (
     stalled,
 )
 from mlxk_core._generation.engine_values import byte_count
-from mlxk_core._generation.failed_load import release_locals
 from mlxk_core._generation.heap_trim import HeapTrim
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
@@ -428,7 +434,9 @@ class EngineThread:
             self._fail_job(job, Actor.SERVICE, error)
             return True
         except BaseException as error:
-            self._fail_job(job, Actor.ENGINE, self._load_error(job, "estimate()", error))
+            failure = self._load_error(job, "estimate()", error)
+            release_locals(error)
+            self._fail_job(job, Actor.ENGINE, failure)
             return True
         if evicted is None:
             return False

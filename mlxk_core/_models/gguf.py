@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-from mlxk_core._errors import BrokenModel
+from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import LONGEST_NAME
 from mlxk_core._models.files import CutOff, open_file, read_error
 
@@ -112,23 +112,28 @@ class GGUFHeader:
 def read_gguf_header(path: Path) -> GGUFHeader:
     """Return the header of `path`. Raises `BrokenModel` if it is not a GGUF header or is cut off."""
     try:
-        with open_file(path) as file:
-            head = file.read(_FIRST_READ)
-            while True:
-                try:
-                    return _Parser(head).header()
-                except CutOff:
-                    # Most headers fit the first read; a vocabulary of 150,000 takes some megabytes.
-                    if len(head) >= _MAX_HEADER:
-                        raise ValueError(f"it is longer than {_MAX_HEADER >> 20} MiB") from None
-                    more = file.read(3 * len(head)) if head else b""
-                    if not more:
-                        raise
-                    head += more
+        return _read(path)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     except (ValueError, RecursionError) as error:
+        release_locals(error)
         raise BrokenModel(f"{path.name} has a damaged GGUF header: {error}", file=path.name) from error
+
+
+def _read(path: Path) -> GGUFHeader:
+    with open_file(path) as file:
+        head = file.read(_FIRST_READ)
+        while True:
+            try:
+                return _Parser(head).header()
+            except CutOff:
+                # Most headers fit the first read; a vocabulary of 150,000 takes some megabytes.
+                if len(head) >= _MAX_HEADER:
+                    raise ValueError(f"it is longer than {_MAX_HEADER >> 20} MiB") from None
+                more = file.read(3 * len(head)) if head else b""
+                if not more:
+                    raise
+                head += more
 
 
 class Texts(Sequence[str]):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from mlxk_core._errors import BrokenModel
+from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
 from mlxk_core._models.files import (
     open_file,
@@ -338,6 +338,7 @@ class Model:
                 return read()
             except BrokenModel as caught:
                 error = caught
+                release_locals(error)  # such as a text of megabytes
                 if not isinstance(caught.__cause__, OSError):  # the system may read the file the next time
                     self._broken[file] = caught
         raise error.with_traceback(None)

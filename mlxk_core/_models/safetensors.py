@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlxk_core._errors import BrokenModel
+from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import count_values, parse_json
 from mlxk_core._models.files import CutOff, open_file, read_error
 
-_MAX_HEADER = 32 << 20
-"""Bytes. The format allows 100 MB; 100,000 tensors take 12 MB, and parsing takes 25 times the size in memory."""
+_MAX_HEADER = 12 << 20
+"""Bytes. The format allows 100 MB; 30,000 tensors take 5 MB, and parsing takes 25 times the size in memory."""
 _MAX_VALUES = 400_000
+_LONGEST_NOTE = 1 << 20  # characters of an entry of metadata
+_LONGEST_TYPE = 16
 _VALUES_OF_A_TENSOR = 16
 _MOST_OTHER_VALUES = 1 << 16
 """Beyond those of tensors, between which other threads run: they are read in one call."""
@@ -62,18 +64,23 @@ class SafetensorsHeader:
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
     """Return the header of `path`. Raises `BrokenModel` if it is not a safetensors header or is cut off."""
     try:
-        with open_file(path) as file:
-            size = int.from_bytes(_exactly(file.read(8), 8), "little")
-            if size > _MAX_HEADER:
-                raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
-            data = _exactly(file.read(size), size)
-            if count_values(data) > _VALUES_OF_A_TENSOR * data.count(b"{") + _MOST_OTHER_VALUES:
-                raise ValueError(f"it has over {_MOST_OTHER_VALUES:,} values that belong to no tensor")
-            return _header(parse_json(data, _MAX_VALUES, _entry), 8 + size)
+        return _read(path)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        release_locals(error)
         raise BrokenModel(f"{path.name} has a damaged safetensors header: {error}", file=path.name) from error
+
+
+def _read(path: Path) -> SafetensorsHeader:
+    with open_file(path) as file:
+        size = int.from_bytes(_exactly(file.read(8), 8), "little")
+        if size > _MAX_HEADER:
+            raise ValueError(f"it declares {size:,} bytes (at most {_MAX_HEADER:,})")
+        data = _exactly(file.read(size), size)
+    if count_values(data) > _VALUES_OF_A_TENSOR * data.count(b"{") + _MOST_OTHER_VALUES:
+        raise ValueError(f"it has over {_MOST_OTHER_VALUES:,} values that belong to no tensor")
+    return _header(parse_json(data, _MAX_VALUES, _entry, longest_text=_LONGEST_NOTE), 8 + size)
 
 
 class _Entry(NamedTuple):
@@ -106,8 +113,8 @@ def _header(entries: dict[str, Any], size: int) -> SafetensorsHeader:
         if not isinstance(entry, _Entry):
             raise TypeError(f"{name} must have a dtype, a shape and data_offsets")
         dtype, shape, (start, end) = entry
-        if not isinstance(dtype, str):
-            raise TypeError(f"the dtype of {name} must be a string")
+        if not isinstance(dtype, str) or len(dtype) > _LONGEST_TYPE:
+            raise TypeError(f"the dtype of {name} must be a short string")
         if type(shape) is not list or not _are_sizes(shape):
             raise ValueError(f"the shape of {name} must be a list of sizes")
         if not (_are_sizes((start, end)) and start <= end):
