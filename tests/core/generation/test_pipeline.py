@@ -166,6 +166,21 @@ def scored(text, extractor):
     return b"".join(entry.data for delta in deltas if delta.channel is Channel.CONTENT for entry in delta.tokens)
 
 
+@pytest.mark.parametrize("top", [((7, -1.0),), ((1, -1.0), (7, -2.0))])
+def test_a_long_token_has_no_log_probability(top):
+    """Twenty alternatives of 700 KB for each token of a prompt would take gigabytes."""
+
+    class LongToken(FakeTokenizer):
+        def piece(self, token, /):
+            return b"x" * 1025 if token == 7 else super().piece(token)
+
+    pipeline = TextPipeline(LongToken(), PlainText(), StopStrings([]), ToolCallFilter(TOOLS))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.scored_token(ScoredToken(1, -0.5, 1, top))
+    with pytest.raises(WrongResult, match="1,025 characters"):
+        pipeline.feed(Sampled(1, 1, None, -0.5, top))
+
+
 def test_the_logprobs_of_an_answer_leave_out_its_reasoning_and_the_markers():
     assert scored("(ab)cd", FakeExtractor()) == b"cd"
 
