@@ -507,6 +507,40 @@ def test_python_that_takes_long_to_parse_is_text_and_a_long_string_is_not(tmp_pa
     assert (len(json.loads(say.arguments)["n"]), text) == (300_000, "")
 
 
+_LIST = Tool(name="say", parameters={"type": "object", "properties": {"text": {"type": "array"}}})
+_WITH_VALUE = {
+    "qwen3_coder": "<tool_call>\n<function=say>\n<parameter=text>\n%s\n</parameter>\n</function>\n</tool_call>",
+    "glm47": "<tool_call>say<arg_key>text</arg_key><arg_value>%s</arg_value></tool_call>",
+    "laguna": "<tool_call>say<arg_key>text</arg_key><arg_value>%s</arg_value></tool_call>",
+    "longcat": "<longcat_tool_call>say<longcat_arg_key>text</longcat_arg_key>"
+    "<longcat_arg_value>%s</longcat_arg_value></longcat_tool_call>",
+    "minimax_m2": '<minimax:tool_call><invoke name="say"><parameter name="text">%s</parameter></invoke>'
+    "</minimax:tool_call>",
+    "minicpm5": '<function name="say"><param name="text">%s</param></function>',
+}
+
+
+@pytest.mark.parametrize("name", _WITH_VALUE)
+@pytest.mark.parametrize(
+    "code", ["[f'" + "{a}" * 60_000 + "']", "[" + "(1)," * 200_000 + "]"], ids=["f-string", "list"]
+)
+def test_a_long_value_in_python_is_text_and_leaves_time_for_the_next_call(tmp_path, name, code):
+    named = described(tmp_path, "nothing", tool_parser_type=name)
+    extractor = around(ExtractorContext(model=named, tools=[_LIST], inner=PlainText()))
+    events = [event for value in (code, "['a']") for event in extractor.feed(_WITH_VALUE[name] % value)] + list(
+        extractor.close()
+    )
+    calls = [json.loads(event.arguments) for event in events if isinstance(event, ToolCallDelta)]
+    assert calls == [{"text": code}, {"text": ["a"]}]
+
+
+@pytest.mark.parametrize("value", ['f"' + "{a}" * 60_000 + '"', '"' + '\\"' * 60_000], ids=["f-string", "open string"])
+def test_python_that_is_not_read_leaves_time_for_the_next_call(tmp_path, value):
+    call = "<|tool_call_start|>[say(text=%s)]<|tool_call_end|>"
+    calls, _ = _extract(tmp_path, _FORMATS["pythonic"][0], call % value + call % "'a'", [_SAY], size=1 << 20)
+    assert json.loads(calls[-1].arguments) == {"text": "a"}
+
+
 @pytest.mark.parametrize("size", range(1, 6))
 def test_escapes_after_an_end_marker_in_a_string_are_read_in_any_pieces(tmp_path, size):
     value = '</tool_call> " \\ \\" \\\\'

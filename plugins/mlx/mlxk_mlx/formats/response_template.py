@@ -13,7 +13,8 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer
 from mlxk_mlx.formats import tool_call_scanner
 from mlxk_mlx.formats.format_evidence import response_template
-from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit, limited_module
+from mlxk_mlx.formats.limited_modules import limited_module
+from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit
 from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader
 from mlxk_mlx.loading import runtime
 

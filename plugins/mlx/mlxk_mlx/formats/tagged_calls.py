@@ -16,7 +16,8 @@ from typing import Any
 from mlxk_mlx.formats.argument_types import definitions_of, types_of, value_of
 from mlxk_mlx.formats.gemma_calls import gemma4
 from mlxk_mlx.formats.marked_calls import kimi_k2
-from mlxk_mlx.formats.pythonic_calls import short_python
+from mlxk_mlx.formats.python_code import short_python
+from mlxk_mlx.formats.time_limit import check_time
 from mlxk_mlx.formats.tool_call_parser import OpenString, ends_in_json_string
 
 Parse = Callable[[str, Any], Any]
@@ -129,6 +130,7 @@ def read_tags(
 def _arguments(text: str, at: int, tags: Tags, schema: Mapping[str, Any]) -> tuple[dict[str, str], int]:
     values: dict[str, str] = {}
     while True:
+        check_time()  # to see whether a value ends takes as long as all that follows it
         at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
         opened = tags.argument.match(text, at)
         if opened is None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import threading
 import time
-from functools import cache
-from types import ModuleType
 from typing import Any
-
-import regex
 
 _SECONDS = 0.5
 """CPU time for one response, whatever its length."""
@@ -70,6 +65,12 @@ class _Steps(threading.local):
 _steps = _Steps()
 
 
+def check_time() -> None:
+    """Raise `TimeoutError` if this thread is in a step that takes longer than its response may take."""
+    if _steps.limit is not None:
+        _steps.limit.check()
+
+
 class LimitedPattern:
     """A compiled pattern of `regex` that raises `TimeoutError` where it backtracks without end.
 
@@ -126,32 +127,3 @@ def _search_again(method: Any, args: Any, options: Any) -> Any:
         except TimeoutError:
             if time.thread_time() - began >= _REGEX_SECONDS:
                 raise
-
-
-class _LimitedRegex:
-    """The functions of the module `regex`, limited."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(regex, name)
-
-    def finditer(self, pattern: str, text: str, flags: int = 0) -> Any:
-        return LimitedPattern(regex.compile(pattern, flags)).finditer(text)
-
-    def sub(self, pattern: str, replacement: Any, text: str, flags: int = 0) -> Any:
-        return LimitedPattern(regex.compile(pattern, flags)).sub(replacement, text)
-
-
-@cache
-def limited_module(name: str) -> ModuleType:
-    """Return a copy of module `name` whose patterns are limited. Raises `ImportError` if there is no such module."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module named {name}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for key, value in list(vars(module).items()):
-        if isinstance(value, regex.Pattern):
-            setattr(module, key, LimitedPattern(value))
-        elif value is regex:
-            setattr(module, key, _LimitedRegex())
-    return module

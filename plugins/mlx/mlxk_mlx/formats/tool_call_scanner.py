@@ -12,8 +12,8 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer, markers
 from mlxk_mlx.formats.bare_calls import BareCallExtractor
 from mlxk_mlx.formats.format_names import BARE_CALLS, tool_format_name
+from mlxk_mlx.formats.limited_modules import limited_module
 from mlxk_mlx.formats.tagged_calls import with_types
-from mlxk_mlx.formats.time_limit import limited_module
 from mlxk_mlx.formats.tool_call_parser import LONGEST_CALL, Call, CallEvents, CallReader, Ending
 from mlxk_mlx.formats.tool_call_readers import READERS
 from mlxk_mlx.formats.truncated_calls import cut_calls
@@ -89,7 +89,7 @@ def named_format(name: str, template: str) -> ToolFormat | None:
         return ToolFormat(reader.start, reader.end, reader.parse, complete=True, name=name)
     runtime.start()
     try:
-        module = limited_module(f"mlx_lm.tool_parsers.{name}")
+        module = limited_module(f"mlx_lm.tool_parsers.{name}", siblings=True)
         parse = with_types(name, module.parse_tool_call)
         return ToolFormat(module.tool_call_start, module.tool_call_end, parse, name in _COMPLETE, name)
     except (ImportError, AttributeError):
