@@ -60,7 +60,7 @@ NETWORKS = {
     "sliding-window": lambda folder: random_model(folder, seed=3, config=SLIDING_WINDOW),
     "mxfp4": lambda folder: mxfp4_model(folder, seed=4),
     "hybrid": hybrid_model,
-    "gpt-oss": lambda folder: gpt_oss_model(folder, seed=5),
+    "gpt-oss": lambda folder: gpt_oss_model(folder, seed=6),
 }
 
 
