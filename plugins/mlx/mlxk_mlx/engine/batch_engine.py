@@ -276,7 +276,7 @@ class MlxEngine:
         reading = [active for active in self._by_uid.values() if not active.decoding]
         paused = self._turns.to_pause(reading, max(1, self._chunks.rows // 2))
         if paused and not self._mixes:
-            paused = reading
+            paused = list(reading)
         for active in paused:
             self._pause(active)
             reading.remove(active)
