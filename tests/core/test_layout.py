@@ -350,7 +350,8 @@ def test_hints_know_which_distribution_brings_each_command_backend_and_constrain
 # Tests
 
 
-def test_every_folder_of_tests_runs_by_default_or_is_one_of_the_slow_ones():
+def test_every_folder_of_tests_runs_by_default_or_is_one_of_those_that_are_named():
     options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     folders = {f"tests/{path.parent.name}" for path in ROOT.glob("tests/*/test_*.py")}
-    assert folders - set(options["testpaths"]) == {"tests/clients", "tests/packaging", "tests/survival"}
+    named = {"tests/acceptance", "tests/clients", "tests/packaging", "tests/survival"}
+    assert folders - set(options["testpaths"]) == named
