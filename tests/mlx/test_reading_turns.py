@@ -113,9 +113,9 @@ def test_a_short_chat_does_not_wait_for_a_long_one(engine):
 
 def test_answers_are_those_of_rows_alone_however_often_they_are_paused(engine):
     def read(e):
-        rows = [
-            chat(e, letter * (4000 if id < 9 else 20) + "What now?", id) for id, letter in enumerate("abcdefghij", 1)
-        ]
+        plain = [Row(id=id, prompt=[id] * 1800, max_tokens=6, sampling=GREEDY) for id in (10, 11, 12)]
+        lengths = [1800] * 4 + [20] * 2
+        rows = [*plain, *(chat(e, chr(97 + id) * length, id) for id, length in enumerate(lengths))]
         together = drive(e, rows)
         assert all(together[row.id].tokens for row in rows)
         e.reset()
