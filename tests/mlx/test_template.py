@@ -332,8 +332,23 @@ def kinds_that_follow(messages):
         [Message(role="tool", content="r", tool_call_id="c")] * 20_000,
         [*[SYSTEM] * 66, *[Message(role=role, content="") for role in ("user", "assistant")] * 9000, *[ANSWER] * 66],
         [*[QUESTION, ANSWER] * 33, *[SYSTEM] * 20_000, CALLING, RESULT, *[ANSWER] * 66],
+        [
+            *[SYSTEM] * 66,
+            *[Message(role=role, content="") for role in ("assistant", "user")],
+            *[ANSWER] * 66,
+            SYSTEM,
+            RESULT,
+        ],
     ],
-    ids=["calls", "results", "answers", "results of one call", "ends that differ", "a middle that differs"],
+    ids=[
+        "calls",
+        "results",
+        "answers",
+        "results of one call",
+        "ends that differ",
+        "a middle that differs",
+        "an end like no other",
+    ],
 )
 def test_a_conversation_of_thousands_of_pieces_has_a_short_probe(turns):
     probe = Probe.of([QUESTION, *turns])

@@ -136,8 +136,8 @@ def _bridged(messages: Sequence[Message]) -> Sequence[Message]:
     head, tail = messages[:_WINDOW], messages[-_WINDOW:]
     reached: dict[_Kind, list[Message]] = {_kind(head[-1]): []}  # with the messages that lead there
     waiting = deque(reached)
-    while _kind(tail[0]) not in following[kind := waiting.popleft()]:
-        for after, message in following[kind].items():
+    while _kind(tail[0]) not in following.get(kind := waiting.popleft(), {}):
+        for after, message in following.get(kind, {}).items():
             if after not in reached:
                 reached[after] = [*reached[kind], message]
                 waiting.append(after)
