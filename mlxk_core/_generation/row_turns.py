@@ -14,10 +14,6 @@ prompts in order of arrival, some at a time: those of another client wait for fe
 _LONG = 1024
 """What a prompt that is longer than that counts for, so that two are read at a time."""
 
-_MOST_LONG = 3
-"""Long prompts of all clients that an engine may have to read: it reads four or more together, so a short one does not
-wait for them. Those that are scored are read apart, by turns."""
-
 _Lane = tuple[str, Resident, bool]
 """A client, a model, and whether the prompt is long: short ones pass those."""
 
@@ -26,7 +22,7 @@ class RowTurns:
     """Rows that are ready, and the places for them: `places` for all, and `reserve` for clients that have none.
 
     The client with the fewest running rows has the next place, and of several the one that was served longest ago.
-    A client has a turn for each model, and for long prompts, of which an engine has few to read at a time.
+    A client has a turn for each model, and for long prompts.
     """
 
     def __init__(self, places: int, reserve: int) -> None:
@@ -53,16 +49,11 @@ class RowTurns:
         if not self._ready or (running := self._running.total()) >= self._places + self._reserve:
             return None
         full = running >= self._places
-        reading, long = Counter[_Lane](), Counter[Resident | None]()
+        reading = Counter[_Lane]()
         for job, tokens in self._reading.items():
             reading[_lane(job)] += tokens
-            long[job.resident] += _waits_for_others(job)
         lanes = [
-            lane
-            for lane in self._ready
-            if not (full and self._running[lane[0]])
-            and reading[lane] < _MOST_READING
-            and not (long[lane[1]] >= _MOST_LONG and _waits_for_others(self._ready.first(lane)))
+            lane for lane in self._ready if not (full and self._running[lane[0]]) and reading[lane] < _MOST_READING
         ]
         held_back = False
         for lane in sorted(lanes, key=lambda lane: self._running[lane[0]]):
@@ -100,9 +91,3 @@ class RowTurns:
 def _lane(job: Job) -> _Lane:
     assert job.resident is not None and job.row is not None
     return job.client, job.resident, len(job.row.prompt) > _MOST_READING
-
-
-def _waits_for_others(job: Job) -> bool:
-    """Return whether the prompt of `job` is one of the long ones of which few are read together."""
-    assert job.row is not None
-    return len(job.row.prompt) > _MOST_READING and job.row.prompt_logprobs is None

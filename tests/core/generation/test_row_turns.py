@@ -90,20 +90,6 @@ def test_two_long_prompts_of_a_client_are_read_at_a_time(house, submit):
     assert [prompt[0] for prompt in added(backend)] == ["w", "x", "?", "s", "b", "y", "z"]
 
 
-def test_three_long_prompts_of_all_clients_are_read_at_a_time(house, submit):
-    backend = fake_backend("ok", step_seconds=0.005, prefill_chunk=1)
-    house.open(backend)
-    many = [submit(client, name * 3000, max_tokens=1) for client, name in ("au", "av", "bw", "bx", "cy")]
-    assert submit("d").result().content == "ok"
-    assert [prompt[0] for prompt in added(backend)] == ["u", "v", "w", "?"]
-    many[0].close()
-    house.wait_for(lambda: len(added(backend)) == 5)
-    backend.script.prefill_chunk = 1 << 30
-    for generation in many[1:]:
-        generation.result()
-    assert [prompt[0] for prompt in added(backend)] == ["u", "v", "w", "?", "y", "x"]
-
-
 def test_short_prompts_of_a_client_are_read_together(house, submit):
     backend = fake_backend("ok", step_seconds=0.005, prefill_chunk=1)
     house.open(backend, concurrency=16)
