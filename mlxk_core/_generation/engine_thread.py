@@ -49,6 +49,7 @@ from mlxk_core._generation.engine_errors import (
     stalled,
 )
 from mlxk_core._generation.engine_values import byte_count
+from mlxk_core._generation.failed_loads import FailedLoads
 from mlxk_core._generation.heap_trim import HeapTrim
 from mlxk_core._generation.job_state import Actor, JobState
 from mlxk_core._generation.jobs import (
@@ -117,6 +118,7 @@ class EngineThread:
         self.failed = False
         """Whether the thread has ended after an error."""
         self._at_exit: dict[Callable[[], None], None] = {}
+        self._failed_loads = FailedLoads()
         self.residency = Residency(limits.memory)
         self._row_memory = RowMemory(self.residency, self._unload)
         self.counters = Counters()
@@ -428,6 +430,9 @@ class EngineThread:
             if job.estimate is None:  # asked once: this runs every step while leased models finish
                 job.to_load = replace(job.model)  # what was read of its files may be old
                 job.to_load.note_versions()
+                if (known := self._failed_loads.error_of((job.to_load, job.backend.name))) is not None:
+                    self._fail_job(job, Actor.ENGINE, known)
+                    return True
                 job.estimate = self._estimate(job.to_load, job.backend)
             evicted = self.residency.to_evict(job.estimate, job.model.name)
         except InsufficientMemory as error:
@@ -466,6 +471,7 @@ class EngineThread:
             mark.end()
             failure = self._load_error(first, "load()", error)
             release_locals(error)
+            self._failed_loads.note(key, failure, time.monotonic() - began)
             self._heap_trim.trim()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
             for job in self._queued_for(key):

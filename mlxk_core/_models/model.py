@@ -113,6 +113,10 @@ class Model:
         """Note which file is there under each name, for `check_unchanged`. To be called before anything is read."""
         _ = self._versions
 
+    def has_same_files(self, other: Model) -> bool:
+        """Return whether `note_versions` has seen the same files of `other`, a model of the same path."""
+        return self._versions == other._versions
+
     def check_unchanged(self) -> None:
         """Raise `BrokenModel` if a file is another one than `note_versions` has seen, or is gone: a library that reads
         it again would not get what was checked."""

@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from mlxk_core._errors import (
     InsufficientMemory,
     Interrupted,
     InvalidOption,
+    MlxkError,
     QueueFull,
     ShuttingDown,
     TemplateError,
@@ -329,6 +331,44 @@ def test_a_failed_load_costs_the_loaded_model_nothing(house):
         house.ask(house.model("beta", kind="b")).result()
     assert house.ask(first_model).result().content == "Hello."
     assert alpha.script.happened("load") == ["alpha"]
+
+
+def test_a_load_that_failed_is_not_tried_again_with_the_same_files(house):
+    backend = fake_backend(fail_load=BrokenModel("torn"), load_seconds=1)
+    house.open(backend)
+    model = house.model()
+    with pytest.raises(BrokenModel, match="torn") as first:
+        house.ask(model).result()
+    assert backend.script.fail_load is None  # the next load succeeds
+    with pytest.raises(BrokenModel, match="torn") as second:
+        house.ask(model).result()
+    assert second.value is not first.value
+    assert backend.script.happened("load") == []
+    with (model.path / "config.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    assert house.ask(model).result().content == "Hello."
+
+
+@pytest.mark.parametrize("error", [InsufficientMemory("no room"), OSError("the disk"), RuntimeError("a bug")])
+def test_a_load_that_failed_without_fault_of_the_files_is_tried_again(house, error):
+    backend = fake_backend(fail_load=error, load_seconds=1)
+    house.open(backend)
+    with pytest.raises(MlxkError):
+        house.ask(house.model()).result()
+    assert house.ask(house.model()).result().content == "Hello."
+
+
+def test_a_load_that_failed_at_once_is_soon_tried_again(house):
+    backend = fake_backend(fail_load=UnsupportedModel("not here"))
+    house.open(backend)
+    with pytest.raises(UnsupportedModel):
+        house.ask(house.model()).result()
+
+    def answers():
+        with suppress(UnsupportedModel):
+            return house.ask(house.model()).result().content == "Hello."
+
+    house.wait_for(answers)
 
 
 def test_a_damaged_model_is_refused_before_it_costs_anybody_a_place(house):
