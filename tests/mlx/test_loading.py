@@ -192,6 +192,16 @@ def test_no_code_of_a_repository_runs(tmp_path, bench, edit, answer):
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("name", ["g[ab]", "g?", "*", "[!x]"])
+def test_a_folder_whose_name_is_a_pattern_is_read_itself(tmp_path, bench, answer, name):
+    random_model(tmp_path / name)
+    for other in ("ga", "g[", "y"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "model.safetensors").write_bytes(b"not a model")
+    with bench(tmp_path / name) as engine:
+        assert engine.run(lambda e: answer(e, "Hello")).tokens
+
+
 def test_a_load_nobody_wants_any_more_is_given_up(tmp_path):
     folder = random_model(tmp_path / "unwanted")
 

@@ -20,6 +20,7 @@ from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
+from mlxk_mlx.loading.literal_folder import LiteralFolder
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
@@ -160,9 +161,8 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     check_config(model)
     _check_names(model, alive)
     model.check_unchanged()
-    network, config = load_model(
-        model.path, lazy=True, model_config=headless_weights.settings(model), get_model_classes=classes
-    )
+    folder, settings = LiteralFolder(model.path), headless_weights.settings(model)
+    network, config = load_model(folder, lazy=True, model_config=settings, get_model_classes=classes)
     return network, config
 
 
