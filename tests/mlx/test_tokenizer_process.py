@@ -38,6 +38,10 @@ VOCABULARY_FILE = {"type": "BPE", "vocab": "/dev/zero", "merges": []}
 TEXT = {"Sequence": {"id": "A", "type_id": 0}}
 TWICE = {"type": "TemplateProcessing", "single": [TEXT, TEXT], "pair": [TEXT], "special_tokens": {}}
 NOT_PLAIN = {
+    "steps with more than the library uses": {"normalizer": {"type": "NFC", "unused": [[]] * 10_000}},
+    "a model with more than the library uses": {
+        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unused": [[]] * 10_000}
+    },
     "bytes that are doubled": {"normalizer": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 4}},
     "a decoder that puts a space between all characters": {"decoder": {"type": "BPEDecoder", "suffix": ""}},
     "another one": {"decoder": {"type": "CTC", "pad_token": "x", "word_delimiter_token": "", "cleanup": True}},
@@ -127,6 +131,13 @@ def test_settings_with_many_or_long_tokens_are_not_plain(folder, tokens):
 )
 def test_what_transformers_reads_beside_tokenizer_json_is_not_plain(folder, name, changes):
     change(folder, name, **changes)
+    assert not is_plain(model_in(folder))
+
+
+def test_steps_in_more_sequences_than_can_be_followed_are_not_plain(folder):
+    path = folder / "tokenizer.json"
+    sequences = '{"type":"Sequence","decoders":[' * 900 + "]}" * 900
+    path.write_text(f'{{"decoder":{sequences},' + path.read_text()[1:].replace('"decoder"', '"_decoder"', 1))
     assert not is_plain(model_in(folder))
 
 

@@ -30,6 +30,9 @@ _LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is
 _MAX_STEPS = 32
 _MAX_GROWTH = 8
 _MAX_SPLIT_GROWTH = 4  # of a text that is split: it is not measured before the text is tokenized
+_MAX_REST = 1 << 14
+"""Characters of all but the vocabulary. The tokenizers library reads the steps of a sequence once for each sequence
+around them, with the interpreter locked; those of published ones take 2,000."""
 _MAX_POST_PROCESSOR = 1 << 13
 _READ_BY_TRANSFORMERS = frozenset({".json", ".txt", ".jinja", ".model"})
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -85,7 +88,7 @@ def is_plain(model: Model) -> bool:
         if not _is_plain_class(model, settings):
             return False
         return _is_plain(_read(model, "tokenizer.json"))
-    except _NotPlain:
+    except (_NotPlain, RecursionError):
         return False
     except (OSError, ValueError) as error:
         raise BrokenModel(f"The tokenizer of `{model.name}` cannot be read: {error}", model=model.name) from error
@@ -163,6 +166,8 @@ def _is_plain(tokenizer: Any) -> bool:
             return False
     if isinstance(added, list) and len(added) > _MAX_ADDED:
         return False
+    if len(json.dumps(_without_vocabulary(tokenizer))) > _MAX_REST:
+        return False
     post_processor = tokenizer.get("post_processor")
     if post_processor is not None and len(json.dumps(post_processor)) > _MAX_POST_PROCESSOR:
         return False
@@ -170,6 +175,13 @@ def _is_plain(tokenizer: Any) -> bool:
         return False
     parts = all(_is_plain_part(tokenizer.get(name), *kinds) for name, kinds in _PARTS.items())
     return parts and _is_plain_model(tokenizer.get("model"))
+
+
+def _without_vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in tokenizer.items() if key != "added_tokens"}
+    if isinstance(model := tokenizer.get("model"), Mapping):
+        rest["model"] = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
+    return rest
 
 
 def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
