@@ -23,6 +23,8 @@ from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 14
 """Characters that one token may complete; those of real vocabularies have some hundreds."""
+_LONGEST_RESPONSE = 1 << 23
+"""Characters. A million tokens have half of that; those of a damaged vocabulary would be gigabytes."""
 _LONGEST_ALTERNATIVE = 1 << 10
 """Characters of a token whose log probability is returned; a part of a prompt has up to 10,000 alternatives."""
 
@@ -50,6 +52,7 @@ class TextPipeline:
         self._logprobs: list[TokenLogprob] = []
         self.heavy = False
         self._held = 0
+        self._length = 0
         self._undecided = 0
         self._channel = extractor.channel
         self.completion_tokens = 0
@@ -77,8 +80,9 @@ class TextPipeline:
         self._count_reasoning()
         if self.reason is None and len(self._logprobs) * (1 + len(sampled.top)) > _MOST_LOGPROBS:
             events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
-        if self.reason is None and sampled.finish is not None:
-            events += self.finish("length" if sampled.finish == "length" else "stop")
+        self._length += len(text)
+        if self.reason is None and (sampled.finish is not None or self._length > _LONGEST_RESPONSE):
+            events += self.finish("length" if sampled.finish in ("length", None) else "stop")
         return events
 
     def finish(self, reason: FinishReason) -> list[ExtractorEvent]:

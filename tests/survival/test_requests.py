@@ -171,6 +171,23 @@ def test_survives_unread_streams_of_a_large_background_response(launch, kit):
             assert kit.everything(reader).count(b"event: response.completed") == 1
 
 
+def test_survives_responses_of_long_tokens(launch, kit):
+    says = ["😀" * 16_000]
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello."))
+    in_hub_cache("tiny/long", lambda folder: scripted_model(folder, says, endless=True, context=16_384))
+    server = launch(model="tiny/talker")
+    question = {"model": "tiny/long", "stream": True, "temperature": 0}
+    messages = [{"role": "user", "content": "Hi"}]
+    before = server.memory
+    with kit.Watch(server):
+        failed = server.client.post("/v1/responses", {**question, "input": "Hi", "max_output_tokens": 4000}).body
+        assert b'"code":"response_too_large"' in failed.splitlines()[-2]
+        ended = server.client.post(CHAT, {**question, "messages": messages, "max_tokens": 4000}).body
+        assert ended.count(b'"finish_reason":"length"') == 1
+        assert ended.count(b"\n\n") < 600
+    assert server.memory - before < 150 * MEGABYTE
+
+
 def long_background(tokens):
     """A request of 7 MB, all but the last turn of which are dropped from the prompt."""
     old = [{"role": "user", "content": "word " * (7 * MEGABYTE // 5)}, {"role": "assistant", "content": "x"}]

@@ -44,6 +44,8 @@ from mlxk_responses.response import (
 )
 
 _json = msgspec.json.encode
+_LONGEST = 1 << 21
+"""Characters of a response: they are kept until it ends, and are in five events then. Those of 500,000 tokens."""
 _MOST_LOGPROBS = 8 << 20
 """Bytes of the log probabilities of a message: they are kept until it ends, and are in four events then. Those of 4,000
 tokens with 20 alternatives."""
@@ -64,6 +66,7 @@ class ResponsesEncoder:
         self._queued = False
         self._item: _OpenItem | None = None
         self._calls_seen = -1
+        self._length = 0
 
     def piece(self, index: int, event: Event) -> bytes:
         """Return the events that `event` adds to the stream."""
@@ -136,6 +139,14 @@ class ResponsesEncoder:
     @property
     def how(self) -> Presentation:
         return self._how
+
+    def count_text(self, length: int) -> None:
+        """Count characters of the response. Raises `ApiError`, 400, if there are too many."""
+        self._length += length
+        if self._length > _LONGEST:
+            raise ApiError(
+                400, f"This response has more than {_LONGEST:,} characters. Ask for less.", code="response_too_large"
+            )
 
     @property
     def _open(self) -> _OpenItem:
@@ -224,6 +235,11 @@ class _OpenItem(ABC):
     def text(self) -> str:
         return "".join(self._pieces)
 
+    def keep(self, text: str) -> None:
+        """Keep more text for the events that close the item. Raises `ApiError` if the response is too long."""
+        self.encoder.count_text(len(text))
+        self._pieces.append(text)
+
     def event(self, type: str, **fields: Any) -> bytes:
         return self.encoder.event(type, item_id=self.id, output_index=self.index, **fields)
 
@@ -258,7 +274,7 @@ class _Message(_OpenItem):
         )
 
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
-        self._pieces.append(text)
+        self.keep(text)
         new = logprobs(tokens)
         self.logprobs += new
         self.logprobs_size += encoded_size(new)
@@ -288,7 +304,7 @@ class _Reasoning(_OpenItem):
         return out + self.event("response.content_part.added", content_index=0, part=ReasoningText(""))
 
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
-        self._pieces.append(text)
+        self.keep(text)
         if self.summarize:
             return self.event("response.reasoning_summary_text.delta", summary_index=0, delta=text)
         return self.event("response.reasoning_text.delta", content_index=0, delta=text)
@@ -320,7 +336,7 @@ class _Call(_OpenItem):
     def add(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         if not text:
             return b""
-        self._pieces.append(text)
+        self.keep(text)
         return self.event("response.function_call_arguments.delta", delta=text)
 
     def close(self, status: ItemStatus) -> tuple[bytes, OutputItem]:

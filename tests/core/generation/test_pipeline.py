@@ -1,6 +1,7 @@
 """The text pipeline: tokens in, channels out, with counts that end where the answer ended."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_the_token_limit_is_a_length_finish():
     pipeline, events = run("abc", finish="length")
     assert text_of(events) == "abc"
     assert (pipeline.reason, pipeline.completion_tokens) == ("length", 3)
+
+
+def test_a_response_ends_when_its_text_is_too_long():
+    tokenizer = FakeTokenizer()
+    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: "x" * 16_000, finish=lambda: "")
+    pipeline = TextPipeline(tokenizer, PlainText(), StopStrings(()), ToolCallFilter((), parallel=True))
+    length = sum(len(text_of(pipeline.feed(Sampled(1, 65)))) for _ in range(1000))
+    assert pipeline.reason == "length"
+    assert pipeline.completion_tokens == length // 16_000 < 600
 
 
 def test_usage_ends_with_the_token_that_completed_the_stop_string():
