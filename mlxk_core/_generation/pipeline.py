@@ -23,8 +23,11 @@ from mlxk_core._text.stop_strings import StopStrings
 
 _LONGEST_TOKEN = 1 << 14
 """Characters that one token may complete; those of real vocabularies have some hundreds."""
-_LONGEST_RESPONSE = 1 << 23
-"""Characters. A million tokens have half of that; those of a damaged vocabulary would be gigabytes."""
+_LONGEST_RESPONSE, _FOR_EACH_TOKEN = 1 << 20, 16
+"""Characters of a response, and what each of its tokens adds to that. Real ones have four on average; a damaged
+vocabulary's would be gigabytes."""
+_MOST_HELD = 1 << 20
+"""Characters that a format may hold back."""
 _LONGEST_ALTERNATIVE = 1 << 10
 """Characters of a token whose log probability is returned; a part of a prompt has up to 10,000 alternatives."""
 
@@ -81,7 +84,7 @@ class TextPipeline:
         if self.reason is None and len(self._logprobs) * (1 + len(sampled.top)) > _MOST_LOGPROBS:
             events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
         self._length += len(text)
-        if self.reason is None and (sampled.finish is not None or self._length > _LONGEST_RESPONSE):
+        if self.reason is None and (sampled.finish is not None or self._too_long()):
             events += self.finish("length" if sampled.finish in ("length", None) else "stop")
         return events
 
@@ -104,6 +107,10 @@ class TextPipeline:
                 events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
             self._end("tool_calls" if self._calls.called and reason == "stop" else reason)
         return events
+
+    def _too_long(self) -> bool:
+        most = _LONGEST_RESPONSE + _FOR_EACH_TOKEN * self.completion_tokens
+        return self._length > most or self._held > _MOST_HELD
 
     @staticmethod
     def _check(text: object, source: object) -> str:

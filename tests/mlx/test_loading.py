@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import threading
 import traceback
@@ -15,6 +16,7 @@ from mlxk_core._generation.request import Message
 from mlxk_core._models.model import Model
 from mlxk_mlx.loading import memory, runtime
 from mlxk_mlx.loading.load import load
+from mlxk_mlx.loading.weight_files import read_arrays
 from mlxk_testing.tiny_models import (
     CHATML_TOKENS,
     SLIDING_WINDOW,
@@ -200,6 +202,13 @@ def test_a_folder_whose_name_is_a_pattern_is_read_itself(tmp_path, bench, answer
         (tmp_path / other / "model.safetensors").write_bytes(b"not a model")
     with bench(tmp_path / name) as engine:
         assert engine.run(lambda e: answer(e, "Hello")).tokens
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_opened(tmp_path):
+    pipe = tmp_path / "model.safetensors"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="regular file"):
+        read_arrays(pipe)
 
 
 def test_a_load_nobody_wants_any_more_is_given_up(tmp_path):

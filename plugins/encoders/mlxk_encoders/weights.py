@@ -15,6 +15,7 @@ from mlxk_core.api.models import Model
 from mlxk_encoders.layers import Encoder
 from mlxk_encoders.model_config import ModelConfig
 from mlxk_encoders.support import ARCHITECTURES, labels
+from mlxk_mlx.loading.weight_files import read_arrays
 
 
 def read_network(model: Model) -> Encoder:
@@ -50,7 +51,7 @@ def read_network(model: Model) -> Encoder:
 def _read(model: Model, module: Any, *, classifies: bool) -> dict[str, mx.array]:
     weights: dict[str, mx.array] = {}
     for file in model.weights.headers:
-        for original, array in mx.load(str(model.path / file)).items():
+        for original, array in read_arrays(model.path / file).items():
             name = module.rename(original)
             if module.is_unused(name, classifies=classifies):
                 continue

@@ -46,13 +46,14 @@ def test_the_token_limit_is_a_length_finish():
     assert (pipeline.reason, pipeline.completion_tokens) == ("length", 3)
 
 
-def test_a_response_ends_when_its_text_is_too_long():
+@pytest.mark.parametrize("text", ["x", " "], ids=["passed on", "held back"])
+def test_a_response_ends_when_its_text_is_too_long(text):
     tokenizer = FakeTokenizer()
-    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: "x" * 16_000, finish=lambda: "")
-    pipeline = TextPipeline(tokenizer, PlainText(), StopStrings(()), ToolCallFilter((), parallel=True))
-    length = sum(len(text_of(pipeline.feed(Sampled(1, 65)))) for _ in range(1000))
+    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: text * 16_000, finish=lambda: "")
+    pipeline = TextPipeline(tokenizer, PlainText(), StopStrings([" " * 9_000_000]), ToolCallFilter((), parallel=True))
+    length = sum(len(text_of(pipeline.feed(Sampled(1, 65)))) for _ in range(100))
     assert pipeline.reason == "length"
-    assert pipeline.completion_tokens == length // 16_000 < 600
+    assert pipeline.completion_tokens == length // 16_000 < 100
 
 
 def test_usage_ends_with_the_token_that_completed_the_stop_string():

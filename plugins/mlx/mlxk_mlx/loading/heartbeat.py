@@ -53,21 +53,9 @@ def observe(alive: Callable[[], None]) -> Iterator[None]:
         nn.Module.__init__ = original
 
 
-def with_watched_weights(network: Any, alive: Callable[[], None]) -> Any:
-    """Return the class `network` so that its `sanitize` calls `alive` now and then: some look for each tensor of each
-    layer under any number."""
-    rest = getattr(network, "sanitize", None)
-    if rest is None:
-        return network
-
-    def sanitize(self: Any, weights: dict[str, Any]) -> dict[str, Any]:
-        return rest(self, _WatchedWeights(weights, alive))
-
-    return type(network.__name__, (network,), {"sanitize": sanitize, "__module__": network.__module__})
-
-
-class _WatchedWeights(dict[str, Any]):
-    """Weights that call `alive` now and then while a network looks for them."""
+class WatchedWeights(dict[str, Any]):
+    """Weights that call `alive` now and then while a network looks for them: some look for each tensor of each layer
+    under any number."""
 
     def __init__(self, weights: dict[str, Any], alive: Callable[[], None]) -> None:
         super().__init__(weights)

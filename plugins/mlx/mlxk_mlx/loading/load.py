@@ -19,8 +19,7 @@ from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
-from mlxk_mlx.loading.heartbeat import observe, with_watched_weights
-from mlxk_mlx.loading.literal_folder import LiteralFolder
+from mlxk_mlx.loading.heartbeat import WatchedWeights, observe
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
 from mlxk_mlx.loading.tokenizer_files import read_tokenizer
@@ -149,11 +148,13 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     within `translated_errors`. `alive` is called now and then."""
     from mlx_lm.utils import load_model
 
+    from mlxk_mlx.loading.weight_files import UnsearchedFolder, with_weights
+
     def classes(config: dict[str, Any]) -> Any:
         model.check_unchanged()  # `config` was read again
         network, arguments = headless_weights.classes(model, config)
         check_fields(arguments, config)
-        return with_watched_weights(network, alive), arguments
+        return with_weights(network, model, lambda weights: WatchedWeights(weights, alive)), arguments
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
     _check_quantization_file(model)
@@ -161,8 +162,8 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     check_config(model)
     _check_names(model, alive)
     model.check_unchanged()
-    folder, settings = LiteralFolder(model.path), headless_weights.settings(model)
-    network, config = load_model(folder, lazy=True, model_config=settings, get_model_classes=classes)
+    folder, settings = UnsearchedFolder(model.path), headless_weights.settings(model)
+    network, config = load_model(folder, lazy=True, strict=False, model_config=settings, get_model_classes=classes)
     return network, config
 
 
