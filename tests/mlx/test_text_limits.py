@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mlxk_core.api.errors import InvalidOption
@@ -68,3 +68,39 @@ def test_threads_do_not_keep_what_their_texts_took(tokenizer):
     for thread in threads:
         thread.join()
     assert after - before < 300 << 20
+
+
+@pytest.fixture
+def dropping():
+    """A tokenizer whose only token is a letter, and that has none for what it does not know."""
+    backend = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.Digits(individual_digits=True)
+    return backend
+
+
+def adapted(backend):
+    return TokenizerAdapter(PreTrainedTokenizerFast(tokenizer_object=backend), vocab_size=1)
+
+
+def test_what_a_text_is_split_into_counts_without_tokens_too(dropping):
+    with pytest.raises(InvalidOption, match="at least 2,"):
+        adapted(dropping).encode("7" * (MOST_TOKENS + 1_000_000), add_special_tokens=False)
+
+
+def test_a_long_text_is_read_where_the_tokenizer_has_no_token_for_most_of_it(dropping):
+    assert adapted(dropping).encode("7" * 1_200_000 + "a", add_special_tokens=False) == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("\N{GRINNING FACE}" * 3_200_000, []),
+        ("7" * 2_000_000, [normalizers.Replace("7", "7777777"), normalizers.Replace("7", "")]),
+    ],
+    ids=["of the text", "between two steps of the normalizer"],
+)
+def test_bytes_are_limited_also_where_no_token_comes_of_them(dropping, text, steps):
+    dropping.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    dropping.normalizer = normalizers.Sequence(steps)
+    with pytest.raises(InvalidOption, match="of over 12,582,912 bytes"):
+        adapted(dropping).encode(text, add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""Limits of texts that are tokenized: their characters, also when normalized, their tokens, and how many at a time."""
+"""Limits of texts that are tokenized: their bytes while they are normalized, their tokens, and how many at a time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from mlxk_core.api.errors import InvalidOption
+from mlxk_mlx.engine.tokenizer_parts import drops_text, normalizer_steps, split_count
 
 LONGEST_TEXT = 8 << 20
 """Characters of one text."""
 MOST_TOKENS = 1 << 21
 """Tokens of texts that are tokenized together, each of which takes up to 200 bytes meanwhile: 4 characters each in the
 longest text, as in most languages."""
+_MOST_BYTES = 12 << 20
+"""Bytes of texts that are tokenized together, in UTF-8, before and after each step that normalizes them: each takes 40
+bytes meanwhile. Prose of any language has a token for four of them."""
 _PIECE = 1 << 14
 """Characters that are normalized or counted at once, since it holds the interpreter's lock."""
 _EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
@@ -38,7 +42,9 @@ def limited(backend: Any, texts: Sequence[str]) -> Iterator[None]:
     """
     for text in texts:
         check_length(text)
-    size = sum(_normalized_bytes(backend.normalizer, text) for text in texts)
+    steps = normalizer_steps(backend.normalizer)
+    size = sum(_normalized_bytes(steps, text) for text in texts)
+    _check_bytes(texts, size)
     with _room(sum(map(len, texts))):
         if size > _UNCOUNTED:
             _check_pieces(backend, texts)
@@ -58,8 +64,8 @@ def check_tokens(count: int, *, at_least: bool = False) -> None:
         raise InvalidOption("prompt", f"has {number} tokens (at most {MOST_TOKENS:,})")
 
 
-def _normalized_bytes(normalizer: Any, text: str) -> int:
-    """Return at least the bytes of `text`, in UTF-8, when it is normalized.
+def _normalized_bytes(steps: Sequence[Any], text: str) -> int:
+    """Return at least the bytes of `text`, in UTF-8, when `steps` normalize it, and before the last of them.
 
     Raises `InvalidOption` for a long text that becomes many times as long.
     """
@@ -67,23 +73,40 @@ def _normalized_bytes(normalizer: Any, text: str) -> int:
         return 0
     most, length, size = _EXPANSION * len(text) + _LONG, 0, 0
     for piece in _pieces(text):
-        if normalizer is not None:
-            piece = normalizer.normalize_str(piece)
+        largest = len(piece.encode("utf-8", "replace"))
+        for step in steps:
+            piece = step.normalize_str(piece)
+            largest = max(largest, len(piece.encode("utf-8", "replace")))
         length += len(piece)
-        size += len(piece.encode("utf-8", "replace"))
+        size += largest
         if length > most:
             raise InvalidOption("prompt", f"has {len(text):,} characters that become over {length:,} when normalized")
+        _check_bytes([text], size)
     return size
+
+
+def _check_bytes(texts: Sequence[str], size: int) -> None:
+    if size > _MOST_BYTES:
+        characters = sum(map(len, texts))
+        raise InvalidOption(
+            "prompt", f"has {characters:,} characters of over {_MOST_BYTES:,} bytes while they are normalized"
+        )
 
 
 def _check_pieces(backend: Any, texts: Sequence[str]) -> None:
     """Raise `InvalidOption` as soon as the pieces of `texts` have too many tokens: all of them at once would take
-    gigabytes, and the interpreter's lock for seconds."""
-    count = 0
+    gigabytes, and the interpreter's lock for seconds.
+
+    What a pre-tokenizer splits off counts as a token where the model may have none for it: it takes as much memory.
+    """
+    count, counts_splits = 0, drops_text(backend)
     for text in texts:
         for piece in _pieces(text):
             [encoding] = backend.encode_batch_fast([piece], add_special_tokens=False)
-            count += max(0, len(encoding) - _EDGES)
+            found = len(encoding)
+            if counts_splits:
+                found = max(found, split_count(backend, piece))
+            count += max(0, found - _EDGES)
             check_tokens(count, at_least=True)
 
 
