@@ -9,6 +9,8 @@ from mlxk_core._generation.events import Channel
 from mlxk_core._generation.extractor import Extractor
 from mlxk_core._generation.tokenizer import Tokenizer
 
+_LONGEST_TOKEN = 256
+"""Characters of a token that are looked at: real ones have fewer, and this is done between two steps of all models."""
 _MAX_DELAY = 8
 """Tokens by which the end marker may be delayed, where a character must be completed first."""
 
@@ -68,7 +70,7 @@ class ThinkingBudget:
         if self._forced and token == self._forced[0]:
             del self._forced[0]
         reasoned = self._reasons
-        for _ in self._extractor.feed(self._detokenizer.add(token)):
+        for _ in self._extractor.feed(self._detokenizer.add(token)[:_LONGEST_TOKEN]):
             pass
         channel = self._extractor.channel
         if channel is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 
 import pytest
 
@@ -147,3 +148,15 @@ def test_a_long_response_is_read_in_one_pass(name: str, tmp_path) -> None:
         assert extractor.channel is Channel.REASONING
     assert seen.rstrip() == "".join(f"<w{index} " for index in range(5000)).rstrip()
     assert extract(make(ExtractorContext(model=model)), [opener + seen * 10]).reasoning == seen * 10
+
+
+def test_a_header_of_markers_ends(tmp_path) -> None:
+    model = Model(name="a model", path=tmp_path)
+    text = "<|channel|>" * 20 + "analysis<|message|>a<|end|>"
+    extracted = assert_split_invariant(lambda: HarmonyExtractor(ExtractorContext(model=model, prompt_suffix="")), text)
+    assert "".join(part for _, part in extracted.runs).endswith("a")
+    many = HarmonyExtractor(ExtractorContext(model=model, prompt_suffix=""))
+    for _ in range(200):  # megabytes: each marker copied all before it
+        for _ in many.feed("<|channel|>" * 1000):
+            pass
+    assert sys.getsizeof(many._header._text) < 10_000

@@ -27,6 +27,7 @@ from mlxk_core.api.generation import Matches, OneOf, RawString, Vocabulary, sequ
 from mlxk_structured.compiler import Compiler
 from mlxk_structured.ecma_regex import of_length
 from mlxk_structured.tokenizer import matches
+from mlxk_structured.trie_size import longest_that_fit
 from mlxk_structured.used_items import UsedItems
 from tests.structured.schemas import Keywords, validator_of
 
@@ -511,6 +512,40 @@ def test_a_token_that_is_too_long_is_never_allowed():
     long = COMPILER.compile(Matches("regex", "x+"), replace(VOCABULARY, tokenizer=Large(400, 5_000))).mask()
     short = COMPILER.compile(Matches("regex", "x+"), replace(VOCABULARY, tokenizer=Large(400, 200))).mask()
     assert [mask[300 // 8] >> 300 % 8 & 1 for mask in (long, short)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "nodes", "longest"),
+    [
+        ([b"a", b"ab", b"abc", b"abd"], 4, 3),
+        ([b"a", b"ab", b"abc", b"abd"], 3, 2),
+        ([b"a", b"ab", b"abc", b"abd"], 0, 0),
+        ([b"xyz", b"xyz"], 3, 3),
+        ([b"xy", b"ab", b""], 3, 1),
+        ([], 1, 0),
+    ],
+)
+def test_the_tree_of_tokens_is_measured(pieces, nodes, longest):
+    assert longest_that_fit(pieces, nodes) == longest
+
+
+LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+
+
+class Scattered(Bytes):
+    """A vocabulary of 20,000 tokens of 60 bytes that share no beginnings."""
+
+    vocab_size = 20_257
+
+    def piece(self, token):
+        return super().piece(token) if token < 257 else bytes(random.Random(token).choices(LETTERS, k=60))
+
+
+def test_a_vocabulary_whose_tree_is_too_large_loses_its_longest_tokens():
+    vocabulary = replace(VOCABULARY, tokenizer=Scattered())
+    mask = COMPILER.compile(Matches("regex", "[a-z]*"), vocabulary).mask()
+    assert mask[97 // 8] >> 97 % 8 & 1
+    assert not any(mask[257 // 8 + 1 :])
 
 
 def test_a_chain_of_some_hundred_references_is_compiled():

@@ -156,18 +156,24 @@ class HarmonyExtractor:
         room = self._header.room
         self._header.add(text[at : min(end, at + room)])
         if end - at > room:
-            channel, said = self._header.message(cut=False)
-            self._open(channel)
-            return self._say(channel, said), at + room
+            return self._end_header(), at + room
         if hit is None or hit.marker is None:
             return [], end if end > at else None
         if hit.marker in (CHANNEL, CONSTRAIN):
+            if self._header.full:
+                return self._end_header(), hit.end
             self._header.mark(hit.marker)
             return [], hit.end
         if hit.marker == MESSAGE:
             return self._open(self._header.target(self._functions)), hit.end
         events = self._leave_header(cut=False)
         return events, self._turn(hit)[1]
+
+    def _end_header(self) -> list[ExtractorEvent]:
+        """Begin the message of a header that is too long, with its text."""
+        channel, said = self._header.message(cut=False)
+        self._open(channel)
+        return self._say(channel, said)
 
     def _in_body(self, text: str, at: int, final: bool) -> _Step:
         words = (*MARKERS, *_STRIPPED) if self._stripped else MARKERS

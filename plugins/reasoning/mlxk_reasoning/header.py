@@ -26,6 +26,7 @@ _HEADER_WORD = re.compile(rf"(?:{'|'.join(_WORDS)})+|(?:{'|'.join(map(re.escape,
 _HEAD = re.compile(rf"\s*(?:{ROLE}\b)?\s*(?:(?P<name>{'|'.join(_NAMES)})\b)?\s*")
 _TYPE = re.compile(rf"{re.escape(CONSTRAIN)}(?:json|code|text)?")
 _LONGEST = 400  # characters; anything longer is an answer whose header was never terminated
+_MOST_MARKERS = 16
 MOST_SPACE = 4096
 """Characters of white space after which no header is expected. All of it is searched again for every token."""
 _VISIBLE = re.compile(r"\S")
@@ -55,6 +56,7 @@ class Header:
     def __init__(self, opener: str) -> None:
         self._text = opener
         self._length = 0  # characters, markers excluded
+        self._markers = 0
         self._ours = 0  # where the model's own text begins, after that of the prompt
 
     def add(self, text: str) -> None:
@@ -63,6 +65,7 @@ class Header:
 
     def mark(self, marker: str) -> None:
         self._text += marker
+        self._markers += 1
 
     def end_of_prompt(self) -> None:
         self._ours = len(self._text)
@@ -71,6 +74,11 @@ class Header:
     def room(self) -> int:
         """The number of characters it may still have."""
         return _LONGEST - self._length
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many markers as it may have."""
+        return self._markers >= _MOST_MARKERS
 
     @property
     def opened_by_prompt(self) -> bool:

@@ -14,13 +14,16 @@ import llguidance
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Vocabulary
+from mlxk_structured.trie_size import longest_that_fit
 
 _LONGEST_TRIED = 64
 _LONGEST_TOKEN = 512
 """Bytes of a token that constraints allow: those of real vocabularies have at most 256."""
 _MOST_TOKENS, _MOST_BYTES = 300_000, 8 << 20
-"""Of a vocabulary: the interpreter's lock is held while llguidance reads it, half a second at most. Gemma has 262,144
-tokens of 2 MB."""
+"""Of a vocabulary. Gemma has 262,144 tokens of 2 MB."""
+_MOST_NODES = 3 << 18
+"""Of the tree of all tokens: the interpreter's lock is held while llguidance makes it, half a second at most. The
+150,000 tokens of Mistral's Tekken have 311,516."""
 
 
 class Tokenizers:
@@ -65,8 +68,12 @@ class _LLGuidanceTokens:
         pieces = [_piece(tokenizer, token) for token in range(tokenizer.vocab_size)]
         if not any(pieces):
             raise InvalidConstraint("constraint", "the tokenizer of this model does not tell the bytes of its tokens")
-        if sum(map(len, filter(None, pieces))) > _MOST_BYTES:
+        size = sum(map(len, filter(None, pieces)))
+        if size > _MOST_BYTES:
             raise InvalidConstraint("constraint", "the tokens of this model are too long for constraints")
+        if size > _MOST_NODES:  # answers are written with the shorter ones
+            longest = longest_that_fit([piece for piece in pieces if piece], _MOST_NODES)
+            pieces = [piece if piece and len(piece) <= longest else None for piece in pieces]
         self.special_token_ids = sorted({*vocabulary.markers.values(), *vocabulary.stop_tokens, len(pieces)})
         self.tokens = [piece or b"" for piece in pieces] + [b"<mlxk:end>"]
         self.eos_token_id = min(vocabulary.stop_tokens, default=len(pieces))
