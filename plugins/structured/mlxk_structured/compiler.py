@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -39,11 +38,12 @@ class Compiler:
 
     def __init__(self) -> None:
         self._tokenizers = Tokenizers()
-        self._lock = threading.Lock()
         self._pieces: weakref.WeakKeyDictionary[Tokenizer, TokenTexts] = weakref.WeakKeyDictionary()
         self._verdicts = Verdicts()
         self._compiled = CompiledGrammars()
         self._compiling = Slots(_COMPILING)
+        self._reading = Slots(1)
+        """Of those that read a whole vocabulary."""
 
     def may_take_long(self, grammar: Part, vocabulary: Vocabulary | None = None, /) -> bool:
         try:
@@ -98,7 +98,7 @@ class Compiler:
                     compiled = found or self._compile(key, grammar, vocabulary)
         matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps, compiled.lexer)
         written = compiled.written
-        return self._distinct(matcher, grammar, compiled, vocabulary) if written.distinct else matcher
+        return self._distinct(matcher, grammar, compiled, vocabulary, waiting) if written.distinct else matcher
 
     def _check_parts(self, grammar: Part, waiting: Callable[[], None]) -> None:
         """Raise `InvalidConstraint` unless every part of `grammar` is known to end."""
@@ -135,7 +135,12 @@ class Compiler:
         return sum(verdict.memory for verdict in verdicts if verdict is not None)
 
     def _distinct(
-        self, inner: TokenConstraint, grammar: Part, compiled: CompiledGrammar, vocabulary: Vocabulary
+        self,
+        inner: TokenConstraint,
+        grammar: Part,
+        compiled: CompiledGrammar,
+        vocabulary: Vocabulary,
+        waiting: Callable[[], None],
     ) -> TokenConstraint:
         written = compiled.written
         embedded = not isinstance(grammar, Matches)
@@ -143,12 +148,10 @@ class Compiler:
         def shadow() -> Any:
             return new_matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
 
-        with self._lock:
+        with self._reading.hold(waiting):
             pieces = self._pieces.get(vocabulary.tokenizer)
-        if pieces is None:
-            pieces = TokenTexts(vocabulary)  # outside the lock: it reads the whole vocabulary
-            with self._lock:
-                pieces = self._pieces.setdefault(vocabulary.tokenizer, pieces)
+            if pieces is None:
+                pieces = self._pieces[vocabulary.tokenizer] = TokenTexts(vocabulary)
         return DistinctItems(inner, pieces, Walk(written.distinct), shadow, compiled.steps, embedded=embedded)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
@@ -15,6 +17,8 @@ from mlxk_structured.matcher import StepTime
 from mlxk_structured.repetition_search import Search, Shadow
 
 _MOST_SCANNERS = 64
+_SORTED = 1 << 16
+"""Tokens that are sorted in one call, with the interpreter locked."""
 _MASK_SECONDS = 0.01
 """What a mask may take more than a step of a grammar: with 200,000 tokens and free text it takes as long."""
 _MOST_PLACES = 2048
@@ -31,13 +35,17 @@ class TokenTexts:
         tokenizer = vocabulary.tokenizer
         markers = {token: text.encode() for text, token in vocabulary.markers.items()}
         self.texts = [markers.get(token) or tokenizer.piece(token) or b"" for token in range(tokenizer.vocab_size)]
-        self.ids: dict[bytes, list[int]] = {}
-        for token, text in enumerate(self.texts):
-            self.ids.setdefault(text, []).append(token)
-        self._sorted = sorted(self.ids)
-        self.longest = max(map(len, self.ids), default=0)
+        self._text = self.texts.__getitem__
+        self._sorted = array("I", self._in_order())
+        """All tokens by their text. A list for each text would be objects that collections of garbage visit."""
+        self.longest = max(map(len, self.texts), default=0)
         self.crossing = self._those(lambda text: bool(_TWO_ENDS.search(text) or _NEXT_ITEM.search(text)))
         self.quoting = self._those(lambda text: b'"' in text)
+
+    def _in_order(self) -> Iterator[int]:
+        count = len(self.texts)
+        parts = (range(start, min(start + _SORTED, count)) for start in range(0, count, _SORTED))
+        return merge(*(sorted(part, key=self._text) for part in parts), key=self._text)
 
     def _those(self, wanted: Callable[[bytes], bool]) -> int:
         """The tokens whose text is `wanted`, one bit each."""
@@ -50,11 +58,17 @@ class TokenTexts:
     def along(self, text: bytes) -> Iterator[int]:
         """Yield the tokens that `text` begins with, and those that begin with `text`."""
         for length in range(1, min(len(text), self.longest) + 1):
-            yield from self.ids.get(text[:length], ())
-        for at in range(bisect_left(self._sorted, text), len(self._sorted)):
-            if not self._sorted[at].startswith(text):
+            yield from self._from(text[:length], whole=True)
+        yield from self._from(text, whole=False)
+
+    def _from(self, text: bytes, *, whole: bool) -> Iterator[int]:
+        """Yield the tokens that have `text`, or begin with it if it is not the `whole` one."""
+        for at in range(bisect_left(self._sorted, text, key=self._text), len(self._sorted)):
+            token = self._sorted[at]
+            found = self.texts[token]
+            if found != text if whole else not found.startswith(text):
                 break
-            yield from self.ids[self._sorted[at]]
+            yield token
 
 
 class DistinctItems:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
+from itertools import accumulate
 
 
 def longest_that_fit(pieces: Collection[bytes], nodes: int) -> int:
     """Return the largest length of tokens, in bytes, with which all those of `pieces` that have it or less make a tree
     of at most `nodes`."""
-    at_depth = Counter[int]()
+    more_at = [0] * (max(map(len, pieces), default=0) + 2)
     before = b""
     for piece in sorted(pieces):
         shared = 0
@@ -17,12 +17,9 @@ def longest_that_fit(pieces: Collection[bytes], nodes: int) -> int:
             if one != other:
                 break
             shared += 1
-        at_depth.update(range(shared + 1, len(piece) + 1))
+        more_at[shared + 1] += 1
+        more_at[len(piece) + 1] -= 1
         before = piece
-    longest = 0
-    for depth in range(1, max(at_depth, default=0) + 1):
-        nodes -= at_depth[depth]
-        if nodes < 0:
-            break
-        longest = depth
-    return longest
+    up_to = list(accumulate(accumulate(more_at)))
+    """Nodes of the tree of the first bytes of all tokens, by their number."""
+    return next(length for length in reversed(range(len(up_to) - 1)) if not length or up_to[length] <= nodes)
