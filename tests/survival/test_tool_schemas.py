@@ -73,3 +73,29 @@ def test_survives_white_space_in_the_place_of_a_call(launch, kit, name):
         tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         answer = server.client.post("/v1/chat/completions", server.client.chat_body(tools=[tool]))
         assert answer.status == 200
+
+
+LETTERS = ["a" * (16_000 - number) for number in range(16)]
+
+
+def test_survives_the_end_of_a_call_that_is_as_long_as_the_call_and_repeats_it(launch, kit):
+    """The call was compared with each place of its end, with the interpreter's lock: 9 s for 480,000 letters."""
+    calls = {"open": "ab", "close_pattern": "ca*", "repeats": True, "content": "json"}
+    template = {"start_anchor": "<|im_start|>assistant\n", "fields": {"tool_calls": calls, "content": {}}}
+
+    def write(folder):
+        says = ["ab", *LETTERS[:8], "c", *LETTERS[8:], "xyz"]
+        scripted_model(folder, says, chat_template=TOOL_CHATML, added_tokens=TOOL_CHATML_TOKENS)
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "response_template": template}))
+
+    in_hub_cache("tiny/letters", write)
+    in_hub_cache("tiny/talker", lambda folder: scripted_model(folder, "Hello."))
+    server = launch(model="tiny/talker")
+    with kit.Watch(server):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+        body = server.client.chat_body(model="tiny/letters", tools=[tool], max_tokens=64)
+        answer = server.client.post("/v1/chat/completions", body)
+        assert answer.status == 200
+        text = answer.json["choices"][0]["message"]["content"]
+        assert text == f"ab{''.join(LETTERS[:8])}c{''.join(LETTERS[8:])}xyz"

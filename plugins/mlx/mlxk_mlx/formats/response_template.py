@@ -13,6 +13,7 @@ from mlxk_core.api.generation import Channel, Delta, ExtractorEvent
 from mlxk_core.api.text import EdgeTrimmer
 from mlxk_mlx.formats import tool_call_scanner
 from mlxk_mlx.formats.format_evidence import response_template
+from mlxk_mlx.formats.last_occurrence import last_occurrence
 from mlxk_mlx.formats.limited_modules import limited_module
 from mlxk_mlx.formats.time_limit import LimitedPattern, ResponseTimeLimit
 from mlxk_mlx.formats.tool_call_parser import CallEvents, CallReader
@@ -310,7 +311,7 @@ class RegionExtractor:
     def _call(self, region: Region, value: Mapping[str, str]) -> Iterator[ExtractorEvent]:
         assert region.calls is not None
         text = value.get("open", "") + value["body"]
-        begin = self._raw.rfind(text)
+        begin = last_occurrence(self._raw, text)
         end = begin + len(text)
         closer = _in_time(region.closer.match, self._raw, end) if region.closer else None
         end = closer.end() if closer else end
