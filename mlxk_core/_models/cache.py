@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from mlxk_core._errors import InvalidOption
 from mlxk_core._models.files import read_small_file
-from mlxk_core._models.folder_walk import walk
+from mlxk_core._models.folder_entries import folder_entries
+from mlxk_core._models.folder_walk import MOST_FILES, walk
 from mlxk_core._paths import NoHomeFolder, is_folder, path_exists
 from mlxk_core._system_limits import raise_system_limit
 
@@ -22,6 +24,14 @@ _MAIN = "main"
 _LONGEST_REF = 256  # bytes; a commit and a line end take 41
 _MOST_REFS = 1000
 """Of a repository; there is one for each branch, tag and pull request that was downloaded by its name."""
+_MOST_REPOSITORIES = 10_000
+"""Models in the cache; each request looks at the folder of each one."""
+_MOST_SNAPSHOTS = 1000
+"""Of a repository; there is one for each time it was downloaded after a change."""
+_LOOKED_AT = 100
+"""Entries of `snapshots`, of which one must be a folder: each request looks for it in each repository."""
+_MOST_BLOBS = 2 * MOST_FILES
+_PARTIAL = ".incomplete"
 _COMMIT = re.compile(r"[\w-]{1,64}", re.ASCII)  # 40 hex digits on the hub; never a path
 
 
@@ -78,8 +88,12 @@ class Repository:
         return self.path / "snapshots" / commit
 
     def commits(self) -> tuple[str, ...]:
-        """Return the commits whose snapshots exist, sorted."""
-        return tuple(sorted(entry.name for entry in _folders(self.path / "snapshots")))
+        """Return the commits whose snapshots exist, sorted; 1,000 at most."""
+        return tuple(sorted(entry.name for entry in self._snapshots()))
+
+    def has_snapshots(self) -> bool:
+        """Return whether there are any commits."""
+        return any(map(_is_folder, _entries(self.path / "snapshots", _LOOKED_AT)))
 
     def unreadable(self) -> Path | None:
         """Return the folder that this user may not read, so that the snapshots count as absent; None without one."""
@@ -87,17 +101,12 @@ class Repository:
 
     def partial_downloads(self) -> tuple[int, ...]:
         """Return the sizes in bytes of partially downloaded files; none for a folder that cannot be read."""
-        found = []
-        try:
-            paths = sorted((self.path / "blobs").glob("*.incomplete"))
-        except PermissionError:
-            return ()
-        for path in paths:
-            try:
-                found.append(path.stat().st_size)
-            except OSError:  # completed or removed in the meantime
-                continue
-        return tuple(found)
+        found: list[tuple[str, int]] = []
+        for entry in _entries(self.path / "blobs", _MOST_BLOBS):
+            if entry.name.endswith(_PARTIAL):
+                with suppress(OSError):  # completed or removed in the meantime
+                    found.append((entry.name, entry.stat().st_size))
+        return tuple(size for _, size in sorted(found))
 
     def main(self) -> str | None:
         """Return the commit that the bare name refers to, None if there is none.
@@ -107,8 +116,11 @@ class Repository:
         """
         if main := _read_ref(self.path / "refs" / _MAIN):
             return main
-        found = [(entry.stat().st_mtime_ns, entry.name) for entry in _folders(self.path / "snapshots")]
+        found = [(entry.stat().st_mtime_ns, entry.name) for entry in self._snapshots()]
         return max(found)[1] if found else None
+
+    def _snapshots(self) -> list[os.DirEntry[str]]:
+        return list(filter(_is_folder, _entries(self.path / "snapshots", _MOST_SNAPSHOTS)))
 
     def refs(self) -> Mapping[str, str]:
         """Return the commit of every branch, tag and pull request that was downloaded by its name, of 1,000 at most."""
@@ -131,21 +143,22 @@ def unreadable_cache() -> Path | None:
 
 
 def cached_repositories() -> list[Repository]:
-    """Return every model repository of the cache, sorted by name; none without a cache."""
+    """Return every model repository of the cache, sorted by name; none without a cache, and 10,000 at most."""
     try:
         cache = check_hub_cache()
     except NoHomeFolder:
         return []
-    found = [(repository_name(entry.name), entry) for entry in _folders(cache)]
+    folders = filter(_is_folder, _entries(cache, _MOST_REPOSITORIES))
+    found = ((repository_name(entry.name), entry) for entry in folders)
     return sorted(
         (Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda repository: repository.name
     )
 
 
-def _folders(path: Path) -> list[os.DirEntry[str]]:
+def _entries(path: Path, most: int) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder, none if it cannot be read."""
     try:
-        with os.scandir(path) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
+        return folder_entries(str(path), most)
     except OSError as error:
         raise_system_limit(error)
         return []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 
+from mlxk_core._models.folder_entries import folder_entries
 from mlxk_core._system_limits import raise_system_limit
 
 MOST_FILES = 10_000
@@ -36,6 +36,4 @@ def walk(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _entries(folder: str, prefix: str, most: int) -> list[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(folder) as entries:
-        visible = (entry for entry in entries if not entry.name.startswith("."))
-        return [(prefix + entry.name, entry) for entry in islice(visible, max(0, most))]
+    return [(prefix + entry.name, entry) for entry in folder_entries(folder, most)]

@@ -22,7 +22,8 @@ from mlxk_core._models.files import (
     read_small_file,
     weight_format,
 )
-from mlxk_core._models.folder_walk import walk
+from mlxk_core._models.folder_entries import folder_entries
+from mlxk_core._models.folder_walk import MOST_FILES, walk
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
 from mlxk_core._models.variants import Variant, gguf_variants
 from mlxk_core._models.weights import Weights, read_weights
@@ -97,9 +98,10 @@ class Model:
             found: Iterator[File] | list[File] = _files_below(str(self.path))
         elif self.path.is_file():
             of_set = parse_shard(self.path.name)._replace(number=1)
-            siblings = list(self.path.parent.glob("*.gguf")) if of_set.total > 1 else [self.path]
             found = [
-                File(path.name, _size(path)) for path in siblings if parse_shard(path.name)._replace(number=1) == of_set
+                File(path.name, _size(path))
+                for path in (_siblings(self.path) if of_set.total > 1 else [self.path])
+                if parse_shard(path.name)._replace(number=1) == of_set
             ]
         else:
             found = []
@@ -419,6 +421,16 @@ def _versions(folder: Path, files: Iterable[File]) -> dict[str, tuple[int, ...]]
         else:
             found[file.name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return found
+
+
+def _siblings(path: Path) -> list[Path]:
+    """Return the GGUF files in the folder of `path`; only itself if that cannot be read."""
+    try:
+        entries = folder_entries(str(path.parent), MOST_FILES)
+    except OSError as error:
+        raise_system_limit(error)
+        return [path]
+    return [path.with_name(entry.name) for entry in entries if entry.name.endswith(".gguf")]
 
 
 def _files_below(folder: str) -> Iterator[File]:

@@ -146,7 +146,7 @@ class Resolver:
         cannot be read. Their names are not found by `find`, so that a run offers to pull them."""
         found = []
         for each in cached_repositories():
-            if each.commits():
+            if each.has_snapshots():
                 continue
             if denied := each.unreadable():
                 found.append(Model(name=each.name, path=denied, origin="hub"))
@@ -155,7 +155,7 @@ class Resolver:
         return found
 
     def _offers(self) -> list[Offer]:
-        stored = [Offer(each.name, _HUB, repository=each) for each in cached_repositories() if each.commits()]
+        stored = [Offer(each.name, _HUB, repository=each) for each in cached_repositories() if each.has_snapshots()]
         offered = [
             Offer(name, spec.name, source=source)
             for spec, source in self._host.model_sources()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from mlxk_core._errors import AmbiguousModel, RevisionNotFound
 from mlxk_core._models.cache import Repository
 from mlxk_core._models.model import Model
 
 _SHORT = 7
+_MOST_SPELLED = 20
 _COMMIT = re.compile(r"[0-9a-f]{1,40}")
 
 
@@ -50,12 +52,12 @@ def local_commit(repository: Repository, revision: str | None) -> str:
 
 def local_commits(repository: Repository, revision: str) -> list[str]:
     """Return the local commits that `revision` may mean: a branch or tag, or the beginning of a commit."""
-    local = repository.commits()
-    named = repository.refs().get(revision)
-    if named in local:
-        return [named]
     prefix = revision.lower()
-    return [commit for commit in local if commit.startswith(prefix)] if _COMMIT.fullmatch(prefix) else []
+    is_prefix = _COMMIT.fullmatch(prefix) is not None
+    named = repository.refs().get(revision) or (prefix if is_prefix else None)
+    if named and repository.snapshot(named).is_dir():
+        return [named]
+    return [commit for commit in repository.commits() if commit.startswith(prefix)] if is_prefix else []
 
 
 def _spelled_revisions(repository: Repository) -> str:
@@ -63,4 +65,5 @@ def _spelled_revisions(repository: Repository) -> str:
     for ref, commit in repository.refs().items():
         if commit in names:
             names[commit].append(ref)
-    return ", ".join(" = ".join([*refs, commit[:_SHORT]]) for commit, refs in names.items())
+    spelled = [" = ".join([*refs, commit[:_SHORT]]) for commit, refs in islice(names.items(), _MOST_SPELLED)]
+    return ", ".join([*spelled, "…"] if len(names) > len(spelled) else spelled)

@@ -68,8 +68,9 @@ def open_files(model: Model) -> GGUFFiles:
     if number != 1 or not re.search(r"-\d{5}-of-\d{5}$", first.stem):
         raise BrokenModel(f"{first.name} is not the first of {total} shards. Use the first one.", file=first.name)
     names = [f"{whole}-{index:05}-of-{total:05}{first.suffix}" for index in range(1, total + 1)]
-    present = {path.name for path in first.parent.iterdir()}  # a header may declare 99,999 shards
-    missing = [name for name in names if name not in present or not first.with_name(name).is_file()]
+    folder = first.parent.relative_to(model.path) if model.path.is_dir() else Path()
+    present = {file.name for file in model.files}  # a header may declare 99,999 shards
+    missing = [name for name in names if str(folder / name) not in present or not first.with_name(name).is_file()]
     if missing:
         raise BrokenModel(
             f"{len(missing)} of {total} shards of {first.name} are missing: "

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxk_core._errors import InvalidOption
+from mlxk_core._errors import InvalidOption, RevisionNotFound
 from mlxk_core._models import cache
+from mlxk_core._models.revisions import local_commit
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -139,6 +140,41 @@ def test_a_folder_of_large_or_many_references_is_read_in_no_time(tmp_path):
     for number in range(3000):
         (folder / f"small{number}").write_text(NEW)
     assert len(found.refs()) <= 1000
+
+
+def test_a_repository_of_very_many_snapshots_is_read_in_part(tmp_path):
+    """Each request for any model reads their names: 300,000 links took 15 s and more."""
+    found = repository(tmp_path, "org/name", "f" * 40, main="f" * 40)
+    for number in range(3000):
+        found.snapshot(f"{number:040}").symlink_to("f" * 40)
+    for number in range(3000):
+        (found.path / "snapshots" / f".{number}").symlink_to("f" * 40)
+    assert 0 < len(found.commits()) <= 1000
+    assert found.has_snapshots()
+    assert local_commit(found, None) == local_commit(found, "main") == local_commit(found, "F" * 40) == "f" * 40
+    assert local_commit(found, f"{2999:040}") == f"{2999:040}"
+    with pytest.raises(RevisionNotFound) as error:
+        local_commit(found, "v1")
+    assert len(str(error.value)) < 1000
+
+
+def test_a_cache_of_very_many_folders_is_read_in_part(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository(tmp_path, "org/a", OLD)
+    for number in range(12_000):
+        (tmp_path / f"models--org--{number}").symlink_to("models--org--a")
+    assert 0 < len(cache.cached_repositories()) <= 10_000
+
+
+def test_very_many_blobs_are_looked_at_in_part(tmp_path):
+    found = repository(tmp_path, "org/name", OLD)
+    (found.path / "blobs").mkdir()
+    (found.path / "blobs" / "b.incomplete").write_text("12")
+    (found.path / "blobs" / "a.incomplete").write_text("1")
+    assert found.partial_downloads() == (1, 2)
+    for number in range(25_000):
+        (found.path / "blobs" / f"{number}.incomplete").symlink_to("a.incomplete")
+    assert len(found.partial_downloads()) < 25_000
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch, tmp_path):
