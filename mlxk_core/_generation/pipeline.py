@@ -26,6 +26,8 @@ _LONGEST_TOKEN = 1 << 14
 _LONGEST_RESPONSE, _FOR_EACH_TOKEN = 1 << 20, 16
 """Characters of a response, and what each of its tokens adds to that. Real ones have four on average; a damaged
 vocabulary's would be gigabytes."""
+_MOST_EVENTS, _EVENTS_FOR_EACH_TOKEN = 4096, 4
+"""The same for events: a token may open and close many parts of a response, each of which is an item in some APIs."""
 _MOST_HELD = 1 << 20
 """Characters that a format may hold back."""
 _LONGEST_ALTERNATIVE = 1 << 10
@@ -56,6 +58,7 @@ class TextPipeline:
         self.heavy = False
         self._held = 0
         self._length = 0
+        self._events = 0
         self._undecided = 0
         self._channel = extractor.channel
         self.completion_tokens = 0
@@ -84,6 +87,7 @@ class TextPipeline:
         if self.reason is None and len(self._logprobs) * (1 + len(sampled.top)) > _MOST_LOGPROBS:
             events.append(Delta(self._channel or CONTENT, "", self._take_logprobs()))
         self._length += len(text)
+        self._events += len(events)
         if self.reason is None and (sampled.finish is not None or self._too_long()):
             events += self.finish("length" if sampled.finish in ("length", None) else "stop")
         return events
@@ -109,8 +113,12 @@ class TextPipeline:
         return events
 
     def _too_long(self) -> bool:
-        most = _LONGEST_RESPONSE + _FOR_EACH_TOKEN * self.completion_tokens
-        return self._length > most or self._held > _MOST_HELD
+        tokens = self.completion_tokens
+        return (
+            self._length > _LONGEST_RESPONSE + _FOR_EACH_TOKEN * tokens
+            or self._events > _MOST_EVENTS + _EVENTS_FOR_EACH_TOKEN * tokens
+            or self._held > _MOST_HELD
+        )
 
     @staticmethod
     def _check(text: object, source: object) -> str:

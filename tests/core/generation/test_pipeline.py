@@ -56,6 +56,15 @@ def test_a_response_ends_when_its_text_is_too_long(text):
     assert pipeline.completion_tokens == length // 16_000 < 100
 
 
+def test_a_response_ends_when_it_has_too_many_parts():
+    tokenizer = FakeTokenizer()
+    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: "(a)b" * 500, finish=lambda: "")
+    pipeline = TextPipeline(tokenizer, FakeExtractor(), StopStrings(()), ToolCallFilter((), parallel=True))
+    events = [event for _ in range(20) for event in pipeline.feed(Sampled(1, 65))]
+    assert pipeline.reason == "length"
+    assert len(events) < 7000
+
+
 def test_usage_ends_with_the_token_that_completed_the_stop_string():
     pipeline, events = run("one END two", stops=["END"])
     assert text_of(events) == "one "

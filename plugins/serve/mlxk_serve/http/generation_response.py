@@ -26,6 +26,8 @@ _LARGEST_WRITE = 64 << 10
 _MOST_UNREAD = 1 << 13
 """Tokens that a stream may be ahead of its reader. Each takes almost a kilobyte."""
 _ALTERNATIVES_PER_TOKEN = 8  # that take as much
+_MANY_EVENTS = 64
+"""Of one token: fewer are encoded in one turn."""
 _DECODING_SECONDS = 0.1
 """After this time the other responses of a pool have their turn."""
 _TURN_SECONDS = 0.02
@@ -101,7 +103,7 @@ class GenerationResponse:
         self._news = True
         self._undecoded = False
         self._decoding = False
-        self._from_pool: deque[tuple[int, Event | BaseException]] = deque()
+        self._waiting: deque[tuple[int, Event | BaseException]] = deque()
         self._running: list[int] = []
         self._blocking: list[int] = []
         self._unfinished = len(generations)
@@ -226,7 +228,7 @@ class GenerationResponse:
         for index in self._unprepared:
             try:
                 while not self._ended and (event := self._generations[index].next(0)) is not None:
-                    self._from_pool.append((index, event))
+                    self._waiting.append((index, event))
                     if isinstance(event, (Started, Finished)):
                         break
                 else:
@@ -234,7 +236,7 @@ class GenerationResponse:
             except StopIteration:
                 pass
             except BaseException as error:
-                self._from_pool.append((index, error))
+                self._waiting.append((index, error))
                 break
         self._unprepared = waiting
         self._preparing_since = None
@@ -246,7 +248,7 @@ class GenerationResponse:
         for index in tuple(self._blocking):
             try:
                 while not self._ended and (event := self._generations[index].next(0)) is not None:
-                    self._from_pool.append((index, event))
+                    self._waiting.append((index, event))
                     self._response_thread.schedule(self)  # the next event may take long
                     if time.monotonic() > until:
                         self._undecoded = True
@@ -254,7 +256,7 @@ class GenerationResponse:
             except StopIteration:
                 pass
             except BaseException as error:
-                self._from_pool.append((index, error))
+                self._waiting.append((index, error))
                 break
         self._decoding = False
         self._leave_pool()
@@ -267,13 +269,7 @@ class GenerationResponse:
     def _take_events(self) -> None:
         """Encode the events there are now, up to the largest write, for a while."""
         until = time.monotonic() + _TURN_SECONDS
-        while self._from_pool and not self._turn_is_over(until):
-            index, item = self._from_pool.popleft()
-            if isinstance(item, BaseException):
-                raise self._mapped(index, item)
-            if isinstance(item, Started):
-                self._begin(index)
-            self._take(index, item)
+        self._take_waiting(until)
         for index in tuple(self._running):
             poll = self._generations[index].poll
             while not self._turn_is_over(until):
@@ -285,12 +281,25 @@ class GenerationResponse:
                     raise self._mapped(index, error) from error
                 if events is None:
                     break
-                for event in events:
-                    self._take(index, event)
+                if len(events) > _MANY_EVENTS:
+                    self._waiting.extend((index, event) for event in events)
+                    self._take_waiting(until)
+                else:
+                    for event in events:
+                        self._take(index, event)
                 if self._generations[index].heavy and index in self._running:
                     self._running.remove(index)
                     self._read_on_pool(index)
                     break
+
+    def _take_waiting(self, until: float) -> None:
+        while self._waiting and not self._turn_is_over(until):
+            index, item = self._waiting.popleft()
+            if isinstance(item, BaseException):
+                raise self._mapped(index, item)
+            if isinstance(item, Started):
+                self._begin(index)
+            self._take(index, item)
 
     def _turn_is_over(self, until: float) -> bool:
         """Whether to write now, or to let other responses go on."""
@@ -381,7 +390,7 @@ class GenerationResponse:
     @property
     def _unread(self) -> int:
         """The tokens, their alternatives included, that wait until the client reads."""
-        events = len(self._from_pool) + sum(generation.unread for generation in self._generations)
+        events = len(self._waiting) + sum(generation.unread for generation in self._generations)
         alternatives = max((generation.alternatives for generation in self._generations), default=0)
         return events + events * alternatives // _ALTERNATIVES_PER_TOKEN
 
