@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mlxk_core._errors import BrokenModel, ModelError
+from mlxk_core._models.file_stamp import FileStamp, file_stamp
 from mlxk_core._models.folder_walk import walk
 from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
 
 _T = TypeVar("_T")
-FileIdentity = tuple[tuple[str, int, int, int], ...]
-"""Name, inode, size and modification time in nanoseconds of each file, sorted by name."""
+FileIdentity = tuple[tuple[str, FileStamp], ...]
+"""Name and stamp of each file, sorted by name."""
 
 
 def file_identity(path: Path) -> FileIdentity:
@@ -25,9 +26,9 @@ def file_identity(path: Path) -> FileIdentity:
     to files are followed. Raises `OSError` if `path` cannot be read, `SystemLimit` without a file descriptor for it."""
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
-        return (_stamp("", status),)
+        return (("", file_stamp(status)),)
     try:
-        return tuple(sorted(_stamp(name, _status(entry)) for name, entry in walk(str(path))))
+        return tuple(sorted((name, file_stamp(_status(entry))) for name, entry in walk(str(path))))
     except OSError as error:
         raise_system_limit(error)
         raise
@@ -111,10 +112,6 @@ class FileIdentityCache(Generic[_T]):
         for model in list(self._results):  # a copy: other threads add to it
             if model not in kept and not model.path.exists():
                 self._results.pop(model, None)
-
-
-def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int]:
-    return (name, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result:

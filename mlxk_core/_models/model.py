@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
+from mlxk_core._models.file_stamp import FileStamp, file_stamp
 from mlxk_core._models.files import (
     open_file,
     parse_shard,
@@ -108,7 +109,7 @@ class Model:
         return tuple(sorted(found, key=lambda file: file.name))
 
     @cached_property
-    def _versions(self) -> Mapping[str, tuple[int, ...]]:
+    def _versions(self) -> Mapping[str, FileStamp | tuple[()]]:
         return _versions(self.path if self.path.is_dir() else self.path.parent, self.files)
 
     def note_versions(self) -> None:
@@ -410,16 +411,16 @@ def _size(path: Path) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
-def _versions(folder: Path, files: Iterable[File]) -> dict[str, tuple[int, ...]]:
-    """Return what tells each file from another one of its name: where it is on disk, its size and its date."""
-    found: dict[str, tuple[int, ...]] = {}
+def _versions(folder: Path, files: Iterable[File]) -> dict[str, FileStamp | tuple[()]]:
+    """Return the stamp of each file, () for one that is gone."""
+    found: dict[str, FileStamp | tuple[()]] = {}
     for file in files:
         try:
             status = (folder / file.name).stat()
         except OSError:
             found[file.name] = ()
         else:
-            found[file.name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            found[file.name] = file_stamp(status)
     return found
 
 
