@@ -1,7 +1,6 @@
 """The text pipeline: tokens in, channels out, with counts that end where the answer ended."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +12,7 @@ from mlxk_core._generation.pipeline import TextPipeline
 from mlxk_core._generation.request import Tool
 from mlxk_core._generation.tool_call_filter import ToolCallFilter
 from mlxk_core._text.stop_strings import StopStrings
-from mlxk_testing.fake_engine import END, FakeTokenizer
+from mlxk_testing.fake_engine import END, FakeDetokenizer, FakeTokenizer
 from mlxk_testing.fake_format import FakeExtractor
 
 TOOLS = (Tool(name="shout"),)
@@ -46,10 +45,20 @@ def test_the_token_limit_is_a_length_finish():
     assert (pipeline.reason, pipeline.completion_tokens) == ("length", 3)
 
 
+class LongText(FakeDetokenizer):
+    """Each token has 16,000 characters."""
+
+    def __init__(self, character):
+        self._character = character
+
+    def add(self, token, /):
+        return self._character * 16_000
+
+
 @pytest.mark.parametrize("text", ["x", " "], ids=["passed on", "held back"])
 def test_a_response_ends_when_its_text_is_too_long(text):
     tokenizer = FakeTokenizer()
-    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: text * 16_000, finish=lambda: "")
+    tokenizer.detokenizer = lambda: LongText(text)
     pipeline = TextPipeline(tokenizer, PlainText(), StopStrings([" " * 9_000_000]), ToolCallFilter((), parallel=True))
     length = sum(len(text_of(pipeline.feed(Sampled(1, 65)))) for _ in range(100))
     assert pipeline.reason == "length"
