@@ -18,6 +18,7 @@ from mlxk_structured.distinct import DistinctItems, TokenTexts
 from mlxk_structured.json_scan import Walk
 from mlxk_structured.lark import GRAMMARS, lark
 from mlxk_structured.matcher import LexerMemory, Matcher
+from mlxk_structured.parser_memory import ParserMemory, ParserShare
 from mlxk_structured.tokenizer import Tokenizers, bytes_tokenizer, vocabulary_key
 from mlxk_structured.verdicts import Fault, Verdict, Verdicts, fingerprint
 
@@ -42,6 +43,7 @@ class Compiler:
         self._verdicts = Verdicts()
         self._compiled = CompiledGrammars()
         self._compiling = Slots(_COMPILING)
+        self._parsers = ParserMemory()
         self._reading = Slots(1)
         """Of those that read a whole vocabulary."""
 
@@ -96,9 +98,11 @@ class Compiler:
                 with self._compiling.hold(waiting):
                     found = self._compiled.find(vocabulary.tokenizer, key)
                     compiled = found or self._compile(key, grammar, vocabulary)
-        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps, compiled.lexer)
-        written = compiled.written
-        return self._distinct(matcher, grammar, compiled, vocabulary, waiting) if written.distinct else matcher
+        share = ParserShare(self._parsers)
+        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps, compiled.lexer, share)
+        if not compiled.written.distinct:
+            return matcher
+        return self._distinct(matcher, grammar, compiled, share, self._texts(vocabulary, waiting))
 
     def _check_parts(self, grammar: Part, waiting: Callable[[], None]) -> None:
         """Raise `InvalidConstraint` unless every part of `grammar` is known to end."""
@@ -134,13 +138,15 @@ class Compiler:
         verdicts = map(self._verdicts.find, {fingerprint(part) for part in (grammar, *leaves(grammar))})
         return sum(verdict.memory for verdict in verdicts if verdict is not None)
 
+    def _texts(self, vocabulary: Vocabulary, waiting: Callable[[], None]) -> TokenTexts:
+        with self._reading.hold(waiting):
+            texts = self._pieces.get(vocabulary.tokenizer)
+            if texts is None:
+                texts = self._pieces[vocabulary.tokenizer] = TokenTexts(vocabulary)
+            return texts
+
     def _distinct(
-        self,
-        inner: TokenConstraint,
-        grammar: Part,
-        compiled: CompiledGrammar,
-        vocabulary: Vocabulary,
-        waiting: Callable[[], None],
+        self, inner: Matcher, grammar: Part, compiled: CompiledGrammar, share: ParserShare, texts: TokenTexts
     ) -> TokenConstraint:
         written = compiled.written
         embedded = not isinstance(grammar, Matches)
@@ -148,11 +154,8 @@ class Compiler:
         def shadow() -> Any:
             return new_matcher(bytes_tokenizer(), lark(grammar, {}).text if embedded else written.text)
 
-        with self._reading.hold(waiting):
-            pieces = self._pieces.get(vocabulary.tokenizer)
-            if pieces is None:
-                pieces = self._pieces[vocabulary.tokenizer] = TokenTexts(vocabulary)
-        return DistinctItems(inner, pieces, Walk(written.distinct), shadow, compiled.steps, embedded=embedded)
+        steps = compiled.steps
+        return DistinctItems(inner, texts, Walk(written.distinct), shadow, steps, share, embedded=embedded)
 
 
 _COMPILER = Compiler()

@@ -14,6 +14,7 @@ from mlxk_core.api.errors import ConstraintFailure
 from mlxk_core.api.generation import TokenConstraint, Vocabulary
 from mlxk_structured.json_scan import Frame, Repeated, Scanner, Walk
 from mlxk_structured.matcher import StepTime
+from mlxk_structured.parser_memory import ParserShare
 from mlxk_structured.repetition_search import Search, Shadow
 
 _MOST_SCANNERS = 64
@@ -86,6 +87,7 @@ class DistinctItems:
         walk: Walk,
         shadow: Callable[[], Any],
         steps: StepTime,
+        share: ParserShare,
         *,
         embedded: bool,
     ) -> None:
@@ -96,7 +98,7 @@ class DistinctItems:
         self._embedded = embedded
         self._scanners: list[Scanner] = []
         self._written = bytearray()
-        self._shadow = Shadow(shadow, self._written)
+        self._shadow = Shadow(shadow, self._written, share)
 
     @property
     def complete(self) -> bool:
@@ -132,6 +134,7 @@ class DistinctItems:
         text = self._pieces.texts[token] if token < len(self._pieces.texts) else b""
         self._written += text
         self._scanners = list(self._read(self._scanners, text))
+        self._shadow.follow()
         self._steps.add(time.thread_time() - begun)
 
     def _crossing(self, watching: Sequence[Scanner]) -> int:

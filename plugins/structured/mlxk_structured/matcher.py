@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
+from mlxk_structured.parser_memory import ParserShare
 
 STEP_SECONDS = 0.005
 """CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
@@ -62,10 +63,11 @@ class LexerMemory:
 class Matcher:
     """`TokenConstraint` on one llguidance matcher."""
 
-    def __init__(self, matcher: Any, steps: StepTime, lexer: LexerMemory) -> None:
+    def __init__(self, matcher: Any, steps: StepTime, lexer: LexerMemory, share: ParserShare) -> None:
         self._matcher = matcher
         self._steps = steps
         self._lexer = lexer
+        self._share = share
 
     @property
     def complete(self) -> bool:
@@ -82,7 +84,9 @@ class Matcher:
     def accept(self, token: int, /) -> None:
         begun = time.thread_time()
         accepted = self._matcher.consume_token(token)
-        self._count(time.thread_time() - begun)
+        seconds = time.thread_time() - begun
+        self._count(seconds)
+        self._share.add(seconds)
         if not accepted:
             raise ConstraintFailure(
                 f"The constraint does not allow token {token}: {reason_of(self._matcher.get_error())}."

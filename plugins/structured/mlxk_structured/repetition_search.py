@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mlxk_core.api.errors import ConstraintFailure
+from mlxk_structured.parser_memory import ParserShare
 from mlxk_structured.used_items import Branch
 
+_MOST_WRITTEN = 1 << 17
+"""Bytes that are read from the beginning: they take a second where many alternatives fit."""
+_PIECE = 1 << 10
+"""Bytes that are read in one call, with the interpreter locked."""
 _BYTES = 256 // 8
 _ENDS = sum(1 << byte for byte in b",]}:")
 """The bytes that follow an item, one bit each."""
 
 
 class Shadow:
-    """A matcher for single bytes of the same grammar, behind what is `written`."""
+    """A matcher for single bytes of the same grammar, behind what is `written`. What it keeps counts in `share`."""
 
-    def __init__(self, make: Callable[[], Any], written: bytearray) -> None:
+    def __init__(self, make: Callable[[], Any], written: bytearray, share: ParserShare) -> None:
         self._make = make
         self._written = written
+        self._share = share
         self._matcher: Any = None
         self._read = 0
 
+    def follow(self) -> None:
+        """Read what was written, if it is followed already: later it would be much at once.
+
+        Raises `ConstraintFailure` if it was too much.
+        """
+        if self._matcher is not None:
+            self._catch_up()
+
     @contextmanager
     def after(self, text: bytes) -> Iterator[Any]:
-        """Yield the matcher behind `text`, None where that does not follow. Who reads more inside goes back again."""
+        """Yield the matcher behind `text`, None where that does not follow. Who reads more inside goes back again.
+
+        Raises `ConstraintFailure` if too much was written.
+        """
         if self._matcher is None:
+            if len(self._written) > _MOST_WRITTEN:
+                raise ConstraintFailure("The response is too long for distinct items in its constraint.")
             self._matcher, self._read = self._make(), 0
+        self._catch_up()
         matcher = self._matcher
-        if self._read < len(self._written):
-            matcher.consume_tokens(list(self._written[self._read :]))
-            self._read = len(self._written)
         count = matcher.try_consume_tokens(list(text))
         try:
             yield matcher if count == len(text) and not matcher.is_error() else None
         finally:
             if matcher.is_error() or not matcher.rollback(count):
                 self._matcher = None  # it cannot go back: the next one reads from the beginning
+
+    def _catch_up(self) -> None:
+        while self._read < len(self._written):
+            piece = self._written[self._read : self._read + _PIECE]
+            begun = time.thread_time()
+            self._matcher.consume_tokens(list(piece))
+            self._read += len(piece)
+            self._share.add(time.thread_time() - begun)
 
 
 class Search:

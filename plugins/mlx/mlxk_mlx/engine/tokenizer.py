@@ -125,12 +125,15 @@ class TokenizerAdapter:
             left, right = self._backend.encode_batch([first, second], add_special_tokens=False)
             check_tokens(len(left) + len(right))
             encoding = self._backend.post_process(left, right, True)
-            if max_tokens is not None and (excess := len(encoding.ids) - max_tokens) > 0:
-                if excess > len(right.ids):
+            ids, types = encoding.ids, encoding.type_ids
+            if max_tokens is not None and (excess := len(ids) - max_tokens) > 0:
+                # Not by `truncate`: what it cuts off becomes encodings that each get a copy of the whole first text.
+                cut = [at for at, text in enumerate(encoding.sequence_ids) if text == 1][-excess:]
+                if len(cut) < excess:
                     raise InvalidOption("query", f"has too many tokens ({len(left.ids)}); the model reads {max_tokens}")
-                right.truncate(len(right.ids) - excess)
-                encoding = self._backend.post_process(left, right, True)
-            return TokenPair(tuple(encoding.ids), tuple(encoding.type_ids))
+                ids = [*ids[: cut[0]], *ids[cut[-1] + 1 :]]
+                types = [*types[: cut[0]], *types[cut[-1] + 1 :]]
+            return TokenPair(tuple(ids), tuple(types))
 
     @contextmanager
     def _guard(self, *texts: str) -> Iterator[None]:
