@@ -33,7 +33,10 @@ _MAX_ALIGNMENT = 1 << 16
 _LONGEST_AXIS = (1 << 31) - 1
 _LONGEST_SHOWN = 100  # characters of a name
 _LARGEST_VALUE = 1 << 20  # bytes, of all but the tokenizer with its templates
+_LARGEST_TEMPLATES = 2 << 20  # bytes of all chat templates together: they are searched in one step
 _TOKENIZER = "tokenizer."
+_VOCABULARY = "tokenizer.ggml."
+_CHAT_TEMPLATE = "tokenizer.chat_template"
 _ARCHITECTURE = "general.architecture"
 _FIRST_READ = 1 << 20
 
@@ -115,7 +118,7 @@ def read_gguf_header(path: Path) -> GGUFHeader:
         return _read(path)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         release_locals(error)
         raise BrokenModel(f"{path.name} has a damaged GGUF header: {error}", file=path.name) from error
 
@@ -134,6 +137,13 @@ def _read(path: Path) -> GGUFHeader:
                 if not more:
                     raise
                 head += more
+
+
+class Numbers(array):  # type: ignore[type-arg]
+    """A long array of numbers. In an error message it is one word: two million of them take ten seconds to write."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} numbers>"
 
 
 class Texts(Sequence[str]):
@@ -193,7 +203,7 @@ def _shown(name: str) -> str:
 
 class _UnknownType(ValueError):
     def __init__(self, kind: int) -> None:
-        super().__init__(f"it has a value of unknown type {kind}")
+        super().__init__(f"it has {'an array of arrays' if kind == _ARRAY else f'a value of unknown type {kind}'}")
 
 
 class _Parser:
@@ -201,6 +211,7 @@ class _Parser:
         self._data = data
         self._at = 0
         self._elements = 0
+        self._templates = 0
 
     def header(self) -> GGUFHeader:
         if self._data[:4] != b"GGUF"[: len(self._data)]:
@@ -216,14 +227,25 @@ class _Parser:
             if key in metadata:
                 raise ValueError(f"it has the key {_shown(key)} twice")
             kind = self._scalar("I")
-            most = LONGEST_NAME if key == _ARCHITECTURE else _LARGEST_VALUE
-            metadata[key] = value = self._value(kind, _MAX_HEADER if key.startswith(_TOKENIZER) else most)
+            metadata[key] = value = self._value(kind, self._most_bytes(key, kind))
+            if key.startswith(_CHAT_TEMPLATE) and isinstance(value, str):
+                self._templates += len(value.encode())
             if key == _ALIGNMENT_KEY and not (kind == _UINT32 and _is_alignment(value)):
                 raise ValueError(f"its {key} must be a power of two up to {_MAX_ALIGNMENT:,}, of type uint32")
         listed = tuple(self._tensor() for _ in range(tensors))
         _check_places(listed)
         alignment = metadata.get(_ALIGNMENT_KEY, _ALIGNMENT)
         return GGUFHeader(version, metadata, listed, -(-self._at // alignment) * alignment)
+
+    def _most_bytes(self, key: str, kind: int) -> int:
+        """Return how many bytes the texts of a value may have."""
+        if key == _ARCHITECTURE:
+            return LONGEST_NAME
+        if key.startswith(_CHAT_TEMPLATE):
+            return max(0, _LARGEST_TEMPLATES - self._templates)
+        if key.startswith(_VOCABULARY):
+            return _MAX_HEADER if kind == _ARRAY else _LARGEST_VALUE
+        return _MAX_HEADER if key.startswith(_TOKENIZER) else _LARGEST_VALUE  # a tokenizer.json, which nothing reads
 
     def _tensor(self) -> GGUFTensor:
         name = self._string(LONGEST_NAME)
@@ -253,17 +275,15 @@ class _Parser:
                 return self._texts(length, most)
             if inner in _SCALARS:
                 return self._numbers(_SCALARS[inner], length)
-            if inner == _ARRAY:
-                return [self._value(inner, most) for _ in range(length)]
             raise _UnknownType(inner)
         if kind not in _SCALARS:
             raise _UnknownType(kind)
         return self._scalar(_SCALARS[kind])
 
-    def _numbers(self, code: str, count: int) -> list[Any] | array[Any]:
+    def _numbers(self, code: str, count: int) -> list[Any] | Numbers:
         if count <= _LONG_ARRAY or code == "?":
             return list(self._unpack(f"<{count}{code}"))
-        found = array(code)
+        found = Numbers(code)
         end = self._at + count * found.itemsize
         if end > len(self._data):
             raise CutOff

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -141,7 +142,10 @@ def gguf(**metadata):
         with tempfile.TemporaryDirectory() as place:
             original = make_original(Path(place) / "original")
             clear(folder)
-            extra = {f"{'general' if key in ('alignment', 'x') else 'llama'}.{key}": metadata[key] for key in metadata}
+            extra = {}
+            for key, value in metadata.items():
+                section = "" if "tokenizer." in key else "general." if key in ("alignment", "x") else "llama."
+                extra[f"{section}{key}"] = value
             original.to_gguf(folder / "tiny.gguf", extra=extra)
 
     return replace
@@ -305,6 +309,11 @@ HOSTILE = {
         gguf(**{"attention.layer_norm_rms_epsilon": [7] * 1_000_000}),
         "unsupported_model",
     ),
+    "two million numbers in the place of a name": (
+        gguf(**{"rope.scaling.type": [random.uniform(1e-37, 1e-30) for _ in range(2_000_000)]}),
+        "unsupported_model",
+    ),
+    "a GGUF template of 60 megabytes": (gguf(**{"tokenizer.chat_template": " + " * 20_000_000}), "unsupported_model"),
     "ten thousand files": (many_files, "broken_model"),
     "a pipe as weights": (pipe("model.safetensors"), "broken_model"),
     "a pipe as a tokenizer": (pipe("tokenizer.json"), "broken_model"),

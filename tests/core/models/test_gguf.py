@@ -1,5 +1,6 @@
 """The header of a GGUF file is read without its weights, and what is damaged is refused at once."""
 
+import pickle
 import random
 import struct
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_a_header_cut_anywhere_is_cut_off(read, gguf):
         (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 77), "unknown type 77"),
         (b"GGUF" + struct.pack("<IQQQcIIQ", 3, 0, 1, 1, b"k", 9, 77, 1), "unknown type 77"),
         (b"GGUF" + struct.pack("<IQQQcI", 3, 1, 0, 1, b"t", 1000), "1000 axes"),
-        (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 9) + struct.pack("<IQ", 9, 1) * 5000, "damaged"),
+        (b"GGUF" + struct.pack("<IQQQcI", 3, 0, 1, 1, b"k", 9) + struct.pack("<IQ", 9, 1) * 5000, "array of arrays"),
     ],
 )
 def test_a_damaged_header_is_rejected_at_once(read, data, reason):
@@ -137,10 +138,28 @@ def test_two_of_one_name_or_place_are_refused(read, gguf):
 
 def test_only_a_tokenizer_may_have_large_texts(read, gguf):
     large = "x" * (1 << 21)
-    assert read(gguf({"tokenizer.chat_template": large})).metadata["tokenizer.chat_template"] == large
-    for value in (large, [large]):
+    for key in ("tokenizer.chat_template", "tokenizer.huggingface.json"):
+        assert read(gguf({key: large})).metadata[key] == large
+    assert list(read(gguf({"tokenizer.ggml.tokens": [large]})).metadata["tokenizer.ggml.tokens"]) == [large]
+    for key, value in (("general.license", large), ("general.license", [large]), ("tokenizer.ggml.model", large)):
         with pytest.raises(BrokenModel, match="at most 1,048,576"):
-            read(gguf({"general.license": value}))
+            read(gguf({key: value}))
+
+
+def test_chat_templates_have_a_size_together(read, gguf):
+    """They are searched in one step, with the interpreter locked: 62 MB took five seconds."""
+    with pytest.raises(BrokenModel, match="at most 2,097,152"):
+        read(gguf({"tokenizer.chat_template": "é" * ((1 << 20) + 1)}))
+    with pytest.raises(BrokenModel, match="at most 97,152"):
+        read(gguf({"tokenizer.chat_template": "x" * 2_000_000, "tokenizer.chat_template.rag": "x" * 100_000}))
+
+
+def test_a_long_array_is_one_word_in_a_message(read):
+    """Two million numbers take ten seconds to write, with the interpreter locked."""
+    key = struct.pack("<Q1sIIQ", 1, b"x", 9, 12, 2_000_000)
+    value = read(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + bytes(16_000_000)).metadata["x"]
+    assert f"{value} {value!r}" == "<2,000,000 numbers> <2,000,000 numbers>"
+    assert pickle.loads(pickle.dumps(value)) == value
 
 
 def test_no_damage_at_all_leads_to_another_error(read, gguf):

@@ -31,7 +31,8 @@ def _special_tokens(model: Model) -> dict[str, str]:
     texts = {token.id: token.text for token in model.added_tokens.values()}
     for name in _SPECIAL:
         if model.gguf:
-            text = texts.get(model.gguf.metadata.get(f"tokenizer.ggml.{_GGUF_NAMES.get(name, name)}_token_id", -1))
+            id = model.gguf.metadata.get(f"tokenizer.ggml.{_GGUF_NAMES.get(name, name)}_token_id")
+            text = texts.get(id) if isinstance(id, int) else None
         else:
             value = model.tokenizer_config.get(f"{name}_token")
             text = value.get("content") if isinstance(value, Mapping) else value
