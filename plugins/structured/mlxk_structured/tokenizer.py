@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ _MOST_TOKENS, _MOST_BYTES = 300_000, 8 << 20
 _MOST_NODES = 3 << 18
 """Of the tree of all tokens: the interpreter's lock is held while llguidance makes it, half a second at most. The
 150,000 tokens of Mistral's Tekken have 311,516."""
+
+_PAUSE = 0.05  # seconds
+_ALL_SLICES = 200_000
+"""Tokens up to which masks are quick for strings of limited lengths too: each of these slices takes a fifth of the time
+that all tokens take."""
 
 
 class Tokenizers:
@@ -118,11 +124,13 @@ def _piece(tokenizer: Tokenizer, token: int) -> bytes | None:
 def _make(vocabulary: Vocabulary) -> Any:
     pieces = _LLGuidanceTokens(vocabulary)
     stops = sorted(vocabulary.stop_tokens) or [pieces.eos_token_id]
-    # In two steps, since each holds the interpreter's lock: half a second with 250,000 tokens.
+    # In two steps, since each holds the interpreter's lock: 0.6 s with 150,000 tokens.
     tokens = llguidance.LLTokenizer(
         llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops, slices=[]
     )
-    return tokens.with_slices(llguidance.LLTokenizer.general_slices())
+    slices = llguidance.LLTokenizer.general_slices()
+    time.sleep(_PAUSE)  # a request is answered by several turns of other threads
+    return tokens.with_slices(slices if len(pieces.tokens) <= _ALL_SLICES else slices[-1:])
 
 
 @dataclass(frozen=True)

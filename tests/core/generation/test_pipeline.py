@@ -45,20 +45,20 @@ def test_the_token_limit_is_a_length_finish():
     assert (pipeline.reason, pipeline.completion_tokens) == ("length", 3)
 
 
-class LongText(FakeDetokenizer):
-    """Each token has 16,000 characters."""
+class SameText(FakeDetokenizer):
+    """Each token has the same text."""
 
-    def __init__(self, character):
-        self._character = character
+    def __init__(self, text):
+        self._text = text
 
     def add(self, token, /):
-        return self._character * 16_000
+        return self._text
 
 
 @pytest.mark.parametrize("text", ["x", " "], ids=["passed on", "held back"])
 def test_a_response_ends_when_its_text_is_too_long(text):
     tokenizer = FakeTokenizer()
-    tokenizer.detokenizer = lambda: LongText(text)
+    tokenizer.detokenizer = lambda: SameText(text * 16_000)
     pipeline = TextPipeline(tokenizer, PlainText(), StopStrings([" " * 9_000_000]), ToolCallFilter((), parallel=True))
     length = sum(len(text_of(pipeline.feed(Sampled(1, 65)))) for _ in range(100))
     assert pipeline.reason == "length"
@@ -67,7 +67,7 @@ def test_a_response_ends_when_its_text_is_too_long(text):
 
 def test_a_response_ends_when_it_has_too_many_parts():
     tokenizer = FakeTokenizer()
-    tokenizer.detokenizer = lambda: SimpleNamespace(add=lambda token: "(a)b" * 500, finish=lambda: "")
+    tokenizer.detokenizer = lambda: SameText("(a)b" * 500)
     pipeline = TextPipeline(tokenizer, FakeExtractor(), StopStrings(()), ToolCallFilter((), parallel=True))
     events = [event for _ in range(20) for event in pipeline.feed(Sampled(1, 65))]
     assert pipeline.reason == "length"
