@@ -517,9 +517,9 @@ def test_a_token_that_is_too_long_is_never_allowed():
 @pytest.mark.parametrize(
     ("pieces", "nodes", "longest"),
     [
-        ([b"a", b"ab", b"abc", b"abd"], 4, 3),
-        ([b"a", b"ab", b"abc", b"abd"], 3, 2),
-        ([b"a", b"ab", b"abc", b"abd"], 0, 0),
+        ([b"a", b"ab", b"abc", b"abx"], 4, 3),
+        ([b"a", b"ab", b"abc", b"abx"], 3, 2),
+        ([b"a", b"ab", b"abc", b"abx"], 0, 0),
         ([b"xyz", b"xyz"], 3, 3),
         ([b"xy", b"ab", b""], 3, 1),
         ([], 1, 0),
