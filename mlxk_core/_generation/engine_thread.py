@@ -430,7 +430,7 @@ class EngineThread:
             if job.estimate is None:  # asked once: this runs every step while leased models finish
                 job.to_load = replace(job.model)  # what was read of its files may be old
                 job.to_load.note_versions()
-                if (known := self._failed_loads.error_of((job.to_load, job.backend.name))) is not None:
+                if (known := self._failed_loads.error_of(job.to_load, job.backend.name)) is not None:
                     self._fail_job(job, Actor.ENGINE, known)
                     return True
                 job.estimate = self._estimate(job.to_load, job.backend)
@@ -471,7 +471,7 @@ class EngineThread:
             mark.end()
             failure = self._load_error(first, "load()", error)
             release_locals(error)
-            self._failed_loads.note(key, failure, time.monotonic() - began)
+            self._failed_loads.note(model, first.backend.name, failure, time.monotonic() - began)
             self._heap_trim.trim()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
             for job in self._queued_for(key):

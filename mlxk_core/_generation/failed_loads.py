@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import NamedTuple
 
 from mlxk_core._errors import BrokenModel, MlxkError, UnsupportedModel
 from mlxk_core._generation.jobs import ResidentKey
 from mlxk_core._models.model import Model
+from mlxk_core._settings.sections import ModelSettings
 
 _TIMES_AS_LONG = 10.0
 """For so many times the seconds that a load took its error is kept: those who ask again and again take up a tenth of
@@ -19,42 +21,43 @@ _MOST = 256
 
 
 class _Failure(NamedTuple):
-    model: Model
+    files: bytes
+    settings: ModelSettings
     error: MlxkError
     until: float
 
 
 class FailedLoads:
-    """Errors of models whose files did not change since. Of the engine thread."""
+    """Errors of models whose files did not change since. Of the engine thread.
+
+    A model that is asked about has noted the versions of its files. It is not kept: it may have read megabytes of them.
+    """
 
     def __init__(self) -> None:
         self._failures: OrderedDict[ResidentKey, _Failure] = OrderedDict()
 
-    def note(self, key: ResidentKey, error: Exception, seconds: float) -> None:
-        """Keep `error` if it is one of the files: a load of `key` raised it after `seconds`.
-
-        The model of `key` has noted the versions of its files.
-        """
+    def note(self, model: Model, backend: str, error: Exception, seconds: float) -> None:
+        """Keep `error`, with which a load ended after `seconds`, if it is one of the files."""
+        key = (replace(model), backend)
         self._failures.pop(key, None)
         if isinstance(error, (BrokenModel, UnsupportedModel)):
-            kept = error.with_traceback(None)  # whose frames hold what was loaded
-            kept.__cause__ = kept.__context__ = None
             until = time.monotonic() + min(_LONGEST, _TIMES_AS_LONG * seconds)
-            self._failures[key] = _Failure(key[0], kept, until)
+            self._failures[key] = _Failure(model.files_digest, model.settings, _bare(error), until)
             while len(self._failures) > _MOST:
                 self._failures.popitem(last=False)
 
-    def error_of(self, key: ResidentKey) -> MlxkError | None:
-        """Return the error of the last load of the same files, None if there was none of late.
-
-        The model of `key` has noted the versions of its files.
-        """
-        failure = self._failures.get(key)
+    def error_of(self, model: Model, backend: str) -> MlxkError | None:
+        """Return the error of the last load of the same files, None if there was none of late."""
+        failure = self._failures.get((model, backend))
         if failure is None:
             return None
-        model = key[0]
-        unchanged = model.settings == failure.model.settings and model.has_same_files(failure.model)
+        unchanged = (model.settings, model.files_digest) == (failure.settings, failure.files)
         if time.monotonic() >= failure.until or not unchanged:
-            del self._failures[key]
+            del self._failures[model, backend]
             return None
-        return failure.error.with_data(failure.error.data)  # each request has its own
+        return _bare(failure.error)  # each request has its own
+
+
+def _bare(error: MlxkError) -> MlxkError:
+    """Return a copy without a cause, and without a traceback, whose frames hold what was loaded."""
+    return error.with_data(error.data).with_traceback(None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
@@ -116,9 +117,10 @@ class Model:
         """Note which file is there under each name, for `check_unchanged`. To be called before anything is read."""
         _ = self._versions
 
-    def has_same_files(self, other: Model) -> bool:
-        """Return whether `note_versions` has seen the same files of `other`, a model of the same path."""
-        return self._versions == other._versions
+    @property
+    def files_digest(self) -> bytes:
+        """What tells the files that `note_versions` has seen from others: 32 bytes, however many they are."""
+        return sha256(repr(sorted(self._versions.items())).encode("utf-8", "surrogatepass")).digest()
 
     def check_unchanged(self) -> None:
         """Raise `BrokenModel` if a file is another one than `note_versions` has seen, or is gone: a library that reads

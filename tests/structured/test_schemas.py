@@ -26,6 +26,7 @@ from mlxk_core.api.errors import ConstraintFailure, InvalidConstraint
 from mlxk_core.api.generation import Matches, OneOf, RawString, Vocabulary, sequence
 from mlxk_structured.compiler import Compiler
 from mlxk_structured.ecma_regex import of_length
+from mlxk_structured.parser_memory import ParserMemory, ParserShare
 from mlxk_structured.tokenizer import matches
 from mlxk_structured.trie_size import longest_that_fit
 from mlxk_structured.used_items import UsedItems
@@ -615,3 +616,18 @@ def test_used_items_are_found_by_their_beginning(words, beginning):
         assert branch.has_end == (beginning in words)
         nexts = {byte: len(list(inner.rests(9))) for byte, inner in branch.nexts()}
         assert nexts == Counter(word[len(beginning)] for word in expected if len(word) > len(beginning))
+
+
+def test_the_parsers_of_all_rows_have_a_size_together():
+    memory = ParserMemory()
+    small, large, other = ParserShare(memory), ParserShare(memory), ParserShare(memory)
+    small.add(0.1)
+    large.add(3.9)
+    other.add(3.9)
+    with pytest.raises(ConstraintFailure):
+        large.add(0.4)  # half of all is its own
+    with pytest.raises(ConstraintFailure):
+        other.add(0.01)  # all is used
+    small.add(0.01)
+    del large
+    other.add(0.01)

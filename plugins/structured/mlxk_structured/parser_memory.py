@@ -3,7 +3,7 @@ size."""
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 
 from mlxk_core.api.errors import ConstraintFailure
 
@@ -17,15 +17,22 @@ _SMALL = _MOST // 64
 
 
 class ParserMemory:
-    """The bytes of the parsers of all rows, as an upper bound."""
+    """The bytes of the parsers of all rows, as an upper bound. Of the engine thread, but for `give_back`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.size = 0
+        self._size = 0
+        self._given_back: deque[int] = deque()
 
-    def add(self, size: int) -> None:
-        with self._lock:
-            self.size += size
+    def add(self, size: int) -> int:
+        """Count bytes, and return how many there are."""
+        self._size += size
+        while self._given_back:
+            self._size -= self._given_back.popleft()
+        return self._size
+
+    def give_back(self, size: int) -> None:
+        """Count bytes no more. Without a lock: a collection of garbage may call it at any place."""
+        self._given_back.append(size)
 
 
 class ParserShare:
@@ -39,9 +46,9 @@ class ParserShare:
         """Count text that was read in `seconds` of CPU time. Raises `ConstraintFailure` if it was too much."""
         size = int(seconds * _BYTES_A_SECOND)
         self._size += size
-        self._memory.add(size)
-        if self._size > _MOST_OF_ROW or (self._size > _SMALL and self._memory.size > _MOST):
+        of_all = self._memory.add(size)
+        if self._size > _MOST_OF_ROW or (self._size > _SMALL and of_all > _MOST):
             raise ConstraintFailure("The response is too long for its constraint.")
 
     def __del__(self) -> None:
-        self._memory.add(-self._size)
+        self._memory.give_back(self._size)

@@ -334,11 +334,14 @@ def test_a_failed_load_costs_the_loaded_model_nothing(house):
 
 
 def test_a_load_that_failed_is_not_tried_again_with_the_same_files(house):
-    backend = fake_backend(fail_load=BrokenModel("torn"), load_seconds=1)
+    torn = BrokenModel("torn")
+    torn.__cause__ = ValueError("the reason")
+    backend = fake_backend(fail_load=torn, load_seconds=1)
     house.open(backend)
     model = house.model()
     with pytest.raises(BrokenModel, match="torn") as first:
         house.ask(model).result()
+    assert first.value.__cause__ is not None
     assert backend.script.fail_load is None  # the next load succeeds
     with pytest.raises(BrokenModel, match="torn") as second:
         house.ask(model).result()

@@ -104,6 +104,7 @@ class GenerationResponse:
         self._undecoded = False
         self._decoding = False
         self._waiting: deque[tuple[int, Event | BaseException]] = deque()
+        """Events that are not encoded yet: those read on a pool thread, and the rest of what a token made."""
         self._running: list[int] = []
         self._blocking: list[int] = []
         self._unfinished = len(generations)
