@@ -49,6 +49,7 @@ def terminal():
             encoding="utf-8",
             timeout=GRACE,
             echo=False,
+            dimensions=(24, 200),
             env={**os.environ, "TERM": "xterm", "EDITOR": "false", **env},
         )
         children.append(child)

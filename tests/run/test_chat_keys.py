@@ -38,6 +38,7 @@ def chat(tmp_path):
         ["-c", CHAT, str(tmp_path / "first")],
         encoding="utf-8",
         timeout=GRACE,
+        dimensions=(24, 200),
         env={**os.environ, "TERM": "xterm"},
     )
     child.expect("You:")
