@@ -19,7 +19,12 @@ def offered(hub, tmp_path):
 
 def spawn(*args):
     return pexpect.spawn(
-        sys.executable, ["-m", "mlxk_core", *args], encoding="utf-8", timeout=180, dimensions=(24, 200), env=dict(os.environ)
+        sys.executable,
+        ["-m", "mlxk_core", *args],
+        encoding="utf-8",
+        timeout=180,
+        dimensions=(24, 200),
+        env=dict(os.environ),
     )
 
 

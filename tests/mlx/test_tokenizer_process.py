@@ -20,8 +20,9 @@ from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, decode
 from mlxk_mlx.engine.template_process import RenderProcesses
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import HostedTokenizer, TokenizerProcess, load_in_process
-from mlxk_mlx.loading.tokenizer_files import read_tokenizer
-from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
+from mlxk_mlx.loading.load import load_tokenizer
+from mlxk_mlx.loading.tokenizer_files import read_copied_tokenizer, read_tokenizer
+from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
 from mlxk_testing.tiny_models import random_model
 
 TARGET = "mlxk_mlx.loading.tokenizer_files:read_tokenizer"
@@ -29,6 +30,9 @@ TEXTS = ["", "Hello, wörld! 😀", "<|im_start|>user\nx<|im_end|>", "\n\n  a" *
 REGEX = {"Regex": "(a*)*b"}
 REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaa"}
 UNIGRAM = {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["a" * 600, -1.0]], "byte_fallback": False}
+PIECES = {"type": "Unigram", "unk_id": 0, "vocab": [[f"{n:x>120}", 0.0] for n in range(300)], "byte_fallback": False}
+SAME = {"type": "Replace", "pattern": {"String": "a"}, "content": "a"}
+MANY_WORDS = {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0, **{f"w{n}": n for n in range(100_000)}}}
 WORDS = {
     "type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "#", "max_input_chars_per_word": 10**9,
     "vocab": {"a": 0},
@@ -53,6 +57,10 @@ NOT_PLAIN = {
     "a pattern in a replacement": {"normalizer": {"type": "Replace", "pattern": REGEX, "content": "b"}},
     "replacements that multiply": {"normalizer": {"type": "Sequence", "normalizers": [REPLACE] * 3}},
     "a decoder that multiplies": {"decoder": {"type": "Sequence", "decoders": [REPLACE] * 3}},
+    "many replacements": {"normalizer": {"type": "Sequence", "normalizers": [SAME] * 4}},
+    "many steps": {"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}] * 9}},
+    "pieces that take much memory": {"model": PIECES},
+    "a large vocabulary": {"model": MANY_WORDS},
     "an unknown part": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "New"}]}},
     "a part that is no object": {"normalizer": "NFC"},
     "words of any length": {"model": WORDS},
@@ -89,13 +97,13 @@ def hosted(tmp_path_factory):
 
 
 def test_a_tiny_tokenizer_is_plain(folder):
-    assert is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is not None
 
 
 @pytest.mark.parametrize("changes", NOT_PLAIN.values(), ids=NOT_PLAIN)
 def test_what_can_take_any_time_is_not_plain(folder, changes):
     change(folder, **changes)
-    assert not is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is None
 
 
 @pytest.mark.parametrize("pattern", [{"String": " "}, {"String": "a"}])
@@ -103,7 +111,20 @@ def test_a_split_at_a_text_is_plain(folder, pattern):
     change(
         folder, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "MergedWithPrevious", "invert": False}
     )
-    assert is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is not None
+
+
+def test_a_plain_tokenizer_is_read_as_it_was_checked(folder):
+    model = model_in(folder)
+    files, before = plain_files(model), read_tokenizer(model).backend_tokenizer.to_str()
+    change(folder, normalizer={"type": "Sequence", "normalizers": [REPLACE] * 20})
+    change(folder, "tokenizer_config.json", tokenizer_class="T5Tokenizer", extra_ids=10**9)
+    assert read_copied_tokenizer(model, files).backend_tokenizer.to_str() == before
+
+
+def test_the_memory_of_a_plain_tokenizer_counts(folder):
+    loaded = load_tokenizer(model_in(folder))
+    assert loaded.memory > (folder / "tokenizer.json").stat().st_size
 
 
 def test_the_memory_of_a_process_counts(folder):
@@ -115,7 +136,7 @@ def test_the_memory_of_a_process_counts(folder):
 @pytest.mark.parametrize("tokens", [[f"<{n}>" for n in range(9000)], {"chat_template": "x" * 100_000}])
 def test_settings_with_many_or_long_tokens_are_not_plain(folder, tokens):
     change(folder, "tokenizer_config.json", extra_special_tokens=tokens)
-    assert not is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is None
 
 
 @pytest.mark.parametrize(
@@ -131,26 +152,26 @@ def test_settings_with_many_or_long_tokens_are_not_plain(folder, tokens):
 )
 def test_what_transformers_reads_beside_tokenizer_json_is_not_plain(folder, name, changes):
     change(folder, name, **changes)
-    assert not is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is None
 
 
 def test_steps_in_more_sequences_than_can_be_followed_are_not_plain(folder):
     path = folder / "tokenizer.json"
     sequences = '{"type":"Sequence","decoders":[' * 900 + "]}" * 900
     path.write_text(f'{{"decoder":{sequences},' + path.read_text()[1:].replace('"decoder"', '"_decoder"', 1))
-    assert not is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is None
 
 
 def test_a_key_that_comes_twice_is_not_plain(folder):
     path = folder / "tokenizer.json"
     path.write_text('{"model": {},' + path.read_text()[1:])
-    assert not is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is None
 
 
 @pytest.mark.parametrize("name", ["GPT2Tokenizer", "PreTrainedTokenizerFast", "LlamaTokenizerFast", None])
 def test_usual_classes_are_plain(folder, name):
     change(folder, "tokenizer_config.json", tokenizer_class=name)
-    assert is_plain(model_in(folder))
+    assert plain_files(model_in(folder)) is not None
 
 
 def test_files_beyond_any_real_tokenizer_are_refused(folder):

@@ -19,7 +19,9 @@ _MOST_BYTES = 12 << 20
 """Bytes of texts that are tokenized together, in UTF-8, before and after each step that normalizes them: each takes 40
 bytes meanwhile. Prose of any language has a token for four of them."""
 _PIECE = 1 << 14
-"""Characters that are normalized or counted at once, since it holds the interpreter's lock."""
+"""Characters whose tokens are counted at once."""
+_NORMALIZED = 1 << 12
+"""Characters that are normalized at once, since it holds the interpreter's lock: one may take 20 us."""
 _EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
 _UNCOUNTED = 1 << 20
 """Bytes of normalized texts that are not counted: a token has one at least, and no tokenizer of this process makes
@@ -72,7 +74,7 @@ def _normalized_bytes(steps: Sequence[Any], text: str) -> int:
     if len(text) <= _SHORT:
         return 0
     most, length, size = _EXPANSION * len(text) + _LONG, 0, 0
-    for piece in _pieces(text):
+    for piece in _pieces(text, _NORMALIZED):
         largest = len(piece.encode("utf-8", "replace"))
         for step in steps:
             piece = step.normalize_str(piece)
@@ -101,7 +103,7 @@ def _check_pieces(backend: Any, texts: Sequence[str]) -> None:
     """
     count, counts_splits = 0, drops_text(backend)
     for text in texts:
-        for piece in _pieces(text):
+        for piece in _pieces(text, _PIECE):
             [encoding] = backend.encode_batch_fast([piece], add_special_tokens=False)
             found = len(encoding)
             if counts_splits:
@@ -110,9 +112,9 @@ def _check_pieces(backend: Any, texts: Sequence[str]) -> None:
             check_tokens(count, at_least=True)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    for start in range(0, len(text), _PIECE):
-        yield text[start : start + _PIECE]
+def _pieces(text: str, size: int) -> Iterator[str]:
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
 
 
 def _room(characters: int) -> AbstractContextManager[object]:

@@ -22,15 +22,17 @@ from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.heartbeat import WatchedWeights, observe
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
-from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_mlx.loading.tokenizer_files import read_copied_tokenizer
 from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
-from mlxk_mlx.loading.tokenizer_trust import check_size, is_plain
+from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
 from mlxk_mlx.support.architectures import accepts
 
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
 _MOST_LOGITS = 1 << 19
 """Of a network; published ones have up to 262,144. Sampling looks at all of them, for each token of each row."""
+_MEMORY_SHARE = 16
+"""Bytes that a tokenizer takes in this process for each one of its file: 13 with words of six letters."""
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
 
@@ -116,11 +118,14 @@ def load_tokenizer(model: Model, waiting: Callable[[], None] = lambda: None) -> 
     check_config(model)
     check_size(model)
     waiting()
-    if is_plain(model):
+    if (files := plain_files(model)) is not None:
         waiting()
-        hf = in_this_process(lambda: read_tokenizer(model))
+        try:
+            hf = in_this_process(lambda: read_copied_tokenizer(model, files))
+        except OSError:  # no room for the copy
+            hf = None
         if getattr(hf, "backend_tokenizer", None) is not None:  # one written in Python can take any time
-            return LoadedTokenizer.of(hf)
+            return LoadedTokenizer.of(hf, memory=_MEMORY_SHARE * len(files["tokenizer.json"]))
     return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer", waiting)
 
 

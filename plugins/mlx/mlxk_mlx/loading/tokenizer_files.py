@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,22 +25,36 @@ def read_tokenizer(model: Model) -> Any:
 
     It can take any time and memory: see `mlxk_mlx.loading.tokenizer_trust`.
     """
+    return _read(model, model.path)
+
+
+def read_copied_tokenizer(model: Model, files: Mapping[str, bytes]) -> Any:
+    """Return the transformers tokenizer of `model` in `files`, by name, whatever lies in its folder by now.
+
+    Raises `BrokenModel`, and `OSError` if there is no room for a copy of them, which transformers reads.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlxk-") as folder:
+        for name, data in files.items():
+            Path(folder, name).write_bytes(data)
+        return _read(model, Path(folder))
+
+
+def _read(model: Model, folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    folder = str(model.path)
-    whole = (model.path / "tokenizer.json").is_file()
+    whole = (folder / "tokenizer.json").is_file()
     try:
         if not whole and not any(file.name in _OTHER_TOKENIZERS for file in model.files):
             raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
-        _check_special_tokens(model)
+        _check_special_tokens(model, folder)
         config = {"config": _config(model)} if whole else {}
         try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **config)
         except Exception:
             if not whole:
                 raise
             # The tokenizer class is unknown, or code in the repository; tokenizer.json works without it.
-            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     except MlxkError:
         raise
     except Exception as error:
@@ -54,12 +71,12 @@ def _config(model: Model) -> SimpleNamespace:
     return SimpleNamespace(**{key: text if isinstance(text, str) else None for key, text in texts.items()})
 
 
-def _check_special_tokens(model: Model) -> None:
+def _check_special_tokens(model: Model, folder: Path) -> None:
     """Raise `BrokenModel` for a list of special tokens that takes transformers minutes, or one of any length: the
     tokenizer is built with it, and each rendered conversation is given it."""
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            settings = json.loads(regular_file(model.path / name).read_bytes())
+            settings = json.loads(regular_file(folder / name).read_bytes())
         except FileNotFoundError:
             continue
         for key, value in settings.items() if isinstance(settings, dict) else ():

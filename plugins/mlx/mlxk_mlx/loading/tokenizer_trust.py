@@ -8,7 +8,7 @@ what its files say is read here, in a tenth of a second; any other one in a proc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +17,8 @@ from mlxk_core.api.models import Model, count_values, open_file, read_small_file
 
 _MAX_FILE = 4 << 20  # bytes; 50,000 tokens with their merges take 2 MB, and 0.25 s
 _MAX_FILES = 8 << 20
-_MAX_VALUES = 400_000
+_MAX_VALUES = 200_000  # 50,000 tokens with their merges have 150,000
+_MAX_WORDS = 1 << 16  # of a vocabulary; these take 0.2 s
 _LARGEST_FILE = 64 << 20  # bytes; the largest published tokenizer.json has 35 MB
 _MOST_VALUES = 8_000_000  # those of 260,000 tokens and 520,000 merges are two million
 _CHUNK = 1 << 20
@@ -25,9 +26,11 @@ _MAX_ADDED = 8192
 _LONGEST_ADDED = 1024  # characters
 _MAX_ADDED_BYTES = 1 << 14  # of all in a file; each takes 4 us, with the interpreter locked, and there are four files
 _LONGEST_WORD = 200  # characters; the time for each grows with them
-_LONGEST_UNIGRAM = 128
+_LONGEST_UNIGRAM = 128  # characters
+_MAX_UNIGRAM_BYTES = 1 << 15  # of all pieces; each byte may take 330, those of T5's vocabulary are 300,000
 _LONGEST_AFFIX = 64  # characters, which are put to each piece of a word that is looked up
-_MAX_STEPS = 32
+_MAX_STEPS = 8  # of each part; those of published tokenizers have four
+_MAX_REPLACED = 3  # steps that replace a text in a normalizer, each of which takes half a microsecond for a letter
 _MAX_GROWTH = 8
 _MAX_SPLIT_GROWTH = 4  # of a text that is split: it is not measured before the text is tokenized
 _MAX_REST = 1 << 14
@@ -67,8 +70,9 @@ _PARTS = {
 """For each part of a tokenizer: the key of a sequence's steps, and the types that are plain."""
 
 
-def is_plain(model: Model) -> bool:
-    """Return whether the tokenizer of `model` is read quickly and takes linear time and memory.
+def plain_files(model: Model) -> Mapping[str, bytes] | None:
+    """Return the files of a tokenizer that is read quickly and takes linear time and memory, by name, as they were
+    checked; None for any other tokenizer.
 
     Raises `BrokenModel` for a tokenizer.json that is not JSON.
     """
@@ -78,18 +82,17 @@ def is_plain(model: Model) -> bool:
         if PurePosixPath(file.name).suffix in _READ_BY_TRANSFORMERS and not file.name.endswith(".index.json")
     }
     if not 0 < sizes.get("tokenizer.json", 0) <= _MAX_FILE or sum(sizes.values()) > _MAX_FILES:
-        return False
+        return None
     if "tekken.json" in sizes:  # transformers may prefer it
-        return False
+        return None
     try:
-        settings = {name: _read(model, name) for name in _SETTINGS if name in sizes}
-        if not all(map(_lists_few_tokens, settings.values())):
-            return False
-        if not _is_plain_class(model, settings):
-            return False
-        return _is_plain(_read(model, "tokenizer.json"))
+        files = {name: _read(model, name) for name in ("tokenizer.json", *_SETTINGS) if name in sizes}
+        settings = {name: _parsed(files[name]) for name in _SETTINGS if name in files}
+        if not all(map(_lists_few_tokens, settings.values())) or not _is_plain_class(model, settings):
+            return None
+        return files if _is_plain(_parsed(files["tokenizer.json"])) else None
     except (_NotPlain, RecursionError):
-        return False
+        return None
     except (OSError, ValueError) as error:
         raise BrokenModel(f"The tokenizer of `{model.name}` cannot be read: {error}", model=model.name) from error
 
@@ -123,12 +126,16 @@ class _NotPlain(Exception):
     """A file is not parsed in this process, or does not say the same to every parser."""
 
 
-def _read(model: Model, name: str) -> Any:
+def _read(model: Model, name: str) -> bytes:
     if regular_file(model.path / name).stat().st_size > _MAX_FILE:
         raise _NotPlain
     data = read_small_file(model.path / name, _MAX_FILE)
     if count_values(data) > _MAX_VALUES:
         raise _NotPlain
+    return data
+
+
+def _parsed(data: bytes) -> Any:
     try:
         return json.loads(data, object_pairs_hook=_unique)
     except RecursionError:
@@ -185,10 +192,11 @@ def _without_vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
-    growth = 1.0
+    growth, replaced = 1.0, 0
     for count, step in enumerate(_steps(part, key)):
         if count >= _MAX_STEPS or step.get("type") not in plain:
             return False
+        replaced += step["type"] == "Replace"
         match step:
             case {"type": "Split", "pattern": pattern}:
                 if not _text(pattern):
@@ -208,6 +216,8 @@ def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
                     return False
             case {"type": "Split" | "Replace" | "Prepend" | "BPEDecoder" | "CTC"}:
                 return False
+    if key == "normalizers" and replaced > _MAX_REPLACED:
+        return False
     return growth <= (_MAX_SPLIT_GROWTH if key == "pretokenizers" else _MAX_GROWTH)
 
 
@@ -246,21 +256,26 @@ def _text(pattern: Any) -> str:
 def _is_plain_model(model: Any) -> bool:
     match model:
         case {"type": "BPE", "vocab": Mapping() as vocab, "merges": list()}:
-            return _affixes_are_short(model) and _are_short(vocab)
+            return _affixes_are_few_and_short(model) and _are_few_and_short(vocab)
         case {"type": "WordLevel", "vocab": Mapping() as vocab}:
-            return _are_short(vocab)
+            return _are_few_and_short(vocab)
         case {"type": "WordPiece", "vocab": Mapping() as vocab, "max_input_chars_per_word": int(longest)}:
-            return longest <= _LONGEST_WORD and _affixes_are_short(model) and _are_short(vocab)
+            return longest <= _LONGEST_WORD and _affixes_are_few_and_short(model) and _are_few_and_short(vocab)
         case {"type": "Unigram", "vocab": list(pieces)}:
-            return all(isinstance(piece, list) and piece and len(str(piece[0])) <= _LONGEST_UNIGRAM for piece in pieces)
+            texts = [str(piece[0]) for piece in pieces if isinstance(piece, list) and piece]
+            return (
+                len(texts) == len(pieces)
+                and all(len(text) <= _LONGEST_UNIGRAM for text in texts)
+                and _bytes(texts) <= _MAX_UNIGRAM_BYTES
+            )
     return False
 
 
-def _are_short(tokens: Iterable[str]) -> bool:
-    return all(len(token) <= _LONGEST_ADDED for token in tokens)
+def _are_few_and_short(tokens: Collection[str]) -> bool:
+    return len(tokens) <= _MAX_WORDS and all(len(token) <= _LONGEST_ADDED for token in tokens)
 
 
-def _affixes_are_short(model: Mapping[str, Any]) -> bool:
+def _affixes_are_few_and_short(model: Mapping[str, Any]) -> bool:
     affixes = (model.get("continuing_subword_prefix"), model.get("end_of_word_suffix"))
     return all(affix is None or (isinstance(affix, str) and len(affix) <= _LONGEST_AFFIX) for affix in affixes)
 
