@@ -19,6 +19,7 @@ from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
+from mlxk_mlx.loading.copied_files import copied_files
 from mlxk_mlx.loading.heartbeat import WatchedWeights, observe
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
@@ -27,6 +28,8 @@ from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
 from mlxk_mlx.support.architectures import accepts
 
+_MODELOPT_FILE = "hf_quant_config.json"
+_SETTINGS_FILES = ("config.json", "generation_config.json", _MODELOPT_FILE)
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
 _MOST_LOGITS = 1 << 19
@@ -153,38 +156,47 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     within `translated_errors`. `alive` is called now and then."""
     from mlx_lm.utils import load_model
 
-    from mlxk_mlx.loading.weight_files import UnsearchedFolder, with_weights
+    from mlxk_mlx.loading.weight_files import with_weights
 
     def classes(config: dict[str, Any]) -> Any:
-        model.check_unchanged()  # `config` was read again
         network, arguments = headless_weights.classes(model, config)
         check_fields(arguments, config)
         return with_weights(network, model, lambda weights: WatchedWeights(weights, alive)), arguments
 
     native_stop_tokens(model)  # reads the small files, so that an error names the damaged one
-    _check_quantization_file(model)
+    files = _settings_files(model)
     check_weights(model)
     check_config(model)
     _check_names(model, alive)
     model.check_unchanged()
-    folder, settings = UnsearchedFolder(model.path), headless_weights.settings(model)
-    network, config = load_model(folder, lazy=True, strict=False, model_config=settings, get_model_classes=classes)
+    with copied_files(files) as folder:
+        network, config = load_model(
+            folder,
+            lazy=True,
+            strict=False,
+            model_config=headless_weights.settings(model),
+            get_model_classes=classes,
+        )
     return network, config
 
 
-def _check_quantization_file(model: Model) -> None:
-    """Raise `BrokenModel` for a file of ModelOpt that is not JSON or is large. mlx-lm reads it also where MLX's own
-    settings make it superfluous."""
-    path = model.path / "hf_quant_config.json"
-    try:
-        parse_json(read_small_file(path))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BrokenModel(
-            f"{path.name} of `{model.name}` cannot be read: {reason}", model=model.name, file=path.name
-        ) from error
+def _settings_files(model: Model) -> dict[str, bytes]:
+    """Return the files that mlx-lm reads beside the weights, by name. Raises `BrokenModel`, also for one of ModelOpt
+    that is not JSON: mlx-lm reads it also where MLX's own settings make it superfluous."""
+    found = {}
+    for name in _SETTINGS_FILES:
+        try:
+            found[name] = read_small_file(model.path / name)
+            if name == _MODELOPT_FILE:
+                parse_json(found[name])
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BrokenModel(
+                f"{name} of `{model.name}` cannot be read: {reason}", model=model.name, file=name
+            ) from error
+    return found
 
 
 def _check_names(model: Model, alive: Callable[[], None]) -> None:

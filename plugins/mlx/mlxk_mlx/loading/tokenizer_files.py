@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import Any
 
 from mlxk_core.api.errors import BrokenModel, MlxkError, raise_system_limit
 from mlxk_core.api.models import Model, regular_file
+from mlxk_mlx.loading.copied_files import copied_files
 
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 _LONGEST_REASON = 200
@@ -33,10 +33,8 @@ def read_copied_tokenizer(model: Model, files: Mapping[str, bytes]) -> Any:
 
     Raises `BrokenModel`, and `OSError` if there is no room for a copy of them, which transformers reads.
     """
-    with tempfile.TemporaryDirectory(prefix="mlxk-") as folder:
-        for name, data in files.items():
-            Path(folder, name).write_bytes(data)
-        return _read(model, Path(folder))
+    with copied_files(files) as folder:
+        return _read(model, folder)
 
 
 def _read(model: Model, folder: Path) -> Any:

@@ -1,12 +1,10 @@
 """Weights as lazy arrays, from files that mlxk opens itself.
 
 MLX opens a path with the interpreter locked, whatever lies there by then: a pipe would keep the server locked for ever.
-mlx-lm searches the files with a pattern that has the folder's name in it, and for `model[ab]` finds those of `modela`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,6 @@ from mlxk_core.api.models import Model, open_file
 _DESCRIPTORS = Path("/proc/self/fd")
 """Where Linux has the open files of a process as paths. macOS has copies of descriptors under such a path, which share
 their position: there MLX opens the file under its own name."""
-
-
-class UnsearchedFolder(type(Path())):  # type: ignore[misc]  # Path itself cannot be subclassed in Python 3.11
-    """The folder of a model in which a pattern finds nothing."""
-
-    def __truediv__(self, name: str) -> Path:
-        return Path(os.devnull if "*" in name else str(self), name)
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
@@ -41,8 +32,8 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
 def with_weights(network: Any, model: Model, watched: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
     """Return the class `network` so that it reads the weights of `model` itself, and takes no others.
 
-    It is for mlx-lm's `load_model` with `strict=False` and an `UnsearchedFolder`. Its `sanitize` gets what `watched`
-    returns of the weights.
+    It is for mlx-lm's `load_model` with `strict=False` and a folder that has no weights. Its `sanitize` gets what
+    `watched` returns of the weights.
     """
     rest = getattr(network, "sanitize", None)
     load = network.load_weights
