@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
 from mlxk_core.api.generation import ToolCall
+from mlxk_responses.damaged_responses import StoreUnavailable
 from mlxk_responses.event_log import EventLog
 from mlxk_responses.item_pages import encode_items, page
-from mlxk_responses.sqlite_store import SqliteStore, StoreUnavailable
+from mlxk_responses.sqlite_store import SqliteStore
 from mlxk_responses.store import Bounds, MemoryStore, StoredResponse, stored_size
 from mlxk_testing.tiny_models import in_hub_cache, scripted_model
 from tests.apis.conftest import KEY, OTHER_KEY, Client
@@ -218,7 +219,8 @@ CONVERSATION = [Message(role="user", content="Hi")]
 
 
 def stored(id, owner="a", size=10):
-    return StoredResponse(id=id, owner=owner, body=b"x" * size, input_items=b'{"id":"item_0"}\n')
+    body = b'{"id":"%s"}' % id.encode()
+    return StoredResponse(id=id, owner=owner, body=body.ljust(size), input_items=b'{"id":"item_0"}\n')
 
 
 class Written(SqliteStore):
@@ -361,13 +363,134 @@ def test_the_file_of_an_older_mlxk_is_read(tmp_path):
     path = tmp_path / "responses.db"
     responses = Written(path, Bounds(responses=10, bytes=10_000, age=100.0))
     responses.put(stored("a"), CONVERSATION)
-    database = sqlite3.connect(path)
-    database.execute("UPDATE responses SET input_items = ?", (b'[{"id":"item_0"}]',))
-    database.execute("ALTER TABLE responses DROP COLUMN client")
-    database.execute("PRAGMA user_version=1")
-    database.commit()
-    database.close()
-    assert SqliteStore(path, Bounds(responses=10, bytes=10_000, age=100.0)).find("a", "a") == stored("a")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE responses SET conversation = ?", (b'[{"role":"user","content":"Hi","name":null}]',))
+        database.execute("ALTER TABLE responses DROP COLUMN client")
+        database.execute("PRAGMA user_version=2")
+    older = SqliteStore(path, Bounds(responses=10, bytes=10_000, age=100.0))
+    assert older.find("a", "a") == stored("a")
+    assert older.conversation("a", "a") == CONVERSATION
+
+
+def test_a_conversation_is_read_as_it_was_stored(tmp_path):
+    calls = tuple(ToolCall(id=id, name="f", arguments='{"a": "\\n{"}') for id in "ab")
+    conversation = [
+        Message(role="system", content="Line 1\nLine 2\r\u2028"),
+        Message(role="user", content="", name="me"),
+        Message(role="assistant", content="", reasoning="Hm", tool_calls=calls),
+        Message(role="tool", content="[]", tool_call_id="a"),
+    ]
+    responses = Written(tmp_path / "responses.db", Bounds(responses=10, bytes=10_000, age=100.0))
+    responses.put(stored("a"), conversation)
+    assert responses.conversation("a", "a") == conversation
+
+
+_OTHER = b'{"type":"message","role":"user","content":""}\n'
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        _OTHER * 40_000,
+        b"[" + b",".join([b'{ "role": "user", "content": "" }'] * 100_000) + b"]",
+        b"[" * 5_000,
+        b'{"type":"message","role":"user","content":"\xff"}\n',
+        b'{"type":"message","role":"someone","content":""}\n',
+        b'{"type":"message","role":"user","content":"","tool_calls":[1]}\n',
+        b"1\n",
+    ],
+    ids=["many", "array", "deep", "text", "role", "field", "number"],
+)
+def test_what_another_program_stores_as_a_conversation_is_an_error_with_a_status(tmp_path, conversation):
+    path = tmp_path / "responses.db"
+    responses = Written(path, Bounds(responses=10, bytes=64 << 20, age=100.0))
+    responses.put(stored("a"), CONVERSATION)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE responses SET conversation = ?", (conversation,))
+    with pytest.raises(StoreUnavailable, match="damaged or too large"):
+        responses.conversation("a", "a")
+
+
+@pytest.mark.parametrize("body", ["zeroblob(70 << 20)", "x'7b7d'", "x'ff'", 'CAST(\'{"id":"b"}\' AS BLOB)'])
+def test_what_another_program_stores_as_a_response_is_an_error_with_a_status(tmp_path, body):
+    path = tmp_path / "responses.db"
+    responses = Written(path, Bounds(responses=10, bytes=1 << 30, age=100.0))
+    responses.put(stored("a"), CONVERSATION)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(f"UPDATE responses SET body = {body}")
+    with pytest.raises(StoreUnavailable, match="damaged or too large"):
+        responses.find("a", "a")
+
+
+_ROW = "'a' id, 'a' owner, 1e12 stored, 1 size, zeroblob(1) body, zeroblob(1) input_items, zeroblob(1) conversation"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        f"SELECT 1 number, {_ROW}, '' client",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        f"SELECT i number, {_ROW.replace(chr(39) + 'a' + chr(39) + ' id', 'i id')}, '' client FROM n",
+    ],
+    ids=["one", "endless"],
+)
+def test_a_view_in_the_place_of_the_table_is_not_read(tmp_path, view):
+    path = tmp_path / "responses.db"
+    bounds = Bounds(responses=10, bytes=10_000, age=100.0)
+    responses = Written(path, bounds)
+    responses.put(stored("a"), CONVERSATION)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("DROP TABLE responses")
+        database.execute(f"CREATE VIEW responses AS {view}")
+    for read in (responses.find, responses.conversation):
+        with pytest.raises(StoreUnavailable):
+            read("a", "a")
+    with pytest.raises(InvalidOption, match=r"responses\.file"):
+        SqliteStore(path, bounds)
+
+
+def test_a_trigger_of_another_program_is_not_run(tmp_path):
+    path = tmp_path / "responses.db"
+    bounds = Bounds(responses=10, bytes=10_000, age=100.0)
+    responses = Written(path, bounds)
+    responses.put(stored("a"), CONVERSATION)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("CREATE TRIGGER t AFTER INSERT ON responses BEGIN DELETE FROM responses; END")
+    SqliteStore.put(responses, stored("b"), CONVERSATION)
+    assert not responses.flush(0.5)
+    assert responses.find("b", "a") == stored("b")  # it stays in memory
+    assert responses.find("a", "a") == stored("a")
+
+
+def test_a_table_of_another_program_is_left_alone(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE responses (number TEXT, id TEXT)")
+    with pytest.raises(InvalidOption, match="another table"):
+        SqliteStore(tmp_path / "other.db", Bounds(responses=1, bytes=1, age=1))
+
+
+def test_a_response_that_is_too_large_for_the_file_does_not_stop_others(tmp_path, caplog):
+    responses = Written(tmp_path / "responses.db", Bounds(responses=10, bytes=100_000, age=100.0))
+    responses.put(stored("a"), [Message(role="user", content="\x01" * 40_000)])  # six bytes each as JSON
+    responses.put(stored("b"), CONVERSATION)
+    assert rows(tmp_path / "responses.db") == ["b"]
+    assert "response a is not stored" in caplog.text
+
+
+@pytest.mark.parametrize("bounds", [{"responses": 20}, {"bytes": 20 * stored_size(stored("a"), CONVERSATION)}])
+def test_a_file_with_far_more_than_its_new_bounds_is_opened_at_once(tmp_path, bounds):
+    path = tmp_path / "responses.db"
+    Written(path, Bounds(responses=10**6, bytes=1 << 30, age=100.0)).put(stored("a"), CONVERSATION)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(
+            "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30000) "
+            "INSERT INTO responses SELECT NULL, 'r' || i, owner, stored, size, body, input_items, conversation, '' "
+            "FROM n, responses"
+        )
+    began = time.monotonic()
+    SqliteStore(path, Bounds(**{"responses": 10**6, "bytes": 1 << 30, "age": 100.0} | bounds))
+    assert time.monotonic() - began < 5
+    assert rows(path) == [f"r{i}" for i in range(29981, 30001)]
 
 
 _IDS = st.lists(st.text(max_size=3), max_size=9)

@@ -37,7 +37,10 @@ def encode_items(items: Iterable[dict[str, Any]]) -> bytes:
 
 
 def page(lines: bytes, *, descending: bool, limit: int, after: str | None) -> Page:
-    """Return up to `limit` items, from the one after that with the id `after` on, or none if there is no such item."""
+    """Return up to `limit` items, from the one after that with the id `after` on, or none if there is no such item.
+
+    Raises an error of msgspec for one that is not an object with an id.
+    """
     begin, end = 0, len(lines)
     if after is not None:
         at = _find(lines, after, last=descending)
@@ -49,6 +52,7 @@ def page(lines: bytes, *, descending: bool, limit: int, after: str | None) -> Pa
     for item in more:
         if len(found) == limit:
             return Page(found, True)
+        _id(item)
         found.append(item)
     return Page(found, False)
 

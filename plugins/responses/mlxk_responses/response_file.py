@@ -1,4 +1,4 @@
-"""The SQLite file of stored responses: its tables, its versions, and what is dropped from it."""
+"""The SQLite file of stored responses: its table, its versions, and what is dropped from it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from mlxk_core.api import Message
 from mlxk_core.api.errors import InvalidOption
-from mlxk_responses.item_pages import encode_items
+from mlxk_responses.conversation_lines import encode_conversation
 from mlxk_responses.row_ages import RowAges
 from mlxk_responses.store import Bounds, StoredResponse
+from mlxk_responses.surplus_rows import surplus
+from mlxk_responses.untrusted_sqlite import LimitedConnection
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -32,13 +31,24 @@ CREATE TABLE IF NOT EXISTS responses (
     client TEXT NOT NULL DEFAULT ''
 )
 """
-_VERSION = 2
-"""2: input items as JSON lines, 1: as an array."""
+_COLUMNS = frozenset({
+    "number INTEGER", "id TEXT", "owner TEXT", "stored REAL", "size INTEGER", "body BLOB", "input_items BLOB",
+    "conversation BLOB", "client TEXT",
+})  # fmt: skip
+_VERSION = 3
+"""3: conversations as JSON lines, 2: as an array, which can still be read; 1: input items as an array, too."""
 _BUSY_SECONDS = 10.0
 _READ_SECONDS = 2.0
 """A reader waits on a worker of the server, for a writer of another process that was stopped; for as long after that,
 others do not wait."""
+_WRITE_SECONDS = 60.0
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_TOO_SLOW = (*_BUSY, sqlite3.SQLITE_INTERRUPT)
+_LARGEST_ROW = 64 << 20
+_SMALLEST_LIMIT = 1 << 16
+"""Bytes; the statements of the schema are rows too."""
+_MOST_SURPLUS = 1000
+"""Rows beyond their number that are looked at, to drop those of the client that has most."""
 
 
 class FileBusy(Exception):
@@ -57,6 +67,7 @@ class ResponseFile:
     ) -> None:
         self._path = path
         self._bounds = bounds
+        self._largest_row = min(_LARGEST_ROW, max(bounds.bytes, _SMALLEST_LIMIT))
         self._clock = clock
         self._monotonic = monotonic
         self._ages = RowAges(bounds.age)
@@ -66,11 +77,11 @@ class ResponseFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._identity = _identity(path)
-            self._database = self._open(_BUSY_SECONDS)
+            self._database = self._open(_BUSY_SECONDS, _WRITE_SECONDS)
             self._database.execute("PRAGMA journal_mode=TRUNCATE")  # WAL maps a file: another's truncation ends us
             self._prepare()
             self._expire()
-            self._reader = self._open(_READ_SECONDS)  # with one connection readers would wait for writes
+            self._reader = self._open(_READ_SECONDS, _READ_SECONDS)  # with one connection readers would wait for writes
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last of a damaged schema
             if getattr(error, "sqlite_errorcode", None) in _BUSY:
                 raise FileBusy(str(error)) from error
@@ -88,7 +99,8 @@ class ResponseFile:
                     connection.close()
 
     def read(self, columns: str, id: str, owner: str) -> tuple[bytes, ...] | None:
-        """Return the columns of a response of that owner. Raises `sqlite3.Error`."""
+        """Return the columns of a response of that owner. Raises `sqlite3.Error`, of which `sqlite3.DataError` is for a
+        row that mlxk does not write, such as one of more than 64 MiB."""
         if self._monotonic() < self._busy_until or not self._reading.acquire(timeout=_READ_SECONDS):
             raise sqlite3.OperationalError("others wait for it")
         try:
@@ -99,7 +111,7 @@ class ResponseFile:
                 (id, owner, self._clock() - self._bounds.age),
             ).fetchone()
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) in _BUSY:
+            if getattr(error, "sqlite_errorcode", None) in _TOO_SLOW:
                 self._busy_until = self._monotonic() + _READ_SECONDS
             raise
         finally:
@@ -114,8 +126,11 @@ class ResponseFile:
 
     def write(self, response: StoredResponse, conversation: Sequence[Message], size: int) -> None:
         """Store `response`, which has `size` bytes with its conversation, and drop what is out of bounds. Raises
-        `sqlite3.Error`."""
-        encoded = msgspec.json.encode(list(conversation))
+        `sqlite3.Error`, of which `sqlite3.DataError` is for one that is too large for a row."""
+        encoded = encode_conversation(conversation)
+        length = len(response.body) + len(response.input_items) + len(encoded)
+        if length > self._largest_row - _SMALLEST_LIMIT // 2:
+            raise sqlite3.DataError(f"it has {length:,} bytes (at most about {self._largest_row:,})")
         self._database.execute(
             "INSERT OR REPLACE INTO responses (id, owner, stored, size, body, input_items, conversation, client) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -132,9 +147,12 @@ class ResponseFile:
         )
         self._expire()
 
-    def _open(self, seconds: float) -> sqlite3.Connection:
-        """Open the file. A statement waits for other processes for so many seconds."""
-        database = sqlite3.connect(self._path, timeout=seconds, check_same_thread=False, isolation_level=None)
+    def _open(self, busy_seconds: float, seconds: float) -> LimitedConnection:
+        """Open the file. A statement waits for other processes for `busy_seconds`, and runs for `seconds`."""
+        database = sqlite3.connect(
+            self._path, timeout=busy_seconds, check_same_thread=False, isolation_level=None, factory=LimitedConnection
+        )
+        database.limit(longest_value=self._largest_row, seconds=seconds)
         database.execute("PRAGMA synchronous=NORMAL")
         return database
 
@@ -147,26 +165,18 @@ class ResponseFile:
                 raise InvalidOption("responses.file", f"`{self._path}` was written by a newer mlxk (version {version})")
             self._database.execute(_TABLE)
             if version == 1:
-                self._rewrite_items()
+                self._database.execute("DELETE FROM responses")
             if "client" not in [column[1] for column in self._database.execute("PRAGMA table_info(responses)")]:
                 self._database.execute("ALTER TABLE responses ADD COLUMN client TEXT NOT NULL DEFAULT ''")
+            table = self._database.execute("SELECT name, type FROM pragma_table_info('responses')").fetchmany(100)
+            if missing := _COLUMNS - {f"{name} {type}" for name, type in table}:
+                raise InvalidOption("responses.file", f"`{self._path}` has another table: no {', '.join(missing)}")
             self._database.execute(f"PRAGMA user_version={_VERSION}")
             self._database.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # it may be over already
                 self._database.execute("ROLLBACK")
             raise
-
-    def _rewrite_items(self) -> None:
-        """Bring the input items of version 1 into the form of version 2. Responses without such items are deleted."""
-        for [number] in self._database.execute("SELECT number FROM responses").fetchall():
-            [items] = self._database.execute("SELECT input_items FROM responses WHERE number = ?", (number,)).fetchone()
-            try:
-                lines = encode_items(msgspec.json.decode(items, type=list[dict[str, Any]]))
-            except (TypeError, msgspec.MsgspecError):
-                self._database.execute("DELETE FROM responses WHERE number = ?", (number,))
-            else:
-                self._database.execute("UPDATE responses SET input_items = ? WHERE number = ?", (lines, number))
 
     def _expire(self) -> None:
         """Drop what is too old, then the oldest of the client that has most until the rest is within the bounds.
@@ -178,12 +188,22 @@ class ResponseFile:
         [last_row] = self._database.execute("SELECT MAX(number) FROM responses").fetchone()
         self._ages.seen(last_row or 0, now)
         self._database.execute("DELETE FROM responses WHERE number <= ?", (self._ages.last_expired(now),))
-        for held, most in (("COUNT(*)", self._bounds.responses), ("SUM(size)", self._bounds.bytes)):
-            while (self._database.execute(f"SELECT {held} FROM responses").fetchone()[0] or 0) > most:
-                self._database.execute(
-                    "DELETE FROM responses WHERE number = "
-                    f"(SELECT MIN(number) FROM responses GROUP BY client ORDER BY {held} DESC LIMIT 1)"
-                )
+        self._database.execute(
+            "DELETE FROM responses WHERE number <= "
+            "(SELECT number FROM responses ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (self._bounds.responses + _MOST_SURPLUS,),
+        )
+        [count, size] = self._database.execute("SELECT COUNT(*), TOTAL(size) FROM responses").fetchone()
+        if count > self._bounds.responses or size > self._bounds.bytes:
+            rows = self._database.execute(
+                "SELECT number, CAST(substr(client, 1, 64) AS TEXT), MAX(CAST(size AS INTEGER), 0) FROM responses "
+                "ORDER BY number"
+            )
+            dropped = surplus(rows, self._bounds)
+            for begin in range(0, len(dropped), _MOST_SURPLUS):
+                part = dropped[begin : begin + _MOST_SURPLUS]
+                marks = ",".join("?" * len(part))
+                self._database.execute(f"DELETE FROM responses WHERE number IN ({marks})", part)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from mlxk_protocol.errors import Unsupported
 from mlxk_protocol.ids import new_id
 from mlxk_protocol.sampling import request_sampling
 from mlxk_responses.background import Run, Runs
+from mlxk_responses.damaged_responses import raise_damaged
 from mlxk_responses.encoder import ResponsesEncoder
 from mlxk_responses.item_pages import page
 from mlxk_responses.items import stored, to_messages
@@ -228,7 +229,9 @@ class Cancel:
         run = self._runs.find(id, owner)
         if run is None:
             body = get(self._store, id, owner, param="response_id").body
-            if not decoder_of(_Background).decode(body).background:
+            with raise_damaged():
+                background = decoder_of(_Background).decode(body).background
+            if not background:
                 raise InvalidOption(
                     "response_id", "only background responses can be cancelled; close the connection instead"
                 )
@@ -282,7 +285,8 @@ class InputItems:
             raise InvalidOption("order", f"`{order}` is unknown; use asc or desc")
         limit = req.get_param_as_int("limit", min_value=1, max_value=100) or 20
         items = get(self._store, id, _owner(req), param="response_id").input_items
-        found = page(items, descending=order == "desc", limit=limit, after=req.get_param("after"))
+        with raise_damaged():
+            found = page(items, descending=order == "desc", limit=limit, after=req.get_param("after"))
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(
             {

@@ -17,20 +17,16 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from mlxk_core.api import Message
-from mlxk_core.api.errors import InvalidOption, Kind, MlxkError
+from mlxk_core.api.errors import InvalidOption
 from mlxk_protocol.decoders import decoder_of
+from mlxk_responses.conversation_lines import InvalidConversation, decode_conversation
+from mlxk_responses.damaged_responses import NOT_JSON, StoreUnavailable, damaged_response
 from mlxk_responses.response_file import FileBusy, ResponseFile
 from mlxk_responses.store import Bounds, StoredResponse, stored_size
 
 _LOGGER = logging.getLogger("mlxk.responses")
 _RETRY_SECONDS = 5.0
 _FLUSH_SECONDS = 2.0
-
-
-class StoreUnavailable(MlxkError):
-    """The file of stored responses cannot be read."""
-
-    kind = Kind("store_unavailable", 1, 503)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,10 @@ class _Pending:
     response: StoredResponse | None
     conversation: Sequence[Message] = ()
     size: int = 0
+
+
+class _Body(msgspec.Struct):
+    id: str
 
 
 class _Conversation(list[Message]):
@@ -93,22 +93,26 @@ class SqliteStore:
             return found if found is not None and found.owner == owner else None
         with self._readable() as file:
             row = file.read("body, input_items", id, owner)
-        return StoredResponse(id=id, owner=owner, body=row[0], input_items=row[1]) if row is not None else None
+            if row is None:
+                return None
+            body, items = row
+            if decoder_of(_Body).decode(body).id != id:
+                raise sqlite3.DataError("a stored response has another id")
+        return StoredResponse(id=id, owner=owner, body=body, input_items=items)
 
     def conversation(self, id: str, owner: str, /) -> Sequence[Message] | None:
         pending = self._find_pending(id)
         if pending is not None:
             found = pending.response
             return pending.conversation if found is not None and found.owner == owner else None
-        with self._readable() as file:
+        with self._readable() as file, self._decoding:  # one at a time is in memory as text
             row = file.read("conversation", id, owner)
             if row is None:
                 return None
-            with self._decoding:
-                shared = self._conversations.get(id)
-                if shared is None:
-                    shared = self._conversations[id] = _Conversation(decoder_of(list[Message]).decode(row[0]))
-                return shared
+            shared = self._conversations.get(id)
+            if shared is None:
+                shared = self._conversations[id] = _Conversation(decode_conversation(row[0]))
+            return shared
 
     def delete(self, id: str, owner: str, /) -> bool:
         if self.find(id, owner) is None:
@@ -132,7 +136,10 @@ class SqliteStore:
             if self._file is None:
                 raise sqlite3.OperationalError("it is not open")
             yield self._file
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except (sqlite3.DataError, InvalidConversation, *NOT_JSON) as error:
+            self._report("read", error)
+            raise damaged_response() from error
+        except sqlite3.Error as error:
             self._report("read", error)
             raise StoreUnavailable("Stored responses cannot be read. Send the whole conversation instead.") from error
 
@@ -176,6 +183,8 @@ class SqliteStore:
             id, pending = first
             try:
                 _write(file, id, pending)
+            except sqlite3.DataError as error:
+                _LOGGER.warning("response %s is not stored: %s", id, error)
             except sqlite3.Error as error:
                 self._report("written", error)
                 time.sleep(_RETRY_SECONDS)
