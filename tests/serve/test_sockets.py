@@ -353,6 +353,31 @@ def test_pipelined_requests_end_when_others_need_the_place(loop, kit, slow):
             assert served.read(other).endswith(b"hello")
 
 
+def test_pipelined_requests_whose_responses_are_not_read_hold_no_thread(loop):
+    size = 8 << 20
+
+    def large(environ, start_response):
+        body = bytes(size) if environ["PATH_INFO"] == "/large" else b"hello"
+        start_response("200 OK", [("content-length", str(len(body)))])
+        return [body]
+
+    served = loop(large, threads=1)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(served.connect()) for _ in range(3)]
+        for sock in socks:
+            sock.sendall(REQUEST.replace(b"/", b"/large", 1).replace(b"Connection: close\r\n", b"") + REQUEST)
+        while len(served.paths) < 2 * len(socks):
+            served.http.turn(0.01)
+        settle(served, len(socks))
+        with served.connect() as other:
+            other.sendall(REQUEST)
+            assert served.read(other).endswith(b"hello")
+        for sock in socks:
+            received = served.read(sock)
+            assert received.count(b"\0") == size
+            assert received.endswith(b"hello")
+
+
 def test_probes_are_received_before_the_other_requests_of_new_connections(loop):
     served = loop(hello)
     with contextlib.ExitStack() as stack:

@@ -39,7 +39,10 @@ class Dispatcher:
         self._errors = _started(_ERROR_THREADS)
 
     def add_task(self, task: Any) -> None:
-        """Run the first request of `task`, a connection."""
+        """Run the first request of `task`, a connection, when its client has read enough of the responses before."""
+        if task.congested:
+            task.on_room(lambda: self.add_task(task))
+            return
         if task.keep():
             return
         request = task.requests[0]

@@ -35,6 +35,7 @@ class SendingChannel(HTTPChannel):
         self._recorded: bytearray | None = None
         self._room_lock = threading.Lock()
         self._on_room: Callable[[], None] | None = None
+        self._writes = False
         super().__init__(server, sock, addr, adj, map=map)
 
     @property
@@ -104,10 +105,19 @@ class SendingChannel(HTTPChannel):
                 len(data) >= _COUNTED or self.total_outbufs_len + len(data) >= self.adj.outbuf_high_watermark
             ):
                 data = self._buffer(data)
+            self._writes = True
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
             _NOT_STORED.log(not_stored("a response that is not read yet", error))
             raise ClientDisconnected from error
+        finally:
+            self._writes = False
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait until the client has read enough, to write more. After a response waitress would also wait here, on the
+        thread that wrote it, before the next request of the connection: that one waits without a thread."""
+        if self._writes:
+            super()._flush_outbufs_below_high_watermark()
 
     def _buffer(self, data: bytes) -> UnsentBuffer:
         share = Share(self._unsent)
