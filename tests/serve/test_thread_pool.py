@@ -80,6 +80,29 @@ def test_a_client_with_much_work_leaves_threads_to_others():
     pool.stop()
 
 
+def test_two_clients_with_much_work_leave_threads_to_others():
+    pool, go, began = ThreadPool("test", 8), threading.Event(), threading.Semaphore(0)
+
+    def work():
+        began.release()
+        go.wait(180)
+
+    for client, threads in (("one", 4), ("two", 2)):
+        for _ in range(20):
+            pool.submit(work, client)
+        for _ in range(threads):
+            assert began.acquire(timeout=180)
+    for client in ("three", "four"):
+        other = threading.Event()
+        pool.submit(other.set, client)
+        assert other.wait(180)
+    assert not began.acquire(blocking=False)
+    go.set()
+    for _ in range(34):
+        assert began.acquire(timeout=180)
+    pool.stop()
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/v1/models"])
 def test_requests_without_free_threads_are_answered(serve, engine, limit, path):
     client = serve().client

@@ -17,16 +17,15 @@ _IDLE_SECONDS = 10.0
 class ThreadPool:
     """Runs functions on up to `limit` daemon threads; in `turns` if there are any.
 
-    The clients have their turns, and one of them has half of the threads at most: what it sends may take long. The
-    first thread is started at once and stays, so that work is done when the system has no thread left. The others are
-    started on demand.
+    The clients have their turns, and none of them has more threads than are left for others: what it sends may take
+    long. A client that is alone has half of them, each of two a third. The first thread is started at once and stays,
+    so that work is done when the system has no thread left. The others are started on demand.
     """
 
     def __init__(self, name: str, limit: int, turns: Turns | None = None) -> None:
         self._name = name
         self._turn = turns.of_work if turns is not None else nullcontext
         self._limit = limit
-        self._most_of_client = max(1, limit // 2)
         self._lock = threading.Condition()
         self._work = ClientQueues[str, Callable[[], None]]()
         self._running = Counter[str]()
@@ -79,12 +78,15 @@ class ThreadPool:
                     idle = not self._lock.wait(_IDLE_SECONDS if self._threads > 1 else None)
                 work = self._work.take(client)
                 self._running[client] += 1
+                if self._next_client() is not None:
+                    self._lock.notify()
                 return client, work
             finally:
                 self._idle -= 1
 
     def _next_client(self) -> str | None:
-        return next((c for c in self._work if not c or self._running[c] < self._most_of_client), None)
+        free = self._limit - self._running.total()
+        return next((client for client in self._work if not client or self._running[client] < free), None)
 
     def _leave(self, client: str) -> None:
         with self._lock:
