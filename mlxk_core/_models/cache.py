@@ -25,7 +25,9 @@ _LONGEST_REF = 256  # bytes; a commit and a line end take 41
 _MOST_REFS = 1000
 """Of a repository; there is one for each branch, tag and pull request that was downloaded by its name."""
 _MOST_REPOSITORIES = 10_000
-"""Models in the cache; each request looks at the folder of each one."""
+"""Models in the cache that are listed; each list looks at the folder of each one."""
+_MOST_COMPARED = 100_000
+"""Names of folders in the cache that are compared with one; 50 ms."""
 _MOST_SNAPSHOTS = 1000
 """Of a repository; there is one for each time it was downloaded after a change."""
 _LOOKED_AT = 100
@@ -153,6 +155,31 @@ def cached_repositories() -> list[Repository]:
     return sorted(
         (Repository(name, Path(entry.path)) for name, entry in found if name), key=lambda repository: repository.name
     )
+
+
+def cached_repository(name: str) -> Repository | None:
+    """Return the model repository of exactly that name, None if there is none. The cache may have any number of others,
+    which are not looked at."""
+    folder = _PREFIX + name.replace("/", "--", 1)
+    if repository_name(folder) != name or "/" in folder:
+        return None
+    try:
+        path = check_hub_cache() / folder
+    except NoHomeFolder:
+        return None
+    return Repository(name, path) if is_folder(path) and _is_spelled_so(path) else None
+
+
+def _is_spelled_so(path: Path) -> bool:
+    """Return whether an existing path is listed under its very name: a file system may take others for the same."""
+    if path.name.isascii() and not path_exists(path.with_name(path.name.swapcase())):
+        return True
+    try:
+        with os.scandir(path.parent) as entries:
+            return any(entry.name == path.name for entry in islice(entries, _MOST_COMPARED))
+    except OSError as error:
+        raise_system_limit(error)
+        return False
 
 
 def _entries(path: Path, most: int) -> list[os.DirEntry[str]]:

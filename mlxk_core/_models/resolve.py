@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mlxk_core._errors import AmbiguousModel, ModelError, ModelNotFound
 from mlxk_core._host.specs import BackendSpec, CommandSpec, ModelSource, ModelSourceSpec, Verdict
-from mlxk_core._models.cache import cached_repositories, unreadable_cache
+from mlxk_core._models.cache import Repository, cached_repositories, cached_repository, unreadable_cache
 from mlxk_core._models.local_paths import is_model_folder, model_at
 from mlxk_core._models.model import Model
 from mlxk_core._models.offers import Offer, listed_as, narrow, only_one, readings_of, with_origin
@@ -70,7 +70,7 @@ class Resolver:
         return self._with_settings(self._find(without_hub(self._host.settings.expand(reference.strip()))))
 
     def _find(self, text: str) -> Model:
-        offers = self._offers()
+        offers = self._offers(cached_repositories(), _repositories_named(text))
         if exact := with_origin(text, offers):
             return exact[0].model(exact[1])
         whole = [offer for offer in offers if offer.name == text]
@@ -97,7 +97,7 @@ class Resolver:
         return None if found is None else variant_to_run(self._with_settings(found), self._host.verdicts)
 
     def _exact(self, name: str) -> Model | None:
-        offers = self._offers()
+        offers = self._offers(_repositories_named(name))
         if found := with_origin(name, offers):
             return found[0].model(found[1])
         parsed = NameReference(name)
@@ -127,7 +127,7 @@ class Resolver:
         """Return every model, sorted by name: of each repository the revision its bare name means, and what sources
         offer. A revision without files has none; a damaged model never raises here."""
         found = []
-        for offer in self._offers():
+        for offer in self._offers(cached_repositories()):
             if offer.repository and (commit := offer.repository.main()):
                 found.append(snapshot_at(offer.repository, commit))
             elif offer.source:
@@ -139,7 +139,7 @@ class Resolver:
 
     def names(self) -> list[str]:
         """Return the name of every model, sorted. Reads no model and no settings."""
-        return sorted({offer.name for offer in self._offers()}, key=natural_key)
+        return sorted({offer.name for offer in self._offers(cached_repositories())}, key=natural_key)
 
     def unfinished(self) -> list[Model]:
         """Return the repositories that have nothing but partial downloads, as models without files, and those that
@@ -154,14 +154,24 @@ class Resolver:
                 found.append(Model(name=each.name, path=each.snapshot(each.main() or "none"), origin="hub"))
         return found
 
-    def _offers(self) -> list[Offer]:
-        stored = [Offer(each.name, _HUB, repository=each) for each in cached_repositories() if each.has_snapshots()]
+    def _offers(self, *repositories: Sequence[Repository]) -> list[Offer]:
+        """Return the offers of `repositories`, each one once, and of all sources."""
+        named = {each.name: each for group in repositories for each in group}
+        stored = [Offer(name, _HUB, repository=each) for name, each in named.items() if each.has_snapshots()]
         offered = [
             Offer(name, spec.name, source=source)
             for spec, source in self._host.model_sources()
             for name in dict.fromkeys(source.names())
         ]
         return stored + offered
+
+
+def _repositories_named(text: str) -> list[Repository]:
+    """Return the repositories whose full names `text` may have, with and without an origin before it."""
+    rest = text.partition(":")[2]
+    names = dict.fromkeys([text, parse_name(text).name, rest, parse_name(rest).name])
+    found = (cached_repository(each) for name in names if name for each in dict.fromkeys([name, full_name(name)]))
+    return [each for each in found if each is not None]
 
 
 def _denied(name: str) -> Path | None:

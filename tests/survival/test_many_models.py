@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
 
 import pytest
 
+from mlxk_core.api.models import hub_cache
 from mlxk_testing.tiny_models import in_hub_cache, random_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -46,3 +48,15 @@ def test_survives_what_it_reads_of_many_models(real, kit):
         for number in range(1, MODELS):
             assert real.client.get(f"/v1/models/tiny/header{number}").status == 200
         assert real.memory - before < 400 * MEGABYTE
+
+
+def test_survives_names_of_no_model_in_a_cache_of_thousands(real, kit):
+    """Each waited until the files of all models were looked at, a minute for 10,000 of them."""
+    for number in range(4000):
+        (hub_cache() / f"models--tiny--{number}").symlink_to("models--tiny--random")
+    with kit.Watch(real):
+        for name in ("nobody", "tiny/nobody", "tiny/random1", "org/3:Q4", "17"):
+            began = time.monotonic()
+            found = real.client.get(f"/v1/models/{name}").status
+            assert time.monotonic() - began < 5
+            assert found == (200 if name == "17" else 404)

@@ -126,6 +126,9 @@ class Catalog:
         self._listing = threading.Lock()
         self._listed: list[tuple[str, Model, ExaminedModel]] = []
         self._listed_at = float("-inf")
+        self._naming = threading.Lock()
+        self._known: list[str] = []
+        self._known_at = float("-inf")
         self._variants = FileIdentityCache(self._runnable_variants)
 
     def pin(self, reference: str) -> Model:
@@ -251,7 +254,7 @@ class Catalog:
     def _hint(self, name: str) -> str:
         """Return what to do about an unknown name: the name it may mean, else where the names are."""
         names = [
-            *(known for known, _, _ in self._recently_listed()),
+            *self._known_names(),
             *(alias for alias in self._aliases if "*" not in alias),
         ]
         at_ollama = name.replace(":", "-")  # qwen3:0.6b
@@ -264,11 +267,31 @@ class Catalog:
         return f"Did you mean `{parts[0]}`?" if len(parts) == 1 else "`GET /v1/models` lists the available models."
 
     def _with_owner(self, name: str) -> Model | None:
+        base, separator, variant = name.partition(":")
+        possible = [full for full in self._known_names() if full.rpartition("/")[2] in (name, base)]
+        if not possible:
+            return None
+        if len(possible) == 1:
+            [full] = possible
+            return self._exact(full if full.endswith(f"/{name}") else full + separator + variant)
         owned = [model for full, model, _ in self._recently_listed() if full.rpartition("/")[2] == name]
         return owned[0] if len(owned) == 1 else None
 
+    def _known_names(self) -> list[str]:
+        """Return the names of all models, also of those that cannot be run: clients may send any number of unknown
+        names, and a look at the files of thousands of models takes minutes."""
+        if not self._naming.acquire(blocking=not self._known):
+            return self._known
+        try:
+            if time.monotonic() - self._known_at >= _FRESH_SECONDS:
+                self._known = [name for name in [*self._resolver.names(), *self._pinned] if _is_text(name)]
+                self._known_at = time.monotonic()
+            return self._known
+        finally:
+            self._naming.release()
+
     def _recently_listed(self) -> list[tuple[str, Model, ExaminedModel]]:
-        """Return `_list`, or what it returned within the last second: clients may send any number of unknown names."""
+        """Return `_list`, or what it returned within the last second."""
         return self._listed if time.monotonic() - self._listed_at < _FRESH_SECONDS else self._list()
 
     def _retire_deleted(self) -> None:

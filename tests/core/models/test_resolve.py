@@ -31,6 +31,21 @@ def test_an_exact_name_beats_the_longer_ones_that_contain_it(hub, resolver):
     assert resolver.resolve("Llama").name == "mlx-community/llama"
 
 
+def test_a_full_name_is_found_among_any_number_of_models(hub, resolver, tmp_path):
+    """Each request for a model looked at all of them, 100 s for 100,000 links, and the last were not found."""
+    hub("org/name")
+    numbers = range(11_000)
+    for number in numbers:
+        (tmp_path / "hub" / f"models--org--{number}").symlink_to("models--org--name")
+        (tmp_path / "hub" / f"models--mlx-community--{number}").symlink_to("models--org--name")
+    assert all(resolver.exact(f"org/{number}").name == f"org/{number}" for number in numbers)
+    assert all(resolver.exact(f"{number}@main").name == f"mlx-community/{number}" for number in numbers[::100])
+    assert all(resolver.exact(f"hub:org/{number}").name == f"org/{number}" for number in numbers[::100])
+    assert all(resolver.find(f"org/{number}").name == f"org/{number}" for number in numbers[::2000])
+    for name in ("ORG/1", "org--1", "org/1/", "models--org--1", "org/../org/1", "..", "org/x", "\0"):
+        assert resolver.exact(name) is None
+
+
 def test_a_part_of_a_name_is_enough_when_it_fits_one(hub, resolver):
     hub("org/Qwen3-0.6B-4bit")
     hub("org/Llama-3.2-1B")
