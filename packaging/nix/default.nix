@@ -36,7 +36,7 @@ let
   mlxk_serve = plugin "serve" [ mlxk_protocol falcon waitress msgspec prometheus-client click ];
   mlxk_service = plugin "service" [ click msgspec rich ];
   mlxk_smollm2 = plugin "smollm2" [ ];
-  mlxk_structured = plugin "structured" [ llguidance ];
+  mlxk_structured = plugin "structured" [ llguidance numpy ];
 in
 python.pkgs.toPythonApplication (distribution "mlxk" (root + "/mlxk") [
   core

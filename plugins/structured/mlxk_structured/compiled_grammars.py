@@ -12,6 +12,7 @@ from typing import Any
 from mlxk_core.api.backends import Tokenizer
 from mlxk_structured.lark import Grammar
 from mlxk_structured.matcher import LexerMemory, StepTime
+from mlxk_structured.token_order import TokenOrder
 
 GrammarKey = tuple[tuple[frozenset[int], frozenset[int]], str]
 """A vocabulary of the model, and the fingerprint of a grammar."""
@@ -24,9 +25,11 @@ _STEP_TIMES = 1024
 
 @dataclass(slots=True)
 class CompiledGrammar:
-    """A grammar compiled for one model. `compiled` is what it takes in bytes before a row uses it."""
+    """A grammar compiled for one model. `order` has llguidance's numbers of the model's tokens, `compiled` is what it
+    takes in bytes before a row uses it."""
 
     matcher: Any
+    order: TokenOrder
     written: Grammar
     compiled: int
     lexer: LexerMemory

@@ -99,7 +99,7 @@ class Compiler:
                     found = self._compiled.find(vocabulary.tokenizer, key)
                     compiled = found or self._compile(key, grammar, vocabulary)
         share = ParserShare(self._parsers)
-        matcher = Matcher(compiled.matcher.deep_copy(), compiled.steps, compiled.lexer, share)
+        matcher = Matcher(compiled.matcher.deep_copy(), compiled.order, compiled.steps, compiled.lexer, share)
         if not compiled.written.distinct:
             return matcher
         return self._distinct(matcher, grammar, compiled, share, self._texts(vocabulary, waiting))
@@ -114,14 +114,16 @@ class Compiler:
 
     def _compile(self, key: GrammarKey, grammar: Part, vocabulary: Vocabulary) -> CompiledGrammar:
         written = lark(grammar, vocabulary.markers)
-        matcher = checks.compiled(self._tokenizers.get(vocabulary), written.text)
+        tokens = self._tokenizers.get(vocabulary)
+        matcher = checks.compiled(tokens.tokenizer, written.text)
         lexer = LexerMemory(self._compiled.shrink)
         begun = time.thread_time()
         checks.find_first(matcher)
         lexer.add(time.thread_time() - begun)
         if matcher.is_error():
             raise error_of(grammar, matcher.get_error())
-        compiled = CompiledGrammar(matcher, written, self._memory(grammar), lexer, self._compiled.steps(key))
+        memory, steps = self._memory(grammar), self._compiled.steps(key)
+        compiled = CompiledGrammar(matcher, tokens.order, written, memory, lexer, steps)
         self._compiled.add(vocabulary.tokenizer, key, compiled)
         return compiled
 

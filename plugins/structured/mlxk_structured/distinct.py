@@ -7,7 +7,6 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from heapq import merge
 from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
@@ -16,10 +15,9 @@ from mlxk_structured.json_scan import Frame, Repeated, Scanner, Walk
 from mlxk_structured.matcher import StepTime
 from mlxk_structured.parser_memory import ParserShare
 from mlxk_structured.repetition_search import Search, Shadow
+from mlxk_structured.token_order import in_order
 
 _MOST_SCANNERS = 64
-_SORTED = 1 << 16
-"""Tokens that are sorted in one call, with the interpreter locked."""
 _MASK_SECONDS = 0.01
 """What a mask may take more than a step of a grammar: with 200,000 tokens and free text it takes as long."""
 _MOST_PLACES = 2048
@@ -37,16 +35,11 @@ class TokenTexts:
         markers = {token: text.encode() for text, token in vocabulary.markers.items()}
         self.texts = [markers.get(token) or tokenizer.piece(token) or b"" for token in range(tokenizer.vocab_size)]
         self._text = self.texts.__getitem__
-        self._sorted = array("I", self._in_order())
+        self._sorted = array("I", in_order(self.texts, range(len(self.texts))))
         """All tokens by their text. A list for each text would be objects that collections of garbage visit."""
         self.longest = max(map(len, self.texts), default=0)
         self.crossing = self._those(lambda text: bool(_TWO_ENDS.search(text) or _NEXT_ITEM.search(text)))
         self.quoting = self._those(lambda text: b'"' in text)
-
-    def _in_order(self) -> Iterator[int]:
-        count = len(self.texts)
-        parts = (range(start, min(start + _SORTED, count)) for start in range(0, count, _SORTED))
-        return merge(*(sorted(part, key=self._text) for part in parts), key=self._text)
 
     def _those(self, wanted: Callable[[bytes], bool]) -> int:
         """The tokens whose text is `wanted`, one bit each."""

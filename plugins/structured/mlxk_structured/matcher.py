@@ -8,6 +8,7 @@ from typing import Any
 
 from mlxk_core.api.errors import ConstraintFailure
 from mlxk_structured.parser_memory import ParserShare
+from mlxk_structured.token_order import TokenOrder
 
 STEP_SECONDS = 0.005
 """CPU time of a step, on average: the rows of all requests wait for it. Ordinary grammars take a tenth of it."""
@@ -61,10 +62,13 @@ class LexerMemory:
 
 
 class Matcher:
-    """`TokenConstraint` on one llguidance matcher."""
+    """`TokenConstraint` on one llguidance matcher, whose numbers of the model's tokens are those of `order`."""
 
-    def __init__(self, matcher: Any, steps: StepTime, lexer: LexerMemory, share: ParserShare) -> None:
+    def __init__(
+        self, matcher: Any, order: TokenOrder, steps: StepTime, lexer: LexerMemory, share: ParserShare
+    ) -> None:
         self._matcher = matcher
+        self._order = order
         self._steps = steps
         self._lexer = lexer
         self._share = share
@@ -79,11 +83,11 @@ class Matcher:
         self._count(time.thread_time() - begun)
         if self._matcher.is_error():
             raise ConstraintFailure(f"The constraint is too complex: {reason_of(self._matcher.get_error())}.")
-        return mask
+        return self._order.translated(mask)
 
     def accept(self, token: int, /) -> None:
         begun = time.thread_time()
-        accepted = self._matcher.consume_token(token)
+        accepted = self._matcher.consume_token(self._order.number(token))
         seconds = time.thread_time() - begun
         self._count(seconds)
         self._share.add(seconds)

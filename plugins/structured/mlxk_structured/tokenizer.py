@@ -15,6 +15,7 @@ import llguidance
 from mlxk_core.api.backends import Tokenizer
 from mlxk_core.api.errors import InvalidConstraint
 from mlxk_core.api.generation import Vocabulary
+from mlxk_structured.token_order import TokenOrder, in_order
 from mlxk_structured.trie_size import longest_that_fit
 
 _LONGEST_TRIED = 64
@@ -23,25 +24,30 @@ _LONGEST_TOKEN = 512
 _MOST_TOKENS, _MOST_BYTES = 300_000, 8 << 20
 """Of a vocabulary. Gemma has 262,144 tokens of 2 MB."""
 _MOST_NODES = 3 << 18
-"""Of the tree of all tokens: the interpreter's lock is held while llguidance makes it, half a second at most. The
-150,000 tokens of Mistral's Tekken have 311,516."""
+"""Of the tree of all tokens: the interpreter's lock is held while llguidance makes it, 0.4 s at most. The 150,000
+tokens of Mistral's Tekken have 311,516, those of Qwen 333,009."""
 
 _PAUSE = 0.05  # seconds
-_ALL_SLICES = 200_000
-"""Tokens up to which masks are quick for strings of limited lengths too: each of these slices takes a fifth of the time
-that all tokens take."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTokens:
+    """A vocabulary as llguidance reads it: an `LLTokenizer`, and its numbers of the model's tokens."""
+
+    tokenizer: Any
+    order: TokenOrder
 
 
 class Tokenizers:
-    """The llguidance tokenizers of loaded models, made once for each (0.8 s with 150,000 tokens)."""
+    """The vocabularies of loaded models, read once for each (1.5 s with 150,000 tokens)."""
 
     def __init__(self) -> None:
         self._made: weakref.WeakKeyDictionary[Tokenizer, dict[Any, Any]] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def get(self, vocabulary: Vocabulary) -> Any:
-        """Return the `LLTokenizer` of `vocabulary`. Raises `InvalidConstraint` if its tokens have no bytes, or if they
-        are too many."""
+    def get(self, vocabulary: Vocabulary) -> ModelTokens:
+        """Return what llguidance made of `vocabulary`. Raises `InvalidConstraint` if its tokens have no bytes, or if
+        they are too many."""
         key = vocabulary_key(vocabulary)
         with self._lock:
             of_model = self._made.setdefault(vocabulary.tokenizer, {})
@@ -50,7 +56,7 @@ class Tokenizers:
                     of_model[key] = _make(vocabulary)
                 except InvalidConstraint as error:
                     of_model[key] = error.with_traceback(None)
-            made = of_model[key]
+            made: ModelTokens | InvalidConstraint = of_model[key]
         if isinstance(made, InvalidConstraint):
             raise made
         return made
@@ -62,8 +68,8 @@ def vocabulary_key(vocabulary: Vocabulary) -> tuple[frozenset[int], frozenset[in
 
 
 class _LLGuidanceTokens:
-    """The tokens in the form that llguidance asks for. Its ids end with one more than the model has: the end of a
-    response of a model without stop tokens."""
+    """The tokens in the form that llguidance asks for, by its own numbers (`order`). They end with one more than the
+    model has: the end of a response of a model without stop tokens."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         tokenizer = vocabulary.tokenizer
@@ -77,11 +83,13 @@ class _LLGuidanceTokens:
         size = sum(map(len, filter(None, pieces)))
         if size > _MOST_BYTES:
             raise InvalidConstraint("constraint", "the tokens of this model are too long for constraints")
+        texts = [piece or b"" for piece in pieces]
         if size > _MOST_NODES:  # answers are written with the shorter ones
-            longest = longest_that_fit([piece for piece in pieces if piece], _MOST_NODES)
-            pieces = [piece if piece and len(piece) <= longest else None for piece in pieces]
+            longest = longest_that_fit(map(texts.__getitem__, in_order(texts, range(len(texts)))), _MOST_NODES)
+            texts = [text if len(text) <= longest else b"" for text in texts]
         self.special_token_ids = sorted({*vocabulary.markers.values(), *vocabulary.stop_tokens, len(pieces)})
-        self.tokens = [piece or b"" for piece in pieces] + [b"<mlxk:end>"]
+        self.order = TokenOrder([*texts, b"<mlxk:end>"], frozenset(self.special_token_ids))
+        self.tokens = self.order.texts
         self.eos_token_id = min(vocabulary.stop_tokens, default=len(pieces))
         self.bos_token_id = None
         self._tokenizer = weakref.ref(tokenizer)  # what is made of this is kept as long as the tokenizer
@@ -96,7 +104,7 @@ class _LLGuidanceTokens:
         if tokenizer is None:
             return self._greedy(data)
         try:
-            tokens = tokenizer.encode(data.decode(), add_special_tokens=False)
+            tokens = [self.order.number(token) for token in tokenizer.encode(data.decode(), add_special_tokens=False)]
         except UnicodeDecodeError:
             return self._greedy(data)
         joined = b"".join(self.tokens[token] for token in tokens)
@@ -121,16 +129,16 @@ def _piece(tokenizer: Tokenizer, token: int) -> bytes | None:
     return None if piece is None or len(piece) > _LONGEST_TOKEN else piece
 
 
-def _make(vocabulary: Vocabulary) -> Any:
+def _make(vocabulary: Vocabulary) -> ModelTokens:
     pieces = _LLGuidanceTokens(vocabulary)
     stops = sorted(vocabulary.stop_tokens) or [pieces.eos_token_id]
-    # In two steps, since each holds the interpreter's lock: 0.6 s with 150,000 tokens.
+    # In two steps, since each holds the interpreter's lock: 0.2 and 0.3 s with 150,000 tokens.
     tokens = llguidance.LLTokenizer(
         llguidance.TokenizerWrapper(pieces), n_vocab=len(pieces.tokens), eos_token=stops, slices=[]
     )
-    slices = llguidance.LLTokenizer.general_slices()
     time.sleep(_PAUSE)  # a request is answered by several turns of other threads
-    return tokens.with_slices(slices if len(pieces.tokens) <= _ALL_SLICES else slices[-1:])
+    _of_spaces, *slices = llguidance.LLTokenizer.general_slices()  # without the first, masks are as quick
+    return ModelTokens(tokens.with_slices(slices), pieces.order)
 
 
 @dataclass(frozen=True)

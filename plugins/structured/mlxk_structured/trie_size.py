@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from itertools import accumulate
 
 
-def longest_that_fit(pieces: Collection[bytes], nodes: int) -> int:
+def longest_that_fit(pieces: Iterable[bytes], nodes: int) -> int:
     """Return the largest length of tokens, in bytes, with which all those of `pieces` that have it or less make a tree
-    of at most `nodes`."""
-    more_at = [0] * (max(map(len, pieces), default=0) + 2)
+    of at most `nodes`. `pieces` are in order."""
+    more_at = [0] * 2
     before = b""
-    for piece in sorted(pieces):
+    for piece in pieces:
+        more_at += [0] * (len(piece) + 2 - len(more_at))
         shared = 0
         for one, other in zip(before, piece, strict=False):
             if one != other:
