@@ -247,7 +247,7 @@ class Model:
 
     def _template_of_settings(self, path: Path) -> str:
         try:
-            return read_small_file(path, _LARGEST_TEXT).decode("utf-8-sig")
+            return read_small_file(path, _LARGEST_TEMPLATES).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror or error
             raise BrokenModel(

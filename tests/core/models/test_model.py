@@ -3,12 +3,14 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.model import AddedToken, File, Model
+from mlxk_core._settings.sections import ModelSettings
 
 
 def test_files_of_a_snapshot_have_the_sizes_of_their_blobs(hub):
@@ -217,3 +219,13 @@ def test_code_in_a_repository_is_never_run(folder, tmp_path):
     assert model.config["auto_map"]
     assert model.files
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_template_of_the_settings_has_the_limit_of_the_models_own(folder, tmp_path):
+    """Templates are searched in one step, which takes a tenth of a second for each megabyte."""
+    (tmp_path / "chat.jinja").write_text("{{ messages }}" + " " * (1 << 20))
+    model = replace(folder({}), settings=ModelSettings(chat_template=str(tmp_path / "chat.jinja")))
+    assert model.chat_template.startswith("{{ messages }}")
+    (tmp_path / "chat.jinja").write_text("{{ messages }}" + " " * (2 << 20))
+    with pytest.raises(BrokenModel, match=r"chat\.jinja"):
+        _ = replace(model).chat_template
