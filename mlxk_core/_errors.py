@@ -57,6 +57,10 @@ class MlxkError(Exception):
         changed.data = data
         return changed
 
+    def detached(self) -> Self:
+        """Return the same error without its cause and its traceback, whose frames hold what was read or loaded."""
+        return self._copy().with_traceback(None)
+
     def _copy(self) -> Self:
         # copy.copy calls the class with `args`, which are not those of a subclass's `__init__`.
         copied = type(self).__new__(type(self), *self.args)

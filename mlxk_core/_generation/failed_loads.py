@@ -42,7 +42,7 @@ class FailedLoads:
         self._failures.pop(key, None)
         if isinstance(error, (BrokenModel, UnsupportedModel)):
             until = time.monotonic() + min(_LONGEST, _TIMES_AS_LONG * seconds)
-            self._failures[key] = _Failure(model.files_digest, model.settings, _bare(error), until)
+            self._failures[key] = _Failure(model.files_digest, model.settings, error.detached(), until)
             while len(self._failures) > _MOST:
                 self._failures.popitem(last=False)
 
@@ -55,9 +55,4 @@ class FailedLoads:
         if time.monotonic() >= failure.until or not unchanged:
             del self._failures[model, backend]
             return None
-        return _bare(failure.error)  # each request has its own
-
-
-def _bare(error: MlxkError) -> MlxkError:
-    """Return a copy without a cause, and without a traceback, whose frames hold what was loaded."""
-    return error.with_data(error.data).with_traceback(None)
+        return failure.error.detached()  # each request has its own

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,8 +19,10 @@ from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
 
 _T = TypeVar("_T")
-FileIdentity = tuple[tuple[str, FileStamp], ...]
-"""Name and stamp of each file, sorted by name."""
+FileIdentity = bytes
+"""A digest of the name and the stamp of each file: names of kilobytes are not kept for each model."""
+_MOST_RESULTS = 20_000
+"""Of one cache: each revision of a model has one, and those that were asked for longest ago are computed again."""
 
 
 def file_identity(path: Path) -> FileIdentity:
@@ -26,12 +30,13 @@ def file_identity(path: Path) -> FileIdentity:
     to files are followed. Raises `OSError` if `path` cannot be read, `SystemLimit` without a file descriptor for it."""
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
-        return (("", file_stamp(status)),)
+        return _digest("", file_stamp(status))
     try:
-        return tuple(sorted((name, file_stamp(_status(entry))) for name, entry in walk(str(path))))
+        digests = sorted(_digest(name, file_stamp(_status(entry))) for name, entry in walk(str(path)))
     except OSError as error:
         raise_system_limit(error)
         raise
+    return sha256(b"".join(digests)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class FileIdentityCache(Generic[_T]):
         self._compute = compute
         self._lock = threading.Lock()
         self._computing: dict[Model, threading.Event] = {}
-        self._results: dict[Model, _Result[_T]] = {}
+        self._results: OrderedDict[Model, _Result[_T]] = OrderedDict()
 
     def get(self, model: Model, identity: FileIdentity | None = None) -> _T:
         """Return the result for `model`, whose files have this `identity` (None: look).
@@ -70,7 +75,7 @@ class FileIdentityCache(Generic[_T]):
                 model=model.name,
             ) from error
         if found.error is not None:
-            raise found.error.with_traceback(None)
+            raise found.error.detached()
         return found.value  # type: ignore[return-value]
 
     def _up_to_date(self, model: Model, identity: FileIdentity) -> _Result[_T]:
@@ -88,30 +93,50 @@ class FileIdentityCache(Generic[_T]):
         try:
             # Another thread may have computed it just before this one began.
             if (found := self._found(model, identity)) is None:
-                found = _Result(identity, *self._computed(replace(model)))
+                found = self._computed(replace(model), identity)
                 if found.error is None or not isinstance(found.error.__cause__, OSError):
-                    self._results[replace(model)] = found
+                    self._keep(replace(model), found)
             return found
         finally:
             with self._lock:
                 self._computing.pop(model).set()
 
     def _found(self, model: Model, identity: FileIdentity) -> _Result[_T] | None:
-        found = self._results.get(model)
-        return found if found is not None and found.identity == identity else None
+        with self._lock:
+            found = self._results.get(model)
+            if found is None or found.identity != identity:
+                return None
+            self._results.move_to_end(model)
+            return found
 
-    def _computed(self, model: Model) -> tuple[_T | None, ModelError | None]:
+    def _keep(self, model: Model, found: _Result[_T]) -> None:
+        if found.error is not None:
+            found = replace(found, error=found.error.detached())
+        with self._lock:
+            self._results.pop(model, None)  # the key may have the settings of then
+            self._results[model] = found
+            if len(self._results) > _MOST_RESULTS:
+                self._results.popitem(last=False)
+
+    def _computed(self, model: Model, identity: FileIdentity) -> _Result[_T]:
         try:
-            return self._compute(model), None
+            return _Result(identity, self._compute(model), None)
         except ModelError as error:
-            return None, error
+            return _Result(identity, None, error)
 
     def forget_deleted(self, *, keep: Collection[Model]) -> None:
         """Forget the models whose files are gone, other than those to `keep`."""
         kept = set(keep)
-        for model in list(self._results):  # a copy: other threads add to it
-            if model not in kept and not model.path.exists():
+        with self._lock:
+            known = list(self._results)
+        deleted = [model for model in known if model not in kept and not model.path.exists()]
+        with self._lock:
+            for model in deleted:
                 self._results.pop(model, None)
+
+
+def _digest(name: str, stamp: FileStamp) -> bytes:
+    return sha256(repr((name, stamp)).encode("utf-8", "surrogatepass")).digest()
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result:

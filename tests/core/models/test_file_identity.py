@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
+import sys
 import threading
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -160,9 +163,55 @@ def test_a_deleted_model_is_forgotten(cache, model, tmp_path):
 
 
 def test_a_single_file_has_an_identity(tmp_path):
-    (tmp_path / "m.gguf").write_bytes(b"GGUF")
-    [(name, stamp)] = file_identity(tmp_path / "m.gguf")
-    assert (name, stamp[2]) == ("", 4)
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF")
+    before = file_identity(file)
+    assert file_identity(file) == before
+    file.write_bytes(b"GGUF2")
+    assert file_identity(file) != before
+
+
+def test_an_identity_is_small_whatever_the_names_of_the_files_are(tmp_path):
+    """Those of 10,000 files took 41 MB, for each model of links to one folder."""
+    below = tmp_path.joinpath(*["d" * 250] * 10)
+    below.mkdir(parents=True)
+    for number in range(1000):
+        (below / f"{number}").touch()
+    os.close(os.open(os.fsencode(below / "x") + b"\xff", os.O_CREAT))
+    before = file_identity(tmp_path)
+    assert sys.getsizeof(before) < 100
+    assert file_identity(tmp_path) == before
+    (below / "7").rename(below / "seven")
+    assert file_identity(tmp_path) != before
+
+
+def test_results_are_kept_for_a_bounded_number_of_models(cache, model):
+    for number in range(21_000):
+        cache.get(Model(name="org/name", path=model.path, revision=f"{number}"), b"identity")
+    newest = Model(name="org/name", path=model.path, revision="20999")
+    assert cache.get(newest, b"identity") == 21_000
+    assert len(cache._results) <= 20_000
+
+
+def test_an_error_keeps_nothing_of_what_was_read(model):
+    class Read:
+        """What was read of a file: megabytes."""
+
+    def compute(model):
+        read = Read()
+        known.append(weakref.ref(read))
+        try:
+            raise ValueError("it is damaged")
+        except ValueError as error:
+            raise BrokenModel("The file is damaged.", model=model.name) from error
+
+    known = []
+    cache = FileIdentityCache(compute)
+    for _ in range(3):
+        with pytest.raises(BrokenModel, match="damaged"):
+            cache.get(model)
+    gc.collect()
+    assert [read() for read in known] == [None]
 
 
 def test_a_file_that_is_written_to_is_another_one_though_its_time_is_set_back(model):
