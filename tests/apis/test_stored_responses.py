@@ -420,6 +420,7 @@ def test_what_another_program_stores_as_a_response_is_an_error_with_a_status(tmp
         database.execute(f"UPDATE responses SET body = {body}")
     with pytest.raises(StoreUnavailable, match="damaged or too large"):
         responses.find("a", "a")
+    assert [responses.delete("a", "b"), responses.delete("a", "a"), responses.delete("a", "a")] == [False, True, False]
 
 
 _ROW = "'a' id, 'a' owner, 1e12 stored, 1 size, zeroblob(1) body, zeroblob(1) input_items, zeroblob(1) conversation"

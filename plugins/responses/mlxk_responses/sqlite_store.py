@@ -115,10 +115,18 @@ class SqliteStore:
             return shared
 
     def delete(self, id: str, owner: str, /) -> bool:
-        if self.find(id, owner) is None:
+        if not self._has(id, owner):
             return False
         self._add(id, _Pending(None))
         return True
+
+    def _has(self, id: str, owner: str) -> bool:
+        """Return whether there is such a response, also one that is damaged."""
+        pending = self._find_pending(id)
+        if pending is not None:
+            return pending.response is not None and pending.response.owner == owner
+        with self._readable() as file:
+            return file.read("x''", id, owner) is not None
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything is written, at most `timeout` seconds. Return whether it is."""
