@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import threading
@@ -12,12 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from mlxk_core._errors import BrokenModel, ModelError
+from mlxk_core._errors import BrokenModel, MlxkError, ModelError
 from mlxk_core._models.file_stamp import FileStamp, file_stamp
 from mlxk_core._models.folder_walk import walk
 from mlxk_core._models.model import Model
 from mlxk_core._system_limits import raise_system_limit
 
+_LOGGER = logging.getLogger("mlxk.models")
 _T = TypeVar("_T")
 FileIdentity = bytes
 """A digest of the name and the stamp of each file: names of kilobytes are not kept for each model."""
@@ -65,7 +67,7 @@ class FileIdentityCache(Generic[_T]):
         """Return the result for `model`, whose files have this `identity` (None: look).
 
         Raises what `compute` raises; a `ModelError` is kept as well, unless a file could not be read. Raises
-        `BrokenModel` for a folder that cannot be read.
+        `BrokenModel` for a folder that cannot be read, and for a fault of `compute`, which is logged.
         """
         try:
             found = self._up_to_date(model, file_identity(model.path) if identity is None else identity)
@@ -123,6 +125,12 @@ class FileIdentityCache(Generic[_T]):
             return _Result(identity, self._compute(model), None)
         except ModelError as error:
             return _Result(identity, None, error)
+        except (MlxkError, OSError, MemoryError):
+            raise
+        except Exception:  # our fault, but that of one model, and a list has all
+            _LOGGER.exception("the files of %s cannot be examined", model.name)
+            broken = BrokenModel(f"The files of `{model.name}` cannot be examined. See the log.", model=model.name)
+            return _Result(identity, None, broken)
 
     def forget_deleted(self, *, keep: Collection[Model]) -> None:
         """Forget the models whose files are gone, other than those to `keep`."""

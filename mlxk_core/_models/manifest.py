@@ -10,7 +10,7 @@ from typing import Any
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
-from mlxk_core._models.bounded_json import parse_json
+from mlxk_core._models.bounded_json import LONGEST_NAME, parse_json
 from mlxk_core._models.files import CutOff, open_file, read_error, read_small_file, weight_format
 from mlxk_core._models.header_budget import HeaderBudget
 from mlxk_core._models.model import File, Model
@@ -66,6 +66,8 @@ class Manifest:
         for shard in weight_map.values():
             if not isinstance(shard, str):
                 return _INVALID
+            if len(shard) > LONGEST_NAME:  # a path of megabytes would be split into millions of parts
+                return f"names a file by over {LONGEST_NAME:,} characters"
             if len(named) > _MOST_SHARDS:
                 return f"names over {_MOST_SHARDS:,} files"
             named.add(shard)
@@ -121,9 +123,9 @@ def _archive_size(path: Path) -> int:
     """Return 0, since a zip archive (PyTorch, NumPy) declares no size. Raises `BrokenModel` if its end is cut off."""
     try:
         with open_file(path) as file:
-            archive = file.read(4) == b"PK\x03\x04"
-        if archive and not zipfile.is_zipfile(path):
-            raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name) from CutOff()
+            cut_off = file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(file)
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read: {read_error(error)}", file=path.name) from error
+    if cut_off:
+        raise BrokenModel(f"{path.name} is cut off: its list of contents is missing", file=path.name) from CutOff()
     return 0

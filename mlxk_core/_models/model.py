@@ -390,10 +390,8 @@ def _named_templates(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         value = [{"name": "default", "template": value}]
     entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
-    named = {entry.get("name"): entry.get("template") for entry in entries}
-    return {
-        name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str) and text.strip()
-    }
+    named = ((entry.get("name"), entry.get("template")) for entry in entries)
+    return {name: text for name, text in named if isinstance(name, str) and isinstance(text, str) and text.strip()}
 
 
 def gguf_templates(metadata: Mapping[str, Any]) -> dict[str, str]:

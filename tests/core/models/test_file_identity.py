@@ -227,3 +227,12 @@ def test_a_file_that_is_written_to_is_another_one_though_its_time_is_set_back(mo
     assert cache.get(model) == {"a": 2}
     with pytest.raises(BrokenModel, match="changed while"):
         model.check_unchanged()
+
+
+def test_a_fault_of_ours_is_an_error_of_that_model(model, caplog):
+    """One model whose files it does not expect made the list of all models fail."""
+    cache = FileIdentityCache(lambda model: {[]: model})
+    for _ in range(2):
+        with pytest.raises(BrokenModel, match="cannot be examined"):
+            cache.get(model)
+    assert len([record for record in caplog.records if record.exc_info]) == 1

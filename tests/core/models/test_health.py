@@ -88,6 +88,11 @@ def test_a_gguf_file_needs_neither_config_nor_tokenizer(folder, gguf, tmp_path):
         ),
         ({"model.safetensors.index.json": b"{"}, "index_parse_error", "model.safetensors.index.json"),
         ({"model.safetensors.index.json": b'{"weight_map": 3}'}, "index_parse_error", "model.safetensors.index.json"),
+        (
+            {"model.safetensors.index.json": b'{"weight_map": {"a": "%s"}}' % (b"a/" * 600)},
+            "index_parse_error",
+            "model.safetensors.index.json",
+        ),
         ({"blob.incomplete": b"x"}, "partial_marker", "blob.incomplete"),
         ({"sub/model.safetensors.partial": b"x"}, "partial_marker", "sub/model.safetensors.partial"),
         ({"x.TMP": b""}, "partial_marker", "x.TMP"),

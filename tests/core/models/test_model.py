@@ -118,6 +118,8 @@ def test_a_sources_defaults_come_before_the_models_own_values(folder):
         ),
         ({"tokenizer_config.json": {"chat_template": [{"name": "rag", "template": "R"}, "junk"]}}, "R"),
         ({"tokenizer_config.json": {"chat_template": []}}, None),
+        ({"tokenizer_config.json": {"chat_template": [{"name": [], "template": "L"}]}}, None),
+        ({"tokenizer_config.json": {"chat_template": [{"name": {}}, {"name": "rag", "template": "R"}]}}, "R"),
         ({"tokenizer_config.json": {"chat_template": ""}}, None),
         ({"tokenizer_config.json": {"chat_template": 3}}, None),
         ({"tokenizer_config.json": {"chat_template": None}}, None),
