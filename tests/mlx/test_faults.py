@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
-from mlxk_core._errors import InsufficientMemory
+from mlxk_core._errors import ConstraintFailure, InsufficientMemory
 from mlxk_core._generation.engine import Row
 from mlxk_core._models.model import Model
 from mlxk_mlx.loading import runtime
@@ -45,6 +48,42 @@ def test_a_step_that_raises_loses_its_rows_and_nothing_else(tmp_path):
         bench.run(lambda engine: engine.reset())
         after = bench.run(lambda engine: drive(engine, rows(2)))
     assert {id: outcome.tokens for id, outcome in after.items()} == {id: o.tokens for id, o in before.items()}
+
+
+class FailingConstraint:
+    """A constraint that allows every token, and cannot go on after some."""
+
+    complete = False
+
+    def __init__(self, accepted):
+        self._left = accepted
+
+    def mask(self):
+        if not self._left:
+            raise ConstraintFailure("It is too complex.")
+
+    def accept(self, token):
+        self._left -= 1
+
+
+@pytest.mark.parametrize("accepted", [0, 2])
+def test_a_row_whose_constraint_fails_is_freed_at_once(tmp_path, accepted):
+    """Its error held the row and the logits of its step until garbage was collected."""
+    folder, kept = random_model(tmp_path / "model"), []
+
+    def fail(engine):
+        constraint = FailingConstraint(accepted)
+        kept.append(weakref.ref(constraint))
+        row = Row(id=1, prompt=[72, 105], max_tokens=12, sampling=GREEDY, constraint=constraint)
+        assert isinstance(drive(engine, [row])[1].error, ConstraintFailure)
+
+    with EngineHarness(load, Model(name="model", path=folder)) as bench:
+        gc.disable()
+        try:
+            bench.run(fail)
+            assert kept[0]() is None
+        finally:
+            gc.enable()
 
 
 def test_a_prompt_that_cannot_fit_is_refused_before_it_is_read(tmp_path):

@@ -21,7 +21,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxk_core.api.backends import EngineContext, Pooling, Prefilled, Row, RowFailed, Sampled, StepEvent, check_row
-from mlxk_core.api.errors import BrokenModel, ContextLengthExceeded
+from mlxk_core.api.errors import BrokenModel, ContextLengthExceeded, MlxkError
 from mlxk_core.api.generation import Message, Tool
 from mlxk_mlx.engine import embedding, sampling
 from mlxk_mlx.engine.cache_footprint import CacheFootprint, check_free_memory
@@ -95,7 +95,8 @@ class _ActiveRow:
         return self.mask is not None and self.mask.complete
 
     def fail(self, error: Exception) -> None:
-        self.failure = error
+        # What its traceback names are calls of the step, whose variables hold this row. Such an error needs none.
+        self.failure = error.with_traceback(None) if isinstance(error, MlxkError) else error
 
 
 class MlxEngine:
@@ -462,6 +463,8 @@ class MlxEngine:
 
     def _forget(self, active: _ActiveRow) -> None:
         del self._rows[active.row.id]
+        active.mask = None  # it refers to the row, with its constraint
+        active.processors.clear()
         self._turns.discard(active)
         if active.uid is None:
             return
