@@ -20,6 +20,7 @@ from mlxk_serve.http.channel import TOO_MANY, Channel
 from mlxk_serve.http.client_ids import ClientIds
 from mlxk_serve.http.errors import ErrorEncoders
 from mlxk_serve.http.http_server import HttpServer
+from mlxk_serve.http.tasks import Detached
 from mlxk_serve.http.turns import Turns
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -376,6 +377,45 @@ def test_pipelined_requests_whose_responses_are_not_read_hold_no_thread(loop):
             received = served.read(sock)
             assert received.count(b"\0") == size
             assert received.endswith(b"hello")
+
+
+@pytest.mark.parametrize("length", [8 << 20, None])
+def test_a_thread_that_writes_for_many_does_not_wait_for_one_client(loop, kit, length):
+    class Kept:
+        writer = None
+
+        def __iter__(self):
+            raise Detached(self)
+
+        def attach(self, writer):
+            self.writer = writer
+
+    def detached(environ, start_response):
+        start_response("200 OK", [])
+        return kept
+
+    def write():
+        kept.writer.set_head(200, {}, length=length)
+        kept.writer.write(bytes(8 << 20))
+        kept.writer.finish()
+
+    kept, served = Kept(), loop(detached)
+    with served.connect() as sock:
+        sock.sendall(REQUEST.replace(b"Connection: close\r\n", b"") * 2 + REQUEST)
+        for _ in range(3):
+            kit.until(lambda: served.http.turn(0.01) or kept.writer is not None)
+            thread = threading.Thread(target=write, daemon=True)
+            thread.start()
+            thread.join(60)
+            assert not thread.is_alive()
+            kept.writer = None
+            sock.setblocking(False)
+            received = 0
+            while received < 8 << 20:
+                served.http.turn(0.01)
+                with contextlib.suppress(BlockingIOError):
+                    received += sock.recv(1 << 20).count(b"\0")
+            assert received == 8 << 20
 
 
 def test_probes_are_received_before_the_other_requests_of_new_connections(loop):

@@ -39,12 +39,13 @@ class Dispatcher:
         self._errors = _started(_ERROR_THREADS)
 
     def add_task(self, task: Any) -> None:
-        """Run the first request of `task`, a connection, when its client has read enough of the responses before."""
-        if task.congested:
-            task.on_room(lambda: self.add_task(task))
-            return
-        if task.keep():
-            return
+        """Run the first request of `task`, a connection, when its client has the responses before."""
+        if task.total_outbufs_len:
+            task.on_room(lambda: self._hand_over(task), unsent=0)
+        elif not task.keep():
+            self._hand_over(task)
+
+    def _hand_over(self, task: Any) -> None:
         request = task.requests[0]
         if request.error is not None:
             chosen = self._errors

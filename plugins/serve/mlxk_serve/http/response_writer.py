@@ -17,10 +17,13 @@ class Connection(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the next `write_soon` would wait."""
+        """Whether so much is unsent that a writer should wait."""
 
     def on_room(self, callback: Callable[[], None], /) -> None:
         """Call `callback` once, when that is not so or the connection is closed."""
+
+    def wait_for_room(self) -> None:
+        """Wait while it is `congested`."""
 
     def write_soon(self, data: bytes, /) -> Any:
         """Send `data`; raises `ClientDisconnected`."""
@@ -32,8 +35,8 @@ class Connection(Protocol):
 class ResponseWriter:
     """The open response of one connection, used by one thread at a time.
 
-    Status and headers can be changed until the first `write`. `write` raises `ClientDisconnected`; it blocks only while
-    more than the connection's limit is unsent, so a thread that must not block looks at `congested` first.
+    Status and headers can be changed until the first `write`. `write` raises `ClientDisconnected`, and does not wait
+    for the client: who writes much looks at `congested` first.
     """
 
     def __init__(self, channel: Connection, task: Any) -> None:
@@ -55,6 +58,10 @@ class ResponseWriter:
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, on another thread, when the client has read enough or left; at once if it has."""
         self._channel.on_room(callback)
+
+    def wait_for_room(self) -> None:
+        """Wait while the client reads too slowly to take more."""
+        self._channel.wait_for_room()
 
     def set_head(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
         """Replace the status and the named headers. `length` is the number of body bytes, None for a stream."""

@@ -34,8 +34,9 @@ class SendingChannel(HTTPChannel):
         self._closed = False
         self._recorded: bytearray | None = None
         self._room_lock = threading.Lock()
-        self._on_room: Callable[[], None] | None = None
-        self._writes = False
+        self._on_room: tuple[int, Callable[[], None]] | None = None
+        self.waits = False
+        """Whether a write waits until the client has read enough. Only that of an application on a worker does."""
         super().__init__(server, sock, addr, adj, map=map)
 
     @property
@@ -55,28 +56,38 @@ class SendingChannel(HTTPChannel):
 
     def handle_write(self) -> None:
         super().handle_write()
-        if not self.congested:
-            self._notify_room()
+        self._notify_room()
 
     @property
     def congested(self) -> bool:
-        """Whether so much is unsent that the next write would wait."""
+        """Whether so much is unsent that a writer should wait."""
         return bool(self.total_outbufs_len > self.adj.outbuf_high_watermark)
 
-    def on_room(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when the connection is not `congested` or is closed; at once if it already is so."""
+    def on_room(self, callback: Callable[[], None], *, unsent: int | None = None) -> None:
+        """Call `callback` once, when at most `unsent` bytes are unsent (by default, when it is not `congested`) or the
+        connection is closed; at once if it already is so."""
         with self._room_lock:
-            self._on_room = callback
-        if self._closed or not self.congested:
-            self._notify_room()
+            self._on_room = self.adj.outbuf_high_watermark if unsent is None else unsent, callback
+        self._notify_room()
 
     def _notify_room(self) -> None:
         if self._on_room is None:
             return
         with self._room_lock:
-            callback, self._on_room = self._on_room, None
-        if callback is not None:
-            callback()
+            if self._on_room is None or (self.total_outbufs_len > self._on_room[0] and not self._closed):
+                return
+            (_, callback), self._on_room = self._on_room, None
+        callback()
+
+    def wait_for_room(self) -> None:
+        """Wait while the connection is `congested`."""
+        super()._flush_outbufs_below_high_watermark()
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """waitress waits here, in each write and before the next request of a connection: a thread that writes for many
+        would wait for one client."""
+        if self.waits:
+            self.wait_for_room()
 
     @contextmanager
     def recorded(self) -> Iterator[bytearray]:
@@ -105,19 +116,10 @@ class SendingChannel(HTTPChannel):
                 len(data) >= _COUNTED or self.total_outbufs_len + len(data) >= self.adj.outbuf_high_watermark
             ):
                 data = self._buffer(data)
-            self._writes = True
             return super().write_soon(data)
         except OSError as error:  # of a temporary file: those of the socket are handled elsewhere
             _NOT_STORED.log(not_stored("a response that is not read yet", error))
             raise ClientDisconnected from error
-        finally:
-            self._writes = False
-
-    def _flush_outbufs_below_high_watermark(self) -> None:
-        """Wait until the client has read enough, to write more. After a response waitress would also wait here, on the
-        thread that wrote it, before the next request of the connection: that one waits without a thread."""
-        if self._writes:
-            super()._flush_outbufs_below_high_watermark()
 
     def _buffer(self, data: bytes) -> UnsentBuffer:
         share = Share(self._unsent)

@@ -59,6 +59,7 @@ class Task(WSGITask):
             super().service()
 
     def execute(self) -> None:
+        self.channel.waits = True
         try:
             super().execute()
         except Exception:
@@ -69,6 +70,8 @@ class Task(WSGITask):
             raise
         except BaseException as error:  # a plugin's `sys.exit()`: waitress would leave the client without a response
             raise RuntimeError(type_and_message(error)) from error
+        finally:
+            self.channel.waits = False
 
     def set_close_on_finish(self) -> None:
         if self.chunked_response and not self.wrote_header:

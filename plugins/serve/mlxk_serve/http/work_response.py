@@ -160,7 +160,8 @@ class WorkResponse:
         pieces = self._work(self._cancellation)
         if self._streamed:
             for piece in pieces:
-                for start in range(0, len(piece) or 1, _LARGEST_WRITE):  # the writer waits between them for its reader
+                for start in range(0, len(piece) or 1, _LARGEST_WRITE):
+                    writer.wait_for_room()
                     self._check()
                     self._between_pieces = False
                     writer.write(piece[start : start + _LARGEST_WRITE])
