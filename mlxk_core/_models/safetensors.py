@@ -17,6 +17,8 @@ _MAX_HEADER = 12 << 20
 _MAX_VALUES = 400_000
 _LONGEST_NOTE = 1 << 20  # characters of an entry of metadata
 _LONGEST_TYPE = 16
+_MOST_AXES = 8
+"""Of a tensor. A product of thousands of sizes is a number of millions of bits, which takes seconds in one call."""
 _VALUES_OF_A_TENSOR = 16
 _MOST_OTHER_VALUES = 1 << 16
 """Beyond those of tensors, between which other threads run: they are read in one call."""
@@ -115,8 +117,8 @@ def _header(entries: dict[str, Any], size: int) -> SafetensorsHeader:
         dtype, shape, (start, end) = entry
         if not isinstance(dtype, str) or len(dtype) > _LONGEST_TYPE:
             raise TypeError(f"the dtype of {name} must be a short string")
-        if type(shape) is not list or not _are_sizes(shape):
-            raise ValueError(f"the shape of {name} must be a list of sizes")
+        if type(shape) is not list or len(shape) > _MOST_AXES or not _are_sizes(shape):
+            raise ValueError(f"the shape of {name} must be a list of at most {_MOST_AXES} sizes")
         if not (_are_sizes((start, end)) and start <= end):
             raise ValueError(f"invalid offsets of {name}: {start}, {end}")
         width = _WIDTHS.get(dtype)
