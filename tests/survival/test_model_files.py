@@ -183,6 +183,12 @@ def long_header(*, tensors=0, metadata=0):
     return add
 
 
+def many_axes(folder):
+    """The product of their sizes is a number of millions of bits."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [10**15 - 1] * 30_000, "data_offsets": [0, 0]}}).encode()
+    (folder / "model-x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
 def many_templates(folder):
     """Sparse files: half a megabyte on the disk, ten gigabytes of text."""
     (folder / "additional_chat_templates").mkdir()
@@ -247,6 +253,7 @@ HOSTILE = {
     "a header of too many tensors": (long_header(tensors=33_000), "broken_model"),
     "a header of too many notes": (long_header(metadata=2_000), "broken_model"),
     "a header of hundreds of thousands of notes": (long_header(metadata=395_000), "broken_model"),
+    "a tensor of thirty thousand axes": (many_axes, "broken_model"),
     "a tokenizer.json of fifteen million lists": (brackets, "broken_model"),
     "two hundred thousand added tokens": (added_tokens, "broken_model"),
     "a pattern that backtracks": (regex, "broken_model"),
