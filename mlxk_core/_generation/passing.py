@@ -1,4 +1,4 @@
-"""When requests for loaded models may pass one whose model has no room yet."""
+"""When requests may pass one for which there is no memory yet."""
 
 from __future__ import annotations
 

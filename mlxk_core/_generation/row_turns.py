@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
 from mlxk_core._generation.jobs import Job, Resident
+from mlxk_core._generation.passing import Passing
 from mlxk_core._processes.client_queues import ClientQueues
 
 _MOST_READING = 2048
@@ -31,6 +33,9 @@ class RowTurns:
         self._ready = ClientQueues[_Lane, Job]()
         self._running = Counter[str]()
         self._reading: dict[Job, int] = {}
+        self._held: Job | None = None
+        """A job whose row did not fit when it was its turn, as long as it waits."""
+        self._passing = Passing()
 
     def add(self, job: Job) -> None:
         """Let the row of `job` wait for a place."""
@@ -38,13 +43,15 @@ class RowTurns:
 
     def discard(self, job: Job) -> None:
         """Forget `job`, which is over before its row had a place."""
+        self._release(job)
         self._ready.discard(_lane(job), job)
 
     def take(self, fits: Callable[[Job, bool], bool] = lambda job, has_rows: True) -> Job | None:
         """Take the job whose turn it is; None if there is none, or no place for it yet.
 
         `fits(job, has_rows)` says whether there is memory for its row, where its client has running rows or not. One
-        without holds back the rows of clients that have some running, and is passed by those of others.
+        without holds back the rows of clients that have some running, but for those that pass it by turns (`Passing`),
+        and is passed by those of others.
         """
         if not self._ready or (running := self._running.total()) >= self._places + self._reserve:
             return None
@@ -58,12 +65,23 @@ class RowTurns:
         held_back = False
         for lane in sorted(lanes, key=lambda lane: self._running[lane[0]]):
             has_rows = self._running[lane[0]] > 0
-            if held_back and has_rows:
+            if held_back and has_rows and not self._may_pass():
                 return None
-            if fits(self._ready.first(lane), has_rows):
+            job = self._ready.first(lane)
+            if fits(job, has_rows):
+                self._release(job)
                 return self._ready.take(lane)
             held_back = True
+            if self._held is None:
+                self._held = job
         return None
+
+    def _may_pass(self) -> bool:
+        return self._held is None or self._passing.may_pass(self._held.id, time.monotonic())
+
+    def _release(self, job: Job) -> None:
+        if job is self._held:
+            self._held = None
 
     def begin(self, job: Job) -> None:
         """The row of `job` has a place."""

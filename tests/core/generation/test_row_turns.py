@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
+from mlxk_core._generation.engine import Row
 from mlxk_core._generation.events import Started
+from mlxk_core._generation.job_state import JobState
+from mlxk_core._generation.jobs import Job, Resident
+from mlxk_core._generation.request import Sampling
+from mlxk_core._generation.row_turns import RowTurns
 from mlxk_testing.fake_engine import fake_backend
 
 
@@ -112,3 +120,29 @@ def test_a_row_that_ends_before_its_prompt_is_read_makes_room(house, submit):
     house.wait_for(lambda: running(house) == 0)
     backend.script.prefill_chunk = 1 << 30
     assert submit("a").result().content == "ok"
+
+
+def test_a_row_without_memory_is_passed_by_turns():
+    turns, backend = RowTurns(16, 4), SimpleNamespace(name="x")
+    resident = Resident("x", backend, SimpleNamespace(memory=0))
+
+    def ready(id, client):
+        row = Row(id=id, prompt=[1], max_tokens=1, sampling=Sampling())
+        job = Job(id, "x", backend, resident=resident, row=row, client=client, _state=JobState.READY)
+        turns.add(job)
+        return job
+
+    def take():
+        return turns.take(lambda job, has_rows: job is not large)
+
+    large, runs = None, ready(0, "b")
+    assert take() is runs
+    turns.begin(runs)
+    large, busy = ready(1, "a"), ready(2, "b")
+    assert take() is None
+    other = ready(3, "c")  # has no row
+    assert take() is other
+    time.sleep(11)
+    assert take() is busy
+    large = None
+    assert take().id == 1
