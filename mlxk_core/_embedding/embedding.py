@@ -16,6 +16,10 @@ from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.tokenizer import Tokenizer
 from mlxk_core._models.model import Model
 
+_BYTES = 4  # of a number of a vector
+_LONGEST_VECTOR = 1 << 16
+"""Numbers. Those of published models have up to 8,192; each is looked at with the interpreter locked."""
+
 
 class InputTooLong(InvalidOption):
     """An input has more tokens than the model reads."""
@@ -81,9 +85,9 @@ def embed(
         found: dict[int, array[float]] = {}  # a list of as many floats takes eight times the memory
         results = run_work(service, model, works, cancelled=cancelled, ttl=request.ttl)
         for batch, vectors in zip(order, results, strict=True):
-            checked = [_check(vector, request) for vector in vectors]
             if not found:
-                hold(len(encoded) * len(checked[0]) * checked[0].itemsize)
+                hold(len(encoded) * len(vectors[0]) * _BYTES)
+            checked = [_check(vector, request) for vector in vectors]
             found.update(zip(batch, checked, strict=True))
     return Embeddings([found[index] for index in range(len(encoded))], sum(len(tokens) for tokens in encoded))
 
@@ -136,6 +140,11 @@ def _compute(
 
 def _check(vector: Sequence[float], request: EmbeddingRequest) -> array[float]:
     """Return a vector cut to the requested dimensions. Raises `BrokenModel` if it is not finite."""
+    if len(vector) > _LONGEST_VECTOR:
+        raise BrokenModel(
+            f"`{request.model.name}` returned a vector of {len(vector):,} numbers (at most {_LONGEST_VECTOR:,}).",
+            model=request.model.name,
+        )
     if not math.isfinite(sum(vector)):
         raise BrokenModel(
             f"`{request.model.name}` returned a vector with numbers that are not finite: its weights are damaged.",

@@ -87,6 +87,15 @@ def test_survives_large_embeddings_that_are_not_read(server, kit):
             assert status(again) == 200
 
 
+def test_survives_a_long_input_of_a_wide_decoder(server, kit):
+    """The hidden states of all its tokens together have 135 MB, and were copied three times."""
+    with kit.Watch(server):
+        before = server.reset_peak()
+        reply = server.client.post("/v1/embeddings", {"model": MODEL, "input": [[65] * 2040]})
+        assert reply.status == 200
+        assert server.peak - before < 200 * MEGABYTE
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
 def test_a_large_response_has_the_vectors_of_small_ones(server, path):
     """It comes in pieces, also where one vector has several."""

@@ -50,7 +50,7 @@ class Network(Encoder):
 
     def __init__(self, config: ModelConfig, labels: int | None) -> None:
         super().__init__()
-        hidden = config.count("hidden_size")
+        hidden = config.hidden_size("hidden_size")
         self.embeddings = _Embeddings(config, hidden)
         self.layers = [_Layer(config, hidden) for _ in range(config.count("num_hidden_layers"))]
         if labels is not None:

@@ -7,6 +7,9 @@ from typing import Any
 
 from mlxk_core.api.errors import BrokenModel
 
+_LARGEST_HIDDEN = 1 << 16
+"""Numbers for each token between two layers; published models have up to 8,192."""
+
 
 class ModelConfig:
     """The `config.json` of the model `name`.
@@ -28,6 +31,13 @@ class ModelConfig:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._error(keys, value, "a whole number")
         return value
+
+    def hidden_size(self, *keys: str) -> int:
+        """Return the numbers for each token between two layers: the length of the vectors."""
+        size = self.count(*keys)
+        if size > _LARGEST_HIDDEN:
+            raise self._error(keys, size, f"at most {_LARGEST_HIDDEN:,}")
+        return size
 
     def positive(self, *keys: str, default: float | None = None) -> float:
         """Return a number above 0, as a float."""

@@ -33,7 +33,7 @@ class Network(Encoder):
 
     def __init__(self, config: ModelConfig, labels: int | None) -> None:
         super().__init__()
-        hidden = config.count("hidden_size")
+        hidden = config.hidden_size("hidden_size")
         self.embeddings = _Embeddings(config, hidden)
         count = config.count("num_hidden_layers")
         self.layers = [_Layer(config, hidden, number, _is_local(config, number)) for number in range(count)]

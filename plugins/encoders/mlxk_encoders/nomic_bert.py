@@ -60,7 +60,7 @@ class Network(Encoder):
         super().__init__()
         if config.flag("prenorm", default=False):
             raise UnsupportedModel("Nomic-BERT with prenorm is not supported.")
-        hidden = config.count("n_embd", "hidden_size")
+        hidden = config.hidden_size("n_embd", "hidden_size")
         self.embeddings = _Embeddings(config, hidden)
         self.layers = [_Layer(config, hidden) for _ in range(config.count("n_layer", "num_hidden_layers"))]
 

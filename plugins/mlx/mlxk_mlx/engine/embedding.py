@@ -23,15 +23,18 @@ def embed(
     body = getattr(network, "model", None)
     if body is None:
         raise UnsupportedModel("This architecture cannot embed: its network has no hidden states to pool.")
-    states = []
+    lengths, sums, start = [len(tokens) for tokens in inputs], None, 0
     for hidden in _passes(body, _new_cache(network, inputs), pad(inputs, vocab_size), chunk):
         if not isinstance(hidden, mx.array) or hidden.ndim != 3:
             raise UnsupportedModel("This architecture cannot embed: its network does not return hidden states.")
-        mx.eval(hidden)
-        states.append(hidden)
+        chosen = _chosen(lengths, pooling, start, hidden.shape[1])
+        part = mx.where(chosen[..., None], hidden.astype(mx.float32), 0.0).sum(axis=1)
+        sums = part if sums is None else sums + part
+        mx.eval(hidden, sums)
+        start += hidden.shape[1]
         yield None
-    vectors = pool(mx.concatenate(states, axis=1), [len(tokens) for tokens in inputs], pooling, normalize)
-    yield vectors_of(vectors)
+    assert sums is not None
+    yield vectors_of(_vectors(sums, lengths, pooling, normalize))
 
 
 def next_token_logits(
@@ -89,16 +92,26 @@ def pool(hidden: mx.array, lengths: Sequence[int], pooling: Pooling, normalize: 
 
     `hidden`: mx.array, shape [inputs, tokens, size]; `lengths` counts the tokens of each input, without padding.
     """
-    hidden = hidden.astype(mx.float32)
-    counts = mx.array(list(lengths))
+    chosen = _chosen(lengths, pooling, 0, hidden.shape[1])
+    sums = mx.where(chosen[..., None], hidden.astype(mx.float32), 0.0).sum(axis=1)
+    return _vectors(sums, lengths, pooling, normalize)
+
+
+def _chosen(lengths: Sequence[int], pooling: Pooling, start: int, count: int) -> mx.array:
+    """Return which of `count` tokens from `start` on make the vectors: mx.array, shape [inputs, count], bool."""
+    tokens, counts = mx.arange(start, start + count)[None], mx.array(list(lengths))[:, None]
     match pooling:
         case "last":
-            vectors = hidden[mx.arange(len(lengths)), counts - 1]
+            return tokens == counts - 1
         case "cls":
-            vectors = hidden[:, 0]
+            return mx.broadcast_to(tokens == 0, (len(lengths), count))
         case "mean":
-            inside = (mx.arange(hidden.shape[1])[None] < counts[:, None])[..., None]
-            vectors = mx.where(inside, hidden, 0.0).sum(axis=1) / counts[:, None]
+            return tokens < counts
+
+
+def _vectors(sums: mx.array, lengths: Sequence[int], pooling: Pooling, normalize: bool) -> mx.array:
+    """Return the vectors from sums over their tokens, both mx.array, shape [inputs, size], float32."""
+    vectors = sums / mx.array(list(lengths))[:, None] if pooling == "mean" else sums
     if normalize:
         vectors = vectors / mx.maximum(mx.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors
