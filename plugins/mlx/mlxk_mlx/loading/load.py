@@ -181,8 +181,11 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
 
 
 def _settings_files(model: Model) -> dict[str, bytes]:
-    """Return the files that mlx-lm reads beside the weights, by name. Raises `BrokenModel`, also for one of ModelOpt
-    that is not JSON: mlx-lm reads it also where MLX's own settings make it superfluous."""
+    """Return the files that mlx-lm reads, other than the weights, by name.
+
+    Raises `BrokenModel`, also for one of ModelOpt that is not JSON: mlx-lm reads it even where MLX's own settings make
+    it superfluous.
+    """
     found = {}
     for name in _SETTINGS_FILES:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import pickle
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlxk_core.api.backends import EngineContext
 from mlxk_core.api.errors import BrokenModel, InsufficientMemory, SystemLimit
@@ -31,7 +31,8 @@ _MOST_TRIED = 256
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    model: Model
+    files: bytes
+    """Their `Model.files_digest`."""
     costs: StepCosts | None
 
 
@@ -114,23 +115,15 @@ def is_plain(model: Model) -> bool:
 def _earlier(model: Model) -> _Tried | None:
     """Return the trial of the same files."""
     earlier = _tried.get(str(model.path))
-    if earlier is None or earlier.model.files != model.files:
-        return None
-    try:
-        earlier.model.check_unchanged()
-    except BrokenModel:
-        return None
-    return earlier
+    return earlier if earlier is not None and earlier.files == model.files_digest else None
 
 
 def _remember(model: Model, costs: StepCosts | None) -> None:
-    fresh = replace(model)  # without what was read from its files
-    fresh.note_versions()
     try:
         model.check_unchanged()
     except BrokenModel:
         return  # what was tried is gone; the load will say so
     _tried.pop(str(model.path), None)
-    _tried[str(model.path)] = _Tried(fresh, costs)
+    _tried[str(model.path)] = _Tried(model.files_digest, costs)
     if len(_tried) > _MOST_TRIED:
         del _tried[next(iter(_tried))]
