@@ -62,7 +62,7 @@ def test_a_repository_hides_nothing_of_the_others_and_is_not_called_missing(
     assert not (hub_cache / "models--org--good").exists()
 
 
-@pytest.mark.parametrize("mode", [0, 0o444, 0o311])
+@pytest.mark.parametrize("mode", [0, 0o444])
 def test_a_cache_is_not_called_empty(bound: Ask, closed: Callable[..., None], hub_cache: Path, mode: int) -> None:
     for plugin in ("mlxk_run", "mlxk_service"):
         pytest.importorskip(plugin)
@@ -73,6 +73,18 @@ def test_a_cache_is_not_called_empty(bound: Ask, closed: Callable[..., None], hu
     for command in (("run", "org/good", "Hi"), ("show", "good"), ("rm", "-f", "org/good")):
         message = bound(*command, "--json").json["error"]["message"]
         assert "Permission denied" in message and str(hub_cache) in message and "pull" not in message
+
+
+def test_a_cache_that_may_not_be_listed_has_models_by_their_full_names(
+    bound: Ask, closed: Callable[..., None], hub_cache: Path
+) -> None:
+    pytest.importorskip("mlxk_run")
+    in_hub_cache("org/good", random_model)
+    closed(hub_cache, 0o311)
+    assert "Permission denied" in bound("list").stderr
+    assert "Permission denied" in bound("show", "good", "--json").json["error"]["message"]
+    assert bound("run", "org/good", "Hi", "--max-tokens", "2").code == 0
+    assert bound("rm", "-f", "org/good").code == 0
 
 
 def test_locks_that_may_not_be_read_do_not_keep_a_model(
