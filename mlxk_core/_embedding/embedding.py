@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlxk_core._embedding.configuration import EmbeddingConfiguration, embedding_configuration
-from mlxk_core._embedding.partial_work import BatchWork, batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import MOST_TOKENS, BatchWork, batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, Kind, UnsupportedModel
 from mlxk_core._generation.engine import EmbeddingEngine, Engine
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._generation.tokenizer import Tokenizer
+from mlxk_core._generation.tokenizing import encode
 from mlxk_core._models.model import Model
 
 _BYTES = 4  # of a number of a vector
@@ -75,11 +76,14 @@ def embed(
     waiting = partial(check_cancelled, cancelled)
     with service.tokenizer(model, needs="embeddings", waiting=waiting) as tokenizer:
         encoded: list[array[int]] = []  # arrays: 64 requests of 2,048 inputs have ten million tokens
+        count = 0
         for index, value in enumerate(request.inputs):
             check_cancelled(cancelled)
             with service.tokenizing(waiting, size=len(value)):
                 tokens = _encode(tokenizer, configuration, prefix, value, request, index)
                 encoded.append(array("q", tokens))
+            if (count := count + len(tokens)) > MOST_TOKENS:
+                raise InvalidOption(request.option, f"has over {MOST_TOKENS:,} tokens in all")
         order = list(batches([len(tokens) for tokens in encoded]))
         works = (_work(model, configuration, [encoded[index] for index in batch]) for batch in order)
         found: dict[int, array[float]] = {}  # a list of as many floats takes eight times the memory
@@ -89,7 +93,7 @@ def embed(
                 hold(len(encoded) * len(vectors[0]) * _BYTES)
             checked = [_check(vector, request) for vector in vectors]
             found.update(zip(batch, checked, strict=True))
-    return Embeddings([found[index] for index in range(len(encoded))], sum(len(tokens) for tokens in encoded))
+    return Embeddings([found[index] for index in range(len(encoded))], count)
 
 
 def _encode(
@@ -108,7 +112,7 @@ def _encode(
         text = prefix + value
         read = beginning(tokenizer, text, limit)
         whole = read is text
-        tokens = tokenizer.encode(read.lower() if configuration.lower_case else read, add_special_tokens=True)
+        tokens = encode(tokenizer, read.lower() if configuration.lower_case else read, add_special_tokens=True)
     else:
         tokens = list(value)
         if tokens and not 0 <= min(tokens) <= max(tokens) < tokenizer.vocab_size:

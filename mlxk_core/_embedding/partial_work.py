@@ -17,6 +17,8 @@ from mlxk_core._models.model import Model
 
 _T = TypeVar("_T")
 _MARGIN = 16  # tokens: a beginning must be too long also where lower case has fewer
+MOST_TOKENS = 4_000_000
+"""That a model reads for one request. A reranker reads the query once for each document."""
 TOKENS_PER_BATCH = 512
 """Inputs are computed together up to this many tokens, so that generations do not wait long."""
 

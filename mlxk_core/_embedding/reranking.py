@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mlxk_core._embedding.configuration import longest_input
 from mlxk_core._embedding.embedding import InputTooLong
-from mlxk_core._embedding.partial_work import BatchWork, batches, beginning, check_cancelled, run_work
+from mlxk_core._embedding.partial_work import MOST_TOKENS, BatchWork, batches, beginning, check_cancelled, run_work
 from mlxk_core._errors import BrokenModel, InvalidOption, UnsupportedModel
 from mlxk_core._generation.engine import CrossEncoderEngine, Engine, NextTokenEngine
 from mlxk_core._generation.service import GenerationService
@@ -27,8 +27,6 @@ _BEFORE = (
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
 _AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-_MOST_TOKENS = 4_000_000
-"""That a model reads for one request: it reads the query once for each document."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +92,8 @@ def rerank(
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
                 inputs.append(encode(text, option))
             tokens += len(inputs[-1])
-            if tokens > _MOST_TOKENS:
-                raise InvalidOption("documents", f"have over {_MOST_TOKENS:,} tokens, each with the query")
+            if tokens > MOST_TOKENS:
+                raise InvalidOption("documents", f"have over {MOST_TOKENS:,} tokens, each with the query")
         order = list(batches([len(each) for each in inputs]))
         works = (_work(reranker, [inputs[index].pair() for index in batch]) for batch in order)
         scores: dict[int, float] = {}

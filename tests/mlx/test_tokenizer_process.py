@@ -41,7 +41,12 @@ PREFIX = {"type": "BPE", "vocab": {"a": 0}, "merges": [], "continuing_subword_pr
 VOCABULARY_FILE = {"type": "BPE", "vocab": "/dev/zero", "merges": []}
 TEXT = {"Sequence": {"id": "A", "type_id": 0}}
 TWICE = {"type": "TemplateProcessing", "single": [TEXT, TEXT], "pair": [TEXT], "special_tokens": {}}
+MANY_SPECIAL = {
+    "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x", "type_id": 0}}] * 9 + [TEXT], "pair": [TEXT],
+    "special_tokens": {"x": {"id": "x", "ids": [1] * 9, "tokens": ["x"] * 9}},
+}  # fmt: skip
 NOT_PLAIN = {
+    "a text with many tokens around it": {"post_processor": MANY_SPECIAL},
     "steps with more than the library uses": {"normalizer": {"type": "NFC", "unused": [[]] * 10_000}},
     "a model with more than the library uses": {
         "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unused": [[]] * 10_000}

@@ -149,6 +149,29 @@ def test_a_shutdown_cuts_a_large_response_that_is_not_read(server, kit):
             assert not received.endswith(b"0\r\n\r\n")
 
 
+def test_survives_a_tokenizer_that_puts_thousands_of_tokens_around_a_text(launch, kit):
+    """A request of 10 kB had 67 million tokens, which took 540 MB before the first one was computed."""
+
+    def write(folder):
+        random_model(folder, context=1 << 20)
+        (folder / "README.md").write_text("---\npipeline_tag: feature-extraction\n---\n")
+        path = folder / "tokenizer.json"
+        special = {"x": {"id": "x", "ids": [1] * 550, "tokens": ["x"] * 550}}
+        text = {"Sequence": {"id": "A", "type_id": 0}}
+        single = [{"SpecialToken": {"id": "x", "type_id": 0}}] * 60 + [text]
+        step = {"type": "TemplateProcessing", "single": single, "pair": [text], "special_tokens": special}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": step}))
+
+    in_hub_cache("tiny/random", lambda folder: random_model(folder, ends=True) and None)
+    in_hub_cache("tiny/special", write)
+    server = launch("--memory", str(1 << 30), model="tiny/random")
+    with kit.Watch(server):
+        before = server.reset_peak()
+        reply = server.client.post("/v1/embeddings", {"model": "tiny/special", "input": ["a"] * 2048})
+        assert (reply.status, reply.json["error"]["code"]) == (500, "plugin_failure")
+        assert server.peak - before < 200 * MEGABYTE
+
+
 def test_survives_many_inputs_of_an_encoder_with_a_wide_layer(launch, kit):
     """One array of the layer would have 268 MB, in a model of 5 MB."""
 

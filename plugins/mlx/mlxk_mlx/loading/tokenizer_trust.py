@@ -37,6 +37,7 @@ _MAX_REST = 1 << 14
 """Characters of all but the vocabulary. The tokenizers library reads the steps of a sequence once for each sequence
 around them, with the interpreter locked; those of published ones take 2,000."""
 _MAX_POST_PROCESSOR = 1 << 13
+_MOST_SPECIAL = 64  # tokens that are put around a text
 _READ_BY_TRANSFORMERS = frozenset({".json", ".txt", ".jinja", ".model"})
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _CLASSES = frozenset({
@@ -222,10 +223,17 @@ def _is_plain_part(part: Any, key: str, plain: frozenset[str]) -> bool:
 
 
 def _is_plain_template(step: Mapping[str, Any]) -> bool:
-    """Return whether a step after tokenizing has each text once."""
+    """Return whether a step after tokenizing has each text once, and adds few tokens."""
+    tokens = step.get("special_tokens", {})
+    if not isinstance(tokens, Mapping):
+        return False
+    ids = [token.get("ids") for token in tokens.values() if isinstance(token, Mapping)]
+    longest = max((len(each) for each in ids if isinstance(each, list)), default=0)
     for key, texts in (("single", 1), ("pair", 2)):
         pieces = step.get(key)
-        if isinstance(pieces, list) and sum(not _is_special(piece) for piece in pieces) > texts:
+        if not isinstance(pieces, list):
+            continue
+        if sum(not _is_special(piece) for piece in pieces) > texts or len(pieces) * longest > _MOST_SPECIAL:
             return False
     return True
 
