@@ -46,6 +46,7 @@ MANY_SPECIAL = {
     "special_tokens": {"x": {"id": "x", "ids": [1] * 9, "tokens": ["x"] * 9}},
 }  # fmt: skip
 NOT_PLAIN = {
+    "merges that are left out by chance": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.99}},
     "a text with many tokens around it": {"post_processor": MANY_SPECIAL},
     "steps with more than the library uses": {"normalizer": {"type": "NFC", "unused": [[]] * 10_000}},
     "a model with more than the library uses": {
@@ -125,6 +126,19 @@ def test_a_plain_tokenizer_is_read_as_it_was_checked(folder):
     change(folder, normalizer={"type": "Sequence", "normalizers": [REPLACE] * 20})
     change(folder, "tokenizer_config.json", tokenizer_class="T5Tokenizer", extra_ids=10**9)
     assert read_copied_tokenizer(model, files).backend_tokenizer.to_str() == before
+
+
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+def test_an_added_blank_that_takes_others_has_a_process_of_its_own(folder, side):
+    added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    for content, hosted in (("<x>", False), (" ", True)):
+        change(folder, added_tokens=[*added, {"id": 200, "content": content, **flags, side: True}])
+        loaded = load_tokenizer(model_in(folder))
+        try:
+            assert isinstance(loaded.adapt(300), HostedTokenizer) == hosted
+        finally:
+            loaded.close()
 
 
 def test_the_memory_of_a_plain_tokenizer_counts(folder):

@@ -15,6 +15,7 @@ from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, Uns
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
 from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_mlx.engine.tokenizer_parts import repeats_blanks
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.config_check import check_config
@@ -127,7 +128,8 @@ def load_tokenizer(model: Model, waiting: Callable[[], None] = lambda: None) -> 
             hf = in_this_process(lambda: read_copied_tokenizer(model, files))
         except OSError:  # no room for the copy
             hf = None
-        if getattr(hf, "backend_tokenizer", None) is not None:  # one written in Python can take any time
+        backend = getattr(hf, "backend_tokenizer", None)  # none if it is written in Python, and can take any time
+        if backend is not None and not repeats_blanks(backend):
             return LoadedTokenizer.of(hf, memory=_MEMORY_SHARE * len(files["tokenizer.json"]))
     return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer", waiting)
 

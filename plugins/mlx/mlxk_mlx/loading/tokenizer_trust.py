@@ -62,6 +62,11 @@ _POST_PROCESSORS = frozenset({"ByteLevel", "BertProcessing", "RobertaProcessing"
 _DECODERS = frozenset({
     "ByteLevel", "WordPiece", "Metaspace", "BPEDecoder", "CTC", "ByteFallback", "Fuse", "Strip", "Replace",
 })  # fmt: skip
+_MODEL_KEYS = frozenset({
+    "type", "vocab", "merges", "unk_token", "unk_id", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
+    "fuse_unk", "byte_fallback", "ignore_merges", "max_input_chars_per_word",
+})  # fmt: skip
+_ADDED_KEYS = frozenset({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"})
 _PARTS = {
     "normalizer": ("normalizers", _NORMALIZERS),
     "pre_tokenizer": ("pretokenizers", _PRE_TOKENIZERS),
@@ -169,7 +174,9 @@ def _is_plain(tokenizer: Any) -> bool:
     if _bytes(added) > _MAX_ADDED_BYTES:
         return False
     for token in added if isinstance(added, list) else ():
-        content = token.get("content") if isinstance(token, Mapping) else None
+        if not isinstance(token, Mapping) or not token.keys() <= _ADDED_KEYS:
+            return False
+        content = token.get("content")
         if not isinstance(content, str) or not 0 < len(content) <= _LONGEST_ADDED:
             return False
     if isinstance(added, list) and len(added) > _MAX_ADDED:
@@ -262,13 +269,16 @@ def _text(pattern: Any) -> str:
 
 
 def _is_plain_model(model: Any) -> bool:
+    if not isinstance(model, Mapping) or not model.keys() <= _MODEL_KEYS:
+        return False
     match model:
         case {"type": "BPE", "vocab": Mapping() as vocab, "merges": list()}:
-            return _affixes_are_few_and_short(model) and _are_few_and_short(vocab)
+            # With dropout each merge puts back those that were left out.
+            return not model.get("dropout") and _affixes_are_short(model) and _are_few_and_short(vocab)
         case {"type": "WordLevel", "vocab": Mapping() as vocab}:
             return _are_few_and_short(vocab)
         case {"type": "WordPiece", "vocab": Mapping() as vocab, "max_input_chars_per_word": int(longest)}:
-            return longest <= _LONGEST_WORD and _affixes_are_few_and_short(model) and _are_few_and_short(vocab)
+            return longest <= _LONGEST_WORD and _affixes_are_short(model) and _are_few_and_short(vocab)
         case {"type": "Unigram", "vocab": list(pieces)}:
             texts = [str(piece[0]) for piece in pieces if isinstance(piece, list) and piece]
             return (
@@ -283,7 +293,7 @@ def _are_few_and_short(tokens: Collection[str]) -> bool:
     return len(tokens) <= _MAX_WORDS and all(len(token) <= _LONGEST_ADDED for token in tokens)
 
 
-def _affixes_are_few_and_short(model: Mapping[str, Any]) -> bool:
+def _affixes_are_short(model: Mapping[str, Any]) -> bool:
     affixes = (model.get("continuing_subword_prefix"), model.get("end_of_word_suffix"))
     return all(affix is None or (isinstance(affix, str) and len(affix) <= _LONGEST_AFFIX) for affix in affixes)
 
