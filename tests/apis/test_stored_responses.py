@@ -423,6 +423,16 @@ def test_what_another_program_stores_as_a_response_is_an_error_with_a_status(tmp
     assert [responses.delete("a", "b"), responses.delete("a", "a"), responses.delete("a", "a")] == [False, True, False]
 
 
+SMALL = Bounds(responses=10, bytes=10_000, age=100.0)
+
+
+def with_one(folder):
+    """The path of a file, and the store in it that has one response."""
+    responses = Written(folder / "responses.db", SMALL)
+    responses.put(stored("a"), CONVERSATION)
+    return folder / "responses.db", responses
+
+
 _ROW = "'a' id, 'a' owner, 1e12 stored, 1 size, zeroblob(1) body, zeroblob(1) input_items, zeroblob(1) conversation"
 
 
@@ -436,10 +446,7 @@ _ROW = "'a' id, 'a' owner, 1e12 stored, 1 size, zeroblob(1) body, zeroblob(1) in
     ids=["one", "endless"],
 )
 def test_a_view_in_the_place_of_the_table_is_not_read(tmp_path, view):
-    path = tmp_path / "responses.db"
-    bounds = Bounds(responses=10, bytes=10_000, age=100.0)
-    responses = Written(path, bounds)
-    responses.put(stored("a"), CONVERSATION)
+    path, responses = with_one(tmp_path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("DROP TABLE responses")
         database.execute(f"CREATE VIEW responses AS {view}")
@@ -447,14 +454,11 @@ def test_a_view_in_the_place_of_the_table_is_not_read(tmp_path, view):
         with pytest.raises(StoreUnavailable):
             read("a", "a")
     with pytest.raises(InvalidOption, match=r"responses\.file"):
-        SqliteStore(path, bounds)
+        SqliteStore(path, SMALL)
 
 
 def test_a_trigger_of_another_program_is_not_run(tmp_path):
-    path = tmp_path / "responses.db"
-    bounds = Bounds(responses=10, bytes=10_000, age=100.0)
-    responses = Written(path, bounds)
-    responses.put(stored("a"), CONVERSATION)
+    path, responses = with_one(tmp_path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("CREATE TRIGGER t AFTER INSERT ON responses BEGIN DELETE FROM responses; END")
     SqliteStore.put(responses, stored("b"), CONVERSATION)

@@ -7,20 +7,22 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import textwrap
 import threading
 from contextlib import contextmanager
 
 import pytest
 
-from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption
+from mlxk_core.api.errors import BrokenModel, EngineFailure, InsufficientMemory, InvalidOption, SystemLimit
 from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, decode_tokens
 from mlxk_mlx.engine.template_process import RenderProcesses
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import HostedTokenizer, TokenizerProcess, load_in_process
-from mlxk_mlx.loading.load import load_tokenizer
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import load_tokenizer, read_network, translated_errors
 from mlxk_mlx.loading.tokenizer_files import read_copied_tokenizer, read_tokenizer
 from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
 from mlxk_testing.tiny_models import random_model
@@ -139,6 +141,15 @@ def test_an_added_blank_that_takes_others_has_a_process_of_its_own(folder, side)
             assert isinstance(loaded.adapt(300), HostedTokenizer) == hosted
         finally:
             loaded.close()
+
+
+def test_without_room_for_temporary_files_a_model_is_not_called_damaged(folder, tmp_path, monkeypatch):
+    model = model_in(folder)
+    runtime.start()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SystemLimit), translated_errors(model):
+        read_network(model)
+    load_tokenizer(model).close()  # in a process of its own
 
 
 def test_the_memory_of_a_plain_tokenizer_counts(folder):

@@ -55,7 +55,7 @@ def test_survives_names_of_no_model_in_a_cache_of_thousands(real, kit):
     for number in range(4000):
         (hub_cache() / f"models--tiny--{number}").symlink_to("models--tiny--random")
     with kit.Watch(real):
-        for name in ("nobody", "tiny/nobody", "tiny/random1", "org/3:Q4", "17"):
+        for name in ("unknown", "tiny/unknown", "tiny/random1", "org/3:Q4", "17"):
             began = time.monotonic()
             found = real.client.get(f"/v1/models/{name}").status
             assert time.monotonic() - began < 5

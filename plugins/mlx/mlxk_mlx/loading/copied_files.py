@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from mlxk_core.api.errors import SystemLimit
 
 
 @contextmanager
 def copied_files(files: Mapping[str, bytes]) -> Iterator[Path]:
-    """Write `files`, by name, to a folder of their own, which is removed at the end. Raises `OSError`."""
-    with tempfile.TemporaryDirectory(prefix="mlxk-") as name:
-        folder = Path(name)
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
+    """Write `files`, by name, to a folder of their own, which is removed at the end. Raises `SystemLimit`."""
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlxk-")))
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+        except OSError as error:
+            raise SystemLimit(f"Temporary files cannot be written: {error}") from error
         yield folder

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mlxk_core.api.backends import EngineContext
-from mlxk_core.api.errors import BrokenModel, InsufficientMemory, MlxkError, UnsupportedModel, raise_system_limit
+from mlxk_core.api.errors import (
+    BrokenModel,
+    InsufficientMemory,
+    MlxkError,
+    SystemLimit,
+    UnsupportedModel,
+    raise_system_limit,
+)
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
 from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
@@ -126,7 +133,7 @@ def load_tokenizer(model: Model, waiting: Callable[[], None] = lambda: None) -> 
         waiting()
         try:
             hf = in_this_process(lambda: read_copied_tokenizer(model, files))
-        except OSError:  # no room for the copy
+        except SystemLimit:  # no room for the copy
             hf = None
         backend = getattr(hf, "backend_tokenizer", None)  # none if it is written in Python, and can take any time
         if backend is not None and not repeats_blanks(backend):

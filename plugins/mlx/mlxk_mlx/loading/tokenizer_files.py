@@ -31,7 +31,7 @@ def read_tokenizer(model: Model) -> Any:
 def read_copied_tokenizer(model: Model, files: Mapping[str, bytes]) -> Any:
     """Return the transformers tokenizer of `model` in `files`, by name, whatever lies in its folder by now.
 
-    Raises `BrokenModel`, and `OSError` if there is no room for a copy of them, which transformers reads.
+    Raises `BrokenModel`, and `SystemLimit` if there is no room for a copy of them, which transformers reads.
     """
     with copied_files(files) as folder:
         return _read(model, folder)
