@@ -51,6 +51,9 @@ def damage(folder: Path, fault: str, write: Callable[[Path, str], object]) -> No
         case "a rotated part that is odd":
             write(folder, "nomic")
             _edit(folder / "config.json", rotary_emb_fraction=0.2)
+        case "a rotated pair that grows":
+            write(folder, "nomic-long")
+            _edit(folder / "config.json", rotary_emb_fraction=0.25)
         case "no positions in training":
             write(folder, "nomic-long")
             _edit(folder / "config.json", max_trained_positions=0)
@@ -180,6 +183,7 @@ FAULTS = {
     "classes that are no list": "unsupported_model",
     "a list of lists for a pooling mode": "unsupported_model",
     "a rotated part that is odd": "broken_model",
+    "a rotated pair that grows": "broken_model",
     "no positions in training": "broken_model",
     "no pooling file": "unsupported_model",
     "modules that are no list": "broken_model",

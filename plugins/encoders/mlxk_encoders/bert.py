@@ -86,11 +86,11 @@ class _Embeddings(nn.Module):
 class _Attention(nn.Module):
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        self._heads = config.heads("num_attention_heads", hidden=hidden)
+        self.heads = config.heads("num_attention_heads", hidden=hidden)
         self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
 
     def project(self, states: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-        queries, keys, values = (split_heads(part(states), self._heads) for part in (self.query, self.key, self.value))
+        queries, keys, values = (split_heads(part(states), self.heads) for part in (self.query, self.key, self.value))
         return queries, keys, values
 
 
@@ -101,6 +101,7 @@ class _Layer(EncoderLayer):
         inner = config.count("intermediate_size")
         self._activation = activation(config.text("hidden_act", default="gelu"))
         self.attention = _Attention(config, hidden)
+        self.heads, self.head_size = self.attention.heads, hidden // self.attention.heads
         self.attention_norm = nn.LayerNorm(hidden, eps=eps)
         self.up = nn.Linear(hidden, inner)
         self.down = nn.Linear(inner, hidden)

@@ -11,9 +11,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlxk_core.api.backends import Pooling, Row, StepEvent, TokenPair
-from mlxk_core.api.errors import NoTemplate, UnsupportedModel
+from mlxk_core.api.errors import ContextLengthExceeded, NoTemplate, UnsupportedModel
 from mlxk_core.api.generation import Message, Tool
-from mlxk_encoders.layers import BLOCK, Encoder, validity
+from mlxk_encoders.layers import MOST_SCORES, Encoder, validity
 from mlxk_mlx.engine.cache_footprint import check_free_memory
 from mlxk_mlx.engine.embedding import pad, pool, vectors_of
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
@@ -23,7 +23,7 @@ from mlxk_mlx.loading.release import release_network
 _PART_ON_CPU = 2e9
 _PART_WITH_BLAS = 18e9
 _PART_ON_GPU = 1e12
-"""Products of parameters and tokens that a part computes: about a second on an old CPU, and on a small GPU."""
+"""Products that a part computes: about a second on an old CPU, and on a small GPU."""
 _PART_SECONDS = 0.5
 """After these a part ends also if it has computed less: attention to a long input takes longest."""
 _COPIES = 10
@@ -53,8 +53,6 @@ class EncoderEngine:
         self._network: Encoder | None = network
         weights = [array for _, array in tree_flatten(network.parameters())]
         self._fixed_bytes = sum(array.nbytes for array in weights) + tokenizer.memory
-        layers = [array for _, array in tree_flatten([layer.parameters() for layer in network.layers])]
-        self._layer_size = max(1, sum(array.size for array in layers) // max(1, len(network.layers)))
         on_cpu = _PART_WITH_BLAS if machine.fast_blas else _PART_ON_CPU
         self._part = on_cpu if machine.cpu else _PART_ON_GPU
         self.tokenizer = tokenizer.adapt(_rows(network, "tok_embeddings") or _rows(network, "word_embeddings"))
@@ -94,7 +92,8 @@ class EncoderEngine:
     def _pass(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
         """Yield None after each part, and at last the states of the whole network.
 
-        Raises `InsufficientMemory` for tokens whose states do not fit.
+        Raises `InsufficientMemory` for tokens whose states do not fit, and `ContextLengthExceeded` for inputs so long
+        that the scores of a single token are too many.
         """
         with self._errors():
             yield from self._layers(tokens, types, valid)
@@ -102,25 +101,28 @@ class EncoderEngine:
 
     def _layers(self, tokens: mx.array, types: mx.array | None, valid: mx.array | None) -> Iterator[mx.array | None]:
         network = self._open_network
+        heads = max((layer.heads for layer in network.layers), default=1)
+        if tokens.shape[1] > MOST_SCORES // heads:
+            raise ContextLengthExceeded(tokens.shape[1], MOST_SCORES // heads)
         states = network.embed(tokens, types)
         check_free_memory(self._held_bytes(states), tokens.size)
         inputs, length = tokens.shape
-        work, began = 0, time.monotonic()
+        products, began = 0, time.monotonic()
         for layer in network.layers:
             most = layer.most_inputs
             parts = []
             for first in range(0, inputs, most):
                 part = slice(first, first + most)
-                block_work = min(most, inputs - first) * min(BLOCK, length) * self._layer_size
+                block_products = layer.block_products(min(most, inputs - first), length)
                 blocks = []
                 for block in layer.blocks(states[part], None if valid is None else valid[part]):
                     if block is not None:
                         blocks.append(block)
-                    work += block_work
-                    if work >= self._part or time.monotonic() - began >= _PART_SECONDS:
+                    products += block_products
+                    if products >= self._part or time.monotonic() - began >= _PART_SECONDS:
                         mx.eval(blocks[-1:])
                         yield None
-                        work, began = 0, time.monotonic()
+                        products, began = 0, time.monotonic()
                 parts.append(_joined(blocks, axis=1))
                 if inputs > most:
                     mx.eval(parts[-1])  # so that only one part is computed at once
@@ -130,8 +132,10 @@ class EncoderEngine:
     def _held_bytes(self, states: mx.array) -> int:
         """Return what a pass holds, in bytes. `states` are those before the first layer."""
         inputs, length, _ = states.shape
-        widest = max((layer.widest_bytes(inputs, length) for layer in self._open_network.layers), default=0)
-        return int(_COPIES * max(states.nbytes, widest))
+        layers = self._open_network.layers
+        widest = max((layer.widest_bytes(inputs, length) for layer in layers), default=0)
+        scores = max((layer.score_bytes(inputs, length) for layer in layers), default=0)
+        return int(_COPIES * max(states.nbytes, widest)) + scores
 
     @property
     def _open_network(self) -> Encoder:

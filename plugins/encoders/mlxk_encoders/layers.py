@@ -11,19 +11,22 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlxk_core.api.errors import UnsupportedModel
+from mlxk_mlx.engine.weight_count import weight_count
 
 BLOCK = 512
 """Tokens that a layer computes at once."""
 LONG = 8192
 """Tokens of an input whose block attends to all of it at once; in a longer one, fewer tokens do. All scores of such an
 input would take gigabytes."""
-_MOST_SCORES = 160_000_000
-"""That are computed at once. Those of 32 inputs with 512 tokens in a large network are 134 million."""
+MOST_SCORES = 1 << 25
+"""That are computed at once: half a second on an old CPU. Those of 512 tokens in a large network are 4 million."""
 _MOST_NUMBERS = 1 << 24
 """In any other array that is computed at once. 512 tokens in a large network have 3 million, and a layer holds several
 such arrays."""
 _SIZE = 256
-"""Of a head whose products take as long as all else that is done with a score."""
+"""Of a head whose products take as long as all else that is done with a score: as long as so many products."""
+_COPIES = 3
+"""Arrays of scores that an attention holds: products, those that the mask leaves, and their softmax."""
 _ACTIVATIONS: Mapping[str, Callable[[mx.array], mx.array]] = {
     "gelu": nn.gelu,
     "gelu_new": nn.gelu_approx,
@@ -64,9 +67,11 @@ class Encoder(nn.Module, ABC):
 class EncoderLayer(nn.Module, ABC):
     """A layer, computed a block of tokens at a time. Tokens are at most `window` apart in its attention, if not None.
 
-    Queries, keys and values have the shape [inputs, heads, tokens, size of a head].
+    Queries, keys and values have the shape [inputs, `heads`, tokens, `head_size`].
     """
 
+    heads: int
+    head_size: int
     window: int | None = None
 
     @abstractmethod
@@ -86,7 +91,7 @@ class EncoderLayer(nn.Module, ABC):
         size = max(1, min(BLOCK, _MOST_NUMBERS // (inputs * self._widest)))
         if length <= size:
             queries, keys, values = self.project(states, 0, length)
-            if _scores(queries, length) * length <= _MOST_SCORES:
+            if self._scores(inputs, length) * length <= MOST_SCORES:
                 mask = _mask(0, length, length, valid, self.window)
                 yield self.combine(states, _attend(queries, keys, values, mask))
                 return
@@ -97,8 +102,7 @@ class EncoderLayer(nn.Module, ABC):
             yield None
         queries, keys, values = (mx.concatenate(part, axis=2) for part in zip(*projected, strict=True))
         del projected
-        count = min(size, BLOCK * LONG // length, _MOST_SCORES // _scores(queries, length))
-        count = max(1, count)
+        count = self._attending(inputs, length)
         for start in range(0, length, size):
             attended = []
             for first in range(start, min(length, start + size), count):
@@ -120,6 +124,27 @@ class EncoderLayer(nn.Module, ABC):
         """Return the bytes of the largest array but scores that is computed at once, for inputs of `length` tokens."""
         tokens = min(inputs, self.most_inputs) * min(length, BLOCK)
         return 4 * min(tokens * self._widest, max(_MOST_NUMBERS, self._widest))
+
+    def score_bytes(self, inputs: int, length: int) -> int:
+        """Return the bytes of the scores that are computed at once, for inputs of `length` tokens."""
+        inputs, length = min(inputs, self.most_inputs), max(1, length)  # a tokenizer may return no tokens
+        return 4 * _COPIES * inputs * self.heads * length * min(length, self._attending(inputs, length))
+
+    def block_products(self, inputs: int, length: int) -> int:
+        """Return the products of a block, its scores counted as those that take as long."""
+        return inputs * min(BLOCK, length) * (self._weights + _SIZE * self._scores(1, length))
+
+    def _attending(self, inputs: int, length: int) -> int:
+        """Return how many tokens of each of `inputs` attend to all of its `length` tokens at once."""
+        return max(1, min(BLOCK, BLOCK * LONG // length, MOST_SCORES // self._scores(inputs, length)))
+
+    def _scores(self, inputs: int, length: int) -> int:
+        """Return the scores of a token of each of `inputs`, as numbers: in wide heads their products take longer."""
+        return inputs * self.heads * length * (1 + self.head_size // _SIZE)
+
+    @cached_property
+    def _weights(self) -> int:
+        return weight_count(self)
 
     @cached_property
     def _widest(self) -> int:
@@ -153,12 +178,6 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array 
     scale = queries.shape[-1] ** -0.5
     attended = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     return attended.transpose(0, 2, 1, 3).flatten(2)
-
-
-def _scores(queries: mx.array, length: int) -> int:
-    """Return the scores of a token with `length` keys, as numbers: in wide heads their products take longer."""
-    inputs, heads, _, size = queries.shape
-    return inputs * heads * length * (1 + size // _SIZE)
 
 
 def _mask(start: int, stop: int, length: int, valid: mx.array | None, window: int | None) -> mx.array | None:

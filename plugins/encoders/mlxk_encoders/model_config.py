@@ -10,6 +10,9 @@ from mlxk_core.api.errors import BrokenModel
 _LARGEST_HIDDEN = 1 << 16
 """Numbers for each token between two layers; published models have up to 8,192."""
 
+_MOST_HEADS = 1024
+"""Of a layer; published encoders have up to 32. Each has a score for each two tokens."""
+
 
 class ModelConfig:
     """The `config.json` of the model `name`.
@@ -74,6 +77,8 @@ class ModelConfig:
     def heads(self, *keys: str, hidden: int) -> int:
         """Return the number of attention heads. `hidden`, the size of all heads, must split into even parts."""
         heads = self.count(*keys)
+        if heads > _MOST_HEADS:
+            raise self._error(keys, heads, f"at most {_MOST_HEADS:,}")
         if heads == 0 or hidden % heads or (hidden // heads) % 2:
             raise self._error(keys, heads, f"a number that divides {hidden} into even parts")
         return heads

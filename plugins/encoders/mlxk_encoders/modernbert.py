@@ -73,14 +73,14 @@ class _Attention(nn.Module):
     def __init__(self, config: ModelConfig, hidden: int, local: bool) -> None:
         super().__init__()
         bias = config.flag("attention_bias", default=False)
-        self._heads = config.heads("num_attention_heads", hidden=hidden)
+        self.heads = config.heads("num_attention_heads", hidden=hidden)
         self._base = _rope_base(config, local)
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.Wo = nn.Linear(hidden, hidden, bias=bias)
 
     def project(self, states: mx.array, start: int) -> tuple[mx.array, mx.array, mx.array]:
         parts = mx.split(self.Wqkv(states), 3, axis=-1)
-        queries, keys, values = (split_heads(part, self._heads) for part in parts)
+        queries, keys, values = (split_heads(part, self.heads) for part in parts)
         size = queries.shape[-1]
         queries, keys = (
             mx.fast.rope(each, size, traditional=False, base=self._base, scale=1.0, offset=start)
@@ -112,6 +112,7 @@ class _Layer(EncoderLayer):
         if not self._first:
             self.attn_norm = _norm(config, hidden)
         self.attn = _Attention(config, hidden, local)
+        self.heads, self.head_size = self.attn.heads, hidden // self.attn.heads
         self.mlp_norm = _norm(config, hidden)
         self.mlp = _FeedForward(config, hidden)
 

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxk_core.api.errors import UnsupportedModel
+from mlxk_core.api.errors import BrokenModel, UnsupportedModel
 from mlxk_encoders.layers import Encoder, EncoderLayer, activation, split_heads
 from mlxk_encoders.model_config import ModelConfig
 
@@ -29,6 +29,8 @@ _RENAMED = (
 )
 _UNUSED = re.compile(r"^(cls|pooler)\.|(^|\.)(position_ids|token_type_ids|inv_freq)$")
 _SWIGLU = ("swiglu", "silu", "swish")
+_LARGEST_FACTOR = 1e6
+"""Of rotary positions; published models have 2."""
 
 
 def rename(name: str) -> str:
@@ -88,17 +90,17 @@ class _Attention(nn.Module):
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
         bias = config.flag("qkv_proj_bias", default=False)
-        self._heads = config.heads("n_head", "num_attention_heads", hidden=hidden)
-        self._rope = _Rope.of(config)
-        self._rotated = int(hidden // self._heads * config.fraction("rotary_emb_fraction", default=1.0))
+        self.heads = config.heads("n_head", "num_attention_heads", hidden=hidden)
+        self._rotated = int(hidden // self.heads * config.fraction("rotary_emb_fraction", default=1.0))
+        self._rope = _Rope.of(config, self._rotated)
         self._interleaved = config.flag("rotary_emb_interleaved", default=False)
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=bias)
         self.out = nn.Linear(hidden, hidden, bias=bias)
 
     def project(self, states: mx.array, start: int, length: int) -> tuple[mx.array, mx.array, mx.array]:
         parts = mx.split(self.Wqkv(states), 3, axis=-1)
-        queries, keys, values = (split_heads(part, self._heads) for part in parts)
-        base = self._rope.base(length, self._rotated)
+        queries, keys, values = (split_heads(part, self.heads) for part in parts)
+        base = self._rope.base(length)
         queries, keys = (
             mx.fast.rope(each, self._rotated, traditional=self._interleaved, base=base, scale=1.0, offset=start)
             for each in (queries, keys)
@@ -126,6 +128,7 @@ class _Layer(EncoderLayer):
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
         self.attention = _Attention(config, hidden)
+        self.heads, self.head_size = self.attention.heads, hidden // self.attention.heads
         self.norm1 = _norm(config, hidden)
         self.mlp = _FeedForward(config, hidden)
         self.norm2 = _norm(config, hidden)
@@ -144,35 +147,50 @@ def _norm(config: ModelConfig, hidden: int) -> nn.LayerNorm:
 
 @dataclass(frozen=True)
 class _Rope:
-    """The base of the rotary angles. With a `factor` it grows for inputs longer than the `trained` tokens."""
+    """The base of the rotary angles of heads with `size` rotated numbers. With a `factor` it grows for inputs longer
+    than the `trained` tokens."""
 
     theta: float
+    size: int
     factor: float | None = None
     trained: int = 0
 
     @classmethod
-    def of(cls, config: ModelConfig) -> _Rope:
+    def of(cls, config: ModelConfig, size: int) -> _Rope:
         parameters: Any = config.raw("rope_parameters")
         if isinstance(parameters, Mapping):
             kind = parameters.get("rope_type", "default")
             own = ModelConfig(parameters, config.name)
             theta = own.positive("rope_theta", default=1000.0)
             if kind == "default":
-                return cls(theta)
+                return cls(theta, size)
             if kind == "dynamic":
-                return cls(theta, own.positive("factor"), config.count("max_position_embeddings"))
+                return cls._growing(
+                    theta, size, own.positive("factor"), config.count("max_position_embeddings"), config
+                )
             raise UnsupportedModel(f"Rotary scaling of type {kind} is not supported for Nomic-BERT.")
         if config.raw("rotary_emb_scale_base"):
             raise UnsupportedModel("Nomic-BERT with scaled rotary positions (xPos) is not supported.")
         theta = config.positive("rotary_emb_base", default=1000.0)
         if config.raw("rotary_scaling_factor") is None:
-            return cls(theta)
+            return cls(theta, size)
         trained = config.count("max_trained_positions", default=2048)
-        return cls(theta, config.positive("rotary_scaling_factor"), trained)
+        return cls._growing(theta, size, config.positive("rotary_scaling_factor"), trained, config)
 
-    def base(self, length: int, size: int) -> float:
-        """Return the base for inputs of `length` tokens and `size` rotated numbers a head."""
+    @classmethod
+    def _growing(cls, theta: float, size: int, factor: float, trained: int, config: ModelConfig) -> _Rope:
+        """Raises `BrokenModel` for numbers whose base cannot be computed for every length."""
+        if size <= 2 or trained == 0 or factor > _LARGEST_FACTOR:
+            raise BrokenModel(
+                f"config.json of `{config.name}`: {size} rotated numbers a head cannot grow by {factor} after "
+                f"{trained} tokens.",
+                model=config.name,
+            )
+        return cls(theta, size, factor, trained)
+
+    def base(self, length: int) -> float:
+        """Return the base for inputs of `length` tokens."""
         if self.factor is None or length <= self.trained:
             return self.theta
         growth = self.factor * length / self.trained - (self.factor - 1)
-        return float(self.theta * growth ** (size / (size - 2)))
+        return float(self.theta * growth ** (self.size / (self.size - 2)))

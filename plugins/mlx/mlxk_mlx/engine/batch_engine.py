@@ -35,6 +35,7 @@ from mlxk_mlx.engine.reading_turns import ReadingTurns
 from mlxk_mlx.engine.scoring import PromptScoring
 from mlxk_mlx.engine.step_costs import StepCosts, step_limit
 from mlxk_mlx.engine.tokenizer import ModelTokenizer
+from mlxk_mlx.engine.weight_count import weight_count
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.release import release_network
 
@@ -128,7 +129,7 @@ class MlxEngine:
         weights = [array for _, array in tree_flatten(network.parameters())]
         self._fixed_bytes = sum(array.nbytes for array in weights) + tokenizer_bytes
         self._footprint = CacheFootprint.of(network)
-        self._chunks = PrefillChunks.of(sum(array.size for array in weights))
+        self._chunks = PrefillChunks.of(weight_count(network))
         self._costs = costs
         self._step_limit = step_limit()
         self._widest = _longest_axis(network)

@@ -40,6 +40,7 @@ _MODELOPT_FILE = "hf_quant_config.json"
 _SETTINGS_FILES = ("config.json", "generation_config.json", _MODELOPT_FILE)
 _LONGEST_REASON = 200
 _LARGEST_INDEX = 32 << 20  # bytes
+_LARGEST_SETTINGS = 16 << 20  # bytes; as for `Model.config`
 _MOST_LOGITS = 1 << 19
 """Of a network; published ones have up to 262,144. Sampling looks at all of them, for each token of each row."""
 _MEMORY_SHARE = 16
@@ -198,7 +199,7 @@ def _settings_files(model: Model) -> dict[str, bytes]:
     found = {}
     for name in _SETTINGS_FILES:
         try:
-            found[name] = read_small_file(model.path / name)
+            found[name] = read_small_file(model.path / name, _LARGEST_SETTINGS)
             if name == _MODELOPT_FILE:
                 parse_json(found[name])
         except FileNotFoundError:
