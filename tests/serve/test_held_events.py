@@ -95,14 +95,16 @@ def test_log_probabilities_of_text_that_a_format_holds_back_count(serve, engine,
 def test_such_responses_share_a_number_of_log_probabilities():
     budget = ByteBudget(4_000)  # each takes almost 1,000
     delta = Delta(Channel.CONTENT, "x", (TokenLogprob("x" * 900, -1.0),))
-    held = [HeldEvents(budget) for _ in range(5)]
-    for each in held[:4]:
+    held = [HeldEvents(budget, "a") for _ in range(4)]
+    for each in held[:3]:
         each.add(0, delta)
-    with pytest.raises(ApiError) as caught:
-        held[4].add(0, delta)
-    assert (caught.value.status, caught.value.code) == (503, "too_many_logprobs")
+    for each in held[3], HeldEvents(budget, "a"):
+        with pytest.raises(ApiError) as caught:
+            each.add(0, delta)
+        assert (caught.value.status, caught.value.code) == (503, "too_many_logprobs")
+    HeldEvents(budget, "b").add(0, Delta(Channel.CONTENT, "x", (TokenLogprob("x" * 600, -1.0),)))
     held[0].release()
-    HeldEvents(budget).add(0, delta)
+    HeldEvents(budget, "a").add(0, delta)
 
 
 def test_log_probabilities_that_are_written_need_not_be_read_before_others_are_held(serve, engine):
@@ -132,7 +134,7 @@ def test_a_stream_that_is_far_ahead_of_its_reader_is_ended(serve, engine, kit, t
 
 def test_deltas_that_are_held_are_few_objects():
     """Each collection of garbage visits every object, with the interpreter's lock held."""
-    held = HeldEvents(ByteBudget(1 << 24))
+    held = HeldEvents(ByteBudget(1 << 24), "a")
     for number in range(20_000):
         held.add(number % 2, Delta(Channel.CONTENT, f"{number} "))
     gc.collect()

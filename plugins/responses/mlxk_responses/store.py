@@ -30,7 +30,9 @@ class Bounds:
 
 
 _OBJECT = 100
-"""Bytes of a text, or its share of the message it is in, besides its characters."""
+"""Bytes of a text besides its characters."""
+_MESSAGE = 250
+"""Bytes of a message or a call besides its texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ def _size(message: Message) -> int:
     texts = [message.content, message.reasoning, message.tool_call_id]
     for call in message.tool_calls:
         texts += [call.id, call.name, call.arguments]
-    return sum(_OBJECT + 2 * len(text) for text in texts if text is not None)
+    objects = _MESSAGE * (1 + len(message.tool_calls))
+    return objects + sum(_OBJECT + 2 * len(text) for text in texts if text is not None)
 
 
 class ResponseStore(Protocol):

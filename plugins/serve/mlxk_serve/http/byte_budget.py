@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter, deque
 from contextlib import ExitStack
 from io import BytesIO
 from tempfile import TemporaryFile
@@ -11,38 +12,58 @@ from typing import BinaryIO
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
 
+_CLIENT_SHARE = 0.75
+
+
 class ByteBudget:
-    """At most `most` bytes at once. Safe to use from any thread."""
+    """At most `most` bytes at once. A client has three fourths of what the others leave. Safe to use from any thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._lock = threading.Lock()
         self._held = 0
+        self._of_clients = Counter[str]()
+        self._given_back: deque[tuple[int, str | None]] = deque()
 
-    def take(self, count: int) -> bool:
-        """Take `count` bytes; False, and none is taken, if they are not free."""
+    def take(self, count: int, client: str | None = None) -> bool:
+        """Take `count` bytes; False, and none is taken, if they are not free for `client` (None: not known)."""
         with self._lock:
+            while self._given_back:
+                self._free(*self._given_back.popleft())
             if self._held + count > self.most:
                 return False
+            if client is not None:
+                own = self._of_clients[client]
+                if own + count > _CLIENT_SHARE * (self.most - (self._held - own)):
+                    return False
+                self._of_clients[client] += count
             self._held += count
             return True
 
-    def give_back(self, count: int) -> None:
-        with self._lock:
-            self._held -= count
+    def give_back(self, count: int, client: str | None = None) -> None:
+        """Give back bytes. Without the lock: a collection of garbage may call it at any place, also while it is held."""
+        self._given_back.append((count, client))
+
+    def _free(self, count: int, client: str | None) -> None:
+        self._held -= count
+        if client is not None:
+            self._of_clients[client] -= count
+            if not self._of_clients[client]:
+                del self._of_clients[client]
 
 
 class Share:
     """What one holder has of a budget. It is given back with the last reference, too."""
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self, budget: ByteBudget, client: str | None = None) -> None:
         self._budget = budget
+        self._client = client
         self._count = 0
 
     def grow_to(self, count: int) -> bool:
         """Hold `count` bytes in all, or return False; a share never shrinks."""
         if count > self._count:
-            if not self._budget.take(count - self._count):
+            if not self._budget.take(count - self._count, self._client):
                 return False
             self._count = count
         return True
@@ -50,7 +71,7 @@ class Share:
     def release(self) -> None:
         count, self._count = self._count, 0
         if count:
-            self._budget.give_back(count)
+            self._budget.give_back(count, self._client)
 
     __del__ = release
 

@@ -24,16 +24,16 @@ _RUN = 256
 
 
 class HeldEvents:
-    """Holds events by choice. Their texts and log probabilities take a share of `budget`, of which one response has a
+    """Holds events by choice, for `client`. Their texts and log probabilities take a share of `budget`, of which one response has a
     fourth at most: they grow with prompts, tokens, choices and alternatives."""
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self, budget: ByteBudget, client: str) -> None:
         self._events: dict[int, list[Event]] = {}
         self._separate: dict[int, int] = {}
         """How many events of each choice have come since some were joined."""
         self._size = 0
         self._most = budget.most // 4
-        self._share = Share(budget)
+        self._share = Share(budget, client)
 
     def add(self, index: int, event: Event) -> None:
         """Hold the next event of choice `index`. Raises `ApiError`, 503 if the budget is spent."""

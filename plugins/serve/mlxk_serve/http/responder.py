@@ -112,7 +112,7 @@ class Responder:
             timeouts=self._timeouts,
             response_thread=self._response_thread,
             pools=self._pools,
-            held_events=HeldEvents(self._logprobs),
+            held_events=HeldEvents(self._logprobs, client),
             client=client,
             large=any(size > _LARGE for _, size in sizes),
             on_end=self._closing(req, client, count, size),
