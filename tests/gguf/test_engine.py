@@ -16,7 +16,10 @@ from mlxk_core._generation.request import GenerationRequest
 from mlxk_core._generation.service import GenerationService
 from mlxk_core._host.host import Host
 from mlxk_core._models.resolve import Resolver
-from mlxk_core.api import Message, Model, Sampling
+from mlxk_core.api import EngineContext, Message, Model, Sampling
+from mlxk_mlx.loading import runtime
+from mlxk_mlx.loading.load import prepare
+from mlxk_testing.engine_contract import EngineHarness
 
 
 @pytest.fixture
@@ -101,15 +104,23 @@ def test_a_damaged_vocabulary_is_the_models_fault(
         service.preload(Model(name="tiny", path=path))
 
 
-def test_the_estimate_is_what_the_engine_holds(
-    original: Callable[..., Any], tmp_path: Path, service: GenerationService
-):
-    from mlxk_gguf.engine import estimate
+def test_the_estimate_is_what_the_engine_holds(original: Callable[..., Any], tmp_path: Path):
+    from mlxk_gguf.engine import estimate, load_tokenizer
+    from mlxk_gguf.files import open_files
 
     model = Model(name="tiny", path=original().to_gguf(tmp_path / "tiny.gguf", "Q8_0"))
-    service.preload(model)
-    [resident] = service.status().models
-    assert estimate(model) == pytest.approx(resident.memory, rel=0.1)
+    tokenizer = load_tokenizer(model, lambda: None)  # is not part of the estimate
+
+    def load(model: Model, context: EngineContext) -> Any:
+        runtime.start_on_engine_thread(context)
+        from mlxk_gguf.network import build_network
+
+        network, _ = build_network(open_files(model), context.alive)
+        return prepare(model, network, lambda: tokenizer, context)
+
+    with EngineHarness(load, model) as engine:
+        held = engine.run(lambda e: e.memory)
+        assert estimate(model) == pytest.approx(held - tokenizer.memory, rel=0.1)
 
 
 @pytest.mark.smollm2

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from mlxk_core._models.gguf import GGUFHeader, read_gguf_header
-from mlxk_gguf.tokenizer_size import is_small
 
 TEXTS = ["Hello  world", "a   1", " 2024-10-11 it's\n\n", "日本語 ünïcode 😀", "<|im_start|>user\nhi<|im_end|>\n"]
 
@@ -147,30 +146,3 @@ def test_smollm2s_texts_come_back_as_they_were():
     for text in TEXTS:
         assert made.decode(made.encode(text)) == text
     assert made.encode("Hello world, it is 1994.") == [19556, 905, 28, 357, 314, 216, 33, 41, 41, 36, 30]
-
-
-def vocabulary(*texts: str, kind: int = 1, **others: Any) -> dict[str, Any]:
-    values = {"tokens": list(texts), "token_type": [kind] * len(texts), **others}
-    return {"general.architecture": "llama", **{f"tokenizer.ggml.{key}": value for key, value in values.items()}}
-
-
-WORDS = [f"word{number}" for number in range(10_000)]
-POWERS = ["a" * length for length in range(1, 1001)]
-LARGE = {
-    "splits of long tokens, of which each becomes a merge": vocabulary(*POWERS),
-    "many splits": vocabulary(*(f"{word:_<27}" for word in WORDS)),
-    "many characters": vocabulary(*(f"{word:_<110}" for word in WORDS), merges=[]),
-    "long added tokens": vocabulary(*POWERS, kind=3, merges=[]),
-    "many merges": vocabulary("a", merges=["a a"] * 140_000),
-    "long merges": vocabulary("a", merges=[" " * 3_000_000]),
-}
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_a_vocabulary_that_takes_long_to_build_is_not_built_by_the_server(header: Callable[..., GGUFHeader], name: str):
-    assert not is_small(header(LARGE[name]))
-
-
-@pytest.mark.parametrize("merges", [{}, {"merges": ["a b"] * 50_000}], ids=["without merges", "with merges"])
-def test_a_common_vocabulary_is_built_by_the_server(header: Callable[..., GGUFHeader], merges: dict[str, Any]):
-    assert is_small(header(vocabulary(*WORDS, **merges)))

@@ -15,8 +15,9 @@ from mlxk_core._generation.engine import EngineContext
 from mlxk_core._generation.request import Message
 from mlxk_core._models.model import Model
 from mlxk_mlx.loading import memory, runtime
-from mlxk_mlx.loading.load import load, load_tokenizer
+from mlxk_mlx.loading.load import load, load_tokenizer, prepare, read_network
 from mlxk_mlx.loading.weight_files import read_arrays
+from mlxk_testing.engine_contract import EngineHarness
 from mlxk_testing.tiny_models import (
     CHATML_TOKENS,
     SLIDING_WINDOW,
@@ -50,13 +51,19 @@ def test_packed_weights_are_dense_on_a_cpu_with_a_fast_blas(tmp_path, bench, ans
 
 
 @pytest.mark.parametrize("write", [random_model, mxfp4_model, gpt_oss_model], ids=lambda write: write.__name__)
-def test_the_estimate_is_what_is_held(tmp_path, bench, write):
+def test_the_estimate_is_what_is_held(tmp_path, write):
     write(tmp_path / "model")
     model = Model(name="m", path=tmp_path / "model")
-    tokenizer = load_tokenizer(model).memory  # is not part of the estimate
-    with bench(tmp_path / "model") as engine:
+    tokenizer = load_tokenizer(model)  # is not part of the estimate
+
+    def load_with_it(model, context):
+        runtime.start_on_engine_thread(context)
+        network, _ = read_network(model, context.alive)
+        return prepare(model, network, lambda: tokenizer, context)
+
+    with EngineHarness(load_with_it, model) as engine:
         held = engine.run(lambda e: e.memory)
-        assert engine.run(lambda _: memory.estimate(model)) + tokenizer == held
+        assert engine.run(lambda _: memory.estimate(model)) + tokenizer.memory == held
 
 
 def test_a_script_is_said_to_its_end(tmp_path, bench, answer):

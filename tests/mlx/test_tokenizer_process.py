@@ -19,65 +19,16 @@ from mlxk_core.api.models import Model
 from mlxk_core.api.processes import ProcessNotStarted
 from mlxk_mlx.engine.detokenizer import PieceDetokenizer, TokenByteTable, decode_tokens
 from mlxk_mlx.engine.template_process import RenderProcesses
-from mlxk_mlx.engine.tokenizer import LoadedTokenizer
+from mlxk_mlx.engine.tokenizer import TokenizerAdapter, named_special_tokens
 from mlxk_mlx.engine.tokenizer_process import HostedTokenizer, TokenizerProcess, load_in_process
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.load import load_tokenizer, read_network, translated_errors
-from mlxk_mlx.loading.tokenizer_files import read_copied_tokenizer, read_tokenizer
-from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
+from mlxk_mlx.loading.tokenizer_files import read_tokenizer
+from mlxk_mlx.loading.tokenizer_size import check_size
 from mlxk_testing.tiny_models import random_model
 
 TARGET = "mlxk_mlx.loading.tokenizer_files:read_tokenizer"
 TEXTS = ["", "Hello, wörld! 😀", "<|im_start|>user\nx<|im_end|>", "\n\n  a" * 50]
-REGEX = {"Regex": "(a*)*b"}
-REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaa"}
-UNIGRAM = {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["a" * 600, -1.0]], "byte_fallback": False}
-PIECES = {"type": "Unigram", "unk_id": 0, "vocab": [[f"{n:x>120}", 0.0] for n in range(300)], "byte_fallback": False}
-SAME = {"type": "Replace", "pattern": {"String": "a"}, "content": "a"}
-MANY_WORDS = {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0, **{f"w{n}": n for n in range(100_000)}}}
-WORDS = {
-    "type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "#", "max_input_chars_per_word": 10**9,
-    "vocab": {"a": 0},
-}  # fmt: skip
-PREFIX = {"type": "BPE", "vocab": {"a": 0}, "merges": [], "continuing_subword_prefix": "#" * 100}
-VOCABULARY_FILE = {"type": "BPE", "vocab": "/dev/zero", "merges": []}
-TEXT = {"Sequence": {"id": "A", "type_id": 0}}
-TWICE = {"type": "TemplateProcessing", "single": [TEXT, TEXT], "pair": [TEXT], "special_tokens": {}}
-MANY_SPECIAL = {
-    "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x", "type_id": 0}}] * 9 + [TEXT], "pair": [TEXT],
-    "special_tokens": {"x": {"id": "x", "ids": [1] * 9, "tokens": ["x"] * 9}},
-}  # fmt: skip
-NOT_PLAIN = {
-    "merges that are left out by chance": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.99}},
-    "a text with many tokens around it": {"post_processor": MANY_SPECIAL},
-    "steps with more than the library uses": {"normalizer": {"type": "NFC", "unused": [[]] * 10_000}},
-    "a model with more than the library uses": {
-        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unused": [[]] * 10_000}
-    },
-    "bytes that are doubled": {"normalizer": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 4}},
-    "a decoder that puts a space between all characters": {"decoder": {"type": "BPEDecoder", "suffix": ""}},
-    "another one": {"decoder": {"type": "CTC", "pad_token": "x", "word_delimiter_token": "", "cleanup": True}},
-    "a text that comes twice": {"post_processor": TWICE},
-    "a text that comes twice, in a sequence": {"post_processor": {"type": "Sequence", "processors": [TWICE]}},
-    "a long prefix": {"model": PREFIX},
-    "a vocabulary in a file": {"model": VOCABULARY_FILE},
-    "a pattern": {"pre_tokenizer": {"type": "Split", "pattern": REGEX, "behavior": "Isolated", "invert": False}},
-    "a pattern in a replacement": {"normalizer": {"type": "Replace", "pattern": REGEX, "content": "b"}},
-    "replacements that multiply": {"normalizer": {"type": "Sequence", "normalizers": [REPLACE] * 3}},
-    "a decoder that multiplies": {"decoder": {"type": "Sequence", "decoders": [REPLACE] * 3}},
-    "many replacements": {"normalizer": {"type": "Sequence", "normalizers": [SAME] * 4}},
-    "many steps": {"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}] * 9}},
-    "pieces that take much memory": {"model": PIECES},
-    "a large vocabulary": {"model": MANY_WORDS},
-    "an unknown part": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "New"}]}},
-    "a part that is no object": {"normalizer": "NFC"},
-    "words of any length": {"model": WORDS},
-    "a long piece": {"model": UNIGRAM},
-    "an empty added token": {"added_tokens": [{"id": 300, "content": ""}]},
-    "many added tokens": {"added_tokens": [{"id": 300 + n, "content": f"<{n}>"} for n in range(9000)]},
-    "long added tokens": {"added_tokens": [{"id": 300 + n, "content": f"{n:_<1000}"} for n in range(100)]},
-    "no model": {"model": None},
-}
 
 
 @pytest.fixture
@@ -104,43 +55,12 @@ def hosted(tmp_path_factory):
     tokenizer.close()
 
 
-def test_a_tiny_tokenizer_is_plain(folder):
-    assert plain_files(model_in(folder)) is not None
-
-
-@pytest.mark.parametrize("changes", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_what_can_take_any_time_is_not_plain(folder, changes):
-    change(folder, **changes)
-    assert plain_files(model_in(folder)) is None
-
-
-@pytest.mark.parametrize("pattern", [{"String": " "}, {"String": "a"}])
-def test_a_split_at_a_text_is_plain(folder, pattern):
-    change(
-        folder, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "MergedWithPrevious", "invert": False}
-    )
-    assert plain_files(model_in(folder)) is not None
-
-
-def test_a_plain_tokenizer_is_read_as_it_was_checked(folder):
-    model = model_in(folder)
-    files, before = plain_files(model), read_tokenizer(model).backend_tokenizer.to_str()
-    change(folder, normalizer={"type": "Sequence", "normalizers": [REPLACE] * 20})
-    change(folder, "tokenizer_config.json", tokenizer_class="T5Tokenizer", extra_ids=10**9)
-    assert read_copied_tokenizer(model, files).backend_tokenizer.to_str() == before
-
-
-@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
-def test_an_added_blank_that_takes_others_has_a_process_of_its_own(folder, side):
-    added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    for content, hosted in (("<x>", False), (" ", True)):
-        change(folder, added_tokens=[*added, {"id": 200, "content": content, **flags, side: True}])
-        loaded = load_tokenizer(model_in(folder))
-        try:
-            assert isinstance(loaded.adapt(300), HostedTokenizer) == hosted
-        finally:
-            loaded.close()
+def test_no_tokenizer_is_read_in_this_process(folder):
+    loaded = load_tokenizer(model_in(folder))
+    try:
+        assert isinstance(loaded.adapt(300), HostedTokenizer)
+    finally:
+        loaded.close()
 
 
 def test_without_room_for_temporary_files_a_model_is_not_called_damaged(folder, tmp_path, monkeypatch):
@@ -149,59 +69,13 @@ def test_without_room_for_temporary_files_a_model_is_not_called_damaged(folder, 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(SystemLimit), translated_errors(model):
         read_network(model)
-    load_tokenizer(model).close()  # in a process of its own
-
-
-def test_the_memory_of_a_plain_tokenizer_counts(folder):
-    loaded = load_tokenizer(model_in(folder))
-    assert loaded.memory > (folder / "tokenizer.json").stat().st_size
+    load_tokenizer(model).close()
 
 
 def test_the_memory_of_a_process_counts(folder):
     found = load_in_process(model_in(folder), TARGET)
     found.adapt(300).close()
     assert found.memory > 30_000_000
-
-
-@pytest.mark.parametrize("tokens", [[f"<{n}>" for n in range(9000)], {"chat_template": "x" * 100_000}])
-def test_settings_with_many_or_long_tokens_are_not_plain(folder, tokens):
-    change(folder, "tokenizer_config.json", extra_special_tokens=tokens)
-    assert plain_files(model_in(folder)) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 10**9}),
-        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.json"]}),
-        ("tokenizer_config.json", {"gguf_file": "x.gguf"}),
-        ("tokenizer_config.json", {"tokenizer_class": ["GPT2Tokenizer"]}),
-        ("special_tokens_map.json", {"tokenizer_file": "/dev/zero"}),
-        ("tekken.json", {}),
-    ],
-)
-def test_what_transformers_reads_beside_tokenizer_json_is_not_plain(folder, name, changes):
-    change(folder, name, **changes)
-    assert plain_files(model_in(folder)) is None
-
-
-def test_steps_in_more_sequences_than_can_be_followed_are_not_plain(folder):
-    path = folder / "tokenizer.json"
-    sequences = '{"type":"Sequence","decoders":[' * 900 + "]}" * 900
-    path.write_text(f'{{"decoder":{sequences},' + path.read_text()[1:].replace('"decoder"', '"_decoder"', 1))
-    assert plain_files(model_in(folder)) is None
-
-
-def test_a_key_that_comes_twice_is_not_plain(folder):
-    path = folder / "tokenizer.json"
-    path.write_text('{"model": {},' + path.read_text()[1:])
-    assert plain_files(model_in(folder)) is None
-
-
-@pytest.mark.parametrize("name", ["GPT2Tokenizer", "PreTrainedTokenizerFast", "LlamaTokenizerFast", None])
-def test_usual_classes_are_plain(folder, name):
-    change(folder, "tokenizer_config.json", tokenizer_class=name)
-    assert plain_files(model_in(folder)) is not None
 
 
 def test_files_beyond_any_real_tokenizer_are_refused(folder):
@@ -221,9 +95,9 @@ def test_more_special_tokens_than_can_be_compared_are_an_error(folder, name, key
 
 def test_both_ways_give_the_same(folder, hosted):
     loaded, there = hosted
-    own = LoadedTokenizer.of(read_tokenizer(model_in(folder)))
-    here = own.adapt(300)
-    assert (loaded.special_tokens, loaded.eos_token_id) == (dict(own.special_tokens), own.eos_token_id)
+    own = read_tokenizer(model_in(folder))
+    here = TokenizerAdapter(own, vocab_size=300)
+    assert (loaded.special_tokens, loaded.eos_token_id) == (named_special_tokens(own), own.eos_token_id)
     for text in TEXTS:
         for special in (True, False):
             tokens = here.encode(text, add_special_tokens=special)

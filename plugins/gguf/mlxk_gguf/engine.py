@@ -10,12 +10,11 @@ from mlxk_core.api import EngineContext, Model
 from mlxk_core.api.errors import UnsupportedModel
 from mlxk_gguf.files import open_files
 from mlxk_gguf.support import reason_against
-from mlxk_gguf.tokenizer_size import is_small
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observe
-from mlxk_mlx.loading.load import in_this_process, prepare, read_ahead, translated_errors
+from mlxk_mlx.loading.load import prepare, read_ahead, translated_errors
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 
@@ -57,14 +56,5 @@ def estimate(model: Model) -> int:
 
 
 def load_tokenizer(model: Model, waiting: Callable[[], None]) -> LoadedTokenizer:
-    """Return the tokenizer in the header of `model`: in this process if it is small, else in one of its own, with calls
-    of `waiting` now and then."""
-    if model.gguf is not None and is_small(model.gguf):
-        return LoadedTokenizer.of(in_this_process(lambda: _read(model)))
+    """Return the tokenizer in the header of `model`, in a process of its own, with calls of `waiting` now and then."""
     return load_in_process(model, "mlxk_gguf.tokenizer:read_tokenizer", waiting)
-
-
-def _read(model: Model) -> Any:
-    from mlxk_gguf.tokenizer import read_tokenizer  # imports transformers
-
-    return read_tokenizer(model)

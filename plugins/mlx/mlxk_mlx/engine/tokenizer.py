@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from mlxk_core.api.backends import Detokenizer, PairTokenizer, Tokenizer, TokenPair
@@ -30,8 +29,8 @@ class ModelTokenizer(Tokenizer, PairTokenizer, Protocol):
 class LoadedTokenizer:
     """A tokenizer that was read from files. `adapt` returns it as an engine uses it, for the model's number of logits.
 
-    `special_tokens` are the texts by name (`bos_token` and so on), `memory` the bytes that it takes, or
-    its process; `close` ends that.
+    `special_tokens` are the texts by name (`bos_token` and so on), `memory` the bytes that its process takes; `close`
+    ends that.
     """
 
     special_tokens: Mapping[str, Any]
@@ -39,15 +38,6 @@ class LoadedTokenizer:
     adapt: Callable[[int], ModelTokenizer]
     memory: int = 0
     close: Callable[[], None] = lambda: None
-
-    @classmethod
-    def of(cls, hf: Any, *, memory: int = 0) -> LoadedTokenizer:
-        """Return a transformers tokenizer that is used in this process, and takes about `memory` bytes.
-
-        Raises what `named_special_tokens` does.
-        """
-        adapt = partial(TokenizerAdapter, hf)
-        return cls(named_special_tokens(hf), hf.eos_token_id, lambda size: adapt(vocab_size=size), memory)
 
 
 def named_special_tokens(hf: Any) -> dict[str, Any]:

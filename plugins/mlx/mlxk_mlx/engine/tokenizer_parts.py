@@ -24,19 +24,6 @@ def normalizer_steps(normalizer: Any) -> Sequence[Any]:
     return [normalizer]
 
 
-def repeats_blanks(backend: Any) -> bool:
-    """Return whether the added tokens of `backend`, a `tokenizers.Tokenizer`, may each be given the same blanks.
-
-    Those that take the blanks next to them get a copy of all that follow. If another one is a blank itself, n blanks
-    take n * n bytes: 2 GB for 16,384.
-    """
-    tokens = backend.get_added_tokens_decoder().values()
-    if not any(token.lstrip or token.rstrip for token in tokens):
-        return False
-    changed = backend.normalizer is not None
-    return any(token.content != token.content.strip() or (changed and token.normalized) for token in tokens)
-
-
 def drops_text(backend: Any) -> bool:
     """Return whether `backend`, a `tokenizers.Tokenizer`, may have no token for a part of a text that it splits off.
 

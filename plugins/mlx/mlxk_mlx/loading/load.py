@@ -15,14 +15,12 @@ from mlxk_core.api.errors import (
     BrokenModel,
     InsufficientMemory,
     MlxkError,
-    SystemLimit,
     UnsupportedModel,
     raise_system_limit,
 )
 from mlxk_core.api.models import Model, native_stop_tokens, open_file, parse_json, read_small_file
 from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
-from mlxk_mlx.engine.tokenizer_parts import repeats_blanks
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
 from mlxk_mlx.loading.config_check import check_config
@@ -31,9 +29,8 @@ from mlxk_mlx.loading.copied_files import copied_files
 from mlxk_mlx.loading.heartbeat import WatchedWeights, observe
 from mlxk_mlx.loading.network_trial import NetworkTrial
 from mlxk_mlx.loading.tensor_names import deep_name, missing_numbers
-from mlxk_mlx.loading.tokenizer_files import read_copied_tokenizer
 from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
-from mlxk_mlx.loading.tokenizer_trust import check_size, plain_files
+from mlxk_mlx.loading.tokenizer_size import check_size
 from mlxk_mlx.support.architectures import accepts
 
 _MODELOPT_FILE = "hf_quant_config.json"
@@ -43,8 +40,6 @@ _LARGEST_INDEX = 32 << 20  # bytes
 _LARGEST_SETTINGS = 16 << 20  # bytes; as for `Model.config`
 _MOST_LOGITS = 1 << 19
 """Of a network; published ones have up to 262,144. Sampling looks at all of them, for each token of each row."""
-_MEMORY_SHARE = 16
-"""Bytes that a tokenizer takes in this process for each one of its file: 13 with words of six letters."""
 _MISSING_KEYS = re.compile(r"__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
 
 
@@ -123,29 +118,14 @@ def _native_stops(model: Model, tokenizer: LoadedTokenizer) -> frozenset[int]:
 
 
 def load_tokenizer(model: Model, waiting: Callable[[], None] = lambda: None) -> LoadedTokenizer:
-    """Return the tokenizer in the folder of `model`: in this process if it is small and simple, else in one of its own.
+    """Return the tokenizer in the folder of `model`, in a process of its own.
 
     `waiting` is called now and then. Raises `BrokenModel`, and what `waiting` raises.
     """
     check_config(model)
     check_size(model)
     waiting()
-    if (files := plain_files(model)) is not None:
-        waiting()
-        try:
-            hf = in_this_process(lambda: read_copied_tokenizer(model, files))
-        except SystemLimit:  # no room for the copy
-            hf = None
-        backend = getattr(hf, "backend_tokenizer", None)  # none if it is written in Python, and can take any time
-        if backend is not None and not repeats_blanks(backend):
-            return LoadedTokenizer.of(hf, memory=_MEMORY_SHARE * len(files["tokenizer.json"]))
     return load_in_process(model, "mlxk_mlx.loading.tokenizer_files:read_tokenizer", waiting)
-
-
-def in_this_process(read: Callable[[], Any]) -> Any:
-    """Return what `read` does, after MLX was imported."""
-    runtime.start()
-    return read()
 
 
 def read_ahead(paths: Iterable[Path]) -> None:

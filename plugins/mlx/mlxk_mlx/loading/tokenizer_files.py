@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mlxk_core.api.errors import BrokenModel, MlxkError, raise_system_limit
 from mlxk_core.api.models import Model, regular_file
-from mlxk_mlx.loading.copied_files import copied_files
 
 _OTHER_TOKENIZERS = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "tekken.json"}
 _LONGEST_REASON = 200
@@ -23,28 +20,17 @@ _LONGEST_SPECIAL = 1 << 10
 def read_tokenizer(model: Model) -> Any:
     """Return the transformers tokenizer in the folder of `model`, without running code from it. Raises `BrokenModel`.
 
-    It can take any time and memory: see `mlxk_mlx.loading.tokenizer_trust`.
+    It can take any time and memory: regular expressions backtrack, a replacement multiplies a text, and a vocabulary of
+    any size keeps the interpreter locked while it is read.
     """
-    return _read(model, model.path)
-
-
-def read_copied_tokenizer(model: Model, files: Mapping[str, bytes]) -> Any:
-    """Return the transformers tokenizer of `model` in `files`, by name, whatever lies in its folder by now.
-
-    Raises `BrokenModel`, and `SystemLimit` if there is no room for a copy of them, which transformers reads.
-    """
-    with copied_files(files) as folder:
-        return _read(model, folder)
-
-
-def _read(model: Model, folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    folder = model.path
     whole = (folder / "tokenizer.json").is_file()
     try:
         if not whole and not any(file.name in _OTHER_TOKENIZERS for file in model.files):
             raise BrokenModel(f"`{model.name}` has no tokenizer: tokenizer.json is missing.", model=model.name)
-        _check_special_tokens(model, folder)
+        _check_special_tokens(model)
         config = {"config": _config(model)} if whole else {}
         try:
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **config)
@@ -69,12 +55,12 @@ def _config(model: Model) -> SimpleNamespace:
     return SimpleNamespace(**{key: text if isinstance(text, str) else None for key, text in texts.items()})
 
 
-def _check_special_tokens(model: Model, folder: Path) -> None:
+def _check_special_tokens(model: Model) -> None:
     """Raise `BrokenModel` for a list of special tokens that takes transformers minutes, or one of any length: the
     tokenizer is built with it, and each rendered conversation is given it."""
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            settings = json.loads(regular_file(folder / name).read_bytes())
+            settings = json.loads(regular_file(model.path / name).read_bytes())
         except FileNotFoundError:
             continue
         for key, value in settings.items() if isinstance(settings, dict) else ():

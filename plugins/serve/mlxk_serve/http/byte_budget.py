@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
-
 _CLIENT_SHARE = 0.75
 
 
 class ByteBudget:
-    """At most `most` bytes at once. A client has three fourths of what the others leave. Safe to use from any thread."""
+    """At most `most` bytes at once, of which a client has three fourths of what the others leave. Safe to use from any
+    thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -41,7 +41,7 @@ class ByteBudget:
             return True
 
     def give_back(self, count: int, client: str | None = None) -> None:
-        """Give back bytes. Without the lock: a collection of garbage may call it at any place, also while it is held."""
+        """Give back bytes. Without the lock: a collection of garbage may call it at any place, even with that held."""
         self._given_back.append((count, client))
 
     def _free(self, count: int, client: str | None) -> None:

@@ -24,8 +24,8 @@ _RUN = 256
 
 
 class HeldEvents:
-    """Holds events by choice, for `client`. Their texts and log probabilities take a share of `budget`, of which one response has a
-    fourth at most: they grow with prompts, tokens, choices and alternatives."""
+    """Holds events by choice, for `client`. Their texts and log probabilities take a share of `budget`, of which one
+    response has a fourth at most: they grow with prompts, tokens, choices and alternatives."""
 
     def __init__(self, budget: ByteBudget, client: str) -> None:
         self._events: dict[int, list[Event]] = {}
