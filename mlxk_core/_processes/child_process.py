@@ -58,6 +58,7 @@ class ChildProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                cwd=_working_folder(),
                 start_new_session=True,
                 pass_fds=[theirs.fileno() for _, theirs in pairs],
             )
@@ -226,6 +227,16 @@ def _read_message(stream: IO[bytes], left: _TimeLeft, waiting: Callable[[], None
     """Return the next message without its length: empty at the end of the stream, None when the time is up."""
     head = _read(stream, LENGTH.size, left, waiting)
     return head and _read(stream, LENGTH.unpack(head)[0], left, waiting)
+
+
+def _working_folder() -> str | None:
+    """Return None for the folder of this process, and the root folder if that was deleted: libraries ask for its name
+    when they are imported."""
+    try:
+        os.getcwd()  # noqa: PTH109 - as in the command line
+    except OSError:
+        return "/"
+    return None
 
 
 def _read(stream: IO[bytes], length: int, left: _TimeLeft, waiting: Callable[[], None]) -> bytes | None:

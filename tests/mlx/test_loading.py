@@ -54,7 +54,7 @@ def test_packed_weights_are_dense_on_a_cpu_with_a_fast_blas(tmp_path, bench, ans
 def test_the_estimate_is_what_is_held(tmp_path, write):
     write(tmp_path / "model")
     model = Model(name="m", path=tmp_path / "model")
-    tokenizer = load_tokenizer(model)  # is not part of the estimate
+    tokenizer = load_tokenizer(model)
 
     def load_with_it(model, context):
         runtime.start_on_engine_thread(context)
@@ -63,7 +63,8 @@ def test_the_estimate_is_what_is_held(tmp_path, write):
 
     with EngineHarness(load_with_it, model) as engine:
         held = engine.run(lambda e: e.memory)
-        assert engine.run(lambda _: memory.estimate(model)) + tokenizer.memory == held
+        assert engine.run(lambda _: memory.estimate(model)) == pytest.approx(held, rel=0.2)
+        assert engine.run(lambda _: memory.estimate_weights(model)) + tokenizer.memory == held
 
 
 def test_a_script_is_said_to_its_end(tmp_path, bench, answer):

@@ -414,11 +414,14 @@ def test_tool_calls_and_their_results_are_taken_back(ask):
 
 
 def test_two_models_take_turns_where_only_one_has_room(mlxk, kit):
-    sizes = {}
     for seed, name in enumerate(("tiny/one", "tiny/two")):
-        folder = in_hub_cache(name, lambda folder, seed=seed: random_model(folder, seed=seed, hidden=256, layers=4))
-        sizes[name] = sum(path.stat().st_size for path in folder.iterdir())
-    budget = int(1.6 * max(sizes.values()))
+        in_hub_cache(name, lambda folder, seed=seed: random_model(folder, seed=seed, hidden=256, layers=4))
+    process = mlxk.start("serve", "--port", "0", "--json", "--log-level", "error")
+    alone = kit.Client(_announced(process)["port"], model="tiny/one")
+    alone.chat(max_tokens=8)
+    budget = int(1.6 * alone.status()["models"][0]["memory"])  # its tokenizer takes most
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(180) == 0
     process = mlxk.start("serve", "--port", "0", "--json", "--memory", str(budget), "--log-level", "error")
     port = _announced(process)["port"]
     one, two = kit.Client(port, model="tiny/one"), kit.Client(port, model="tiny/two")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,14 @@ from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.heartbeat import observe
 from mlxk_mlx.loading.load import prepare, read_ahead, translated_errors
-from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
+from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory, estimate_tokenizer
 from mlxk_mlx.loading.tokenizer_load import TokenizerLoad
 
 # Bits that MLX holds for each weight: a packed one has a scale and a bias for every 32 (in float32 on a CPU).
 _PACKED_BITS = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}
 _SCALES = 2 / 32
+_TOKEN = 50
+"""Bytes of a token and its merges in the tokenizer.json that a vocabulary is turned into."""
 
 
 def load(model: Model, context: EngineContext) -> Any:
@@ -41,8 +43,14 @@ def load(model: Model, context: EngineContext) -> Any:
 
 
 def estimate(model: Model) -> int:
-    """Return the bytes that `model` takes when it is loaded: on a CPU in float32, and dense where that is faster and
-    fits."""
+    """Return the bytes that `model` takes when it is loaded, with the process of its tokenizer."""
+    tokens = model.gguf.metadata.get("tokenizer.ggml.tokens") if model.gguf is not None else None
+    size = _TOKEN * len(tokens) if isinstance(tokens, Sequence) else 0
+    return estimate_weights(model) + estimate_tokenizer(size)
+
+
+def estimate_weights(model: Model) -> int:
+    """Return the bytes of the weights: on a CPU in float32, and dense where that is faster and fits."""
     machine = runtime.machine()
     half, whole = (4, 4) if machine.cpu else (2, 4)
     tensors = open_files(model).tensors

@@ -161,13 +161,14 @@ class Catalog:
         """
         meant: Model | None = None
         error: MlxkError | None = None
+        loaded = self._loaded.loaded_models()  # before the look that may retire a deleted one
         try:
             meant = self.get(name)
         except MlxkError as raised:
             error = raised
         names = {name, *(target for pattern, target in self._aliases.items() if fnmatchcase(name, pattern))}
         names |= {self._host.settings.expand(each) for each in names}
-        found = [m for m in self._loaded.loaded_models() if any(_is_meant(m, each, meant) for each in names)]
+        found = [model for model in loaded if any(_is_meant(model, each, meant) for each in names)]
         if error is not None and not found:
             raise error
         return found

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def limit_process(memory: int) -> None:
@@ -26,9 +27,25 @@ def memory_limit() -> float:
 
 
 def peak_memory() -> int:
-    """Return the most bytes that this process has had in memory."""
+    """Return the most bytes that this process has had in memory.
+
+    On Linux `getrusage` counts what its parent had when it was started.
+    """
+    if (size := _peak_of_linux()) is not None:
+        return size
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
+
+
+def _peak_of_linux() -> int | None:
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) << 10
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
 
 
 @contextmanager

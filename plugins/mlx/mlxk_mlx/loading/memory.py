@@ -13,10 +13,24 @@ DENSE_SHARE = 0.5
 
 _WORD, _USUAL_BITS = 32, 4
 _HALVES = {"F16", "BF16"}
+_FILE = "tokenizer.json"
+_TOKENIZER_PROCESS = 72_000_000
+_TOKENIZER_SHARE = 16
+"""Bytes that a tokenizer's process takes without one, and for each byte of tokenizer.json."""
 
 
 def estimate(model: Model) -> int:
-    """Return the bytes that `model` takes when it is loaded, in the form that `materialize` would bring it into."""
+    """Return the bytes that `model` takes when it is loaded, with the process of its tokenizer."""
+    return estimate_weights(model) + estimate_tokenizer(next((f.size for f in model.files if f.name == _FILE), 0))
+
+
+def estimate_tokenizer(size: int) -> int:
+    """Return the bytes of a process whose tokenizer has a file of `size` bytes."""
+    return _TOKENIZER_PROCESS + _TOKENIZER_SHARE * size
+
+
+def estimate_weights(model: Model) -> int:
+    """Return the bytes of the weights in the form that `materialize` would bring them into."""
     tensors = model.weights.tensors
     machine = runtime.machine()
     if not machine.cpu:
