@@ -21,6 +21,8 @@ _GRACE = 20.0
 _LONGEST_LINE = 64 << 10
 _LARGEST_DOCUMENT = 16 << 20
 """Bytes of the result that are kept. The files of a repository are listed in it."""
+_LONGEST_MESSAGE = 4096
+"""Characters: a hub may have written it, and paths are searched in it."""
 _STATUS = {
     "model_not_found": 404,
     "revision_not_found": 404,
@@ -135,4 +137,4 @@ def _error(document: bytes, code: int) -> PullFailed | None:
 
 
 def _failed(type: str, message: str) -> PullFailed:
-    return PullFailed(message, kind=Kind(type, 1, _STATUS.get(type, 500)))
+    return PullFailed(message[:_LONGEST_MESSAGE], kind=Kind(type, 1, _STATUS.get(type, 500)))
