@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prepared_command import prepared
+
 LONGEST_SECONDS = 7200
 """No server outlives this, whatever becomes of the tests."""
 
@@ -28,11 +30,10 @@ class ServerProcess:
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", *args]
         with self._log.open("wb") as log:
             self.popen = subprocess.Popen(
-                command,
+                prepared(command, seconds=LONGEST_SECONDS),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                preexec_fn=lambda: signal.alarm(LONGEST_SECONDS),  # outlives the exec, and ends it if nobody else does
             )
         document = ""
         assert self.popen.stdout

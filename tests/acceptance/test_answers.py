@@ -1,13 +1,13 @@
 """`mlxk run` as real processes on real MLX models: what it says, where, and how it ends."""
 
 import json
-import os
 import shutil
 import subprocess
 
 import pytest
 
 from mlxk_testing.tiny_models import in_hub_cache, random_model, scripted_model
+from tests.prepared_command import prepared
 
 SAID = "Grüße 🙂👩‍🚀 aus Wörtern.\nAnd a second line"
 
@@ -72,10 +72,9 @@ def test_a_reader_that_goes_away_ends_the_answer_silently(mlxk, models):
 @pytest.mark.parametrize("closed, code", [(0, 0), (1, 1), (2, 0)])
 def test_a_standard_stream_that_is_closed_is_not_mistaken_for_a_file(mlxk, models, closed, code):
     done = subprocess.run(
-        mlxk.command("run", str(models / "talker"), "Hi"),
+        prepared(mlxk.command("run", str(models / "talker"), "Hi"), closed=closed),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        preexec_fn=lambda: os.close(closed),
         check=False,
     )
     assert done.returncode == code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import os
@@ -21,6 +20,10 @@ import pytest
 from mlxk_core._host.host import Host
 from mlxk_core._models.gguf import TENSOR_TYPES, GGUFTensor
 from mlxk_testing import Processes, Result
+from tests.prepared_command import prepared
+
+_IGNORE_MODES = (1, 2)
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which make root ignore the modes of files."""
 
 _WIDTHS = {"F64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "U8": 1, "I8": 1, "F8_E4M3": 1}
 
@@ -72,26 +75,21 @@ def bound(mlxk: Processes) -> Ask:
     """The same, bound by the modes of files, also where root runs the tests."""
 
     def run(*args: str) -> Result:
+        command: Sequence[str] = mlxk.command(*args)
+        if os.geteuid() == 0:
+            command = prepared(command, without=_IGNORE_MODES)
         done = subprocess.run(
-            mlxk.command(*args),
+            command,
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, "MLXK_DISABLE_PLUGINS": "smollm2"},
-            preexec_fn=_obey_modes if os.geteuid() == 0 else None,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
     if os.geteuid() == 0 and sys.platform != "linux":
         pytest.skip("needs a user whom permissions bind")
     return run
-
-
-def _obey_modes() -> None:
-    """Let no program that this process executes have the capabilities that make root ignore the modes of files."""
-    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
-    for capability in (dac_override, dac_read_search):
-        assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlxk_run.history import InputHistory
+from tests.prepared_command import prepared
 
 
 @pytest.fixture
@@ -75,8 +75,7 @@ def test_a_full_disk_costs_no_line_when_the_file_is_shortened(file):
     file.parent.mkdir()
     file.write_text("".join(f"{json.dumps(str(number) * 10)}\n" for number in range(3000)))
     subprocess.run(
-        [sys.executable, "-c", SHORTEN, file],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        prepared([sys.executable, "-c", SHORTEN, file], limits={"RLIMIT_FSIZE": 4096}),
         check=True,
     )
     assert len(file.read_text().splitlines()) > 2000  # it was not shortened

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.prepared_command import prepared
 from tests.serve.conftest import Client, cached_fake, everything, until
 
 SCRIPTED = Path(__file__).parents[1] / "serve" / "scripted_mlxk.py"
@@ -63,19 +64,15 @@ class Survivor:
         model: str = "fake",
         python: str = sys.executable,
     ) -> None:
-        def limit() -> None:
-            signal.alarm(LONGEST_LIFE)  # survives the exec, and ends the server whatever becomes of the test
-            if files:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-            if largest_file:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-            if stack:
-                resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
-
+        given = {"RLIMIT_NOFILE": files, "RLIMIT_FSIZE": largest_file, "RLIMIT_STACK": stack}
+        limits = {name: value for name, value in given.items() if value}
         scripted = [str(SCRIPTED), json.dumps(script or {"answer": "Hello, world."})]
         command = [python, *(scripted if model == "fake" else ("-m", "mlxk_core")), "serve", *args, "--json"]
         self.popen = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if log is None else log, text=True, preexec_fn=limit
+            prepared(command, seconds=LONGEST_LIFE, limits=limits),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if log is None else log,
+            text=True,
         )
         document = ""
         assert self.popen.stdout

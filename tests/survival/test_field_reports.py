@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mlxk_testing.tiny_models import CHATML, in_hub_cache, random_model, scripted_model
+from tests.prepared_command import prepared
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -73,7 +74,7 @@ def server(tmp_path_factory):
         in_hub_cache("tiny/calls", lambda folder: scripted_model(folder, TWO_CALLS, **calling))
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.alarm(3600)
+            prepared(command, seconds=3600), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     document = ""
     while not document.endswith("\n}\n"):

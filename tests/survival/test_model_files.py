@@ -19,6 +19,7 @@ import pytest
 from mlxk_core.api.models import read_gguf_header
 from mlxk_testing.tiny_models import mxfp4_model, random_model
 from tests.gguf.conftest import make_original
+from tests.prepared_command import prepared
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -354,10 +355,6 @@ def write(name, damage=lambda folder: None, *, context=2048):
 def server(tmp_path_factory):
     """A server process with every hostile model and two sound ones, within 6 GB, and the folder of the second."""
 
-    def limit():
-        signal.alarm(3600)
-        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
         patch.delenv("HF_HUB_CACHE", raising=False)
@@ -373,9 +370,8 @@ def server(tmp_path_factory):
         for name, (damage, _) in HOSTILE.items():
             write(f"hostile/{name.replace(' ', '-')}", damage)
         command = [sys.executable, "-m", "mlxk_core", "serve", "--port", "0", "--json", "--log-level", "error"]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=limit
-        )
+        limited = prepared(command, seconds=3600, limits={"RLIMIT_AS": 6 << 30})
+        process = subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     document = ""
     while not document.endswith("\n}\n"):
         line = process.stdout.readline()

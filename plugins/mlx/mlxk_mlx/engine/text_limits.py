@@ -24,8 +24,8 @@ _NORMALIZED = 1 << 12
 """Characters that are normalized at once, since it holds the interpreter's lock: one may take 20 us."""
 _EDGES = 16  # tokens that the cut edges of a piece may add to its share of the whole text
 _UNCOUNTED = 1 << 20
-"""Bytes of normalized texts that are not counted: a token has one at least, and no tokenizer of this process makes
-more than four of one."""
+"""Bytes of normalized texts that are not counted: a token has one at least in all but hostile tokenizers, whose process
+has a limit."""
 _SHORT = 1 << 12
 """Characters of a text whose normalized length does not matter."""
 _EXPANSION = 4
