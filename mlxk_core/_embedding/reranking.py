@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -27,6 +27,9 @@ _BEFORE = (
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
 _AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+_MOST_CHARACTERS = 1 << 25
+"""Of all documents of a request, each with the query: a tokenizer may read both for each of them, and blanks are many
+characters of a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +84,16 @@ def rerank(
             for option, text in (("query", request.query), ("instruction", request.instruction or "")):
                 if beginning(tokenizer, text, reranker.limit) is not text:
                     raise InputTooLong(option, f"has over {reranker.limit} tokens; `{model.name}` reads fewer")
+            reranker = reranker.with_answers(tokenizer)  # here: the engine's thread must not wait for a tokenizer
             encode = reranker.encoder(tokenizer, request)
         inputs: list[_Input] = []
-        tokens = 0
+        tokens = characters = 0
         for index, document in enumerate(request.documents):
             check_cancelled(cancelled)
-            with service.tokenizing(waiting, size=len(document)):
+            characters += (size := len(request.query) + len(document))
+            if characters > _MOST_CHARACTERS:
+                raise InvalidOption("documents", f"have over {_MOST_CHARACTERS:,} characters, each with the query")
+            with service.tokenizing(waiting, size=size):
                 option, text = f"documents[{index}]", beginning(tokenizer, document, reranker.limit)
                 if text is not document and not request.truncate:
                     raise InputTooLong(option, _too_long(f"over {reranker.limit}", reranker.limit, model))
@@ -154,6 +161,9 @@ class _Reranker(Protocol):
     @property
     def limit(self) -> int | None: ...
 
+    def with_answers(self, tokenizer: Tokenizer) -> _Reranker:
+        """Return this, with the tokens whose logits are compared. Raises `UnsupportedModel` if there are none."""
+
     def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
         """Return a function of a document and its option that returns what the model reads for that document.
 
@@ -170,6 +180,9 @@ class _CrossEncoder:
 
     model: Model
     limit: int | None
+
+    def with_answers(self, tokenizer: Tokenizer) -> _Reranker:
+        return self
 
     def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
         if not isinstance(tokenizer, PairTokenizer):
@@ -197,7 +210,15 @@ class _Decoder:
     model: Model
     limit: int | None
     answers: tuple[int, int] | None
-    """The ids of yes and no; None: look them up."""
+    """The ids of yes and no; None: they are looked up."""
+
+    def with_answers(self, tokenizer: Tokenizer) -> _Reranker:
+        if self.answers is not None:
+            return self
+        yes, no = tokenizer.token_id("yes"), tokenizer.token_id("no")
+        if yes is None or no is None:
+            raise _unsupported(self.model, "its tokenizer has no tokens `yes` and `no`")
+        return replace(self, answers=(yes, no))
 
     def encoder(self, tokenizer: Tokenizer, request: RerankRequest) -> _Encoder:
         before = f"{_BEFORE}<Instruct>: {request.instruction or INSTRUCTION}\n<Query>: {request.query}\n<Document>: "
@@ -221,10 +242,8 @@ class _Decoder:
     def score(self, pairs: Sequence[TokenPair], engine: Engine) -> Iterator[Sequence[float] | None]:
         if not isinstance(engine, NextTokenEngine):
             raise _unsupported(self.model, "its backend does not return logits")
-        yes, no = self.answers or (engine.tokenizer.token_id("yes"), engine.tokenizer.token_id("no"))
-        if yes is None or no is None:
-            raise _unsupported(self.model, "its tokenizer has no tokens `yes` and `no`")
-        for logits in engine.next_token_logits([pair.tokens for pair in pairs], (yes, no)):
+        assert self.answers is not None, "`with_answers` comes first"
+        for logits in engine.next_token_logits([pair.tokens for pair in pairs], self.answers):
             yield None if logits is None else [yes_logit - no_logit for yes_logit, no_logit in logits]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel
+from mlxk_core._models.cached import cached_property
 from mlxk_core._models.files import open_file, weight_format
 from mlxk_core._models.model import Model, gguf_templates
 from mlxk_core._models.quantization_config import MLX_METHOD, declared_quantization

@@ -8,12 +8,12 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import LONGEST_NAME
+from mlxk_core._models.cached import cached_property
 from mlxk_core._models.files import CutOff, open_file, read_error
 
 # Metadata value types of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).

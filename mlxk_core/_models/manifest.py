@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models import gguf, safetensors
 from mlxk_core._models.bounded_json import LONGEST_NAME, parse_json
+from mlxk_core._models.cached import cached_property
 from mlxk_core._models.files import CutOff, open_file, read_error, read_small_file, weight_format
 from mlxk_core._models.header_budget import HeaderBudget
 from mlxk_core._models.model import File, Model

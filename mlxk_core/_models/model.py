@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -16,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from mlxk_core._errors import BrokenModel, release_locals
 from mlxk_core._models.bounded_json import MAX_VALUES, count_values, parse_json
+from mlxk_core._models.cached import cached_property
 from mlxk_core._models.file_stamp import FileStamp, file_stamp
 from mlxk_core._models.files import (
     open_file,
@@ -40,6 +43,11 @@ _ADDED_TOKENS = re.compile(rb'"added_tokens"\s{0,99}+:\s{0,99}+\[')  # megabytes
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
 LARGEST_TOKENIZER = 64 << 20
+_LARGEST_ADDED = 16 << 20
+"""Bytes of the added tokens in tokenizer.json; `MAX_VALUES` of ordinary ones have 10 million."""
+_LARGE = 4 << 20
+_LARGE_FILES = threading.BoundedSemaphore(2)
+"""Held while added tokens are looked for in a large tokenizer.json: many threads would take gigabytes."""
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 _LARGEST_TEMPLATES = 2 << 20  # bytes of all; the longest published template has 50,000
@@ -302,25 +310,23 @@ class Model:
         path = self.path / "tokenizer.json"
         data = b""
         try:
-            with open_file(path) as file:
-                while len(data) <= LARGEST_TOKENIZER and (chunk := file.read(_CHUNK + len(data))):
+            with open_file(path) as file, _room(size := os.fstat(file.fileno()).st_size):
+                if size > LARGEST_TOKENIZER:
+                    raise ValueError(f"it has {size:,} bytes (at most {LARGEST_TOKENIZER:,})")
+                while chunk := file.read(min(_CHUNK + len(data), size - len(data))):
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
                         value = _leading_list(data[match.end() - 1 :])
                         if value is not None:
                             return value
+                        if len(data) - match.end() > _LARGEST_ADDED:
+                            raise ValueError(f"its added tokens have over {_LARGEST_ADDED:,} bytes")
         except _ABSENT:
             return []
         except (OSError, ValueError) as error:
             raise BrokenModel(
                 f"tokenizer.json of `{self.name}` cannot be read: {read_error(error)}", model=self.name, file=path.name
             ) from error
-        if len(data) > LARGEST_TOKENIZER:
-            raise BrokenModel(
-                f"tokenizer.json of `{self.name}` is too large (at most {LARGEST_TOKENIZER >> 20} MiB).",
-                model=self.name,
-                file=path.name,
-            )
         if _ADDED_TOKENS.search(data):
             raise BrokenModel(f"tokenizer.json of `{self.name}` is cut off.", model=self.name, file=path.name)
         return []
@@ -368,6 +374,10 @@ class Model:
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` must be a JSON object.", model=self.name, file=name)
         return value
+
+
+def _room(size: int) -> AbstractContextManager[object]:
+    return _LARGE_FILES if size > _LARGE else nullcontext()
 
 
 def _leading_list(data: bytes) -> list[Any] | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from mlxk_core._errors import BrokenModel
 from mlxk_core._models.bounded_json import parse_json
+from mlxk_core._models.cached import cached_property
 from mlxk_core._models.files import read_small_file
 from mlxk_core._models.header_budget import HeaderBudget
 from mlxk_core._models.safetensors import SafetensorsHeader, Tensor, read_safetensors_header

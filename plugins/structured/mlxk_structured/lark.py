@@ -30,8 +30,9 @@ _COMPACT = {"whitespace_flexible": False}
 _DEFINITION = re.compile(r"^[ \t]*[?!]?[\w.-]+[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?::|::=)", re.MULTILINE)
 _EMBEDDED = re.compile(r"%(?:json|lark|regex)\b")
 _NOT_AHEAD = '\n%llguidance {"no_forcing": true}\n'
-"""Ends a client's grammar. llguidance writes ahead what can only be followed by one byte, without a limit: after
-`/b+/ /b+/`, whose first part is as long as it can be, that is for ever, on the thread of the engine too."""
+"""Of each grammar: the model decides into which tokens a text is cut that can be no other. llguidance would write it
+ahead, without a limit: after `/b+/ /b+/`, whose first part is as long as it can be, that is for ever, on the thread of
+the engine. It would also have it tokenized there, and wait for the tokenizer's process."""
 _RULE = re.compile(r"^[ \t]*(?:start[ \t]*:|%llguidance\b)", re.MULTILINE)
 
 
@@ -58,7 +59,7 @@ def lark(part: Part, markers: Mapping[str, int]) -> Grammar:
     writing = _Writing(markers)
     writing.rules["start"] = writing.write(part)
     rules = "\n".join(f"{name}: {body}" for name, body in writing.rules.items())
-    return Grammar(f"%llguidance {{}}\n{rules}\n", tuple(writing.distinct), writing.levels > MAX_LEVELS)
+    return Grammar(f"{rules}\n{_NOT_AHEAD}", tuple(writing.distinct), writing.levels > MAX_LEVELS)
 
 
 def _is_deep(text: str) -> bool:

@@ -92,25 +92,13 @@ class _LLGuidanceTokens:
         self.tokens = self.order.texts
         self.eos_token_id = min(vocabulary.stop_tokens, default=len(pieces))
         self.bos_token_id = None
-        self._tokenizer = weakref.ref(tokenizer)  # what is made of this is kept as long as the tokenizer
         special = set(self.special_token_ids)
         self._ids = {piece: token for token, piece in enumerate(self.tokens) if piece and token not in special}
         self._longest = min(_LONGEST_TRIED, max(map(len, self._ids), default=1))
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
-        """Return the tokens of `text`, in the way the model writes it where that is known."""
+        """Return tokens of `text`, each as long as it can be. llguidance asks for no texts that it writes."""
         data = text if isinstance(text, bytes) else text.encode()
-        tokenizer = self._tokenizer()
-        if tokenizer is None:
-            return self._greedy(data)
-        try:
-            tokens = [self.order.number(token) for token in tokenizer.encode(data.decode(), add_special_tokens=False)]
-        except UnicodeDecodeError:
-            return self._greedy(data)
-        joined = b"".join(self.tokens[token] for token in tokens)
-        return tokens if joined == data else self._greedy(data)
-
-    def _greedy(self, data: bytes) -> Sequence[int]:
         tokens, at = [], 0
         while at < len(data):
             for length in range(min(self._longest, len(data) - at), 0, -1):
