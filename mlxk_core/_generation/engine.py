@@ -243,8 +243,9 @@ class EngineContext:
     Call `alive()` a few times per second during a load: other models continue meanwhile, and it raises `Interrupted`
     when no request waits for the model any more. `at_thread_exit(function)` registers a function to call when the
     engine thread ends, each function once. `cache_bytes` limits the prompt cache, in bytes. `concurrency` is the
-    largest number of rows that are active at once. `shared` says that clients of other models depend on this process:
-    no model may end it, or keep it busy.
+    largest number of rows that are active at once. `memory` is what the model may take in bytes, None without a limit:
+    what `estimate` could not tell is found while it is loaded. `shared` says that clients of other models depend on
+    this process: no model may end it, or keep it busy.
     """
 
     alive: Callable[[], None]
@@ -252,3 +253,4 @@ class EngineContext:
     cache_bytes: int
     concurrency: int
     shared: bool = False
+    memory: int | None = None

@@ -496,6 +496,7 @@ class EngineThread:
             cache_bytes=self._limits.cache_bytes,
             concurrency=self._limits.concurrency + self._limits.reserve,
             shared=self._limits.shared,
+            memory=self.residency.free(),
         )
         load = self._host.load(backend.target)
         with quiet_stdout():

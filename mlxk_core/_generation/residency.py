@@ -47,6 +47,10 @@ class Residency:
         if (resident := self._residents.get(key)) is not None:
             resident.last_used = time.monotonic()
 
+    def free(self) -> int:
+        """Return the bytes that the loaded models leave of the budget."""
+        return self.memory - sum(resident.refresh_memory() for resident in self)
+
     def to_evict(self, need: int, name: str) -> list[Resident] | None:
         """Return the idle models to unload, the least recently used first, so that `need` bytes are free.
 
@@ -59,7 +63,7 @@ class Residency:
                 needed=need,
                 budget=self.memory,
             )
-        excess = sum(resident.refresh_memory() for resident in self) + need - self.memory
+        excess = need - self.free()
         found: list[Resident] = []
         for resident in self.idle_for_longest():
             if excess <= 0:

@@ -38,7 +38,7 @@ def load(model: Model, context: EngineContext) -> Any:
             check_config(model)
             with observe(context.alive):
                 network = read_network(model)
-            materialize(network, context.alive)
+            materialize(network, context.alive, context.memory)
             model.check_unchanged()
             return EncoderEngine(
                 model.name,

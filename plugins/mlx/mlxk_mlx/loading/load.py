@@ -23,6 +23,7 @@ from mlxk_mlx.engine.step_costs import StepCosts
 from mlxk_mlx.engine.tokenizer import LoadedTokenizer
 from mlxk_mlx.engine.tokenizer_process import load_in_process
 from mlxk_mlx.loading import headless_weights, runtime
+from mlxk_mlx.loading.block_scales import oversized_scales
 from mlxk_mlx.loading.config_check import check_config
 from mlxk_mlx.loading.config_fields import check_fields
 from mlxk_mlx.loading.copied_files import copied_files
@@ -88,7 +89,7 @@ def prepare(
     from mlxk_mlx.loading.weight_layout import check_indices, materialize
 
     with translated_errors(model):
-        materialize(network, context.alive)
+        materialize(network, context.alive, context.memory)
         try:
             model.check_unchanged()
             loaded = tokenizer()
@@ -157,7 +158,7 @@ def read_network(model: Model, alive: Callable[[], None] = lambda: None) -> tupl
     files = _settings_files(model)
     check_weights(model)
     check_config(model)
-    _check_names(model, alive)
+    _check_tensors(model, alive)
     model.check_unchanged()
     with copied_files(files) as folder:
         network, config = load_model(
@@ -192,9 +193,9 @@ def _settings_files(model: Model) -> dict[str, bytes]:
     return found
 
 
-def _check_names(model: Model, alive: Callable[[], None]) -> None:
-    """Raise `BrokenModel` for a name of a tensor that is too deep, and for a number in one that the others do not lead
-    up to."""
+def _check_tensors(model: Model, alive: Callable[[], None]) -> None:
+    """Raise `BrokenModel` for a name of a tensor that is too deep, for a number in one that the others do not lead up
+    to, and for scales of far more weights than there are."""
     names = model.weights.tensors
     if name := deep_name(names):
         raise BrokenModel(
@@ -203,6 +204,10 @@ def _check_names(model: Model, alive: Callable[[], None]) -> None:
     if name := missing_numbers(names, alive):
         raise BrokenModel(
             f"`{model.name}` is damaged: the tensors before {_shown(name)} are missing.", model=model.name
+        )
+    if name := oversized_scales(names):
+        raise BrokenModel(
+            f"`{model.name}` is damaged: {_shown(name)} has more scales than there are weights.", model=model.name
         )
 
 

@@ -14,6 +14,9 @@ DENSE_SHARE = 0.5
 _WORD, _USUAL_BITS = 32, 4
 _HALVES = {"F16", "BF16"}
 _FILE = "tokenizer.json"
+_UNPACKED_METHODS = ("awq", "gptq")
+_UNPACKED = 20
+"""Bytes for each one of a packed matrix while it is unpacked: 16 were measured."""
 _TOKENIZER_PROCESS = 72_000_000
 _TOKENIZER_SHARE = 16
 """Bytes that a tokenizer's process takes without one, and for each byte of tokenizer.json."""
@@ -21,7 +24,17 @@ _TOKENIZER_SHARE = 16
 
 def estimate(model: Model) -> int:
     """Return the bytes that `model` takes when it is loaded, with the process of its tokenizer."""
-    return estimate_weights(model) + estimate_tokenizer(next((f.size for f in model.files if f.name == _FILE), 0))
+    tokenizer = estimate_tokenizer(next((f.size for f in model.files if f.name == _FILE), 0))
+    return estimate_weights(model) + _unpacking(model) + tokenizer
+
+
+def _unpacking(model: Model) -> int:
+    """Return the bytes that mlx-lm takes for a moment to bring weights of other tools into the form of MLX."""
+    settings = model.config.get("quantization_config")
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    if method not in _UNPACKED_METHODS:
+        return 0
+    return _UNPACKED * max((tensor.nbytes for tensor in model.weights.tensors.values()), default=0)
 
 
 def estimate_tokenizer(size: int) -> int:

@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from mlxk_core.api.errors import InsufficientMemory
+from mlxk_core.api.text import human_size
 from mlxk_mlx.loading import runtime
 from mlxk_mlx.loading.memory import DENSE_SHARE, available_memory
 from mlxk_mlx.loading.release import release_network
@@ -22,19 +23,26 @@ _GROWTH, _MARGIN = 1.5, 1 << 28
 frequencies and masks, whose sizes a config gives, take kilobytes; they are not computed until they are evaluated."""
 
 
-def materialize(network: Any, alive: Callable[[], None]) -> None:
+def materialize(network: Any, alive: Callable[[], None], memory: int | None = None) -> None:
     """Bring the weights into the form that runs fastest on this machine, and evaluate every array of the network.
 
-    Raises `InsufficientMemory` before the arrays take far more than the weights.
+    Raises `InsufficientMemory` before the arrays take far more than the weights, or more than `memory` bytes: what
+    mlx-lm makes of a file may be larger.
 
     A CPU emulates half precision 30 to 100 times slower, so weights become float32. With a fast BLAS a dense product
     beats a quantized one, so quantized layers become dense if they fit. `alive` is called between batches of arrays.
     """
     machine = runtime.start()
     if machine.cpu:
-        if machine.fast_blas and _dense_bytes(network) <= DENSE_SHARE * available_memory():
+        if machine.fast_blas and _fits_dense(network, memory):
             _make_dense(network)
         network.set_dtype(mx.float32)
+    if memory is not None and (needed := _bytes(network)) > memory:
+        raise InsufficientMemory(
+            f"The weights take {human_size(needed)} when they are loaded, and {human_size(max(0, memory))} are free.",
+            needed=needed,
+            free=memory,
+        )
     evaluated: list[mx.array] = []
     try:
         _evaluate(network, alive, evaluated)
@@ -49,7 +57,7 @@ def _evaluate(network: Any, alive: Callable[[], None], evaluated: list[mx.array]
     """Evaluate all arrays of `network`, and add them to `evaluated`."""
     batch: list[mx.array] = []
     size = 0
-    left = int(_GROWTH * sum(array.nbytes for _, array in tree_flatten(network.parameters()))) + _MARGIN
+    left = int(_GROWTH * _bytes(network)) + _MARGIN
     counted: set[int] = set()  # an array comes with its module, and with the lists that hold the module
     for array in _arrays(network):
         left -= 0 if id(array) in counted else array.nbytes
@@ -83,8 +91,24 @@ def _quantized_layers(network: Any) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in network.named_modules() if isinstance(module, kinds))
 
 
-def _dense_bytes(network: Any) -> int:
-    return sum(4 * module.weight.size * 32 // module.bits for _, module in _quantized_layers(network))
+def _fits_dense(network: Any, memory: int | None) -> bool:
+    """Return whether there is room for the quantized layers as dense ones, within `memory` with all other arrays."""
+    layers = [module for _, module in _quantized_layers(network)]
+    dense = sum(4 * module.weight.size * 32 // module.bits for module in layers)
+    if memory is not None:
+        quantized = [module.get(part) for module in layers for part in ("weight", "scales", "biases")]
+        every = sum(_wide_bytes(array) for _, array in tree_flatten(network.parameters()))
+        if every - sum(_wide_bytes(array) for array in quantized if array is not None) + dense > memory:
+            return False
+    return dense <= DENSE_SHARE * available_memory()
+
+
+def _wide_bytes(array: mx.array) -> int:
+    return 4 * array.size if array.dtype in (mx.float16, mx.bfloat16) else array.nbytes
+
+
+def _bytes(network: Any) -> int:
+    return sum(array.nbytes for _, array in tree_flatten(network.parameters()))
 
 
 def _make_dense(network: Any) -> None:
