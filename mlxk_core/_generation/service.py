@@ -372,10 +372,10 @@ class GenerationService:
                 raise self.full()
             self._engine_thread.start()
             self._open_count += len(jobs)
-            for job in jobs:
-                self._engine_thread.request_lease(
-                    job
-                )  # under the lock: a command after that of `close` would never run
+            for job in jobs:  # under the lock: a command after that of `close` would never run
+                if self._engine_thread.residency.get((job.model, job.backend.name)) is None:
+                    job.model.forget()  # many requests may wait, for models whose files take megabytes
+                self._engine_thread.request_lease(job)
         return jobs
 
     def _on_job_end(self, ran: float) -> None:

@@ -45,9 +45,9 @@ _CHUNK = 1 << 16
 LARGEST_TOKENIZER = 64 << 20
 _LARGEST_ADDED = 16 << 20
 """Bytes of the added tokens in tokenizer.json; `MAX_VALUES` of ordinary ones have 10 million."""
-_LARGE = 4 << 20
-_LARGE_FILES = threading.BoundedSemaphore(2)
-"""Held while added tokens are looked for in a large tokenizer.json: many threads would take gigabytes."""
+_LARGE = 1 << 20
+_LARGE_FILES = threading.BoundedSemaphore(1)
+"""Held while a large JSON file is read: it keeps the interpreter locked, and many threads would take gigabytes."""
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 _LARGEST_TEMPLATES = 2 << 20  # bytes of all; the longest published template has 50,000
@@ -55,6 +55,11 @@ _LONGEST_SETTING = 1 << 16  # characters of a text in config.json
 _MOST_TEMPLATES = 64
 # Errors of opening a file that does not exist. A check before would raise as well, in an unreadable folder.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+_READ = (
+    "variants", "gguf", "shared_gguf", "weights", "config", "tokenizer_config", "generation_config", "chat_templates",
+    "added_tokens",
+)  # fmt: skip
+"""The attributes of a model that are read from files, and may take megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,11 @@ class Model:
     def note_versions(self) -> None:
         """Note which file is there under each name, for `check_unchanged`. To be called before anything is read."""
         _ = self._versions
+
+    def forget(self) -> None:
+        """Drop what was read of the files; it is read again when it is asked for."""
+        for name in _READ:
+            self.__dict__.pop(name, None)
 
     @property
     def files_digest(self) -> bytes:
@@ -367,7 +377,8 @@ class Model:
         if text is None:
             return _EMPTY
         try:
-            value = parse_json(text, longest_text=_LONGEST_SETTING if name == "config.json" else None)
+            with _room(len(text)):
+                value = parse_json(text, longest_text=_LONGEST_SETTING if name == "config.json" else None)
         except ValueError as error:
             problem = "is not JSON" if isinstance(error, json.JSONDecodeError) else "cannot be read"
             raise BrokenModel(f"{name} of `{self.name}` {problem}: {error}", model=self.name, file=name) from error
