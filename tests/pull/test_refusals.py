@@ -163,6 +163,7 @@ def test_a_repository_without_weights(hub, refused):
         {"path": "../../evil.json", "size": 1, "oid": "a"},
         {"path": "a\0.json", "size": 1, "oid": "a"},
         {"path": "a.json", "size": -1, "oid": "a"},
+        {"path": "a.json", "size": 10**400, "oid": "a" * 40},
         {"path": "a.json", "size": 1, "oid": "../../../a"},
         {"path": "a.json"},
         {"path": None, "size": 1, "oid": "a"},

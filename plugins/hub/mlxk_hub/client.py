@@ -176,7 +176,7 @@ def _file(entry: dict[str, Any]) -> RemoteFile | None:
     if not _is_text(name):
         raise ValueError("a file name with half a character")
     size, digest = (lfs or entry)["size"], (lfs or entry)["oid"]
-    if type(size) is not int or size < 0 or not _DIGEST.fullmatch(digest):
+    if type(size) is not int or not 0 <= size < 1 << 63 or not _DIGEST.fullmatch(digest):
         raise ValueError("a file without a size or a digest")
     return RemoteFile(name, size, digest, bool(lfs))
 

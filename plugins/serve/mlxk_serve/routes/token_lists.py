@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from mlxk_serve.http.errors import invalid
 
 LONGEST_DECODED = 1 << 22
 """Characters of a text of tokens: each of them may have any number."""
+_DECODE_SECONDS = 20.0
+"""For the texts of all tokens: 65,536 of a tokenizer that decodes in its process take as long."""
 _PIECE = 1 << 14
 """Tokens between two checks whether the client has left, and in one call of the JSON encoder, which holds the lock."""
 
@@ -44,12 +47,12 @@ class TokenList:
 
 def token_texts(tokenizer: Tokenizer, ids: Sequence[int], cancellation: Cancellation) -> dict[int, bytes]:
     """Return the JSON text of each token that occurs, decoded once. Raises `ApiError` (400) if all of them together
-    are too long: a token of a model may have megabytes of text."""
+    are too long, or take too long: a token of a model may have megabytes of text."""
     counts: Counter[int] = Counter()
     for piece in pieces(ids, cancellation):
         counts.update(piece)
     texts: dict[int, bytes] = {}
-    length = 0
+    length, end = 0, time.monotonic() + _DECODE_SECONDS
     for id, count in counts.items():
         cancellation.check()  # a decoder in another process takes longer
         text = tokenizer.decode([id])
@@ -57,6 +60,8 @@ def token_texts(tokenizer: Tokenizer, ids: Sequence[int], cancellation: Cancella
         if length > LONGEST_DECODED:
             raise invalid(f"The texts of the tokens exceed {LONGEST_DECODED:,} characters.", "return_token_strs")
         texts[id] = msgspec.json.encode(text)
+        if time.monotonic() > end:
+            raise invalid("The tokenizer takes too long for the texts of these tokens.", "return_token_strs")
     return texts
 
 
