@@ -474,8 +474,9 @@ class EngineThread:
             self._failed_loads.note(model, first.backend.name, failure, time.monotonic() - began)
             self._heap_trim.trim()  # a half-loaded model must not occupy the memory that the next one needs
             self._loading = None
-            for job in self._queued_for(key):
-                self._fail_job(job, Actor.ENGINE, failure)
+            if not self._needs_more(first, failure):
+                for job in self._queued_for(key):
+                    self._fail_job(job, Actor.ENGINE, failure)
             return
         self._loading = None
         self.counters.loads += 1
@@ -486,6 +487,15 @@ class EngineThread:
         self.lifecycle.emit(ModelLoaded(model=model, backend=first.backend.name, seconds=seconds, memory=memory))
         for job in self._queued_for(key):
             self._lease(job, resident)
+
+    def _needs_more(self, job: Job, failure: Exception) -> bool:
+        """Return whether the load of `job` found that it needs more memory than was estimated, and is tried again when
+        idle models have been unloaded for it."""
+        needed = failure.details.get("needed") if isinstance(failure, InsufficientMemory) else None
+        if type(needed) is not int or needed <= (job.estimate or 0) or not any(each.idle for each in self.residency):
+            return False
+        job.estimate = needed
+        return True
 
     def _loaded_engine(self, model: Model, backend: BackendSpec) -> Engine:
         key = self._loading

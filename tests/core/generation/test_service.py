@@ -256,6 +256,19 @@ def test_with_room_for_both_two_models_stay_and_run(house):
     assert {m.name for m in house.service.status().models} == {"alpha", "beta"}
 
 
+def test_a_load_that_needs_more_than_was_estimated_unloads_an_idle_model(house):
+    alpha, beta = fake_backend("a", kind="a"), fake_backend("b", kind="b")
+    house.open(alpha, beta, memory=2000)
+    house.ask(house.model("alpha", kind="a")).result()
+    beta.script.fail_load = InsufficientMemory("It is larger.", needed=1500, free=1000)
+    assert house.ask(house.model("beta", kind="b")).result().content == "b"
+    assert {m.name for m in house.service.status().models} == {"beta"}
+    beta.script.fail_load = InsufficientMemory("It is larger.", needed=1500, free=1000)
+    house.service.unload(house.model("beta", kind="b"))
+    with pytest.raises(InsufficientMemory):  # nothing is idle
+        house.ask(house.model("beta", kind="b")).result()
+
+
 def test_a_load_does_not_stop_the_other_models_streams(house):
     alpha, beta = fake_backend("a" * 100, kind="a"), fake_backend("b", kind="b")
     house.open(alpha, beta, memory=2000)

@@ -34,7 +34,8 @@ def _unpacking(model: Model) -> int:
     method = settings.get("quant_method") if isinstance(settings, dict) else None
     if method not in _UNPACKED_METHODS:
         return 0
-    return _UNPACKED * max((tensor.nbytes for tensor in model.weights.tensors.values()), default=0)
+    packed = (tensor.nbytes for tensor in model.weights.tensors.values() if tensor.dtype == "I32")
+    return _UNPACKED * max(packed, default=0)
 
 
 def estimate_tokenizer(size: int) -> int:
