@@ -32,7 +32,8 @@ class cached_property(Generic[_T]):
         values = instance.__dict__
         lock = values.get(_LOCK) or values.setdefault(_LOCK, threading.RLock())
         with lock:
-            if self._name not in values:
-                values[self._name] = self._compute(instance)
-            value: _T = values[self._name]
+            try:
+                value: _T = values[self._name]
+            except KeyError:  # not there, or dropped by another thread in this moment
+                value = values[self._name] = self._compute(instance)
             return value
