@@ -126,10 +126,14 @@ def test_many_embedding_clients_and_chats_share_a_server(encoder_server, post):
     alone = [post("/v1/embeddings", {"model": "tiny/bert", "input": text})[1]["data"][0]["embedding"] for text in texts]
 
     def chat(_):
-        return post("/v1/chat/completions", {"model": "tiny/talker", "messages": HI})[1]["choices"][0]["message"]
+        status, answer = post("/v1/chat/completions", {"model": "tiny/talker", "messages": HI})
+        assert status == 200, answer
+        return answer["choices"][0]["message"]
 
     def embed(text):
-        return post("/v1/embeddings", {"model": "tiny/bert", "input": [text] * 20})[1]["data"]
+        status, answer = post("/v1/embeddings", {"model": "tiny/bert", "input": [text] * 20})
+        assert status == 200, answer
+        return answer["data"]
 
     with ThreadPoolExecutor(24) as pool:
         chats = [pool.submit(chat, number) for number in range(8)]

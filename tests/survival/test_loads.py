@@ -124,8 +124,9 @@ def test_survives_loads_that_fail_while_their_tokenizers_are_read(launch, kit):
 
     with kit.Watch(server):
         most = 0
+        sound = processes()
         for _ in range(12):
             assert client.chat("Hi").error["code"] == "broken_model"
             most = max(most, processes())
-        assert most <= 1
-        kit.until(lambda: processes() == 0)
+        assert sound <= most <= sound + 1
+        kit.until(lambda: processes() == sound)
