@@ -8,7 +8,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from hashlib import sha256
@@ -42,12 +42,13 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _ADDED_TOKENS = re.compile(rb'"added_tokens"\s{0,99}+:\s{0,99}+\[')  # megabytes of white space take a second
 _TOKEN_ID = re.compile(r"[0-9]{1,18}")
 _CHUNK = 1 << 16
-LARGEST_TOKENIZER = 64 << 20
+_LARGEST_TOKENIZER = 64 << 20
 _LARGEST_ADDED = 16 << 20
 """Bytes of the added tokens in tokenizer.json; `MAX_VALUES` of ordinary ones have 10 million."""
 _LARGE = 1 << 20
 _LARGE_FILES = threading.BoundedSemaphore(1)
-"""Held while a large JSON file is read: it keeps the interpreter locked, and many threads would take gigabytes."""
+"""Held while more than that of a JSON file is read: it keeps the interpreter locked, and many threads would take
+gigabytes."""
 """Bytes of a `tokenizer.json`; the largest published ones have 35 MB."""
 _LARGEST_TEXT = 16 << 20  # bytes; configs of models with 100,000 added tokens take 10 MB
 _LARGEST_TEMPLATES = 2 << 20  # bytes of all; the longest published template has 50,000
@@ -320,10 +321,13 @@ class Model:
         path = self.path / "tokenizer.json"
         data = b""
         try:
-            with open_file(path) as file, _room(size := os.fstat(file.fileno()).st_size):
-                if size > LARGEST_TOKENIZER:
-                    raise ValueError(f"it has {size:,} bytes (at most {LARGEST_TOKENIZER:,})")
+            with open_file(path) as file, ExitStack() as room:
+                size = os.fstat(file.fileno()).st_size
+                if size > _LARGEST_TOKENIZER:
+                    raise ValueError(f"it has {size:,} bytes (at most {_LARGEST_TOKENIZER:,})")
                 while chunk := file.read(min(_CHUNK + len(data), size - len(data))):
+                    if len(data) <= _LARGE < len(data) + len(chunk):  # most have the list in the first piece
+                        room.enter_context(_LARGE_FILES)
                     data += chunk
                     if match := _ADDED_TOKENS.search(data):
                         value = _leading_list(data[match.end() - 1 :])
@@ -377,7 +381,7 @@ class Model:
         if text is None:
             return _EMPTY
         try:
-            with _room(len(text)):
+            with _LARGE_FILES if len(text) > _LARGE else nullcontext():
                 value = parse_json(text, longest_text=_LONGEST_SETTING if name == "config.json" else None)
         except ValueError as error:
             problem = "is not JSON" if isinstance(error, json.JSONDecodeError) else "cannot be read"
@@ -385,10 +389,6 @@ class Model:
         if not isinstance(value, dict):
             raise BrokenModel(f"{name} of `{self.name}` must be a JSON object.", model=self.name, file=name)
         return value
-
-
-def _room(size: int) -> AbstractContextManager[object]:
-    return _LARGE_FILES if size > _LARGE else nullcontext()
 
 
 def _leading_list(data: bytes) -> list[Any] | None:
